@@ -1,0 +1,81 @@
+"""node-ipc for Python: processes talk by named events, on the wire of npm's node-ipc.
+
+Three fronts on one core: ``ipc`` and ``IPC`` (callbacks, node-ipc's own shape), ``connect`` and ``serve``
+(asyncio), and ``node_ipc.blocking``. Names are loaded when they are first used, so that ``node_ipc.blocking``
+imports neither asyncio nor ssl.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from msgspec import Raw as Raw
+
+    from .callbacks import IPC as IPC
+    from .callbacks import ipc as ipc
+    from .client import Client as Client
+    from .client import ClientState as ClientState
+    from .codecs.json import buffer as buffer
+    from .codecs.json import to_bytes as to_bytes
+    from .config import Config as Config
+    from .errors import *  # noqa: F403
+    from .events import Event as Event
+    from .logs import style as style
+    from .runner import run as run
+    from .server import Server as Server
+    from .session import Loss as Loss
+    from .session import Session
+    from .transport.address import runtime_socket_root as runtime_socket_root
+    from .transport.driver import Peer as Peer
+
+    Socket = Session
+
+_HOMES = {
+    "IPC": "callbacks",
+    "ipc": "callbacks",
+    "Client": "client",
+    "ClientState": "client",
+    "Config": "config",
+    "Event": "events",
+    "Loss": "session",
+    "Peer": "transport.driver",
+    "Raw": "msgspec",
+    "Server": "server",
+    "Socket": "session",
+    "buffer": "codecs.json",
+    "run": "runner",
+    "runtime_socket_root": "transport.address",
+    "style": "logs",
+    "to_bytes": "codecs.json",
+}
+_ALIASES = {"Socket": "Session"}
+
+
+def _error_names() -> list[str]:
+    from . import errors
+
+    return errors.__all__
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from the module that has it (PEP 562)."""
+    home = _HOMES.get(name)
+    if home is not None:
+        module = importlib.import_module("msgspec" if home == "msgspec" else f".{home}", __name__)
+        value = getattr(module, _ALIASES.get(name, name))
+    elif name == "__all__":
+        value = [*_HOMES, *_error_names()]
+    elif name in _error_names():
+        value = getattr(importlib.import_module(".errors", __name__), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES, *_error_names()})

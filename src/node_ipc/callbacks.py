@@ -1,0 +1,430 @@
+"""The callback front: node-ipc's own shape, on asyncio.
+
+``ipc`` is the shared instance, ``IPC()`` makes independent ones. It makes endpoints and keeps them; what they do
+is in ``client.py`` and ``server.py``. Called before a loop runs, ``start`` and ``connect_to`` begin when ``run``
+does; inside a running asyncio loop they begin at once, and what they return can be awaited.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from .client import Client, ClientState
+from .config import Config
+from .errors import AddressError, ConfigError, ForkError, IPCError, NotConnected
+from .logs import Log
+from .outcome import Outcome
+from .server import Server, ServerState
+from .signature import signature_of
+from .transport import address as addresses
+from .transport.address import Tcp, Tls, Udp
+from .transport.driver import FORKED
+from .transport.event_loop import EventLoopDriver
+
+if TYPE_CHECKING:
+    from .datagram import DatagramServer
+
+__all__ = ["IPC", "Clients", "ipc"]
+
+UDP_TYPES = ("udp4", "udp6")
+
+
+class Clients:
+    """The clients by their ids: ``ipc.of.world`` and ``ipc.of["world"]`` are the same."""
+
+    def __init__(self) -> None:
+        self._clients: dict[str, Client] = {}
+
+    def __getitem__(self, id: str) -> Client:
+        return self._clients[id]
+
+    def __getattr__(self, id: str) -> Client:
+        if id.startswith("__"):
+            raise AttributeError(id)
+        try:
+            return self._clients[id]
+        except KeyError:
+            known = ", ".join(sorted(self._clients)) or "none"
+            message = f"there is no client {id!r}: connect_to({id!r}) makes it (there are: {known})"
+            raise AttributeError(message) from None
+
+    def __contains__(self, id: object) -> bool:
+        return id in self._clients
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._clients)
+
+    def __len__(self) -> int:
+        return len(self._clients)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self._clients]
+
+    def __repr__(self) -> str:
+        return f"<Clients {', '.join(self._clients) or 'none'}>"
+
+
+class IPC:
+    """One independent instance of node-ipc: a configuration, clients in ``of``, and at most one ``server``."""
+
+    def __init__(self, config: Config | None = None) -> None:
+        self._config = config or Config()
+        self.of = Clients()
+        """The clients that ``connect_to`` made, by id."""
+        self._server: Server | DatagramServer | None = None
+        self._driver = EventLoopDriver()
+        self._leaving: set[Client | Server | DatagramServer] = set()  # told to close, and not closed yet
+        self._failure: IPCError | None = None
+        self._wake: asyncio.Event | None = None
+        self._stopping = False
+        self._stopped: Outcome[IPC] = self._driver.outcome(self)
+
+    def __repr__(self) -> str:
+        return f"<IPC {self._config.id!r}, {self.of!r}, {self._server or 'no server'}>"
+
+    @property
+    def config(self) -> Config:
+        """The configuration; each client and server takes a copy of it when it is made."""
+        return self._config
+
+    @config.setter
+    def config(self, config: Config) -> None:
+        if not isinstance(config, Config):
+            raise ConfigError(f"config takes a Config, not {config!r:.80}: Config.from_mapping reads node-ipc's")
+        self._config = config
+
+    @property
+    def server(self) -> Any:
+        """What ``serve`` or ``serve_net`` made. Raises :class:`NotConnected` before that."""
+        if self._server is None:
+            raise NotConnected("there is no server yet: call serve() or serve_net() first")
+        return self._server
+
+    @property
+    def log(self) -> Log:
+        """``log(*arguments)``: to ``config.logger``, unless ``config.silent``."""
+        return Log(self._config)
+
+    # ---- connecting
+
+    def connect_to(
+        self, id: str | None = None, path: Any = None, callback: Callable[..., Any] | None = None
+    ) -> Outcome[Client] | None:
+        """Connect to a Unix socket, or on Windows to a named pipe: ``connect_to(id[, path][, callback])``.
+
+        id: the name of the client in ``of``, and of the socket: ``socket_root + appspace + id``. Where nobody
+            listens there, the place where node-ipc 14 would listen is tried too. Without an id nothing happens but
+            a line in the log.
+        path: another path for the socket.
+        callback: called at once with this instance: register handlers and emit in it.
+
+        Connecting to an id that is connected already runs the callback and keeps the connection. Returns what can
+        be awaited until the link is up, giving the client.
+        """
+        if callable(path):
+            path, callback = None, path
+        if not id:
+            self._no_id()
+            return None
+        if path is None:
+            where: addresses.Address = addresses.local_client(
+                id, socket_root=self._config.socket_root, appspace=self._config.appspace
+            )
+            self.log("Service path not specified, so defaulting to socket_root + appspace + id:", str(where))
+        else:
+            where = addresses.local_path(os.fspath(path))
+        return self._connect(id, where, callback)
+
+    def connect_to_net(
+        self, id: str | None = None, host: Any = None, port: Any = None, callback: Callable[..., Any] | None = None
+    ) -> Outcome[Client] | None:
+        """Connect over TCP, or TLS where ``config.tls`` is set: ``connect_to_net(id[, host][, port][, callback])``.
+
+        ``host`` and ``port`` default to ``network_host`` and ``network_port``; otherwise as ``connect_to``.
+        """
+        if callable(port):
+            port, callback = None, port
+        if callable(host):
+            host, callback = None, host
+        elif isinstance(host, int):
+            host, port = None, host
+        if not id:
+            self._no_id()
+            return None
+        where = self._network_address(host, port)
+        return self._connect(id, where, callback)
+
+    def _no_id(self) -> None:
+        self.log("Service id required: connecting was requested without one, so nothing is done")
+
+    def _network_address(self, host: Any, port: Any) -> Tcp | Tls:
+        host = self._config.network_host if host is None else host
+        port = self._config.network_port if port is None else port
+        return Tls(host, port) if self._config.tls else Tcp(host, port)
+
+    def _connect(
+        self, id: str, where: addresses.Address, callback: Callable[..., Any] | None
+    ) -> Outcome[Client]:
+        self._refuse_forked()
+        client = self.of._clients.get(id)
+        if client is not None and client.state is not ClientState.CLOSED:
+            self.log("Already connected to", id, "- so running the callback without connecting")
+        else:
+            client = Client(
+                id,
+                where,
+                self._driver,
+                self._config.settings(),
+                stop_retrying=lambda: self._config.stop_retrying,
+                log=self.log,
+            )
+            self.of._clients[id] = client
+            client.connect()
+            client.closed.then(partial(self._client_closed, client))
+        if callback is not None:
+            self._run_callback(callback)
+        return client.connected
+
+    def _run_callback(self, callback: Callable[..., Any]) -> None:
+        """Call with this instance, or with nothing where it takes nothing."""
+        if signature_of(callback).accepts == 0:
+            callback()
+        else:
+            callback(self)
+
+    def _client_closed(self, client: Client) -> None:
+        self._failure = self._failure or client.failure
+        self._leaving.discard(client)
+        if self.of._clients.get(client.id) is client:
+            del self.of._clients[client.id]
+        self._look_around()
+
+    def disconnect(self, id: str) -> Outcome[Client] | None:
+        """Close the client ``id``: what it emitted is sent, then ``disconnect`` and ``destroy`` are published.
+
+        It is out of ``of`` at once; an unknown id is a line in the log. Returns what can be awaited.
+        """
+        client = self.of._clients.pop(id, None)
+        if client is None:
+            self.log("There is no client", id, "to disconnect")
+            return None
+        self._leaving.add(client)
+        return client.close()
+
+    # ---- serving
+
+    def serve(self, path: Any = None, callback: Callable[..., Any] | None = None) -> None:
+        """Make a server on a Unix socket, or on Windows on a named pipe: ``serve([path][, callback])``.
+
+        path: the socket's path; ``socket_root + appspace + config.id`` by default.
+        callback: called when the server has started: register handlers in it. ``server.start()`` starts it.
+        """
+        if callable(path):
+            path, callback = None, path
+        if path is None:
+            where = addresses.local_server(
+                self._config.id, socket_root=self._config.socket_root, appspace=self._config.appspace
+            )
+            self.log("Server path not specified, so defaulting to socket_root + appspace + id:", str(where))
+        else:
+            where = addresses.local_path(os.fspath(path))
+        self._serve(where, callback)
+
+    def serve_net(
+        self, host: Any = None, port: Any = None, udp_type: Any = None, callback: Callable[..., Any] | None = None
+    ) -> None:
+        """Make a TCP, TLS or UDP server: ``serve_net([host][, port][, "udp4" | "udp6"][, callback])``.
+
+        ``host`` and ``port`` default to ``network_host`` and ``network_port``; with ``config.tls`` set it speaks
+        TLS. Any argument may be left out as long as the order is kept. ``server.start()`` starts it.
+        """
+        host, port, udp_type, callback = _in_order((host, port, udp_type, callback))
+        if udp_type is None:
+            self._serve(self._network_address(host, port), callback)
+            return
+        host = self._config.network_host if host is None else host
+        if udp_type == "udp4" and host == "::1":
+            host = "127.0.0.1"
+        port = self._config.network_port if port is None else port
+        self._serve(Udp(host, port, udp_type), callback)
+
+    def _serve(self, where: addresses.Address, callback: Callable[..., Any] | None) -> None:
+        self._refuse_forked()
+        if self._server is not None and self._server.state not in (ServerState.IDLE, ServerState.CLOSED):
+            self._leaving.add(self._server)  # replaced, as in node-ipc; it goes on until it is stopped
+        settings = self._config.settings()
+        if isinstance(where, Udp):
+            from .datagram import DatagramServer
+
+            server: Server | DatagramServer = DatagramServer(where, self._driver, settings, log=self.log)
+        else:
+            server = Server(where, self._driver, settings, log=self.log)
+        server.on_closed.append(partial(self._server_closed, server))
+        if callback is not None:
+            server.on("start", callback)
+        self._server = server
+
+    def _server_closed(self, server: Server | DatagramServer) -> None:
+        self._failure = self._failure or server.failure
+        self._leaving.discard(server)
+        self._look_around()
+
+    def _refuse_forked(self) -> None:
+        if self._driver.home == FORKED:
+            raise ForkError("this process was forked, and the instance is its parent's: make an IPC() of your own")
+
+    # ---- running
+
+    def run(self, *, loop: str | Callable[[], asyncio.AbstractEventLoop] = "asyncio") -> None:
+        """Run the event loop until nothing is left to do, as Node does by itself.
+
+        Returns when nothing is left open (a client that is not closed, a server that listens or has sockets), on
+        ``stop()``, on SIGINT and on SIGTERM; in the latter cases after everything emitted was sent, at most
+        ``close_timeout`` milliseconds later. Raises the error of ``start`` or of a last connection attempt that no
+        ``error`` handler heard.
+
+        loop: ``"asyncio"``, ``"uvloop"``, ``"auto"`` (uvloop where it is installed), or what makes a loop.
+        """
+        from .runner import loop_factory
+
+        self._refuse_forked()
+        if self._driver.loop is not None and not self._driver.loop.is_closed():
+            raise IPCError("this instance works on an event loop already: await what you need there, not run()")
+        with asyncio.Runner(loop_factory=loop_factory(loop)) as runner:
+            try:
+                runner.run(self._main())
+            finally:
+                self._driver.detach()
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+
+    def stop(self) -> Outcome[IPC]:
+        """Close every client and stop the server; ``run`` then returns. Safe from any thread and signal handler.
+
+        What was emitted is sent first. Returns what can be awaited.
+        """
+        if self._driver.home and threading.get_ident() != self._driver.home:
+            self._driver.call_from_thread(self._stop_now)
+        else:
+            self._stop_now()
+        return self._stopped
+
+    def _stop_now(self) -> None:
+        if self._stopping:
+            return
+        self._stopping = True
+        if self._stopped.done:
+            self._stopped = self._driver.outcome(self)
+        for id in list(self.of):
+            self.disconnect(id)
+        for server in self._servers():
+            server.stop()
+        self._driver.call_later(0, self._look_around)
+
+    def _abort_now(self) -> None:
+        """A second signal: do not wait for anybody."""
+        for endpoint in (*self._leaving, *self._servers()):
+            endpoint.abort()
+
+    def _servers(self) -> list[Server | DatagramServer]:
+        servers = [endpoint for endpoint in self._leaving if not isinstance(endpoint, Client)]
+        return servers + ([self._server] if self._server is not None and self._server not in servers else [])
+
+    def _is_open(self) -> bool:
+        if len(self.of) or self._leaving:
+            return True
+        return self._server is not None and self._server.state not in (ServerState.IDLE, ServerState.CLOSED)
+
+    def _look_around(self) -> None:
+        """Something closed: if it was the last, ``run`` may return."""
+        if self._is_open():
+            return
+        self._stopping = False
+        self._stopped.settle()
+        if self._wake is not None:
+            self._wake.set()
+
+    async def _main(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._wake = asyncio.Event()
+        with _signals(loop, self._signalled):
+            self._driver.attach(loop)
+            try:
+                while self._is_open():
+                    self._wake.clear()
+                    await self._wake.wait()
+                await self._handlers_done()
+            finally:
+                self._wake = None
+
+    async def _handlers_done(self) -> None:
+        """Async handlers that still run get the time that closing may take."""
+        running = [task for task in self._driver.tasks if task is not asyncio.current_task()]
+        if running:
+            await asyncio.wait(running, timeout=self._config.close_timeout / 1000)
+
+    def _signalled(self) -> None:
+        if self._stopping:
+            self._abort_now()
+        else:
+            self._stop_now()
+
+
+@contextlib.contextmanager
+def _signals(loop: asyncio.AbstractEventLoop, handle: Callable[[], None]) -> Iterator[None]:
+    """SIGINT and SIGTERM call ``handle`` in the loop; only the main thread may ask for signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    try:
+        for number in numbers:
+            loop.add_signal_handler(number, handle)
+    except NotImplementedError:  # Windows: the loop notices a plain handler when it is woken
+        before = {number: signal.signal(number, lambda *_: loop.call_soon_threadsafe(handle)) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        return
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+
+
+def _in_order(arguments: tuple[Any, ...]) -> tuple[Any, Any, Any, Any]:
+    """Host, port, UDP type and callback from arguments of which any may be left out, in order."""
+    host = port = udp_type = callback = None
+    place = 0
+    for argument in arguments:
+        if argument is None:
+            continue
+        if callable(argument) and place < 4:
+            callback, place = argument, 4
+        elif isinstance(argument, int) and not isinstance(argument, bool) and place < 2:
+            port, place = argument, 2
+        elif isinstance(argument, str) and argument.lower() in UDP_TYPES and place < 3:
+            udp_type, place = argument.lower(), 3
+        elif isinstance(argument, str) and place < 1:
+            host, place = argument, 1
+        else:
+            raise AddressError(
+                "serve_net takes host, port, 'udp4' or 'udp6', and a callback, in this order: "
+                f"{argument!r:.80} is out of place"
+            )
+    return host, port, udp_type, callback
+
+
+ipc = IPC()
+"""The shared instance."""

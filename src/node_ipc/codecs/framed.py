@@ -1,0 +1,122 @@
+"""The framed profiles, fast, guarded and assured: one JSON object and the delimiter for each message.
+
+They share the wire and the code path; they differ in the check of event names and in the limits. Encoding is a
+cached prefix, the payload by msgspec, and the delimiter: 0.35 µs for a small message, where a Struct for the
+whole envelope takes 0.51 µs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..errors import FrameTooLarge, InvalidEvent, InvalidPayload
+from . import json
+from .framing import Splitter
+from .names import NameCheck, any_name, assured_name, guarded_name
+
+if TYPE_CHECKING:
+    from ..config import Settings
+
+__all__ = ["FramedCodec", "name_check", "too_large_to_emit"]
+
+PREFIXES = 1024
+"""How many event names keep their encoded prefix; past that the cache starts anew."""
+
+
+class FramedCodec:
+    """Events as ``{"type":…,"data":…}`` in UTF-8, each followed by the delimiter."""
+
+    raw = False
+    decode = staticmethod(json.decode_envelope)
+    decode_raw = staticmethod(json.decode_raw_envelope)
+    salvage = staticmethod(json.salvage)
+
+    def __init__(self, settings: Settings) -> None:
+        self.check_name = name_check(settings)
+        self._delimiter = settings.delimiter_bytes
+        self._escape = _escapes(settings.delimiter_escape_char)
+        self._limit = settings.max_message_size
+        self._suffix = b"}" + self._delimiter
+        self._frame_limit = self._limit + len(self._delimiter)
+        self._prefixes: dict[Any, bytes] = {}
+
+    def encode(self, type: Any, data: Any = {}) -> bytes:  # noqa: B006 - never changed: data left out is {}
+        try:
+            prefix = self._prefixes[type]
+        except (KeyError, TypeError):
+            prefix = self._prefix(type)
+        try:
+            body = json.encode(data)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            body = json.encode_slowly(data, _name(type), error)
+        if self._delimiter in body:
+            body = self._without_delimiter(body, type)
+        frame = prefix + body + self._suffix
+        if len(frame) > self._frame_limit:
+            raise too_large_to_emit(_name(type), len(frame) - len(self._delimiter), self._limit)
+        return frame
+
+    def splitter(self) -> Splitter:
+        return Splitter(self._delimiter, self._limit)
+
+    def _prefix(self, type: Any) -> bytes:
+        name = _name(type)
+        self.check_name(name)
+        try:
+            text = json.encode(name)
+        except UnicodeEncodeError as error:
+            text = json.encode_slowly(name, name, error)
+        prefix = b'{"type":' + text + b',"data":'
+        if self._escape is not None and self._delimiter in prefix:
+            prefix = prefix.replace(*self._escape)
+        if len(self._prefixes) >= PREFIXES:
+            self._prefixes.clear()
+        self._prefixes[type] = prefix
+        return prefix
+
+    def _without_delimiter(self, body: bytes, type: Any) -> bytes:
+        """Escape the delimiter inside texts; where that is not enough, a ``Raw`` holds it as it may not."""
+        if self._escape is not None:
+            body = body.replace(*self._escape)
+        if self._delimiter in body:
+            raise InvalidPayload(
+                f"cannot emit {_name(type)!r}: its Raw payload holds the delimiter {self._delimiter!r}, "
+                "which would end the message early",
+                event=_name(type),
+            )
+        return body
+
+
+def name_check(settings: Settings) -> NameCheck:
+    """What this profile says about event names."""
+    if settings.profile == "assured":
+        return assured_name(settings.max_event_name_length, frozenset(settings.allowed_events or ()))
+    if settings.profile == "fast":
+        return any_name
+    return guarded_name(settings.max_event_name_length, settings.allow_reserved_events)
+
+
+def too_large_to_emit(event: str, size: int, limit: int) -> FrameTooLarge:
+    return FrameTooLarge(
+        f"cannot emit {event!r}: the message has {size} bytes and the limit is {limit}; "
+        "raise max_message_size on both sides, or send it in parts"
+    )
+
+
+def _name(type: Any) -> str:
+    """The event's name, given as text or as an ``Event``."""
+    if isinstance(type, str):
+        return type
+    name = getattr(type, "name", None)
+    if not isinstance(name, str):
+        raise InvalidEvent(f"an event's name must be text, not {type.__class__.__name__}: {type!r:.80}")
+    return name
+
+
+def _escapes(character: str | None) -> tuple[bytes, bytes] | None:
+    """A character and its JSON escape; beyond the basic plane that is two."""
+    if character is None:
+        return None
+    units = character.encode("utf-16-be")
+    escape = "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))
+    return character.encode(), escape.encode()

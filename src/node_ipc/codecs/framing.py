@@ -1,0 +1,96 @@
+"""Bytes of a stream in, whole frames out; it knows the delimiter and the size limit, and nothing of JSON.
+
+A read may end anywhere: inside a frame, inside a UTF-8 sequence, inside the delimiter. The bytes of a frame that
+is not complete are kept once and never searched again, so the cost is linear however the stream is cut.
+"""
+
+from __future__ import annotations
+
+from ..errors import FrameTooLarge, InvalidJSON, ProtocolError
+
+__all__ = ["Splitter"]
+
+
+class Splitter:
+    """Cuts one stream at the delimiter.
+
+    ``split`` returns the whole frames of a read, without their delimiters. A frame that breaks a rule is not
+    returned, nor anything behind it: the frames before it are, and ``fault`` says what is wrong, for good.
+    ``rest`` is what came of the frame that is not complete.
+    """
+
+    __slots__ = ("_delimiter", "_limit", "_overlap", "fault", "limit_option", "rest")
+
+    def __init__(self, delimiter: bytes, limit: int, limit_option: str = "max_message_size") -> None:
+        self._delimiter = delimiter
+        self._limit = limit
+        self._overlap = len(delimiter) - 1
+        self.rest = bytearray()
+        self.fault: ProtocolError | None = None
+        self.limit_option = limit_option
+
+    def split(self, chunk: bytes) -> list[bytes]:
+        """The frames that ``chunk`` completes."""
+        if self.rest:
+            return self._continue(chunk)
+        frames = chunk.split(self._delimiter)
+        if rest := frames.pop():
+            self._keep(rest)
+        if not chunk.isascii() or len(chunk) > self._limit:
+            self._check(frames)
+        return frames
+
+    def _continue(self, chunk: bytes) -> list[bytes]:
+        kept = self.rest
+        searched = max(len(kept) - self._overlap, 0)
+        kept_tail = bytes(kept[searched:])  # a delimiter may have begun there
+        end = (kept_tail + chunk).find(self._delimiter)
+        if end < 0:
+            self._keep(chunk)
+            return []
+        cut = end - len(kept_tail)  # where, in the chunk, the frame's bytes end: negative if in the kept ones
+        kept += chunk[: max(cut, 0)]
+        first = bytes(kept[: searched + end])
+        self.rest = bytearray()
+        frames = [first]
+        frames += self.split(chunk[cut + len(self._delimiter) :])
+        if not first.isascii() or len(first) > self._limit:
+            self._check(frames)
+        return frames
+
+    def _keep(self, part: bytes) -> None:
+        self.rest += part
+        if len(self.rest) > self._limit + self._overlap:
+            self.fault = self._too_large(len(self.rest))
+            self.rest = bytearray()
+
+    def _check(self, frames: list[bytes]) -> None:
+        """Cut ``frames`` before the first that is too large or not UTF-8."""
+        if len(frames) > 1 and sum(map(len, frames)) <= self._limit and _is_utf8(b"\n".join(frames)):
+            return
+        for index, frame in enumerate(frames):
+            if len(frame) > self._limit:
+                self.fault = self._too_large(len(frame))
+            elif not _is_utf8(frame):
+                self.fault = InvalidJSON("a frame is not UTF-8, which JSON must be")
+            else:
+                continue
+            del frames[index:]
+            self.rest = bytearray()
+            return
+
+    def _too_large(self, size: int) -> FrameTooLarge:
+        return FrameTooLarge(
+            f"a message of {size} bytes or more is larger than the limit of {self._limit} bytes: "
+            f"raise {self.limit_option} on the receiving side if messages of this size are meant to come"
+        )
+
+
+def _is_utf8(data: bytes) -> bool:
+    if data.isascii():
+        return True
+    try:
+        str(data, "utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True

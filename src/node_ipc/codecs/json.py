@@ -1,0 +1,215 @@
+"""JSON as Node reads and writes it, on top of msgspec.
+
+msgspec is the fast path for every payload. What JSON in JavaScript can hold and msgspec refuses (lone
+surrogates) takes the standard library's codec; what JSON cannot hold at all is reported with its place.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from ..errors import InvalidEvent, InvalidJSON, InvalidMessage, InvalidPayload
+
+__all__ = [
+    "Envelope",
+    "RawEnvelope",
+    "buffer",
+    "decode_envelope",
+    "decode_raw_envelope",
+    "encode",
+    "encode_slowly",
+    "salvage",
+    "to_bytes",
+]
+
+encode = msgspec.json.Encoder().encode
+
+
+class Envelope(msgspec.Struct, gc=False):
+    """One message off the wire with its payload decoded; members other than these two are ignored."""
+
+    type: str
+    data: Any = msgspec.field(default_factory=dict)
+
+
+class RawEnvelope(msgspec.Struct, gc=False):
+    """One message off the wire with its payload still in bytes."""
+
+    type: str
+    data: Raw = Raw(b"{}")
+
+
+decode_envelope: Callable[[bytes], Envelope] = msgspec.json.Decoder(Envelope).decode
+decode_raw_envelope: Callable[[bytes], RawEnvelope] = msgspec.json.Decoder(RawEnvelope).decode
+_members = msgspec.json.Decoder(dict[str, Raw])
+_name = msgspec.json.Decoder(str)
+_type_first = re.compile(rb'\s*\{\s*"type"\s*:\s*("(?:[^"\\]|\\.){0,1024}")')
+
+
+def buffer(data: bytes | bytearray | memoryview) -> dict[str, Any]:
+    """Bytes as Node's ``Buffer`` writes itself in JSON: ``{"type": "Buffer", "data": [104, 105]}``.
+
+    A Node peer turns it back with ``Buffer.from(payload)``. Emitted as they are, ``bytes`` go out as base64
+    text, which is smaller; :func:`to_bytes` reads both.
+    """
+    return {"type": "Buffer", "data": list(bytes(data))}
+
+
+def to_bytes(payload: Any) -> bytes:
+    """The bytes in a payload: Node's ``Buffer`` form, base64 text, a list of byte values, or bytes.
+
+    Raises :class:`InvalidPayload` for anything else.
+    """
+    try:
+        if isinstance(payload, str):
+            return base64.b64decode(payload, validate=True)
+        if isinstance(payload, Mapping) and payload.get("type") == "Buffer":
+            return bytes(payload["data"])
+        if isinstance(payload, (list, tuple, bytes, bytearray, memoryview)):
+            return bytes(payload)
+    except (ValueError, TypeError, KeyError) as error:
+        raise InvalidPayload(f"this payload holds no bytes: {error}") from error
+    raise InvalidPayload(
+        f"a payload of type {type(payload).__name__} holds no bytes: "
+        'expected {"type": "Buffer", "data": [...]}, base64 text or a list of byte values'
+    )
+
+
+# ---- writing
+
+
+def encode_slowly(data: Any, event: str, cause: Exception) -> bytes:
+    """Encode what msgspec refused, or raise :class:`InvalidPayload` with the path of what JSON cannot hold."""
+    if isinstance(cause, UnicodeEncodeError):
+        return _encode_surrogates(data, event)
+    path, value = _fault(data, "$", 0)
+    reason = "is nested too deeply or refers to itself" if isinstance(cause, RecursionError) else str(cause)
+    raise InvalidPayload(
+        f"cannot emit {event!r}: the value at {path} ({type(value).__name__}) cannot be JSON: {reason}. "
+        "Use dicts with text keys, lists, text, numbers, booleans, None, bytes, dataclasses or msgspec Structs.",
+        event=event,
+        path=path,
+    ) from cause
+
+
+def _encode_surrogates(data: Any, event: str) -> bytes:
+    import json  # only lone surrogates need it
+
+    try:
+        plain = _jsonable(msgspec.to_builtins(data, str_keys=True))
+        return json.dumps(plain, separators=(",", ":"), allow_nan=False).encode("ascii")
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidPayload(f"cannot emit {event!r}: {error}", event=event) from error
+
+
+def _jsonable(value: Any) -> Any:
+    """Not-a-number and the infinities as None, undecoded payloads decoded, all the way down."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _jsonable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_jsonable(item) for item in value]
+    if isinstance(value, Raw):
+        return msgspec.json.decode(value)
+    return value
+
+
+def _fault(value: Any, path: str, depth: int) -> tuple[str, Any]:
+    """The innermost part of ``value`` that cannot be encoded, and where it is."""
+    if depth < 64:
+        for name, part in _parts(value):
+            try:
+                encode(part)
+            except (TypeError, ValueError, OverflowError, RecursionError):
+                return _fault(part, path + name, depth + 1)
+    return path, value
+
+
+def _parts(value: Any) -> list[tuple[str, Any]]:
+    if isinstance(value, dict):
+        return [(f".{key}" if str(key).isidentifier() else f"[{key!r}]", part) for key, part in value.items()]
+    if isinstance(value, (list, tuple)):
+        return [(f"[{index}]", part) for index, part in enumerate(value)]
+    names: Iterable[str] = getattr(value, "__struct_fields__", None) or getattr(value, "__dataclass_fields__", {})
+    return [(f".{name}", getattr(value, name)) for name in names]
+
+
+# ---- reading
+
+
+def salvage(frame: bytes) -> Envelope | InvalidPayload:
+    """Look closely at a frame that the fast decoder refused.
+
+    Returns the message when it is sound after all (lone surrogates), or :class:`InvalidPayload` when the frame is
+    well formed and its payload cannot be held in Python. Raises :class:`InvalidJSON`, :class:`InvalidMessage` or
+    :class:`InvalidEvent` when it is no message at all.
+    """
+    try:
+        name = decode_raw_envelope(frame).type
+    except RecursionError:
+        found = _type_first.match(frame)
+        name = _name.decode(found[1]) if found else ""
+        return InvalidPayload(f"the payload of event {name[:64]!r} is nested too deeply", event=name)
+    except msgspec.ValidationError:
+        raise _wrong_envelope(frame) from None
+    except msgspec.DecodeError as error:
+        return _surrogates(frame, error)
+    try:
+        decode_envelope(frame)
+    except RecursionError:
+        return InvalidPayload(f"the payload of event {name[:64]!r} is nested too deeply", event=name)
+    except msgspec.ValidationError as error:
+        return _payload_fault(name, error)
+    except msgspec.DecodeError as error:
+        return _surrogates(frame, error)
+    raise AssertionError("the frame decodes")  # pragma: no cover - the caller saw it fail
+
+
+def _payload_fault(name: str, error: msgspec.ValidationError) -> InvalidPayload:
+    text = str(error)
+    place = text.rpartition("`$.data")[2].rstrip("`") if "`$.data" in text else ""
+    return InvalidPayload(f"the payload of event {name[:64]!r} cannot be held: {text}", event=name, path="$" + place)
+
+
+def _wrong_envelope(frame: bytes) -> InvalidMessage | InvalidEvent:
+    try:
+        members = _members.decode(frame)
+    except msgspec.DecodeError:
+        return InvalidMessage("a message must be a JSON object with the members type and data")
+    if "type" not in members:
+        return InvalidEvent("a message has no event name: its member type is missing")
+    return InvalidEvent("an event's name must be text")
+
+
+def _surrogates(frame: bytes, cause: Exception) -> Envelope | InvalidPayload:
+    """Lone surrogates are sound JSON and JavaScript sends them; msgspec refuses them in several words."""
+    if b"\\u" not in frame:
+        raise InvalidJSON(f"a frame is not JSON: {cause}") from cause
+    import json  # only lone surrogates need it
+
+    def refuse(constant: str) -> None:
+        raise InvalidJSON(f"a frame is not JSON: {constant} is no JSON value")
+
+    try:
+        message = json.loads(frame, parse_constant=refuse)
+    except RecursionError:
+        return InvalidPayload("a payload is nested too deeply")
+    except json.JSONDecodeError as error:
+        raise InvalidJSON(f"a frame is not JSON: {error}") from cause
+    except InvalidJSON:
+        raise
+    except ValueError as error:  # more digits than int() takes
+        return InvalidPayload(f"a payload cannot be held: {error}")
+    if not isinstance(message, dict):
+        raise InvalidMessage("a message must be a JSON object with the members type and data")
+    if not isinstance(message.get("type"), str):
+        raise InvalidEvent("an event's name must be text")
+    return Envelope(message["type"], message.get("data", {}))

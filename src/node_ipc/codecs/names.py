@@ -1,0 +1,75 @@
+"""Which event names are whose: the lifecycle's, the unsafe ones, and what each profile lets over the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..errors import EventNotAllowed, EventTooLarge, InvalidEvent, ReservedEvent
+
+__all__ = ["LIFECYCLE", "UNSAFE", "NameCheck", "any_name", "assured_name", "guarded_name"]
+
+LIFECYCLE = frozenset(
+    {"start", "connect", "disconnect", "destroy", "close", "socket.disconnected", "error", "data"}
+)
+"""Events that this library publishes itself. They live in a registry of their own, so no peer can raise one."""
+
+UNSAFE = frozenset(
+    {
+        "__defineGetter__",
+        "__defineSetter__",
+        "__lookupGetter__",
+        "__lookupSetter__",
+        "__proto__",
+        "constructor",
+        "hasOwnProperty",
+        "isPrototypeOf",
+        "propertyIsEnumerable",
+        "toLocaleString",
+        "toString",
+        "valueOf",
+    }
+)
+"""What every JavaScript object inherits: node-ipc 14 refuses these names, and some peers stumble over them."""
+
+NameCheck = Callable[[str], None]
+
+
+def any_name(name: str) -> None:
+    """The fast profile: whatever is text."""
+    if not isinstance(name, str):
+        raise InvalidEvent(f"an event's name must be text, not {type(name).__name__}")
+
+
+def guarded_name(limit: int, allow_reserved: bool) -> NameCheck:
+    """The guarded profile: not empty, not longer than ``limit``, neither unsafe nor (as a rule) reserved."""
+
+    def check(name: str) -> None:
+        any_name(name)
+        if not name:
+            raise InvalidEvent("an event's name must not be empty")
+        if len(name) > limit:
+            raise EventTooLarge(
+                f"an event's name of {len(name)} characters is longer than the limit of {limit}: "
+                "raise max_event_name_length, or use a shorter name"
+            )
+        if name in UNSAFE:
+            raise InvalidEvent(f"the event name {name!r} is unsafe in JavaScript peers: use another")
+        if name in LIFECYCLE and not allow_reserved:
+            raise ReservedEvent(
+                f"the event name {name!r} is reserved for local lifecycle events: use another, "
+                "or set allow_reserved_events to True on both sides"
+            )
+
+    return check
+
+
+def assured_name(limit: int, allowed: frozenset[str]) -> NameCheck:
+    """The assured profile: guarded, and on the list of allowed events."""
+    guarded = guarded_name(limit, allow_reserved=False)
+
+    def check(name: str) -> None:
+        guarded(name)
+        if name not in allowed:
+            raise EventNotAllowed(f"the event {name[:64]!r} is not in allowed_events")
+
+    return check

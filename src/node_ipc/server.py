@@ -1,0 +1,341 @@
+"""Many links in: who is let in, emit to one, broadcast to all, and the limits that concern all of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from .codecs import choose
+from .errors import BackpressureError, HandlerError, InvalidEvent, IPCError, NotConnected
+from .events import Event, Events
+from .session import Loss, Session, broadcast, refuse_other_threads
+
+if TYPE_CHECKING:
+    from .config import Settings
+    from .outcome import Outcome
+    from .transport.address import Address
+    from .transport.driver import Driver, Listener, Peer, Timer
+
+__all__ = ["Server", "ServerState"]
+
+
+class ServerState(Enum):
+    """Where a server stands."""
+
+    IDLE = "idle"
+    """Made, not started."""
+    STARTING = "starting"
+    LISTENING = "listening"
+    CLOSING = "closing"
+    """Told to stop: no new connection, what was emitted still goes out."""
+    CLOSED = "closed"
+
+
+class Server:
+    """A socket that clients connect to; each of them is a :class:`Session`, called *socket* in handlers."""
+
+    def __init__(
+        self,
+        address: Address,
+        driver: Driver,
+        settings: Settings,
+        *,
+        log: Callable[..., None] | None = None,
+    ) -> None:
+        self.address = address
+        """Where it listens; once started, with the real port."""
+        self.state = ServerState.IDLE
+        self.failure: IPCError | None = None
+        """The error of ``start``, where no ``error`` handler heard it."""
+        self.started: Outcome[Server] = driver.outcome(self)
+        """Settled when clients can connect, or with the error why they never will."""
+        self.closed: Outcome[Server] = driver.outcome(self)
+        """Settled when the server has stopped and its last socket is gone."""
+        self.on_closed: list[Callable[[], None]] = []
+        """Called each time the server has stopped and its last socket is gone."""
+        self.on_drained: list[Callable[[], None]] = []
+        """Called when some socket's kernel has taken everything."""
+        self.refused = 0
+        """How many connections were refused because of a limit."""
+        self._driver = driver
+        self._settings = settings
+        self._log = log or _silent
+        self._codec = choose(settings)
+        self.events = Events(
+            2,
+            self._codec.check_name,
+            self.session_fault,
+            driver.spawn if driver.runs_coroutines else None,
+            settings.allow_reserved_events,
+        )
+        if settings.identify_peer:
+            self.events.tap(_identify)
+        self._listener: Listener | None = None
+        self._sessions: dict[int, Session] = {}
+        self._opening: set[Session] = set()
+        self._per_uid: Counter[int] = Counter()
+        self._per_host: Counter[str] = Counter()
+        self._ids = 0
+        self._full: set[Session] = set()  # those for whom the kernel holds bytes back
+        self._timer: Timer | None = None
+
+    def __repr__(self) -> str:
+        return f"<Server {self.address} {self.state.value}, {len(self._sessions)} sockets>"
+
+    @property
+    def sockets(self) -> list[Session]:
+        """The sockets that are connected now, oldest first."""
+        return list(self._sessions.values())
+
+    @property
+    def settings(self) -> Settings:
+        """The configuration this server was made with; it does not change any more."""
+        return self._settings
+
+    # ---- events
+
+    def on(self, event: str | Event[Any], handler: Any = None, *, type: Any = None) -> Any:
+        """Call ``handler(data, socket)`` for each event of this name; without a handler it is a decorator.
+
+        ``"*"`` hears every event as ``(type, *arguments)``, before the event's own handlers. The lifecycle:
+        ``start(server)``, ``connect(socket)``, ``socket.disconnected(socket, destroyed_socket_id)``,
+        ``close(socket)``, ``error(error, socket or None)``, and in raw mode ``data(bytes, socket)``. A handler may
+        take fewer arguments. A handler whose first argument is annotated, or ``type=``, gets its payload decoded
+        to that type.
+        """
+        refuse_other_threads(self._driver, "on")
+        return self.events.on(event, handler, type=type)
+
+    def once(self, event: str | Event[Any], handler: Any = None, *, type: Any = None) -> Any:
+        """As ``on``, for the next such event only."""
+        refuse_other_threads(self._driver, "once")
+        return self.events.once(event, handler, type=type)
+
+    def off(self, event: str | Event[Any], handler: Any = "*") -> None:
+        """Remove a handler, or all of an event; ``off("*", "*")`` removes every handler of every event."""
+        refuse_other_threads(self._driver, "off")
+        self.events.off(event, handler)
+
+    # ---- out
+
+    def emit(self, socket: Session, type: Any, data: Any = {}) -> bool:  # noqa: B006 - never changed
+        """Send one event to one socket (in raw mode: ``emit(socket, payload)``); as ``socket.emit``."""
+        if not isinstance(socket, Session):
+            raise InvalidEvent(
+                f"emit takes the socket first: server.emit(socket, type, data), not {socket!r:.80}. "
+                "To send to all of them use broadcast(type, data)"
+            )
+        return socket.emit(type, data)
+
+    def broadcast(self, type: Any, data: Any = {}, *, exclude: Collection[Session] = ()) -> None:  # noqa: B006
+        """Send one event to every connected socket but those in ``exclude``; encoded once, never waits.
+
+        One slow peer never raises here and never holds the others up: past ``max_pending_bytes`` its
+        ``slow_policy`` applies.
+        """
+        refuse_other_threads(self._driver, "broadcast")
+        frame = self._codec.encode(type, data)
+        to: Any = self._sessions.values()
+        if exclude:
+            to = [session for session in to if session not in exclude]
+        for session in broadcast(to, frame):
+            session.cut(
+                BackpressureError(
+                    f"{session!r} does not read: a broadcast would pass max_pending_bytes "
+                    f"({self._settings.max_pending_bytes}); its link is cut (slow_policy is 'disconnect')"
+                )
+            )
+
+    # ---- life
+
+    def start(self) -> Outcome[Server]:
+        """Begin to listen: ``start`` is published when clients can connect, ``error`` where they never will."""
+        refuse_other_threads(self._driver, "start")
+        if self.state in (ServerState.IDLE, ServerState.CLOSED):
+            self.started = self._driver.outcome(self)
+            self.closed = self._driver.outcome(self)
+            self.state = ServerState.STARTING
+            self.failure = None
+            self._log("starting server on", str(self.address))
+            self._listener = self._driver.listen(self.address, self, self._settings)
+        return self.started
+
+    def stop(self) -> Outcome[Server]:
+        """Accept nobody more, send what was emitted, end every link; at most ``close_timeout`` later all are cut."""
+        refuse_other_threads(self._driver, "stop")
+        if self.state is ServerState.IDLE:
+            self.state = ServerState.CLOSED
+            self.closed.settle()
+        if self.state in (ServerState.CLOSING, ServerState.CLOSED):
+            return self.closed
+        self.state = ServerState.CLOSING
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+        for session in self._everybody():
+            session.close()
+        self._timer = self._driver.call_later(self._settings.close_timeout / 1000, self._expire)
+        if not self._everybody():
+            self._driver.call_later(0, self._finish_if_empty)
+        return self.closed
+
+    def abort(self) -> None:
+        """Stop at once; what is not sent yet is dropped."""
+        self.stop()
+        self._expire()
+
+    def _everybody(self) -> list[Session]:
+        return [*self._sessions.values(), *self._opening]
+
+    def _expire(self) -> None:
+        for session in self._everybody():
+            session.abort()
+
+    def _finish_if_empty(self) -> None:
+        if self.state is not ServerState.CLOSING or self._everybody():
+            return
+        self.state = ServerState.CLOSED
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.started.settle(NotConnected("the server was stopped"))
+        self.closed.settle()
+        for hook in (*self.on_closed, *self.on_drained):
+            hook()
+
+    # ---- the acceptor
+
+    def listening(self, address: Address) -> None:
+        self.address = address
+        if self.state is ServerState.STARTING:
+            self.state = ServerState.LISTENING
+            self.events.publish("start", self)
+            self.started.settle()
+
+    def not_listening(self, error: Exception) -> None:
+        assert isinstance(error, IPCError)
+        self._listener = None
+        self.state = ServerState.CLOSED
+        self.failure = error
+        if self.events.publish("error", error, None):
+            self.failure = None
+        self.started.settle(error)
+        self.closed.settle()
+        for hook in tuple(self.on_closed):
+            hook()
+
+    def accept(self, peer: Peer) -> Session | None:
+        """A session for a new connection, or None where a limit is reached."""
+        settings, count = self._settings, len(self._sessions) + len(self._opening)
+        if (
+            self.state is not ServerState.LISTENING
+            or count >= settings.max_connections
+            or len(self._opening) >= max(settings.max_connections // 2, 1)
+            or _over(settings.max_connections_per_uid, self._per_uid, peer.uid)
+            or _over(settings.max_connections_per_host, self._per_host, peer.host)
+        ):
+            self.refused += 1
+            return None
+        self._ids += 1
+        session = Session(self, self._codec, self.events, self._driver, settings, self._ids, serving=True)
+        self._opening.add(session)
+        self._per_uid.update(() if peer.uid is None else (peer.uid,))
+        self._per_host.update(() if peer.host is None else (peer.host,))
+        session.admitted_as = peer
+        return session
+
+    # ---- the sessions' owner
+
+    def session_opened(self, session: Session) -> None:
+        self._opening.discard(session)
+        self._sessions[session.id] = session
+        if self.state is ServerState.CLOSING:
+            session.close()
+            return
+        self.events.publish("connect", session, session=session)
+
+    def session_failed(self, session: Session, error: Exception) -> None:
+        self._forget(session)
+        assert isinstance(error, IPCError)
+        self.session_fault(None, error)
+        self._finish_if_empty()
+
+    def session_lost(self, session: Session, loss: Loss) -> None:
+        self._forget(session)
+        name = session.id if session.claimed_id is None else session.claimed_id
+        self._log("socket disconnected", name, str(loss))
+        self.events.publish("socket.disconnected", session, name, session=session)
+        self.events.publish("close", session, session=session)
+        self._finish_if_empty()
+
+    def _forget(self, session: Session) -> None:
+        self._opening.discard(session)
+        self._full.discard(session)
+        self._sessions.pop(session.id, None)
+        _uncount(self._per_uid, session.admitted_as.uid)
+        _uncount(self._per_host, session.admitted_as.host)
+
+    def session_fault(self, session: Session | None, error: IPCError) -> None:
+        heard = False
+        if not (isinstance(error, HandlerError) and error.event == "error"):
+            heard = self.events.publish("error", error, session, session=session)
+        if not heard:
+            _report(error)
+
+    def pending_changed(self, session: Session, pending: int) -> None:
+        if pending == 0:
+            self._full.discard(session)
+            for hook in tuple(self.on_drained):
+                hook()
+            return
+        self._full.add(session)
+        limit = self._settings.max_total_pending_bytes
+        if len(self._full) * self._settings.max_pending_bytes > limit:
+            self._bound_total(limit)
+
+    def _bound_total(self, limit: int) -> None:
+        """Cut the sockets with the most waiting bytes until the rest is within ``max_total_pending_bytes``."""
+        waiting = {session: session.pending_bytes for session in self._full if session.is_open}
+        total = sum(waiting.values())
+        for session in sorted(waiting, key=waiting.__getitem__, reverse=True):
+            if total <= limit:
+                return
+            total -= waiting[session]
+            session.cut(
+                BackpressureError(
+                    f"{total + waiting[session]} bytes wait for all peers together, above max_total_pending_bytes "
+                    f"({limit}): the link of {session!r}, with {waiting[session]} of them, is cut"
+                )
+            )
+
+
+def _over(limit: int | None, counter: Counter[Any], key: Any) -> bool:
+    return limit is not None and key is not None and counter[key] >= limit
+
+
+def _uncount(counter: Counter[Any], key: Any) -> None:
+    if key is not None:
+        counter[key] -= 1
+        if counter[key] <= 0:
+            del counter[key]
+
+
+def _identify(type: str, data: Any, socket: Session) -> None:
+    """node-ipc up to 12: a payload's ``id`` names the socket. A claim: nothing here decides by it."""
+    if isinstance(data, dict) and data.get("id"):
+        socket.claimed_id = data["id"]
+
+
+def _silent(*arguments: Any) -> None:
+    """No log."""
+
+
+def _report(error: IPCError) -> None:
+    from .logs import logger  # importing logging costs 8 ms: only where something is logged
+
+    if isinstance(error, HandlerError):
+        logger.error("%s", error, exc_info=error.__cause__)
+    else:
+        logger.warning("%s", error)

@@ -1,0 +1,621 @@
+"""The asyncio driver: loops, transports and protocols behind the seam of ``driver.py``.
+
+It may be made before a loop runs: what it is asked to open, listen on or call later waits and begins when it is
+attached. Reading goes through ``BufferedProtocol`` into one buffer for all links: asyncio's plain ``Protocol``
+allocates 256 KiB for each read, which cost 55 µs a round trip instead of 36. The transport's own write buffer is
+kept empty (a high-water mark of 0): what the kernel does not take at once makes the session wait, so every limit
+is counted in one place, and asyncio never joins many small writes (quadratic in CPython 3.12.1 and 3.13.0).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import random
+import socket
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ..errors import AddressError, ConnectError, PeerRefused
+from ..outcome import Outcome
+from . import local_socket, network
+from .address import Pipe, Tcp, Tls, Udp, Unix
+from .driver import FORKED, Acceptor, DatagramPort, DatagramReceiver, Flushable, Listener, Lock, Peer, Receiver, Timer
+
+if TYPE_CHECKING:
+    from ..config import Settings
+    from .address import Address
+
+__all__ = ["EventLoopDriver"]
+
+T = TypeVar("T")
+
+READ_BYTES = 64 * 1024
+ACCEPTS_PER_TURN = 10
+LOCAL_CONNECT_SECONDS, NETWORK_CONNECT_SECONDS = 2.0, 5.0
+SHUTDOWN_SECONDS = 2.0
+FIRST_BACKOFF, LONGEST_BACKOFF = 0.01, 1.0
+OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+_drivers: weakref.WeakSet[EventLoopDriver] = weakref.WeakSet()
+
+
+def _mark_forked() -> None:
+    for driver in _drivers:
+        driver.home = FORKED
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_mark_forked)
+
+
+class _Deferred:
+    """A call that waits for a loop."""
+
+    def __init__(self, delay: float, callback: Callable[[], None]) -> None:
+        self._delay, self._callback = delay, callback
+        self._handle: asyncio.TimerHandle | None = None
+        self._cancelled = False
+
+    def begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._cancelled:
+            self._handle = loop.call_later(self._delay, self._callback)
+
+    def cancel(self) -> None:
+        self._cancelled = True
+        if self._handle is not None:
+            self._handle.cancel()
+
+
+class EventLoopDriver:
+    """Drives endpoints on an asyncio (or uvloop, or winloop) event loop."""
+
+    runs_coroutines = True
+
+    def __init__(self) -> None:
+        self.home = 0
+        self.thread = threading.get_ident
+        self.lock: Lock = threading.Lock()
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.now: Callable[[], float] = time.monotonic
+        self.random = random.random
+        self.tasks: set[asyncio.Task[Any]] = set()
+        self._waiting: list[Callable[[asyncio.AbstractEventLoop], None]] = []
+        self._turn: list[Flushable] = []
+        self._buffer = memoryview(bytearray(READ_BYTES))
+        self._reads_overlap = False
+        _drivers.add(self)
+
+    # ---- the loop
+
+    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Work on this loop from now on, and begin what waited for one. Called in the loop's thread."""
+        self.loop = loop
+        self.home = threading.get_ident()
+        self.now = loop.time
+        # A Proactor reads into the buffer while other code runs, so each link there needs its own.
+        self._reads_overlap = sys.platform == "win32" and isinstance(loop, asyncio.ProactorEventLoop)
+        waiting, self._waiting = self._waiting, []
+        for begin in waiting:
+            begin(loop)
+
+    def attach_running(self) -> bool:
+        """Attach to the loop that runs in this thread, if there is one; whether the driver has a loop now."""
+        if self.loop is not None and self.loop.is_closed():
+            self.detach()
+        if self.loop is None:
+            with contextlib.suppress(RuntimeError):
+                self.attach(asyncio.get_running_loop())
+        return self.loop is not None
+
+    def detach(self) -> None:
+        """Forget the loop; the next one may be another."""
+        self.loop = None
+        self.home = 0 if self.home != FORKED else FORKED
+        self.now = time.monotonic
+        self._turn.clear()
+
+    def _begin(self, work: Callable[[asyncio.AbstractEventLoop], None]) -> None:
+        if self.attach_running():
+            assert self.loop is not None
+            work(self.loop)
+        else:
+            self._waiting.append(work)
+
+    def _task(self, coroutine: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop) -> asyncio.Task[Any]:
+        task = loop.create_task(coroutine)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return task
+
+    # ---- the seam
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
+        if self.loop is not None:
+            return self.loop.call_later(delay, callback)
+        deferred = _Deferred(delay, callback)
+        self._begin(deferred.begin)
+        return deferred
+
+    def turn_ends(self, session: Flushable) -> None:
+        self._turn.append(session)
+        if len(self._turn) == 1:
+            assert self.loop is not None
+            self.loop.call_soon(self._end_turn)
+
+    def _end_turn(self) -> None:
+        turn, self._turn = self._turn, []
+        for session in turn:
+            session.turn_ended()
+
+    def spawn(self, coroutine: Coroutine[Any, Any, Any], done: Callable[[BaseException | None], None]) -> None:
+        assert self.loop is not None
+        self._task(coroutine, self.loop).add_done_callback(partial(_tell, done))
+
+    def call_from_thread(self, callback: Callable[[], None]) -> None:
+        if self.loop is None:
+            self._waiting.append(lambda loop: callback())
+        else:
+            self.loop.call_soon_threadsafe(callback)
+
+    def open(self, address: Address, receiver: Receiver, settings: Settings) -> None:
+        self._begin(lambda loop: self._open(loop, address, receiver, settings))
+
+    def _open(
+        self, loop: asyncio.AbstractEventLoop, address: Address, receiver: Receiver, settings: Settings
+    ) -> None:
+        link = StreamLink(self, receiver)
+        self._task(_connect(loop, address, link, settings), loop)
+
+    def listen(self, address: Address, acceptor: Acceptor, settings: Settings) -> Listener:
+        listener = StreamListener(self, address, acceptor, settings)
+        self._begin(listener.begin)
+        return listener
+
+    def bind(self, address: Address, receiver: DatagramReceiver, settings: Settings) -> DatagramPort:
+        raise AddressError(f"this driver has no datagrams: {address}")
+
+    def outcome(self, value: T) -> Outcome[T]:
+        return AwaitableOutcome(value)
+
+    def read_buffer(self) -> memoryview:
+        """The buffer that links read into: one for all, where reads do not overlap."""
+        return memoryview(bytearray(READ_BYTES)) if self._reads_overlap else self._buffer
+
+
+class AwaitableOutcome(Outcome[T]):
+    """An outcome for ``await``: gives the value or raises the error, as often as it is awaited."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[Any, None, T]:
+        if not self.done:
+            future = asyncio.get_running_loop().create_future()
+            self.then(lambda: None if future.done() else future.set_result(None))
+            yield from future.__await__()
+        return self.result()
+
+
+def _tell(done: Callable[[BaseException | None], None], task: asyncio.Task[Any]) -> None:
+    done(None if task.cancelled() else task.exception())
+
+
+class StreamLink(asyncio.BufferedProtocol):
+    """One connection: asyncio's protocol, and the link that a session writes to."""
+
+    __slots__ = ("_buffer", "_driver", "_ended", "_lost", "_peer_ended", "_receiver", "_transport", "peer", "write")
+
+    def __init__(self, driver: EventLoopDriver, receiver: Receiver, peer: Peer | None = None) -> None:
+        self._driver = driver
+        self._receiver = receiver
+        self._buffer = driver.read_buffer()
+        self._transport: asyncio.Transport
+        self._ended = self._peer_ended = self._lost = False
+        self.peer = peer or Peer("unix")
+        self.write: Callable[[bytes], None]
+
+    # asyncio's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.set_write_buffer_limits(high=0)
+        self.write = transport.write
+        certificate = transport.get_extra_info("peercert")
+        if self.peer.transport == "tls":
+            self.peer = Peer("tls", host=self.peer.host, port=self.peer.port, certificate=certificate or None)
+        self._receiver.opened(self)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._receiver.received(bytes(self._buffer[:nbytes]))
+
+    def eof_received(self) -> bool:
+        self._peer_ended = True
+        self._receiver.ended()
+        # Open until the session has written what it holds; TLS has no half-closed state.
+        return self.peer.transport != "tls"
+
+    def pause_writing(self) -> None:
+        self._receiver.pause()
+
+    def resume_writing(self) -> None:
+        if not self._lost:
+            self._receiver.writable()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost = True
+        self._receiver.lost(network.link_failed(exc))
+
+    # the session's side
+
+    def pending_bytes(self) -> int:
+        return self._transport.get_write_buffer_size()
+
+    def close(self) -> None:
+        if self._peer_ended or not self._transport.can_write_eof():
+            self._transport.close()
+        elif not self._ended and not self._transport.is_closing():
+            self._ended = True
+            self._transport.write_eof()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    def pause_reading(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+
+
+# ---- connecting
+
+
+async def _connect(
+    loop: asyncio.AbstractEventLoop, address: Address, link: StreamLink, settings: Settings
+) -> None:
+    local = isinstance(address, (Unix, Pipe))
+    seconds = LOCAL_CONNECT_SECONDS if local else NETWORK_CONNECT_SECONDS
+    if settings.connect_timeout is not None:
+        seconds = settings.connect_timeout / 1000
+    try:
+        if isinstance(address, Unix):
+            await _connect_unix(loop, address, link, settings, seconds)
+        elif isinstance(address, Pipe):
+            await _connect_pipe(loop, address, link, seconds)
+        elif isinstance(address, (Tcp, Tls)):
+            await _connect_network(loop, address, link, settings, seconds)
+        else:
+            raise AddressError(f"{address} has no connections: send datagrams with serve_net")
+    except Exception as error:  # whatever the kernel or a lookup of the user's raises: the attempt failed
+        link._receiver.failed(network.connect_failed(address, error, seconds))
+
+
+async def _connect_unix(
+    loop: asyncio.AbstractEventLoop, address: Unix, link: StreamLink, settings: Settings, seconds: float
+) -> None:
+    """A Unix socket connects at once, or its server's queue is full: then there is nothing to wait on but time."""
+    deadline, delay = loop.time() + seconds, 0.001
+    while True:
+        try:
+            sock = local_socket.connect_unix(address.path, also=address.also, allowed_uids=settings.allowed_uids)
+            break
+        except BlockingIOError:
+            if loop.time() >= deadline:
+                raise TimeoutError from None
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, 0.1)
+    link.peer = unix_peer(sock)
+    await loop.create_unix_connection(lambda: link, sock=sock)
+
+
+async def _connect_pipe(loop: asyncio.AbstractEventLoop, address: Pipe, link: StreamLink, seconds: float) -> None:
+    from .pipe_event_loop import open_pipe
+
+    error: ConnectError | None = None
+    for name in (address.name, *address.also):
+        try:
+            transport, _ = await open_pipe(loop, Pipe(name).path, lambda: link, seconds)
+            link.peer = transport.get_extra_info("peer")
+            return
+        except PeerRefused:
+            raise
+        except ConnectError as refused:
+            error = error or refused
+    assert error is not None
+    raise error
+
+
+async def _connect_network(
+    loop: asyncio.AbstractEventLoop, address: Tcp | Tls, link: StreamLink, settings: Settings, seconds: float
+) -> None:
+    async with asyncio.timeout(seconds):
+        sock = await _connect_first(loop, address, settings)
+    host, port = sock.getpeername()[:2]
+    if isinstance(address, Tcp):
+        link.peer = Peer("tcp", host=host, port=port)
+        await loop.create_connection(lambda: link, sock=sock)
+        return
+    from . import tls
+
+    link.peer = Peer("tls", host=host, port=port)
+    client = tls.client_context(settings.tls, assured=settings.profile == "assured")
+    name = client.servername or address.host
+    try:
+        await loop.create_connection(
+            lambda: link,
+            sock=sock,
+            ssl=client.context,
+            server_hostname=name,
+            ssl_handshake_timeout=settings.handshake_timeout / 1000,
+            ssl_shutdown_timeout=SHUTDOWN_SECONDS,
+        )
+    except (OSError, EOFError) as error:
+        raise tls.explain(error, side="client", servername=name) from error
+
+
+async def _connect_first(
+    loop: asyncio.AbstractEventLoop, address: Tcp | Tls, settings: Settings
+) -> socket.socket:
+    """The first address of the name that answers; the error is that of the last one tried."""
+    error: OSError | None = None
+    for family, _, _, _, where in await _resolve(loop, address, settings):
+        try:
+            sock = network.new_stream(family, settings)
+        except OSError as refused:
+            error = refused
+            continue
+        try:
+            await loop.sock_connect(sock, where)
+            return sock
+        except OSError as refused:
+            sock.close()
+            error = refused
+        except BaseException:
+            sock.close()
+            raise
+    raise error or OSError(errno.EADDRNOTAVAIL, "the host name has no address")
+
+
+async def _resolve(
+    loop: asyncio.AbstractEventLoop, address: Tcp | Tls | Udp, settings: Settings
+) -> list[network.Resolved]:
+    """The addresses of a host name, by the user's ``interfaces.lookup`` or the system's resolver."""
+    how = settings.interfaces
+    family = {4: socket.AF_INET, 6: socket.AF_INET6}.get(how.family or 0, socket.AF_UNSPEC)
+    hosts: Any = address.host
+    if how.lookup is not None:
+        hosts = how.lookup(address.host)
+        if isinstance(hosts, Awaitable):
+            hosts = await hosts
+    found: list[network.Resolved] = []
+    for host in [hosts] if isinstance(hosts, str) else hosts:
+        found += await loop.getaddrinfo(
+            host, address.port, family=family, type=socket.SOCK_STREAM, flags=how.hints or 0
+        )
+    return found
+
+
+def unix_peer(sock: socket.socket) -> Peer:
+    """Who is at the other end of a Unix socket."""
+    credentials = local_socket.peer_credentials(sock)
+    if credentials is None:
+        return Peer("unix")
+    return Peer("unix", pid=credentials.pid, uid=credentials.uid, gid=credentials.gid)
+
+
+# ---- listening
+
+
+class StreamListener:
+    """Accepts connections and gives each to whom the acceptor names."""
+
+    def __init__(self, driver: EventLoopDriver, address: Address, acceptor: Acceptor, settings: Settings) -> None:
+        self._driver = driver
+        self._address = address
+        self._acceptor = acceptor
+        self._settings = settings
+        self._closed = False
+        self._owned: list[local_socket.OwnedSocket] = []
+        self._pipe: Any = None
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._tls: Any = None
+        self._warned_at = float("-inf")
+
+    def begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._closed:
+            self._tasks.append(self._driver._task(self._begin(loop), loop))
+
+    async def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        await asyncio.sleep(0)  # never inside the call to `start`
+        try:
+            address = await self._listen(loop)
+        except Exception as error:
+            self._release()
+            if not self._closed:
+                self._acceptor.not_listening(network.listen_failed(self._address, error))
+            return
+        if self._closed:
+            self._release()
+            return
+        self._tasks = [self._driver._task(self._accept(loop, owned), loop) for owned in self._owned]
+        self._acceptor.listening(address)
+
+    async def _listen(self, loop: asyncio.AbstractEventLoop) -> Address:
+        address, settings = self._address, self._settings
+        if isinstance(address, Unix):
+            mode = local_socket.socket_mode(readable_all=settings.readable_all, writable_all=settings.writable_all)
+            self._owned.append(
+                local_socket.listen_unix(
+                    address.path,
+                    root=settings.socket_root,
+                    secure=settings.requires_secure_root,
+                    mode=mode,
+                    unlink=settings.unlink,
+                    backlog=settings.backlog,
+                )
+            )
+            return address
+        if isinstance(address, Pipe):
+            return self._listen_pipe(loop, address)
+        if isinstance(address, (Tcp, Tls)):
+            return await self._listen_network(loop, address)
+        raise AddressError(f"{address} is for datagrams, which have no connections")
+
+    def _listen_pipe(self, loop: asyncio.AbstractEventLoop, address: Pipe) -> Address:
+        from .pipe_event_loop import listen_pipe
+
+        self._pipe = listen_pipe(
+            loop,
+            address.path,
+            self._admit,
+            self._trouble,
+            readable_all=self._settings.readable_all,
+            writable_all=self._settings.writable_all,
+        )
+        return address
+
+    async def _listen_network(self, loop: asyncio.AbstractEventLoop, address: Tcp | Tls) -> Address:
+        if isinstance(address, Tls):
+            from . import tls
+
+            self._tls = tls.ServerTLS(self._settings.tls, assured=self._settings.profile == "assured")
+        resolved = await loop.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        for sock in network.listen_tcp(resolved, address.port, self._settings.backlog):
+            self._owned.append(local_socket.OwnedSocket(sock, address))
+        port = self._owned[0].sock.getsockname()[1]
+        if self._tls is None:
+            self._warn_if_exposed()
+        return type(address)(address.host, port)
+
+    def _warn_if_exposed(self) -> None:
+        for owned in self._owned:
+            if who := network.exposed(owned.sock):
+                _log().warning(
+                    "the server at %s is open to %s, without TLS: anybody there can read and send events. "
+                    "Set config.tls, or network_host to 127.0.0.1",
+                    self._address,
+                    who,
+                )
+                return
+
+    async def _accept(self, loop: asyncio.AbstractEventLoop, owned: local_socket.OwnedSocket) -> None:
+        backoff = FIRST_BACKOFF
+        in_turn = 0
+        most = 1 if self._tls is not None else ACCEPTS_PER_TURN
+        while True:
+            try:
+                sock, where = await loop.sock_accept(owned.sock)
+            except OSError as error:
+                if error.errno not in OUT_OF_RESOURCES:
+                    continue  # the peer went away while it waited (accept(2))
+                self._trouble(error)
+                await asyncio.sleep(backoff)
+                backoff = min(backoff * 2, LONGEST_BACKOFF)
+                continue
+            backoff = FIRST_BACKOFF
+            self._take(loop, sock, where)
+            in_turn += 1
+            if in_turn >= most:
+                in_turn = 0
+                await asyncio.sleep(0)
+
+    def _trouble(self, error: Exception) -> None:
+        now = self._driver.now()
+        if now - self._warned_at >= 1.0:
+            self._warned_at = now
+            _log().warning("cannot accept connections at %s for the moment: %s", self._address, error)
+
+    def _take(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, where: Any) -> None:
+        try:
+            sock.setblocking(False)
+            peer = self._peer(sock, where)
+            link = self._admit(peer)
+        except (OSError, PeerRefused) as error:
+            _log().warning("a connection to %s was refused: %s", self._address, error)
+            link = None
+        if link is None:
+            sock.close()
+            return
+        network.tune(sock)
+        self._driver._task(self._adopt(loop, sock, link), loop)
+
+    def _peer(self, sock: socket.socket, where: Any) -> Peer:
+        if isinstance(self._address, Unix):
+            peer = unix_peer(sock)
+            if peer.uid is not None:
+                local_socket.check_peer(
+                    peer.uid, self._settings.allowed_uids, everyone=self._settings.writable_all, end="a client"
+                )
+            return peer
+        return Peer("tls" if self._tls is not None else "tcp", host=where[0], port=where[1])
+
+    def _admit(self, peer: Peer) -> StreamLink | None:
+        receiver = self._acceptor.accept(peer)
+        return None if receiver is None else StreamLink(self._driver, receiver, peer)
+
+    async def _adopt(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, link: StreamLink) -> None:
+        if self._tls is None:
+            await loop.connect_accepted_socket(lambda: link, sock)
+            return
+        from . import tls
+
+        try:
+            await loop.connect_accepted_socket(
+                lambda: link,
+                sock,
+                ssl=self._tls.context,
+                ssl_handshake_timeout=self._settings.handshake_timeout / 1000,
+                ssl_shutdown_timeout=SHUTDOWN_SECONDS,
+            )
+        except (OSError, EOFError) as error:
+            link._receiver.failed(tls.explain(error, side="server", peer=str(link.peer)))
+
+    def reload_tls(self) -> None:
+        """Read certificates and keys anew; new handshakes use them, open links stay."""
+        if self._tls is None:
+            raise AddressError(f"{self._address} has no TLS to reload")
+        self._tls.reload()
+
+    def close(self) -> None:
+        self._closed = True
+        for task in self._tasks:
+            if task is not _current_task():
+                task.cancel()
+        self._release()
+
+    def _release(self) -> None:
+        if self._pipe is not None:
+            self._pipe.close()
+        for owned in self._owned:
+            owned.close()
+        self._owned.clear()
+
+
+def _current_task() -> asyncio.Task[Any] | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
+
+
+def _log() -> Any:
+    from ..logs import logger
+
+    return logger
+
+
