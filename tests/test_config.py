@@ -1,0 +1,940 @@
+"""Options: names, values, defaults, copies, and configurations from JSON."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import inspect
+import json
+import math
+import pathlib
+import pickle
+import socket
+import ssl
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from node_ipc.config import (
+    HARD_MESSAGE_SIZE,
+    NO_LIMIT,
+    Config,
+    Interfaces,
+    InterfaceSettings,
+    Settings,
+    TLSOptions,
+    UnknownOption,
+)
+from node_ipc.errors import ConfigError
+
+MIB = 1024 * 1024
+KEY = "-----BEGIN PRIVATE KEY-----\nverysecretbytes\n-----END PRIVATE KEY-----"
+CERT = "-----BEGIN CERTIFICATE-----\nnotsosecret\n-----END CERTIFICATE-----"
+
+DEFAULTS: dict[str, Any] = {
+    "appspace": "app.",
+    "socket_root": "/tmp/",
+    "id": socket.gethostname(),
+    "network_host": "localhost",
+    "network_port": 8000,
+    "interfaces": Interfaces(),
+    "encoding": "utf8",
+    "raw_buffer": False,
+    "delimiter": "\f",
+    "parser": "guarded",
+    "sync": False,
+    "identify_peer": False,
+    "readable_all": False,
+    "writable_all": False,
+    "allowed_uids": None,
+    "secure_socket_root": None,
+    "unlink": True,
+    "tls": False,
+    "allow_reserved_events": False,
+    "allowed_events": None,
+    "max_connections": 100,
+    "max_connections_per_uid": None,
+    "max_connections_per_host": None,
+    "backlog": 128,
+    "connect_timeout": None,
+    "handshake_timeout": 10_000,
+    "close_timeout": 5_000,
+    "heartbeat": False,
+    "heartbeat_timeout": 20_000,
+    "retry": 500,
+    "max_retries": False,
+    "stop_retrying": False,
+    "max_protocol_errors": 5,
+    "max_message_size": 16 * MIB,
+    "max_event_name_length": 256,
+    "message_timeout": 30_000,
+    "max_handler_frames": 16,
+    "max_handler_bytes": MIB,
+    "max_pending_bytes": 8 * MIB,
+    "soft_pending_bytes": MIB,
+    "slow_timeout": 10_000,
+    "slow_policy": "disconnect",
+    "max_total_pending_bytes": 256 * MIB,
+    "max_queued_messages": 1000,
+    "max_queued_bytes": 2 * MIB,
+    "max_udp_peers": 1024,
+    "udp_peer_ttl": 25_000,
+    "silent": False,
+    "log_in_color": True,
+    "log_depth": 5,
+    "logger": print,
+    "log_payloads": False,
+}
+
+LIMITS = [
+    "max_connections",
+    "max_protocol_errors",
+    "max_event_name_length",
+    "max_handler_frames",
+    "max_handler_bytes",
+    "max_pending_bytes",
+    "soft_pending_bytes",
+    "max_total_pending_bytes",
+    "max_queued_messages",
+    "max_queued_bytes",
+    "max_udp_peers",
+]
+FLAGS = [
+    "raw_buffer",
+    "sync",
+    "identify_peer",
+    "readable_all",
+    "writable_all",
+    "allow_reserved_events",
+    "silent",
+    "log_in_color",
+    "log_payloads",
+]
+TIMES = ["retry", "handshake_timeout", "heartbeat_timeout", "slow_timeout", "udp_peer_ttl"]
+
+
+class Codec:
+    def encode(self, type: str, data: Any) -> bytes:
+        return b""
+
+    def decode(self, data: bytes) -> tuple[list[Any], int]:
+        return [], 0
+
+
+def same(left: object, right: object) -> bool:
+    return type(left) is type(right) and left == right
+
+
+# --- defaults and documentation
+
+
+def test_every_default() -> None:
+    config = Config()
+    assert list(vars(config)) == list(DEFAULTS)
+    for name, value in DEFAULTS.items():
+        assert same(getattr(config, name), value), name
+
+
+def test_settings_have_the_same_options_in_the_same_order() -> None:
+    assert [field.name for field in dataclasses.fields(Settings)] == list(DEFAULTS)
+    assert [field.name for field in dataclasses.fields(InterfaceSettings)] == list(vars(Interfaces()))
+
+
+@pytest.mark.parametrize("owner", [Config, Interfaces])
+def test_every_option_is_documented_right_below_it(owner: type) -> None:
+    lines = inspect.getsource(owner).splitlines()
+    for name in vars(owner()):
+        start = next(at for at, line in enumerate(lines) if line.startswith(f"    {name}: Option["))
+        following = next(
+            line for line in lines[start + 1 :] if line.startswith("    ") and line[4] not in ' )]"'
+        )
+        doc = next(line for line in lines[start + 1 :] if line.startswith('    """'))
+        assert lines.index(doc, start) < lines.index(following, start), name
+
+
+def test_an_option_of_the_class_knows_its_default() -> None:
+    assert Config.retry.default == 500
+    assert Config.retry.name == "retry"
+
+
+def test_a_host_without_a_name_is_localhost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "")
+    assert Config().id == "localhost"
+
+
+def test_loads_neither_asyncio_nor_ssl() -> None:
+    code = (
+        "import sys, node_ipc.config as c; c.Config().settings(); print({'asyncio', 'ssl'} & {*sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+# --- values
+
+ACCEPTED: list[tuple[str, Any, Any]] = [
+    ("appspace", "", ""),
+    ("socket_root", "/run/x/", "/run/x/"),
+    ("socket_root", "/run/x-", "/run/x-"),
+    ("socket_root", pathlib.PurePosixPath("/run/x"), "/run/x/"),
+    ("id", "wörld", "wörld"),
+    ("network_port", 0, 0),
+    ("network_port", 65535, 65535),
+    ("network_port", 8000.0, 8000),
+    ("encoding", "UTF-8", "utf8"),
+    ("encoding", "utf-16LE", "utf16le"),
+    ("encoding", "UCS-2", "ucs2"),
+    ("encoding", "Base64", "base64"),
+    ("encoding", "binary", "binary"),
+    ("encoding", "latin1", "latin1"),
+    ("parser", None, "guarded"),
+    ("parser", False, "guarded"),
+    ("parser", "raw", "raw"),
+    ("parser", "fast", "fast"),
+    ("parser", "assured", "assured"),
+    ("parser", Codec, Codec),
+    ("allowed_uids", None, None),
+    ("allowed_uids", False, None),
+    ("allowed_uids", [0, 1000, 1000], frozenset({0, 1000})),
+    ("allowed_events", False, None),
+    ("allowed_events", None, None),
+    ("allowed_events", ["a", "b"], frozenset({"a", "b"})),
+    ("allowed_events", {"a": 1}.keys(), frozenset({"a"})),
+    ("secure_socket_root", True, True),
+    ("secure_socket_root", False, False),
+    ("secure_socket_root", None, None),
+    ("unlink", False, False),
+    ("unlink", "force", "force"),
+    ("tls", None, False),
+    ("tls", False, False),
+    ("max_connections_per_uid", 5, 5),
+    ("max_connections_per_uid", False, None),
+    ("max_connections_per_host", math.inf, None),
+    ("connect_timeout", 1, 1),
+    ("connect_timeout", None, None),
+    ("close_timeout", 0, 0),
+    ("heartbeat", 1500, 1500),
+    ("heartbeat", None, False),
+    ("max_retries", 0, 0),
+    ("max_retries", 3.0, 3),
+    ("max_retries", None, False),
+    ("max_retries", math.inf, False),
+    ("stop_retrying", 0, 0),
+    ("stop_retrying", False, False),
+    ("stop_retrying", True, True),
+    ("stop_retrying", 7, 7),
+    ("max_message_size", 1, 1),
+    ("max_message_size", HARD_MESSAGE_SIZE, HARD_MESSAGE_SIZE),
+    ("max_message_size", math.inf, HARD_MESSAGE_SIZE),
+    ("message_timeout", False, 0),
+    ("message_timeout", 0, 0),
+    ("message_timeout", None, 0),
+    ("message_timeout", math.inf, 0),
+    ("max_queued_messages", 0, 0),
+    ("slow_policy", "drop_newest", "drop_newest"),
+    ("slow_policy", "drop_oldest", "drop_oldest"),
+    ("log_depth", None, None),
+    ("log_depth", math.inf, None),
+    ("log_depth", 0, 0),
+    ("logger", len, len),
+    *[(name, value, value) for name in FLAGS for value in (True, False)],
+    *[(name, math.inf, NO_LIMIT) for name in LIMITS],
+    *[(name, 1, 1) for name in LIMITS + TIMES],
+]
+
+
+@pytest.mark.parametrize(("name", "value", "kept"), ACCEPTED)
+def test_accepts(name: str, value: Any, kept: Any) -> None:
+    config = Config()
+    setattr(config, name, value)
+    assert same(getattr(config, name), kept)
+    assert same(getattr(Config(**{name: value}), name), kept)
+
+
+REFUSED: list[tuple[str, Any]] = [
+    ("appspace", "a\0b"),
+    ("appspace", None),
+    ("socket_root", b"/tmp/"),
+    ("socket_root", "/tmp/\0"),
+    ("id", ""),
+    ("id", 5),
+    ("network_host", "a\0"),
+    ("network_port", 65536),
+    ("network_port", -1),
+    ("network_port", "8000"),
+    ("network_port", 8000.5),
+    ("network_port", True),
+    ("interfaces", "eth0"),
+    ("encoding", "utf9"),
+    ("encoding", None),
+    ("parser", "slow"),
+    ("parser", object()),
+    ("allowed_uids", []),
+    ("allowed_uids", [True]),
+    ("allowed_uids", [-1]),
+    ("allowed_uids", ["root"]),
+    ("allowed_uids", 1000),
+    ("allowed_events", "message"),
+    ("allowed_events", b"ab"),
+    ("allowed_events", {"a": 1}),
+    ("allowed_events", ()),
+    ("allowed_events", ["a", None]),
+    ("secure_socket_root", 1),
+    ("unlink", "yes"),
+    ("unlink", 1),
+    ("tls", True),
+    ("tls", "cert.pem"),
+    ("backlog", 0),
+    ("connect_timeout", 0),
+    ("connect_timeout", False),
+    ("close_timeout", -1),
+    ("heartbeat", 0),
+    ("heartbeat", True),
+    ("max_retries", True),
+    ("max_retries", -1),
+    ("max_retries", "Infinity"),
+    ("stop_retrying", -1),
+    ("stop_retrying", None),
+    ("stop_retrying", math.inf),
+    ("max_message_size", 0),
+    ("max_message_size", HARD_MESSAGE_SIZE + 1),
+    ("max_connections_per_uid", 0),
+    ("message_timeout", -1),
+    ("message_timeout", True),
+    ("slow_policy", "drop"),
+    ("slow_policy", None),
+    ("log_depth", -1),
+    ("log_depth", False),
+    ("logger", "print"),
+    ("retry", 2**31),
+    *[(name, value) for name in FLAGS for value in (None, 0, 1, "true")],
+    *[(name, value) for name in LIMITS for value in (-1, None, True, math.nan, -math.inf, "5")],
+    *[(name, value) for name in TIMES for value in (0, None, 0.5, math.inf, False)],
+]
+
+
+@pytest.mark.parametrize(("name", "value"), REFUSED)
+def test_refuses_and_changes_nothing(name: str, value: Any) -> None:
+    config = Config()
+    with pytest.raises(ConfigError, match=f"'{name}': ") as caught:
+        setattr(config, name, value)
+    assert " is not allowed; it takes " in str(caught.value)
+    if name != "tls":
+        assert repr(value) in str(caught.value)
+    assert config == Config()
+    with pytest.raises(ConfigError):
+        Config(**{name: value})
+
+
+def test_an_integer_of_another_kind_is_an_integer() -> None:
+    class Port:
+        def __index__(self) -> int:
+            return 9000
+
+    config = Config(network_port=Port())
+    assert same(config.network_port, 9000)
+
+
+def test_the_parser_may_be_an_object() -> None:
+    codec = Codec()
+    config = Config(parser=codec)
+    assert config.parser is codec
+    assert config.settings().parser is codec
+    assert config.settings().profile == "custom"
+
+
+@pytest.mark.parametrize("value", ["x" * 1000, b"y" * 1000, ["z"] * 1000, "é\n\x1b\u202e" * 100])
+def test_the_value_in_a_message_is_short_and_printable(value: Any) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Config(unlink=value)
+    shown = (
+        str(caught.value)
+        .removeprefix("config option 'unlink': ")
+        .removesuffix(" is not allowed; it takes True, False or 'force'")
+    )
+    assert len(shown) == 80
+    assert shown.endswith("…")
+    assert shown.isprintable()
+
+
+def test_a_value_without_a_repr_is_named_by_its_type() -> None:
+    class Odd:
+        def __repr__(self) -> str:
+            raise RuntimeError
+
+    class Lines:
+        def __repr__(self) -> str:
+            return "two\nlines"
+
+    with pytest.raises(ConfigError, match="'retry': <Odd without a repr> is not allowed"):
+        Config(retry=Odd())
+    with pytest.raises(ConfigError, match="'retry': two lines is not allowed"):
+        Config(retry=Lines())
+
+
+# --- names
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("maxRetries", "'maxRetries': in Python it is 'max_retries'"),
+        ("max-retries", "'max-retries': in Python it is 'max_retries'"),
+        ("socketRoot", "in Python it is 'socket_root'"),
+        ("interface", "in Python it is 'interfaces'"),
+        ("maxUDPPeers", "in Python it is 'max_udp_peers'"),
+        ("retyr", "'retyr': did you mean 'retry'?"),
+        ("maxRetrys", "did you mean 'max_retries'?"),
+        ("IPType", "'interfaces.family' chooses one"),
+        ("ip_type", "'interfaces.family' chooses one"),
+        ("zzzz", "help(node_ipc.Config) lists them"),
+        ("x" * 100_000, "help(node_ipc.Config) lists them"),
+    ],
+)
+def test_an_unknown_name_is_told_the_right_one(name: str, message: str) -> None:
+    config = Config()
+    for attempt in (
+        lambda: setattr(config, name, 1),
+        lambda: getattr(config, name),
+        lambda: Config(**{name: 1}),
+        lambda: config.update(**{name: 1}),
+    ):
+        with pytest.raises(UnknownOption) as caught:
+            attempt()
+        assert isinstance(caught.value, ConfigError)
+        assert message in str(caught.value)
+        assert len(str(caught.value)) < 250
+    assert not hasattr(config, name)
+    assert getattr(config, name, None) is None
+    assert config == Config()
+
+
+def test_update_is_all_or_nothing() -> None:
+    config = Config()
+    with pytest.raises(ConfigError):
+        config.update(retry=1000, max_retries=-1)
+    with pytest.raises(UnknownOption):
+        config.update(retry=1000, maxRetries=1)
+    assert config.retry == 500
+    config.update(retry=1000, max_retries=1)
+    assert (config.retry, config.max_retries) == (1000, 1)
+
+
+def test_deleting_puts_the_default_back() -> None:
+    config = Config(retry=1000, interfaces={"local_port": 1})
+    del config.retry
+    del config.interfaces
+    assert config == Config()
+    assert config.interfaces is not Config().interfaces
+
+
+# --- delimiters
+
+IN_JSON = set(' \t\n\r{}[]:,"\\/0123456789+-.abcdefABCDEFlnrstu')
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6))
+@pytest.mark.row(8)
+def test_a_delimiter_needs_a_character_that_json_has_only_in_strings(delimiter: str) -> None:
+    usable = [character for character in delimiter if character not in IN_JSON]
+    if not usable:
+        with pytest.raises(ConfigError, match="'delimiter'"):
+            Config(delimiter=delimiter)
+        return
+    settings = Config(delimiter=delimiter).settings()
+    assert settings.delimiter == delimiter
+    assert settings.delimiter_bytes == delimiter.encode()
+    if any(ord(character) < 0x20 for character in usable):
+        assert settings.delimiter_escape_char is None
+    else:
+        assert settings.delimiter_escape_char in usable
+
+
+@given(st.recursive(
+    st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+))  # fmt: skip
+@pytest.mark.row(8)
+def test_json_itself_uses_no_other_characters(payload: Any) -> None:
+    # each string emptied but for its escape sequences: what is left is what JSON itself writes
+    text = json.dumps(payload, indent="\t")
+    decoder = json.JSONDecoder(strict=True)
+    assert decoder.decode(text) == payload
+    bare, at = "", 0
+    while at < len(text):
+        if text[at] != '"':
+            bare, at = bare + text[at], at + 1
+            continue
+        bare, at = bare + '"', at + 1
+        while text[at] != '"':
+            width = 1 if text[at] != "\\" else 6 if text[at + 1] == "u" else 2
+            bare, at = bare + (text[at : at + width] if width > 1 else ""), at + width
+        at += 1
+    assert set(bare) <= IN_JSON
+
+
+@pytest.mark.parametrize(
+    "delimiter", ["", "\ud800", "a\udc00|", "\n", "\r\n", "null", "0x1F"[2:], None, 5, b"\f"]
+)
+def test_refused_delimiters(delimiter: Any) -> None:
+    with pytest.raises(ConfigError, match="'delimiter'"):
+        Config(delimiter=delimiter)
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "escaped"),
+    [
+        ("\f", None),
+        ("\0", None),
+        ("\n\x1f", None),
+        ("|\f", None),
+        ("<END>", "<"),
+        ("\x7f", "\x7f"),
+        ("O", "O"),
+        ("yp~", "~"),
+        ("py", "p"),
+        ("é\n", "é"),
+        ("😀", "😀"),
+    ],
+)
+def test_what_of_a_delimiter_is_escaped(delimiter: str, escaped: str | None) -> None:
+    assert Config(delimiter=delimiter).settings().delimiter_escape_char == escaped
+
+
+# --- interfaces
+
+
+def test_interfaces_are_set_as_a_mapping_one_by_one_and_as_an_object() -> None:
+    config = Config()
+    config.interfaces = {"localAddress": "127.0.0.1", "local_port": 0, "family": "IPv6"}
+    config.interfaces.local_port = 8001
+    assert vars(config.interfaces) == {
+        "local_address": "127.0.0.1",
+        "local_port": 8001,
+        "family": 6,
+        "hints": 0,
+        "lookup": None,
+    }
+    shared = Interfaces(hints=2, lookup=len)
+    config.interfaces = shared
+    shared.hints = 3
+    assert (config.interfaces.hints, config.interfaces.lookup) == (2, len)
+    config.interfaces = None
+    assert config.interfaces == Interfaces()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kept"),
+    [
+        ("local_address", "::1", "::1"),
+        ("local_address", False, None),
+        ("local_port", False, None),
+        ("local_port", 65535, 65535),
+        ("family", 4, 4),
+        ("family", "ipv4", 4),
+        ("family", 0, 0),
+        ("family", None, 0),
+        ("hints", False, 0),
+        ("hints", 32, 32),
+        ("lookup", False, None),
+    ],
+)
+def test_interface_values(name: str, value: Any, kept: Any) -> None:
+    assert same(getattr(Interfaces(**{name: value}), name), kept)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("local_address", "localhost"),
+        ("local_address", 127),
+        ("local_port", 65536),
+        ("local_port", True),
+        ("family", 5),
+        ("family", "IPv5"),
+        ("family", True),
+        ("hints", -1),
+        ("hints", True),
+        ("lookup", "dns"),
+    ],
+)
+def test_wrong_interface_values(name: str, value: Any) -> None:
+    config = Config()
+    with pytest.raises(ConfigError, match=f"'interfaces.{name}': "):
+        setattr(config.interfaces, name, value)
+    with pytest.raises(ConfigError, match=f"'interfaces.{name}': "):
+        config.interfaces = {name: value}
+    assert config.interfaces == Interfaces()
+
+
+def test_unknown_interface_names() -> None:
+    with pytest.raises(
+        UnknownOption, match=r"'interfaces.localPort': in Python it is 'interfaces.local_port'"
+    ):
+        Config().interfaces.localPort = 1  # type: ignore[attr-defined]
+    with pytest.raises(UnknownOption, match=r"did you mean 'interfaces.local_port'"):
+        Config().interfaces = {"localPorts": 1}
+    with pytest.raises(ConfigError, match=r"'interfaces.local_port' is given twice"):
+        Config().interfaces = {"localPort": 1, "local_port": 1}
+
+
+# --- TLS
+
+
+def test_tls_options_in_either_spelling() -> None:
+    options = TLSOptions(
+        {
+            "private": pathlib.PurePosixPath("/k.pem"),
+            "public": "/c.pem",
+            "dhparam": "/dh.pem",
+            "trustedConnections": ["/a.pem", "/b.pem"],
+            "request_cert": True,
+            "rejectUnauthorized": False,
+            "key": bytearray(KEY.encode()),
+            "cert": CERT,
+            "ca": [CERT, b"DER"],
+            "servername": "example.org",
+            "passphrase": b"secret",
+            "minVersion": ssl.TLSVersion.TLSv1_3,
+            "ciphers": "HIGH",
+            "strictX509": False,
+        }
+    )
+    assert dict(options) == {
+        "private": "/k.pem",
+        "public": "/c.pem",
+        "dhparam": "/dh.pem",
+        "trusted_connections": ("/a.pem", "/b.pem"),
+        "request_cert": True,
+        "reject_unauthorized": False,
+        "key": KEY.encode(),
+        "cert": CERT,
+        "ca": (CERT, b"DER"),
+        "servername": "example.org",
+        "passphrase": b"secret",
+        "min_version": "TLSv1.3",
+        "ciphers": "HIGH",
+        "strict_x509": False,
+    }
+    assert len(options) == 14
+    assert Config(tls=options).tls is options
+    assert Config(tls=dict(options)).tls == options
+    assert hash(TLSOptions(options)) == hash(options)
+    assert pickle.loads(pickle.dumps(options)) == options
+
+
+def test_tls_options_that_are_not_set() -> None:
+    options = TLSOptions(
+        {"private": None, "public": False, "request_cert": None, "reject_unauthorized": False}
+    )
+    assert dict(options) == {"reject_unauthorized": False}
+    assert TLSOptions({"trusted_connections": "/ca.pem", "ca": CERT, "dhparam": KEY})[
+        "trusted_connections"
+    ] == ("/ca.pem",)
+
+
+def test_empty_tls_options_are_tls() -> None:
+    config = Config(tls={})
+    assert config.tls
+    assert config.settings().tls == TLSOptions({})
+
+
+def test_tls_options_cannot_be_changed_behind_the_checks() -> None:
+    given = {"ca": [CERT]}
+    config = Config(tls=given)
+    given["ca"].append("nonsense")
+    assert config.tls == {"ca": (CERT,)}
+    with pytest.raises(TypeError):
+        config.tls["key"] = KEY  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("private", KEY),
+        ("private", ""),
+        ("public", 5),
+        ("dhparam", 5),
+        ("trusted_connections", [CERT]),
+        ("request_cert", 1),
+        ("key", "/etc/key.pem"),
+        ("key", 5),
+        ("cert", b"DER"),
+        ("ca", ["/ca.pem"]),
+        ("ca", b""),
+        ("servername", ""),
+        ("passphrase", 12345),
+        ("min_version", "TLSv1.1"),
+        ("min_version", 771),
+        ("ciphers", 5),
+        ("strict_x509", "no"),
+    ],
+)
+def test_wrong_tls_values(name: str, value: Any) -> None:
+    config = Config()
+    with pytest.raises(ConfigError, match=f"'tls.{name}': ") as caught:
+        config.tls = {name: value}
+    assert config.tls is False
+    for secret in ("verysecret", "12345", "/etc/key.pem"):
+        assert secret not in str(caught.value)
+
+
+def test_unknown_tls_names() -> None:
+    with pytest.raises(
+        UnknownOption, match=r"'tls.trustedConnection'.*did you mean 'tls.trusted_connections'"
+    ):
+        Config(tls={"trustedConnection": CERT})
+    with pytest.raises(UnknownOption, match=r"there are 'private', .*'strict_x509'$"):
+        Config(tls={5: KEY})
+    with pytest.raises(ConfigError, match=r"'tls.request_cert' is given twice"):
+        Config(tls={"requestCert": True, "request_cert": True})
+
+
+def test_an_ssl_context_is_taken_as_it_is() -> None:
+    context = ssl.create_default_context()
+    config = Config(tls=context)
+    assert config.tls is context
+    assert config.settings().tls is context
+    assert copy.deepcopy(config).tls is context
+    with pytest.raises(TypeError, match="SSLContext"):
+        pickle.dumps(config)
+
+
+@pytest.mark.row(50)
+def test_no_secret_is_ever_shown() -> None:
+    config = Config(
+        tls={"key": KEY, "passphrase": "hunter2", "cert": CERT, "ca": CERT, "dhparam": KEY, "public": "/c"}
+    )
+    for shown in (repr(config), str(config), repr(config.settings()), repr(config.tls), f"{config}"):
+        assert "/c" in shown or shown.endswith("…)")
+        for secret in ("verysecret", "hunter2", "notsosecret", "BEGIN"):
+            assert secret not in shown
+    with pytest.raises(ConfigError) as caught:
+        config.tls = [KEY, "hunter2"]  # type: ignore[assignment]
+    assert "verysecret" not in str(caught.value) and "hunter2" not in str(caught.value)
+
+
+# --- copies
+
+
+def changed() -> Config:
+    return Config(
+        id="world",
+        retry=7,
+        stop_retrying=0,
+        interfaces={"family": 4},
+        tls={"public": "/c"},
+        allowed_events=["a"],
+    )
+
+
+@pytest.mark.parametrize(
+    "twin",
+    [Config.copy, copy.copy, copy.deepcopy, lambda config: pickle.loads(pickle.dumps(config))],
+    ids=["copy", "copy.copy", "deepcopy", "pickle"],
+)
+def test_copies_are_equal_and_independent(twin: Any) -> None:
+    config = changed()
+    other = twin(config)
+    assert other == config
+    assert all(same(value, vars(config)[name]) for name, value in vars(other).items())
+    other.interfaces.family = 6
+    other.retry = 8
+    assert (config.interfaces.family, config.retry) == (4, 7)
+    assert other != config
+
+
+def test_a_config_that_cannot_be_pickled_says_so() -> None:
+    with pytest.raises((pickle.PicklingError, AttributeError), match="lambda"):
+        pickle.dumps(Config(logger=lambda line: None))
+
+
+def test_equality_tells_zero_from_false() -> None:
+    assert Config(stop_retrying=0) != Config(stop_retrying=False)
+    assert Config() != Interfaces()
+    assert Config() != 5
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(Config())
+
+
+def test_repr_shows_what_was_changed() -> None:
+    assert repr(Config()) == "Config()"
+    assert repr(Config(stop_retrying=0, id="x", interfaces={"hints": 2})) == (
+        "Config(id='x', interfaces=Interfaces(hints=2), stop_retrying=0)"
+    )
+
+
+# --- settings
+
+
+def test_settings_are_a_frozen_copy() -> None:
+    config = changed()
+    settings = config.settings()
+    config.retry = 1
+    config.interfaces.family = 6
+    config.allowed_events = ["b"]
+    assert settings.retry == 7
+    assert settings.interfaces == InterfaceSettings(family=4)
+    assert settings.allowed_events == {"a"}
+    assert same(settings.stop_retrying, 0)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        settings.retry = 5  # type: ignore[misc]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        settings.interfaces.family = 0  # type: ignore[misc]
+    assert not hasattr(settings, "__dict__")
+    hash(settings)
+    assert pickle.loads(pickle.dumps(settings)) == settings
+
+
+@pytest.mark.parametrize(
+    ("options", "profile"),
+    [
+        ({}, "guarded"),
+        ({"parser": "fast"}, "fast"),
+        ({"parser": "raw"}, "raw"),
+        ({"raw_buffer": True}, "raw"),
+        ({"raw_buffer": True, "parser": "assured"}, "raw"),
+        ({"parser": "assured", "allowed_events": ["a"]}, "assured"),
+        ({"parser": Codec}, "custom"),
+    ],
+)
+def test_profile(options: dict[str, Any], profile: str) -> None:
+    settings = Config(**options).settings()
+    assert settings.profile == profile
+    assert settings.requires_secure_root is (profile == "assured")
+    assert Config(**options, secure_socket_root=True).settings().requires_secure_root is True
+    assert Config(**options, secure_socket_root=False).settings().requires_secure_root is False
+
+
+def test_the_assured_profile_needs_its_events() -> None:
+    config = Config(parser="assured")
+    with pytest.raises(ConfigError, match="'allowed_events'"):
+        config.settings()
+
+
+def test_derived_settings() -> None:
+    settings = Config(id="me", appspace="my.", socket_root="/run/", max_retries=0).settings()
+    assert settings.local_path("world") == "/run/my.world"
+    assert settings.local_path() == "/run/my.me"
+    assert settings.retry_limit == 0
+    assert Config(max_retries=None).settings().retry_limit is None
+    assert Config(max_pending_bytes=1000).settings().soft_pending_bytes == 1000
+    assert Config(max_pending_bytes=math.inf).settings().soft_pending_bytes == MIB
+
+
+# --- from JSON
+
+
+def test_reads_a_node_ipc_configuration() -> None:
+    text = """{
+        "appspace": "shop.", "socketRoot": "/tmp/", "id": "world", "encoding": "utf8", "rawBuffer": false,
+        "parser": "fast", "sync": true, "unlink": true, "identifyPeer": false, "delimiter": "\\f",
+        "maxMessageSize": 1048576, "maxPendingBytes": 8388608, "maxEventNameLength": 256,
+        "messageTimeout": 30000, "allowReservedEvents": false, "allowedEvents": false, "silent": true,
+        "logPayloads": false, "logDepth": 5, "logInColor": true, "maxConnections": 100, "retry": 1500,
+        "maxRetries": null, "stopRetrying": false, "IPType": "IPv4",
+        "tls": {"trustedConnections": ["/ca"], "rejectUnauthorized": true, "private": "/k", "public": "/c"},
+        "networkHost": "127.0.0.1", "networkPort": 8000, "readableAll": false, "writableAll": false,
+        "secureSocketRoot": true,
+        "interface": {"localAddress": false, "localPort": false, "family": 4, "hints": false, "lookup": false}
+    }"""
+    config = Config.from_mapping(json.loads(text))
+    expected = Config(
+        appspace="shop.",
+        id="world",
+        parser="fast",
+        sync=True,
+        max_message_size=MIB,
+        silent=True,
+        retry=1500,
+        secure_socket_root=True,
+        network_host="127.0.0.1",
+        tls={"trusted_connections": "/ca", "reject_unauthorized": True, "private": "/k", "public": "/c"},
+    )
+    expected.interfaces.family = 4
+    assert config == expected
+
+
+@pytest.mark.parametrize("value", ["null", "Infinity", '"Infinity"', "false"])
+def test_no_limit_on_retries_in_json(value: str) -> None:
+    config = Config.from_mapping(json.loads(f'{{"maxRetries": {value}}}'))
+    assert config.max_retries is False
+
+
+def test_infinity_in_json_where_options_take_it() -> None:
+    mapping = {"maxPendingBytes": None, "maxMessageSize": None, "logDepth": None, "messageTimeout": None}
+    config = Config.from_mapping(mapping)
+    assert config.max_pending_bytes == NO_LIMIT
+    assert config.max_message_size == HARD_MESSAGE_SIZE
+    assert config.log_depth is None
+    assert config.message_timeout == 0
+    assert Config.from_mapping({"connectTimeout": None, "allowed_events": None}) == Config()
+    for name in ("retry", "network_port", "silent"):
+        for value in (None, "Infinity"):
+            with pytest.raises(ConfigError, match=f"'{name}'"):
+                Config.from_mapping({name: value})
+
+
+def test_python_names_and_both_names_of_the_interface_in_a_mapping() -> None:
+    assert Config.from_mapping(
+        {"max_retries": 3, "interfaces": {"local_port": 1}, "ip_type": "IPv6"}
+    ) == Config(max_retries=3, interfaces={"localPort": 1})
+    assert Config.from_mapping({"interface": Interfaces(hints=1)}).interfaces.hints == 1
+
+
+@pytest.mark.parametrize(
+    ("mapping", "message"),
+    [
+        ({"maxRetrys": 1}, "did you mean 'max_retries'"),
+        ({5: 1}, "no config option '5'"),
+        ({"maxRetries": 1, "max_retries": 1}, "'max_retries' is given twice"),
+        ({"interface": {}, "interfaces": {}}, "'interfaces' is given twice"),
+        ({"interface": {"localPorts": 1}}, "did you mean 'interfaces.local_port'"),
+        ({"logger": "console.log"}, "'logger': 'console.log' is not allowed.*JSON cannot hold"),
+        ({"tls": {"requestCerts": True}}, "did you mean 'tls.request_cert'"),
+        ([("retry", 1)], r"mapping \(a JSON object\), not \[\('retry', 1\)\]"),
+        (None, "mapping"),
+    ],
+)
+def test_wrong_mappings(mapping: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Config.from_mapping(mapping)
+
+
+JSONS = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text() | st.binary(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=5,
+)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([*DEFAULTS, "interface", "IPType", "maxRetries"]) | st.text(), JSONS, max_size=3
+    )
+)
+@pytest.mark.row(1)
+def test_any_mapping_gives_a_config_or_a_config_error(mapping: dict[str, Any]) -> None:
+    try:
+        config = Config.from_mapping(mapping)
+        config.settings()
+    except ConfigError as error:
+        assert str(error)
+    else:
+        assert pickle.loads(pickle.dumps(config)) == config
+
+
+@given(st.sampled_from(list(DEFAULTS)), JSONS)
+@pytest.mark.row(1)
+def test_what_is_kept_is_accepted_again(name: str, value: Any) -> None:
+    try:
+        kept = getattr(Config(**{name: value}), name)
+    except ConfigError:
+        return
+    again = getattr(Config(**{name: kept}), name)
+    assert same(again, kept)
