@@ -615,7 +615,8 @@ class Interfaces(_Checked):
     lookup: Option[Callable[..., Any] | None, Callable[..., Any] | Literal[False] | None] = Option(
         None, _lookup
     )
-    """A callable that resolves host names instead of ``getaddrinfo``; ``None``: ``getaddrinfo`` does."""
+    """Resolves host names: called with one, it gives an address or several, or an awaitable of them; ``None``:
+    the system does."""
 
     def settings(self) -> InterfaceSettings:
         """A frozen copy."""
