@@ -149,9 +149,7 @@ def test_every_option_is_documented_right_below_it(owner: type) -> None:
     lines = inspect.getsource(owner).splitlines()
     for name in vars(owner()):
         start = next(at for at, line in enumerate(lines) if line.startswith(f"    {name}: Option["))
-        following = next(
-            line for line in lines[start + 1 :] if line.startswith("    ") and line[4] not in ' )]"'
-        )
+        following = next(line for line in lines[start + 1 :] if line.startswith("    ") and line[4] not in ' )]"')
         doc = next(line for line in lines[start + 1 :] if line.startswith('    """'))
         assert lines.index(doc, start) < lines.index(following, start), name
 
@@ -167,9 +165,7 @@ def test_a_host_without_a_name_is_localhost(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_loads_neither_asyncio_nor_ssl() -> None:
-    code = (
-        "import sys, node_ipc.config as c; c.Config().settings(); print({'asyncio', 'ssl'} & {*sys.modules})"
-    )
+    code = "import sys, node_ipc.config as c; c.Config().settings(); print({'asyncio', 'ssl'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 
@@ -478,9 +474,7 @@ def test_json_itself_uses_no_other_characters(payload: Any) -> None:
     assert set(bare) <= IN_JSON
 
 
-@pytest.mark.parametrize(
-    "delimiter", ["", "\ud800", "a\udc00|", "\n", "\r\n", "null", "0x1F"[2:], None, 5, b"\f"]
-)
+@pytest.mark.parametrize("delimiter", ["", "\ud800", "a\udc00|", "\n", "\r\n", "null", "0x1F"[2:], None, 5, b"\f"])
 def test_refused_delimiters(delimiter: Any) -> None:
     with pytest.raises(ConfigError, match="'delimiter'"):
         Config(delimiter=delimiter)
@@ -573,9 +567,7 @@ def test_wrong_interface_values(name: str, value: Any) -> None:
 
 
 def test_unknown_interface_names() -> None:
-    with pytest.raises(
-        UnknownOption, match=r"'interfaces.localPort': in Python it is 'interfaces.local_port'"
-    ):
+    with pytest.raises(UnknownOption, match=r"'interfaces.localPort': in Python it is 'interfaces.local_port'"):
         Config().interfaces.localPort = 1  # type: ignore[attr-defined]
     with pytest.raises(UnknownOption, match=r"did you mean 'interfaces.local_port'"):
         Config().interfaces = {"localPorts": 1}
@@ -629,13 +621,11 @@ def test_tls_options_in_either_spelling() -> None:
 
 
 def test_tls_options_that_are_not_set() -> None:
-    options = TLSOptions(
-        {"private": None, "public": False, "request_cert": None, "reject_unauthorized": False}
-    )
+    options = TLSOptions({"private": None, "public": False, "request_cert": None, "reject_unauthorized": False})
     assert dict(options) == {"reject_unauthorized": False}
-    assert TLSOptions({"trusted_connections": "/ca.pem", "ca": CERT, "dhparam": KEY})[
-        "trusted_connections"
-    ] == ("/ca.pem",)
+    assert TLSOptions({"trusted_connections": "/ca.pem", "ca": CERT, "dhparam": KEY})["trusted_connections"] == (
+        "/ca.pem",
+    )
 
 
 def test_empty_tls_options_are_tls() -> None:
@@ -685,9 +675,7 @@ def test_wrong_tls_values(name: str, value: Any) -> None:
 
 
 def test_unknown_tls_names() -> None:
-    with pytest.raises(
-        UnknownOption, match=r"'tls.trustedConnection'.*did you mean 'tls.trusted_connections'"
-    ):
+    with pytest.raises(UnknownOption, match=r"'tls.trustedConnection'.*did you mean 'tls.trusted_connections'"):
         Config(tls={"trustedConnection": CERT})
     with pytest.raises(UnknownOption, match=r"there are 'private', .*'strict_x509'$"):
         Config(tls={5: KEY})
@@ -707,9 +695,7 @@ def test_an_ssl_context_is_taken_as_it_is() -> None:
 
 @pytest.mark.row(50)
 def test_no_secret_is_ever_shown() -> None:
-    config = Config(
-        tls={"key": KEY, "passphrase": "hunter2", "cert": CERT, "ca": CERT, "dhparam": KEY, "public": "/c"}
-    )
+    config = Config(tls={"key": KEY, "passphrase": "hunter2", "cert": CERT, "ca": CERT, "dhparam": KEY, "public": "/c"})
     for shown in (repr(config), str(config), repr(config.settings()), repr(config.tls), f"{config}"):
         assert "/c" in shown or shown.endswith("…)")
         for secret in ("verysecret", "hunter2", "notsosecret", "BEGIN"):
@@ -881,9 +867,9 @@ def test_infinity_in_json_where_options_take_it() -> None:
 
 
 def test_python_names_and_both_names_of_the_interface_in_a_mapping() -> None:
-    assert Config.from_mapping(
-        {"max_retries": 3, "interfaces": {"local_port": 1}, "ip_type": "IPv6"}
-    ) == Config(max_retries=3, interfaces={"localPort": 1})
+    assert Config.from_mapping({"max_retries": 3, "interfaces": {"local_port": 1}, "ip_type": "IPv6"}) == Config(
+        max_retries=3, interfaces={"localPort": 1}
+    )
     assert Config.from_mapping({"interface": Interfaces(hints=1)}).interfaces.hints == 1
 
 
@@ -914,9 +900,7 @@ JSONS = st.recursive(
 
 
 @given(
-    st.dictionaries(
-        st.sampled_from([*DEFAULTS, "interface", "IPType", "maxRetries"]) | st.text(), JSONS, max_size=3
-    )
+    st.dictionaries(st.sampled_from([*DEFAULTS, "interface", "IPType", "maxRetries"]) | st.text(), JSONS, max_size=3)
 )
 @pytest.mark.row(1)
 def test_any_mapping_gives_a_config_or_a_config_error(mapping: dict[str, Any]) -> None:

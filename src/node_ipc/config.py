@@ -562,9 +562,7 @@ class _Checked:
     def _differing(self, other: _Checked) -> list[str]:
         """The options that are not the same; 0 and False are equal in Python, but not as options."""
         ours, theirs = vars(self), vars(other)
-        return [
-            name for name in ours if type(ours[name]) is not type(theirs[name]) or ours[name] != theirs[name]
-        ]
+        return [name for name in ours if type(ours[name]) is not type(theirs[name]) or ours[name] != theirs[name]]
 
     __hash__ = None  # type: ignore[assignment]  # what can change cannot be a key
 
@@ -612,9 +610,7 @@ class Interfaces(_Checked):
     hints: Option[int, int | None] = Option(0, _hints)
     """Flags for ``getaddrinfo`` (``socket.AI_…``); 0: none."""
 
-    lookup: Option[Callable[..., Any] | None, Callable[..., Any] | Literal[False] | None] = Option(
-        None, _lookup
-    )
+    lookup: Option[Callable[..., Any] | None, Callable[..., Any] | Literal[False] | None] = Option(None, _lookup)
     """Resolves host names: called with one, it gives an address or several, or an awaitable of them; ``None``:
     the system does."""
 
@@ -859,9 +855,7 @@ class Config(_Checked):
     writable_all: Option[bool, bool] = Option(False, _flag)
     """True: every user of the machine may write to the local socket or pipe, and so connect to it."""
 
-    allowed_uids: Option[frozenset[int] | None, Collection[int] | Literal[False] | None] = Option(
-        None, _allowed_uids
-    )
+    allowed_uids: Option[frozenset[int] | None, Collection[int] | Literal[False] | None] = Option(None, _allowed_uids)
     """The numeric users that local peers may run as, kept as a frozenset; ``None``: this user and root."""
 
     secure_socket_root: Option[bool | None, bool | None] = Option(None, _or_none(_flag))
@@ -872,9 +866,9 @@ class Config(_Checked):
     """Whether a server removes a dead server's socket before it starts. ``False``: never; ``"force"``: also
     one that may be alive (logged)."""
 
-    tls: Option[
-        TLSOptions | SSLContext | Literal[False], Mapping[str, Any] | SSLContext | Literal[False] | None
-    ] = Option(False, _tls)
+    tls: Option[TLSOptions | SSLContext | Literal[False], Mapping[str, Any] | SSLContext | Literal[False] | None] = (
+        Option(False, _tls)
+    )
     """TLS on network connections: a mapping of ``TLSOptions``, or an ``ssl.SSLContext``; ``False`` or
     ``None``: no TLS."""
 
