@@ -51,7 +51,8 @@ def windows_error(number: int, kind: type[OSError] = OSError) -> OSError:
 class FakeWindows:
     """Keeps what it is asked for; every call works unless ``failures`` holds an error for it."""
 
-    owner: str = USER
+    owner: str | None = USER
+    process_user: str = STRANGER
     calls: list[tuple[Any, ...]] = field(default_factory=list)
     failures: dict[str, list[OSError]] = field(default_factory=dict)
     open: set[int] = field(default_factory=set)
@@ -91,7 +92,11 @@ class FakeWindows:
         self._call("user_sid")
         return USER
 
-    def owner_sid(self, handle: int) -> str:
+    def process_user_sid(self, process: int) -> str:
+        self._call("process_user_sid", process)
+        return self.process_user
+
+    def owner_sid(self, handle: int) -> str | None:
         self._call("owner_sid", handle)
         return self.owner
 
@@ -209,12 +214,24 @@ def test_servers_that_are_trusted(windows: FakeWindows, api: WinAPI, owner: str)
     handle.close()
 
 
-@pytest.mark.parametrize("owner", [STRANGER, "S-1-5-32-545", "S-1-1-0", "S-1-5-7", USER + "0", ""])
+@pytest.mark.parametrize("owner", [STRANGER, "S-1-5-32-545", "S-1-1-0", "S-1-5-7", USER + "0"])
 def test_other_servers_are_left(windows: FakeWindows, api: WinAPI, owner: str) -> None:
     windows.owner = owner
     with pytest.raises(PeerRefused, match="nothing was sent"):
         open_instance(PATH, api)
     assert not windows.open
+
+
+def test_a_pipe_without_owner_counts_as_its_server_process(windows: FakeWindows, api: WinAPI) -> None:
+    windows.owner = None
+    with pytest.raises(PeerRefused, match=STRANGER):
+        open_instance(PATH, api)
+    assert windows.named("process_user_sid") == [(42,)]
+    assert not windows.open
+    windows.process_user = USER
+    handle = open_instance(PATH, api)
+    assert handle is not None
+    handle.close()
 
 
 def test_a_server_whose_owner_cannot_be_told_is_left(windows: FakeWindows, api: WinAPI) -> None:

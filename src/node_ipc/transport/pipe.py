@@ -11,9 +11,9 @@ What keeps a pipe to its owner:
   Windows would otherwise add our instance to a stranger's pipe;
 - its security descriptor lets in the user and SYSTEM, and clients on other machines are rejected;
 - a client lets the server identify it but not act in its name (SECURITY_IDENTIFICATION), and looks at the
-  owner of the pipe before it sends a byte. The owner is asked of the handle, not of the server's process: a
-  process identifier can belong to another process by then, and not everybody may open the processes of
-  SYSTEM.
+  owner of the pipe before it sends a byte. The owner is asked of the handle rather than of the server's
+  process: a process identifier can belong to another process by then, and not everybody may open the
+  processes of SYSTEM.
 
 A pipe has no half-close: who closes a handle ends both directions. What the kernel has taken by then can
 still be read by the other end.
@@ -89,6 +89,7 @@ class WinAPI:
         self._winapi: Any = importlib.import_module("_winapi")
         windows: Any = ctypes
         self._kernel32 = windows.WinDLL("kernel32", use_last_error=True)
+        self._kernel32.OpenProcess.restype = ctypes.c_void_p
         self._advapi32 = windows.WinDLL("advapi32", use_last_error=True)
 
     def create_named_pipe(
@@ -126,24 +127,20 @@ class WinAPI:
 
     def user_sid(self) -> str:
         """The user this process runs as, as ``S-1-5-…``."""
-        token_query, token_user = 0x0008, 1
-        token = ctypes.c_void_p()
-        current_process = ctypes.c_void_p(-1)
-        self._check(self._advapi32.OpenProcessToken(current_process, token_query, ctypes.byref(token)))
-        try:
-            size = ctypes.c_uint32()
-            self._advapi32.GetTokenInformation(token, token_user, None, 0, ctypes.byref(size))
-            buffer = ctypes.create_string_buffer(size.value)
-            self._check(
-                self._advapi32.GetTokenInformation(token, token_user, buffer, size, ctypes.byref(size)),
-            )
-            # TOKEN_USER begins with the address of the SID.
-            return self._sid_text(ctypes.c_void_p.from_buffer(buffer))
-        finally:
-            self._kernel32.CloseHandle(token)
+        return self._token_user(ctypes.c_void_p(-1))  # Windows' name for "this process"
 
-    def owner_sid(self, handle: int) -> str:
-        """Who owns the pipe behind a handle of either end."""
+    def process_user_sid(self, process: int) -> str:
+        """The user that a process runs as."""
+        query_limited_information = 0x1000
+        handle = self._kernel32.OpenProcess(query_limited_information, 0, process)
+        self._check(handle)
+        try:
+            return self._token_user(ctypes.c_void_p(handle))
+        finally:
+            self._kernel32.CloseHandle(ctypes.c_void_p(handle))
+
+    def owner_sid(self, handle: int) -> str | None:
+        """Who owns the pipe behind a handle of either end; ``None``: nobody, as under wine."""
         kernel_object, owner_information = 6, 0x00000001
         owner, descriptor = ctypes.c_void_p(), ctypes.c_void_p()
         error = self._advapi32.GetSecurityInfo(
@@ -159,7 +156,7 @@ class WinAPI:
         if error:
             raise _windows_error(error)
         try:
-            return self._sid_text(owner)
+            return self._sid_text(owner) if owner.value else None
         finally:
             self._kernel32.LocalFree(descriptor)
 
@@ -178,6 +175,22 @@ class WinAPI:
             self._kernel32.GetNamedPipeServerProcessId(ctypes.c_void_p(handle), ctypes.byref(process)),
         )
         return process.value
+
+    def _token_user(self, process: ctypes.c_void_p) -> str:
+        token_query, token_user = 0x0008, 1
+        token = ctypes.c_void_p()
+        self._check(self._advapi32.OpenProcessToken(process, token_query, ctypes.byref(token)))
+        try:
+            size = ctypes.c_uint32()
+            self._advapi32.GetTokenInformation(token, token_user, None, 0, ctypes.byref(size))
+            buffer = ctypes.create_string_buffer(size.value)
+            self._check(
+                self._advapi32.GetTokenInformation(token, token_user, buffer, size, ctypes.byref(size))
+            )
+            # TOKEN_USER begins with the address of the SID.
+            return self._sid_text(ctypes.c_void_p.from_buffer(buffer))
+        finally:
+            self._kernel32.CloseHandle(token)
 
     def _descriptor(self, sddl: str) -> ctypes.c_void_p:
         descriptor = ctypes.c_void_p()
@@ -350,7 +363,7 @@ def _cannot_connect(path: str, error: OSError) -> ConnectError:
 
 def _check_owner(path: str, handle: PipeHandle, api: WinAPI) -> None:
     try:
-        owner = api.owner_sid(handle.fileno())
+        owner = _owner(handle.fileno(), api)
     except OSError as error:
         raise PeerRefused(f"the owner of {path} cannot be told, and nothing was sent: {error}") from error
     if owner not in (api.user_sid(), SYSTEM_SID, ADMINISTRATORS_SID):
@@ -358,6 +371,11 @@ def _check_owner(path: str, handle: PipeHandle, api: WinAPI) -> None:
             f"{path} belongs to {owner}, who is neither this user nor SYSTEM nor an administrator; "
             "nothing was sent"
         )
+
+
+def _owner(handle: int, api: WinAPI) -> str:
+    """The owner of the pipe; where pipes have none (wine), the user of the server's process."""
+    return api.owner_sid(handle) or api.process_user_sid(api.server_process(handle))
 
 
 def server_of(handle: PipeHandle, api: WinAPI) -> Peer:
