@@ -175,9 +175,7 @@ def test_the_descriptor_lets_in_the_owner_and_system(
     ("number", "expected"),
     [(5, AddressInUse), (231, AddressInUse), (123, AddressError), (8, AddressError)],
 )
-def test_what_a_server_hears(
-    windows: FakeWindows, api: WinAPI, number: int, expected: type[IPCError]
-) -> None:
+def test_what_a_server_hears(windows: FakeWindows, api: WinAPI, number: int, expected: type[IPCError]) -> None:
     error = windows_error(number)
     windows.failures["create_named_pipe"] = [error]
     with pytest.raises(expected) as caught:
@@ -463,7 +461,67 @@ def test_close_ends_the_waiting(windows: FakeWindows, api: WinAPI) -> None:
     assert waiting.clients == [] and not windows.open
 
 
-# --- loops without pipes -------------------------------------------------------------
+# --- the event loop --------------------------------------------------------------
+
+
+class FakeProactorLoop:
+    """The little of a Proactor loop that accepting needs; turns are taken by the test."""
+
+    def __init__(self) -> None:
+        self._proactor = self
+        self.soon: list[Callable[[], None]] = []
+        self.futures: list[asyncio.Future[Any]] = []
+        self.failures: list[OSError] = []
+        self.transports: list[tuple[PipeHandle, Any, Any]] = []
+
+    def accept_pipe(self, handle: PipeHandle) -> asyncio.Future[Any]:
+        if self.failures:
+            raise self.failures.pop(0)
+        self.futures.append(asyncio.get_running_loop().create_future())
+        return self.futures[-1]
+
+    def call_soon(self, callback: Callable[..., None], *arguments: Any) -> FakeTimer:
+        self.soon.append(lambda: callback(*arguments))
+        return FakeTimer(callback)
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> FakeTimer:
+        raise AssertionError("nothing had to be tried again")
+
+    def _make_duplex_pipe_transport(self, handle: PipeHandle, protocol: Any, extra: Any) -> None:
+        self.transports.append((handle, protocol, extra))
+
+
+async def test_accepting_in_the_loop(windows: FakeWindows, api: WinAPI) -> None:
+    loop, refuse = FakeProactorLoop(), [False, True]
+    # The first instance's client came and left before anybody looked.
+    loop.failures.append(windows_error(232, BrokenPipeError))
+    protocol = asyncio.Protocol()
+    listener = listen_pipe(
+        cast(asyncio.AbstractEventLoop, loop),
+        PATH,
+        lambda peer: None if refuse.pop(0) else protocol,
+        print,
+        api=api,
+    )
+    assert len(windows.open) == INSTANCES_READY
+    loop.soon.pop()()
+    assert len(windows.open) == INSTANCES_READY and not loop.transports
+
+    for future in loop.futures[:2]:
+        future.set_result(None)
+    loop.futures[2].set_exception(windows_error(232, BrokenPipeError))
+    for _ in range(2):
+        await asyncio.sleep(0)
+    [(handle, accepted, extra)] = loop.transports
+    assert accepted is protocol and extra == {"peer": Peer("pipe", pid=41)}
+    assert len(windows.open) == INSTANCES_READY + 1
+    listener.close()
+    assert windows.open == {handle.fileno()}
+    assert all(future.done() for future in loop.futures)
+    for _ in range(2):
+        await asyncio.sleep(0)
+    assert len(loop.transports) == 1
+    handle.close()
 
 
 async def test_a_loop_without_pipes_is_named(api: WinAPI) -> None:

@@ -302,9 +302,7 @@ asyncio.run(main())
 
 def started(path: str) -> subprocess.Popen[bytes]:
     """A server in a process of its own, listening."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", SERVER, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
+    process = subprocess.Popen([sys.executable, "-c", SERVER, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stdout.readline().strip() == b"ready"
     return process
@@ -347,9 +345,7 @@ class Door:
         self.ended = False
         self.errors: list[OSError] = []
         self.writes = 0
-        self.channel = PipeChannel(
-            port, handle, self._received, self._written, self.errors.append, accepted=accepted
-        )
+        self.channel = PipeChannel(port, handle, self._received, self._written, self.errors.append, accepted=accepted)
 
     def _received(self, data: bytes) -> None:
         assert isinstance(data, bytes)
@@ -509,6 +505,53 @@ def test_blocking_close_is_silent(path: str) -> None:
     port.close()
 
 
+def test_blocking_reading_on_after_the_end(path: str) -> None:
+    api, port = WinAPI(), PipePort()
+    hall = Hall(port, path)
+    client = Door(port, connect_pipe(path, LIMIT, api))
+    client.channel.read_start()
+    client.channel.read_start()
+    until(port, lambda: bool(hall.doors))
+    hall.close()
+    until(port, lambda: client.ended)
+    client.ended = False
+    client.channel.read_start()
+    assert not client.ended, "never inside the call"
+    until(port, lambda: client.ended)
+    assert not client.errors
+    client.channel.close()
+    port.close()
+
+
+def test_blocking_a_write_that_nobody_reads_is_lost_with_its_reader(path: str) -> None:
+    api, port = WinAPI(), PipePort()
+    server = create_instance(path, api, first=True)
+    client = Door(port, connect_pipe(path, LIMIT, api))
+    assert not client.channel.write_start(bytes(1 << 22))
+    port.poll(0)
+    assert client.writes == 0 and not client.errors
+    server.close()
+    until(port, lambda: bool(client.errors))
+    assert client.writes == 0 and client.channel.pending_bytes() == 0
+    client.channel.close()
+    port.close()
+    port.close()
+    port.wake()
+
+
+def test_blocking_a_client_that_came_before_it_was_waited_for(path: str) -> None:
+    api, port = WinAPI(), PipePort()
+    server = create_instance(path, api, first=True)
+    client = connect_pipe(path, LIMIT, api)
+    told: list[OSError | None] = []
+    port.accept(server, told.append)
+    assert told == [], "never inside the call"
+    until(port, lambda: told == [None])
+    client.close()
+    server.close()
+    port.close()
+
+
 def test_blocking_connect_without_a_server(path: str) -> None:
     with pytest.raises(ConnectError) as caught:
         connect_pipe(path, LIMIT, WinAPI())
@@ -564,12 +607,24 @@ def test_windows_takes_the_descriptor(path: str) -> None:
 
 
 @pytest.mark.row(28)
-@pytest.mark.skipif(
-    WINE, reason="wine ignores FILE_FLAG_FIRST_PIPE_INSTANCE; the contract test looks at the flag"
-)
+@pytest.mark.skipif(WINE, reason="wine ignores FILE_FLAG_FIRST_PIPE_INSTANCE; the contract test looks at the flag")
 def test_a_second_server_on_the_name_is_refused(path: str) -> None:
     api = WinAPI()
     first = create_instance(path, api, first=True)
     with pytest.raises(AddressInUse):
         create_instance(path, api, first=True)
     first.close()
+
+
+def test_failing_calls_raise_what_windows_says(path: str) -> None:
+    api = WinAPI()
+    handle = create_instance(path, api, first=True)
+    number = handle.fileno()
+    handle.close()
+    with pytest.raises(OSError, match="WinError 6"):
+        api.owner_sid(number)
+    with pytest.raises(OSError, match="WinError"):
+        api.client_process(number)
+    with pytest.raises(OSError, match="WinError"):
+        api.process_user_sid(0)
+    assert api.process_user_sid(os.getpid()) == api.user_sid()
