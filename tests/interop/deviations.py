@@ -116,3 +116,14 @@ def _without_nan(value: Any) -> Any:
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return None
     return value
+
+
+def raw_arrives(sent: bytes, encoding: str, receiver: str) -> bytes:
+    """What ``receiver`` gets in raw mode of bytes that come in one piece."""
+    if receiver not in UP_TO_12:
+        return sent
+    if encoding == "utf8":
+        return sent.decode(errors="replace").encode()
+    if encoding == "ascii":
+        return bytes(byte & 0x7F for byte in sent)
+    return sent

@@ -118,6 +118,16 @@ class Ends:
         node = await self.nodes.get(kind, own_process=own_process)
         return await _node_end(node, "serve", address, habits, config).opened()
 
+    async def serve_to_be_killed(self, kind: str, address: Address) -> Any:
+        """An echo server in a process of its own; its ``kill()`` is ``kill -9``."""
+        if kind != "python":
+            return await self.serve(kind, address, ECHO, own_process=True)
+        from .python_end import PythonProcess
+
+        process = PythonProcess(address.config(), address.where())
+        self.opened.append(process)
+        return await process.listening()
+
     async def connect(
         self, kind: str, address: Address, habits: Habits = QUIET, *, wait: bool = True, **config: Any
     ) -> End:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import sys
+from asyncio.subprocess import PIPE
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from node_ipc import IPC
 
 from .peers import ABSENT, DEADLINE, Event, Mailbox, Repeat
 
+PROGRAM = Path(__file__).with_name("python_server.py")
 LIFECYCLE = ("start", "connect", "disconnect", "destroy", "close", "socket.disconnected")
 
 
@@ -131,6 +136,31 @@ class PythonEnd:
             self.ipc.disconnect(self._id)
         elif self.ipc.server:
             await self.stop()
+
+
+class PythonProcess:
+    """An echo server of this library in a process of its own."""
+
+    def __init__(self, config: dict[str, Any], where: tuple[Any, ...]) -> None:
+        self._told = json.dumps({"config": config, "where": where})
+
+    async def listening(self) -> PythonProcess:
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, str(PROGRAM), self._told, stdin=PIPE, stdout=PIPE
+        )
+        assert self._process.stdout is not None
+        line = await asyncio.wait_for(self._process.stdout.readline(), DEADLINE)
+        assert line == b"listening\n", f"the Python server did not start: {line!r}"
+        return self
+
+    def kill(self) -> None:
+        """``kill -9``."""
+        if self._process.returncode is None:
+            self._process.kill()
+
+    async def close(self) -> None:
+        self.kill()
+        await asyncio.wait_for(self._process.wait(), DEADLINE)
 
 
 def _value(data: Any) -> Any:

@@ -65,7 +65,7 @@ function open(command) {
 
     Object.assign(ipc.config, {silent: true}, command.config);
     const end = {
-        number: command.end, ipc, server: null, client: null, sockets: [], counters: new Map(),
+        number: command.end, ipc, server: null, client: null, sockets: [],
         echo: command.echo, hear: command.hear,
     };
     ends.set(command.end, end);
@@ -105,11 +105,6 @@ function heard(end, type, first, second) {
     if (type === 'connect' && end.server) {
         end.sockets.push(first);
     }
-    const counter = end.counters.get(type);
-    if (counter) {
-        counter(first);
-        return;
-    }
     say({end: end.number, event: type, ...reported(end, type, first, second)});
     if (end.echo && type !== 'error' && !LIFECYCLE.has(type)) {
         send(end, second, type, first);
@@ -125,7 +120,7 @@ function send(end, socket, type, data) {
 function countUp(end, type, total) {
     let received = 0;
     const misplaced = [];
-    end.counters.set(type, (data) => {
+    (end.server || end.client).on(type, (data) => {
         if (data.n !== received && misplaced.length < 10) {
             misplaced.push([received, data.n]);
         }
