@@ -72,7 +72,7 @@ class NodePeer:
         self._process.stdin.write(json.dumps({"n": number, "cmd": command, **fields}).encode() + b"\n")
         self._process.stdin.flush()
         async with asyncio.timeout(DEADLINE):
-            reply = await answer
+            reply: dict[str, Any] = await answer
         assert "error" not in reply, reply
         return reply
 

@@ -211,6 +211,45 @@ async def test_a_killed_server_and_its_successor(ipcs: Any, name: str) -> None:
     await asyncio.to_thread(killed, process)
 
 
+STOPPED = """
+import asyncio, signal, sys, threading
+from node_ipc import ipc
+ipc.config.id = sys.argv[1]
+ipc.config.silent = True
+ipc.serve(lambda: threading.Timer(0.1, signal.raise_signal, [signal.SIGINT]).start())
+ipc.server.on("connect", print)
+ipc.server.start()
+ipc.connect_to(sys.argv[1])
+ipc.run()
+print(ipc.server.state.value, len(ipc.of), flush=True)
+"""
+
+
+async def test_run_ends_in_order_when_it_is_interrupted(name: str) -> None:
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-W", "always", "-c", STOPPED, name],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=DEADLINE,
+    )
+    assert done.stderr.decode() == ""
+    assert done.stdout.split()[-2:] == [b"closed", b"0"]
+    assert done.returncode == 0
+
+
+async def test_tcp_on_the_loop_of_windows(ipcs: Any) -> None:
+    ipc = ipcs()
+    ipc.serve_net("127.0.0.1", 0)
+    ipc.server.on("message", lambda data, socket: socket.emit("message", data))
+    await ipc.server.start()
+    ipc.connect_to_net("world", "127.0.0.1", ipc.server.address.port)
+    ears = Ears(ipc.of.world, "message")
+    for data in ("größer", "x" * 300_000, {"a": 1}):
+        ipc.of.world.emit("message", data)
+        assert (await ears.hear("message"))[0] == data
+
+
 # --- with node-ipc ---------------------------------------------------------------
 
 
