@@ -1,0 +1,250 @@
+"""For your own tests: a client and a server that are connected in memory, on a virtual clock, without waiting.
+
+    client, server, socket, driver = pair()
+    server.on("add", lambda data, socket: socket.emit("sum", data["a"] + data["b"]))
+    client.on("sum", print)
+    client.emit("add", {"a": 1, "b": 2})
+    driver.run_until_idle()
+
+They are the real client and server; only the kernel is played (``MemoryDriver``). ``driver.advance(seconds)`` lets
+virtual time pass. Links can be made slow, cut in pieces, stalled and broken: see ``Conditions`` and ``Connection``.
+A ``Wire`` speaks bytes where the other end should be hostile. With pytest, ``ipc_pair`` and ``ipc_server`` are there
+as fixtures.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from .client import Client
+from .config import Config, Settings
+from .server import Server
+from .session import Session
+from .transport import address as addresses
+from .transport.address import Address
+from .transport.driver import Link, Peer
+from .transport.memory import (
+    Conditions,
+    Connection,
+    Direction,
+    MemoryDriver,
+    MemoryLink,
+    MemoryListener,
+    MemoryOutcome,
+    MemoryPort,
+    NothingHappens,
+)
+
+__all__ = [
+    "Conditions",
+    "Connection",
+    "Direction",
+    "MemoryDriver",
+    "MemoryLink",
+    "MemoryListener",
+    "MemoryOutcome",
+    "MemoryPort",
+    "NothingHappens",
+    "Pair",
+    "Started",
+    "Wire",
+    "WireServer",
+    "connect",
+    "pair",
+    "serve",
+]
+
+WORLD = "unix:/memory/app.world"
+
+
+class Pair(NamedTuple):
+    """A connected client and server, the server's socket of that client, and what drives them."""
+
+    client: Client
+    server: Server
+    socket: Session
+    driver: MemoryDriver
+
+    @property
+    def connection(self) -> Connection:
+        """The link between them, to do harm to. Raises ``IndexError`` while there is none."""
+        return self.driver.connections[-1]
+
+
+class Started(NamedTuple):
+    """A server that listens, and what drives it."""
+
+    server: Server
+    driver: MemoryDriver
+
+    def connect(self, **options: Any) -> Client:
+        """Another client, connected."""
+        return connect(self.driver, self.server.address, **options)
+
+    def wire(self) -> Wire:
+        """A peer that speaks bytes, connected."""
+        return Wire.connected(self.driver, self.server.address)
+
+
+def pair(
+    *,
+    driver: MemoryDriver | None = None,
+    address: str | Address = WORLD,
+    config: Config | None = None,
+    client: dict[str, Any] | None = None,
+    server: dict[str, Any] | None = None,
+    **options: Any,
+) -> Pair:
+    """A connected client and server.
+
+    driver: the driver to use; a new one by default.
+    address: any address; nothing but the driver ever sees it.
+    config: the configuration of both; ``options`` are set on a copy of it.
+    client, server: further options of that end only.
+    """
+    driver = driver or MemoryDriver()
+    one = serve(driver, address, config=config, **{**options, **(server or {})})
+    other = connect(driver, one.address, config=config, **{**options, **(client or {})})
+    driver.run_until(lambda: one.sockets)
+    driver.run_until_idle()
+    return Pair(other, one, one.sockets[-1], driver)
+
+
+def serve(
+    driver: MemoryDriver, address: str | Address = WORLD, *, config: Config | None = None, **options: Any
+) -> Server:
+    """A server that listens; raises what kept it from listening."""
+    made = Server(_address(address), driver, _settings(config, options))
+    started = made.start()
+    driver.run_until(started)
+    return started.result()
+
+
+def connect(
+    driver: MemoryDriver, address: str | Address = WORLD, *, config: Config | None = None, **options: Any
+) -> Client:
+    """A client that is connected; raises what kept it from connecting for good."""
+    made = Client("world", _address(address), driver, _settings(config, options))
+    connected = made.connect()
+    driver.run_until(connected)
+    return connected.result()
+
+
+def _settings(config: Config | None, options: dict[str, Any]) -> Settings:
+    config = Config() if config is None else config.copy()
+    config.update(**options)
+    return config.settings()
+
+
+def _address(address: str | Address) -> Address:
+    if not isinstance(address, str):
+        return address
+    return addresses.parse(address, role="server", socket_root="/memory/", appspace="app.")
+
+
+class Wire:
+    """One end of a link that speaks bytes: it writes what it is told and keeps what it hears.
+
+    As a client: ``Wire.connected(driver, server.address)``. As a server's end: ``WireServer``.
+    """
+
+    def __init__(self) -> None:
+        self.link: Link | None = None
+        """The link, once it is open."""
+        self.bytes = b""
+        """All that arrived."""
+        self.error: Exception | None = None
+        """Why the attempt failed, or the link was lost; None also after an orderly end."""
+        self.has_ended = False
+        """Whether the other end said that it sends nothing more."""
+        self.is_lost = False
+        """Whether the link is gone."""
+        self.is_full = False
+        """Whether the kernel takes nothing more at present."""
+
+    @classmethod
+    def connected(cls, driver: MemoryDriver, address: Address, settings: Settings | None = None) -> Wire:
+        """A wire to this server. What kept it from connecting is in ``error``."""
+        wire = cls()
+        driver.open(address, wire, settings or Config().settings())
+        driver.run_until(lambda: wire.link is not None or wire.error is not None)
+        driver.run_until_idle()
+        return wire
+
+    def write(self, data: bytes) -> None:
+        """Send these bytes as they are."""
+        self._open_link().write(data)
+
+    def close(self) -> None:
+        """Send nothing more; the link ends when the other end does the same."""
+        self._open_link().close()
+
+    def abort(self) -> None:
+        """End both directions at once."""
+        self._open_link().abort()
+
+    def take(self) -> bytes:
+        """What arrived since the last time."""
+        taken, self.bytes = self.bytes, b""
+        return taken
+
+    def _open_link(self) -> Link:
+        if self.link is None:
+            raise ConnectionError(f"this wire is not open: {self.error!r}")
+        return self.link
+
+    # what the driver tells
+
+    def opened(self, link: Link) -> None:
+        self.link = link
+
+    def failed(self, error: Exception) -> None:
+        self.error = error
+
+    def received(self, data: bytes) -> None:
+        self.bytes += data
+
+    def ended(self) -> None:
+        self.has_ended = True
+
+    def pause(self) -> None:
+        self.is_full = True
+
+    def writable(self) -> None:
+        self.is_full = False
+
+    def lost(self, error: Exception | None) -> None:
+        self.is_lost, self.error = True, error
+
+
+class WireServer:
+    """A server whose ends are wires: for what a client does with bytes that no server should send."""
+
+    def __init__(self, driver: MemoryDriver, address: str | Address = WORLD) -> None:
+        self.wires: list[Wire] = []
+        """One for each connection, oldest first."""
+        self.accepts = True
+        """Whether connections are taken; where not, they are closed as soon as they are made."""
+        self.address = _address(address)
+        """Where it listens."""
+        self._listener = driver.listen(self.address, self, Config().settings())
+        driver.run_until_idle()
+
+    def close(self) -> None:
+        """Accept nothing more; open wires stay."""
+        self._listener.close()
+
+    # what the driver tells
+
+    def listening(self, address: Address) -> None:
+        self.address = address
+
+    def not_listening(self, error: Exception) -> None:
+        raise error
+
+    def accept(self, peer: Peer) -> Wire | None:
+        if not self.accepts:
+            return None
+        wire = Wire()
+        self.wires.append(wire)
+        return wire
