@@ -1,0 +1,95 @@
+"""``python -m benchmarks.guard``: fails when the library became slower by a factor, and not on noise.
+
+Only ratios within one repetition count: this library's fronts to asyncio streams with json, in the same layout
+of processes, on the same machine, within seconds. Each ratio has two bounds: the floor below, and the ratio in
+``baseline.json`` divided by ``TOLERANCE``. ``--update`` writes what was measured as the new baseline; do that on
+a quiet machine, and only when a change is meant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+
+from . import report
+from .implementations import Implementation, chosen
+from .prepare import Unavailable
+from .processes import RunFailed
+from .runner import Settings, one_run
+from .workloads import WORKLOADS, Workload
+
+BASELINE = Path(__file__).resolve().parent / "baseline.json"
+OPPONENT = "streams"
+CANDIDATES = ["ours-asyncio", "ours-blocking"]
+TOLERANCE = 2.0
+"""A shared machine moves such a ratio by a third at most; a lost optimisation moves it by more than this."""
+FLOORS = {"roundtrip-two": 0.8, "echo-256": 1.2, "oneway": 1.2}
+"""Ratios to asyncio streams that must be reached on any machine (the blocking front: round trips only)."""
+SETTINGS = Settings(quick=True, repetitions=3, limit_seconds=60)
+
+
+def main() -> int:
+    """Exit status 0 when all bounds hold, 1 when not or when nothing could be measured."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.guard", description=__doc__)
+    parser.add_argument("--update", action="store_true", help="write the measured ratios to baseline.json")
+    parser.add_argument("--candidate", action="append", help=f"default {' and '.join(CANDIDATES)}")
+    options = parser.parse_args()
+    try:
+        ratios = _measure(options.candidate or CANDIDATES)
+    except (Unavailable, RunFailed) as error:
+        print(f"the guard could not measure: {error}")
+        print("0 passed, 1 failed")
+        return 1
+    if options.update:
+        rounded = {name: round(ratio, 2) for name, ratio in ratios.items()}
+        BASELINE.write_text(json.dumps(rounded, indent=1) + "\n")
+        print(f"wrote {BASELINE}")
+    return _judge(ratios)
+
+
+def _measure(candidates: list[str]) -> dict[str, float]:
+    """The median ratio to the opponent for each ``implementation/workload``."""
+    (opponent,) = chosen([OPPONENT], quick=True)
+    found = {}
+    for workload in (w for w in WORKLOADS if w.id in FLOORS):
+        for candidate in chosen(candidates, quick=True):
+            if candidate.id == "ours-blocking" and workload.kind != "roundtrip":
+                continue
+            candidate.version()
+            found[f"{candidate.id}/{workload.id}"] = _ratio(workload, candidate, opponent)
+    return found
+
+
+def _ratio(workload: Workload, candidate: Implementation, opponent: Implementation) -> float:
+    measure = workload.measures[0]
+    equal = replace(opponent, pace=1.0)
+    ratios = []
+    for _ in range(SETTINGS.repetitions):
+        mine, others = (measure.of(one_run(workload, who, SETTINGS)) for who in (candidate, equal))
+        ratios.append(measure.ratio(mine, others))
+    return median(ratios)
+
+
+def _judge(ratios: dict[str, float]) -> int:
+    baseline: dict[str, float] = json.loads(BASELINE.read_text()) if BASELINE.exists() else {}
+    rows = [["implementation/workload", "ratio to " + OPPONENT, "floor", "baseline", "bound", "verdict"]]
+    failed = 0
+    for name, ratio in ratios.items():
+        floor = FLOORS[name.rpartition("/")[2]]
+        known = baseline.get(name)
+        bound = max(floor, known / TOLERANCE) if known else floor
+        good = known is not None and ratio >= bound
+        failed += not good
+        verdict = "holds" if good else "TOO SLOW" if known else "NO BASELINE: run with --update"
+        rows.append([name, f"{ratio:.2f}", f"{floor:g}", f"{known or 0:g}", f"{bound:.2f}", verdict])
+    print(report.markdown(rows))
+    print(f"{len(ratios) - failed} passed, {failed} failed")
+    return 1 if failed or not ratios else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
