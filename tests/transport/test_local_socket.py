@@ -957,10 +957,10 @@ def test_only_sockets_are_removed(own: Path, kind: str, unlink: Any, request: py
     make, called = KINDS[kind]
     path = f"{own}/app.world"
     make(path)
-    before = names(own), os.lstat(path).st_ino
+    before = names(own), os.lstat(path).st_ino, own.stat().st_mtime_ns  # no lock was made for a moment either
     with pytest.raises(AddressError, match=f"{called} is at '{path}', and only sockets are ever removed"):
         listen_unix(path, unlink=unlink)
-    assert (names(own), os.lstat(path).st_ino) == before
+    assert (names(own), os.lstat(path).st_ino, own.stat().st_mtime_ns) == before
 
 
 @pytest.mark.row(24)
