@@ -597,6 +597,17 @@ def test_no_more_than_a_few_certificates_of_a_chain_are_looked_at(certs: Certifi
     assert tls._sent_certificates(ssl.TLSVersion.TLSv1_2, message) == [one] * tls.CHAIN_SHOWN
 
 
+def test_certificates_of_tls_13_have_extensions(certs: Certificates) -> None:
+    def entry(der: bytes, extension: bytes) -> bytes:
+        return len(der).to_bytes(3, "big") + der + len(extension).to_bytes(2, "big") + extension
+
+    chain = entry(certs.server.der, b"extension") + entry(certs.authority.der, b"")
+    message = bytes(4) + b"\x07request" + len(chain).to_bytes(3, "big") + chain
+    found = tls._sent_certificates(ssl.TLSVersion.TLSv1_3, message)
+    assert found == [certs.server.der, certs.authority.der]
+    assert [one.subject for one in tls._decoded(found)] == ["CN 'server'", "CN 'Test CA'"]
+
+
 # --- contexts ---------------------------------------------------------------------------------------------
 
 
@@ -1048,6 +1059,7 @@ def test_an_orderly_end(link: Link) -> None:
     assert server.ended and not client.ended
     assert server.receive_end() is None
     assert server.receive(b"junk after the end") == b""
+    assert server._incoming.pending == 0
     answer = server.send(b"answer")  # one way may end before the other
     server.close()
     assert client.receive(answer + server.outgoing()) == b"answer"
@@ -1082,6 +1094,12 @@ def test_a_connection_that_is_cut_off_after_it_worked(link: Link) -> None:
     error = client.receive_end()
     assert type(error) is ConnectionLost
     assert "what was sent last may be missing" in str(error)
+
+
+def test_a_client_that_says_nothing_and_is_cut_off(link: Link) -> None:
+    client, server = link
+    assert "what was sent last may be missing" in str(server.receive_end())
+    assert "a server that refuses this client's certificate may end like that" in str(client.receive_end())
 
 
 def test_a_damaged_record_ends_the_stream(link: Link) -> None:

@@ -501,10 +501,12 @@ class TLSChannel:
             TLSError: the handshake failed, or the stream is damaged, or the other end refused us (with TLS
                 1.3 a client hears only after its handshake that its certificate was refused).
         """
+        if self.ended:
+            return b""  # OpenSSL would not take it out of the buffer any more
         self._incoming.write(data)
         if not self.established:
             self._shake()
-        return self._read() if self.established and not self.ended else b""
+        return self._read() if self.established else b""
 
     def receive_end(self) -> IPCError | None:
         """The network's end came: what that means, ``None`` when it was announced.
