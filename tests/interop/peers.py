@@ -22,7 +22,7 @@ from typing import Any
 
 from .install import Peer
 
-DEADLINE = 4.0
+DEADLINE = 25.0
 """Seconds that anything awaited may take; it is long because a test machine may be busy."""
 
 _COMMAND_LIMIT = 60_000  # a pipe holds 64 KiB: a longer command could block while Node blocks on its answers
@@ -280,8 +280,8 @@ class NodeEnd:
         """At a server: stop listening and end every connection."""
         await self._ask("stop")
 
-    def kill(self) -> None:
-        """``kill -9`` of the process that this end is in."""
+    async def kill(self) -> None:
+        """``kill -9`` of the process that this end is in; it is gone afterwards."""
         self.peer.kill()
 
     def heard(self, line: dict[str, Any]) -> None:

@@ -53,20 +53,23 @@ class PythonEnd:
 
     # ---- hearing ----
 
-    def _server_heard(self, type: str, first: Any = ABSENT, second: Any = None) -> None:
+    def _server_heard(self, type: str, *arguments: Any) -> None:
+        first, second = [*arguments, *(ABSENT, None)[len(arguments) :]][:2]
         if type == "connect":
             self.sockets.append(first)
         if type in LIFECYCLE:
             self.events.put(Event(type, socket=self._number(first), id=second))
             return
-        self.events.put(Event(type, first, self._number(second), getattr(second, "claimed_id", None), _sender(second)))
+        claimed = getattr(second, "claimed_id", None)
+        self.events.put(Event(type, first, self._number(second), claimed, _sender(second)))
         if self._echo and type != "error":
             self.ipc.server.emit(second, *self._message(type, first))
 
-    def _client_heard(self, type: str, first: Any = ABSENT) -> None:
-        self.events.put(Event(type, ABSENT if type in LIFECYCLE else first))
+    def _client_heard(self, type: str, *arguments: Any) -> None:
+        data = arguments[0] if arguments and type not in LIFECYCLE else ABSENT
+        self.events.put(Event(type, data))
         if self._echo and type not in LIFECYCLE and type != "error":
-            self.ipc.of[self._id].emit(*self._message(type, first))
+            self.ipc.of[self._id].emit(*self._message(type, data))
 
     def _message(self, type: str, data: Any) -> tuple[Any, ...]:
         return (data,) if self.ipc.config.raw_buffer else (type, data)
@@ -153,14 +156,14 @@ class PythonProcess:
         assert line == b"listening\n", f"the Python server did not start: {line!r}"
         return self
 
-    def kill(self) -> None:
-        """``kill -9``."""
+    async def kill(self) -> None:
+        """``kill -9``, and wait until the process is gone."""
         if self._process.returncode is None:
             self._process.kill()
+        await asyncio.wait_for(self._process.wait(), DEADLINE)
 
     async def close(self) -> None:
-        self.kill()
-        await asyncio.wait_for(self._process.wait(), DEADLINE)
+        await self.kill()
 
 
 def _value(data: Any) -> Any:

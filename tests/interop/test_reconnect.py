@@ -41,7 +41,7 @@ async def test_after_kill_9_a_client_finds_the_next_server(
     await client.emit("message", "to the first")
     assert (await client.event("message")).data == "to the first"
 
-    first.kill()
+    await first.kill()
     await client.event("disconnect")
     second = await ends.serve(following, address, ECHO)
     await client.event("connect")
@@ -61,7 +61,7 @@ async def test_python_keeps_what_it_emits_while_the_server_is_away(
     first = await ends.serve_to_be_killed(node, address)
     client = await ends.connect("python", address, retry=20)
 
-    first.kill()
+    await first.kill()
     await client.event("disconnect")
     for n in range(100):
         await client.emit("message", n)
