@@ -83,7 +83,7 @@ class CustomCodec:
         self._codec = codec
         self._limit = settings.max_message_size
         self.check_name = name_check(settings)
-        self.decode: Callable[[tuple[str, Any]], Envelope] = lambda message: Envelope(*message)
+        self.decode: Callable[[Any], Envelope] = _envelope
         self.decode_raw = self.decode
 
     def encode(self, type: str, data: Any = {}) -> bytes:  # noqa: B006 - never changed: data left out is {}
@@ -100,8 +100,15 @@ class CustomCodec:
     def splitter(self) -> Splits:
         return _CustomSplitter(self._codec, self._limit)
 
-    def salvage(self, frame: Any) -> Envelope | InvalidPayload:
-        raise ProtocolError(f"the codec's decode must give pairs of event name and payload, not {frame!r:.80}")
+    def salvage(self, frame: Any) -> Envelope | InvalidPayload:  # pragma: no cover - ``_envelope`` says it all
+        raise AssertionError(frame)
+
+
+def _envelope(message: Any) -> Envelope:
+    """One message of a user's ``decode``; what it gives may come from a peer, so its shape is checked."""
+    if not (isinstance(message, (tuple, list)) and len(message) == 2 and isinstance(message[0], str)):
+        raise ProtocolError(f"the codec's decode must give pairs of event name and payload, not {message!r:.80}")
+    return Envelope(message[0], message[1])
 
 
 class _CustomSplitter:
@@ -118,6 +125,8 @@ class _CustomSplitter:
         try:
             messages, taken = self._codec.decode(data)
             whole = list(messages)
+            if not 0 <= taken <= len(data):
+                raise ValueError(f"decode says that it took {taken!r} of {len(data)} bytes")
         except Exception as error:  # a codec of somebody else's, fed by a peer: whatever it raises is the frame's
             self.fault = error if isinstance(error, ProtocolError) else ProtocolError(f"the codec refused it: {error}")
             self.fault.__cause__ = error.__cause__ if error is self.fault else error

@@ -49,9 +49,9 @@ class FramedCodec:
             body = json.encode(data)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             body = json.encode_slowly(data, _name(type), error)
-        if self._delimiter in body:
-            body = self._without_delimiter(body, type)
         frame = prefix + body + self._suffix
+        if frame.find(self._delimiter) + len(self._delimiter) != len(frame):
+            frame = self._without_delimiter(prefix, body, type)
         if len(frame) > self._frame_limit:
             raise too_large_to_emit(_name(type), len(frame) - len(self._delimiter), self._limit)
         return frame
@@ -67,24 +67,26 @@ class FramedCodec:
         except UnicodeEncodeError as error:
             text = json.encode_slowly(name, name, error)
         prefix = b'{"type":' + text + b',"data":'
-        if self._escape is not None and self._delimiter in prefix:
-            prefix = prefix.replace(*self._escape)
         if len(self._prefixes) >= PREFIXES:
             self._prefixes.clear()
         self._prefixes[type] = prefix
         return prefix
 
-    def _without_delimiter(self, body: bytes, type: Any) -> bytes:
-        """Escape the delimiter inside texts; where that is not enough, a ``Raw`` holds it as it may not."""
+    def _without_delimiter(self, prefix: bytes, body: bytes, type: Any) -> bytes:
+        """Escape the delimiter inside texts; where that is not enough, a ``Raw`` holds it as it may not.
+
+        The whole frame counts: a delimiter may begin in a text and end behind it (``O"}`` behind ``"FOO"``).
+        """
+        frame = prefix + body + b"}"
         if self._escape is not None:
-            body = body.replace(*self._escape)
-        if self._delimiter in body:
+            frame = frame.replace(*self._escape)
+        if (frame + self._delimiter).find(self._delimiter) != len(frame):
             raise InvalidPayload(
                 f"cannot emit {_name(type)!r}: its Raw payload holds the delimiter {self._delimiter!r}, "
                 "which would end the message early",
                 event=_name(type),
             )
-        return body
+        return frame + self._delimiter
 
 
 def name_check(settings: Settings) -> NameCheck:

@@ -199,17 +199,27 @@ def _surrogates(frame: bytes, cause: Exception) -> Envelope | InvalidPayload:
         raise InvalidJSON(f"a frame is not JSON: {constant} is no JSON value")
 
     try:
-        message = json.loads(frame, parse_constant=refuse)
+        # As text: from bytes, json.loads would take a byte order mark, UTF-16 and UTF-32 as well.
+        message = json.loads(str(frame, "utf-8"), parse_constant=refuse, parse_float=_finite)
     except RecursionError:
         return InvalidPayload("a payload is nested too deeply")
     except json.JSONDecodeError as error:
         raise InvalidJSON(f"a frame is not JSON: {error}") from cause
     except InvalidJSON:
         raise
-    except ValueError as error:  # more digits than int() takes
+    except UnicodeDecodeError as error:
+        raise InvalidJSON("a frame is not UTF-8, which JSON must be") from error
+    except ValueError as error:  # more digits than int() takes, or more than a double holds
         return InvalidPayload(f"a payload cannot be held: {error}")
     if not isinstance(message, dict):
         raise InvalidMessage("a message must be a JSON object with the members type and data")
     if not isinstance(message.get("type"), str):
         raise InvalidEvent("an event's name must be text")
     return Envelope(message["type"], message.get("data", {}))
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"the number {text[:40]} is out of range")
+    return number
