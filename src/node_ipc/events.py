@@ -34,6 +34,8 @@ T = TypeVar("T")
 H = TypeVar("H", bound=Callable[..., Any])
 
 EVERYTHING = "*"
+PASSING = (KeyboardInterrupt, SystemExit)
+"""What ends the program, also out of a handler; anything else harms the handler only."""
 
 
 class Event(Generic[T]):
@@ -217,7 +219,7 @@ class Events:
         return start
 
     def _task_done(self, event: str, session: Session | None, size: int, error: BaseException | None) -> None:
-        if error is not None:
+        if error is not None and not isinstance(error, PASSING):
             self._report(event, error, session)
         if session is not None:
             session.handler_done(size)
@@ -272,7 +274,7 @@ class Events:
                     registration.call(first, whole.decoded(), *rest)
                 else:
                     registration.call(whole.given if registration.typed else whole.decoded(), *rest)
-            except Exception as error:
+            except BaseException as error:
                 self._report(name, error, self._current)
 
     def _retire_once(self, registrations: list[Registration], registration: Registration, name: str) -> None:
@@ -301,7 +303,7 @@ class Events:
                         continue
                     try:
                         call(envelope.data, session)
-                    except Exception as error:
+                    except BaseException as error:
                         self._report(envelope.type, error, session)
             else:
                 for envelope in envelopes:
@@ -310,7 +312,7 @@ class Events:
                         continue
                     try:
                         call(envelope.data)
-                    except Exception as error:
+                    except BaseException as error:
                         self._report(envelope.type, error, session)
         finally:
             self._current = previous
@@ -351,10 +353,13 @@ class Events:
             self._retire_once(registrations, registration, name)
         try:
             registration.call(*arguments)
-        except Exception as error:
+        except BaseException as error:
             self._report(name, error, self._current)
 
     def _report(self, event: str, error: BaseException, session: Session | None) -> None:
+        """Tell of a handler that failed; any exception harms only itself, but for those that end the program."""
+        if isinstance(error, PASSING):
+            raise error
         if isinstance(error, InvalidPayload):
             failure: Any = error
             failure.event = failure.event or event
