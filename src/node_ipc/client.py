@@ -20,6 +20,7 @@ from .transport.driver import FORKED
 if TYPE_CHECKING:
     from .config import Settings
     from .outcome import Outcome
+    from .requests import Requests
     from .transport.address import Address
     from .transport.driver import Driver, Peer, Timer
 
@@ -121,6 +122,8 @@ class Client:
             driver.spawn if driver.runs_coroutines else None,
             settings.allow_reserved_events,
         )
+        self.events.unheard = self._unheard
+        self._requests: Requests | None = None
         self._sync = settings.sync
         self._answer_due = False
         self._queue: list[bytes] = []
@@ -259,6 +262,45 @@ class Client:
             self._queue_bytes -= len(frame)
             self._session.write_frame(frame)
 
+    # ---- requests
+
+    def request(
+        self, method: str | Event[Any], params: Any = None, *, timeout: float | None = 30.0, type: Any = None
+    ) -> Outcome[Any]:
+        """Ask the server, and get what its handler returns: ``await client.request("add", {"a": 1, "b": 2})``.
+
+        timeout: seconds; ``None`` waits as long as the link holds. type: what to decode the result to.
+
+        The outcome is settled with the result, or with :class:`RemoteError` (the other side's error),
+        :class:`RequestTimeout`, :class:`ConnectionLost` (the link went away before the answer) or
+        :class:`InvalidPayload` (the result does not fit ``type``). While the link is down the request waits in the
+        queue, and its time runs.
+        """
+        refuse_other_threads(self._driver, "request")
+        return self.requests.ask(self.emit, self._session if self._direct else None, method, params, timeout, type)
+
+    def handle(self, method: str, handler: Any = None, *, type: Any = None) -> Any:
+        """Answer the server's requests: what ``handler(params)`` returns goes back; a decorator without a handler.
+
+        An async handler may take its time. Raise :class:`RemoteError` to answer with an error of your own; of any
+        other exception the other side learns only that the handler failed.
+        """
+        refuse_other_threads(self._driver, "handle")
+        return self.requests.handle(method, handler, type=type)
+
+    @property
+    def requests(self) -> Requests:
+        """What is asked and answered here; made when it is first needed."""
+        if self._requests is None:
+            from .requests import Requests
+
+            self._requests = Requests(self.events, self._driver, self.session_fault)
+        return self._requests
+
+    def _unheard(self, type: str, data: Any, session: Session) -> None:
+        if type == "rpc.request":
+            self.requests.refuse_unheard(data)
+
     # ---- the state table
 
     def _input(self, name: str, *arguments: Any) -> None:
@@ -316,6 +358,8 @@ class Client:
         else:
             self._send_queue()
             self._direct = session
+        if self._requests is not None:
+            self._requests.link_up(session)
         self._log("connected to", self.id)
         self.events.publish("connect", session=session)
         self.connected.settle()
@@ -431,6 +475,8 @@ class Client:
         self._queue_bytes = 0
         self.events.publish("disconnect", loss)
         self.events.publish("destroy")
+        if self._requests is not None:
+            self._requests.end()
         self.closed.settle()
         self.connected.settle(loss.reason or NotConnected(f"the client {self.id!r} was closed"))
         for hook in tuple(self.on_drained):
@@ -443,6 +489,11 @@ class Client:
 
     # ---- the session's owner
 
+    def request_from(
+        self, session: Session, method: str | Event[Any], params: Any, *, timeout: float | None, type: Any
+    ) -> Outcome[Any]:
+        return self.request(method, params, timeout=timeout, type=type)
+
     def session_opened(self, session: Session) -> None:
         if session is self._session:
             self._input("opened", session)
@@ -454,6 +505,8 @@ class Client:
             self._input("failed", error)
 
     def session_lost(self, session: Session, loss: Loss) -> None:
+        if self._requests is not None:
+            self._requests.link_lost(session, loss.reason)
         if session is self._session:
             self._input("lost", loss)
 

@@ -28,7 +28,7 @@ from .signature import Signature, signature_of
 if TYPE_CHECKING:
     from .session import Session
 
-__all__ = ["Event", "Events", "Registration"]
+__all__ = ["Event", "Events", "Registration", "describe", "typed_decoder"]
 
 T = TypeVar("T")
 H = TypeVar("H", bound=Callable[..., Any])
@@ -100,7 +100,10 @@ class Events:
         self._everything: list[Registration] = []
         self._taps: list[Callable[..., Any]] = []
         self._table: dict[str, Callable[..., Any]] = {}
-        self._current: Session | None = None
+        self.current: Session | None = None
+        """Whose event is being handled now."""
+        self.unheard: Callable[[str, Any, Session], None] | None = None
+        """Told of events from the wire that no handler has."""
         self.wants_raw = False
 
     # ---- registering
@@ -176,7 +179,7 @@ class Events:
         self._check_name(name)
         if signature.required > self._carries:
             raise TypeError(
-                f"the handler {_describe(handler)} of {name!r} requires {signature.required} arguments, "
+                f"the handler {describe(handler)} of {name!r} requires {signature.required} arguments, "
                 f"and the event brings {self._carries}: {'(data, socket)' if self._carries == 2 else '(data)'}"
             )
         registration = Registration(handler, once)
@@ -211,7 +214,7 @@ class Events:
         assert spawn is not None
 
         def start(*arguments: Any) -> None:
-            session = self._current
+            session = self.current
             coroutine = call(*arguments)
             size = 0 if session is None else session.handler_started()
             spawn(coroutine, partial(self._task_done, name, session, size))
@@ -275,7 +278,7 @@ class Events:
                 else:
                     registration.call(whole.given if registration.typed else whole.decoded(), *rest)
             except BaseException as error:
-                self._report(name, error, self._current)
+                self._report(name, error, self.current)
 
     def _retire_once(self, registrations: list[Registration], registration: Registration, name: str) -> None:
         registration.live = False
@@ -294,7 +297,7 @@ class Events:
         to stop it (a handler that closes the session) empties the iterator behind it.
         """
         find = self._table.get
-        previous, self._current = self._current, session
+        previous, self.current = self.current, session
         try:
             if self._carries == 2:
                 for envelope in envelopes:
@@ -315,11 +318,13 @@ class Events:
                     except BaseException as error:
                         self._report(envelope.type, error, session)
         finally:
-            self._current = previous
+            self.current = previous
 
     def _unheard(self, envelope: Any, *rest: Any) -> None:
         """A name without a handler is checked here; one with a handler was when that was registered."""
         self._check_name(envelope.type)
+        if self.unheard is not None and self.current is not None:
+            self.unheard(envelope.type, envelope.data, self.current)
         if not (self._everything or self._taps):
             return
         whole = _Payload(envelope.data, envelope.type)
@@ -328,11 +333,11 @@ class Events:
                 tap(envelope.type, whole.decoded(), *rest)
             self._call_each(self._everything, envelope.type, envelope.type, whole, rest)
         except InvalidPayload as error:
-            self._report(envelope.type, error, self._current)
+            self._report(envelope.type, error, self.current)
 
     def publish(self, name: str, *arguments: Any, session: Session | None = None) -> bool:
         """Publish a lifecycle event; returns whether a handler of that very name heard it."""
-        previous, self._current = self._current, session
+        previous, self.current = self.current, session
         try:
             for registration in tuple(self._everything):
                 self._call_lifecycle(self._everything, registration, name, (name, *arguments))
@@ -342,7 +347,7 @@ class Events:
                 self._call_lifecycle(registrations, registration, name, arguments)
             return heard
         finally:
-            self._current = previous
+            self.current = previous
 
     def _call_lifecycle(
         self, registrations: list[Registration], registration: Registration, name: str, arguments: tuple[Any, ...]
@@ -354,7 +359,7 @@ class Events:
         try:
             registration.call(*arguments)
         except BaseException as error:
-            self._report(name, error, self._current)
+            self._report(name, error, self.current)
 
     def _report(self, event: str, error: BaseException, session: Session | None) -> None:
         """Tell of a handler that failed; any exception harms only itself, but for those that end the program."""
@@ -394,9 +399,7 @@ def _decode(raw: Raw, name: str, decode: Callable[[Any], Any] = _decode_any) -> 
     try:
         return decode(raw)
     except msgspec.ValidationError as error:
-        text, _, place = str(error).partition(" - at ")
-        path = place.strip("`") or "$"
-        raise InvalidPayload(f"the payload of {name[:64]!r} does not fit at {path}: {text}", event=name, path=path) from error
+        raise _misfit(error, name) from error
     except RecursionError as error:
         raise InvalidPayload(f"the payload of {name[:64]!r} is nested too deeply", event=name) from error
     except msgspec.DecodeError:
@@ -414,29 +417,35 @@ def _convert(data: Any, name: str, decode: Callable[[Any], Any]) -> Any:
     try:
         return msgspec.convert(data, type, str_keys=True)
     except msgspec.ValidationError as error:
-        text, _, place = str(error).partition(" - at ")
-        path = place.strip("`") or "$"
-        raise InvalidPayload(f"the payload of {name[:64]!r} does not fit at {path}: {text}", event=name, path=path) from error
+        raise _misfit(error, name) from error
+
+
+def _misfit(error: msgspec.ValidationError, name: str) -> InvalidPayload:
+    text, _, place = str(error).partition(" - at ")
+    path = place.strip("`") or "$"
+    return InvalidPayload(f"the payload of {name[:64]!r} does not fit at {path}: {text}", event=name, path=path)
 
 
 def _typed(call: Callable[..., Any], type: Any, name: str) -> Callable[..., Any]:
     """Decode the payload by the handler's own type, straight from its bytes."""
+    decode = typed_decoder(type, name)
+    return lambda data, *rest: call(decode(data), *rest)
+
+
+def typed_decoder(type: Any, name: str) -> Callable[[Any], Any]:
+    """What turns a payload, in bytes or decoded already, into ``type`` (None: whatever comes).
+
+    It raises :class:`InvalidPayload` for one that does not fit.
+    """
     if type is Raw:
-
-        def call_raw(data: Any, *rest: Any) -> Any:
-            return call(data if data.__class__ is Raw else Raw(encode(data)), *rest)
-
-        return call_raw
+        return lambda data: data if data.__class__ is Raw else Raw(encode(data))
+    if type is None:
+        return lambda data: _decode(data, name) if data.__class__ is Raw else data
     try:
         decode = msgspec.json.Decoder(type).decode
     except TypeError as error:
-        raise TypeError(f"the payload type of the handler of {name!r} cannot be decoded: {error}") from error
-
-    def call_typed(data: Any, *rest: Any) -> Any:
-        value = _decode(data, name, decode) if data.__class__ is Raw else _convert(data, name, decode)
-        return call(value, *rest)
-
-    return call_typed
+        raise TypeError(f"payloads of {name!r} cannot be decoded to {type!r:.80}: {error}") from error
+    return lambda data: _decode(data, name, decode) if data.__class__ is Raw else _convert(data, name, decode)
 
 
 def _decoding(call: Callable[..., Any], name: str) -> Callable[..., Any]:
@@ -470,5 +479,6 @@ def _event_name(event: Any) -> str:
     return name
 
 
-def _describe(handler: Any) -> str:
+def describe(handler: Any) -> str:
+    """A handler's name, for messages."""
     return getattr(handler, "__qualname__", None) or repr(handler)

@@ -17,13 +17,15 @@ T = TypeVar("T")
 class Outcome(Generic[T]):
     """Settled once, with a value or with an error."""
 
-    __slots__ = ("_then", "done", "error", "value")
+    __slots__ = ("_then", "abandon", "done", "error", "value")
 
     def __init__(self, value: T) -> None:
         self.value = value
         """What is given once it went well (the client, the server)."""
         self.done = False
         self.error: Exception | None = None
+        self.abandon: Callable[[], None] | None = None
+        """Called when whoever waited stops waiting, where that makes a difference (a request is forgotten)."""
         self._then: list[Callable[[], None]] = []
 
     def settle(self, error: Exception | None = None) -> None:

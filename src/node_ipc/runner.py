@@ -16,10 +16,13 @@ LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 
 def loop_factory(loop: str | LoopFactory) -> LoopFactory | None:
-    """The factory of ``"asyncio"``, ``"uvloop"`` (winloop on Windows) or ``"auto"``; None is asyncio's own."""
+    """The factory of ``"asyncio"``, ``"uvloop"`` (winloop on Windows) or ``"auto"``; None is asyncio's own.
+
+    ``"auto"`` is uvloop where it is installed, and asyncio's own loop on Windows: winloop has no named pipes.
+    """
     if callable(loop):
         return loop
-    if loop == "asyncio":
+    if loop == "asyncio" or (loop == "auto" and sys.platform == "win32"):
         return None
     if loop not in ("auto", "uvloop"):
         raise ConfigError(f"loop is 'auto', 'asyncio', 'uvloop' or what makes a loop, not {loop!r}")

@@ -15,6 +15,7 @@ from .session import Loss, Session, broadcast, refuse_other_threads
 if TYPE_CHECKING:
     from .config import Settings
     from .outcome import Outcome
+    from .requests import Requests
     from .transport.address import Address
     from .transport.driver import Driver, Listener, Peer, Timer
 
@@ -70,6 +71,8 @@ class Server:
             driver.spawn if driver.runs_coroutines else None,
             settings.allow_reserved_events,
         )
+        self.events.unheard = self._unheard
+        self._requests: Requests | None = None
         if settings.identify_peer:
             self.events.tap(_identify)
         self._listener: Listener | None = None
@@ -147,6 +150,61 @@ class Server:
                     f"({self._settings.max_pending_bytes}); its link is cut (slow_policy is 'disconnect')"
                 )
             )
+
+    # ---- requests
+
+    def request(
+        self,
+        socket: Session,
+        method: str | Event[Any],
+        params: Any = None,
+        *,
+        timeout: float | None = 30.0,
+        type: Any = None,
+    ) -> Outcome[Any]:
+        """Ask one client; as ``Client.request``."""
+        refuse_other_threads(self._driver, "request")
+        return self.requests.ask(socket.emit, socket, method, params, timeout, type)
+
+    def request_all(
+        self,
+        method: str | Event[Any],
+        params: Any = None,
+        *,
+        timeout: float | None = 30.0,
+        type: Any = None,
+        exclude: Collection[Session] = (),
+    ) -> Outcome[dict[Session, Any]]:
+        """Ask every connected client: settled with ``{socket: result or exception}`` when the last has answered."""
+        from .requests import ask_all
+
+        to = [session for session in self.sockets if session not in exclude]
+        return ask_all(
+            self._driver, to, lambda socket: self.request(socket, method, params, timeout=timeout, type=type)
+        )
+
+    def handle(self, method: str, handler: Any = None, *, type: Any = None) -> Any:
+        """Answer requests: what ``handler(params, socket)`` returns goes back; a decorator without a handler.
+
+        A handler may take fewer arguments, and its first one's annotation (or ``type=``) is what the params are
+        decoded to. An async handler may take its time. Raise :class:`RemoteError` to answer with an error of your
+        own; of any other exception the client learns only that the handler failed.
+        """
+        refuse_other_threads(self._driver, "handle")
+        return self.requests.handle(method, handler, type=type)
+
+    @property
+    def requests(self) -> Requests:
+        """What is asked and answered here; made when it is first needed."""
+        if self._requests is None:
+            from .requests import Requests
+
+            self._requests = Requests(self.events, self._driver, self.session_fault)
+        return self._requests
+
+    def _unheard(self, type: str, data: Any, session: Session) -> None:
+        if type == "rpc.request":
+            self.requests.refuse_unheard(data)
 
     # ---- life
 
@@ -248,6 +306,11 @@ class Server:
 
     # ---- the sessions' owner
 
+    def request_from(
+        self, session: Session, method: str | Event[Any], params: Any, *, timeout: float | None, type: Any
+    ) -> Outcome[Any]:
+        return self.request(session, method, params, timeout=timeout, type=type)
+
     def session_opened(self, session: Session) -> None:
         self._opening.discard(session)
         self._sessions[session.id] = session
@@ -263,6 +326,8 @@ class Server:
         self._finish_if_empty()
 
     def session_lost(self, session: Session, loss: Loss) -> None:
+        if self._requests is not None:
+            self._requests.link_lost(session, loss.reason)
         self._forget(session)
         name = session.id if session.claimed_id is None else session.claimed_id
         self._log("socket disconnected", name, str(loss))

@@ -36,7 +36,8 @@ from .transport.driver import FORKED
 if TYPE_CHECKING:
     from .codecs import Codec
     from .config import Settings
-    from .events import Events
+    from .events import Event, Events
+    from .outcome import Outcome
     from .transport.driver import Driver, Link, Peer, Timer
 
 __all__ = ["Loss", "Owner", "Session", "broadcast", "refuse_other_threads"]
@@ -49,6 +50,8 @@ COUNTED_BYTES = 1024
 FLUSH_BYTES = 16 * 1024
 SLOWEST_BYTES_PER_SECOND = 1024
 GRACE_SECONDS = 5.0
+MOST_REQUESTS = 16_384
+"""Requests of one peer that async handlers work on at once; past that the peer waits."""
 
 CLOSED = -2  # no thread has this identifier, so `emit` takes its slow path and says why it cannot
 
@@ -78,6 +81,11 @@ class Owner(Protocol):
     def session_lost(self, session: Session, loss: Loss) -> None: ...
     def session_fault(self, session: Session | None, error: IPCError) -> None:
         """Something to report as an ``error`` event."""
+
+    def request_from(
+        self, session: Session, method: str | Event[Any], params: Any, *, timeout: float | None, type: Any
+    ) -> Outcome[Any]:
+        """Ask the peer of this session."""
 
     def pending_changed(self, session: Session, pending: int) -> None:
         """The kernel does not take a session's bytes (so many wait), or has taken them all (0)."""
@@ -129,7 +137,7 @@ class Session:
         self._block: list[Any] = []
         self._frames: Iterator[Any] = iter(())
         self._held: list[Any] = []  # frames that wait until async handlers are done
-        self._handlers = self._handler_bytes = 0
+        self._handlers = self._handler_bytes = self._requests = 0
         self._reading_paused: set[str] = set()
         self._half_since: float | None = None
         self._half_timer: Timer | None = None
@@ -190,6 +198,12 @@ class Session:
         if self._corked and len(self._out) % FLUSH_FRAMES and len(frame) <= COUNTED_BYTES:
             return self._below_soft
         return self._press(frame)
+
+    def request(
+        self, method: str | Event[Any], params: Any = None, *, timeout: float | None = 30.0, type: Any = None
+    ) -> Outcome[Any]:
+        """Ask this peer; as ``Client.request`` and ``Server.request``."""
+        return self._owner.request_from(self, method, params, timeout=timeout, type=type)
 
     def encode(self, type: Any, data: Any = {}) -> bytes:  # noqa: B006 - never changed
         """The frame that ``emit`` would send."""
@@ -435,9 +449,9 @@ class Session:
             self._pause_reading("handlers", True)
         return size
 
-    def handler_done(self, size: int) -> None:
+    def handler_done(self, size: int, count: int = 1) -> None:
         """An async handler ended."""
-        self._handlers -= 1
+        self._handlers -= count
         self._handler_bytes -= size
         while self._held and not self._handlers_busy() and not self._closing:
             held, self._held = self._held, []
@@ -447,9 +461,25 @@ class Session:
             if self._peer_ended:
                 self._end()
 
+    def request_started(self) -> None:
+        """An async handler of a request starts; these may wait for one another, so many more are let run."""
+        self._requests += 1
+        if self._requests >= MOST_REQUESTS:
+            self._held += list(self._frames)
+            self._pause_reading("handlers", True)
+
+    def request_done(self) -> None:
+        """An async handler of a request ended."""
+        self._requests -= 1
+        self.handler_done(0, 0)
+
     def _handlers_busy(self) -> bool:
         settings = self._settings
-        return self._handlers >= settings.max_handler_frames or self._handler_bytes >= settings.max_handler_bytes
+        return (
+            self._handlers >= settings.max_handler_frames
+            or self._handler_bytes >= settings.max_handler_bytes
+            or self._requests >= MOST_REQUESTS
+        )
 
     def _pause_reading(self, reason: str, pause: bool) -> None:
         """Reading stops for the first reason and goes on when none is left."""
@@ -578,7 +608,9 @@ class Session:
             self._owner.session_fault(self, reason)
 
     def fail(self, fault: ProtocolError) -> None:
-        """The peer broke the protocol: one ``error`` event, and the link ends."""
+        """The peer broke the protocol: one ``error`` event, and the link ends behind what was emitted so far."""
+        if self._out and not self._paused and self.loss is None:
+            self._flush()
         self.cut(fault)
 
     def _shut(self) -> None:
@@ -599,7 +631,9 @@ class Session:
 def refuse_other_threads(driver: Driver, verb: str) -> None:
     """Raise where the caller is not the driver's thread."""
     if driver.home == FORKED:
-        raise ForkError(f"{verb}() in a forked child: its parent owns the link. Make an endpoint of your own in the child")
+        raise ForkError(
+            f"{verb}() in a forked child: its parent owns the link. Make an endpoint of your own in the child"
+        )
     if driver.home and driver.thread() != driver.home:
         raise WrongThreadError(
             f"{verb}() was called from another thread: only emit() may be. Use loop.call_soon_threadsafe"

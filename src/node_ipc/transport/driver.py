@@ -31,6 +31,7 @@ T = TypeVar("T")
 __all__ = [
     "FORKED",
     "Acceptor",
+    "Cancellable",
     "DatagramPort",
     "DatagramReceiver",
     "Driver",
@@ -70,7 +71,8 @@ class Peer:
         if self.host is not None:
             host = f"[{self.host}]" if ":" in self.host else self.host
             return f"{self.transport} {host}:{self.port}"
-        return self.transport if self.pid is None else f"{self.transport} pid {self.pid} uid {self.uid}"
+        pid = "" if self.pid is None else f" pid {self.pid}"
+        return self.transport + pid + ("" if self.uid is None else f" uid {self.uid}")
 
 
 class Timer(Protocol):
@@ -78,6 +80,13 @@ class Timer(Protocol):
 
     def cancel(self) -> None:
         """Forget the call; cancelling twice, or after it ran, does nothing."""
+
+
+class Cancellable(Protocol):
+    """A coroutine that runs."""
+
+    def cancel(self) -> Any:
+        """Stop it where it waits; ``done`` hears ``None``."""
 
 
 class Link(Protocol):
@@ -223,8 +232,8 @@ class Driver(Protocol):
     def turn_ends(self, session: Flushable) -> None:
         """Call ``session.turn_ended()`` once at the end of this turn."""
 
-    def spawn(self, coroutine: Coroutine[Any, Any, Any], done: Callable[[BaseException | None], None]) -> None:
-        """Run an async handler, keep it referenced, and tell ``done`` its exception or ``None``."""
+    def spawn(self, coroutine: Coroutine[Any, Any, Any], done: Callable[[BaseException | None], None]) -> Cancellable:
+        """Run an async handler, keep it referenced, and tell ``done`` its exception or ``None``, in a later turn."""
 
     def call_from_thread(self, callback: Callable[[], None]) -> None:
         """Run ``callback`` in the driver's thread, in the order of the calls; safe from any thread."""

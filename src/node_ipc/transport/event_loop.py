@@ -15,19 +15,18 @@ import errno
 import os
 import random
 import socket
-import sys
 import threading
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..errors import AddressError, ConnectError, PeerRefused
 from ..outcome import Outcome
 from . import local_socket, network
 from .address import Pipe, Tcp, Tls, Udp, Unix
-from .driver import FORKED, Acceptor, DatagramPort, DatagramReceiver, Flushable, Listener, Lock, Peer, Receiver, Timer
+from .driver import FORKED, Acceptor, Cancellable, DatagramPort, DatagramReceiver, Flushable, Listener, Lock, Peer, Receiver, Timer
 
 if TYPE_CHECKING:
     from ..config import Settings
@@ -89,8 +88,8 @@ class EventLoopDriver:
         self.tasks: set[asyncio.Task[Any]] = set()
         self._waiting: list[Callable[[asyncio.AbstractEventLoop], None]] = []
         self._turn: list[Flushable] = []
-        self._buffer = memoryview(bytearray(READ_BYTES))
-        self._reads_overlap = False
+        self.read_buffer = memoryview(bytearray(READ_BYTES))
+        """What every link reads into: what arrived is copied out before anything else can read."""
         _drivers.add(self)
 
     # ---- the loop
@@ -100,8 +99,6 @@ class EventLoopDriver:
         self.loop = loop
         self.home = threading.get_ident()
         self.now = loop.time
-        # A Proactor reads into the buffer while other code runs, so each link there needs its own.
-        self._reads_overlap = sys.platform == "win32" and isinstance(loop, asyncio.ProactorEventLoop)
         waiting, self._waiting = self._waiting, []
         for begin in waiting:
             begin(loop)
@@ -155,9 +152,11 @@ class EventLoopDriver:
         for session in turn:
             session.turn_ended()
 
-    def spawn(self, coroutine: Coroutine[Any, Any, Any], done: Callable[[BaseException | None], None]) -> None:
+    def spawn(self, coroutine: Coroutine[Any, Any, Any], done: Callable[[BaseException | None], None]) -> Cancellable:
         assert self.loop is not None
-        self._task(coroutine, self.loop).add_done_callback(partial(_tell, done))
+        task = self._task(coroutine, self.loop)
+        task.add_done_callback(partial(_tell, done))
+        return task
 
     def call_from_thread(self, callback: Callable[[], None]) -> None:
         if self.loop is None:
@@ -185,9 +184,6 @@ class EventLoopDriver:
     def outcome(self, value: T) -> Outcome[T]:
         return AwaitableOutcome(value)
 
-    def read_buffer(self) -> memoryview:
-        """The buffer that links read into: one for all, where reads do not overlap."""
-        return memoryview(bytearray(READ_BYTES)) if self._reads_overlap else self._buffer
 
 
 class AwaitableOutcome(Outcome[T]):
@@ -199,7 +195,12 @@ class AwaitableOutcome(Outcome[T]):
         if not self.done:
             future = asyncio.get_running_loop().create_future()
             self.then(lambda: None if future.done() else future.set_result(None))
-            yield from future.__await__()
+            try:
+                yield from future.__await__()
+            except BaseException:  # the task that waited was cancelled
+                if self.abandon is not None:
+                    self.abandon()
+                raise
         return self.result()
 
 
@@ -215,7 +216,7 @@ class StreamLink(asyncio.BufferedProtocol):
     def __init__(self, driver: EventLoopDriver, receiver: Receiver, peer: Peer | None = None) -> None:
         self._driver = driver
         self._receiver = receiver
-        self._buffer = driver.read_buffer()
+        self._buffer = driver.read_buffer
         self._transport: asyncio.Transport
         self._ended = self._peer_ended = self._lost = False
         self.peer = peer or Peer("unix")
@@ -224,10 +225,9 @@ class StreamLink(asyncio.BufferedProtocol):
     # asyncio's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.set_write_buffer_limits(high=0)
-        self.write = transport.write
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one by behaviour, not by inheritance
+        self._transport.set_write_buffer_limits(high=0)
+        self.write = self._transport.write
         certificate = transport.get_extra_info("peercert")
         if self.peer.transport == "tls":
             self.peer = Peer("tls", host=self.peer.host, port=self.peer.port, certificate=certificate or None)
