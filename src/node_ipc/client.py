@@ -251,16 +251,16 @@ class Client:
         queue, self._queue, self._queue_bytes = self._queue, [], 0
         session = self._session
         assert session is not None
-        for frame in queue:
-            session.write_frame(frame)
+        session.write_queue(queue)
 
     def _send_next(self) -> None:
         """Sync mode: one message, and the next when something came back."""
-        if self.state is _S.CONNECTED and self._queue and not self._answer_due and self._session is not None:
+        session = self._session
+        if self._queue and not self._answer_due and session is not None and session.is_open:
             self._answer_due = True
             frame = self._queue.pop(0)
             self._queue_bytes -= len(frame)
-            self._session.write_frame(frame)
+            session.write_frame(frame)
 
     # ---- requests
 
@@ -499,6 +499,10 @@ class Client:
             self._input("opened", session)
         else:  # the client was aborted while this attempt was under way
             session.abort()
+
+    def session_closing(self, session: Session) -> None:
+        if session is self._session:
+            self._direct = None  # emits wait for the next link, if there will be one
 
     def session_failed(self, session: Session, error: Exception) -> None:
         if session is self._session:

@@ -325,6 +325,9 @@ class Server:
         self.session_fault(None, error)
         self._finish_if_empty()
 
+    def session_closing(self, session: Session) -> None:
+        """Its place is free when it is lost, not before."""
+
     def session_lost(self, session: Session, loss: Loss) -> None:
         if self._requests is not None:
             self._requests.link_lost(session, loss.reason)

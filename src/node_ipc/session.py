@@ -78,6 +78,9 @@ class Owner(Protocol):
     def session_failed(self, session: Session, error: Exception) -> None:
         """No link came about."""
 
+    def session_closing(self, session: Session) -> None:
+        """It takes no emits any more; ``session_lost`` follows."""
+
     def session_lost(self, session: Session, loss: Loss) -> None: ...
     def session_fault(self, session: Session | None, error: IPCError) -> None:
         """Something to report as an ``error`` event."""
@@ -127,6 +130,7 @@ class Session:
         self._paused = False  # the kernel is full
         self._below_soft = True
         self._slow_timer: Timer | None = None
+        self._close_timer: Timer | None = None
         self._unconfirmed = 0  # frames given to the link that the kernel did not take whole yet
         self._afar: list[bytes] = []  # frames from other threads
         self._afar_bytes = 0
@@ -205,6 +209,10 @@ class Session:
         """Ask this peer; as ``Client.request`` and ``Server.request``."""
         return self._owner.request_from(self, method, params, timeout=timeout, type=type)
 
+    def write_queue(self, frames: list[bytes]) -> None:
+        """Send what waited for the link, within the limits of that queue; right after opening or before closing."""
+        self._out += frames
+
     def encode(self, type: Any, data: Any = {}) -> bytes:  # noqa: B006 - never changed
         """The frame that ``emit`` would send."""
         return self._encode(type, data)
@@ -230,7 +238,7 @@ class Session:
         self._uncork()
 
     def _uncork(self) -> None:
-        if self._out and not self._paused and self.loss is None:
+        if self._out and not self._paused and not self._closing:
             self._flush()
         self._corked = self._turn or self._paused
 
@@ -379,12 +387,15 @@ class Session:
         splitter = self._splitter
         frames = splitter.split(data)
         if frames:
+            sound = True
             if self._held:
                 self._held += frames
             else:
-                self._deliver(frames)
-            if self.heard is not None:
+                sound = self._deliver(frames)
+            if sound and self.heard is not None:
                 self.heard()
+        if self._closing:
+            return
         if splitter.fault is not None:
             self.fail(splitter.fault)
         elif splitter.rest:
@@ -396,25 +407,42 @@ class Session:
         else:
             self._corked = self._turn or self._paused
 
-    def _deliver(self, block: list[Any]) -> None:
+    def _deliver(self, block: list[Any]) -> bool:
+        """Call the handlers of each message; whether any message was sound."""
         self.messages_in += len(block)
         if self._raw:
             for chunk in block:
                 self._publish_raw(chunk)
-            return
+            return True
         self._block = block
         frames = self._frames = iter(block)
         events, codec = self._events, self._codec
         while True:
             try:
                 events.deliver(map(codec.decode_raw if events.wants_raw else codec.decode, frames), self)
-                return
+                return True
             except ProtocolError as error:  # a name that the profile refuses
+                before = len(block) - length_hint(frames) - 1
                 self.fail(error)
-                return
+                return before > 0
             except (msgspec.MsgspecError, RecursionError, ValueError, MemoryError):
-                if not self._salvage(block[len(block) - length_hint(frames) - 1]):
-                    return
+                before = len(block) - length_hint(frames) - 1
+                if not self._salvage(block[before]):
+                    return before > 0
+            except BaseException:  # KeyboardInterrupt, SystemExit: who catches them goes on with the next message
+                self._held[:0] = frames
+                self._driver.call_later(0, self._go_on)
+                raise
+
+    def _go_on(self) -> None:
+        """After an interrupted read: its other messages, and what their handlers emit."""
+        self._deliver_held()
+        self._uncork()
+
+    def _deliver_held(self) -> None:
+        while self._held and not self._handlers_busy() and not self._closing:
+            held, self._held = self._held, []
+            self._deliver(held)
 
     def _publish_raw(self, chunk: bytes) -> None:
         if self._serving:
@@ -453,9 +481,7 @@ class Session:
         """An async handler ended."""
         self._handlers -= count
         self._handler_bytes -= size
-        while self._held and not self._handlers_busy() and not self._closing:
-            held, self._held = self._held, []
-            self._deliver(held)
+        self._deliver_held()
         if not self._held and not self._handlers_busy():
             self._pause_reading("handlers", False)
             if self._peer_ended:
@@ -570,9 +596,13 @@ class Session:
 
     def lost(self, error: Exception | None) -> None:
         """The driver: the link is gone."""
-        waiting = len(self._out) + len(self._afar)
+        with self._driver.lock:
+            afar, self._afar, self._afar_bytes = self._afar, [], 0
+        waiting = len(self._out) + len(afar)
         self._shut()
         self._out.clear()
+        if self._close_timer is not None:
+            self._close_timer.cancel()
         if self.loss is None or self.loss.reason is None:
             self.loss = Loss(self.loss.reason if self.loss else error, waiting, self._unconfirmed)
         else:
@@ -581,13 +611,17 @@ class Session:
         self._owner.session_lost(self, self.loss)
 
     def close(self) -> None:
-        """Send what was emitted, then end; what still arrives is read and dropped. The other one is ``abort``."""
+        """Send what was emitted, then end; what still arrives is read and dropped. The other one is ``abort``.
+
+        It takes at most ``close_timeout``: a peer that does not take what was emitted, or does not end too, is cut.
+        """
         self._refuse_other_threads("close")
         if self._closing or self._link is None:
             return
         if self._out and not self._paused:
             self._flush()
         self._shut()
+        self._close_timer = self._driver.call_later(self._settings.close_timeout / 1000, self.abort)
         if self._reading_paused:
             self._link.resume_reading()
         if not self._paused:
@@ -617,6 +651,7 @@ class Session:
         """Take nothing more in and no emits: the frames of a block under way end here too."""
         self._closing = True
         self._home = CLOSED
+        self._owner.session_closing(self)
         self._held.clear()
         list(self._frames)  # ends the loop over them
         self._cancel_slow()
