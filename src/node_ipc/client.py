@@ -316,6 +316,8 @@ class Client:
         """
         refuse_other_threads(self._driver, "connect")
         if self.state in (_S.IDLE, _S.CLOSED):
+            self.failure = None
+            self.retries = self._attempts = self._protocol_errors = 0
             self.connected = self._driver.outcome(self)
             self.closed = self._driver.outcome(self)
         self._input("connect")
@@ -376,7 +378,10 @@ class Client:
     def _attempt_failed(self, error: IPCError) -> None:
         self._session = None
         heard = self.events.publish("error", error)
-        if self.state is not _S.CONNECTING:  # the handler closed the client
+        if self.state is _S.CLOSING:  # the handler closed the client
+            self._closed_unsent(None)
+            return
+        if self.state is not _S.CONNECTING or self._session is not None:  # it aborted, and perhaps began anew
             return
         if _final(error) or not self._may_retry():
             self.failure = None if heard else error
@@ -427,12 +432,12 @@ class Client:
     # ---- closing
 
     def _close_now(self) -> None:
-        self._cancel_timer()
         self._closed_unsent(None)
 
     def _closed_unsent(self, error: IPCError | None) -> None:
+        self._cancel_timer()
         self.state = _S.CLOSING
-        self._driver.call_later(0, partial(self._finish, Loss(error, len(self._queue))))
+        self._timer = self._driver.call_later(0, partial(self._finish, Loss(error, len(self._queue))))
 
     def _close_when_up(self) -> None:
         self.state = _S.CLOSING
@@ -473,12 +478,13 @@ class Client:
         self._session = self._direct = None
         self._queue.clear()
         self._queue_bytes = 0
+        closed, connected = self.closed, self.connected  # a handler may connect anew, which makes new ones
         self.events.publish("disconnect", loss)
         self.events.publish("destroy")
         if self._requests is not None:
             self._requests.end()
-        self.closed.settle()
-        self.connected.settle(loss.reason or NotConnected(f"the client {self.id!r} was closed"))
+        closed.settle()
+        connected.settle(loss.reason or NotConnected(f"the client {self.id!r} was closed"))
         for hook in tuple(self.on_drained):
             hook()
 
