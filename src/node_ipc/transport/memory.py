@@ -176,9 +176,7 @@ class MemoryDriver:
 
     def run(self, main: Coroutine[Any, Any, T], limit: float = 60.0) -> T:
         """Run a coroutine to its end and return what it returns; it may await ``sleep`` and outcomes."""
-        task = _Task(self, main, lambda error: None)
-        self._tasks.add(task)
-        self.call_later(0, task.step)
+        task = self.spawn(main, lambda error: None)
         try:
             self.run_until(lambda: task not in self._tasks, limit)
         finally:
@@ -259,10 +257,11 @@ class MemoryDriver:
     def call_from_thread(self, callback: Callable[[], None]) -> None:
         self.call_later(0, callback)
 
-    def spawn(self, coroutine: Coroutine[Any, Any, Any], done: Callable[[BaseException | None], None]) -> None:
+    def spawn(self, coroutine: Coroutine[Any, Any, Any], done: Callable[[BaseException | None], None]) -> _Task:
         task = _Task(self, coroutine, done)
         self._tasks.add(task)
         self.call_later(0, task.step)
+        return task
 
     def outcome(self, value: T) -> MemoryOutcome[T]:
         return MemoryOutcome(value)
@@ -374,7 +373,12 @@ class MemoryOutcome(Outcome[T]):
 
     def __await__(self) -> Generator[Any, None, T]:
         if not self.done:
-            yield self
+            try:
+                yield self
+            except BaseException:  # whoever waited was cancelled
+                if self.abandon is not None:
+                    self.abandon()
+                raise
         return self.result()
 
 
@@ -389,8 +393,16 @@ class _Task:
         self.error: BaseException | None = None
         self._driver = driver
         self._done = done
+        self._waits = 0
 
-    def step(self, error: Exception | None = None) -> None:
+    def cancel(self) -> None:
+        """Raise ``asyncio.CancelledError`` where it waits."""
+        from asyncio import CancelledError
+
+        self._waits += 1  # what it waits for does not wake it any more
+        self._driver.call_later(0, partial(self.step, CancelledError()))
+
+    def step(self, error: BaseException | None = None) -> None:
         """Run on to the next ``await`` that has to wait."""
         if self not in self._driver._tasks:
             return
@@ -408,23 +420,36 @@ class _Task:
             self._wait_for(awaited)
 
     def _wait_for(self, awaited: Any) -> None:
+        self._waits += 1
         if awaited is None:
-            self._driver.call_later(0, self.step)
+            self._go_on(self._waits)
         elif isinstance(awaited, Outcome):
-            awaited.then(self._go_on)
+            awaited.then(partial(self._go_on, self._waits))
         else:
             wrong = TypeError(
                 f"a coroutine on the memory driver can await driver.sleep() and outcomes, not {awaited!r:.80}"
             )
             self._driver.call_later(0, partial(self.step, wrong))
 
-    def _go_on(self) -> None:
-        self._driver.call_later(0, self.step)
+    def _go_on(self, wait: int) -> None:
+        self._driver.call_later(0, partial(self._resume, wait))
+
+    def _resume(self, wait: int) -> None:
+        if wait == self._waits:  # not cancelled meanwhile
+            self.step()
 
     def _end(self, error: BaseException | None) -> None:
         self.error = error
         self._driver._tasks.discard(self)
-        self._done(error)
+        self._driver.call_later(0, partial(self._done, None if _is_cancelled(error) else error))
+
+
+def _is_cancelled(error: BaseException | None) -> bool:
+    if error is None:
+        return False
+    from asyncio import CancelledError  # loaded for failures only
+
+    return isinstance(error, CancelledError)
 
 
 # ---- streams
