@@ -15,6 +15,8 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from msgspec import Raw as Raw
 
+    from .aio import connect as connect
+    from .aio import serve as serve
     from .callbacks import IPC as IPC
     from .callbacks import ipc as ipc
     from .client import Client as Client
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from .config import Config as Config
     from .errors import *  # noqa: F403
     from .events import Event as Event
+    from .inbox import Received as Received
     from .logs import style as style
     from .runner import run as run
     from .server import Server as Server
@@ -35,6 +38,9 @@ if TYPE_CHECKING:
     Socket = Session
 
 _HOMES = {
+    "connect": "aio",
+    "serve": "aio",
+    "Received": "inbox",
     "IPC": "callbacks",
     "ipc": "callbacks",
     "Client": "client",

@@ -106,6 +106,14 @@ class Client:
         """Settled when the link is up for the first time, or with the error that ended the client."""
         self.closed: Outcome[Client] = driver.outcome(self)
         """Settled when the state becomes closed, after ``destroy`` was published."""
+        self.unheard: Callable[[str, Any, Session], None] | None = None
+        """Told of events that no handler has: the inbox of the waiting fronts."""
+        self.on_link: Callable[[], None] | None = None
+        """Called when a link is up, before ``connect`` is published."""
+        self.on_request: Callable[[], None] | None = None
+        """Called when a request was made."""
+        self.last_error: IPCError | None = None
+        """Why the latest attempt failed."""
         self.on_drained: list[Callable[[], None]] = []
         """Called when the kernel has taken everything."""
         self.retries = 0
@@ -136,6 +144,7 @@ class Client:
         self._attempts = 0  # since a link was last steady: what the delay grows with
         self._protocol_errors = 0
         self._warned = False
+        self._close_seconds = 0.0
         self._timer: Timer | None = None
 
     def __repr__(self) -> str:
@@ -277,7 +286,10 @@ class Client:
         queue, and its time runs.
         """
         refuse_other_threads(self._driver, "request")
-        return self.requests.ask(self.emit, self._session if self._direct else None, method, params, timeout, type)
+        answer = self.requests.ask(self.emit, self._session if self._direct else None, method, params, timeout, type)
+        if self.on_request is not None:
+            self.on_request()
+        return answer
 
     def handle(self, method: str, handler: Any = None, *, type: Any = None) -> Any:
         """Answer the server's requests: what ``handler(params)`` returns goes back; a decorator without a handler.
@@ -297,9 +309,21 @@ class Client:
             self._requests = Requests(self.events, self._driver, self.session_fault)
         return self._requests
 
+    @property
+    def awaits_answers(self) -> bool:
+        """Whether a request waits for its answer."""
+        return self._requests is not None and self._requests.pending > 0
+
     def _unheard(self, type: str, data: Any, session: Session) -> None:
         if type == "rpc.request":
             self.requests.refuse_unheard(data)
+        elif self.unheard is not None:
+            self.unheard(type, data, session)
+
+    def pause_reading(self, pause: bool) -> None:
+        """Read nothing more from this link until told otherwise: a full inbox pushes back on the server."""
+        if self._session is not None:
+            self._session.pause_reading("inbox", pause)
 
     # ---- the state table
 
@@ -323,19 +347,21 @@ class Client:
         self._input("connect")
         return self.connected
 
-    def close(self) -> Outcome[Client]:
+    def close(self, timeout: float | None = None) -> Outcome[Client]:
         """Send what was emitted, then end; ``disconnect`` and ``destroy`` are published when that is done.
 
-        It takes at most ``close_timeout``. While waiting for a retry, what is queued is dropped and counted.
+        timeout: the seconds it may take; ``None`` is ``close_timeout``. What is not sent by then is dropped and
+        counted, as is at once what is queued while the client waits for a retry.
         """
         refuse_other_threads(self._driver, "close")
+        self._close_seconds = self._settings.close_timeout / 1000 if timeout is None else timeout
         self._input("close")
         return self.closed
 
     def abort(self) -> None:
         """End at once; what is not sent yet is dropped and counted in ``disconnect``."""
         refuse_other_threads(self._driver, "abort")
-        self._input("close")
+        self.close()
         self._input("expired")
 
     def _attempt(self) -> None:
@@ -362,6 +388,8 @@ class Client:
             self._direct = session
         if self._requests is not None:
             self._requests.link_up(session)
+        if self.on_link is not None:
+            self.on_link()
         self._log("connected to", self.id)
         self.events.publish("connect", session=session)
         self.connected.settle()
@@ -377,6 +405,7 @@ class Client:
 
     def _attempt_failed(self, error: IPCError) -> None:
         self._session = None
+        self.last_error = error
         heard = self.events.publish("error", error)
         if self.state is _S.CLOSING:  # the handler closed the client
             self._closed_unsent(None)
@@ -456,7 +485,7 @@ class Client:
         session.close()
 
     def _arm_expiry(self) -> None:
-        self._timer = self._driver.call_later(self._settings.close_timeout / 1000, partial(self._input, "expired"))
+        self._timer = self._driver.call_later(self._close_seconds, partial(self._input, "expired"))
 
     def _expire(self) -> None:
         """The time for closing is over: an open link is cut, an attempt under way is forgotten."""

@@ -87,7 +87,7 @@ class Events:
         carries: int,
         check_name: NameCheck,
         failed: Callable[[Session | None, IPCError], None],
-        spawn: Callable[[Any, Callable[[BaseException | None], None]], None] | None,
+        spawn: Callable[[Any, Callable[[BaseException | None], None]], Any] | None,
         allow_reserved: bool = False,
     ) -> None:
         self._carries = carries
@@ -143,6 +143,10 @@ class Events:
                 self._compile(None)
 
         return untap
+
+    def has_handler(self, event: str) -> bool:
+        """Whether an event of this name from the wire has a handler of its own."""
+        return event in self._wire
 
     def handlers(self, event: str) -> list[Callable[..., Any]]:
         """What is registered for this name, in order."""

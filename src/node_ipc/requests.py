@@ -135,7 +135,8 @@ class Requests:
     ) -> Outcome[Any]:
         """Emit a request; the outcome is settled with the result, a ``RemoteError``, or why there is none."""
         if isinstance(method, Event):
-            method, type = method.name, type or method.type
+            type = type or method.type
+            method = method.name
         if not self._events.handlers(RESPONSE):
             self._events.on(RESPONSE, self._responded, type=Response)
         self._ids += 1

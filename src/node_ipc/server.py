@@ -220,8 +220,11 @@ class Server:
             self._listener = self._driver.listen(self.address, self, self._settings)
         return self.started
 
-    def stop(self) -> Outcome[Server]:
-        """Accept nobody more, send what was emitted, end every link; at most ``close_timeout`` later all are cut."""
+    def stop(self, timeout: float | None = None) -> Outcome[Server]:
+        """Accept nobody more, send what was emitted, end every link.
+
+        timeout: the seconds it may take, after which every link is cut; ``None`` is ``close_timeout``.
+        """
         refuse_other_threads(self._driver, "stop")
         if self.state is ServerState.IDLE:
             self.state = ServerState.CLOSED
@@ -234,7 +237,8 @@ class Server:
             self._listener = None
         for session in self._everybody():
             session.close()
-        self._timer = self._driver.call_later(self._settings.close_timeout / 1000, self._expire)
+        seconds = self._settings.close_timeout / 1000 if timeout is None else timeout
+        self._timer = self._driver.call_later(seconds, self._expire)
         if not self._everybody():
             self._driver.call_later(0, self._finish_if_empty)
         return self.closed

@@ -320,7 +320,7 @@ class Session:
         else:
             self._slow_timer = self._driver.call_later(self._settings.slow_timeout / 1000, self._too_slow)
         if self._serving:  # an echo server cannot be flooded; two clients that did this would wait for ever
-            self._pause_reading("outgoing", not below)
+            self.pause_reading("outgoing", not below)
 
     def _cancel_slow(self) -> None:
         if self._slow_timer is not None:
@@ -474,7 +474,7 @@ class Session:
         self._handler_bytes += size
         if self._handlers_busy():
             self._held += list(self._frames)  # which ends the loop over them
-            self._pause_reading("handlers", True)
+            self.pause_reading("handlers", True)
         return size
 
     def handler_done(self, size: int, count: int = 1) -> None:
@@ -483,7 +483,7 @@ class Session:
         self._handler_bytes -= size
         self._deliver_held()
         if not self._held and not self._handlers_busy():
-            self._pause_reading("handlers", False)
+            self.pause_reading("handlers", False)
             if self._peer_ended:
                 self._end()
 
@@ -492,7 +492,7 @@ class Session:
         self._requests += 1
         if self._requests >= MOST_REQUESTS:
             self._held += list(self._frames)
-            self._pause_reading("handlers", True)
+            self.pause_reading("handlers", True)
 
     def request_done(self) -> None:
         """An async handler of a request ended."""
@@ -507,8 +507,8 @@ class Session:
             or self._requests >= MOST_REQUESTS
         )
 
-    def _pause_reading(self, reason: str, pause: bool) -> None:
-        """Reading stops for the first reason and goes on when none is left."""
+    def pause_reading(self, reason: str, pause: bool) -> None:
+        """Stop or go on for one reason; reading stops for the first and goes on when none is left."""
         was = bool(self._reading_paused)
         (self._reading_paused.add if pause else self._reading_paused.discard)(reason)
         if self._link is None or was == bool(self._reading_paused) or self._closing:

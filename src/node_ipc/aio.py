@@ -1,0 +1,294 @@
+"""The asyncio front: ``connect`` and ``serve`` for ``async with`` and ``await``.
+
+Only what waits is here; everything else is in ``client.py`` and ``server.py``, which these classes extend. All
+times are seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Generator
+from functools import partial
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar, overload
+
+from .client import Client, ClientState
+from .config import Config
+from .datagram import DatagramServer
+from .endpoint import Place, TLSChoice, resolve
+from .errors import ConnectTimeout, IPCError, NotConnected, ReceiveTimeout
+from .events import Event
+from .inbox import Inbox, Received
+from .server import Server
+from .transport.address import Udp
+from .transport.event_loop import EventLoopDriver
+
+__all__ = ["AsyncClient", "AsyncDatagramServer", "AsyncServer", "Received", "connect", "serve"]
+
+T = TypeVar("T")
+E = TypeVar("E", "AsyncClient", "AsyncServer", "AsyncDatagramServer")
+
+
+class AsyncClient(Client):
+    """A client whose events can also be waited for, one at a time or in a loop."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.inbox = Inbox(self)
+        """Events that wait to be received."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
+        await _leave(self.close(), self.abort, kind)
+
+    @overload
+    async def receive(self, event: Event[T], *, timeout: float | None = None) -> T: ...
+    @overload
+    async def receive(self, event: str, *, type: type[T], timeout: float | None = None) -> T: ...
+    @overload
+    async def receive(self, event: str, *, timeout: float | None = None) -> Any: ...
+    async def receive(self, event: str | Event[Any], *, type: Any = None, timeout: float | None = None) -> Any:
+        """The payload of the next event of this name that has no handler; those that came before it stay.
+
+        timeout: seconds; ``None`` waits as long as the client lives. type: what to decode the payload to.
+
+        Raises :class:`ReceiveTimeout`, :class:`NotConnected` when the client is closed and no such event is
+        left, and :class:`InvalidPayload` for a payload that does not fit ``type``.
+        """
+        name = event.name if isinstance(event, Event) else event
+        found = self.inbox.take(event, type)
+        if found is None:
+            try:
+                async with asyncio.timeout(timeout):
+                    found = await self._arrival(event, type)
+            except TimeoutError:
+                raise ReceiveTimeout(f"no event {name!r} from {self.id!r} within {timeout:g} s") from None
+        return found.data
+
+    async def __aiter__(self) -> AsyncIterator[Received]:
+        """Every event from the wire, in order, until the client is closed; also those that have a handler."""
+        stop = self.inbox.iterate()
+        try:
+            while True:
+                try:
+                    yield self.inbox.take() or await self._arrival(None, None)
+                except NotConnected:
+                    return
+        finally:
+            stop()
+
+    async def _arrival(self, event: str | Event[Any] | None, type: Any) -> Received:
+        while True:
+            if (found := self.inbox.take(event, type)) is not None:
+                return found
+            if self.state is ClientState.CLOSED:
+                raise NotConnected(f"the client {self.id!r} is closed, and nothing is left to receive")
+            await self._change()
+
+    async def _change(self) -> None:
+        """Until an event arrives, or the client closes."""
+        future = asyncio.get_running_loop().create_future()
+        wake = partial(_wake, future)
+        self.inbox.arrived.append(wake)
+        self.closed.then(wake)
+        try:
+            await future
+        finally:
+            self.inbox.arrived.remove(wake)
+
+    async def drain(self) -> None:
+        """Until no more than ``soft_pending_bytes`` wait to be sent: ``if not client.emit(…): await client.drain()``.
+
+        Raises :class:`NotConnected` when the client is closed.
+        """
+        await _drained(self, lambda: self.pending_bytes <= self.settings.soft_pending_bytes)
+        if self.state is ClientState.CLOSED:
+            raise NotConnected(f"the client {self.id!r} is closed")
+
+
+class AsyncServer(Server):
+    """A server that can be waited for."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
+        await _leave(self.stop(), self.abort, kind)
+
+    async def serve_forever(self) -> None:
+        """Until the server is stopped; cancelled, it stops, after everything emitted was sent."""
+        await _forever(self)
+
+    async def drain(self) -> None:
+        """Until no socket has more than ``soft_pending_bytes`` waiting."""
+        limit = self.settings.soft_pending_bytes
+        await _drained(self, lambda: all(socket.pending_bytes <= limit for socket in self.sockets))
+
+
+class AsyncDatagramServer(DatagramServer):
+    """A UDP port that can be waited for."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
+        await _leave(self.stop(), self.abort, kind)
+
+    async def serve_forever(self) -> None:
+        """Until the port is closed; cancelled, it is closed."""
+        await _forever(self)
+
+
+class _Opening(Generic[E]):
+    """What ``connect`` and ``serve`` return: for ``async with``, or for ``await``."""
+
+    def __init__(self, open: Callable[[], Any]) -> None:
+        self._open = open
+        self._endpoint: E | None = None
+
+    def __await__(self) -> Generator[Any, None, E]:
+        endpoint: E = yield from self._open().__await__()
+        return endpoint
+
+    async def __aenter__(self) -> E:
+        self._endpoint = await self
+        return self._endpoint
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._endpoint is not None
+        await self._endpoint.__aexit__(kind, error, trace)
+
+
+def connect(
+    address: Place,
+    *,
+    config: Config | None = None,
+    timeout: float | None = 10.0,
+    wait: bool = False,
+    tls: TLSChoice = None,
+    **options: Any,
+) -> _Opening[AsyncClient]:
+    """Connect: ``async with node_ipc.connect("world") as world`` or ``world = await node_ipc.connect("world")``.
+
+    address: an id, ``unix:/path``, ``pipe:name``, ``tcp://host:port``, ``tls://host:port``, or a path object.
+    config: a configuration to start from; it is not changed. options: single options, as ``retry=100``.
+    timeout: seconds until the link must be usable (with TLS: after the handshake); ``None`` waits without end.
+    wait: keep trying until the server is there; otherwise the first attempt that fails raises.
+    tls: options as in ``config.tls``, an ``ssl.SSLContext``, or True for the defaults.
+
+    Raises :class:`ConnectTimeout`, or the :class:`ConnectError` of the attempt with the kernel's error as its
+    cause. A link that is lost later is made anew, as the options ``retry``, ``max_retries`` and ``stop_retrying``
+    say; the state is in ``client.state``.
+    """
+    where, settings = resolve(address, config, options, "client", tls)
+
+    async def open() -> AsyncClient:
+        driver = EventLoopDriver()
+        driver.attach(asyncio.get_running_loop())
+        client = AsyncClient(str(address), where, driver, settings)
+        undo = _first_failure_ends(client) if not wait else None
+        try:
+            async with asyncio.timeout(timeout):
+                await client.connect()
+        except TimeoutError as late:
+            if isinstance(late, IPCError):
+                raise
+            client.abort()
+            raise ConnectTimeout(f"no link to {where} within {timeout:g} s") from client.last_error
+        except BaseException:
+            client.abort()
+            raise
+        if undo is not None:
+            undo()
+        return client
+
+    return _Opening(open)
+
+
+def _first_failure_ends(client: AsyncClient) -> Callable[[], None]:
+    """While not connected yet, the first failed attempt is the answer."""
+
+    def failed(error: IPCError) -> None:
+        client.connected.settle(error)
+        client.abort()
+
+    client.on("error", failed)
+    return partial(client.off, "error", failed)
+
+
+def serve(
+    address: Place,
+    *,
+    config: Config | None = None,
+    tls: TLSChoice = None,
+    **options: Any,
+) -> _Opening[Any]:
+    """Serve: ``async with node_ipc.serve("world") as server`` or ``server = await node_ipc.serve("world")``.
+
+    Inside, clients can connect already. The arguments are those of :func:`connect`; ``udp4://host:port`` and
+    ``udp6://[host]:port`` bind a UDP port. Raises :class:`AddressInUse` or :class:`AddressError` where nobody can
+    listen. At the end everything emitted is sent, within ``close_timeout`` milliseconds.
+    """
+    where, settings = resolve(address, config, options, "server", tls)
+
+    async def open() -> AsyncServer | AsyncDatagramServer:
+        driver = EventLoopDriver()
+        driver.attach(asyncio.get_running_loop())
+        if isinstance(where, Udp):
+            server: AsyncServer | AsyncDatagramServer = AsyncDatagramServer(where, driver, settings)
+        else:
+            server = AsyncServer(where, driver, settings)
+        server.on("error", _heard_by_start)
+        try:
+            await server.start()
+        except BaseException:
+            server.abort()
+            raise
+        server.off("error", _heard_by_start)
+        return server
+
+    return _Opening(open)
+
+
+def _heard_by_start(error: IPCError) -> None:
+    """The error of ``start`` is raised to whoever awaits it."""
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+async def _drained(endpoint: Any, below: Callable[[], bool]) -> None:
+    while not below():
+        future = asyncio.get_running_loop().create_future()
+        wake = partial(_wake, future)
+        endpoint.on_drained.append(wake)
+        try:
+            await future
+        finally:
+            endpoint.on_drained.remove(wake)
+
+
+async def _forever(server: Any) -> None:
+    try:
+        await server.closed
+    except asyncio.CancelledError:
+        await _leave(server.stop(), server.abort, None)
+        raise
+
+
+async def _leave(closing: Any, abort: Callable[[], None], kind: type[BaseException] | None) -> None:
+    """Close in order; cancelled meanwhile, or on the way out of a cancellation, at once."""
+    if kind is not None and issubclass(kind, asyncio.CancelledError):
+        abort()
+    try:
+        await closing
+    except asyncio.CancelledError:
+        abort()
+        await closing
+        raise
