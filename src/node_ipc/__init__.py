@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from .server import Server as Server
     from .session import Loss as Loss
     from .session import Session
+    from .trace import Stats as Stats
+    from .trace import Trace as Trace
     from .transport.address import runtime_socket_root as runtime_socket_root
     from .transport.driver import Peer as Peer
 
@@ -52,6 +54,8 @@ _HOMES = {
     "Raw": "msgspec",
     "Server": "server",
     "Socket": "session",
+    "Stats": "trace",
+    "Trace": "trace",
     "buffer": "codecs.json",
     "run": "runner",
     "runtime_socket_root": "transport.address",

@@ -23,6 +23,7 @@ from .logs import Log
 from .outcome import Outcome
 from .server import Server, ServerState
 from .signature import signature_of
+from .trace import Trace
 from .transport import address as addresses
 from .transport.address import Tcp, Tls, Udp
 from .transport.driver import FORKED
@@ -183,8 +184,8 @@ class IPC:
                 self._driver,
                 self._config.settings(),
                 stop_retrying=lambda: self._config.stop_retrying,
-                log=self.log,
             )
+            self._follow(client)
             self.of._clients[id] = client
             client.connect()
             client.closed.then(partial(self._client_closed, client))
@@ -263,9 +264,10 @@ class IPC:
         if isinstance(where, Udp):
             from .datagram import DatagramServer
 
-            server: Server | DatagramServer = DatagramServer(where, self._driver, settings, log=self.log)
+            server: Server | DatagramServer = DatagramServer(where, self._driver, settings)
         else:
-            server = Server(where, self._driver, settings, log=self.log)
+            server = Server(where, self._driver, settings)
+            self._follow(server)
         server.on_closed.append(partial(self._server_closed, server))
         if callback is not None:
             server.on("start", callback)
@@ -275,6 +277,14 @@ class IPC:
         self._failure = self._failure or server.failure
         self._leaving.discard(server)
         self._look_around()
+
+    def _follow(self, endpoint: Client | Server) -> None:
+        """Lines in the log for what happens to an endpoint, unless the log is silent; payloads only where asked."""
+        if self._config.silent:
+            return
+        endpoint.on_trace(partial(_log_trace, self.log))
+        if endpoint.settings.log_payloads:
+            endpoint.log_payloads(self.log)
 
     def _refuse_forked(self) -> None:
         if self._driver.home == FORKED:
@@ -376,6 +386,21 @@ class IPC:
             self._abort_now()
         else:
             self._stop_now()
+
+
+LOGGED = {
+    "connecting": "connecting to",
+    "starting": "starting server on",
+    "opened": "connected:",
+    "lost": "connection closed:",
+}
+"""What of the traces is a line in the log, as in node-ipc, and how it begins."""
+
+
+def _log_trace(log: Log, trace: Trace) -> None:
+    words = LOGGED.get(trace.what)
+    if words is not None:
+        log(words, str(trace.detail), *(() if trace.socket is None else (f"(socket {trace.socket.id})",)))
 
 
 @contextlib.contextmanager

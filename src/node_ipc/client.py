@@ -11,16 +11,18 @@ from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from .codecs import choose
+from .codecs import choose, logged
 from .errors import BackpressureError, ConnectError, ForkError, HandlerError, IPCError, NotConnected, ProtocolError
 from .events import Event, Events
 from .session import Loss, Session, refuse_other_threads
+from .trace import Stats, Trace
 from .transport.driver import FORKED
 
 if TYPE_CHECKING:
     from .config import Settings
     from .outcome import Outcome
     from .requests import Requests
+    from .trace import TraceHook
     from .transport.address import Address
     from .transport.driver import Driver, Peer, Timer
 
@@ -95,7 +97,6 @@ class Client:
         settings: Settings,
         *,
         stop_retrying: Callable[[], bool | int] | None = None,
-        log: Callable[..., None] | None = None,
     ) -> None:
         self.id = id
         self.address = address
@@ -121,7 +122,10 @@ class Client:
         self._driver = driver
         self._settings = settings
         self._stop_retrying = stop_retrying or (lambda: settings.stop_retrying)
-        self._log = log or _silent
+        self._traces: list[TraceHook] = []
+        self._gone = Stats()  # of the links that are over
+        self._errors = 0
+        self._made_at = driver.now()
         self._codec = choose(settings)
         self.events = Events(
             1,
@@ -190,6 +194,52 @@ class Client:
         """Remove a handler, or all of an event; ``off("*", "*")`` removes every handler of every event."""
         refuse_other_threads(self._driver, "off")
         self.events.off(event, handler)
+
+    def log_payloads(self, log: Callable[..., Any]) -> None:
+        """A line for every event in and out, payload included (the option ``log_payloads``)."""
+        self.events.tap(lambda type, data, *rest: log("received event", type, data))
+        self._codec = logged(self._codec, log)
+
+    # ---- traces and statistics
+
+    def on_trace(self, hook: TraceHook) -> Callable[[], None]:
+        """Call ``hook(trace)`` for whatever happens on the links, errors included; returns the undoing.
+
+        It is called in the middle of things: it may look and count, and must not call back.
+        """
+        self._traces.append(hook)
+        self._hand_trace_on()
+
+        def undo() -> None:
+            if hook in self._traces:
+                self._traces.remove(hook)
+                self._hand_trace_on()
+
+        return undo
+
+    def _told(self, trace: Trace) -> None:
+        for hook in tuple(self._traces):
+            hook(trace)
+
+    def _tell(self, what: str, detail: Any = None, session: Session | None = None) -> None:
+        if self._traces:
+            self._told(Trace(what, self, session, detail=detail))
+
+    def _hand_trace_on(self) -> None:
+        if self._session is not None:
+            self._session.trace = self._told if self._traces else None
+
+    def stats(self) -> Stats:
+        """What this client did since it was made, over all its links."""
+        total = Stats()
+        total += self._gone
+        if self._session is not None:
+            total += self._session.stats()
+        total.pending_bytes = self.pending_bytes
+        total.errors = self._errors
+        total.late = self._requests.late if self._requests is not None else 0
+        total.seconds = self._driver.now() - self._made_at
+        return total
 
     # ---- out
 
@@ -368,10 +418,11 @@ class Client:
         self.state = _S.CONNECTING
         self._timer = None
         self._links += 1
-        self._log("connecting to", self.id, "at", str(self.address))
+        self._tell("connecting", self.address)
         self._session = Session(
             self, self._codec, self.events, self._driver, self._settings, self._links, serving=False
         )
+        self._hand_trace_on()
         self._driver.open(self.address, self._session, self._settings)
 
     def _up(self, session: Session) -> None:
@@ -390,7 +441,6 @@ class Client:
             self._requests.link_up(session)
         if self.on_link is not None:
             self.on_link()
-        self._log("connected to", self.id)
         self.events.publish("connect", session=session)
         self.connected.settle()
 
@@ -406,6 +456,7 @@ class Client:
     def _attempt_failed(self, error: IPCError) -> None:
         self._session = None
         self.last_error = error
+        self._count_error(error, None)
         heard = self.events.publish("error", error)
         if self.state is _S.CLOSING:  # the handler closed the client
             self._closed_unsent(None)
@@ -422,12 +473,11 @@ class Client:
         self._wait()
 
     def _down(self, loss: Loss) -> None:
-        self._session = self._direct = None
+        self._direct = None
         if isinstance(loss.reason, ProtocolError):
             self._protocol_errors += 1
         if self._driver.now() - self._up_since >= STEADY_SECONDS:
             self._attempts = 0
-        self._log("connection closed", self.id, str(loss))
         if self._may_retry():
             self._wait()  # armed before `disconnect` is published, so a handler may close
             self.events.publish("disconnect", loss)
@@ -448,6 +498,7 @@ class Client:
         longest = LONGEST_NETWORK if hasattr(self.address, "host") else LONGEST_LOCAL
         delay = retry_delay(self._settings.retry / 1000, self._attempts, longest, self._driver.random())
         self._attempts += 1
+        self._tell("retrying", delay)
         self._timer = self._driver.call_later(delay, partial(self._input, "retry"))
 
     def _retry(self) -> None:
@@ -456,6 +507,7 @@ class Client:
             self._finish(Loss(None, len(self._queue)))
             return
         self.retries += 1
+        self._gone.retries += 1
         self._attempt()
 
     # ---- closing
@@ -505,6 +557,7 @@ class Client:
         self._cancel_timer()
         self.state = _S.CLOSED
         self._session = self._direct = None
+        self._gone.dropped += len(self._queue)
         self._queue.clear()
         self._queue_bytes = 0
         closed, connected = self.closed, self.connected  # a handler may connect anew, which makes new ones
@@ -546,15 +599,24 @@ class Client:
     def session_lost(self, session: Session, loss: Loss) -> None:
         if self._requests is not None:
             self._requests.link_lost(session, loss.reason)
+        self._gone += session.stats()
         if session is self._session:
+            self._session = None
             self._input("lost", loss)
 
     def session_fault(self, session: Session | None, error: IPCError) -> None:
+        self._count_error(error, session)
         heard = False
         if not (isinstance(error, HandlerError) and error.event == "error"):
             heard = self.events.publish("error", error, session=session)
         if not heard:
             _report(error)
+
+    def _count_error(self, error: IPCError, session: Session | None) -> None:
+        self._errors += 1
+        if session is not None:
+            session.errors += 1
+        self._tell("error", error, session)
 
     def pending_changed(self, session: Session, pending: int) -> None:
         if pending == 0:
@@ -567,10 +629,6 @@ def _final(error: Exception) -> bool:
     if not isinstance(error, ConnectError):
         return True
     return isinstance(error, PermissionError) or isinstance(error.__cause__, PermissionError)
-
-
-def _silent(*arguments: Any) -> None:
-    """No log."""
 
 
 def _warn(message: str, *arguments: Any) -> None:

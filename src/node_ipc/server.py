@@ -7,15 +7,17 @@ from collections.abc import Callable, Collection
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from .codecs import choose
+from .codecs import choose, logged
 from .errors import BackpressureError, HandlerError, InvalidEvent, IPCError, NotConnected
 from .events import Event, Events
 from .session import Loss, Session, broadcast, refuse_other_threads
+from .trace import Stats, Trace
 
 if TYPE_CHECKING:
     from .config import Settings
     from .outcome import Outcome
     from .requests import Requests
+    from .trace import TraceHook
     from .transport.address import Address
     from .transport.driver import Driver, Listener, Peer, Timer
 
@@ -42,8 +44,6 @@ class Server:
         address: Address,
         driver: Driver,
         settings: Settings,
-        *,
-        log: Callable[..., None] | None = None,
     ) -> None:
         self.address = address
         """Where it listens; once started, with the real port."""
@@ -62,7 +62,10 @@ class Server:
         """How many connections were refused because of a limit."""
         self._driver = driver
         self._settings = settings
-        self._log = log or _silent
+        self._traces: list[TraceHook] = []
+        self._gone = Stats()  # of the sockets that are over
+        self._errors = 0
+        self._made_at = driver.now()
         self._codec = choose(settings)
         self.events = Events(
             2,
@@ -120,6 +123,53 @@ class Server:
         """Remove a handler, or all of an event; ``off("*", "*")`` removes every handler of every event."""
         refuse_other_threads(self._driver, "off")
         self.events.off(event, handler)
+
+    def log_payloads(self, log: Callable[..., Any]) -> None:
+        """A line for every event in and out, payload included (the option ``log_payloads``)."""
+        self.events.tap(lambda type, data, *rest: log("received event", type, data))
+        self._codec = logged(self._codec, log)
+
+    # ---- traces and statistics
+
+    def on_trace(self, hook: TraceHook) -> Callable[[], None]:
+        """Call ``hook(trace)`` for whatever happens on the links, errors included; returns the undoing.
+
+        It is called in the middle of things: it may look and count, and must not call back.
+        """
+        self._traces.append(hook)
+        self._hand_trace_on()
+
+        def undo() -> None:
+            if hook in self._traces:
+                self._traces.remove(hook)
+                self._hand_trace_on()
+
+        return undo
+
+    def _told(self, trace: Trace) -> None:
+        for hook in tuple(self._traces):
+            hook(trace)
+
+    def _tell(self, what: str, detail: Any = None, session: Session | None = None) -> None:
+        if self._traces:
+            self._told(Trace(what, self, session, detail=detail))
+
+    def _hand_trace_on(self) -> None:
+        for session in self._everybody():
+            session.trace = self._told if self._traces else None
+
+    def stats(self) -> Stats:
+        """What this server did since it was made, over all its sockets."""
+        total = Stats()
+        total += self._gone
+        for session in self._sessions.values():
+            total += session.stats()
+        total.pending_bytes = sum(session.pending_bytes for session in self._sessions.values())
+        total.errors = self._errors
+        total.refused = self.refused
+        total.late = self._requests.late if self._requests is not None else 0
+        total.seconds = self._driver.now() - self._made_at
+        return total
 
     # ---- out
 
@@ -216,7 +266,7 @@ class Server:
             self.closed = self._driver.outcome(self)
             self.state = ServerState.STARTING
             self.failure = None
-            self._log("starting server on", str(self.address))
+            self._tell("starting", self.address)
             self._listener = self._driver.listen(self.address, self, self._settings)
         return self.started
 
@@ -273,6 +323,7 @@ class Server:
         self.address = address
         if self.state is ServerState.STARTING:
             self.state = ServerState.LISTENING
+            self._tell("listening", address)
             self.events.publish("start", self)
             self.started.settle()
 
@@ -299,6 +350,7 @@ class Server:
             or _over(settings.max_connections_per_host, self._per_host, peer.host)
         ):
             self.refused += 1
+            self._tell("refused", peer)
             return None
         self._ids += 1
         session = Session(self, self._codec, self.events, self._driver, settings, self._ids, serving=True)
@@ -306,6 +358,7 @@ class Server:
         self._per_uid.update(() if peer.uid is None else (peer.uid,))
         self._per_host.update(() if peer.host is None else (peer.host,))
         session.admitted_as = peer
+        session.trace = self._told if self._traces else None
         return session
 
     # ---- the sessions' owner
@@ -336,8 +389,8 @@ class Server:
         if self._requests is not None:
             self._requests.link_lost(session, loss.reason)
         self._forget(session)
+        self._gone += session.stats()
         name = session.id if session.claimed_id is None else session.claimed_id
-        self._log("socket disconnected", name, str(loss))
         self.events.publish("socket.disconnected", session, name, session=session)
         self.events.publish("close", session, session=session)
         self._finish_if_empty()
@@ -350,6 +403,10 @@ class Server:
         _uncount(self._per_host, session.admitted_as.host)
 
     def session_fault(self, session: Session | None, error: IPCError) -> None:
+        self._errors += 1
+        if session is not None:
+            session.errors += 1
+        self._tell("error", error, session)
         heard = False
         if not (isinstance(error, HandlerError) and error.event == "error"):
             heard = self.events.publish("error", error, session, session=session)
@@ -398,10 +455,6 @@ def _identify(type: str, data: Any, socket: Session) -> None:
     """node-ipc up to 12: a payload's ``id`` names the socket. A claim: nothing here decides by it."""
     if isinstance(data, dict) and data.get("id"):
         socket.claimed_id = data["id"]
-
-
-def _silent(*arguments: Any) -> None:
-    """No log."""
 
 
 def _report(error: IPCError) -> None:

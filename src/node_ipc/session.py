@@ -31,6 +31,7 @@ from .errors import (
     ProtocolError,
     WrongThreadError,
 )
+from .trace import Stats, Trace
 from .transport.driver import FORKED
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from .config import Settings
     from .events import Event, Events
     from .outcome import Outcome
+    from .trace import TraceHook
     from .transport.driver import Driver, Link, Peer, Timer
 
 __all__ = ["Loss", "Owner", "Session", "broadcast", "refuse_other_threads"]
@@ -147,8 +149,11 @@ class Session:
         self._half_timer: Timer | None = None
         self._closing = False
         self._peer_ended = False
-        # statistics
-        self.bytes_in = self.bytes_out = self.messages_in = self.messages_out = self.dropped = 0
+        # statistics: each line that moves a counter is where a trace is told
+        self.bytes_in = self.bytes_out = self.messages_in = self.messages_out = self.dropped = self.errors = 0
+        self.trace: TraceHook | None = None
+        """Hears what happens on this link; set by the endpoint's ``on_trace``."""
+        self._opened_at = 0.0
 
     def __repr__(self) -> str:
         claimed = "" if self.claimed_id is None else f" claims {self.claimed_id!r:.40}"
@@ -252,6 +257,8 @@ class Session:
         self._weighed = self._out_bytes = 0
         self.messages_out += count
         self.bytes_out += len(data)
+        if self.trace is not None:
+            self.trace(Trace("sent", self._owner, self, count, len(data)))
         link.write(data)
         if self._paused:
             self._unconfirmed += count
@@ -290,7 +297,7 @@ class Session:
             return True
         self._unappend(frame)
         if policy == "drop_newest":
-            self.dropped += 1
+            self._drop(1)
             return True
         return False
 
@@ -307,7 +314,7 @@ class Session:
         del self._out[:count]
         self._weighed -= count
         self._out_bytes -= freed
-        self.dropped += count
+        self._drop(count)
 
     def _judge(self, pending: int) -> None:
         """Note on which side of the soft limit the waiting bytes are."""
@@ -368,12 +375,12 @@ class Session:
             frames, self._afar, self._afar_bytes = self._afar, [], 0
         for index, frame in enumerate(frames):
             if self._home == CLOSED:
-                self.dropped += len(frames) - index
+                self._drop(len(frames) - index)
                 return
             try:
                 self.write_frame(frame)
             except BackpressureError as error:
-                self.dropped += 1
+                self._drop(1)
                 self._owner.session_fault(self, error)
 
     # ---- in
@@ -381,6 +388,18 @@ class Session:
     def received(self, data: bytes) -> None:
         """The driver: bytes of a read, at most 64 KiB."""
         self.bytes_in += len(data)
+        if self.trace is not None:
+            self._trace_received(data)
+            return
+        self._receive(data)
+
+    def _trace_received(self, data: bytes) -> None:
+        before = self.messages_in
+        self._receive(data)
+        if self.trace is not None:
+            self.trace(Trace("received", self._owner, self, self.messages_in - before, len(data)))
+
+    def _receive(self, data: bytes) -> None:
         if self._closing:  # read and dropped until the peer ends too
             return
         self._corked = True
@@ -551,11 +570,38 @@ class Session:
             return
         self._half_timer = self._driver.call_later(min(limit - age, GRACE_SECONDS), self._half_frame_due)
 
+    # ---- statistics
+
+    def stats(self) -> Stats:
+        """What went over this link so far."""
+        return Stats(
+            messages_in=self.messages_in,
+            messages_out=self.messages_out,
+            bytes_in=self.bytes_in,
+            bytes_out=self.bytes_out,
+            pending_bytes=self.pending_bytes,
+            dropped=self.dropped,
+            errors=self.errors,
+            links=int(self.opened_at_all),
+            seconds=self._driver.now() - self._opened_at if self.opened_at_all else 0.0,
+        )
+
+    def _drop(self, count: int) -> None:
+        if count:
+            self.dropped += count
+            self._tell("dropped", messages=count)
+
+    def _tell(self, what: str, messages: int = 0, detail: Any = None) -> None:
+        if self.trace is not None:
+            self.trace(Trace(what, self._owner, self, messages, detail=detail))
+
     # ---- life
 
     def opened(self, link: Link) -> None:
         """The driver: the link is usable."""
         self._link = link
+        self._opened_at = self._driver.now()
+        self._tell("opened", detail=link.peer)
         self._home = self._driver.home
         self._corked = True  # what the handlers of `connect` emit goes out together
         self._owner.session_opened(self)
@@ -607,7 +653,8 @@ class Session:
             self.loss = Loss(self.loss.reason if self.loss else error, waiting, self._unconfirmed)
         else:
             self.loss = Loss(self.loss.reason, waiting, self._unconfirmed)
-        self.dropped += waiting
+        self._drop(waiting)
+        self._tell("lost", detail=self.loss)
         self._owner.session_lost(self, self.loss)
 
     def close(self) -> None:

@@ -33,7 +33,7 @@ class Signature:
             return None
         owner = getattr(handler, "__func__", handler)
         if not getattr(owner, "__annotations__", None):
-            owner = getattr(type(handler), "__call__", None)  # an object that is called
+            owner = getattr(type(handler), "__call__", None)  # noqa: B004 - an object that is called
         if self.first not in (getattr(owner, "__annotations__", None) or {}):
             return None
         return _resolved(owner, self.first)

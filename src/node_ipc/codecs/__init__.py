@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ..errors import ConfigError, InvalidPayload, ProtocolError
 from .framed import FramedCodec
@@ -16,7 +16,7 @@ from .raw import RawCodec
 if TYPE_CHECKING:
     from ..config import Settings
 
-__all__ = ["Codec", "CustomCodec", "Splits", "UserCodec", "choose"]
+__all__ = ["Codec", "CustomCodec", "Splits", "UserCodec", "choose", "logged"]
 
 
 class Splits(Protocol):
@@ -153,3 +153,26 @@ def choose(settings: Settings) -> Codec:
         if not callable(getattr(codec, verb, None)):
             raise ConfigError(f"the option parser is an object without a method {verb}: {codec!r:.80}")
     return CustomCodec(codec, settings)
+
+
+class _Logged:
+    """A codec that tells of each event that goes out."""
+
+    def __init__(self, codec: Codec, log: Callable[..., Any]) -> None:
+        self._codec = codec
+        self._log = log
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._codec, name)
+
+    def encode(self, type: Any, data: Any = {}) -> bytes:  # noqa: B006 - never changed: data left out is {}
+        if self._codec.raw:
+            self._log("dispatching", type)
+            return self._codec.encode(type)
+        self._log("dispatching event", type, data)
+        return self._codec.encode(type, data)
+
+
+def logged(codec: Codec, log: Callable[..., Any]) -> Codec:
+    """``codec``, with a line in the log for each event that is encoded."""
+    return cast("Codec", _Logged(codec, log))  # what it has not itself it takes from the codec

@@ -26,7 +26,19 @@ from ..errors import AddressError, ConnectError, PeerRefused
 from ..outcome import Outcome
 from . import local_socket, network
 from .address import Pipe, Tcp, Tls, Udp, Unix
-from .driver import FORKED, Acceptor, Cancellable, DatagramPort, DatagramReceiver, Flushable, Listener, Lock, Peer, Receiver, Timer
+from .driver import (
+    FORKED,
+    Acceptor,
+    Cancellable,
+    DatagramPort,
+    DatagramReceiver,
+    Flushable,
+    Listener,
+    Lock,
+    Peer,
+    Receiver,
+    Timer,
+)
 
 if TYPE_CHECKING:
     from ..config import Settings
@@ -583,7 +595,7 @@ class StreamListener:
                 ssl_shutdown_timeout=SHUTDOWN_SECONDS,
             )
         except (OSError, EOFError) as error:
-            link._receiver.failed(tls.explain(error, side="server", peer=str(link.peer)))
+            link._receiver.failed(tls.explain(error, side="server", name=str(link.peer)))
 
     def reload_tls(self) -> None:
         """Read certificates and keys anew; new handshakes use them, open links stay."""
