@@ -103,22 +103,26 @@ def _encode_surrogates(data: Any, event: str) -> bytes:
     import json  # only lone surrogates need it
 
     try:
-        plain = _jsonable(msgspec.to_builtins(data, str_keys=True))
+        plain = _jsonable(msgspec.to_builtins(data, str_keys=True, enc_hook=_raw_decoded))
         return json.dumps(plain, separators=(",", ":"), allow_nan=False).encode("ascii")
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidPayload(f"cannot emit {event!r}: {error}", event=event) from error
 
 
+def _raw_decoded(value: Any) -> Any:
+    if isinstance(value, Raw):
+        return msgspec.json.decode(value)
+    raise TypeError(f"objects of type {type(value).__name__} cannot be JSON")
+
+
 def _jsonable(value: Any) -> Any:
-    """Not-a-number and the infinities as None, undecoded payloads decoded, all the way down."""
+    """Not-a-number and the infinities as None, all the way down."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
         return {key: _jsonable(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_jsonable(item) for item in value]
-    if isinstance(value, Raw):
-        return msgspec.json.decode(value)
     return value
 
 
@@ -160,7 +164,7 @@ def salvage(frame: bytes) -> Envelope | InvalidPayload:
         return InvalidPayload(f"the payload of event {name[:64]!r} is nested too deeply", event=name)
     except msgspec.ValidationError:
         raise _wrong_envelope(frame) from None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         return _surrogates(frame, error)
     try:
         decode_envelope(frame)
@@ -168,7 +172,7 @@ def salvage(frame: bytes) -> Envelope | InvalidPayload:
         return InvalidPayload(f"the payload of event {name[:64]!r} is nested too deeply", event=name)
     except msgspec.ValidationError as error:
         return _payload_fault(name, error)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         return _surrogates(frame, error)
     raise AssertionError("the frame decodes")  # pragma: no cover - the caller saw it fail
 
@@ -182,8 +186,11 @@ def _payload_fault(name: str, error: msgspec.ValidationError) -> InvalidPayload:
 def _wrong_envelope(frame: bytes) -> InvalidMessage | InvalidEvent:
     try:
         members = _members.decode(frame)
-    except msgspec.DecodeError:
+    except msgspec.ValidationError:
         return InvalidMessage("a message must be a JSON object with the members type and data")
+    except msgspec.DecodeError as error:  # a lone surrogate, which is no fault: ask the slow path for the real one
+        _surrogates(frame, error)
+        members = {"type": Raw()}
     if "type" not in members:
         return InvalidEvent("a message has no event name: its member type is missing")
     return InvalidEvent("an event's name must be text")
