@@ -529,12 +529,12 @@ class Client:
         self._direct = None
         assert self._session is not None
         self._send_queue()  # in sync mode what waits for answers goes out now: none will be heard
-        self._session.close()
+        self._session.close(self._close_seconds)
         self._arm_expiry()
 
     def _up_to_close(self, session: Session) -> None:
         self._send_queue()
-        session.close()
+        session.close(self._close_seconds)
 
     def _arm_expiry(self) -> None:
         self._timer = self._driver.call_later(self._close_seconds, partial(self._input, "expired"))

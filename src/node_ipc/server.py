@@ -285,9 +285,9 @@ class Server:
         if self._listener is not None:
             self._listener.close()
             self._listener = None
-        for session in self._everybody():
-            session.close()
         seconds = self._settings.close_timeout / 1000 if timeout is None else timeout
+        for session in self._everybody():
+            session.close(seconds)
         self._timer = self._driver.call_later(seconds, self._expire)
         if not self._everybody():
             self._driver.call_later(0, self._finish_if_empty)

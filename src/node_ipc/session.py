@@ -657,10 +657,11 @@ class Session:
         self._tell("lost", detail=self.loss)
         self._owner.session_lost(self, self.loss)
 
-    def close(self) -> None:
+    def close(self, timeout: float | None = None) -> None:
         """Send what was emitted, then end; what still arrives is read and dropped. The other one is ``abort``.
 
-        It takes at most ``close_timeout``: a peer that does not take what was emitted, or does not end too, is cut.
+        timeout: the seconds it may take (``None`` is ``close_timeout``): a peer that does not take what was emitted,
+        or does not end too, is cut then.
         """
         self._refuse_other_threads("close")
         if self._closing or self._link is None:
@@ -668,7 +669,8 @@ class Session:
         if self._out and not self._paused:
             self._flush()
         self._shut()
-        self._close_timer = self._driver.call_later(self._settings.close_timeout / 1000, self.abort)
+        seconds = self._settings.close_timeout / 1000 if timeout is None else timeout
+        self._close_timer = self._driver.call_later(seconds, self.abort)
         if self._reading_paused:
             self._link.resume_reading()
         if not self._paused:
