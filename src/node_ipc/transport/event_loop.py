@@ -22,7 +22,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from ..errors import AddressError, ConnectError, PeerRefused
+from ..errors import AddressError, ConnectError, ConnectionLost, PeerRefused
 from ..outcome import Outcome
 from . import local_socket, network
 from .address import Pipe, Tcp, Tls, Udp, Unix
@@ -43,6 +43,8 @@ from .driver import (
 if TYPE_CHECKING:
     from ..config import Settings
     from .address import Address
+    from .tls import ServerTLS, TLSChannel
+    from .tls_link import TLSLink
 
 __all__ = ["EventLoopDriver"]
 
@@ -51,7 +53,6 @@ T = TypeVar("T")
 READ_BYTES = 64 * 1024
 ACCEPTS_PER_TURN = 10
 LOCAL_CONNECT_SECONDS, NETWORK_CONNECT_SECONDS = 2.0, 5.0
-SHUTDOWN_SECONDS = 2.0
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.01, 1.0
 OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -234,15 +235,22 @@ class StreamLink(asyncio.BufferedProtocol):
         self.peer = peer or Peer("unix")
         self.write: Callable[[bytes], None]
 
+    def encrypt(
+        self, channel: TLSChannel, settings: Settings, settled: Callable[[TLSLink], None] | None = None
+    ) -> TLSLink:
+        """Put TLS between this link and its session, before it opens."""
+        from .tls_link import TLSLink
+
+        over = TLSLink(self._driver, self._receiver, channel, settings.handshake_timeout / 1000, settled)
+        self._receiver = over
+        return over
+
     # asyncio's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is one by behaviour, not by inheritance
         self._transport.set_write_buffer_limits(high=0)
         self.write = self._transport.write
-        certificate = transport.get_extra_info("peercert")
-        if self.peer.transport == "tls":
-            self.peer = Peer("tls", host=self.peer.host, port=self.peer.port, certificate=certificate or None)
         self._receiver.opened(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -254,8 +262,7 @@ class StreamLink(asyncio.BufferedProtocol):
     def eof_received(self) -> bool:
         self._peer_ended = True
         self._receiver.ended()
-        # Open until the session has written what it holds; TLS has no half-closed state.
-        return self.peer.transport != "tls"
+        return True  # open until the session has written what it holds
 
     def pause_writing(self) -> None:
         self._receiver.pause()
@@ -353,29 +360,21 @@ async def _connect_pipe(loop: asyncio.AbstractEventLoop, address: Pipe, link: St
 async def _connect_network(
     loop: asyncio.AbstractEventLoop, address: Tcp | Tls, link: StreamLink, settings: Settings, seconds: float
 ) -> None:
+    if isinstance(address, Tls):
+        link.encrypt(_client_channel(address, settings), settings)
     async with asyncio.timeout(seconds):
         sock = await _connect_first(loop, address, settings)
     host, port = sock.getpeername()[:2]
-    if isinstance(address, Tcp):
-        link.peer = Peer("tcp", host=host, port=port)
-        await loop.create_connection(lambda: link, sock=sock)
-        return
+    link.peer = Peer("tls" if isinstance(address, Tls) else "tcp", host=host, port=port)
+    await loop.create_connection(lambda: link, sock=sock)
+
+
+def _client_channel(address: Tls, settings: Settings) -> TLSChannel:
+    """Made at each attempt: so a client has the certificates that its files hold now."""
     from . import tls
 
-    link.peer = Peer("tls", host=host, port=port)
     client = tls.client_context(settings.tls, assured=settings.profile == "assured")
-    name = client.servername or address.host
-    try:
-        await loop.create_connection(
-            lambda: link,
-            sock=sock,
-            ssl=client.context,
-            server_hostname=name,
-            ssl_handshake_timeout=settings.handshake_timeout / 1000,
-            ssl_shutdown_timeout=SHUTDOWN_SECONDS,
-        )
-    except (OSError, EOFError) as error:
-        raise tls.explain(error, side="client", servername=name) from error
+    return client.channel(address.host, name=str(address).removeprefix("tls://"))
 
 
 async def _connect_first(
@@ -443,7 +442,8 @@ class StreamListener:
         self._owned: list[local_socket.OwnedSocket] = []
         self._pipe: Any = None
         self._tasks: list[asyncio.Task[Any]] = []
-        self._tls: Any = None
+        self._tls: ServerTLS | None = None
+        self._shaking: set[TLSLink] = set()
         self._warned_at = float("-inf")
 
     def begin(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -564,7 +564,7 @@ class StreamListener:
             sock.close()
             return
         network.tune(sock)
-        self._driver._task(self._adopt(loop, sock, link), loop)
+        self._driver._task(loop.connect_accepted_socket(lambda: link, sock), loop)
 
     def _peer(self, sock: socket.socket, where: Any) -> Peer:
         if isinstance(self._address, Unix):
@@ -578,30 +578,19 @@ class StreamListener:
 
     def _admit(self, peer: Peer) -> StreamLink | None:
         receiver = self._acceptor.accept(peer)
-        return None if receiver is None else StreamLink(self._driver, receiver, peer)
+        if receiver is None:
+            return None
+        link = StreamLink(self._driver, receiver, peer)
+        if self._tls is not None:
+            channel = self._tls.channel(name=f"the client {peer}".replace("tls ", ""))
+            self._shaking.add(link.encrypt(channel, self._settings, self._shaking.discard))
+        return link
 
-    async def _adopt(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, link: StreamLink) -> None:
-        if self._tls is None:
-            await loop.connect_accepted_socket(lambda: link, sock)
-            return
-        from . import tls
-
-        try:
-            await loop.connect_accepted_socket(
-                lambda: link,
-                sock,
-                ssl=self._tls.context,
-                ssl_handshake_timeout=self._settings.handshake_timeout / 1000,
-                ssl_shutdown_timeout=SHUTDOWN_SECONDS,
-            )
-        except (OSError, EOFError) as error:
-            link._receiver.failed(tls.explain(error, side="server", name=str(link.peer)))
-
-    def reload_tls(self) -> None:
-        """Read certificates and keys anew; new handshakes use them, open links stay."""
+    def reload_tls(self, tls: Any = None) -> None:
+        """New certificates for new handshakes: the files as they are now, or other options; open links stay."""
         if self._tls is None:
             raise AddressError(f"{self._address} has no TLS to reload")
-        self._tls.reload()
+        self._tls.reload(tls)
 
     def close(self) -> None:
         self._closed = True
@@ -609,6 +598,8 @@ class StreamListener:
             if task is not _current_task():
                 task.cancel()
         self._release()
+        for link in tuple(self._shaking):  # those that have shaken hands are the server's to close
+            link.give_up(ConnectionLost("the server was stopped before the TLS handshake was done"))
 
     def _release(self) -> None:
         if self._pipe is not None:

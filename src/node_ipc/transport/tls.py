@@ -514,7 +514,7 @@ class TLSChannel:
         A ``TLSError`` during the handshake, a ``ConnectionLost`` when the stream was cut off.
         """
         if not self.established:
-            return self._explained(EOFError())
+            return self.explained(EOFError())
         if self.ended or self._closing:
             return None
         return ConnectionLost(f"TLS with {self._name} was cut off: {self._cut_off()}")
@@ -530,7 +530,7 @@ class TLSChannel:
             while view:
                 view = view[self._object.write(view) :]
         except ssl.SSLError as error:
-            raise self._explained(error) from error
+            raise self.explained(error) from error
         return self._outgoing.read()
 
     def close(self) -> None:
@@ -564,7 +564,7 @@ class TLSChannel:
         except ssl.SSLWantReadError:
             return
         except ssl.SSLError as error:
-            raise self._explained(error) from error
+            raise self.explained(error) from error
         self.established = True
 
     def _read(self) -> bytes:
@@ -578,11 +578,12 @@ class TLSChannel:
         except ssl.SSLZeroReturnError:  # instead of b"", once we have said our end too
             self.ended = True
         except ssl.SSLError as error:
-            raise self._explained(error) from error
+            raise self.explained(error) from error
         self._heard = self._heard or bool(parts)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def _explained(self, error: Exception) -> TLSError:
+    def explained(self, error: BaseException) -> TLSError:
+        """What an error that ended the handshake means; ``explain`` with what is known here."""
         return explain(
             error,
             side=self._side,
