@@ -302,8 +302,11 @@ class Server:
         return [*self._sessions.values(), *self._opening]
 
     def _expire(self) -> None:
-        for session in self._everybody():
+        for session in self.sockets:
             session.abort()
+        for session in list(self._opening):  # handshakes have no link to cut yet
+            self._forget(session)
+        self._driver.call_later(0, self._finish_if_empty)
 
     def _finish_if_empty(self) -> None:
         if self.state is not ServerState.CLOSING or self._everybody():
@@ -369,6 +372,9 @@ class Server:
         return self.request(session, method, params, timeout=timeout, type=type)
 
     def session_opened(self, session: Session) -> None:
+        if session not in self._opening:  # its handshake outlived the server
+            session.abort()
+            return
         self._opening.discard(session)
         self._sessions[session.id] = session
         if self.state is ServerState.CLOSING:
@@ -377,7 +383,8 @@ class Server:
         self.events.publish("connect", session, session=session)
 
     def session_failed(self, session: Session, error: Exception) -> None:
-        self._forget(session)
+        if not self._forget(session):
+            return
         assert isinstance(error, IPCError)
         self.session_fault(None, error)
         self._finish_if_empty()
@@ -388,19 +395,24 @@ class Server:
     def session_lost(self, session: Session, loss: Loss) -> None:
         if self._requests is not None:
             self._requests.link_lost(session, loss.reason)
-        self._forget(session)
+        if not self._forget(session):
+            return
         self._gone += session.stats()
         name = session.id if session.claimed_id is None else session.claimed_id
         self.events.publish("socket.disconnected", session, name, session=session)
         self.events.publish("close", session, session=session)
         self._finish_if_empty()
 
-    def _forget(self, session: Session) -> None:
+    def _forget(self, session: Session) -> bool:
+        """Free a socket's place; whether it had one."""
+        if session not in self._opening and session.id not in self._sessions:
+            return False
         self._opening.discard(session)
         self._full.discard(session)
         self._sessions.pop(session.id, None)
         _uncount(self._per_uid, session.admitted_as.uid)
         _uncount(self._per_host, session.admitted_as.host)
+        return True
 
     def session_fault(self, session: Session | None, error: IPCError) -> None:
         self._errors += 1
