@@ -142,9 +142,7 @@ async def frames(node: NodePeer) -> dict[str, Any]:
     for delimiter, names in {"\f": payloads, **DELIMITERS}.items():
         chosen = table if delimiter == "\f" else {f"payload {name}": ("message", payloads[name]) for name in names}
         async with wires(node, delimiter=delimiter) as (client, server):
-            kept[delimiter] = {
-                name: await frame(client, server, delimiter, *emit) for name, emit in chosen.items()
-            }
+            kept[delimiter] = {name: await frame(client, server, delimiter, *emit) for name, emit in chosen.items()}
     return kept
 
 

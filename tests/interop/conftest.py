@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from .certificates import Certificates
 from .install import InstallFailed, NodeMissing, Peer, install_all
 from .pairs import Ends
 from .peers import NodePeer
@@ -113,6 +114,11 @@ def socket_root() -> Iterator[str]:
     path = tempfile.mkdtemp(prefix="ipc-")
     yield path + "/"
     shutil.rmtree(path)
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return Certificates(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture

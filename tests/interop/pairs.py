@@ -182,4 +182,3 @@ def free_port() -> int:
             except OSError:
                 continue
             return port
-

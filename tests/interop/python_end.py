@@ -171,4 +171,7 @@ def _value(data: Any) -> Any:
 
 
 def _sender(source: Any) -> tuple[str, int] | None:
-    return (source["address"], source["port"]) if isinstance(source, dict) else None
+    """Where a datagram came from: the address object that UDP handlers get."""
+    if isinstance(source, dict):
+        return source["address"], source["port"]
+    return (source.address, source.port) if isinstance(getattr(source, "port", None), int) else None

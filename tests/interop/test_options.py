@@ -68,9 +68,7 @@ def id() -> Iterator[str]:
 
 
 @pytest.fixture(params=["XDG_RUNTIME_DIR", "TMPDIR"])
-def owner_only_place(
-    request: pytest.FixtureRequest, socket_root: str, monkeypatch: pytest.MonkeyPatch
-) -> Habits:
+def owner_only_place(request: pytest.FixtureRequest, socket_root: str, monkeypatch: pytest.MonkeyPatch) -> Habits:
     """Points node-ipc 14's default place into our own directory, by either variable, in Python and in Node."""
     env = {"XDG_RUNTIME_DIR": None, "TMPDIR": socket_root.rstrip("/")}
     if request.param == "XDG_RUNTIME_DIR":

@@ -57,9 +57,7 @@ async def test_bytes_go_there_and_back(ends: Ends, pair: Pair, transport: str, e
 @every_stream
 @every_pair
 @pytest.mark.parametrize("encoding", TEXTS)
-async def test_text_is_put_into_bytes_by_the_encoding(
-    ends: Ends, pair: Pair, transport: str, encoding: str
-) -> None:
+async def test_text_is_put_into_bytes_by_the_encoding(ends: Ends, pair: Pair, transport: str, encoding: str) -> None:
     server, client = await ends.link(pair, transport, raw_buffer=True, encoding=encoding)
     text, sent = TEXTS[encoding]
     at_server, at_client = (raw_arrives(sent, encoding, kind) for kind in pair)

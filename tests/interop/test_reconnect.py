@@ -54,9 +54,7 @@ async def test_after_kill_9_a_client_finds_the_next_server(
 @pytest.mark.row(31)
 @pytest.mark.parametrize("transport", ["unix", "tcp"])
 @pytest.mark.parametrize("node", VERSIONS)
-async def test_python_keeps_what_it_emits_while_the_server_is_away(
-    ends: Ends, transport: str, node: str
-) -> None:
+async def test_python_keeps_what_it_emits_while_the_server_is_away(ends: Ends, transport: str, node: str) -> None:
     address = ends.address(transport)
     first = await ends.serve_to_be_killed(node, address)
     client = await ends.connect("python", address, retry=20)
@@ -72,9 +70,7 @@ async def test_python_keeps_what_it_emits_while_the_server_is_away(
 
 @pytest.mark.parametrize("transport", ["unix", "tcp"])
 @pytest.mark.parametrize("node", [*VERSIONS, "python"])
-async def test_clients_come_back_to_a_python_server_that_stopped(
-    ends: Ends, transport: str, node: str
-) -> None:
+async def test_clients_come_back_to_a_python_server_that_stopped(ends: Ends, transport: str, node: str) -> None:
     address = ends.address(transport)
     first = await ends.serve("python", address)
     clients = [await ends.connect(node, address, retry=20) for _ in range(3)]
@@ -92,9 +88,7 @@ async def test_clients_come_back_to_a_python_server_that_stopped(
 
 @pytest.mark.parametrize("transport", ["unix", "tcp"])
 @pytest.mark.parametrize("node", [*VERSIONS, "python"])
-async def test_python_waits_for_a_server_that_is_not_there_yet(
-    ends: Ends, transport: str, node: str
-) -> None:
+async def test_python_waits_for_a_server_that_is_not_there_yet(ends: Ends, transport: str, node: str) -> None:
     address = ends.address(transport)
     client = await ends.connect("python", address, wait=False, retry=20)
     await client.emit("message", "early")

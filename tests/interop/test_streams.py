@@ -45,9 +45,7 @@ async def test_an_event_may_have_any_name(ends: Ends, pair: Pair, transport: str
 
 @every_stream
 @every_pair
-async def test_what_is_emitted_before_the_link_is_up_arrives_in_order(
-    ends: Ends, pair: Pair, transport: str
-) -> None:
+async def test_what_is_emitted_before_the_link_is_up_arrives_in_order(ends: Ends, pair: Pair, transport: str) -> None:
     address = ends.address(transport)
     server = await ends.serve(pair.server, address)
     client = await ends.connect(pair.client, address, wait=False)
@@ -56,6 +54,19 @@ async def test_what_is_emitted_before_the_link_is_up_arrives_in_order(
         await client.emit("message", n)
 
     assert [(await server.event("message")).data for _ in range(50)] == list(range(50))
+
+
+@every_stream
+@every_pair
+async def test_messages_go_out_though_nothing_comes_back(ends: Ends, pair: Pair, transport: str) -> None:
+    server, client = await ends.link(pair, transport)
+
+    for n in range(10):
+        await client.emit("message", n)
+        assert (await server.event("message")).data == n
+    for n in range(10):
+        await server.emit("message", n, to=0)
+        assert (await client.event("message")).data == n
 
 
 @every_stream
@@ -103,9 +114,7 @@ async def test_a_broadcast_reaches_everybody_who_is_there(ends: Ends, pair: Pair
 @every_stream
 @every_pair
 @pytest.mark.parametrize("direction", ["client-to-server", "server-to-client", "both-at-once"])
-async def test_a_burst_arrives_whole_and_in_order(
-    ends: Ends, pair: Pair, transport: str, direction: str
-) -> None:
+async def test_a_burst_arrives_whole_and_in_order(ends: Ends, pair: Pair, transport: str, direction: str) -> None:
     server, client = await ends.link(pair, transport)
     routes = {"client-to-server": (client, server, None), "server-to-client": (server, client, 0)}
     chosen = [route for name, route in routes.items() if direction in (name, "both-at-once")]
@@ -150,9 +159,7 @@ async def test_a_client_hears_that_it_was_cut_and_comes_back(ends: Ends, pair: P
 @every_stream
 @every_pair
 @pytest.mark.parametrize("limit", [{"stop_retrying": True}, {"max_retries": 2}], ids=["stop", "two-retries"])
-async def test_a_client_gives_up_when_told_to(
-    ends: Ends, pair: Pair, transport: str, limit: dict[str, object]
-) -> None:
+async def test_a_client_gives_up_when_told_to(ends: Ends, pair: Pair, transport: str, limit: dict[str, object]) -> None:
     server, client = await ends.link(pair, transport, retry=20, **limit)
 
     await server.stop()
@@ -163,9 +170,7 @@ async def test_a_client_gives_up_when_told_to(
 
 @every_stream
 @every_pair
-async def test_an_event_without_a_payload_carries_an_empty_object(
-    ends: Ends, pair: Pair, transport: str
-) -> None:
+async def test_an_event_without_a_payload_carries_an_empty_object(ends: Ends, pair: Pair, transport: str) -> None:
     server, client = await ends.link(pair, transport)
 
     await client.emit("message")
@@ -180,9 +185,7 @@ PYTHON_CLIENTS = [pair for pair in (Pair(node, "python") for node in ("v9", "v10
 
 @every_stream
 @pytest.mark.parametrize("pair", PYTHON_CLIENTS, ids=lambda pair: pair.server)
-async def test_python_sends_what_it_emitted_before_it_disconnects(
-    ends: Ends, pair: Pair, transport: str
-) -> None:
+async def test_python_sends_what_it_emitted_before_it_disconnects(ends: Ends, pair: Pair, transport: str) -> None:
     server, client = await ends.link(pair, transport)
     await server.expect_burst("burst", 1000)
 
