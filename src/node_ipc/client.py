@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from .codecs import choose, logged
 from .errors import BackpressureError, ConnectError, ForkError, HandlerError, IPCError, NotConnected, ProtocolError
@@ -19,6 +19,7 @@ from .trace import Stats, Trace
 from .transport.driver import FORKED
 
 if TYPE_CHECKING:
+    from .codecs.text import RawPayload
     from .config import Settings
     from .outcome import Outcome
     from .requests import Requests
@@ -34,6 +35,11 @@ GROWTH = 1.6
 JITTER = 0.2
 LONGEST_LOCAL = 5.0
 LONGEST_NETWORK = 30.0
+
+
+T = TypeVar("T")
+R = TypeVar("R")
+H = TypeVar("H", bound=Callable[..., Any])
 
 
 class ClientState(Enum):
@@ -174,6 +180,16 @@ class Client:
 
     # ---- events
 
+    @overload
+    def on(self, event: Event[T]) -> Callable[[H], H]: ...
+    @overload
+    def on(self, event: Event[T], handler: Callable[[T], Any]) -> Callable[[T], Any]: ...
+    @overload
+    def on(self, event: Event[T], handler: Callable[[], Any]) -> Callable[[], Any]: ...
+    @overload
+    def on(self, event: str, *, type: Any = None) -> Callable[[H], H]: ...
+    @overload
+    def on(self, event: str, handler: H, *, type: Any = None) -> H: ...
     def on(self, event: str | Event[Any], handler: Any = None, *, type: Any = None) -> Any:
         """Call ``handler(data)`` for each event of this name; without a handler it is a decorator.
 
@@ -185,6 +201,16 @@ class Client:
         refuse_other_threads(self._driver, "on")
         return self.events.on(event, handler, type=type)
 
+    @overload
+    def once(self, event: Event[T]) -> Callable[[H], H]: ...
+    @overload
+    def once(self, event: Event[T], handler: Callable[[T], Any]) -> Callable[[T], Any]: ...
+    @overload
+    def once(self, event: Event[T], handler: Callable[[], Any]) -> Callable[[], Any]: ...
+    @overload
+    def once(self, event: str, *, type: Any = None) -> Callable[[H], H]: ...
+    @overload
+    def once(self, event: str, handler: H, *, type: Any = None) -> H: ...
     def once(self, event: str | Event[Any], handler: Any = None, *, type: Any = None) -> Any:
         """As ``on``, for the next such event only."""
         refuse_other_threads(self._driver, "once")
@@ -243,6 +269,10 @@ class Client:
 
     # ---- out
 
+    @overload
+    def emit(self, type: Event[T], data: T) -> bool: ...
+    @overload
+    def emit(self, type: str | RawPayload, data: Any = ...) -> bool: ...
     def emit(self, type: Any, data: Any = {}) -> bool:  # noqa: B006 - never changed: data left out is {}
         """Send one event (in raw mode: ``emit(payload)``); never waits.
 
@@ -323,6 +353,18 @@ class Client:
 
     # ---- requests
 
+    @overload
+    def request(
+        self, method: Event[T], params: T, *, timeout: float | None = 30.0, type: type[R]
+    ) -> Outcome[R]: ...
+    @overload
+    def request(self, method: Event[T], params: T, *, timeout: float | None = 30.0) -> Outcome[Any]: ...
+    @overload
+    def request(
+        self, method: str, params: Any = None, *, timeout: float | None = 30.0, type: type[R]
+    ) -> Outcome[R]: ...
+    @overload
+    def request(self, method: str, params: Any = None, *, timeout: float | None = 30.0) -> Outcome[Any]: ...
     def request(
         self, method: str | Event[Any], params: Any = None, *, timeout: float | None = 30.0, type: Any = None
     ) -> Outcome[Any]:
@@ -341,7 +383,11 @@ class Client:
             self.on_request()
         return answer
 
-    def handle(self, method: str, handler: Any = None, *, type: Any = None) -> Any:
+    @overload
+    def handle(self, method: str | Event[Any], *, type: Any = None) -> Callable[[H], H]: ...
+    @overload
+    def handle(self, method: str | Event[Any], handler: H, *, type: Any = None) -> H: ...
+    def handle(self, method: str | Event[Any], handler: Any = None, *, type: Any = None) -> Any:
         """Answer the server's requests: what ``handler(params)`` returns goes back; a decorator without a handler.
 
         An async handler may take its time. Raise :class:`RemoteError` to answer with an error of your own; of any

@@ -135,7 +135,6 @@ class Requests:
     ) -> Outcome[Any]:
         """Emit a request; the outcome is settled with the result, a ``RemoteError``, or why there is none."""
         if isinstance(method, Event):
-            type = type or method.type
             method = method.name
         if not self._events.handlers(RESPONSE):
             self._events.on(RESPONSE, self._responded, type=Response)
@@ -222,8 +221,13 @@ class Requests:
 
     # ---- answering
 
-    def handle(self, method: str, handler: Callable[..., Any] | None = None, *, type: Any = None) -> Any:
+    def handle(
+        self, method: str | Event[Any], handler: Callable[..., Any] | None = None, *, type: Any = None
+    ) -> Any:
         """Answer requests of this name with what ``handler(params, socket)`` returns."""
+        if isinstance(method, Event):
+            type = type or method.type
+            method = method.name
         if handler is None:
             return partial(self._decorate, method, type)
         self._add(method, handler, type)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from .codecs import choose, logged
 from .errors import BackpressureError, HandlerError, InvalidEvent, IPCError, NotConnected
@@ -14,6 +14,7 @@ from .session import Loss, Session, broadcast, refuse_other_threads
 from .trace import Stats, Trace
 
 if TYPE_CHECKING:
+    from .codecs.text import RawPayload
     from .config import Settings
     from .outcome import Outcome
     from .requests import Requests
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
     from .transport.driver import Driver, Listener, Peer, Timer
 
 __all__ = ["Server", "ServerState"]
+
+
+T = TypeVar("T")
+R = TypeVar("R")
+H = TypeVar("H", bound=Callable[..., Any])
 
 
 class ServerState(Enum):
@@ -102,6 +108,18 @@ class Server:
 
     # ---- events
 
+    @overload
+    def on(self, event: Event[T]) -> Callable[[H], H]: ...
+    @overload
+    def on(self, event: Event[T], handler: Callable[[T, Session], Any]) -> Callable[[T, Session], Any]: ...
+    @overload
+    def on(self, event: Event[T], handler: Callable[[T], Any]) -> Callable[[T], Any]: ...
+    @overload
+    def on(self, event: Event[T], handler: Callable[[], Any]) -> Callable[[], Any]: ...
+    @overload
+    def on(self, event: str, *, type: Any = None) -> Callable[[H], H]: ...
+    @overload
+    def on(self, event: str, handler: H, *, type: Any = None) -> H: ...
     def on(self, event: str | Event[Any], handler: Any = None, *, type: Any = None) -> Any:
         """Call ``handler(data, socket)`` for each event of this name; without a handler it is a decorator.
 
@@ -114,6 +132,18 @@ class Server:
         refuse_other_threads(self._driver, "on")
         return self.events.on(event, handler, type=type)
 
+    @overload
+    def once(self, event: Event[T]) -> Callable[[H], H]: ...
+    @overload
+    def once(self, event: Event[T], handler: Callable[[T, Session], Any]) -> Callable[[T, Session], Any]: ...
+    @overload
+    def once(self, event: Event[T], handler: Callable[[T], Any]) -> Callable[[T], Any]: ...
+    @overload
+    def once(self, event: Event[T], handler: Callable[[], Any]) -> Callable[[], Any]: ...
+    @overload
+    def once(self, event: str, *, type: Any = None) -> Callable[[H], H]: ...
+    @overload
+    def once(self, event: str, handler: H, *, type: Any = None) -> H: ...
     def once(self, event: str | Event[Any], handler: Any = None, *, type: Any = None) -> Any:
         """As ``on``, for the next such event only."""
         refuse_other_threads(self._driver, "once")
@@ -173,6 +203,10 @@ class Server:
 
     # ---- out
 
+    @overload
+    def emit(self, socket: Session, type: Event[T], data: T) -> bool: ...
+    @overload
+    def emit(self, socket: Session, type: str | RawPayload, data: Any = ...) -> bool: ...
     def emit(self, socket: Session, type: Any, data: Any = {}) -> bool:  # noqa: B006 - never changed
         """Send one event to one socket (in raw mode: ``emit(socket, payload)``); as ``socket.emit``."""
         if not isinstance(socket, Session):
@@ -182,6 +216,10 @@ class Server:
             )
         return socket.emit(type, data)
 
+    @overload
+    def broadcast(self, type: Event[T], data: T, *, exclude: Collection[Session] = ...) -> None: ...
+    @overload
+    def broadcast(self, type: str | RawPayload, data: Any = ..., *, exclude: Collection[Session] = ...) -> None: ...
     def broadcast(self, type: Any, data: Any = {}, *, exclude: Collection[Session] = ()) -> None:  # noqa: B006
         """Send one event to every connected socket but those in ``exclude``; encoded once, never waits.
 
@@ -233,7 +271,11 @@ class Server:
             self._driver, to, lambda socket: self.request(socket, method, params, timeout=timeout, type=type)
         )
 
-    def handle(self, method: str, handler: Any = None, *, type: Any = None) -> Any:
+    @overload
+    def handle(self, method: str | Event[Any], *, type: Any = None) -> Callable[[H], H]: ...
+    @overload
+    def handle(self, method: str | Event[Any], handler: H, *, type: Any = None) -> H: ...
+    def handle(self, method: str | Event[Any], handler: Any = None, *, type: Any = None) -> Any:
         """Answer requests: what ``handler(params, socket)`` returns goes back; a decorator without a handler.
 
         A handler may take fewer arguments, and its first one's annotation (or ``type=``) is what the params are

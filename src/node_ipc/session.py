@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from operator import length_hint
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 import msgspec
 
@@ -36,6 +36,7 @@ from .transport.driver import FORKED
 
 if TYPE_CHECKING:
     from .codecs import Codec
+    from .codecs.text import RawPayload
     from .config import Settings
     from .events import Event, Events
     from .outcome import Outcome
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
     from .transport.driver import Driver, Link, Peer, Timer
 
 __all__ = ["Loss", "Owner", "Session", "broadcast", "refuse_other_threads"]
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 FLUSH_FRAMES = 64
 """Frames written together. Both ends work in lockstep with more, and make more calls with less: pipelined echo
@@ -184,6 +188,10 @@ class Session:
 
     # ---- out
 
+    @overload
+    def emit(self, type: Event[T], data: T) -> bool: ...
+    @overload
+    def emit(self, type: str | RawPayload, data: Any = ...) -> bool: ...
     def emit(self, type: Any, data: Any = {}) -> bool:  # noqa: B006 - never changed: data left out is {}
         """Send one event to this peer (in raw mode: ``emit(payload)``); never waits.
 
@@ -208,6 +216,18 @@ class Session:
             return self._below_soft
         return self._press(frame)
 
+    @overload
+    def request(
+        self, method: Event[T], params: T, *, timeout: float | None = 30.0, type: type[R]
+    ) -> Outcome[R]: ...
+    @overload
+    def request(self, method: Event[T], params: T, *, timeout: float | None = 30.0) -> Outcome[Any]: ...
+    @overload
+    def request(
+        self, method: str, params: Any = None, *, timeout: float | None = 30.0, type: type[R]
+    ) -> Outcome[R]: ...
+    @overload
+    def request(self, method: str, params: Any = None, *, timeout: float | None = 30.0) -> Outcome[Any]: ...
     def request(
         self, method: str | Event[Any], params: Any = None, *, timeout: float | None = 30.0, type: Any = None
     ) -> Outcome[Any]:

@@ -6,11 +6,17 @@ import base64
 import binascii
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import InvalidPayload
 
 __all__ = ["from_text", "to_payload_bytes"]
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+    RawPayload: TypeAlias = str | ReadableBuffer | Iterable[int]
+    """What raw mode emits."""
 
 _PLAIN = {
     "ascii": "latin-1",  # Node writes ascii as latin1
