@@ -33,7 +33,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say loudly that nothing was shown about real node-ipc."""
     error = terminalreporter.config.stash.get(PEERS, None)
     if isinstance(error, NodeMissing):
-        terminalreporter.section("INTEROP TESTS WERE SKIPPED", red=True, bold=True)
+        title = "INTEROP TESTS COULD NOT RUN" if in_ci() else "INTEROP TESTS WERE SKIPPED"
+        terminalreporter.section(title, red=True, bold=True)
         terminalreporter.write_line(f"Nothing was checked against real node-ipc: {error}.", red=True, bold=True)
 
 
@@ -62,10 +63,10 @@ class NodePool:
         return node
 
     def _start(self, version: str) -> NodePeer:
-        if isinstance(self._peers, NodeMissing):
-            (pytest.fail if in_ci() else pytest.skip)(f"real node-ipc is not here: {self._peers}")
+        if isinstance(self._peers, NodeMissing) and not in_ci():
+            pytest.skip(f"real node-ipc is not here: {self._peers}")
         if isinstance(self._peers, Exception):
-            pytest.fail(str(self._peers), pytrace=False)
+            pytest.fail(f"real node-ipc is not here: {self._peers}", pytrace=False)
         return NodePeer(self._peers[version])
 
     async def rest(self) -> None:
