@@ -21,7 +21,7 @@ from .workloads import WORKLOADS, Workload
 
 HERE = Path(__file__).resolve().parent
 QUICK = Settings(quick=True, repetitions=3, limit_seconds=30)
-FULL = Settings(quick=False, repetitions=5, limit_seconds=300)
+FULL = Settings(quick=False, repetitions=5, limit_seconds=120)
 
 
 def main(arguments: list[str] | None = None) -> int:

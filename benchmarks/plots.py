@@ -64,8 +64,9 @@ def draw(result: dict[str, Any], folder: Path) -> list[str]:
 
 
 def _caption(result: dict[str, Any]) -> str:
-    machine = result["machine"]
-    return f"{result['date']} · {machine['processor']}, {machine['cores']} cores · {result['command']}"
+    machine, settings = result["machine"], result["settings"]
+    mode = f"{'quick' if settings['quick'] else 'full'} run, {settings['repetitions']} repetitions"
+    return f"{result['date']} · {machine['processor']}, {machine['cores']} cores · {mode}"
 
 
 def _colour(implementation: str) -> str:
@@ -182,7 +183,6 @@ def _lines(axis: Any, found: Found, xs: Callable[[Figure], float], ys: Callable[
         )
     axis.set(xscale="log", yscale="log")
     axis.grid(alpha=0.25)
-    axis.legend(fontsize=6)
 
 
 def _cost_of_size(found: Found, result: dict[str, Any]) -> Any:
@@ -192,6 +192,7 @@ def _cost_of_size(found: Found, result: dict[str, Any]) -> Any:
     plot, (cost, rate) = _figure(2, height=5)
     sized = [f for group in groups.values() for f in group]
     _lines(cost, sized, lambda f: f.workload.size, lambda f: 1000 * f.middle / f.workload.size)
+    cost.legend(fontsize=6)
     cost.set(xlabel="bytes of a message", ylabel="ns of CPU a byte, both ends", title="cost of a byte")
     rates = [f for group in _by_workload(found, SIZES, "rate").values() for f in group]
     _lines(rate, rates, lambda f: f.workload.size, lambda f: f.middle * f.workload.size / 2**20)
@@ -206,6 +207,7 @@ def _cost_of_connections(found: Found, result: dict[str, Any]) -> Any:
     plot, (cost, rate) = _figure(2, height=5)
     costs = [f for group in groups.values() for f in group]
     _lines(cost, costs, lambda f: f.workload.connections, lambda f: f.middle)
+    cost.legend(fontsize=6)
     cost.set(xlabel="connections", ylabel="µs of CPU a message, both ends", title="cost of a message")
     rates = [f for group in _by_workload(found, CONNECTIONS, "rate").values() for f in group]
     _lines(rate, rates, lambda f: f.workload.connections, lambda f: f.middle / 1000)

@@ -144,7 +144,7 @@ def _arguments(workload: Workload, implementation: Implementation, settings: Set
     if settings.quick:
         messages, connections = workload.quick or messages, workload.quick_connections or connections
     if workload.kind not in ("idle", "first"):
-        messages = max(10, int(messages * implementation.pace * settings.scale))
+        messages = max(min(10, messages), int(messages * implementation.pace * settings.scale))
     if workload.kind == "echo":
         messages = max(1, messages // connections) * connections
     warmup = max(1, min(WARM_UP_MOST, messages // WARM_UP), connections)

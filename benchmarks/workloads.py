@@ -221,7 +221,7 @@ WORKLOADS: tuple[Workload, ...] = (
     _sized("1 KiB", 1 << 10, 256, 100_000),
     _sized("64 KiB", 1 << 16, 16, 10_000),
     _sized("1 MiB", 1 << 20, 2, 600, goals={"ours-asyncio": 2.5, "ours-uvloop": 2.5}),
-    _sized("16 MiB", 1 << 24, 1, 40),
+    _sized("16 MiB", 1 << 24, 1, 5),
     Workload(
         "records-64k",
         "echo of 64 KiB of records, 16 in flight",
