@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import inspect
 import json
 import math
@@ -140,8 +139,8 @@ def test_every_default() -> None:
 
 
 def test_settings_have_the_same_options_in_the_same_order() -> None:
-    assert [field.name for field in dataclasses.fields(Settings)] == list(DEFAULTS)
-    assert [field.name for field in dataclasses.fields(InterfaceSettings)] == list(vars(Interfaces()))
+    assert list(Settings.__struct_fields__) == list(DEFAULTS)
+    assert list(InterfaceSettings.__struct_fields__) == list(vars(Interfaces()))
 
 
 @pytest.mark.parametrize("owner", [Config, Interfaces])
@@ -768,9 +767,9 @@ def test_settings_are_a_frozen_copy() -> None:
     assert settings.interfaces == InterfaceSettings(family=4)
     assert settings.allowed_events == {"a"}
     assert same(settings.stop_retrying, 0)
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(AttributeError):
         settings.retry = 5  # type: ignore[misc]
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(AttributeError):
         settings.interfaces.family = 0  # type: ignore[misc]
     assert not hasattr(settings, "__dict__")
     hash(settings)

@@ -16,8 +16,9 @@ import os
 import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NoReturn, Self, TypeVar, overload
+
+import msgspec
 
 from .errors import ConfigError
 
@@ -619,8 +620,7 @@ class Interfaces(_Checked):
         return InterfaceSettings(**vars(self))
 
 
-@dataclass(frozen=True, slots=True)
-class InterfaceSettings:
+class InterfaceSettings(msgspec.Struct, frozen=True):
     """A frozen copy of ``Interfaces``: the same names and meanings."""
 
     local_address: str | None = None
@@ -1010,8 +1010,7 @@ class Config(_Checked):
         return Settings(**values)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """A frozen copy of a ``Config``: the same names and meanings, and what follows from them.
 
     Made by ``Config.settings()``, which is what checks the values.

@@ -17,8 +17,9 @@ import posixpath
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
+
+import msgspec
 
 from ..errors import AddressError
 
@@ -49,8 +50,7 @@ _ALLOWED = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Unix:
+class Unix(msgspec.Struct, frozen=True):
     """A Unix socket."""
 
     path: str
@@ -66,8 +66,7 @@ class Unix:
         return f"unix:{_ABSTRACT}{self.path[1:]}" if self.path.startswith("\0") else f"unix:{self.path}"
 
 
-@dataclass(frozen=True, slots=True)
-class Pipe:
+class Pipe(msgspec.Struct, frozen=True):
     r"""A named pipe of Windows."""
 
     name: str
@@ -88,8 +87,7 @@ class Pipe:
         return f"pipe:{self.name}"
 
 
-@dataclass(frozen=True, slots=True)
-class Tcp:
+class Tcp(msgspec.Struct, frozen=True):
     """A TCP port."""
 
     host: str
@@ -104,8 +102,7 @@ class Tcp:
         return f"tcp://{_bracketed(self.host)}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
-class Tls:
+class Tls(msgspec.Struct, frozen=True):
     """A TCP port that speaks TLS."""
 
     host: str
@@ -120,8 +117,7 @@ class Tls:
         return f"tls://{_bracketed(self.host)}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
-class Udp:
+class Udp(msgspec.Struct, frozen=True):
     """A UDP port."""
 
     host: str

@@ -18,8 +18,9 @@ All times are in seconds.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import msgspec
 
 if TYPE_CHECKING:
     from ..config import Settings
@@ -48,8 +49,7 @@ FORKED = -1
 """``Driver.home`` in a forked child: no thread has this identifier, so every call takes its guarded path."""
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
+class Peer(msgspec.Struct, frozen=True):
     """Who is at the other end of a link, as the kernel (not the peer) tells it."""
 
     transport: str
@@ -64,8 +64,11 @@ class Peer:
     """The numeric address (network transports)."""
     port: int | None = None
     """The port (network transports)."""
-    certificate: dict[str, Any] | None = field(default=None, hash=False)
+    certificate: dict[str, Any] | None = None
     """The verified certificate, as ``ssl.SSLSocket.getpeercert`` gives it (TLS)."""
+
+    def __hash__(self) -> int:
+        return hash((self.transport, self.pid, self.uid, self.gid, self.host, self.port))
 
     def __str__(self) -> str:
         if self.host is not None:

@@ -27,14 +27,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import logging
 import os
 import socket
 import stat
 import struct
 import sys
 from collections.abc import Collection, Iterable, Iterator, MutableMapping
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from ..errors import (
     AddressError,
@@ -62,8 +61,6 @@ __all__ = [
     "secure_root",
     "socket_mode",
 ]
-
-log = logging.getLogger("node_ipc")
 
 _LINUX = sys.platform == "linux"
 _FD_PATHS = os.path.isdir("/proc/self/fd")  # false in a bare chroot: then paths are used as they stand
@@ -378,7 +375,7 @@ class _Claim:
                 try:
                     self._remove(name, status)
                 except OSError as exc:
-                    log.warning("cannot remove %r in %r: %s", name, self.parent, exc.strerror)
+                    _log().warning("cannot remove %r in %r: %s", name, self.parent, exc.strerror)
         # The lock is closed and not unlocked: so a forked child leaves the parent's lock alone.
         for descriptor in reversed(self.descriptors):
             os.close(descriptor)
@@ -412,7 +409,7 @@ class _Claim:
                 os.close(descriptor)
                 if not force:
                     raise _in_use(f"a running server holds {_shown(self.path)} (its lock is {self.lock_name!r})")
-                log.warning("unlink='force': taking %r from the server that runs there", self.path)
+                _log().warning("unlink='force': taking %r from the server that runs there", self.path)
                 self._unlink(self.lock_name)
         raise _in_use(f"other servers start and stop at {_shown(self.path)} all the time")
 
@@ -429,7 +426,7 @@ class _Claim:
             found = os.fstat(pin)
             self._check_kind(found)
             if unlink == "force":
-                log.warning("unlink='force': removing the socket at %r", self.path)
+                _log().warning("unlink='force': removing the socket at %r", self.path)
             else:
                 self._require_dead(pin)
             self._remove(self.name, found)
@@ -661,7 +658,7 @@ def _require_owner_only(directory: int, path: str) -> None:
         )
     if status.st_mode & 0o077:
         os.chmod(_by_descriptor(directory, path), 0o700)
-        log.warning("socket_root %r was open to other users; its mode is now 0700", path)
+        _log().warning("socket_root %r was open to other users; its mode is now 0700", path)
 
 
 # Names and errors
@@ -720,3 +717,9 @@ def _listen_errors(path: str) -> Iterator[None]:
             raise _in_use(f"another server has just started at {_shown(path)}") from exc
         hint = _HINTS.get(exc.errno or 0, "choose another path")
         raise AddressError(f"cannot use {_shown(path)} for a socket: {reason}; {hint}") from exc
+
+
+def _log() -> Any:
+    from ..logs import logger  # importing logging costs 8 ms: only where something is logged
+
+    return logger

@@ -22,6 +22,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
+
 from ..errors import AddressError, IPCError, NotConnected
 from ..outcome import Outcome
 from . import network
@@ -825,7 +827,7 @@ class MemoryListener:
             self._fail(OSError(errno.EADDRINUSE, "Address already in use"))
         else:
             if getattr(self._address, "port", None) == 0:
-                self._address = replace(self._address, port=self._driver._new_port())
+                self._address = msgspec.structs.replace(self._address, port=self._driver._new_port())
             self._driver._listeners[self._address] = self
             self.acceptor.listening(self._address)
 
@@ -863,7 +865,7 @@ class MemoryPort:
             self._fail(AddressError(f"{address} has no datagrams"))
             return
         if address.port == 0:
-            address = replace(address, port=self._driver._new_port())
+            address = msgspec.structs.replace(address, port=self._driver._new_port())
         place = (_host(address.host, address.family), address.port)
         if place in self._driver._bound:
             self._fail(OSError(errno.EADDRINUSE, "Address already in use"))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import ipaddress
 import socket
 import sys
 from collections.abc import Iterable
@@ -125,6 +124,8 @@ def exposed(sock: socket.socket) -> str | None:
     """Who beyond this machine can reach a bound socket, in words; None where nobody can."""
     if sock.family not in (socket.AF_INET, socket.AF_INET6):
         return None
+    import ipaddress  # 4 ms, and only a server on the network asks
+
     host = sock.getsockname()[0]
     address = ipaddress.ip_address(host.partition("%")[0])
     if address.is_loopback:
