@@ -36,8 +36,10 @@ if TYPE_CHECKING:
     from .trace import Trace as Trace
     from .transport.address import runtime_socket_root as runtime_socket_root
     from .transport.driver import Peer as Peer
+    from .transport.local_socket import inherited_sockets
 
     Socket = Session
+    systemd_sockets = inherited_sockets
 
 _HOMES = {
     "connect": "aio",
@@ -60,9 +62,10 @@ _HOMES = {
     "run": "runner",
     "runtime_socket_root": "transport.address",
     "style": "logs",
+    "systemd_sockets": "transport.local_socket",
     "to_bytes": "codecs.json",
 }
-_ALIASES = {"Socket": "Session"}
+_ALIASES = {"Socket": "Session", "systemd_sockets": "inherited_sockets"}
 
 
 def _error_names() -> list[str]:

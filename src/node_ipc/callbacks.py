@@ -28,6 +28,7 @@ from .transport import address as addresses
 from .transport.address import Tcp, Tls, Udp
 from .transport.driver import FORKED
 from .transport.event_loop import EventLoopDriver
+from .transport.local_socket import handed
 
 if TYPE_CHECKING:
     from .datagram import DatagramServer
@@ -224,18 +225,22 @@ class IPC:
     def serve(self, path: Any = None, callback: Callable[..., Any] | None = None) -> None:
         """Make a server on a Unix socket, or on Windows on a named pipe: ``serve([path][, callback])``.
 
-        path: the socket's path; ``socket_root + appspace + config.id`` by default.
+        path: the socket's path; ``socket_root + appspace + config.id`` by default. Or a socket that is bound
+            already, or several, as ``systemd_sockets()`` gives them: what is in the file system stays untouched,
+            and the server closes them when it stops.
         callback: called when the server has started: register handlers in it. ``server.start()`` starts it.
         """
         if callable(path):
             path, callback = None, path
         if path is None:
-            where = addresses.local_server(
+            where: addresses.Address = addresses.local_server(
                 self._config.id, socket_root=self._config.socket_root, appspace=self._config.appspace
             )
             self.log("Server path not specified, so defaulting to socket_root + appspace + id:", str(where))
-        else:
+        elif isinstance(path, (str, os.PathLike)):
             where = addresses.local_path(os.fspath(path))
+        else:
+            where = handed(path, tls=bool(self._config.tls))
         self._serve(where, callback)
 
     def serve_net(

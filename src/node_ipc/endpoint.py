@@ -6,20 +6,23 @@ Both fronts use it, so an address, a ``Config`` and single options mean the same
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .config import Config, Settings
 from .errors import AddressError, ConfigError
-from .transport.address import Address, Pipe, Role, Tcp, Tls, Udp, Unix, local_path, parse
+from .transport.address import Address, Handed, Pipe, Role, Tcp, Tls, Udp, Unix, local_path, parse
 
 if TYPE_CHECKING:
+    from socket import socket
     from ssl import SSLContext
 
 __all__ = ["Place", "TLSChoice", "resolve"]
 
-Place: TypeAlias = str | os.PathLike[str] | Address
-"""Where to connect or to serve: an id, a URL, a path object (a Unix socket or a pipe), or an address."""
+Place: TypeAlias = "str | os.PathLike[str] | Address | socket | Sequence[socket]"
+"""Where to connect or to serve: an id, a URL, a path object (a Unix socket or a pipe), or an address.
+
+A server also takes a socket that is bound already, or several."""
 
 TLSChoice: TypeAlias = "Mapping[str, Any] | SSLContext | bool | None"
 """``tls=``: the options of ``config.tls`` or an ``ssl.SSLContext``; True is TLS with the defaults, False is none."""
@@ -44,10 +47,12 @@ def resolve(
     """
     whole = _configuration(config, options, tls)
     where = _address(address, whole, role)
-    if tls not in (None, False) and isinstance(where, (Unix, Pipe, Udp)):
+    if tls not in (None, False) and isinstance(getattr(where, "where", where), (Unix, Pipe, Udp)):
         raise AddressError(f"tls= is for tcp:// and tls:// addresses: {where} has no TLS")
     if isinstance(where, Tcp) and whole.tls is not False:
         where = Tls(where.host, where.port)
+    if isinstance(where, Handed) and isinstance(where.where, Tcp) and whole.tls is not False:
+        where = Handed(where.sockets, Tls(where.where.host, where.where.port), where.share)
     return where, whole.settings()
 
 
@@ -64,8 +69,12 @@ def _configuration(config: Config | None, options: Mapping[str, Any], tls: TLSCh
 
 
 def _address(address: Place, config: Config, role: Role) -> Address:
-    if isinstance(address, (Unix, Pipe, Tcp, Tls, Udp)):
+    if isinstance(address, (Unix, Pipe, Tcp, Tls, Udp, Handed)):
         return address
     if isinstance(address, os.PathLike):
         return local_path(os.fspath(address))
+    if not isinstance(address, str) and role == "server":
+        from .transport.local_socket import handed
+
+        return handed(address)
     return parse(address, socket_root=config.socket_root, appspace=config.appspace, role=role)

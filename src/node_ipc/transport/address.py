@@ -1,4 +1,4 @@
-"""Where an endpoint is: five kinds of address, how they are written, and where node-ipc puts a name.
+"""Where an endpoint is: the kinds of address, how they are written, and where node-ipc puts a name.
 
 An address is a value: making one looks at no file and opens nothing. Reading relative paths takes the current
 directory, and ``runtime_socket_root`` takes the environment, both at the moment of the call.
@@ -17,14 +17,20 @@ import posixpath
 import re
 import sys
 from collections.abc import Mapping
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
 
 from ..errors import AddressError
 
+if TYPE_CHECKING:
+    from socket import socket
+
+    from .driver import Share
+
 __all__ = [
     "Address",
+    "Handed",
     "Local",
     "Pipe",
     "Role",
@@ -143,8 +149,27 @@ class Udp(msgspec.Struct, frozen=True):
         return f"{self.family}://{host}:{self.port}"
 
 
+class Handed:
+    """Sockets that somebody else has bound (a service manager, a parent process): a server takes them as they are."""
+
+    __slots__ = ("share", "sockets", "where")
+
+    def __init__(
+        self, sockets: tuple[socket, ...], where: Unix | Tcp | Tls | Udp, share: Share | None = None
+    ) -> None:
+        self.sockets = sockets
+        """The sockets; who serves them closes them."""
+        self.where = where
+        """Where they are; nothing is made, changed or removed there."""
+        self.share = share
+        """Whose turn it is to accept, where several processes have the same sockets; ``None``: always ours."""
+
+    def __str__(self) -> str:
+        return str(self.where)
+
+
 Local: TypeAlias = Unix | Pipe
-Address: TypeAlias = Unix | Pipe | Tcp | Tls | Udp
+Address: TypeAlias = Unix | Pipe | Tcp | Tls | Udp | Handed
 
 
 def parse(

@@ -42,6 +42,7 @@ __all__ = [
     "Lock",
     "Peer",
     "Receiver",
+    "Share",
     "Timer",
 ]
 
@@ -158,6 +159,13 @@ class Listener(Protocol):
 
     def close(self) -> None:
         """Accept nothing more and remove the socket's file if it is still ours; open links stay."""
+
+
+class Share(Protocol):
+    """Whose turn it is, where several processes accept from one listening socket."""
+
+    async def accept(self, loop: Any, sock: Any) -> tuple[Any, Any]:
+        """The next connection that is for this process, as ``loop.sock_accept`` gives it."""
 
 
 class DatagramReceiver(Protocol):

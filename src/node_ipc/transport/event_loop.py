@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from ..errors import AddressError, ConnectError, ConnectionLost, PeerRefused
 from ..outcome import Outcome
 from . import local_socket, network
-from .address import Pipe, Tcp, Tls, Udp, Unix
+from .address import Handed, Pipe, Tcp, Tls, Udp, Unix
 from .driver import (
     FORKED,
     Acceptor,
@@ -435,7 +435,8 @@ class StreamListener:
 
     def __init__(self, driver: EventLoopDriver, address: Address, acceptor: Acceptor, settings: Settings) -> None:
         self._driver = driver
-        self._address = address
+        self._handed = address if isinstance(address, Handed) else None
+        self._address = address if self._handed is None else self._handed.where
         self._acceptor = acceptor
         self._settings = settings
         self._closed = False
@@ -467,6 +468,8 @@ class StreamListener:
 
     async def _listen(self, loop: asyncio.AbstractEventLoop) -> Address:
         address, settings = self._address, self._settings
+        if self._handed is not None:
+            return self._listen_on(self._handed)
         if isinstance(address, Unix):
             mode = local_socket.socket_mode(readable_all=settings.readable_all, writable_all=settings.writable_all)
             self._owned.append(
@@ -486,6 +489,19 @@ class StreamListener:
             return await self._listen_network(loop, address)
         raise AddressError(f"{address} is for datagrams, which have no connections")
 
+    def _listen_on(self, handed: Handed) -> Handed:
+        if isinstance(handed.where, Tls):
+            self._tls = self._server_tls()
+        self._owned += [local_socket.adopt(sock) for sock in handed.sockets]
+        if self._tls is None and handed.share is None:
+            network.warn_if_exposed(handed, handed.sockets)
+        return handed
+
+    def _server_tls(self) -> ServerTLS:
+        from . import tls
+
+        return tls.ServerTLS(self._settings.tls, assured=self._settings.profile == "assured")
+
     def _listen_pipe(self, loop: asyncio.AbstractEventLoop, address: Pipe) -> Address:
         from .pipe_event_loop import listen_pipe
 
@@ -501,9 +517,7 @@ class StreamListener:
 
     async def _listen_network(self, loop: asyncio.AbstractEventLoop, address: Tcp | Tls) -> Address:
         if isinstance(address, Tls):
-            from . import tls
-
-            self._tls = tls.ServerTLS(self._settings.tls, assured=self._settings.profile == "assured")
+            self._tls = self._server_tls()
         resolved = await loop.getaddrinfo(
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
@@ -511,27 +525,19 @@ class StreamListener:
             self._owned.append(local_socket.OwnedSocket(sock, address))
         port = self._owned[0].sock.getsockname()[1]
         if self._tls is None:
-            self._warn_if_exposed()
+            network.warn_if_exposed(self._address, [owned.sock for owned in self._owned])
         return type(address)(address.host, port)
-
-    def _warn_if_exposed(self) -> None:
-        for owned in self._owned:
-            if who := network.exposed(owned.sock):
-                _log().warning(
-                    "the server at %s is open to %s, without TLS: anybody there can read and send events. "
-                    "Set config.tls, or network_host to 127.0.0.1",
-                    self._address,
-                    who,
-                )
-                return
 
     async def _accept(self, loop: asyncio.AbstractEventLoop, owned: local_socket.OwnedSocket) -> None:
         backoff = FIRST_BACKOFF
+        accept = loop.sock_accept
+        if self._handed is not None and self._handed.share is not None:
+            accept = partial(self._handed.share.accept, loop)
         in_turn = 0
         most = 1 if self._tls is not None else ACCEPTS_PER_TURN
         while True:
             try:
-                sock, where = await loop.sock_accept(owned.sock)
+                sock, where = await accept(owned.sock)
             except OSError as error:
                 if error.errno not in OUT_OF_RESOURCES:
                     continue  # the peer went away while it waited (accept(2))
@@ -605,6 +611,9 @@ class StreamListener:
         if self._pipe is not None:
             self._pipe.close()
         for owned in self._owned:
+            if self._handed is not None and self._driver.loop is not None:
+                # Somebody else has this socket too: closing our descriptor would not take it out of our epoll.
+                self._driver.loop.remove_reader(owned.sock)
             owned.close()
         self._owned.clear()
 

@@ -44,7 +44,7 @@ from ..errors import (
     PeerRefused,
     SocketRootError,
 )
-from .address import Address, Tcp, Unix
+from .address import Address, Handed, Tcp, Tls, Unix
 
 if sys.platform != "win32":  # pragma: no branch - the module is only looked at there, for its types
     import fcntl
@@ -55,6 +55,7 @@ __all__ = [
     "adopt",
     "check_peer",
     "connect_unix",
+    "handed",
     "inherited_sockets",
     "listen_unix",
     "peer_credentials",
@@ -186,6 +187,31 @@ def adopt(sock: socket.socket) -> OwnedSocket:
         return OwnedSocket(sock, _address_of(sock))
     except OSError as exc:
         raise AddressError(f"cannot listen on {sock!r}: {exc}. Give a bound socket") from exc
+
+
+def handed(sockets: socket.socket | Iterable[socket.socket], *, tls: bool = False) -> Handed:
+    """The address of a socket, or of several, that are bound already; nothing is done to them.
+
+    tls: whether TLS is spoken there, where they are network sockets.
+
+    Raises:
+        AddressError: there is none, or one is not a bound stream socket.
+    """
+    all_of_them = (sockets,) if isinstance(sockets, socket.socket) else tuple(sockets)
+    if not all_of_them:
+        raise AddressError("no socket was handed over: there is nothing to serve")
+    for sock in all_of_them:
+        if not isinstance(sock, socket.socket):
+            raise AddressError(f"not a socket: {sock!r:.80}. Give a path, or a socket that is bound")
+        if sock.type != socket.SOCK_STREAM:
+            raise AddressError(f"not a stream socket: {sock!r}. Give one of type SOCK_STREAM")
+    try:
+        where = _address_of(all_of_them[0])
+    except OSError as exc:
+        raise AddressError(f"cannot serve {all_of_them[0]!r}: {exc}. Give a bound socket") from exc
+    if isinstance(where, Tcp) and tls:
+        return Handed(all_of_them, Tls(where.host, where.port))
+    return Handed(all_of_them, where)
 
 
 def inherited_sockets(environ: MutableMapping[str, str] | None = None) -> list[socket.socket]:
@@ -679,7 +705,7 @@ def _is_long(path: str) -> bool:
     return len(os.fsencode(path)) > _SUN_PATH_MAX and not path.startswith("\0")
 
 
-def _address_of(sock: socket.socket) -> Address:
+def _address_of(sock: socket.socket) -> Tcp | Unix:
     name = sock.getsockname()
     return Tcp(name[0], name[1]) if isinstance(name, tuple) else Unix(os.fsdecode(name))
 

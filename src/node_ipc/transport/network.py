@@ -27,6 +27,7 @@ __all__ = [
     "listen_tcp",
     "new_stream",
     "tune",
+    "warn_if_exposed",
 ]
 
 Resolved = tuple[Any, Any, int, str, Any]
@@ -131,6 +132,21 @@ def exposed(sock: socket.socket) -> str | None:
     if address.is_loopback:
         return None
     return "every machine that reaches any of its addresses" if address.is_unspecified else f"whoever reaches {host}"
+
+
+def warn_if_exposed(address: Address, sockets: Iterable[socket.socket]) -> None:
+    """Log who can reach a server without TLS from other machines, if anybody can."""
+    for sock in sockets:
+        if who := exposed(sock):
+            from ..logs import logger
+
+            logger.warning(
+                "the server at %s is open to %s, without TLS: anybody there can read and send events. "
+                "Set config.tls, or network_host to 127.0.0.1",
+                address,
+                who,
+            )
+            return
 
 
 def listen_failed(address: Address, error: Exception) -> IPCError:
