@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import role
+
+if TYPE_CHECKING:
+    import ssl
 
 
 class Connection(Protocol):
@@ -67,3 +70,23 @@ async def stay() -> None:
     """Say that the server can be connected to, and serve until the harness ends it."""
     role.ready()
     await asyncio.Event().wait()
+
+
+def server_tls(plan: role.Plan) -> ssl.SSLContext | None:
+    """The server's context; ``None`` on other transports, where ssl is not imported."""
+    if plan.transport != "tls":
+        return None
+    import ssl
+
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(plan.cert, plan.key)
+    return context
+
+
+def client_tls(plan: role.Plan) -> ssl.SSLContext | None:
+    """The client's context, which trusts the run's authority; ``None`` on other transports."""
+    if plan.transport != "tls":
+        return None
+    import ssl
+
+    return ssl.create_default_context(cafile=plan.ca)

@@ -44,11 +44,7 @@ class Connection:
 async def connect(plan: role.Plan, number: int) -> Connection:
     if plan.transport == "unix":
         return Connection(*await asyncio.open_unix_connection(plan.path, limit=LIMIT))
-    context = None
-    if plan.transport == "tls":
-        import ssl
-
-        context = ssl.create_default_context(cafile=plan.ca)
+    context = loop_role.client_tls(plan)
     return Connection(*await asyncio.open_connection(plan.host, plan.port, ssl=context, limit=LIMIT))
 
 
@@ -79,12 +75,7 @@ async def serve(plan: role.Plan) -> None:
     if plan.transport == "unix":
         await asyncio.start_unix_server(accept, plan.path, limit=LIMIT, backlog=2048)
     else:
-        context = None
-        if plan.transport == "tls":
-            import ssl
-
-            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-            context.load_cert_chain(plan.cert, plan.key)
+        context = loop_role.server_tls(plan)
         await asyncio.start_server(accept, plan.host, plan.port, ssl=context, limit=LIMIT, backlog=2048)
     await loop_role.stay()
 

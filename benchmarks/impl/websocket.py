@@ -42,12 +42,9 @@ class Connection:
 async def connect(plan: role.Plan, number: int) -> Connection:
     if plan.transport == "unix":
         return Connection(await unix_connect(plan.path, "ws://localhost/", **OPTIONS))
-    if plan.transport == "tcp":
-        return Connection(await connect_websocket(f"ws://{plan.host}:{plan.port}/", **OPTIONS))
-    import ssl
-
-    context = ssl.create_default_context(cafile=plan.ca)
-    return Connection(await connect_websocket(f"wss://{plan.host}:{plan.port}/", ssl=context, **OPTIONS))
+    scheme = "wss" if plan.transport == "tls" else "ws"
+    address = f"{scheme}://{plan.host}:{plan.port}/"
+    return Connection(await connect_websocket(address, ssl=loop_role.client_tls(plan), **OPTIONS))
 
 
 async def serve(plan: role.Plan) -> None:
@@ -73,12 +70,7 @@ async def serve(plan: role.Plan) -> None:
     if plan.transport == "unix":
         await unix_serve(accept, plan.path, backlog=2048, **OPTIONS)
     else:
-        context = None
-        if plan.transport == "tls":
-            import ssl
-
-            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-            context.load_cert_chain(plan.cert, plan.key)
+        context = loop_role.server_tls(plan)
         await serve_websocket(accept, plan.host, plan.port, ssl=context, backlog=2048, **OPTIONS)
     await loop_role.stay()
 
