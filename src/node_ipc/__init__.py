@@ -69,9 +69,9 @@ _ALIASES = {"Socket": "Session", "systemd_sockets": "inherited_sockets"}
 
 
 def _error_names() -> list[str]:
-    from . import errors
-
-    return errors.__all__
+    # not `from . import errors`, which would ask __getattr__ for it
+    names: list[str] = importlib.import_module(".errors", __name__).__all__
+    return names
 
 
 def __getattr__(name: str) -> Any:
