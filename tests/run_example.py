@@ -1,0 +1,17 @@
+"""Runs a program of ``examples/`` exactly as it stands, with its sockets and ports where the test wants them.
+
+    python run_example.py SOCKET_ROOT PORT PROGRAM
+
+Only two defaults of the configuration are changed, before the program makes one.
+"""
+
+import runpy
+import sys
+
+from node_ipc import Config
+
+root, port, program = sys.argv[1:]
+sys.argv[:] = [program]
+Config.socket_root.default = root
+Config.network_port.default = int(port)
+runpy.run_path(program, run_name="__main__")
