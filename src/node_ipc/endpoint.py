@@ -73,7 +73,9 @@ def _address(address: Place, config: Config, role: Role) -> Address:
         return address
     if isinstance(address, os.PathLike):
         return local_path(os.fspath(address))
-    if not isinstance(address, str) and role == "server":
+    if not isinstance(address, str):
+        if role == "client":
+            raise AddressError(f"an address to connect to is an id, a URL or a path, not {address!r:.80}")
         from .transport.local_socket import handed
 
         return handed(address)
