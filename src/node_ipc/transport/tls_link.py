@@ -18,10 +18,10 @@ When the session hears what:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..errors import TLSError
+from .driver import Peer
 
 if TYPE_CHECKING:
     from .driver import Driver, Link, Receiver, Timer
@@ -197,7 +197,8 @@ class TLSLink:
     def _establish(self) -> None:
         self._cancel_timer()
         self._settle()
-        self.peer = replace(self.peer, certificate=self._channel.certificate)
+        who = self.peer
+        self.peer = Peer(who.transport, host=who.host, port=who.port, certificate=self._channel.certificate)
         self._open = True
         self._receiver.opened(self)
         if self._full and not self._over:
