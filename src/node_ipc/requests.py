@@ -27,7 +27,18 @@ if TYPE_CHECKING:
     from .session import Session
     from .transport.driver import Cancellable, Driver, Timer
 
-__all__ = ["CANCEL", "DEFAULT_TIMEOUT", "REQUEST", "RESPONSE", "Requests", "ask_all"]
+__all__ = [
+    "CANCEL",
+    "DEFAULT_TIMEOUT",
+    "REQUEST",
+    "RESPONSE",
+    "Cancel",
+    "Fault",
+    "Request",
+    "Requests",
+    "Response",
+    "ask_all",
+]
 
 REQUEST, RESPONSE, CANCEL = "rpc.request", "rpc.response", "rpc.cancel"
 DEFAULT_TIMEOUT = 30.0
