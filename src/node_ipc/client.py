@@ -11,6 +11,7 @@ from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from .assured import require_assured
 from .codecs import choose, logged
 from .errors import BackpressureError, ConnectError, ForkError, HandlerError, IPCError, NotConnected, ProtocolError
 from .events import Event, Events
@@ -104,6 +105,8 @@ class Client:
         *,
         stop_retrying: Callable[[], bool | int] | None = None,
     ) -> None:
+        """Make a client; ``connect`` connects it. Raises :class:`AssuredError` where the profile forbids it."""
+        require_assured(address, settings, "client")
         self.id = id
         self.address = address
         self.state = ClientState.IDLE

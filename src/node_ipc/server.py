@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from .assured import require_assured
 from .codecs import choose, logged
 from .errors import BackpressureError, HandlerError, InvalidEvent, IPCError, NotConnected
 from .events import Event, Events
@@ -51,6 +52,8 @@ class Server:
         driver: Driver,
         settings: Settings,
     ) -> None:
+        """Make a server; ``start`` makes it listen. Raises :class:`AssuredError` where the profile forbids it."""
+        require_assured(address, settings, "server")
         self.address = address
         """Where it listens; once started, with the real port."""
         self.state = ServerState.IDLE
@@ -340,6 +343,21 @@ class Server:
         self.stop()
         self._expire()
 
+    def reload_tls(self, tls: Any = None) -> None:
+        """Use new certificates for new connections; open ones stay as they are.
+
+        tls: other options than those of ``config.tls``, in the same form, or an ``ssl.SSLContext``; without it, the
+            same files are read anew.
+
+        If anything is wrong with the new ones the old ones stay. Raises :class:`ConfigError` for a file that cannot
+        be read or does not fit, :class:`AddressError` where the server has no TLS, :class:`NotConnected` where it
+        does not listen (``start`` reads the certificates).
+        """
+        refuse_other_threads(self._driver, "reload_tls")
+        if self._listener is None or self.state is not ServerState.LISTENING:
+            raise NotConnected(f"cannot reload: the server is {self.state.value}, and start() reads the certificates")
+        self._listener.reload_tls(tls)
+
     def _everybody(self) -> list[Session]:
         return [*self._sessions.values(), *self._opening]
 
@@ -518,3 +536,7 @@ def _report(error: IPCError) -> None:
         logger.error("%s", error, exc_info=error.__cause__)
     else:
         logger.warning("%s", error)
+
+
+def _silent(*arguments: Any) -> None:
+    """No log."""

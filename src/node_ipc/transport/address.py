@@ -38,6 +38,7 @@ __all__ = [
     "Tls",
     "Udp",
     "Unix",
+    "lies_directly_in",
     "local_client",
     "local_path",
     "local_server",
@@ -250,6 +251,11 @@ def local_path(path: str, *, platform: str = sys.platform) -> Local:
     if _is_pipe_path(path):
         return _pipe(path, platform)
     return Pipe(path.removeprefix("/").replace("/", "-"))
+
+
+def lies_directly_in(path: str, directory: str) -> bool:
+    """Whether a path names something in this directory and not in one below it; no link is followed."""
+    return os.path.dirname(os.path.abspath(path)) == os.path.abspath(directory)
 
 
 def runtime_socket_root(

@@ -160,6 +160,12 @@ class Listener(Protocol):
     def close(self) -> None:
         """Accept nothing more and remove the socket's file if it is still ours; open links stay."""
 
+    def reload_tls(self, tls: Any) -> None:
+        """Read the certificates anew, or those of other TLS options; open links and handshakes keep the old ones.
+
+        Raises ``AddressError`` where there is no TLS, ``ConfigError`` where the new ones cannot be used.
+        """
+
 
 class Share(Protocol):
     """Whose turn it is, where several processes accept from one listening socket."""

@@ -842,6 +842,10 @@ class MemoryListener:
             if self._driver._listeners.get(self._address) is self:
                 del self._driver._listeners[self._address]
 
+    def reload_tls(self, tls: Any) -> None:
+        """There is no TLS in memory, so there are no certificates: always an ``AddressError``."""
+        raise AddressError(f"{self._address} has no TLS to reload")
+
 
 # ---- datagrams
 

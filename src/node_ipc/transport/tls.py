@@ -35,7 +35,16 @@ from ..errors import AssuredError, ConfigError, ConnectionLost, IPCError, TLSErr
 from . import tls_faults
 from .tls_faults import Certificate, Side
 
-__all__ = ["ALPN", "ClientTLS", "ServerTLS", "TLSChannel", "client_context", "explain", "server_context"]
+__all__ = [
+    "ALPN",
+    "ClientTLS",
+    "ServerTLS",
+    "TLSChannel",
+    "client_context",
+    "explain",
+    "require_assured",
+    "server_context",
+]
 
 ALPN = "node-ipc"
 """The application protocol that both ends offer."""
@@ -134,18 +143,12 @@ def server_context(tls: TLSSource, *, assured: bool = False) -> ssl.SSLContext:
     """
     if isinstance(tls, ssl.SSLContext):
         return _users_context(tls, "server", assured)
+    if assured:
+        require_assured(tls, "server")
     options = _Options(tls, assured)
     if not (options.key and options.certificate):
-        raise _unusable(
-            "a TLS server needs a key and a certificate of its own: set tls.private and tls.public to their "
-            "files, or tls.key and tls.cert to their PEM text"
-        )
+        raise _unusable(_SERVER_NEEDS_A_PAIR)
     demands = options.flag("request_cert", options.trusts_somebody) and options.flag("reject_unauthorized", True)
-    if assured and not (demands and options.trusts_somebody):
-        raise _not_assured(
-            "the assured profile needs a server that verifies every client: set tls.ca or "
-            "tls.trusted_connections, and leave tls.request_cert and tls.reject_unauthorized at True"
-        )
     if demands and not options.trusts_somebody:
         raise _unusable(
             "tls.request_cert asks clients for a certificate, but nothing says which: set tls.ca or "
@@ -175,14 +178,10 @@ def client_context(tls: TLSSource, *, assured: bool = False) -> ClientTLS:
     """
     if isinstance(tls, ssl.SSLContext):
         return ClientTLS(_users_context(tls, "client", assured))
+    if assured:
+        require_assured(tls, "client")
     options = _Options(tls, assured)
     verifies = options.flag("reject_unauthorized", True)
-    if assured and not (verifies and options.trusts_somebody and options.key and options.certificate):
-        raise _not_assured(
-            "the assured profile needs a client that verifies the server and has a certificate: set "
-            "tls.key and tls.cert (or tls.private and tls.public), tls.ca or tls.trusted_connections, and "
-            "leave tls.reject_unauthorized at True"
-        )
     if bool(options.key) != bool(options.certificate):
         raise _unusable(
             "a client certificate needs both its halves: tls.key and tls.cert, or tls.private and tls.public"
@@ -196,6 +195,47 @@ def client_context(tls: TLSSource, *, assured: bool = False) -> ClientTLS:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return ClientTLS(context, options.get("servername"))
+
+
+_SERVER_NEEDS_A_PAIR = (
+    "a TLS server needs a key and a certificate of its own: set tls.private and tls.public to their files, or "
+    "tls.key and tls.cert to their PEM text"
+)
+
+
+def require_assured(tls: TLSSource, side: Side) -> None:
+    """See to it that ``config.tls`` is enough for the assured profile, before any file is read.
+
+    Raises:
+        AssuredError: it is not; the message says what to set (``ERR_IPC_ASSURED_TLS``).
+        ConfigError: a server has no key or no certificate (``ERR_IPC_TLS_CONFIGURATION``), as in node-ipc.
+    """
+    if isinstance(tls, ssl.SSLContext):
+        _users_context(tls, side, assured=True)
+        return
+    options = _as_options(tls)
+    has_pair = ("private" in options or "key" in options) and ("public" in options or "cert" in options)
+    trusts_somebody = bool(options.get("ca") or options.get("trusted_connections"))
+    verifies = trusts_somebody and bool(options.get("reject_unauthorized", True))
+    if side == "server" and not has_pair:
+        raise _unusable(_SERVER_NEEDS_A_PAIR)
+    if side == "server" and not (verifies and options.get("request_cert", True)):
+        raise _not_assured(
+            "the assured profile needs a server that verifies every client: set tls.ca or "
+            "tls.trusted_connections, and leave tls.request_cert and tls.reject_unauthorized at True"
+        )
+    if side == "client" and not (verifies and has_pair):
+        raise _not_assured(
+            "the assured profile needs a client that verifies the server and has a certificate: set "
+            "tls.key and tls.cert (or tls.private and tls.public), tls.ca or tls.trusted_connections, and "
+            "leave tls.reject_unauthorized at True"
+        )
+    if options.get("min_version") == "TLSv1.2":
+        raise _not_assured("the assured profile needs TLS 1.3: leave tls.min_version out, or set it to 'TLSv1.3'")
+
+
+def _as_options(tls: Mapping[str, Any] | Literal[False] | None) -> TLSOptions:
+    return tls if isinstance(tls, TLSOptions) else TLSOptions(tls or {})
 
 
 def _users_context(context: ssl.SSLContext, side: Side, assured: bool) -> ssl.SSLContext:
@@ -216,14 +256,14 @@ class _Options:
     """The TLS options with their files read: what goes into a context is what was looked at here."""
 
     def __init__(self, tls: Mapping[str, Any] | Literal[False] | None, assured: bool) -> None:
-        options = tls if isinstance(tls, TLSOptions) else TLSOptions(tls or {})
-        self.get = options.get
+        self.get = _as_options(tls).get
         self.key = self._one("private", "key")
         self.certificate = self._one("public", "cert")
         self.authorities = self._authorities()
         self.trusts_somebody = bool(self.authorities)
         self.strict = self.flag("strict_x509", True)
-        self.minimum = self._minimum(assured)
+        newest = assured or self.get("min_version") == "TLSv1.3"
+        self.minimum = ssl.TLSVersion.TLSv1_3 if newest else ssl.TLSVersion.TLSv1_2
 
     def flag(self, name: str, default: bool) -> bool:
         return bool(self.get(name, default))
@@ -243,12 +283,6 @@ class _Options:
         return [("tls.ca", _as_bytes(text)) for text in texts] + [
             (f"tls.trusted_connections ({path})", _read("trusted_connections", path)) for path in paths
         ]
-
-    def _minimum(self, assured: bool) -> ssl.TLSVersion:
-        chosen = self.get("min_version")
-        if assured and chosen == "TLSv1.2":
-            raise _not_assured("the assured profile needs TLS 1.3: leave tls.min_version out, or set it to 'TLSv1.3'")
-        return ssl.TLSVersion.TLSv1_3 if assured or chosen == "TLSv1.3" else ssl.TLSVersion.TLSv1_2
 
     def load_into(self, context: _Context) -> None:
         """Everything but whom to trust."""
