@@ -260,18 +260,25 @@ class Events:
 
         def call_all(data: Any, *rest: Any) -> None:
             whole = _Payload(data, name)
+            registrations = self._wire.get(name, [])
+            now = tuple(registrations)  # what the others add hears the next one
             for tap in tuple(self._taps):
                 tap(name, whole.decoded(), *rest)
-            self._call_each(self._everything, name, name, whole, rest)
-            if (registrations := self._wire.get(name)) is not None:
-                self._call_each(registrations, name, None, whole, rest)
+            self._call_each(self._everything, tuple(self._everything), name, name, whole, rest)
+            self._call_each(registrations, now, name, None, whole, rest)
 
         return call_all
 
     def _call_each(
-        self, registrations: list[Registration], name: str, first: str | None, whole: _Payload, rest: tuple[Any, ...]
+        self,
+        registrations: list[Registration],
+        now: tuple[Registration, ...],
+        name: str,
+        first: str | None,
+        whole: _Payload,
+        rest: tuple[Any, ...],
     ) -> None:
-        for registration in tuple(registrations):
+        for registration in now:
             if not registration.live:
                 continue
             if registration.once:
@@ -335,7 +342,7 @@ class Events:
         try:
             for tap in tuple(self._taps):
                 tap(envelope.type, whole.decoded(), *rest)
-            self._call_each(self._everything, envelope.type, envelope.type, whole, rest)
+            self._call_each(self._everything, tuple(self._everything), envelope.type, envelope.type, whole, rest)
         except InvalidPayload as error:
             self._report(envelope.type, error, self.current)
 
@@ -343,13 +350,13 @@ class Events:
         """Publish a lifecycle event; returns whether a handler of that very name heard it."""
         previous, self.current = self.current, session
         try:
+            registrations = self._lifecycle.get(name, [])
+            now = tuple(registrations)
             for registration in tuple(self._everything):
                 self._call_lifecycle(self._everything, registration, name, (name, *arguments))
-            registrations = self._lifecycle.get(name, [])
-            heard = bool(registrations)
-            for registration in tuple(registrations):
+            for registration in now:
                 self._call_lifecycle(registrations, registration, name, arguments)
-            return heard
+            return bool(now)
         finally:
             self.current = previous
 
@@ -422,6 +429,8 @@ def _convert(data: Any, name: str, decode: Callable[[Any], Any]) -> Any:
         return msgspec.convert(data, type, str_keys=True)
     except msgspec.ValidationError as error:
         raise _misfit(error, name) from error
+    except UnicodeEncodeError as error:  # a lone surrogate where a number is wanted
+        raise InvalidPayload(f"the payload of {name[:64]!r} does not fit: {error}", event=name) from error
 
 
 def _misfit(error: msgspec.ValidationError, name: str) -> InvalidPayload:
