@@ -192,7 +192,11 @@ class EventLoopDriver:
         return listener
 
     def bind(self, address: Address, receiver: DatagramReceiver, settings: Settings) -> DatagramPort:
-        raise AddressError(f"this driver has no datagrams: {address}")
+        from .datagram_loop import LoopPort
+
+        port = LoopPort(self, address, receiver, settings)
+        self._begin(port.begin)
+        return port
 
     def outcome(self, value: T) -> Outcome[T]:
         return AwaitableOutcome(value)
@@ -446,6 +450,8 @@ class StreamListener:
         self._tls: ServerTLS | None = None
         self._shaking: set[TLSLink] = set()
         self._warned_at = float("-inf")
+        self._backoff = FIRST_BACKOFF
+        self._resume: asyncio.TimerHandle | None = None
 
     def begin(self, loop: asyncio.AbstractEventLoop) -> None:
         if not self._closed:
@@ -463,7 +469,9 @@ class StreamListener:
         if self._closed:
             self._release()
             return
-        self._tasks = [self._driver._task(self._accept(loop, owned), loop) for owned in self._owned]
+        self._tasks.clear()
+        for owned in self._owned:
+            self._watch(loop, owned)
         self._acceptor.listening(address)
 
     async def _listen(self, loop: asyncio.AbstractEventLoop) -> Address:
@@ -528,29 +536,51 @@ class StreamListener:
             network.warn_if_exposed(self._address, [owned.sock for owned in self._owned])
         return type(address)(address.host, port)
 
-    async def _accept(self, loop: asyncio.AbstractEventLoop, owned: local_socket.OwnedSocket) -> None:
-        backoff = FIRST_BACKOFF
-        accept = loop.sock_accept
-        if self._handed is not None and self._handed.share is not None:
-            accept = partial(self._handed.share.accept, loop)
-        in_turn = 0
-        most = 1 if self._tls is not None else ACCEPTS_PER_TURN
+    def _watch(self, loop: asyncio.AbstractEventLoop, owned: local_socket.OwnedSocket) -> None:
+        """Accept whenever somebody waits.
+
+        Not by ``loop.sock_accept`` where there is another way: a task that is cancelled at the wrong moment loses
+        the connection it was just given.
+        """
+        try:
+            loop.add_reader(owned.sock.fileno(), self._ready, loop, owned.sock)
+        except NotImplementedError:  # a Proactor has no readers
+            self._tasks.append(self._driver._task(self._accept(loop, owned.sock), loop))
+
+    def _ready(self, loop: asyncio.AbstractEventLoop, listening: socket.socket) -> None:
+        for _ in range(1 if self._tls is not None else ACCEPTS_PER_TURN):
+            try:
+                sock, where = listening.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                if error.errno in OUT_OF_RESOURCES:
+                    loop.remove_reader(listening.fileno())
+                    self._resume = loop.call_later(self._backed_off(error), self._rewatch, loop)
+                    return
+                continue  # the peer went away while it waited (accept(2))
+            self._backoff = FIRST_BACKOFF
+            self._take(loop, sock, where)
+
+    def _rewatch(self, loop: asyncio.AbstractEventLoop) -> None:
+        for owned in self._owned:
+            loop.add_reader(owned.sock.fileno(), self._ready, loop, owned.sock)
+
+    async def _accept(self, loop: asyncio.AbstractEventLoop, listening: socket.socket) -> None:
         while True:
             try:
-                sock, where = await accept(owned.sock)
+                sock, where = await loop.sock_accept(listening)
             except OSError as error:
-                if error.errno not in OUT_OF_RESOURCES:
-                    continue  # the peer went away while it waited (accept(2))
-                self._trouble(error)
-                await asyncio.sleep(backoff)
-                backoff = min(backoff * 2, LONGEST_BACKOFF)
+                await asyncio.sleep(self._backed_off(error))
                 continue
-            backoff = FIRST_BACKOFF
+            self._backoff = FIRST_BACKOFF
             self._take(loop, sock, where)
-            in_turn += 1
-            if in_turn >= most:
-                in_turn = 0
-                await asyncio.sleep(0)
+
+    def _backed_off(self, error: OSError) -> float:
+        """Say what is wrong, at most once a second, and how long not to try again."""
+        self._trouble(error)
+        seconds, self._backoff = self._backoff, min(self._backoff * 2, LONGEST_BACKOFF)
+        return seconds
 
     def _trouble(self, error: Exception) -> None:
         now = self._driver.now()
@@ -592,8 +622,7 @@ class StreamListener:
             self._shaking.add(link.encrypt(channel, self._settings, self._shaking.discard))
         return link
 
-    def reload_tls(self, tls: Any = None) -> None:
-        """New certificates for new handshakes: the files as they are now, or other options; open links stay."""
+    def reload_tls(self, tls: Any) -> None:
         if self._tls is None:
             raise AddressError(f"{self._address} has no TLS to reload")
         self._tls.reload(tls)
