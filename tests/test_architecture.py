@@ -1,0 +1,166 @@
+"""The rooms and their doors: what may be imported where, and what is public."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import node_ipc
+
+SOURCE = Path(node_ipc.__file__).parent
+PURE = ("client", "server", "datagram", "requests", "events", "session", "signature", "outcome", "errors")
+KERNEL = {
+    "asyncio", "concurrent", "logging", "multiprocessing", "os", "pathlib", "select", "selectors", "signal", "socket",
+    "ssl", "subprocess", "threading", "time",
+}  # fmt: skip
+INSIDE_ALLOWED = {"events": {"typing"}, "json": {"json"}, "signature": {"inspect", "typing"}}
+
+
+def modules() -> list[Path]:
+    return sorted(path for path in SOURCE.rglob("*.py") if path.name not in ("__main__.py",))
+
+
+def pure() -> list[Path]:
+    named = [SOURCE / f"{name}.py" for name in PURE]
+    return [path for path in (*named, *sorted((SOURCE / "codecs").glob("*.py"))) if path.exists()]
+
+
+def name_of(path: Path) -> str:
+    parts = list(path.relative_to(SOURCE.parent).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(tree: ast.AST) -> set[str]:
+    """The first parts of what is imported anywhere below, but for type checking."""
+    names: set[str] = set()
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            continue
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            if node.level == 0 and node.module:
+                names.add(node.module.split(".")[0])
+            elif node.module:
+                names.add("." + node.module)
+        names |= imported(node)
+    return names
+
+
+def test_there_is_something_to_check() -> None:
+    assert {"client", "server", "session", "events"} <= {path.stem for path in pure()}
+    assert len(modules()) > 20
+
+
+@pytest.mark.parametrize("path", pure(), ids=name_of)
+def test_the_middle_knows_no_kernel_no_loop_no_thread_and_no_clock(path: Path) -> None:
+    """Not in a function either, but for writing to the log, which is loaded where something is logged."""
+    found = imported(ast.parse(path.read_text()))
+    assert not found & KERNEL
+    allowed = {".transport.driver", ".transport.address"}
+    assert not {name for name in found if name.startswith(".transport")} - allowed
+
+
+@pytest.mark.parametrize("path", pure(), ids=name_of)
+def test_the_middle_reads_no_clock_and_makes_no_chance(path: Path) -> None:
+    assert not imported(ast.parse(path.read_text())) & {"random", "secrets", "datetime", "uuid"}
+
+
+def load(path: Path) -> ModuleType:
+    try:
+        return importlib.import_module(name_of(path))
+    except ImportError as error:
+        if path.parent.name in ("scale", "tools"):
+            pytest.skip(f"needs an extra that is not installed: {error}")
+        raise
+
+
+def declared(tree: ast.Module) -> list[str]:
+    """What ``__all__`` says."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "__all__" for t in node.targets):
+            return list(ast.literal_eval(node.value))
+    return []
+
+
+def defined(tree: ast.Module) -> set[str]:
+    """The classes and functions at a module's top that have no leading underscore."""
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    return {node.name for node in tree.body if isinstance(node, kinds) and not node.name.startswith("_")}
+
+
+@pytest.mark.parametrize("path", pure(), ids=name_of)
+def test_all_is_what_is_public(path: Path) -> None:
+    tree, module = ast.parse(path.read_text()), load(path)
+    assert module.__doc__
+    assert defined(tree) <= set(declared(tree))
+    assert len(declared(tree)) == len(set(declared(tree)))
+
+
+@pytest.mark.parametrize("path", [path for path in modules() if path.parent != SOURCE / "tools"], ids=name_of)
+def test_what_all_names_is_there(path: Path) -> None:
+    names = declared(ast.parse(path.read_text()))
+    if names:
+        module = load(path)
+        assert [name for name in names if not hasattr(module, name)] == []
+
+
+def test_modules_take_from_each_other_only_what_is_public() -> None:
+    """What one module imports from another has no leading underscore."""
+    private = {
+        (name_of(path), node.module, alias.name)
+        for path in modules()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and node.level
+        for alias in node.names
+        if alias.name.startswith("_")
+    }
+    assert private == set()
+
+
+def test_the_package_gives_what_it_names() -> None:
+    for name in node_ipc.__all__:  # type: ignore[attr-defined]
+        assert getattr(node_ipc, name) is not None, name
+        assert name in dir(node_ipc)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        node_ipc.nothing  # noqa: B018
+
+
+def loaded_by(statement: str) -> set[str]:
+    """The modules of the standard library that a fresh interpreter has after this."""
+    code = f"{statement}\nimport sys\nprint(*(set(sys.modules) & {KERNEL | {'inspect', 'msgspec'}!r}))"
+    return set(subprocess.run([sys.executable, "-Sc", _PATHS + code], check=True, capture_output=True, text=True).stdout.split())
+
+
+_PATHS = f"import sys; sys.path[:] = {sys.path!r}\n"
+
+
+def test_importing_the_package_loads_next_to_nothing() -> None:
+    assert not loaded_by("import node_ipc") & {"asyncio", "ssl", "socket", "threading", "logging", "msgspec", "inspect"}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "from node_ipc import errors, Config, Client, Server, Loss",
+        "import node_ipc.client, node_ipc.server, node_ipc.session",
+        "import node_ipc.transport.memory, node_ipc.testing",
+    ],
+)
+def test_the_core_loads_neither_asyncio_nor_ssl_nor_logging(statement: str) -> None:
+    assert not loaded_by(statement) & {"asyncio", "ssl", "logging"}
+
+
+def test_the_pytest_plugin_loads_nothing_of_ours() -> None:
+    before = loaded_by("import pytest")
+    code = "import pytest, node_ipc.pytest_plugin"
+    assert loaded_by(code) == before
+    ours = "import node_ipc.pytest_plugin, sys; print(*(m for m in sys.modules if m.startswith('node_ipc')))"
+    out = subprocess.run([sys.executable, "-Sc", _PATHS + ours], check=True, capture_output=True, text=True).stdout
+    assert set(out.split()) == {"node_ipc", "node_ipc.pytest_plugin"}
