@@ -45,6 +45,7 @@ from ..errors import (
     SocketRootError,
 )
 from .address import Address, Handed, Tcp, Tls, Unix
+from .driver import Peer
 
 if sys.platform != "win32":  # pragma: no branch - the module is only looked at there, for its types
     import fcntl
@@ -59,6 +60,7 @@ __all__ = [
     "inherited_sockets",
     "listen_unix",
     "peer_credentials",
+    "peer_of",
     "secure_root",
     "socket_mode",
 ]
@@ -304,6 +306,14 @@ def peer_credentials(sock: socket.socket) -> Credentials | None:
         layout = struct.Struct("=iII")
         return Credentials(*layout.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, layout.size)))
     return _peer_credentials_elsewhere(sock)  # pragma: no cover - not Linux
+
+
+def peer_of(sock: socket.socket) -> Peer:
+    """Who is at the other end of a connected Unix socket, as links and handlers see it."""
+    credentials = peer_credentials(sock)
+    if credentials is None:
+        return Peer("unix")
+    return Peer("unix", pid=credentials.pid, uid=credentials.uid, gid=credentials.gid)
 
 
 def check_peer(
