@@ -639,12 +639,19 @@ class StreamListener:
     def _release(self) -> None:
         if self._pipe is not None:
             self._pipe.close()
+        if self._resume is not None:
+            self._resume.cancel()
         for owned in self._owned:
-            if self._handed is not None and self._driver.loop is not None:
-                # Somebody else has this socket too: closing our descriptor would not take it out of our epoll.
-                self._driver.loop.remove_reader(owned.sock)
+            self._unwatch(owned.sock)
             owned.close()
         self._owned.clear()
+
+    def _unwatch(self, listening: socket.socket) -> None:
+        """Closing is not enough: another process may have the socket too, and it would stay in our epoll."""
+        loop = self._driver.loop
+        if loop is not None and not loop.is_closed():
+            with contextlib.suppress(NotImplementedError):  # a Proactor has no readers
+                loop.remove_reader(listening.fileno())
 
 
 def _current_task() -> asyncio.Task[Any] | None:
