@@ -1,0 +1,376 @@
+"""The asyncio front on real sockets: what waits, what it raises, and that cancelling leaks nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import socket as sockets
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+import node_ipc
+from node_ipc import (
+    AddressInUse,
+    BackpressureError,
+    ClientState,
+    Config,
+    ConnectError,
+    ConnectionLost,
+    ConnectTimeout,
+    Event,
+    InvalidPayload,
+    NotConnected,
+    Raw,
+    ReceiveTimeout,
+    Socket,
+)
+
+
+class Order(msgspec.Struct):
+    item: str
+    count: int
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    return Config(socket_root=f"{tmp_path}/", retry=20, silent=True)
+
+
+@pytest.fixture
+async def server(config: Config) -> AsyncIterator[Any]:
+    async with node_ipc.serve("world", config=config) as server:
+        server.on("echo", lambda data, socket: socket.emit("echo", data))
+        yield server
+
+
+@pytest.fixture
+async def client(server: Any, config: Config) -> AsyncIterator[Any]:
+    async with node_ipc.connect("world", config=config, timeout=5) as client:
+        yield client
+
+
+async def settled(condition: Any) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+# ---- connect and serve
+
+
+async def test_connect_can_be_awaited_or_entered(server: Any, config: Config) -> None:
+    world = await node_ipc.connect("world", config=config)
+    assert world.state is ClientState.CONNECTED
+    assert world.peer.pid == os.getpid()
+    await world.close()
+    assert world.state is ClientState.CLOSED
+    async with node_ipc.connect("world", config=config) as world:
+        assert world.state is ClientState.CONNECTED
+    assert world.state is ClientState.CLOSED
+
+
+async def test_the_first_failed_attempt_raises_with_its_cause(config: Config) -> None:
+    with pytest.raises(ConnectError, match="no server at") as caught:
+        await node_ipc.connect("nobody", config=config, timeout=5)
+    assert isinstance(caught.value.__cause__, FileNotFoundError)
+
+
+async def test_wait_keeps_trying_until_the_server_is_there(config: Config) -> None:
+    connecting = asyncio.ensure_future(_connected("late", config))
+    await asyncio.sleep(0)
+    async with node_ipc.serve("late", config=config):
+        client = await asyncio.wait_for(connecting, 5)
+        assert client.state is ClientState.CONNECTED
+        await client.close()
+
+
+async def _connected(name: str, config: Config) -> Any:
+    return await node_ipc.connect(name, config=config, wait=True, timeout=5)
+
+
+async def test_waiting_has_an_end_and_says_what_the_last_attempt_met(config: Config) -> None:
+    with pytest.raises(ConnectTimeout, match=r"no link to .* within 0.1 s") as caught:
+        await node_ipc.connect("nobody", config=config, wait=True, timeout=0.1)
+    assert isinstance(caught.value.__cause__, ConnectError)
+
+
+async def test_options_go_before_the_config_which_stays_as_it_is(server: Any, config: Config) -> None:
+    async with node_ipc.connect("world", config=config, retry=7) as client:
+        assert client.settings.retry == 7
+    assert config.retry == 20
+
+
+async def test_an_unknown_option_names_the_right_one(config: Config) -> None:
+    with pytest.raises(node_ipc.ConfigError, match="max_retries"):
+        node_ipc.connect("world", maxRetries=3)
+
+
+async def test_serving_a_live_address_raises_at_once(server: Any, config: Config) -> None:
+    with pytest.raises(AddressInUse, match="world"):
+        await node_ipc.serve("world", config=config)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+async def test_tcp_by_url(host: str) -> None:
+    async with node_ipc.serve(f"tcp://{host}:0") as server:
+        server.on("echo", lambda data, socket: socket.emit("echo", data))
+        async with node_ipc.connect(str(server.address)) as client:
+            client.emit("echo", "hello")
+            assert await client.receive("echo", timeout=5) == "hello"
+            assert client.peer.host == host.strip("[]")
+
+
+# ---- receiving
+
+
+async def test_receive_takes_by_name_and_leaves_the_others_in_order(client: Any) -> None:
+    for value in (1, 2, 3):
+        client.emit("echo", value)
+    client.emit("echo", {"last": True})
+    assert [await client.receive("echo", timeout=5) for _ in range(4)] == [1, 2, 3, {"last": True}]
+
+
+async def test_receive_says_what_it_waited_for_and_how_long(client: Any) -> None:
+    with pytest.raises(ReceiveTimeout, match=r"no event 'never' from 'world' within 0.05 s"):
+        await client.receive("never", timeout=0.05)
+
+
+async def test_receive_decodes_to_a_type(client: Any) -> None:
+    order = Event("echo", Order)
+    client.emit(order, Order("tea", 2))
+    assert await client.receive(order, timeout=5) == Order("tea", 2)
+    client.emit("echo", {"item": "tea", "count": "two"})
+    with pytest.raises(InvalidPayload, match=r"\$\.count") as caught:
+        await client.receive("echo", type=Order, timeout=5)
+    assert (caught.value.event, caught.value.path) == ("echo", "$.count")
+    client.emit("echo", [1, 2])
+    assert bytes(await client.receive("echo", type=Raw, timeout=5)) == b"[1,2]"
+
+
+async def test_an_event_with_a_handler_is_not_received_twice(client: Any) -> None:
+    heard: list[Any] = []
+    client.on("echo", heard.append)
+    client.emit("echo", 1)
+    await settled(lambda: heard)
+    assert heard == [1]
+    with pytest.raises(ReceiveTimeout):
+        await client.receive("echo", timeout=0.01)
+
+
+async def test_iteration_sees_every_event_in_order_also_those_with_a_handler(client: Any) -> None:
+    heard: list[Any] = []
+    client.on("echo", heard.append)
+    seen = []
+    for value in range(100):
+        client.emit("echo", value)
+    async for event in client:
+        seen.append(event.data)
+        if len(seen) == 100:
+            break
+    assert seen == heard == list(range(100))
+
+
+async def test_iteration_ends_when_the_client_is_closed(client: Any) -> None:
+    client.emit("echo", "last")
+    seen = []
+    async for event in client:
+        seen.append(event)
+        client.close()
+    assert seen == [("echo", "last")]
+    with pytest.raises(NotConnected, match="closed"):
+        await client.receive("echo")
+
+
+async def test_a_full_inbox_pushes_back_on_the_server_and_loses_nothing(server: Any, client: Any) -> None:
+    payload = "x" * 1000
+
+    @server.on("flood")
+    async def flood(count: int, socket: Socket) -> None:
+        for number in range(count):
+            socket.emit("drop", [number, payload])
+            await server.drain()
+
+    client.emit("flood", 20_000)
+    first = await client.receive("drop", timeout=5)
+    assert first[0] == 0
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert len(client.inbox) < 200  # 16 and what one read brings
+    for number in range(1, 20_000):
+        assert (await client.receive("drop", timeout=5))[0] == number
+    assert client.inbox.missed == 0
+
+
+async def test_an_answer_gets_past_a_full_inbox(server: Any, client: Any) -> None:
+    server.handle("add", lambda numbers: sum(numbers))
+
+    @server.on("flood")
+    def flood(count: int, socket: Socket) -> None:
+        for number in range(count):
+            socket.emit("drop", number)
+
+    client.emit("flood", 5000)
+    await client.receive("drop", timeout=5)
+    assert await client.request("add", [1, 2, 3], timeout=5) == 6
+    assert [await client.receive("drop", timeout=5) for _ in range(4999)] == list(range(1, 5000))
+
+
+async def test_what_nobody_ever_receives_is_dropped_counted_and_said_once(server: Any, client: Any) -> None:
+    errors: list[Exception] = []
+    client.on("error", errors.append)
+    done = asyncio.Event()
+    client.on("done", done.set)
+
+    @server.on("flood")
+    def flood(count: int, socket: Socket) -> None:
+        for number in range(count):
+            socket.emit("unheard", number)
+        socket.emit("done")
+
+    client.emit("flood", 3000)
+    await asyncio.wait_for(done.wait(), 5)
+    assert client.inbox.missed == 3000 - 1024
+    assert [type(error) for error in errors] == [BackpressureError]
+
+
+# ---- links that break
+
+
+async def test_a_client_reconnects_and_its_queue_arrives_in_order(config: Config) -> None:
+    first = await node_ipc.serve("world", config=config)
+    lost: list[Any] = []
+    client = await node_ipc.connect("world", config=config)
+    client.on("disconnect", lost.append)
+    await first.stop()
+    await settled(lambda: lost)
+    for value in range(100):
+        client.emit("number", value)
+    async with node_ipc.serve("world", config=config) as second:
+        got: list[int] = []
+        second.on("number", got.append)
+        await settled(lambda: len(got) == 100)
+        assert got == list(range(100))
+        assert client.stats().links == 2
+        await client.close()
+    assert [loss.dropped for loss in lost] == [0, 0]
+
+
+async def test_a_request_on_a_lost_link_fails_at_once(config: Config) -> None:
+    server = await node_ipc.serve("world", config=config)
+
+    @server.handle("never")
+    async def never() -> None:
+        await asyncio.get_running_loop().create_future()
+
+    client = await node_ipc.connect("world", config=config)
+    answer = client.request("never", timeout=30)
+    await asyncio.sleep(0)
+    server.abort()
+    with pytest.raises(ConnectionLost, match="'never'"):
+        await answer
+    await client.close()
+
+
+async def test_drain_waits_for_the_reader(config: Config, server: Any) -> None:
+    """A raw socket that does not read is a peer that does not read."""
+    peer = sockets.socket(sockets.AF_UNIX)
+    peer.setblocking(False)
+    peer.connect(f"{config.socket_root}app.world")
+    await settled(lambda: server.sockets)
+    (socket,) = server.sockets
+    while socket.emit("fill", "x" * 50_000):
+        pass
+    draining = asyncio.ensure_future(server.drain())
+    await asyncio.sleep(0)
+    assert not draining.done()
+    loop = asyncio.get_running_loop()
+    while not draining.done():
+        await loop.sock_recv(peer, 1 << 20)
+    await draining
+    peer.close()
+
+
+async def test_close_delivers_what_was_emitted(server: Any, config: Config) -> None:
+    got: list[int] = []
+    server.on("number", got.append)
+    async with node_ipc.connect("world", config=config) as client:
+        for value in range(10_000):
+            client.emit("number", value)
+    await settled(lambda: len(got) == 10_000)
+    assert got == list(range(10_000))
+
+
+async def test_serve_forever_ends_with_stop_and_drains_when_cancelled(config: Config) -> None:
+    server = await node_ipc.serve("world", config=config)
+    forever = asyncio.ensure_future(server.serve_forever())
+    client = await node_ipc.connect("world", config=config)
+    await settled(lambda: server.sockets)
+    server.broadcast("last", "words")
+    forever.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await forever
+    assert await client.receive("last", timeout=5) == "words"
+    await client.close()
+
+
+# ---- cancelling
+
+
+@pytest.mark.row(39)
+@pytest.mark.parametrize("steps", range(1, 40))
+async def test_cancelled_anywhere_nothing_is_left(config: Config, steps: int) -> None:
+    async def all_of_it() -> None:
+        async with node_ipc.serve("world", config=config) as server:
+            server.on("echo", lambda data, socket: socket.emit("echo", data))
+            server.handle("slow", _slow)
+            async with node_ipc.connect("world", config=config, wait=True) as client:
+                client.emit("echo", 1)
+                await client.receive("echo")
+                await client.drain()
+                await client.request("slow")
+                async for _ in client:
+                    break
+
+    async def _slow() -> int:
+        await asyncio.sleep(0)
+        return 1
+
+    before = len(os.listdir("/proc/self/fd"))
+    task = asyncio.ensure_future(all_of_it())
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    gc.collect()
+    assert [each for each in asyncio.all_tasks() if each is not asyncio.current_task()] == []
+    assert len(os.listdir("/proc/self/fd")) == before
+    async with node_ipc.serve("world", config=config), node_ipc.connect("world", config=config) as client:
+        assert client.state is ClientState.CONNECTED
+
+
+# ---- the loop
+
+
+def test_run_takes_the_loop_it_is_told() -> None:
+    async def name() -> str:
+        return type(asyncio.get_running_loop()).__module__
+
+    assert node_ipc.run(name(), loop="asyncio").startswith("asyncio")
+    assert node_ipc.run(name(), loop=asyncio.new_event_loop).startswith("asyncio")
+    with pytest.raises(node_ipc.ConfigError, match="'auto'"):
+        node_ipc.run(_never(), loop="fastest")
+
+
+def _never() -> Any:
+    async def nothing() -> None: ...
+
+    coroutine = nothing()
+    coroutine.close()
+    return coroutine
