@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from .codecs.json import buffer as buffer
     from .codecs.json import to_bytes as to_bytes
     from .config import Config as Config
+    from .datagram import DatagramPeer as DatagramPeer
+    from .datagram import DatagramServer as DatagramServer
     from .errors import *  # noqa: F403
     from .events import Event as Event
     from .inbox import Received as Received
@@ -50,6 +52,8 @@ _HOMES = {
     "Client": "client",
     "ClientState": "client",
     "Config": "config",
+    "DatagramPeer": "datagram",
+    "DatagramServer": "datagram",
     "Event": "events",
     "Loss": "session",
     "Peer": "transport.driver",

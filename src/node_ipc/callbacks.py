@@ -272,7 +272,7 @@ class IPC:
             server: Server | DatagramServer = DatagramServer(where, self._driver, settings)
         else:
             server = Server(where, self._driver, settings)
-            self._follow(server)
+        self._follow(server)
         server.on_closed.append(partial(self._server_closed, server))
         if callback is not None:
             server.on("start", callback)
@@ -283,7 +283,7 @@ class IPC:
         self._leaving.discard(server)
         self._look_around()
 
-    def _follow(self, endpoint: Client | Server) -> None:
+    def _follow(self, endpoint: Client | Server | DatagramServer) -> None:
         """Lines in the log for what happens to an endpoint, unless the log is silent; payloads only where asked."""
         if self._config.silent:
             return

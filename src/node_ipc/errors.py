@@ -28,6 +28,7 @@
     ├── RequestError
     │   ├── RequestTimeout (TimeoutError)
     │   └── RemoteError                      the other side answered with an error
+    ├── AddressNotValidated (PermissionError)  a UDP address may be forged, and gets no more for now
     ├── AssuredError                         the assured profile forbids this
     ├── WrongThreadError (RuntimeError)
     ├── ForkError (RuntimeError)
@@ -44,6 +45,7 @@ from typing import Any
 __all__ = [
     "AddressError",
     "AddressInUse",
+    "AddressNotValidated",
     "AssuredError",
     "BackpressureError",
     "ConfigError",
@@ -262,6 +264,12 @@ class RemoteError(RequestError):
         self.code = code  # type: ignore[assignment]  # JSON-RPC's codes are integers
         self.message = message
         self.data = data
+
+
+class AddressNotValidated(IPCError, PermissionError):
+    """A UDP address that anybody may have forged would get more bytes than it may; nothing was sent."""
+
+    code = "ERR_IPC_ADDRESS_NOT_VALIDATED"
 
 
 class AssuredError(IPCError):
