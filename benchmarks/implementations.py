@@ -120,12 +120,13 @@ def _ours(front: str, profile: str, payload: str) -> Implementation:
     module = {"blocking": "blocking", "callbacks": "callbacks"}.get(front, "aio")
     loop = "uvloop" if front == "uvloop" else "asyncio"
     can = {"blocking": frozenset({"echo", "tcp", "tls", "batch", "import"}), "callbacks": _STREAM}
+    datagrams = frozenset({"udp"} if payload == "decoded" else ())
     return Implementation(
         "-".join(["ours", *parts]),
         f"this library, {front}, {profile}, {payload}",
         "python",
         "ours_blocking.py" if front == "blocking" else "ours_asyncio.py",
-        can.get(front, _STREAM | {"udp"}),
+        can.get(front, _STREAM | datagrams),
         {"front": module, "loop": loop, "profile": profile, "payload": payload},
         module=f"node_ipc.{module}",
         distributions=("node-ipc", "msgspec", *(["uvloop"] if loop == "uvloop" else [])),
@@ -153,7 +154,15 @@ IMPLEMENTATIONS: tuple[Implementation, ...] = (
         {"profile": "guarded"},
         quick=False,
     ),
-    Implementation("node-ipc-9", "node-ipc 9.2.1", "node", "v9/node_ipc.mjs", _STREAM | {"udp"}, pace=0.5),
+    Implementation(
+        "node-ipc-9",
+        "node-ipc 9.2.1",
+        "node",
+        "v9/node_ipc.mjs",
+        _STREAM | {"udp"},
+        pace=0.5,
+        quick=False,
+    ),
     *(
         _ours(front, profile, payload)
         for front in ("asyncio", "uvloop", "blocking")

@@ -126,28 +126,30 @@ def _tally(server: Any) -> None:
     import datagrams
 
     tally = datagrams.Tally()
-    listen(server, "message", lambda data: tally.add(data["n"]))
+    server.on("message", lambda data: tally.add(data["n"]))
     server.on("report", lambda data, socket: server.emit(socket, "report", tally.report()))
 
 
 async def send_datagrams(plan: role.Plan) -> None:
+    """UDP has no clients: the sender is a server too, on a port of its own, and names the address it sends to."""
     import datagrams
 
-    client = await open_client(plan, 0)
+    sender = await node_ipc.serve(f"udp4://{plan.host}:{plan.reply_port}", **ours.options(plan))
+    receiver = {"address": plan.host, "port": plan.port}
     answer = asyncio.get_running_loop().create_future()
 
     def report(data: Any) -> None:
         if not answer.done():
             answer.set_result(data)
 
-    client.on("report", report)
+    sender.on("report", report)
     role.Stopwatch(plan).wait_for_go()
     for number in range(plan.messages):
-        client.emit("message", MAKE(number))
+        sender.emit(receiver, "message", MAKE(number))
         if number % datagrams.BURST == datagrams.BURST - 1:
             await asyncio.sleep(0)
     while not answer.done():
-        client.emit("report")
+        sender.emit(receiver, "report")
         await asyncio.wait([answer], timeout=0.05)
     datagrams.say_tally(plan, answer.result())
 

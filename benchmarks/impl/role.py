@@ -36,6 +36,8 @@ class Plan:
     path: str = ""
     host: str = ""
     port: int = 0
+    reply_port: int = 0
+    """Where a sender of datagrams listens for the answer."""
     key: str = ""
     cert: str = ""
     ca: str = ""
