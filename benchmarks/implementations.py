@@ -106,9 +106,12 @@ def _installed_version(distribution: str) -> str:
 
 @cache
 def environment() -> dict[str, str]:
-    """The environment of every process: ours, with this working tree's ``src`` to import from."""
+    """The environment of every process: ours, with this working tree's ``src`` to import from.
+
+    Byte code is kept, as it is for an installed package: else each start would compile the library anew.
+    """
     paths = [str(HERE.parent / "src"), os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONDONTWRITEBYTECODE": ""}
 
 
 _STREAM = frozenset({"echo", "many", "broadcast", "tcp", "tls", "import"})
