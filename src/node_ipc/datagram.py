@@ -238,6 +238,7 @@ class DatagramServer:
         self._waiting_bytes = 0
         # Async handlers under way, and the datagrams that wait for them to end.
         self._handlers = self._handler_bytes = self._size = 0
+        self._busy = False  # as many handlers as may be are at work
         self._held: deque[tuple[bytes, str, int]] = deque()
         self._held_bytes = 0
         self._frames: Iterator[Any] = iter(())
@@ -618,7 +619,7 @@ class DatagramServer:
     def datagram(self, data: bytes, host: str, port: int) -> None:
         if self._port is None:
             return
-        if self._held or self._handlers_busy():
+        if self._busy:
             self._hold(data, host, port)
         else:
             self._take(data, host, port)
@@ -635,13 +636,12 @@ class DatagramServer:
         else:
             self._receive(data, peer)
 
-    def _receive(self, data: bytes, peer: DatagramPeer) -> None:
+    def _receive(self, data: bytes, peer: Any) -> None:
         if self._codec.raw:
             self._stats.messages_in += 1
             self._remember(peer)
-            self.events.publish("data", data, peer, session=_as_session(peer))
+            self.events.publish("data", data, peer, session=peer)
             return
-        fault: ProtocolError | None
         frames, fault = self._split(data, peer)
         if frames:
             self._deliver_all(frames, peer)
@@ -698,11 +698,11 @@ class DatagramServer:
         except (msgspec.MsgspecError, RecursionError, ValueError, MemoryError):
             return self._codec.salvage(frame)
 
-    def _deliver(self, envelopes: list[Any], peer: DatagramPeer) -> None:
+    def _deliver(self, envelopes: list[Any], peer: Any) -> None:  # events.py asks no more of a session than a peer has
         self._stats.messages_in += len(envelopes)
         frames = self._frames = iter(envelopes)
         try:
-            self.events.deliver(frames, _as_session(peer))
+            self.events.deliver(frames, peer)
         except ProtocolError as error:  # a name that the profile refuses
             self._fault(peer, error)
         except BaseException:  # KeyboardInterrupt, SystemExit: who catches them goes on with the next message
@@ -743,25 +743,27 @@ class DatagramServer:
 
     # ---- async handlers
 
-    def _handlers_busy(self) -> bool:
-        settings = self._settings
-        return (
-            self._handlers >= settings.max_handler_frames * HANDLERS_FACTOR
-            or self._handler_bytes >= settings.max_handler_bytes * HANDLERS_FACTOR
-        )
-
     def _handler_started(self) -> int:
         self._handlers += 1
         self._handler_bytes += self._size
+        self._busy = self._busy or self._overloaded()
         return self._size
 
     def _handler_done(self, size: int) -> None:
         self._handlers -= 1
         self._handler_bytes -= size
-        while self._held and not self._handlers_busy():
+        self._busy = self._overloaded()
+        while self._held and not self._busy:
             data, host, port = self._held.popleft()
             self._held_bytes -= len(data) + BOOKKEEPING
             self._take(data, host, port)
+
+    def _overloaded(self) -> bool:
+        settings = self._settings
+        return (
+            self._handlers >= settings.max_handler_frames * HANDLERS_FACTOR
+            or self._handler_bytes >= settings.max_handler_bytes * HANDLERS_FACTOR
+        )
 
     def _hold(self, data: bytes, host: str, port: int) -> None:
         """As many handlers as may be are at work: keep some datagrams, as the kernel would, and drop the rest."""
@@ -832,8 +834,3 @@ def _identify(type: str, data: Any, peer: DatagramPeer) -> None:
     """node-ipc up to 12: a payload's ``id`` names the socket. A claim: nothing here decides by it."""
     if isinstance(data, dict) and data.get("id"):
         peer.claimed_id = data["id"]
-
-
-def _as_session(peer: DatagramPeer) -> Any:
-    """``events.py`` asks no more of a session than a peer has."""
-    return peer

@@ -91,7 +91,7 @@ class LoopPort:
         else:
             self._sock = udp_socket.bind(await self._resolved(where), where.port)
         self._outbox = Outbox(self._family, self._put, self._look_up, self._later)
-        self._warn_if_exposed(self._sock)
+        udp_socket.warn_if_exposed(wanted, self._sock)
         port = self._sock.getsockname()[1]
         await self._read_on(self._sock)
         return wanted if isinstance(wanted, Handed) else Udp(where.host, port, where.family)
@@ -111,17 +111,6 @@ class LoopPort:
             endpoint = _Endpoint(self)
             await self._loop.create_datagram_endpoint(lambda: endpoint, sock=sock)
             self._endpoint = endpoint
-
-    def _warn_if_exposed(self, sock: socket.socket) -> None:
-        if who := network.exposed(sock):
-            from ..logs import logger
-
-            logger.warning(
-                "the UDP port of %s is open to %s: anybody there can send events, under any sender's address. "
-                "Set network_host to 127.0.0.1 or ::1, or use TLS",
-                self._wanted,
-                who,
-            )
 
     def close(self) -> None:
         """Give the port back; what waits to be sent is dropped."""

@@ -13,10 +13,13 @@ import socket
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import AddressError, ConnectError, FrameTooLarge, IPCError
-from .network import Resolved
+from .network import Resolved, exposed
+
+if TYPE_CHECKING:
+    from .address import Address
 
 __all__ = [
     "FAMILIES",
@@ -30,6 +33,7 @@ __all__ = [
     "port_failed",
     "send_failed",
     "sender",
+    "warn_if_exposed",
 ]
 
 FAMILIES = {"udp4": socket.AF_INET, "udp6": socket.AF_INET6}
@@ -81,6 +85,19 @@ def _bind_one(family: int, where: SocketAddress, reuse_port: bool) -> socket.soc
         sock.close()
         raise
     return sock
+
+
+def warn_if_exposed(address: Address, sock: socket.socket) -> None:
+    """Log who can reach the port from other machines, if anybody can."""
+    if who := exposed(sock):
+        from ..logs import logger
+
+        logger.warning(
+            "the UDP port of %s is open to %s: anybody there can send events, under any sender's address. "
+            "Set network_host to 127.0.0.1 or ::1, or use TLS",
+            address,
+            who,
+        )
 
 
 def numeric(host: str, family: int) -> Place | None:
