@@ -289,7 +289,10 @@ class StreamLink(asyncio.BufferedProtocol):
             self._transport.close()
         elif not self._ended and not self._transport.is_closing():
             self._ended = True
-            self._transport.write_eof()
+            try:
+                self._transport.write_eof()
+            except OSError:  # the peer has reset the connection, and we have not read that yet
+                self._transport.abort()
 
     def abort(self) -> None:
         self._transport.abort()

@@ -145,20 +145,23 @@ class TLSLink:
     def lost(self, error: Exception | None) -> None:
         self._cancel_timer()
         self._settle()
+        if self._error is not None:
+            error = self._error
+        elif not self._open:
+            error = self._channel.explained(error or EOFError())
+        elif error is not None and not self._over:
+            error = self._cut_off(error)
         if self._open:
-            self._receiver.lost(self._error or error)
+            self._receiver.lost(error)
         else:
-            self._receiver.failed(self._error or self._channel.explained(error or EOFError()))
+            assert error is not None
+            self._receiver.failed(error)
 
     # ---- the session's link
 
     def write(self, data: bytes) -> None:
-        if self._over or self._closed:
-            return
-        try:
+        if not (self._over or self._closed):
             self._carrier.write(self._channel.send(data))
-        except TLSError as error:
-            self._fail(error)
 
     def pending_bytes(self) -> int:
         """Encrypted, so a little more than was written."""
@@ -227,6 +230,14 @@ class TLSLink:
         self._carrier.close()
         self._cancel_timer()
         self._timer = self._driver.call_later(SHUTDOWN_SECONDS, self._shutdown_due)
+
+    def _cut_off(self, error: Exception) -> Exception:
+        """What the carrier's failure means here; it says more than that the connection was reset."""
+        meaning = self._channel.receive_end()
+        if meaning is None:
+            return error
+        meaning.__cause__ = error
+        return meaning
 
     def _handshake_due(self) -> None:
         self._timer = None
