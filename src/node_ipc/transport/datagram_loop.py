@@ -40,8 +40,7 @@ class LoopPort:
         self._driver = driver
         self._wanted = address
         self._receiver = receiver
-        self._settings = settings
-        self._closed = False
+        self._bound = self._closed = False
         self._family = 0
         self._loop: asyncio.AbstractEventLoop
         self._sock: socket.socket | None = None
@@ -76,8 +75,9 @@ class LoopPort:
             raise
         if self._closed:
             self._release()
-        else:
-            self._receiver.bound(address)
+            return
+        self._bound = True
+        self._receiver.bound(address)
 
     async def _bind(self) -> Address:
         wanted = self._wanted
@@ -115,16 +115,17 @@ class LoopPort:
     def close(self) -> None:
         """Give the port back; what waits to be sent is dropped."""
         self._closed = True
-        self._release()
+        if self._bound:  # otherwise `_begin` is at it
+            self._release()
 
     def _release(self) -> None:
         sock, self._sock = self._sock, None
         if self._outbox is not None:
             self._outbox.clear()
-        if sock is None:
-            return
         if self._endpoint is not None:
             self._endpoint.transport.abort()
+            return
+        if sock is None:
             return
         if not self._loop.is_closed():
             self._loop.remove_reader(sock.fileno())
@@ -177,19 +178,10 @@ class LoopPort:
         if self._endpoint is not None:
             return self._endpoint.put(data, where)
         assert self._sock is not None
-        for _ in range(2):
-            try:
-                self._sock.sendto(data, where)
-                return True
-            except (BlockingIOError, InterruptedError):
-                self._write_on()
-                return False
-            except OSError as error:
-                if not udp_socket.is_late(error):
-                    self._later(udp_socket.send_failed(error, len(data), *udp_socket.sender(where)))
-                    return True
-                self._later(udp_socket.port_failed(error))  # and this datagram is sent again
-        return True
+        if udp_socket.put(self._sock, data, where, self._later):
+            return True
+        self._write_on()
+        return False
 
     def _write_on(self) -> None:
         if not self._writing:

@@ -31,6 +31,7 @@ __all__ = [
     "numeric",
     "place_of",
     "port_failed",
+    "put",
     "send_failed",
     "sender",
     "warn_if_exposed",
@@ -98,6 +99,22 @@ def warn_if_exposed(address: Address, sock: socket.socket) -> None:
             address,
             who,
         )
+
+
+def put(sock: socket.socket, data: bytes, where: SocketAddress, failed: Callable[[IPCError], None]) -> bool:
+    """Give one datagram to the kernel; False when it is full. What fails is told to ``failed`` and gone."""
+    for _ in range(2):
+        try:
+            sock.sendto(data, where)
+            return True
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError as error:
+            if not is_late(error):
+                failed(send_failed(error, len(data), *sender(where)))
+                return True
+            failed(port_failed(error))  # and this datagram is sent again
+    return True
 
 
 def numeric(host: str, family: int) -> Place | None:
