@@ -334,12 +334,10 @@ class Events:
     def _unheard(self, envelope: Any, *rest: Any) -> None:
         """A name without a handler is checked here; one with a handler was when that was registered."""
         self._check_name(envelope.type)
-        if self.unheard is not None and self.current is not None:
-            self.unheard(envelope.type, envelope.data, self.current)
-        if not (self._everything or self._taps):
-            return
         whole = _Payload(envelope.data, envelope.type)
         try:
+            if self.unheard is not None and self.current is not None:
+                self.unheard(envelope.type, envelope.data, self.current)
             for tap in tuple(self._taps):
                 tap(envelope.type, whole.decoded(), *rest)
             self._call_each(self._everything, tuple(self._everything), envelope.type, envelope.type, whole, rest)
@@ -424,9 +422,12 @@ def _decode(raw: Raw, name: str, decode: Callable[[Any], Any] = _decode_any) -> 
 def _convert(data: Any, name: str, decode: Callable[[Any], Any]) -> Any:
     if decode is _decode_any:
         return data
-    type = decode.__self__.type  # type: ignore[attr-defined]  # a bound method of msgspec's Decoder
     try:
-        return msgspec.convert(data, type, str_keys=True)
+        try:
+            return decode(encode(data))
+        except UnicodeEncodeError:  # lone surrogates, which go through neither encoder nor decoder
+            type = decode.__self__.type  # type: ignore[attr-defined]  # a bound method of msgspec's Decoder
+            return msgspec.convert(data, type, str_keys=True)
     except msgspec.ValidationError as error:
         raise _misfit(error, name) from error
     except UnicodeEncodeError as error:  # a lone surrogate where a number is wanted
