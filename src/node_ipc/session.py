@@ -646,7 +646,7 @@ class Session:
             self._corked = self._turn
             if self._closing and self._link is not None:
                 self._link.close()
-        self._owner.pending_changed(self, 0)
+            self._owner.pending_changed(self, 0)
 
     def ended(self) -> None:
         """The driver: the peer sends nothing more. What is emitted already still goes out."""
