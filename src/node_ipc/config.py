@@ -942,6 +942,10 @@ class Config(_Checked):
     max_handler_bytes: Option[int, float] = Option(MIB, _limit(), infinite=True)
     """How many bytes of messages wait so."""
 
+    max_inbox_bytes: Option[int, float] = Option(64 * MIB, _limit(), infinite=True)
+    """How many bytes of events wait in a blocking client to be received, 256 counted for each besides its own;
+    beyond, calls that would have to read more raise."""
+
     # Limits on what waits to be sent
 
     max_pending_bytes: Option[int, float] = Option(8 * MIB, _limit(), infinite=True)
@@ -1054,6 +1058,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     message_timeout: int
     max_handler_frames: int
     max_handler_bytes: int
+    max_inbox_bytes: int
     max_pending_bytes: int
     soft_pending_bytes: int
     slow_timeout: int

@@ -25,6 +25,7 @@
     │   └── MessageTimeout (TimeoutError)
     ├── HandlerError                         a handler failed; its exception is the ``__cause__``
     ├── ReceiveTimeout (TimeoutError)
+    ├── DrainTimeout (TimeoutError)
     ├── RequestError
     │   ├── RequestTimeout (TimeoutError)
     │   └── RemoteError                      the other side answered with an error
@@ -53,6 +54,7 @@ __all__ = [
     "ConnectError",
     "ConnectTimeout",
     "ConnectionLost",
+    "DrainTimeout",
     "EventNotAllowed",
     "EventTooLarge",
     "ForkError",
@@ -242,6 +244,12 @@ class ReceiveTimeout(IPCError, TimeoutError):
     """The awaited event did not come in time."""
 
     code = "ERR_IPC_RECEIVE_TIMEOUT"
+
+
+class DrainTimeout(IPCError, TimeoutError):
+    """What was emitted could not be given to the kernel in time; it still waits."""
+
+    code = "ERR_IPC_DRAIN_TIMEOUT"
 
 
 class RequestError(IPCError):

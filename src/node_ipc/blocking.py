@@ -1,0 +1,802 @@
+"""The blocking front: ``connect`` and ``serve`` for a plain thread. No event loop, no hidden thread.
+
+    from node_ipc import blocking
+
+    with blocking.connect("world", timeout=5) as world:
+        world.emit("message", "hello")
+        print(world.receive("message", timeout=5))
+
+Whoever calls does the work: a call that waits reads meanwhile, runs the handlers of what arrives, and keeps what has
+no handler for ``receive`` and iteration. Between two calls nothing is read and nothing happens; the kernel holds what
+comes, and pushes back on the server when it is full. ``poll`` is the call that does nothing else.
+
+Everything but the waiting is in ``client.py`` and ``server.py``, which these classes extend. A client belongs to the
+thread that made it; only ``emit`` may be called from others: what they emit goes out, in order, when the owner waits
+the next time. All times are seconds.
+
+Handlers run inside whatever call waits. In a handler, ``emit`` hands over what it is given and does not wait;
+``close`` and ``stop`` begin what the waiting call ends; any other call that would have to wait raises
+:class:`WouldDeadlock`, since the thread that it would wait for is its own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Collection, Iterator
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+
+from msgspec import Raw
+
+from .client import STEADY_SECONDS, Client, ClientState, retry_delay
+from .endpoint import Place, TLSChoice, resolve
+from .errors import (
+    BackpressureError,
+    ConnectionLost,
+    ConnectTimeout,
+    DrainTimeout,
+    IPCError,
+    NotConnected,
+    ReceiveTimeout,
+    RequestTimeout,
+    WouldDeadlock,
+)
+from .events import Event, typed_decoder
+from .inbox import OWN, Inbox, Received
+from .server import Server
+from .session import Session, refuse_other_threads
+from .transport.address import Udp, Unix
+from .transport.caller import CallerDriver
+from .transport.driver import FORKED
+
+if TYPE_CHECKING:
+    from .config import Config
+    from .outcome import Outcome
+    from .transport.address import Address
+
+__all__ = ["BlockingClient", "BlockingServer", "Received", "connect", "reconnect", "serve"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+C = TypeVar("C", bound="BlockingClient")
+
+OVERHEAD = 256
+"""Bytes that an event in the inbox is counted with, besides its own: what Python needs to keep it."""
+DECODERS = 256
+"""How many pairs of event and type keep their decoder."""
+LONGEST_PAUSE = 30.0
+"""Seconds between two connections of ``reconnect``, at the most."""
+
+_serving: dict[int, set[BlockingServer]] = {}  # who listens in which thread
+
+
+class BlockingInbox(Inbox):
+    """Events that wait for ``receive`` and iteration, undecoded, oldest first.
+
+    Nothing in it is ever dropped. Reading goes on only while a call waits, so it fills when a call has to read past
+    what nobody receives: an ``emit`` whose peer sends too, or a ``receive`` for an event that comes later. Once
+    ``max_inbox_bytes`` wait, the link is read no more and such a call raises, since what it waits for may never come.
+    """
+
+    def __init__(self, client: BlockingClient) -> None:
+        super().__init__(client)
+        self.full = False
+        """Nothing is read until something is taken."""
+        self.wanted: str | None = None
+        """The event that somebody waits for and that is not here: the next one goes to ``caught``."""
+        self.caught: Any = None
+        self._limit = client.settings.max_inbox_bytes
+        self._order: OrderedDict[int, tuple[str, Any, int]] = OrderedDict()
+        self._named: dict[str, deque[int]] = {}
+        self._last = 0
+        self._decoders: dict[tuple[str, Any], Callable[[Any], Any]] = {}
+        client.events.wants_raw = True  # decoded when received: by the type that is asked for, once
+        client.events.unheard = self.put
+        if client.settings.profile == "raw":
+            client.events.on("data", self._put_chunk)
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def put(self, type: str, data: Any, session: Session | None) -> None:
+        """Keep an event that has no handler."""
+        if type == self.wanted:
+            self.wanted, self.caught = None, data
+            return
+        if type.startswith(OWN):
+            self._client._unheard(type, data, session)  # type: ignore[arg-type]  # it came over one
+            return
+        size = OVERHEAD + (len(data) if data.__class__ in (Raw, bytes) else 0)
+        self._last += 1
+        self._order[self._last] = type, data, size
+        numbers = self._named.get(type)
+        if numbers is None:
+            self._named[type] = numbers = deque()
+        numbers.append(self._last)
+        self._bytes += size
+        if self._bytes >= self._limit and not self.full:
+            self.full = True
+            self._client.pause_reading(True)
+
+    _put = put
+
+    def _put_chunk(self, chunk: Any) -> None:
+        if len(self._client.events.handlers("data")) == 1:  # nobody but this
+            self.put("data", chunk, None)
+
+    def take(self, event: str | Event[Any] | None = None, type: Any = None) -> Received | None:
+        if not self._order:
+            return None
+        if event is None:
+            _, (name, data, size) = self._order.popitem(last=False)
+            self._named[name].popleft()
+        else:
+            name = event if event.__class__ is str else event.name  # type: ignore[union-attr]
+            numbers = self._named.get(name)
+            if not numbers:
+                return None
+            name, data, size = self._order.pop(numbers.popleft())
+        if not self._named[name]:
+            del self._named[name]
+        self._bytes -= size
+        if self.full:
+            self.full = False
+            self._client.pause_reading(False)
+        return Received(name, self.decode(name, data, type if event is None else _payload_type(event, type)))
+
+    def decode(self, name: str, data: Any, type: Any) -> Any:
+        """A payload by its type; raises :class:`InvalidPayload` where it does not fit."""
+        try:
+            decode = self._decoders.get((name, type))
+        except TypeError:  # a type that cannot be a key
+            return typed_decoder(type, name)(data)
+        if decode is None:
+            if len(self._decoders) >= DECODERS:
+                self._decoders.clear()
+            decode = self._decoders[name, type] = typed_decoder(type, name)
+        return decode(data)
+
+    def crowd(self) -> str:
+        """What is in it, for messages."""
+        most = max(self._named, key=lambda name: len(self._named[name]), default="")
+        return f"{len(self._order)} events wait to be received ({len(self._named.get(most, ()))} of them {most[:64]!r})"
+
+    def _link_up(self) -> None:
+        if self.full:
+            self._client.pause_reading(True)
+
+    def _answer_awaited(self) -> None:
+        """Reading never stops before the inbox is full."""
+
+
+def _payload_type(event: str | Event[Any], type: Any) -> Any:
+    return event.type if type is None and event.__class__ is not str else type  # type: ignore[union-attr]
+
+
+class BlockingClient(Client):
+    """A client whose calls wait. Made by :func:`connect`, a context manager, and iterable."""
+
+    inbox: BlockingInbox
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        assert isinstance(self._driver, CallerDriver)
+        self._caller: CallerDriver = self._driver
+        self.inbox = BlockingInbox(self)
+        """Events that wait to be received."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
+        _leave(self._caller, self.close, self.abort, kind)
+
+    # ---- out
+
+    def emit(self, type: Any, data: Any = {}) -> bool:  # noqa: B006 - never changed: data left out is {}
+        """Send one event (in raw mode: ``emit(payload)``); the kernel has it when this returns.
+
+        While the kernel is full this waits, and reads what the server sends: two sides that both send at full speed
+        do not block each other. It waits as long as the server takes; ``drain`` has a time limit. What has no
+        handler goes to the inbox; when that is full as well (``max_inbox_bytes``) the event stays in a buffer of
+        ours and False is returned, until that is full too (``max_pending_bytes``).
+
+        While the link is down, in sync mode, in a handler and in another thread, the event is handed over without
+        waiting, as in the other fronts. In ``batch()`` events go out together.
+
+        Raises :class:`ConnectionLost` when the link breaks while the event is being written (it may have arrived),
+        :class:`BackpressureError` when every buffer is full, :class:`NotConnected` when the client is closed, and a
+        :class:`ProtocolError` for a name or payload that cannot be sent; after these three nothing was sent.
+        """
+        session = self._direct
+        if session is None:
+            return self._emit_indirectly(type, data)
+        try:
+            below = session.emit(type, data)
+        except BackpressureError as error:
+            if not self.inbox.full:
+                raise
+            raise BackpressureError(
+                f"nothing more can be sent: the server does not read, and nothing more is read from it, since "
+                f"{self.inbox.crowd()}. Receive them, or raise max_inbox_bytes ({self._settings.max_inbox_bytes})"
+            ) from error
+        if session._paused:
+            return self._until_taken(session, below)
+        return below
+
+    def _emit_indirectly(self, type: Any, data: Any) -> bool:
+        """The link is down, or it is sync mode: a chance for the link to come back, or for the answer to arrive."""
+        below = super()._emit_indirectly(type, data)
+        driver = self._caller
+        if not driver.busy and driver.thread() == driver.home:
+            driver.pump(0.0)
+        return below
+
+    def _until_taken(self, session: Session, below: bool) -> bool:
+        driver = self._caller
+        if driver.busy or driver.thread() != driver.home:
+            return below
+        driver.run_until(lambda: not session._paused or session.loss is not None or self.inbox.full)
+        if session.loss is not None:
+            lost = ConnectionLost(f"the link to {self.id!r} broke while this was being written: {session.loss}")
+            raise lost from session.loss.reason
+        return not session._paused
+
+    def batch(self) -> Batch:
+        """``with client.batch():`` what is emitted inside goes out in few large writes, the last one at its end."""
+        refuse_other_threads(self._driver, "batch")
+        return Batch(self)
+
+    def drain(self, timeout: float | None = None) -> None:
+        """Wait until the kernel has everything that was emitted.
+
+        timeout: seconds; ``None`` waits as long as it takes. Raises :class:`DrainTimeout`, :class:`NotConnected`
+        when the client is closed before that, and :class:`BackpressureError` when the inbox is full.
+        """
+        if not self._until("drain", lambda: not self.pending_bytes or self.state is ClientState.CLOSED, timeout):
+            raise DrainTimeout(f"{self.pending_bytes} bytes for {self.id!r} still wait after {timeout:g} s")
+        if self.state is ClientState.CLOSED:
+            raise NotConnected(f"the client {self.id!r} is closed")
+
+    # ---- in
+
+    @overload
+    def receive(self, event: Event[T], *, timeout: float | None = None) -> T: ...
+    @overload
+    def receive(self, event: str, *, type: type[T], timeout: float | None = None) -> T: ...
+    @overload
+    def receive(self, event: str, *, timeout: float | None = None) -> Any: ...
+    def receive(self, event: str | Event[Any], *, type: Any = None, timeout: float | None = None) -> Any:
+        """The payload of the next event of this name that has no handler; those that came before it stay.
+
+        timeout: seconds; ``None`` waits as long as the client lives. type: what to decode the payload to. In raw
+        mode ``receive("data")`` gives the next bytes.
+
+        Raises :class:`ReceiveTimeout`, :class:`NotConnected` when the client is closed and no such event is left,
+        :class:`InvalidPayload` for a payload that does not fit ``type``, and :class:`BackpressureError` when the
+        inbox is full of other events.
+        """
+        inbox = self.inbox
+        found = inbox.take(event, type)
+        if found is not None:
+            return found.data
+        name = event if event.__class__ is str else event.name  # type: ignore[union-attr]
+        driver = self._caller
+        self._before_waiting("receive")
+        pump, left = driver.pump, timeout
+        deadline = 0.0 if timeout is None else driver.now() + timeout
+        inbox.wanted = name
+        try:
+            while True:
+                if self.state is ClientState.CLOSED:
+                    raise NotConnected(f"the client {self.id!r} is closed, and nothing is left to receive")
+                if inbox.full:
+                    raise self._crowded(f"no {name!r} can be received")
+                pump(left)
+                if inbox.wanted is None:
+                    data, inbox.caught = inbox.caught, None
+                    return inbox.decode(name, data, _payload_type(event, type))
+                if timeout is not None:
+                    left = deadline - driver.now()
+                    if left <= 0:
+                        raise ReceiveTimeout(f"no event {name!r} from {self.id!r} within {timeout:g} s")
+        finally:
+            inbox.wanted = None
+            if inbox.caught is not None:  # something else went wrong in the very turn that brought it
+                data, inbox.caught = inbox.caught, None
+                inbox.put(name, data, None)
+
+    def __iter__(self) -> Iterator[Received]:
+        """Every event from the wire, in order, until the client is closed; also those that have a handler."""
+        stop = self.inbox.iterate()
+        take = self.inbox.take
+        try:
+            while True:
+                found = take()
+                if found is not None:
+                    yield found
+                    continue
+                if self.state is ClientState.CLOSED:
+                    return
+                self._before_waiting("iteration")
+                self._caller.pump(None)
+        finally:
+            stop()
+
+    def poll(self, timeout: float | None = 0.0) -> bool:
+        """Handle what has arrived; wait for the first thing at most ``timeout`` seconds (``None``: without end).
+
+        Returns whether anything happened. For programs that only have handlers: ``while client.poll(None): …``.
+        Raises :class:`NotConnected` when the client is closed, and :class:`BackpressureError` when the inbox is full
+        of events that nobody receives.
+        """
+        self._before_waiting("poll")
+        if self.state is ClientState.CLOSED:
+            raise NotConnected(f"the client {self.id!r} is closed")
+        if self.inbox.full:
+            raise self._crowded("nothing more can be read")
+        return self._caller.pump(timeout)
+
+    # ---- requests
+
+    @overload  # type: ignore[override]  # what the others give as an outcome, this front waits for
+    def request(self, method: Event[T], params: T, *, timeout: float | None = 30.0, type: type[R]) -> R: ...
+    @overload
+    def request(self, method: Event[T], params: T, *, timeout: float | None = 30.0) -> Any: ...
+    @overload
+    def request(self, method: str, params: Any = None, *, timeout: float | None = 30.0, type: type[R]) -> R: ...
+    @overload
+    def request(self, method: str, params: Any = None, *, timeout: float | None = 30.0) -> Any: ...
+    def request(
+        self, method: str | Event[Any], params: Any = None, *, timeout: float | None = 30.0, type: Any = None
+    ) -> Any:
+        """Ask the server, and wait for what its handler returns.
+
+        timeout: seconds; ``None`` waits as long as the link holds. type: what to decode the result to.
+
+        Raises :class:`RemoteError` (the other side's error), :class:`RequestTimeout`, :class:`ConnectionLost` (the
+        link went away before the answer), :class:`NotConnected`, :class:`InvalidPayload` (the result does not fit
+        ``type``) and :class:`BackpressureError` (the inbox is full of events before the answer).
+        """
+        self._before_waiting("request")
+        answer: Outcome[Any] = super().request(method, params, timeout=None, type=type)
+        return _answered(self._caller, answer, method, timeout, self._check_inbox)
+
+    # ---- life
+
+    def close(self, timeout: float | None = None) -> None:  # type: ignore[override]  # this front waits for it
+        """Send what was emitted, then end. In a handler this only begins, and the call that waits does the rest.
+
+        timeout: the seconds it may take; ``None`` is ``close_timeout``. What is not sent by then is dropped.
+        """
+        refuse_other_threads(self._driver, "close")
+        if not self._caller.busy:
+            self._caller.pump(0.0)  # what other threads emitted
+        super().close(timeout)
+        self._finish_closing()
+
+    def abort(self) -> None:
+        """End at once; what is not sent yet is dropped and counted in ``disconnect``."""
+        refuse_other_threads(self._driver, "abort")
+        super().close(0.0)
+        self._input("expired")
+        self._finish_closing()
+
+    def _finish_closing(self) -> None:
+        driver = self._caller
+        if driver.busy:
+            driver.wake()  # a signal handler may have called this while the thread waits
+            return
+        driver.run_until(lambda: self.closed.done)
+        driver.close()
+
+    # ---- waiting
+
+    def _before_waiting(self, verb: str) -> None:
+        driver = self._caller
+        if driver.busy:
+            raise WouldDeadlock(
+                f"{verb}() in a handler would wait for ever: this very thread, which runs the handler, would have to "
+                "read what is waited for. Register a handler for it with on(), or return first"
+            )
+        if driver.thread() != driver.home:
+            refuse_other_threads(driver, verb)
+        if _serving:
+            _refuse_own_server(driver.home, self.address, verb)
+
+    def _until(self, verb: str, done: Callable[[], bool], timeout: float | None) -> bool:
+        if done():
+            return True
+        self._before_waiting(verb)
+        satisfied = self._caller.run_until(lambda: done() or self.inbox.full, timeout)
+        if satisfied and not done():
+            raise self._crowded(f"{verb}() cannot go on")
+        return satisfied
+
+    def _check_inbox(self) -> None:
+        if self.inbox.full:
+            raise self._crowded("the answer cannot be reached")
+
+    def _crowded(self, what: str) -> BackpressureError:
+        return BackpressureError(
+            f"{what}: {self.inbox.crowd()}, and nothing is read until they are. Receive them, register handlers for "
+            f"them, or raise max_inbox_bytes ({self._settings.max_inbox_bytes})"
+        )
+
+
+class Batch:
+    """What is emitted inside goes out together."""
+
+    def __init__(self, client: BlockingClient) -> None:
+        self._client = client
+
+    def __enter__(self) -> BlockingClient:
+        self._client._caller.begin_batch()
+        return self._client
+
+    def __exit__(self, *exception: Any) -> None:
+        client = self._client
+        client._caller.end_batch()
+        session = client._direct
+        if session is not None and session._paused:
+            client._until_taken(session, True)
+
+
+# ---- connecting
+
+
+def connect(
+    address: Place,
+    *,
+    config: Config | None = None,
+    timeout: float | None = 10.0,
+    wait: bool = False,
+    tls: TLSChoice = None,
+    **options: Any,
+) -> BlockingClient:
+    """Connect and return the client: ``with blocking.connect("world") as world``.
+
+    address: an id, ``unix:/path``, ``pipe:name``, ``tcp://host:port``, ``tls://host:port``, or a path object.
+    config: a configuration to start from; it is not changed. options: single options, as ``retry=100``.
+    timeout: seconds until the link must be usable (with TLS: after the handshake); ``None`` waits without end.
+    wait: keep trying until the server is there; otherwise the first attempt that fails raises.
+    tls: options as in ``config.tls``, an ``ssl.SSLContext``, or True for the defaults.
+
+    Raises :class:`ConnectTimeout`, or the :class:`ConnectError` of the attempt with the kernel's error as its
+    cause. A link that is lost later is made anew while a call waits, as the options ``retry``, ``max_retries`` and
+    ``stop_retrying`` say; the state is in ``client.state``.
+    """
+    where, settings = resolve(address, config, options, "client", tls)
+    client = BlockingClient(str(address), where, CallerDriver(), settings)
+    return _connected(client, timeout, wait)
+
+
+def _connected(client: C, timeout: float | None, wait: bool) -> C:
+    """Wait until the client is connected, or close it and say why it is not."""
+    if not wait:
+        client.on("error", _heard_here)
+    try:
+        connected = client.connect()
+        settled = client._caller.run_until(
+            lambda: connected.done or (client.last_error is not None and not wait), timeout
+        )
+        if not settled:
+            raise ConnectTimeout(f"no link to {client.address} within {timeout:g} s") from client.last_error
+        if not connected.done:
+            assert client.last_error is not None
+            raise client.last_error
+        connected.result()
+    except BaseException:
+        client.abort()
+        raise
+    client.off("error", _heard_here)
+    return client
+
+
+def _heard_here(error: IPCError) -> None:
+    """The error of an attempt is raised to whoever waits for it."""
+
+
+def reconnect(
+    address: Place,
+    *,
+    config: Config | None = None,
+    timeout: float | None = None,
+    tls: TLSChoice = None,
+    **options: Any,
+) -> Iterator[BlockingClient]:
+    """A connected client, and a fresh one each time the former is done with: ``for client in reconnect("world")``.
+
+    The arguments are those of :func:`connect`; ``timeout`` is for each connection, ``None`` waits until the server is
+    there. These clients do not reconnect by themselves: when the link is lost, iteration over the client ends and
+    other calls raise a ``ConnectionError``; catch it and let the loop go on. At the end of the loop's body the client
+    is closed. When links keep lasting less than five seconds, the pauses between them grow from ``retry`` on.
+    """
+    where, settings = resolve(address, config, options, "client", tls)
+    short = 0
+    while True:
+        client = _Single(str(address), where, CallerDriver(), settings)
+        _connected(client, timeout, True)
+        began = time.monotonic()
+        with client:
+            yield client
+        short = short + 1 if time.monotonic() - began < STEADY_SECONDS else 0
+        if short:
+            time.sleep(retry_delay(settings.retry / 1000, short - 1, LONGEST_PAUSE, client._caller.random()))
+
+
+class _Single(BlockingClient):
+    """A client of one link."""
+
+    def _may_retry(self) -> bool:
+        return not self.connected.done and super()._may_retry()
+
+
+# ---- serving
+
+
+class Serving:
+    """What the servers of this front have in common: the thread that calls does their work."""
+
+    _caller: CallerDriver
+    closed: Outcome[Any]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
+        _leave(self._caller, self.stop, self.abort, kind)  # type: ignore[attr-defined]  # of what this is mixed with
+
+    def poll(self, timeout: float | None = 0.0) -> bool:
+        """Serve what is there; wait for the first thing at most ``timeout`` seconds (``None``: without end).
+
+        Returns whether anything happened. For a thread that has something else to do, too.
+        """
+        self._before_waiting("poll")
+        return self._caller.pump(timeout)
+
+    def serve_forever(self) -> None:
+        """Serve until the server is stopped: by ``stop()`` in a handler or a signal handler.
+
+        Ctrl-C raises ``KeyboardInterrupt`` as everywhere; the ``with`` block then stops the server.
+        """
+        self._before_waiting("serve_forever")
+        pump, closed = self._caller.pump, self.closed
+        while not closed.done:
+            pump(None)
+        self._caller.close()
+
+    def _before_waiting(self, verb: str) -> None:
+        driver = self._caller
+        if driver.busy:
+            raise WouldDeadlock(
+                f"{verb}() in a handler would wait for ever: this very thread, which runs the handler, would have to "
+                "serve meanwhile. Register a handler for what is waited for, or return first"
+            )
+        refuse_other_threads(driver, verb)
+
+    def _finish_stopping(self) -> None:
+        driver = self._caller
+        if driver.busy:
+            driver.wake()  # a signal handler may have called this while the thread waits
+            return
+        driver.run_until(lambda: self.closed.done)
+        driver.close()
+
+
+class BlockingServer(Serving, Server):
+    """A server whose handlers run in the thread that calls. Made by :func:`serve`, a context manager."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        assert isinstance(self._driver, CallerDriver)
+        self._caller = self._driver
+
+    # ---- out
+
+    def emit(self, socket: Session, type: Any, data: Any = {}) -> bool:  # noqa: B006 - never changed
+        """Send one event to one socket; outside handlers, the kernel has it when this returns.
+
+        While the kernel is full this waits and serves everybody meanwhile. (``socket.emit`` never waits, here as in
+        the other fronts.) Raises :class:`ConnectionLost` when the link breaks while the event is being written.
+        """
+        below = super().emit(socket, type, data)
+        driver = self._caller
+        if not socket._paused or driver.busy or driver.thread() != driver.home:
+            return below
+        driver.run_until(lambda: not socket._paused or socket.loss is not None)
+        if socket.loss is not None:
+            lost = ConnectionLost(f"the link of {socket!r} broke while this was being written: {socket.loss}")
+            raise lost from socket.loss.reason
+        return True
+
+    def broadcast(self, type: Any, data: Any = {}, *, exclude: Collection[Session] = ()) -> None:  # noqa: B006
+        """Send one event to every connected socket but those in ``exclude``; encoded once, never waits.
+
+        What a peer's kernel does not take waits, and goes out while this server is polled.
+        """
+        driver = self._caller
+        driver.begin_batch()
+        try:
+            super().broadcast(type, data, exclude=exclude)
+        finally:
+            driver.end_batch()
+
+    def drain(self, timeout: float | None = None) -> None:
+        """Wait until the kernel has everything that was emitted to anybody.
+
+        timeout: seconds; ``None`` waits as long as it takes. Raises :class:`DrainTimeout`.
+        """
+
+        def waiting() -> int:
+            return sum(socket.pending_bytes for socket in self.sockets)
+
+        if waiting():
+            self._before_waiting("drain")
+            if not self._caller.run_until(lambda: not waiting(), timeout):
+                raise DrainTimeout(f"{waiting()} bytes still wait after {timeout:g} s")
+
+    # ---- requests
+
+    @overload  # type: ignore[override]  # what the others give as an outcome, this front waits for
+    def request(
+        self, socket: Session, method: Event[T], params: T, *, timeout: float | None = 30.0, type: type[R]
+    ) -> R: ...
+    @overload
+    def request(self, socket: Session, method: Event[T], params: T, *, timeout: float | None = 30.0) -> Any: ...
+    @overload
+    def request(
+        self, socket: Session, method: str, params: Any = None, *, timeout: float | None = 30.0, type: type[R]
+    ) -> R: ...
+    @overload
+    def request(
+        self, socket: Session, method: str, params: Any = None, *, timeout: float | None = 30.0
+    ) -> Any: ...
+    def request(
+        self,
+        socket: Session,
+        method: str | Event[Any],
+        params: Any = None,
+        *,
+        timeout: float | None = 30.0,
+        type: Any = None,
+    ) -> Any:
+        """Ask one client, and wait for its answer, serving everybody meanwhile; as ``BlockingClient.request``."""
+        self._before_waiting("request")
+        answer: Outcome[Any] = super().request(socket, method, params, timeout=None, type=type)
+        return _answered(self._caller, answer, method, timeout)
+
+    def request_all(  # type: ignore[override]  # this front waits for it
+        self,
+        method: str | Event[Any],
+        params: Any = None,
+        *,
+        timeout: float | None = 30.0,
+        type: Any = None,
+        exclude: Collection[Session] = (),
+    ) -> dict[Session, Any]:
+        """Ask every connected client: ``{socket: result or exception}`` when the last has answered."""
+        self._before_waiting("request_all")
+        from .requests import ask_all
+
+        to = [session for session in self.sockets if session not in exclude]
+        ask = super().request
+        answers = ask_all(self._driver, to, lambda socket: ask(socket, method, params, timeout=timeout, type=type))
+        self._caller.run_until(lambda: answers.done)
+        return answers.result()
+
+    # ---- life
+
+    def stop(self, timeout: float | None = None) -> None:  # type: ignore[override]  # this front waits for it
+        """Accept nobody more, send what was emitted, end every link.
+
+        timeout: the seconds it may take, after which every link is cut; ``None`` is ``close_timeout``. In a handler
+        this only begins, and the call that waits does the rest.
+        """
+        _serving.get(self._caller.home, set()).discard(self)
+        super().stop(timeout)
+        self._finish_stopping()
+
+    def abort(self) -> None:
+        """Stop at once; what is not sent yet is dropped."""
+        _serving.get(self._caller.home, set()).discard(self)
+        super().stop(0.0)
+        self._expire()
+        self._finish_stopping()
+
+
+def serve(
+    address: Place,
+    *,
+    config: Config | None = None,
+    tls: TLSChoice = None,
+    **options: Any,
+) -> Any:
+    """Serve: ``with blocking.serve("world") as server``, then ``server.serve_forever()`` or ``server.poll()``.
+
+    Clients can connect when this returns, and wait until they are served. The arguments are those of
+    :func:`connect`; ``udp4://host:port`` and ``udp6://[host]:port`` bind a UDP port. Raises :class:`AddressInUse` or
+    :class:`AddressError` where nobody can listen. At the end everything emitted is sent, within ``close_timeout``
+    milliseconds.
+    """
+    where, settings = resolve(address, config, options, "server", tls)
+    driver = CallerDriver()
+    server = _make_server(where, driver, settings)
+    server.on("error", _heard_here)
+    started = server.start()
+    try:
+        driver.run_until(lambda: started.done)
+        started.result()
+    except BaseException:
+        server.abort()
+        raise
+    server.off("error", _heard_here)
+    if isinstance(server, BlockingServer):
+        _serving.setdefault(driver.home, set()).add(server)
+    return server
+
+
+def _make_server(where: Address, driver: CallerDriver, settings: Any) -> Any:
+    if not isinstance(getattr(where, "where", where), Udp):
+        return BlockingServer(where, driver, settings)
+    from .blocking_datagram import BlockingDatagramServer
+
+    return BlockingDatagramServer(where, driver, settings)
+
+
+# ---- what both ends do
+
+
+def _answered(
+    driver: CallerDriver,
+    answer: Outcome[Any],
+    method: str | Event[Any],
+    timeout: float | None,
+    check: Callable[[], None] | None = None,
+) -> Any:
+    """Wait for the answer to a request; when that does not come about, both sides forget the request."""
+    deadline = 0.0 if timeout is None else driver.now() + timeout
+    left = timeout
+    try:
+        while not answer.done:
+            if check is not None:
+                check()
+            driver.pump(left)
+            if timeout is not None and not answer.done:
+                left = deadline - driver.now()
+                if left <= 0:
+                    name = method if isinstance(method, str) else method.name
+                    raise RequestTimeout(f"no answer to {name!r} within {timeout:g} s")
+    finally:
+        if answer.abandon is not None:
+            answer.abandon()
+    return answer.result()
+
+
+def _leave(
+    driver: CallerDriver, close: Callable[[], None], abort: Callable[[], None], kind: type[BaseException] | None
+) -> None:
+    """The end of a ``with`` block: in order, but at once when the program is being ended (Ctrl-C, ``sys.exit``)."""
+    if driver.home == FORKED:
+        return  # the links are the parent's
+    if kind is not None and not issubclass(kind, Exception):
+        abort()
+    else:
+        close()
+
+
+def _refuse_own_server(thread: int, address: Address, verb: str) -> None:
+    """A client that waits for a server of its own thread, which cannot serve meanwhile, waits for ever."""
+    for server in _serving.get(thread, ()):
+        if _is_at(address, server.address):
+            raise WouldDeadlock(
+                f"{verb}() would wait for ever: the server at {address} belongs to this very thread, and cannot "
+                "answer while it waits. Run the server in another thread or process, or call server.poll() first"
+            )
+
+
+def _is_at(client: Address, server: Address) -> bool:
+    where = getattr(server, "where", server)
+    if isinstance(client, Unix) and isinstance(where, Unix):
+        return where.path in (client.path, *client.also)
+    return client == where

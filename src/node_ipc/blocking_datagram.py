@@ -1,0 +1,30 @@
+"""UDP in the blocking front; apart from ``blocking.py``, so that only who uses it loads it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .blocking import Serving
+from .datagram import DatagramServer
+from .transport.caller import CallerDriver
+
+__all__ = ["BlockingDatagramServer"]
+
+
+class BlockingDatagramServer(Serving, DatagramServer):
+    """A UDP port whose handlers run in the thread that calls. Made by ``blocking.serve``, a context manager."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        assert isinstance(self._driver, CallerDriver)
+        self._caller = self._driver
+
+    def stop(self, timeout: float | None = None) -> None:  # type: ignore[override]  # this front waits for it
+        """Give the port back. In a handler this only begins, and the call that waits does the rest."""
+        super().stop(timeout)
+        self._finish_stopping()
+
+    def abort(self) -> None:
+        """Give the port back at once."""
+        super(Serving, self).stop(0.0)
+        self._finish_stopping()

@@ -1,0 +1,172 @@
+"""UDP in the caller's thread: the ``DatagramPort`` of ``driver.py``.
+
+Host names are looked up by the system's resolver, in a later turn than ``send``; everything else of this driver
+waits meanwhile. Numeric addresses cost nothing.
+"""
+
+from __future__ import annotations
+
+import socket
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ..errors import AddressError, IPCError
+from . import network, udp_socket
+from .address import Handed, Udp
+from .caller import READ, WRITE, CallerDriver
+from .driver import DatagramReceiver
+from .udp_socket import Outbox, SocketAddress
+
+if TYPE_CHECKING:
+    from ..config import Settings
+    from .address import Address
+
+__all__ = ["CallerPort"]
+
+LARGEST_DATAGRAM = 65_536
+READS_PER_TURN = 64
+SECONDS_PER_TURN = 0.005
+"""When handlers take longer than this, the rest waits for the next turn: a timer may be due."""
+
+
+class CallerPort:
+    """A UDP port; made at once, bound in the next turn."""
+
+    def __init__(
+        self, driver: CallerDriver, address: Address, receiver: DatagramReceiver, settings: Settings
+    ) -> None:
+        self._driver = driver
+        self._wanted = address
+        self._receiver = receiver
+        self._closed = False
+        self._family = 0
+        self._sock: socket.socket | None = None
+        self._outbox: Outbox | None = None
+        self._interest = 0
+
+    # ---- life
+
+    def begin(self) -> None:
+        if self._closed:
+            return
+        try:
+            address = self._bind()
+        except Exception as error:
+            self.close()
+            self._receiver.not_bound(network.listen_failed(self._wanted, error))
+            return
+        self._receiver.bound(address)
+
+    def _bind(self) -> Address:
+        wanted = self._wanted
+        where = wanted.where if isinstance(wanted, Handed) else wanted
+        if not isinstance(where, Udp):
+            raise AddressError(f"{wanted} has no datagrams: bind udp4://host:port or udp6://[host]:port")
+        family = self._family = udp_socket.FAMILIES[where.family]
+        if isinstance(wanted, Handed):
+            self._sock = wanted.sockets[0]
+        else:
+            resolved = socket.getaddrinfo(
+                where.host, where.port, family=family, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE
+            )
+            self._sock = udp_socket.bind(resolved, where.port)
+        self._outbox = Outbox(family, self._put, self._look_up, self._later)
+        self._watch(READ)
+        udp_socket.warn_if_exposed(wanted, self._sock)
+        return wanted if isinstance(wanted, Handed) else Udp(where.host, self._sock.getsockname()[1], where.family)
+
+    def _watch(self, interest: int) -> None:
+        if interest != self._interest and self._sock is not None:
+            self._interest = interest
+            self._driver.readiness.watch(self, interest)
+
+    def close(self) -> None:
+        """Give the port back; what waits to be sent is dropped."""
+        self._closed = True
+        self._watch(0)
+        self.discard()
+
+    def discard(self) -> None:
+        self._closed = True
+        if self._outbox is not None:
+            self._outbox.clear()
+        sock, self._sock = self._sock, None
+        if sock is not None:
+            sock.close()
+
+    # ---- in
+
+    def fileno(self) -> int:
+        assert self._sock is not None
+        return self._sock.fileno()
+
+    def readable(self) -> None:
+        sock, receiver = self._sock, self._receiver
+        deadline = self._driver.now() + SECONDS_PER_TURN
+        for _ in range(READS_PER_TURN):
+            if sock is None or sock is not self._sock:
+                return  # a handler closed the port
+            try:
+                data, where = sock.recvfrom(LARGEST_DATAGRAM)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                receiver.datagram_error(udp_socket.port_failed(error))
+                return
+            receiver.datagram(data, *udp_socket.sender(where))
+            if self._driver.now() > deadline:
+                return
+
+    # ---- out
+
+    def send(self, data: bytes, host: str, port: int) -> None:
+        assert self._outbox is not None, "the port is not bound yet"
+        if not self._closed:
+            self._outbox.send(data, host, port)
+
+    def pending_bytes(self) -> int:
+        return 0 if self._outbox is None else self._outbox.pending_bytes
+
+    def _put(self, data: bytes, where: SocketAddress) -> bool:
+        """Give one datagram to the kernel; False when it is full."""
+        assert self._sock is not None
+        for _ in range(2):
+            try:
+                self._sock.sendto(data, where)
+                return True
+            except BlockingIOError:
+                self._watch(READ | WRITE)
+                return False
+            except OSError as error:
+                if not udp_socket.is_late(error):
+                    self._later(udp_socket.send_failed(error, len(data), *udp_socket.sender(where)))
+                    return True
+                self._later(udp_socket.port_failed(error))  # and this datagram is sent again
+        return True
+
+    def writable(self) -> None:
+        if self._outbox is not None and self._outbox.flush():
+            self._watch(READ)
+
+    def _later(self, error: IPCError) -> None:
+        """Tell of an error, but never inside ``send``."""
+        self._driver.call_later(0, partial(self._tell, error))
+
+    def _tell(self, error: IPCError) -> None:
+        if not self._closed:
+            self._receiver.datagram_error(error)
+
+    # ---- names
+
+    def _look_up(self, host: str) -> None:
+        self._driver.call_later(0, partial(self._resolve, host))
+
+    def _resolve(self, host: str) -> None:
+        if self._closed or self._outbox is None:
+            return
+        try:
+            place = udp_socket.place_of(socket.getaddrinfo(host, 0, family=self._family, type=socket.SOCK_DGRAM))
+        except (OSError, UnicodeError) as error:
+            self._outbox.unknown(host, error)
+            return
+        self._outbox.found(host, place)
