@@ -7,97 +7,18 @@ them is changed.
 from __future__ import annotations
 
 import os
-import queue
 import shutil
-import signal
 import socket
-import subprocess
-import sys
 import tempfile
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from processes import Program
 
 TESTS = Path(__file__).parent
 EXAMPLES = TESTS.parent / "examples"
-DEADLINE = 30.0
-"""Seconds that anything may take; a test machine may be busy."""
 READY = "world is ready"
-
-
-class Program:
-    """One example as a process of its own, and the lines it prints."""
-
-    def __init__(self, root: str, port: int, path: str) -> None:
-        self.path = path
-        self.lines: list[str] = []
-        self._new: queue.Queue[str | None] = queue.Queue()
-        command = [sys.executable, "-u", str(TESTS / "run_example.py"), root, str(port), str(EXAMPLES / path)]
-        environment = {**os.environ, "NO_COLOR": "1", "PYTHONWARNINGS": "error"}
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
-        )
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self._new.put(line.rstrip("\n"))
-        self._new.put(None)
-
-    def wait_for(self, text: str) -> str:
-        """The next line with ``text`` in it."""
-        deadline = time.monotonic() + DEADLINE
-        while True:
-            try:
-                line = self._new.get(timeout=max(0.0, deadline - time.monotonic()))
-            except queue.Empty:
-                raise AssertionError(f"{self.path} did not print {text!r}:\n{self.printed}") from None
-            if line is None:
-                self._new.put(None)
-                raise AssertionError(f"{self.path} ended without printing {text!r}:\n{self.printed}")
-            self.lines.append(line)
-            if text in line:
-                return line
-
-    def interrupt(self) -> None:
-        """What Ctrl-C does."""
-        self.process.send_signal(signal.SIGINT)
-
-    def ends(self) -> list[str]:
-        """Wait until it ends by itself, with exit status 0; all the lines it printed."""
-        while (line := self._next_line()) is not None:
-            self.lines.append(line)
-        self._reader.join()
-        assert self.process.wait(DEADLINE) == 0, f"{self.path} ended with {self.process.returncode}:\n{self.printed}"
-        return self.lines
-
-    def _next_line(self) -> str | None:
-        try:
-            return self._new.get(timeout=DEADLINE)
-        except queue.Empty:
-            raise AssertionError(f"{self.path} does not end:\n{self.printed}") from None
-
-    def close(self) -> None:
-        self.process.kill()
-        self._reader.join()
-        self.process.wait()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-
-    @property
-    def printed(self) -> str:
-        return "\n".join(self.lines)
-
-    def answers(self) -> list[str]:
-        """What followed "got a message from world :" on each line that has it."""
-        before = "got a message from world : "
-        return [line.partition(before)[2] for line in self.lines if before in line]
-
 
 Start = Callable[[str], Program]
 
@@ -110,7 +31,8 @@ def start() -> Iterator[Start]:
     programs: list[Program] = []
 
     def start_one(path: str) -> Program:
-        programs.append(Program(f"{root}/", port, path))
+        run = str(TESTS / "run_example.py")
+        programs.append(Program.python(run, f"{root}/", str(port), str(EXAMPLES / path)))
         return programs[-1]
 
     yield start_one
@@ -128,6 +50,12 @@ def free_port() -> int:
     return port
 
 
+def answers(client: Program) -> list[str]:
+    """What followed "got a message from world :" on each line that has it."""
+    before = "got a message from world : "
+    return [line.partition(before)[2] for line in client.lines if before in line]
+
+
 def serve(start: Start, path: str) -> Program:
     server = start(path)
     server.wait_for(READY)
@@ -139,7 +67,7 @@ def test_basic_hello_is_answered_and_the_server_ends_with_ctrl_c(start: Start, f
     server = serve(start, f"{folder}/server.py")
     client = start(f"{folder}/client.py")
     client.ends()
-    assert [answer for answer in client.answers() if "hello world!" in answer] == client.answers() != []
+    assert [answer for answer in answers(client) if "hello world!" in answer] == answers(client) != []
     assert client.lines[-1] == "disconnected from world"
     assert "hello" in server.wait_for("got a message")
     server.wait_for("has disconnected")
@@ -152,15 +80,14 @@ def test_basic_the_client_may_be_started_first(start: Start) -> None:
     client.wait_for("connecting to")
     server = serve(start, "unix_basic/server.py")
     client.ends()
-    assert client.answers() == ["{'id': 'world', 'message': 'hello world!'}"]
+    assert answers(client) == ["{'id': 'world', 'message': 'hello world!'}"]
     server.interrupt()
     server.ends()
 
 
 def test_basic_the_server_may_be_killed_and_started_again(start: Start) -> None:
     killed = serve(start, "unix_basic/server.py")
-    killed.process.kill()
-    killed.process.wait()
+    killed.kill()
     again = serve(start, "unix_basic/server.py")  # over the socket that the killed one left
     start("unix_basic/client.py").ends()
     again.interrupt()
@@ -174,7 +101,7 @@ def test_multi_client_everybody_hears_the_broadcast(start: Start, folder: str) -
     clients = [start(f"{folder}/{name}_client.py") for name in names]
     for name, client in zip(names, clients, strict=True):
         client.ends()
-        assert client.answers() == [f"{name} world!"]
+        assert answers(client) == [f"{name} world!"]
         assert client.lines.count("world asked for the end of the connection") == 1
         assert client.lines[-1] == "disconnected from world"
     server.wait_for("everybody has spoken")
@@ -188,7 +115,7 @@ def test_sync_one_question_at_a_time(start: Start, folder: str) -> None:
     server = serve(start, f"{folder}/server.py")
     client = start(f"{folder}/client.py")
     client.ends()
-    assert client.answers() == [f"hello{number} world!" for number in range(10)]
+    assert answers(client) == [f"hello{number} world!" for number in range(10)]
     server.interrupt()
     heard = [line for line in server.ends() if line.startswith("got hello")]
     assert heard == [f"got hello{number} and have 1 to answer" for number in range(10)]
@@ -199,7 +126,7 @@ def test_raw_text(start: Start, folder: str) -> None:
     server = serve(start, f"{folder}/server.py")
     client = start(f"{folder}/client.py")
     client.ends()
-    assert "".join(answer.partition("' ")[2] for answer in client.answers()) == "hellogoodbye"
+    assert "".join(answer.partition("' ")[2] for answer in answers(client)) == "hellogoodbye"
     assert server.wait_for("got 5 bytes") == "got 5 bytes : 68 65 6c 6c 6f"
     server.interrupt()
     server.ends()
@@ -209,7 +136,7 @@ def test_raw_bytes_written_in_four_ways(start: Start) -> None:
     server = serve(start, "unix_raw/server.py")
     client = start("unix_raw/bytes_client.py")
     client.ends()
-    assert client.answers() == ["b'hello'", *["b'goodbye'"] * 4]
+    assert answers(client) == ["b'hello'", *["b'goodbye'"] * 4]
     server.interrupt()
     assert [line for line in server.ends() if line.startswith("got ")] == [
         "got 5 bytes : 68 65 6c 6c 6f",

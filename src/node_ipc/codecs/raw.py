@@ -9,7 +9,8 @@ from .text import to_payload_bytes
 
 __all__ = ["RawCodec"]
 
-_NOTHING: Any = object()
+_NOTHING: Any = {}
+"""Data left out, as ``emit`` has it."""
 
 
 class RawCodec:
@@ -23,7 +24,7 @@ class RawCodec:
         self.decode_raw: Any = bytes
 
     def encode(self, type: Any, data: Any = _NOTHING) -> bytes:
-        if data is not _NOTHING:
+        if data != _NOTHING:
             raise InvalidPayload("raw mode has no events: emit the payload alone, emit(payload)")
         return to_payload_bytes(type, self._encoding)
 

@@ -1,0 +1,95 @@
+"""Programs as processes of their own, and the lines they print."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+DEADLINE = 30.0
+"""Seconds that anything may take; a test machine may be busy."""
+
+
+class Program:
+    """A running process; its standard error counts as output, too."""
+
+    def __init__(self, *command: str, **environment: str) -> None:
+        self.lines: list[str] = []
+        self._name = " ".join(command)
+        self._new: queue.Queue[str | None] = queue.Queue()
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            env={**os.environ, "NO_COLOR": "1", "PYTHONWARNINGS": "error", **environment},
+        )
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    @classmethod
+    def python(cls, *arguments: str, **environment: str) -> Program:
+        """This Python with these arguments, its output not held back."""
+        return cls(sys.executable, "-u", *arguments, **environment)
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._new.put(line.rstrip("\n"))
+        self._new.put(None)
+
+    def wait_for(self, text: str) -> str:
+        """The next line with ``text`` in it."""
+        deadline = time.monotonic() + DEADLINE
+        while True:
+            try:
+                line = self._new.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                raise AssertionError(f"{self._name} did not print {text!r}:\n{self.printed}") from None
+            if line is None:
+                self._new.put(None)
+                raise AssertionError(f"{self._name} ended without printing {text!r}:\n{self.printed}")
+            self.lines.append(line)
+            if text in line:
+                return line
+
+    def interrupt(self) -> None:
+        """What Ctrl-C does."""
+        self.process.send_signal(signal.SIGINT)
+
+    def ends(self, code: int = 0) -> list[str]:
+        """Wait until it ends by itself, with this exit code; all the lines it printed."""
+        while (line := self._next_line()) is not None:
+            self.lines.append(line)
+        self._reader.join()
+        ended = self.process.wait(DEADLINE)
+        assert ended == code, f"{self._name} ended with {ended}:\n{self.printed}"
+        return self.lines
+
+    def _next_line(self) -> str | None:
+        try:
+            return self._new.get(timeout=DEADLINE)
+        except queue.Empty:
+            raise AssertionError(f"{self._name} does not end:\n{self.printed}") from None
+
+    def kill(self) -> None:
+        """``kill -9``, and wait until it is gone."""
+        self.process.kill()
+        self._reader.join()
+        self.process.wait()
+
+    def close(self) -> None:
+        """After a test: whatever still runs ends."""
+        self.kill()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+    @property
+    def printed(self) -> str:
+        return "\n".join(self.lines)
