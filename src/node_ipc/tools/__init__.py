@@ -1,0 +1,1 @@
+"""The command line: ``node-ipc`` and ``python -m node_ipc``. One module for each group of commands."""

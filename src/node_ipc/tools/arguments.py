@@ -1,0 +1,124 @@
+"""Arguments that several commands take: the configuration, an address, JSON on the command line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..config import Config
+from ..errors import ConfigError
+
+__all__ = ["Commands", "UsageError", "add_command", "add_configuration", "configuration", "json_argument", "seconds"]
+
+Commands = Any
+"""What ``add_subparsers`` returns: its class is private to argparse."""
+
+
+class UsageError(Exception):
+    """The command line cannot be meant as it stands."""
+
+
+def add_command(commands: Commands, name: str, *, help: str, examples: str) -> argparse.ArgumentParser:
+    """A command whose help ends with examples."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=help,
+        description=help[0].upper() + help[1:] + ".",
+        epilog=f"examples:\n{examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    return parser
+
+
+def add_configuration(parser: argparse.ArgumentParser) -> None:
+    """``--config`` and ``--option``."""
+    parser.add_argument(
+        "--config", metavar="FILE", type=Path, help="a JSON file with options, node-ipc's spelling or Python's"
+    )
+    parser.add_argument(
+        "-o",
+        "--option",
+        metavar="NAME=VALUE",
+        dest="options",
+        action="append",
+        default=[],
+        help="one option, as socket_root=/run/app/ or max_connections=5; goes before --config; may be repeated",
+    )
+
+
+def configuration(arguments: argparse.Namespace) -> Config:
+    """The configuration that ``--config`` and ``--option`` make together.
+
+    Raises:
+        UsageError: the file cannot be read, or is no JSON object.
+        ConfigError: there is no such option, or it does not take that value.
+    """
+    config = Config() if arguments.config is None else Config.from_mapping(_mapping(arguments.config))
+    for text in arguments.options:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"an option is NAME=VALUE, as socket_root=/run/app/, not {text!r}")
+        one = Config.from_mapping({name: _value(value)})
+        spelt = Config._name_in_mapping(name)
+        if spelt is not None:  # None: an option of node-ipc's that means nothing here
+            config.update(**{spelt: getattr(one, spelt)})
+    return config
+
+
+def _mapping(path: Path) -> Mapping[str, Any]:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read {str(path)!r}: {error.strerror}") from error
+    except ValueError as error:
+        raise UsageError(f"{str(path)!r} is not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise ConfigError(f"{str(path)!r} must hold one JSON object with options")
+    return found
+
+
+def _value(text: str) -> Any:
+    """JSON where it is JSON (numbers, true, objects), and the text itself otherwise."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def json_argument(text: str) -> Any:
+    """A payload: JSON, ``@FILE`` with JSON in it, or ``-`` for standard input.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    if text == "-":
+        source, text = "standard input", sys.stdin.read()
+    elif text.startswith("@"):
+        source = repr(text[1:])
+        try:
+            text = Path(text[1:]).read_text("utf-8")
+        except OSError as error:
+            raise UsageError(f"cannot read {source}: {error.strerror}") from error
+    else:
+        source = repr(text)
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise UsageError(
+            f"{source} is not JSON: {error}. Text needs quotes of its own, as '\"hello\"'"
+        ) from error
+
+
+def seconds(text: str) -> float:
+    """A positive number of seconds."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds")
+    return value

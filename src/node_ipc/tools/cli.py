@@ -1,0 +1,100 @@
+"""The command ``node-ipc``: which commands there are, and how each of them ends.
+
+Exit codes: 0 done; 1 failed (no server, refused, no answer in time, a demo that went wrong); 2 wrong arguments;
+130 ended with Ctrl-C before it was done. Messages for people go to standard error, what was asked for to standard
+output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+from collections.abc import Sequence
+
+from .. import __version__
+from ..errors import ConfigError, IPCError
+from ..logs import escape
+from . import demo, doctor, emit, listen, tap
+from .arguments import UsageError
+
+__all__ = ["main"]
+
+DONE, FAILED, WRONG_ARGUMENTS, INTERRUPTED = 0, 1, 2, 130
+
+DESCRIPTION = """\
+Processes talk by named events, on the wire of npm's node-ipc.
+
+An ADDRESS is an id ("world": the socket node-ipc makes for it), unix:/path, pipe:name,
+tcp://host:port, tls://host:port, udp4://host:port or udp6://[host]:port.
+"""
+EXAMPLES = """\
+examples:
+  node-ipc demo                                    a server and a client, and what they say to each other
+  node-ipc listen world                            serve "world" and show every event
+  node-ipc emit world message '"hello"'            send one event to the server "world"
+  node-ipc request world add '{"a": 1, "b": 2}'    ask, and print the answer
+  node-ipc tap spy --to world                      stand between the clients of "spy" and the server "world"
+  node-ipc doctor world                            why does nobody answer?
+
+node-ipc COMMAND --help tells more. Exit codes: 0 done, 1 failed, 2 wrong arguments, 130 interrupted.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code. ``argv`` is the command line's unless given."""
+    _speak_safely()
+    arguments = _arguments(argv)
+    try:
+        code: int = arguments.run(arguments)
+        sys.stdout.flush()
+        return code
+    except (UsageError, ConfigError) as error:
+        return _complain(arguments.command, error, WRONG_ARGUMENTS)
+    except IPCError as error:
+        return _complain(arguments.command, error, FAILED)
+    except BrokenPipeError:  # nobody reads what we print any more, as after "| head"
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its end
+        return DONE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse; an optional last argument may also stand behind an option, where argparse alone does not see it."""
+    parser = _parser()
+    arguments, unknown = parser.parse_known_args(argv)
+    late = getattr(arguments, "late", None)
+    if late is not None and getattr(arguments, late) is None and len(unknown) == 1 and unknown[0][:2] != "--":
+        setattr(arguments, late, unknown.pop())
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    return arguments
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="node-ipc",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"node-ipc for Python {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for module in (demo, listen, emit, tap, doctor):
+        module.add_commands(commands)
+    return parser
+
+
+def _complain(command: str, error: Exception, code: int) -> int:
+    """The message may hold a peer's words: it goes out as one line without control characters."""
+    print(f"node-ipc {command}: {escape(str(error), 2000)}", file=sys.stderr)
+    return code
+
+
+def _speak_safely() -> None:
+    """Print each line at once, and never fail because the terminal knows fewer characters than a peer sent."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True, errors="backslashreplace")

@@ -1,0 +1,175 @@
+"""``node-ipc emit`` and ``node-ipc request``: connect, say one thing, print the answer, end."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from typing import Any
+
+from ..aio import AsyncClient, AsyncDatagramServer, connect, serve
+from ..config import Config
+from ..endpoint import resolve
+from ..errors import ConnectionLost, ReceiveTimeout
+from ..session import Loss
+from ..transport.address import Udp
+from .arguments import (
+    Commands,
+    UsageError,
+    add_command,
+    add_configuration,
+    configuration,
+    json_argument,
+    seconds,
+)
+from .output import json_text
+
+__all__ = ["add_commands"]
+
+EMIT_EXAMPLES = """\
+  node-ipc emit world message '"hello"'              the payload is JSON, so text has quotes
+  node-ipc emit world message --text hello           or is text, without them
+  node-ipc emit world ping --wait-for pong           print the payload of the next "pong"
+  node-ipc emit tcp://127.0.0.1:8000 order @order.json
+  some-program | node-ipc emit world order -         JSON from standard input
+  node-ipc emit udp4://127.0.0.1:8000 message '{"a": 1}'
+  node-ipc emit world --raw -o encoding=hex 056d5c   raw mode: the payload alone, text in the encoding
+
+It ends when everything is with the kernel, and with exit code 1 where that is not so.
+"""
+REQUEST_EXAMPLES = """\
+  node-ipc request world add '{"a": 1, "b": 2}'      print what the server's handler of "add" returns
+  node-ipc request world status --timeout 60
+
+An error of the handler's is printed, and the exit code is 1.
+"""
+TIMEOUT = 5.0
+
+
+def add_commands(commands: Commands) -> None:
+    emit = add_command(commands, "emit", help="send one event to a server", examples=EMIT_EXAMPLES)
+    emit.add_argument("address", metavar="ADDRESS", help="the server: an id or a URL")
+    emit.add_argument("type", metavar="TYPE", help="the event's name (with --raw: the payload)")
+    emit.add_argument(
+        "data", metavar="JSON", nargs="?", help="the payload: JSON, @FILE, or - for standard input; {} if left out"
+    )
+    emit.add_argument("--text", metavar="TEXT", help="the payload, as text that is not JSON")
+    emit.add_argument("--raw", action="store_true", help="raw mode: bytes, without events and JSON")
+    emit.add_argument("--wait-for", metavar="TYPE", help="wait for an event and print its payload (raw: 'data')")
+    _add_link(emit)
+    emit.set_defaults(run=lambda arguments: asyncio.run(_emit(arguments)), late="data")
+
+    request = add_command(commands, "request", help="ask a server and print its answer", examples=REQUEST_EXAMPLES)
+    request.add_argument("address", metavar="ADDRESS", help="the server: an id or a URL")
+    request.add_argument("method", metavar="METHOD", help="what to ask for")
+    request.add_argument("params", metavar="JSON", nargs="?", help="the parameters: JSON, @FILE or -; none if left out")
+    _add_link(request)
+    request.set_defaults(run=lambda arguments: asyncio.run(_request(arguments)), late="params")
+
+
+def _add_link(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--wait", action="store_true", help="wait for a server that is not there yet")
+    parser.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=seconds,
+        default=TIMEOUT,
+        help=f"for the connection, and again for the answer ({TIMEOUT:g})",
+    )
+    add_configuration(parser)
+
+
+async def _emit(arguments: argparse.Namespace) -> int:
+    config = configuration(arguments)
+    config.raw_buffer = config.raw_buffer or arguments.raw
+    message = _message(arguments, config)
+    where, _ = resolve(arguments.address, config, {}, "client")
+    if isinstance(where, Udp):
+        await _send_datagram(where, message, arguments, config)
+        return 0
+    async with _link(arguments, config) as link:
+        link.client.emit(*message)
+        if arguments.wait_for is not None:
+            print(json_text(await link.answer(arguments.wait_for, arguments.timeout)))
+    return 0
+
+
+async def _request(arguments: argparse.Namespace) -> int:
+    params = None if arguments.params is None else json_argument(arguments.params)
+    async with _link(arguments, configuration(arguments)) as link:
+        print(json_text(await link.client.request(arguments.method, params, timeout=arguments.timeout)))
+    return 0
+
+
+def _message(arguments: argparse.Namespace, config: Config) -> tuple[Any, ...]:
+    """What ``emit`` gets: event name and payload, or in raw mode the payload alone."""
+    if config.raw_buffer:
+        if arguments.data is not None:
+            raise UsageError("raw mode has no events: give the payload alone, as in emit ADDRESS --raw PAYLOAD")
+        return (sys.stdin.buffer.read() if arguments.type == "-" else arguments.type,)
+    if arguments.text is not None:
+        if arguments.data is not None:
+            raise UsageError("the payload is either JSON or --text, not both")
+        return arguments.type, arguments.text
+    return (arguments.type,) if arguments.data is None else (arguments.type, json_argument(arguments.data))
+
+
+class _link:
+    """A connected client for one conversation: a link that breaks ends it, with an error."""
+
+    def __init__(self, arguments: argparse.Namespace, config: Config) -> None:
+        self._opening = connect(arguments.address, config=config, timeout=arguments.timeout, wait=arguments.wait)
+        self._loss: Loss | None = None
+        self._bytes: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def __aenter__(self) -> _link:
+        self.client: AsyncClient = await self._opening
+        self.client.once("disconnect", self._lost)
+        self.client.on("data", self._bytes.put_nowait)
+        return self
+
+    def _lost(self, loss: Loss) -> None:
+        self._loss = loss
+        self.client.close()  # no second link: what was said on the first is not said again
+
+    async def answer(self, type: str, timeout: float) -> Any:
+        if not self.client.settings.raw_buffer:
+            return await self.client.receive(type, timeout=timeout)
+        try:
+            async with asyncio.timeout(timeout):
+                return await self._bytes.get()
+        except TimeoutError:
+            raise ReceiveTimeout(f"no bytes from {self.client.address} within {timeout:g} s") from None
+
+    async def __aexit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
+        await self.client.__aexit__(kind, *rest)
+        loss = self._loss
+        if kind is None and loss is not None and (loss.reason or loss.dropped or loss.in_flight):
+            raise ConnectionLost(f"the event may not have arrived: {loss}") from loss.reason
+
+
+async def _send_datagram(where: Udp, message: tuple[Any, ...], arguments: argparse.Namespace, config: Config) -> None:
+    anywhere = "udp4://0.0.0.0:0" if where.family == "udp4" else "udp6://[::]:0"
+    async with serve(anywhere, config=config) as port:
+        answer = _first_answer(port, arguments.wait_for) if arguments.wait_for is not None else None
+        port.emit({"address": where.host, "port": where.port}, *message)
+        if answer is None:
+            return
+        try:
+            async with asyncio.timeout(arguments.timeout):
+                print(json_text(await answer))
+        except TimeoutError:
+            raise ReceiveTimeout(
+                f"no event {arguments.wait_for!r} from {where} within {arguments.timeout:g} s"
+            ) from None
+
+
+def _first_answer(port: AsyncDatagramServer, type: str) -> asyncio.Future[Any]:
+    answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def came(data: Any) -> None:
+        if not answer.done():
+            answer.set_result(data)
+
+    port.on(type, came)
+    return answer

@@ -1,0 +1,153 @@
+"""``node-ipc listen``: serve an address and show every event that comes."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import signal
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+from ..codecs.names import LIFECYCLE
+from ..datagram import DatagramPeer, DatagramServer
+from ..endpoint import resolve
+from ..errors import IPCError
+from ..logs import escape
+from ..server import Server
+from ..session import Session
+from ..transport.address import Udp
+from ..transport.event_loop import EventLoopDriver
+from .arguments import Commands, add_command, add_configuration, configuration
+from .output import Lines, notice, peer_members, short
+
+__all__ = ["add_commands", "stop_signals"]
+
+EXAMPLES = """\
+  node-ipc listen world                       until Ctrl-C, one line for each event
+  node-ipc listen world --json | jq .data     one JSON object on each line
+  node-ipc listen tcp://127.0.0.1:8000 --echo --count 1
+  node-ipc listen udp4://127.0.0.1:8000
+  node-ipc listen world --raw                 bytes instead of events
+
+An event is {"time", "socket", "type", "data"} with --json (and "hex" instead of the two with --raw); what happens to
+connections is {"time", "event", ...}.
+"""
+
+
+def add_commands(commands: Commands) -> None:
+    parser = add_command(commands, "listen", help="serve an address and show every event", examples=EXAMPLES)
+    parser.add_argument("address", metavar="ADDRESS", help="where to listen: an id or a URL")
+    parser.add_argument("--json", action="store_true", help="print one JSON object for each event")
+    parser.add_argument("--raw", action="store_true", help="raw mode: bytes, without events and JSON")
+    parser.add_argument("--echo", action="store_true", help="send each event back to where it came from")
+    parser.add_argument("--count", metavar="N", type=int, help="end after N events")
+    add_configuration(parser)
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    asyncio.run(_listen(arguments))
+    return 0
+
+
+async def _listen(arguments: argparse.Namespace) -> None:
+    config = configuration(arguments)
+    config.raw_buffer = config.raw_buffer or arguments.raw
+    where, settings = resolve(arguments.address, config, {}, "server")
+    driver = EventLoopDriver()
+    server = DatagramServer(where, driver, settings) if isinstance(where, Udp) else Server(where, driver, settings)
+    with stop_signals() as stopped:
+        _Listening(server, stopped, arguments).register()
+        await server.start()
+        notice(f"listening at {server.address}, Ctrl-C ends")
+        await stopped.wait()
+        await server.stop()
+
+
+class _Listening:
+    """What is printed of one server, and what is sent back."""
+
+    def __init__(self, server: Any, stopped: asyncio.Event, arguments: argparse.Namespace) -> None:
+        self._server = server
+        self._stopped = stopped
+        self._lines = Lines(arguments.json)
+        self._echo: bool = arguments.echo
+        self._left: int | None = arguments.count
+        self._broken: BrokenPipeError | None = None
+
+    def register(self) -> None:
+        server = self._server
+        server.on("*", self._event)
+        server.on("data", self._bytes)
+        server.on("connect", self._connected)
+        server.on("socket.disconnected", self._disconnected)
+        server.on("error", self._error)
+
+    def _event(self, type: str, data: Any = None, socket: Any = None) -> None:
+        if type in LIFECYCLE:
+            return
+        text = f"{_named(socket)} {escape(type)} {short(data)}"
+        self._show(text, **_who(socket), type=type, data=data)
+        self._done(socket, type, data)
+
+    def _bytes(self, data: bytes, socket: Any) -> None:
+        self._show(f"{_named(socket)} {short(data)}", **_who(socket), hex=data.hex())
+        self._done(socket, data)
+
+    def _done(self, socket: Any, *message: Any) -> None:
+        if self._echo:
+            self._server.emit(socket, *message)
+        if self._left is not None:
+            self._left -= 1
+            if self._left <= 0:
+                self._stopped.set()
+
+    def _connected(self, socket: Session) -> None:
+        self._show(f"{_named(socket)} connected: {socket.peer}", event="connect", **_who(socket))
+
+    def _disconnected(self, socket: Session) -> None:
+        self._show(f"{_named(socket)} disconnected", event="socket.disconnected", **_who(socket))
+
+    def _error(self, error: IPCError, socket: Any = None) -> None:
+        who = "" if socket is None else f"{_named(socket)} "
+        self._show(
+            f"{who}error {error.code}: {escape(str(error))}",
+            event="error",
+            **_who(socket),
+            code=error.code,
+            message=str(error),
+        )
+
+    def _show(self, text: str, **members: Any) -> None:
+        if self._broken is not None:
+            return
+        try:
+            self._lines.show(text, **members)
+        except BrokenPipeError as error:  # nobody reads what we print any more
+            self._broken = error
+            self._stopped.set()
+
+
+def _named(socket: Session | DatagramPeer) -> str:
+    """A connection by its number; a UDP peer by its address, since it has no connection to be numbered."""
+    return f"socket {socket.id}" if isinstance(socket, Session) else str(socket.peer)
+
+
+def _who(socket: Session | DatagramPeer | None) -> dict[str, Any]:
+    return {} if socket is None else {"socket": socket.id, "peer": peer_members(socket.peer)}
+
+
+@contextlib.contextmanager
+def stop_signals() -> Iterator[asyncio.Event]:
+    """An event that SIGINT and SIGTERM set, instead of ending the process."""
+    loop = asyncio.get_running_loop()
+    stopped = asyncio.Event()
+    stop = partial(loop.call_soon_threadsafe, stopped.set)
+    before = {number: signal.signal(number, lambda *_: stop()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,78 @@
+"""How events look on the screen and in a file: one line each, and no control character of a peer's gets out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import datetime
+from typing import Any
+
+from ..logs import escape
+from ..transport.driver import Peer
+
+__all__ = ["Lines", "json_text", "notice", "peer_members", "short"]
+
+WIDTH = 2000
+"""Characters of a payload that are shown in lines for people; ``--json`` shows all."""
+
+
+def json_text(value: Any) -> str:
+    r"""One line of JSON that is safe in a terminal: what is not printable goes as ``\uXXXX``.
+
+    What JSON does not have is shown as its text: bytes as ``{"hex": …}``, exceptions as their message.
+    """
+    text = json.dumps(value, ensure_ascii=not _speaks_utf8(), separators=(", ", ": "), default=_otherwise)
+    return text if text.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _speaks_utf8() -> bool:
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return encoding.lower().replace("-", "") in ("utf8", "utf8sig")
+
+
+def _escaped(character: str) -> str:
+    # As JSON has it: above the basic plane a pair of surrogates; a lone surrogate as it is.
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
+
+
+def _otherwise(value: Any) -> Any:
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return {"hex": bytes(value).hex()}
+    return str(value)
+
+
+def short(value: Any, width: int = WIDTH) -> str:
+    """A payload in a line for people: JSON, or bytes as Python writes them; cut at ``width`` characters."""
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return escape(repr(bytes(value[: width + 1])), width)
+    return escape(json_text(value), width)
+
+
+def peer_members(peer: Peer) -> dict[str, Any]:
+    """What is known of a peer, for a JSON line."""
+    known = {name: getattr(peer, name) for name in ("transport", "pid", "uid", "gid", "host", "port")}
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def notice(text: str) -> None:
+    """A line about the command's own doings: to standard error."""
+    print(escape(text, WIDTH), file=sys.stderr)
+
+
+class Lines:
+    """Prints what happens, as lines for people or as JSON lines."""
+
+    def __init__(self, as_json: bool) -> None:
+        self._as_json = as_json
+
+    def show(self, text: str, **members: Any) -> None:
+        """One happening: ``text`` for people, ``members`` as JSON; both get the time.
+
+        ``text`` is shown as it is: what a peer said must have gone through ``short`` or ``escape``.
+        """
+        now = datetime.now().astimezone()
+        if self._as_json:
+            print(json_text({"time": now.isoformat(timespec="milliseconds"), **members}))
+        else:
+            print(f"{now:%H:%M:%S}.{now.microsecond // 1000:03} {text}")
