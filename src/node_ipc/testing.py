@@ -54,7 +54,8 @@ __all__ = [
     "serve",
 ]
 
-WORLD = "unix:/memory/app.world"
+ROOT = "/memory/"
+WORLD = f"unix:{ROOT}app.world"
 
 
 class Pair(NamedTuple):
@@ -131,7 +132,7 @@ def connect(
 
 
 def _settings(config: Config | None, options: dict[str, Any]) -> Settings:
-    config = Config() if config is None else config.copy()
+    config = Config(socket_root=ROOT) if config is None else config.copy()
     config.update(**options)
     return config.settings()
 
@@ -139,7 +140,7 @@ def _settings(config: Config | None, options: dict[str, Any]) -> Settings:
 def _address(address: str | Address) -> Address:
     if not isinstance(address, str):
         return address
-    return addresses.parse(address, role="server", socket_root="/memory/", appspace="app.")
+    return addresses.parse(address, role="server", socket_root=ROOT, appspace="app.")
 
 
 class Wire:
