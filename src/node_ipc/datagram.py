@@ -543,7 +543,8 @@ class DatagramServer:
     def _finish_if_sent(self) -> None:
         if self.state is not _S.CLOSING:
             return
-        if self._binding is not None and self._binding.pending_bytes():
+        assert self._binding is not None
+        if self._binding.pending_bytes():
             self._driver.call_later(LOOK_AGAIN_SECONDS, self._finish_if_sent)
         else:
             self._finish()
@@ -562,9 +563,9 @@ class DatagramServer:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._binding is not None:
-            self._binding.close()
-            self._binding = None
+        binding, self._binding = self._binding, None
+        assert binding is not None
+        binding.close()
         with self._driver.lock:
             waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
         self._dropped(len(waiting))
