@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import msgspec
 from msgspec import Raw
 
-from .codecs.json import encode, salvage
+from .codecs.json import encode, encode_slowly, salvage
 from .codecs.names import LIFECYCLE, NameCheck
 from .errors import HandlerError, InvalidEvent, InvalidPayload, IPCError
 from .signature import Signature, signature_of
@@ -434,6 +434,14 @@ def _convert(data: Any, name: str, decode: Callable[[Any], Any]) -> Any:
         raise InvalidPayload(f"the payload of {name[:64]!r} does not fit: {error}", event=name) from error
 
 
+def _encoded(data: Any, name: str) -> bytes:
+    """A payload that was decoded already back in bytes: lone surrogates are why it was."""
+    try:
+        return encode(data)
+    except UnicodeEncodeError as error:
+        return encode_slowly(data, name, error)
+
+
 def _misfit(error: msgspec.ValidationError, name: str) -> InvalidPayload:
     text, _, place = str(error).partition(" - at ")
     path = place.strip("`") or "$"
@@ -452,7 +460,7 @@ def typed_decoder(type: Any, name: str) -> Callable[[Any], Any]:
     It raises :class:`InvalidPayload` for one that does not fit.
     """
     if type is Raw:
-        return lambda data: data if data.__class__ is Raw else Raw(encode(data))
+        return lambda data: data if data.__class__ is Raw else Raw(_encoded(data, name))
     if type is None:
         return lambda data: _decode(data, name) if data.__class__ is Raw else data
     try:
