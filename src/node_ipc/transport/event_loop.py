@@ -501,6 +501,8 @@ class StreamListener:
         raise AddressError(f"{address} is for datagrams, which have no connections")
 
     def _listen_on(self, handed: Handed) -> Handed:
+        if isinstance(handed.where, Unix) and self._settings.requires_secure_root:
+            local_socket.secure_root(self._settings.socket_root)
         if isinstance(handed.where, Tls):
             self._tls = self._server_tls()
         self._owned += [local_socket.adopt(sock) for sock in handed.sockets]
