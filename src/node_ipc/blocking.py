@@ -24,6 +24,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from msgspec import Raw
@@ -90,9 +91,11 @@ class BlockingInbox(Inbox):
         self._named: dict[str, deque[int]] = {}
         self._last = 0
         self._decoders: dict[tuple[str, Any], Callable[[Any], Any]] = {}
+        self._raw = client.settings.profile == "raw"
+        self._table = client.events._table  # to ask it for every receive without a call
         client.events.wants_raw = True  # decoded when received: by the type that is asked for, once
         client.events.unheard = self.put
-        if client.settings.profile == "raw":
+        if self._raw:
             client.events.on("data", self._put_chunk)
 
     def __len__(self) -> int:
@@ -127,12 +130,14 @@ class BlockingInbox(Inbox):
     def take(self, event: str | Event[Any] | None = None, type: Any = None) -> Received | None:
         if not self._order:
             return None
+        if isinstance(event, Event):
+            type = type or event.type
+            event = event.name
         if event is None:
             _, (name, data, size) = self._order.popitem(last=False)
             self._named[name].popleft()
         else:
-            name = event if event.__class__ is str else event.name  # type: ignore[union-attr]
-            numbers = self._named.get(name)
+            numbers = self._named.get(event)
             if not numbers:
                 return None
             name, data, size = self._order.pop(numbers.popleft())
@@ -142,7 +147,24 @@ class BlockingInbox(Inbox):
         if self.full:
             self.full = False
             self._client.pause_reading(False)
-        return Received(name, self.decode(name, data, type if event is None else _payload_type(event, type)))
+        return Received(name, self.decode(name, data, type))
+
+    def has(self, name: str) -> bool:
+        """Whether an event of this name waits."""
+        return name in self._named
+
+    def want(self, name: str) -> None:
+        """The next event of this name goes to ``caught``; there is none here."""
+        self.wanted = name
+        if name not in self._table and not self._raw:
+            self._client.events.shortcut(name, partial(self._arrived, name))
+
+    def _arrived(self, name: str, data: Any) -> None:
+        """An event that was received before by name; without the detour over those that nobody hears."""
+        if name == self.wanted:
+            self.wanted, self.caught = None, data
+        else:
+            self.put(name, data, None)
 
     def decode(self, name: str, data: Any, type: Any) -> Any:
         """A payload by its type; raises :class:`InvalidPayload` where it does not fit."""
@@ -167,10 +189,6 @@ class BlockingInbox(Inbox):
 
     def _answer_awaited(self) -> None:
         """Reading never stops before the inbox is full."""
-
-
-def _payload_type(event: str | Event[Any], type: Any) -> Any:
-    return event.type if type is None and event.__class__ is not str else type  # type: ignore[union-attr]
 
 
 class BlockingClient(Client):
@@ -276,16 +294,20 @@ class BlockingClient(Client):
         :class:`InvalidPayload` for a payload that does not fit ``type``, and :class:`BackpressureError` when the
         inbox is full of other events.
         """
-        inbox = self.inbox
-        found = inbox.take(event, type)
-        if found is not None:
+        if event.__class__ is str:
+            name: Any = event
+        else:
+            name, type = event.name, type or event.type  # type: ignore[union-attr]
+        inbox, driver = self.inbox, self._caller
+        if inbox.has(name):
+            found = inbox.take(name, type)
+            assert found is not None
             return found.data
-        name = event if event.__class__ is str else event.name  # type: ignore[union-attr]
-        driver = self._caller
-        self._before_waiting("receive")
+        if driver.busy or _serving or driver.thread() != driver.home:
+            self._before_waiting("receive")
         pump, left = driver.pump, timeout
         deadline = 0.0 if timeout is None else driver.now() + timeout
-        inbox.wanted = name
+        inbox.want(name)
         try:
             while True:
                 if self.state is ClientState.CLOSED:
@@ -295,7 +317,7 @@ class BlockingClient(Client):
                 pump(left)
                 if inbox.wanted is None:
                     data, inbox.caught = inbox.caught, None
-                    return inbox.decode(name, data, _payload_type(event, type))
+                    return inbox.decode(name, data, type)
                 if timeout is not None:
                     left = deadline - driver.now()
                     if left <= 0:

@@ -144,6 +144,12 @@ class Events:
 
         return untap
 
+    def shortcut(self, event: str, call: Callable[[Any], Any]) -> None:
+        """Give events of this name, which has no handler, straight to ``call(data)`` until handlers or taps change."""
+        if event not in self._table and not (self._everything or self._taps):
+            self._check_name(event)
+            self._table[event] = call
+
     def has_handler(self, event: str) -> bool:
         """Whether an event of this name from the wire has a handler of its own."""
         return event in self._wire

@@ -105,6 +105,7 @@ class CallerDriver:
         self._numbers = itertools.count()
         self._cancelled = 0
         self._afar: deque[Callable[[], None]] = deque()
+        self._direct: Callable[[], None] | None = None
         self._readiness: Readiness | None = None
         self._pipes: PipePort | None = None
         _drivers.add(self)
@@ -120,30 +121,38 @@ class CallerDriver:
             raise WouldDeadlock("a handler cannot wait for the very thread that runs it")
         self.busy = True
         try:
+            if (
+                self._direct is not None
+                and not (self._timers or self._soon or self._afar or self._turn)
+                and (timeout is None or timeout >= DIRECT_SECONDS)
+                and not _threads()
+            ):
+                self._direct()
+                return True
             if self._turn:
                 self._end_turn()
-            wait = self._until_next(timeout)
-            readiness = self._readiness
-            if readiness is not None:
-                if readiness.direct is not None and (wait is None or wait >= DIRECT_SECONDS) and not _threads():
-                    readiness.direct()
-                    happened = True
-                else:
-                    happened = readiness.poll(wait)
-            elif self._pipes is not None:
-                self._pipes.poll(wait)
-                happened = True
-            else:
-                happened = False
-                if wait is None:
-                    raise WouldDeadlock("nothing is open, and nothing is due: this would wait for ever")
-                time.sleep(wait)
+            happened = self._wait(self._until_next(timeout))
             return self._run_due() or happened
         finally:
             try:
-                self._end_turn()
+                if self._turn:
+                    self._end_turn()
             finally:
                 self.busy = False
+
+    def _wait(self, seconds: float | None) -> bool:
+        if self._readiness is not None:
+            if self._direct is not None and (seconds is None or seconds >= DIRECT_SECONDS) and not _threads():
+                self._direct()
+                return True
+            return self._readiness.poll(seconds)
+        if self._pipes is not None:
+            self._pipes.poll(seconds)
+            return True
+        if seconds is None:
+            raise WouldDeadlock("nothing is open, and nothing is due: this would wait for ever")
+        time.sleep(seconds)
+        return False
 
     def run_until(self, done: Callable[[], Any], timeout: float | None = None) -> bool:
         """Pump until ``done()`` is true; False when ``timeout`` seconds passed before that."""
@@ -293,6 +302,15 @@ class CallerDriver:
             self._readiness = Readiness()
         return self._readiness
 
+    def watch(self, watched: Watched, interest: int, direct: Callable[[], None] | None = None) -> None:
+        """Wait for ``interest`` (0: for nothing) on this socket from now on.
+
+        ``direct`` reads from it and blocks for that; it is used while this is the only socket.
+        """
+        readiness = self.readiness
+        readiness.watch(watched, interest)
+        self._direct = direct if interest == READ and len(readiness) == 1 else None
+
     @property
     def pipes(self) -> PipePort:
         """The completion port of named pipes."""
@@ -310,6 +328,7 @@ class CallerDriver:
         if self.home == FORKED or self.busy:
             return
         readiness, self._readiness = self._readiness, None
+        self._direct = None
         if readiness is not None:
             readiness.close()
         pipes, self._pipes = self._pipes, None
@@ -338,8 +357,6 @@ class Readiness:
     """Tells sockets when they can go on: ``epoll`` where there is one, otherwise what ``selectors`` has."""
 
     def __init__(self) -> None:
-        self.direct: Callable[[], None] | None = None
-        """Reads from the only link and blocks for it; None where that is not so."""
         self._watched: dict[int, tuple[Watched, int]] = {}
         self._nudge: tuple[socket.socket, socket.socket] | None = None
         self._epoll: select.epoll | None = None
@@ -352,11 +369,11 @@ class Readiness:
             self._selector = selectors.DefaultSelector()
             self._reads, self._writes = selectors.EVENT_READ, selectors.EVENT_WRITE
 
-    def watch(self, watched: Watched, interest: int, direct: Callable[[], None] | None = None) -> None:
-        """Wait for ``interest`` (0: for nothing) on this socket from now on.
+    def __len__(self) -> int:
+        return len(self._watched)
 
-        ``direct`` reads from it and blocks for that; it is used while this is the only socket.
-        """
+    def watch(self, watched: Watched, interest: int) -> None:
+        """Wait for ``interest`` (0: for nothing) on this socket from now on."""
         fd = watched.fileno()
         before = self._watched.get(fd, (None, 0))[1]
         if interest:
@@ -364,7 +381,6 @@ class Readiness:
         else:
             self._watched.pop(fd, None)
         self._register(fd, before, interest)
-        self.direct = direct if interest == READ and len(self._watched) == 1 else None
 
     def _register(self, fd: int, before: int, interest: int) -> None:
         if before == interest:
@@ -391,7 +407,7 @@ class Readiness:
         """Wait, and tell each socket that can go on, once; whether there was any."""
         if self._nudge is None:
             self._make_nudge()
-        ready = self._ready(timeout)
+        ready = self._epoll.poll(timeout) if self._epoll is not None else self._selected(timeout)
         for fd, events in ready:
             watched, interest = self._watched.get(fd, (None, 0))
             if watched is None:
@@ -404,9 +420,7 @@ class Readiness:
                 watched.writable()
         return bool(ready)
 
-    def _ready(self, timeout: float | None) -> list[tuple[int, int]]:
-        if self._epoll is not None:
-            return self._epoll.poll(timeout)
+    def _selected(self, timeout: float | None) -> list[tuple[int, int]]:
         assert self._selector is not None
         return [(key.fd, events) for key, events in self._selector.select(timeout)]
 
@@ -436,7 +450,6 @@ class Readiness:
         watched, self._watched = self._watched, {}
         for each, _ in watched.values():
             each.discard()
-        self.direct = None
         nudge, self._nudge = self._nudge, None
         for sock in nudge or ():
             sock.close()

@@ -78,7 +78,7 @@ class CallerPort:
     def _watch(self, interest: int) -> None:
         if interest != self._interest and self._sock is not None:
             self._interest = interest
-            self._driver.readiness.watch(self, interest)
+            self._driver.watch(self, interest)
 
     def close(self) -> None:
         """Give the port back; what waits to be sent is dropped."""

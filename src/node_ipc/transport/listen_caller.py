@@ -187,7 +187,7 @@ class _Door:
         """Accept whoever comes."""
         self._timer = None
         self._open = True
-        self._driver.readiness.watch(self, READ)
+        self._driver.watch(self, READ)
 
     def fileno(self) -> int:
         return self._owned.sock.fileno()
@@ -221,7 +221,7 @@ class _Door:
     def _shut(self) -> None:
         if self._open:
             self._open = False
-            self._driver.readiness.watch(self, 0)
+            self._driver.watch(self, 0)
 
     def close(self) -> None:
         self._shut()

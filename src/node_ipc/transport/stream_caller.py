@@ -86,7 +86,7 @@ class StreamLink:
         interest = (READ if self._reading and not self._peer_ended else 0) | (WRITE if self._unsent else 0)
         if interest != self._interest:
             self._interest = interest
-            self._driver.readiness.watch(self, interest, self._read_direct)
+            self._driver.watch(self, interest, self._read_direct)
 
     # ---- the driver's side
 
@@ -221,7 +221,7 @@ class StreamLink:
     def _forget(self) -> None:
         if self._interest:
             self._interest = 0
-            self._driver.readiness.watch(self, 0)
+            self._driver.watch(self, 0)
 
     def _finish(self, error: BaseException | None) -> None:
         """Close it, and tell the receiver in a later turn."""
@@ -325,7 +325,7 @@ class Attempt:
                 continue
             number = sock.connect_ex(where)
             if number in IN_PROGRESS:
-                self._driver.readiness.watch(self, WRITE)
+                self._driver.watch(self, WRITE)
                 return
             if number == 0:
                 self._connected()
@@ -353,7 +353,7 @@ class Attempt:
             self._timer.cancel()
             self._timer = None
         if self._sock is not None and self._sock.fileno() >= 0:
-            self._driver.readiness.watch(self, 0)
+            self._driver.watch(self, 0)
 
     # ---- the driver's side
 
@@ -375,7 +375,7 @@ class Attempt:
                 if error.errno != errno.ENOTCONN:
                     self._fail(error)
                 return  # the event was for a socket that had this number before
-        self._driver.readiness.watch(self, 0)
+        self._driver.watch(self, 0)
         self._try(self._connected if number == 0 else partial(self._after, number))
 
     def _after(self, number: int) -> None:
