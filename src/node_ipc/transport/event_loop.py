@@ -370,7 +370,7 @@ async def _connect_network(
     if isinstance(address, Tls):
         link.encrypt(_client_channel(address, settings), settings)
     async with asyncio.timeout(seconds):
-        sock = await _connect_first(loop, address, settings)
+        sock = await _connect_first(loop, address, settings, seconds)
     host, port = sock.getpeername()[:2]
     link.peer = Peer("tls" if isinstance(address, Tls) else "tcp", host=host, port=port)
     await loop.create_connection(lambda: link, sock=sock)
@@ -385,26 +385,34 @@ def _client_channel(address: Tls, settings: Settings) -> TLSChannel:
 
 
 async def _connect_first(
-    loop: asyncio.AbstractEventLoop, address: Tcp | Tls, settings: Settings
+    loop: asyncio.AbstractEventLoop, address: Tcp | Tls, settings: Settings, seconds: float
 ) -> socket.socket:
-    """The first address of the name that answers; the error is that of the last one tried."""
+    """The first address of the name that answers; the error is that of the last one tried.
+
+    Each gets its share of the time that is left: a machine whose IPv6 leads nowhere still connects by IPv4.
+    """
+    deadline = loop.time() + seconds
     error: OSError | None = None
-    for family, _, _, _, where in await _resolve(loop, address, settings):
+    resolved = await _resolve(loop, address, settings)
+    for tried, (family, _, _, _, where) in enumerate(resolved):
         try:
-            sock = network.new_stream(family, settings)
-        except OSError as refused:
+            async with asyncio.timeout((deadline - loop.time()) / (len(resolved) - tried)):
+                return await _connect_one(loop, family, where, settings)
+        except OSError as refused:  # a TimeoutError is one too
             error = refused
-            continue
-        try:
-            await loop.sock_connect(sock, where)
-            return sock
-        except OSError as refused:
-            sock.close()
-            error = refused
-        except BaseException:
-            sock.close()
-            raise
     raise error or OSError(errno.EADDRNOTAVAIL, "the host name has no address")
+
+
+async def _connect_one(
+    loop: asyncio.AbstractEventLoop, family: int, where: Any, settings: Settings
+) -> socket.socket:
+    sock = network.new_stream(family, settings)
+    try:
+        await loop.sock_connect(sock, where)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 async def _resolve(
