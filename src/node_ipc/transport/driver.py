@@ -170,8 +170,8 @@ class Listener(Protocol):
 class Share(Protocol):
     """Whose turn it is, where several processes accept from one listening socket."""
 
-    async def accept(self, loop: Any, sock: Any) -> tuple[Any, Any]:
-        """The next connection that is for this process, as ``loop.sock_accept`` gives it."""
+    def wait(self) -> float:
+        """A connection waits: the seconds to leave it to the other processes before asking again; 0 to take it."""
 
 
 class DatagramReceiver(Protocol):

@@ -561,7 +561,12 @@ class StreamListener:
             self._tasks.append(self._driver._task(self._accept(loop, owned.sock), loop))
 
     def _ready(self, loop: asyncio.AbstractEventLoop, listening: socket.socket) -> None:
-        for _ in range(1 if self._tls is not None else ACCEPTS_PER_TURN):
+        share = self._handed.share if self._handed is not None else None
+        if share is not None and (seconds := share.wait()):
+            loop.remove_reader(listening.fileno())
+            self._resume = loop.call_later(seconds, self._rewatch, loop)
+            return
+        for _ in range(ACCEPTS_PER_TURN if self._tls is None and share is None else 1):
             try:
                 sock, where = listening.accept()
             except (BlockingIOError, InterruptedError):

@@ -1,0 +1,431 @@
+"""Several processes that serve one address: ``run`` starts them, replaces the dead, and ends them in order.
+
+    from node_ipc.scale import workers
+
+    def setup(server):
+        @server.on("message")
+        def message(data, socket):
+            socket.emit("message", f"process {os.getpid()} got {data}")
+
+    workers.run(setup, "world", count=4)
+
+The parent makes the listening socket and keeps it open, forks, and then only watches: it has no event loop and no
+thread, and never accepts. A connection waits in the kernel until some worker takes it, so none is refused while a
+worker dies and is replaced. A worker is a process of its own with a loop and a server of its own: what it knows of
+its clients the others do not, and a ``broadcast`` reaches its own clients only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn, TypeAlias
+
+from ..config import Config, Settings
+from ..endpoint import Place, TLSChoice, resolve
+from ..errors import AddressError, ConfigError, IPCError, WouldDeadlock
+from ..logs import logger
+from ..runner import LoopFactory, loop_factory
+from ..transport import local_socket, network, udp_socket
+from ..transport.address import Address, Handed, Tcp, Tls, Udp, Unix
+from .turns import Board, Turn
+from .worker import FAILED, READY, Worker
+
+__all__ = ["run"]
+
+Where: TypeAlias = Unix | Tcp | Tls | Udp
+Sockets: TypeAlias = tuple[socket.socket, ...]
+
+STEADY_SECONDS = 5.0
+"""A worker that lived this long is replaced at once; one that did not, later each time."""
+FIRST_DELAY, LONGEST_DELAY = 0.1, 5.0
+GRACE_SECONDS = 2.0
+"""How long after its own time limits a worker that was told to stop is killed."""
+REASON_BYTES = 4096
+
+
+def run(
+    setup: Callable[..., Any],
+    address: Place,
+    *,
+    count: int | None = None,
+    config: Config | None = None,
+    tls: TLSChoice = None,
+    loop: str | LoopFactory = "auto",
+    **options: Any,
+) -> None:
+    """Serve an address with several processes until SIGTERM or SIGINT; returns when all of them have ended.
+
+    setup: called in each worker with its server (an ``AsyncServer``), before that accepts anybody: register the
+        handlers in it. It may be async.
+    address, config, tls, options: as for ``node_ipc.serve``. Limits, such as ``max_connections``, are each worker's.
+    count: how many workers; ``None``: one for each processor.
+    loop: the workers' event loop: ``"auto"`` (uvloop where it is installed), ``"asyncio"``, ``"uvloop"``, or what
+        makes a loop.
+
+    A worker that ends is replaced: at once if it lived for 5 s, otherwise after a delay that grows from 0.1 s to
+    5 s; both are logged. In a worker ``server.stop()`` ends that worker when its clients are served, and a new one
+    takes its place. At SIGTERM or SIGINT the socket is removed, and each worker sends what it has emitted, as
+    ``Server.stop`` does; at a second one they end at once. Should the parent be killed, the workers stop too.
+
+    Raises:
+        AddressInUse, AddressError: nobody can listen there.
+        WouldDeadlock: this process has other threads or runs an event loop, and so cannot be forked safely.
+        IPCError: the first worker could not be set up; or this system has no ``fork``.
+    """
+    if not hasattr(os, "fork"):
+        raise IPCError("workers need fork(), which this system has not: start one process for each address")
+    where, settings = resolve(address, config, options, "server", tls)
+    wanted = len(_processors()) if count is None else count
+    if type(wanted) is not int or wanted < 1:
+        raise ConfigError(f"count is the number of workers, at least 1, not {count!r}")
+    factory = loop_factory(loop)
+    _refuse_unsafe_fork()
+    with _Supervisor(setup, where, settings, wanted, factory) as supervisor:
+        supervisor.watch()
+
+
+def _processors() -> list[int]:
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def _refuse_unsafe_fork() -> None:
+    """Locks that other threads hold stay locked in a child, and a loop's epoll would be shared with it."""
+    if threading.active_count() > 1:
+        others = ", ".join(thread.name for thread in threading.enumerate() if thread is not threading.main_thread())
+        raise WouldDeadlock(f"run() forks, and this process has other threads ({others}): start them in setup()")
+    with contextlib.suppress(RuntimeError):
+        asyncio.get_running_loop()
+        raise WouldDeadlock("run() forks, and an event loop runs here: call it without one, and use setup()")
+
+
+# The listening sockets
+
+
+def _listen(
+    address: Address, settings: Settings, count: int, undo: contextlib.ExitStack
+) -> tuple[Where, list[Sockets]]:
+    """Listen; gives where, and each worker's sockets: the same for all, but for UDP, where each has its own."""
+    try:
+        if isinstance(address, Udp):
+            return _bind(address, count, undo)
+        where, sockets = _listen_once(address, settings, undo)
+    except Exception as error:
+        raise network.listen_failed(address, error) from error
+    return where, [sockets] * count
+
+
+def _listen_once(address: Address, settings: Settings, undo: contextlib.ExitStack) -> tuple[Where, Sockets]:
+    if isinstance(address, Unix):
+        owned = local_socket.listen_unix(
+            address.path,
+            root=settings.socket_root,
+            secure=settings.requires_secure_root,
+            mode=local_socket.socket_mode(readable_all=settings.readable_all, writable_all=settings.writable_all),
+            unlink=settings.unlink,
+            backlog=settings.backlog,
+        )
+        undo.callback(owned.close)
+        return address, (owned.sock,)
+    if isinstance(address, Handed):
+        for sock in address.sockets:
+            undo.callback(sock.close)
+            local_socket.adopt(sock)
+        return address.where, address.sockets
+    if not isinstance(address, (Tcp, Tls)):
+        raise AddressError(f"workers cannot share {address}: give a Unix socket, or a network address")
+    resolved = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    sockets = network.listen_tcp(resolved, address.port, settings.backlog)
+    for sock in sockets:
+        undo.callback(sock.close)
+    if isinstance(address, Tcp):
+        network.warn_if_exposed(address, sockets)
+    return type(address)(address.host, sockets[0].getsockname()[1]), tuple(sockets)
+
+
+def _bind(address: Udp, count: int, undo: contextlib.ExitStack) -> tuple[Where, list[Sockets]]:
+    """A socket for each worker, on one port: the kernel chooses one by the sender's address, always the same one.
+
+    The parent keeps them open, so what comes for a worker that is being replaced waits for its successor.
+    """
+    family = udp_socket.FAMILIES[address.family]
+    resolved = socket.getaddrinfo(
+        address.host, address.port, family=family, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE
+    )
+    port = address.port
+    sockets: list[Sockets] = []
+    for _ in range(count):
+        sock = udp_socket.bind(resolved, port, reuse_port=True)
+        undo.callback(sock.close)
+        port = sock.getsockname()[1]
+        sockets.append((sock,))
+    return Udp(address.host, port, address.family), sockets
+
+
+# The parent
+
+
+class _Place:
+    """One worker's place: it keeps its number and its sockets while processes come and go."""
+
+    def __init__(self, number: int, sockets: Sockets) -> None:
+        self.number = number
+        self.sockets = sockets
+        self.pid = 0
+        """The process; 0 where there is none."""
+        self.report = -1
+        """The pipe in which the worker says that it accepts, or why it cannot."""
+        self.said = b""
+        self.since = 0.0
+        self.deaths = 0
+        """How many in a row died young."""
+        self.due: float | None = None
+        """When the next process is to be started."""
+
+    def delay(self, lived: float) -> float:
+        """Seconds until the next process may start, after one that lived so long."""
+        self.deaths = 0 if lived >= STEADY_SECONDS else self.deaths + 1
+        return min(FIRST_DELAY * 2.0 ** (self.deaths - 1), LONGEST_DELAY) if self.deaths else 0.0
+
+    def reason(self) -> str:
+        """Why the worker could not start, in its own words; empty if it did, or said nothing."""
+        return self.said.removeprefix(FAILED).decode(errors="replace") if self.said.startswith(FAILED) else ""
+
+
+class _Supervisor:
+    """The parent: it owns the sockets, and knows its children by their process numbers only."""
+
+    def __init__(
+        self, setup: Callable[..., Any], address: Address, settings: Settings, count: int, factory: LoopFactory | None
+    ) -> None:
+        self._setup = setup
+        self._settings = settings
+        self._factory = factory
+        self._any_ready = False
+        self._stopping = False
+        self._kill_at: float | None = None
+        self._failure: IPCError | None = None
+        with contextlib.ExitStack() as undo:
+            self._listening = undo.enter_context(contextlib.ExitStack())
+            self._where, sockets = _listen(address, settings, count, self._listening)
+            self._places = [_Place(number, own) for number, own in enumerate(sockets)]
+            self._board = Board(count)
+            # The other end closes with this process, however that ends, and the workers see it.
+            self._lifeline, lifeline = os.pipe()
+            undo.callback(os.close, self._lifeline)
+            undo.callback(os.close, lifeline)
+            self._wakeup, wakeup = undo.enter_context(_signals())
+            self._own_descriptors = (lifeline, self._wakeup, wakeup)
+            self._undo = undo.pop_all()
+
+    def __enter__(self) -> _Supervisor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            for place in self._alive():  # only after an error in here
+                os.kill(place.pid, signal.SIGKILL)
+                os.waitpid(place.pid, 0)
+        finally:
+            self._undo.close()
+
+    def _alive(self) -> list[_Place]:
+        return [place for place in self._places if place.pid]
+
+    def watch(self) -> None:
+        """Until all workers have ended on a signal, or the first could not be set up."""
+        logger.info("%d workers for %s start", len(self._places), self._where)
+        for place in self._places:
+            self._start(place)
+        while self._alive() or not self._stopping:
+            self._wait()
+            self._bury()
+            now = time.monotonic()
+            for place in self._places:
+                if place.due is not None and now >= place.due:
+                    self._start(place)
+            if self._kill_at is not None and now >= self._kill_at:
+                self._kill()
+        if self._failure is not None:
+            raise self._failure
+
+    def _wait(self) -> None:
+        """Until a signal comes, a worker reports, or something is due."""
+        moments = [place.due for place in self._places if place.due is not None]
+        if self._kill_at is not None:
+            moments.append(self._kill_at)
+        seconds = max(min(moments) - time.monotonic(), 0.0) if moments else None
+        reports = {place.report: place for place in self._places if place.report >= 0}
+        ready, _, _ = select.select([self._wakeup, *reports], [], [], seconds)
+        for descriptor in ready:
+            if descriptor == self._wakeup:
+                for number in os.read(self._wakeup, 1024):
+                    if number in (signal.SIGTERM, signal.SIGINT):
+                        self._stop()
+            else:
+                self._hear(reports[descriptor])
+
+    def _hear(self, place: _Place) -> None:
+        chunk = os.read(place.report, REASON_BYTES)
+        place.said += chunk
+        if not chunk:
+            os.close(place.report)
+            place.report = -1
+        elif place.said == READY:
+            self._any_ready = True
+            logger.info("worker %d of %s is process %d", place.number + 1, self._where, place.pid)
+
+    # ---- starting and burying
+
+    def _start(self, place: _Place) -> None:
+        place.due = None
+        if self._stopping:
+            return
+        report, tell = os.pipe()
+        place.said = b""
+        place.since = time.monotonic()
+        _flush()  # or both processes print what is in the buffers
+        # No signal may come between fork and the moment when the child has handlers of its own.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD))
+        try:
+            pid = os.fork()
+            if pid == 0:
+                self._become_worker(place, tell, report, blocked)
+        except OSError as error:  # no memory or too many processes: that may pass
+            logger.warning("cannot start worker %d of %s: %s", place.number + 1, self._where, error)
+            os.close(report)
+            place.due = time.monotonic() + place.delay(0.0)
+        else:
+            place.pid, place.report = pid, report
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+            os.close(tell)
+
+    def _become_worker(self, place: _Place, tell: int, report: int, mask: set[Any]) -> NoReturn:
+        status = 1
+        try:
+            for number in (signal.SIGTERM, signal.SIGCHLD):
+                signal.signal(number, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all: the parent passes it on, once
+            signal.set_wakeup_fd(-1)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            reports = [other.report for other in self._places if other.report >= 0]
+            for descriptor in (report, *self._own_descriptors, *reports):
+                os.close(descriptor)
+            turn = Turn(self._board, place.number, self._settings.max_connections)
+            where = Handed(place.sockets, self._where, turn)
+            worker = Worker(where, self._settings, self._setup, self._board, place.number, tell, self._lifeline)
+            with asyncio.Runner(loop_factory=self._factory) as runner:
+                status = runner.run(worker.live())
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else int(end.code is not None)
+        except BaseException:
+            logger.exception("worker %d of %s failed", place.number + 1, self._where)
+        finally:
+            _flush()
+            os._exit(status & 0xFF)
+
+    def _bury(self) -> None:
+        for place in self._alive():
+            pid, status = os.waitpid(place.pid, os.WNOHANG)
+            if pid:
+                self._board.leave(place.number)
+                while place.report >= 0:
+                    self._hear(place)
+                place.pid = 0
+                self._after_death(place, pid, status)
+
+    def _after_death(self, place: _Place, pid: int, status: int) -> None:
+        if self._stopping:
+            return
+        reason = place.reason()
+        if reason and not self._any_ready:
+            self._failure = IPCError(f"the workers for {self._where} cannot start: {reason}")
+            self._stop()
+            return
+        lived = time.monotonic() - place.since
+        delay = place.delay(lived)
+        place.due = time.monotonic() + delay
+        log = logger.info if status == 0 else logger.warning
+        log(
+            "worker %d of %s (process %d) %s after %.1f s%s; another starts %s",
+            place.number + 1,
+            self._where,
+            pid,
+            _end(status),
+            lived,
+            f" ({reason})" if reason else "",
+            f"in {delay:g} s" if delay else "now",
+        )
+
+    # ---- stopping
+
+    def _stop(self) -> None:
+        """First: nobody new, and what was emitted is sent. Told again: at once."""
+        if not self._stopping:
+            self._stopping = True
+            logger.info("the workers for %s stop", self._where)
+            # Before the workers are told: whoever connects from now on learns at once that nobody will serve it.
+            self._listening.close()
+            drain = 2 * self._settings.close_timeout / 1000  # the links, then the async handlers
+            self._kill_at = time.monotonic() + drain + GRACE_SECONDS
+        else:
+            self._kill_at = time.monotonic() + GRACE_SECONDS
+        self._send(signal.SIGTERM)
+
+    def _kill(self) -> None:
+        self._kill_at = None
+        for place in self._alive():
+            logger.warning(
+                "worker %d of %s (process %d) does not end: killed", place.number + 1, self._where, place.pid
+            )
+        self._send(signal.SIGKILL)
+
+    def _send(self, number: int) -> None:
+        for place in self._alive():
+            os.kill(place.pid, number)  # not reaped yet, so the number is still its own
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[tuple[int, int]]:
+    """A pipe that gets the number of each signal: what to read, and the other end."""
+    read, write = os.pipe()
+    os.set_blocking(read, False)
+    os.set_blocking(write, False)
+    wakeup = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+    before = {number: signal.signal(number, lambda *_: None) for number in numbers}
+    try:
+        yield read, write
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+        signal.set_wakeup_fd(wakeup)
+        os.close(read)
+        os.close(write)
+
+
+def _end(status: int) -> str:
+    code = os.waitstatus_to_exitcode(status)
+    if code >= 0:
+        return "ended" if code == 0 else f"ended with status {code}"
+    try:
+        return f"was ended by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was ended by signal {-code}"
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):  # closed, or None: nothing to lose
+            stream.flush()
