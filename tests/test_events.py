@@ -16,6 +16,7 @@ from node_ipc.codecs.json import Envelope, RawEnvelope
 from node_ipc.codecs.names import guarded_name
 from node_ipc.errors import HandlerError, InvalidEvent, InvalidPayload, IPCError, ReservedEvent
 from node_ipc.events import Event, Events, Registration, describe, typed_decoder
+from node_ipc.testing import pair
 from node_ipc.testing import Pair, pair
 
 
@@ -647,12 +648,21 @@ def test_untyped_handlers_beside_typed_ones_hear_plain_payloads(desk: Desk) -> N
 
 
 def test_types_may_come_in_the_middle_of_a_block(desk: Desk) -> None:
-    """Messages decoded before the first typed handler came reach it as well, and later ones reach the untyped."""
-    desk.events.on("plain", lambda data: desk.heard.append(data))
-    desk.events.on("go", lambda: desk.events.on("order", lambda data: desk.heard.append(data), type=Order))
-    desk.events.deliver([Envelope("go"), Envelope("order", {"price": 1}), Envelope("plain", 1)], desk.socket)
-    desk.events.deliver([RawEnvelope("plain", Raw(b"[2]"))], desk.socket)
-    assert desk.heard == [Order(1.0), 1, [2]]
+    """The rest of the block is decoded anew, so that typed and plain handlers get what they are to get."""
+    ends = pair()
+    heard = desk.heard
+
+    def go() -> None:
+        ends.server.on("order", lambda data: heard.append(data), type=Order)
+        ends.server.on("bytes", lambda data: heard.append(bytes(data)), type=Raw)
+
+    ends.server.on("plain", lambda data: heard.append(data))
+    ends.server.on("go", go)
+    for event, data in (("plain", 0), ("go", 0), ("order", {"price": 1}), ("bytes", [1]), ("plain", 1), ("plain", [2])):
+        ends.client.emit(event, data)
+    ends.driver.run_until_idle()
+    assert heard == [0, Order(1.0), b"[1]", 1, [2]]
+    assert ends.server.stats().messages_in == 6
 
 
 def test_raw_payloads_stay_undecoded(desk: Desk) -> None:

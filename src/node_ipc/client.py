@@ -142,6 +142,7 @@ class Client:
             self.session_fault,
             driver.spawn if driver.runs_coroutines else None,
             settings.allow_reserved_events,
+            self._codec.gives_raw,
         )
         self.events.unheard = self._unheard
         self._requests: Requests | None = None

@@ -89,12 +89,14 @@ class Events:
         failed: Callable[[Session | None, IPCError], None],
         spawn: Callable[[Any, Callable[[BaseException | None], None]], Any] | None,
         allow_reserved: bool = False,
+        gives_raw: bool = False,
     ) -> None:
         self._carries = carries
         self._check_name = check_name
         self._failed = failed
         self._spawn = spawn
         self._allow_reserved = allow_reserved
+        self._gives_raw = gives_raw  # whether the codec leaves payloads undecoded where asked to
         self._wire: dict[str, list[Registration]] = {}
         self._lifecycle: dict[str, list[Registration]] = {}
         self._everything: list[Registration] = []
@@ -198,10 +200,30 @@ class Events:
         registration.typed = type is not None
         registration.call = self._adapted(name, handler, signature, self._carries)
         if registration.typed:
-            self.wants_raw = True
-            registration.call = _typed(registration.call, type, name)
+            registration.call = self._typed(registration.call, type, name)
+            self._want_raw()
         self._wire.setdefault(name, []).append(registration)
         self._compile(None if registration.typed else name)
+
+    def _want_raw(self) -> None:
+        """Payloads stay in bytes from now on, also those of the block that is being delivered."""
+        if not self.wants_raw:
+            self.wants_raw = True
+            if self.current is not None:
+                self.current.decode_rest_anew()
+
+    def _typed(self, call: Callable[..., Any], type: Any, name: str) -> Callable[..., Any]:
+        """Decode the payload by the handler's own type, straight from its bytes."""
+        if type is Raw and self._gives_raw:
+            return call
+        decode = typed_decoder(type, name)
+        return self._converting(call, decode)
+
+    def _converting(self, call: Callable[..., Any], decode: Callable[[Any], Any]) -> Callable[..., Any]:
+        # as many arguments as come and no star: that would cost as much again as the call
+        if self._carries == 2:
+            return lambda data, socket: call(decode(data), socket)
+        return lambda data: call(decode(data))
 
     def _refuse_coroutine(self, name: str, signature: Signature) -> None:
         if signature.asynchronous and self._spawn is None:
@@ -259,7 +281,7 @@ class Events:
             return self._calling_all(name)
         if single.typed or not self.wants_raw:
             return single.call
-        return _decoding(single.call, name)
+        return self._converting(single.call, typed_decoder(None, name))
 
     def _calling_all(self, name: str) -> Callable[..., Any]:
         """The general entry: taps and ``*`` handlers first, then the event's own, as registered just now."""
@@ -454,12 +476,6 @@ def _misfit(error: msgspec.ValidationError, name: str) -> InvalidPayload:
     return InvalidPayload(f"the payload of {name[:64]!r} does not fit at {path}: {text}", event=name, path=path)
 
 
-def _typed(call: Callable[..., Any], type: Any, name: str) -> Callable[..., Any]:
-    """Decode the payload by the handler's own type, straight from its bytes."""
-    decode = typed_decoder(type, name)
-    return lambda data, *rest: call(decode(data), *rest)
-
-
 def typed_decoder(type: Any, name: str) -> Callable[[Any], Any]:
     """What turns a payload, in bytes or decoded already, into ``type`` (None: whatever comes).
 
@@ -467,22 +483,20 @@ def typed_decoder(type: Any, name: str) -> Callable[[Any], Any]:
     """
     if type is Raw:
         return lambda data: data if data.__class__ is Raw else Raw(_encoded(data, name))
-    if type is None:
-        return lambda data: _decode(data, name) if data.__class__ is Raw else data
     try:
-        decode = msgspec.json.Decoder(type).decode
+        decode = _decode_any if type is None else msgspec.json.Decoder(type).decode
     except TypeError as error:
         raise TypeError(f"payloads of {name!r} cannot be decoded to {type!r:.80}: {error}") from error
-    return lambda data: _decode(data, name, decode) if data.__class__ is Raw else _convert(data, name, decode)
 
+    def decoded(data: Any) -> Any:
+        if data.__class__ is not Raw:
+            return _convert(data, name, decode)
+        try:
+            return decode(data)
+        except (msgspec.MsgspecError, RecursionError):
+            return _decode(data, name, decode)
 
-def _decoding(call: Callable[..., Any], name: str) -> Callable[..., Any]:
-    """An untyped handler beside typed ones: its payload arrives in bytes and is decoded here."""
-
-    def call_decoded(data: Any, *rest: Any) -> Any:
-        return call(_decode(data, name) if data.__class__ is Raw else data, *rest)
-
-    return call_decoded
+    return decoded
 
 
 def _taking(handler: Callable[..., Any], count: int) -> Callable[..., Any]:

@@ -82,6 +82,7 @@ class Server:
             self.session_fault,
             driver.spawn if driver.runs_coroutines else None,
             settings.allow_reserved_events,
+            self._codec.gives_raw,
         )
         self.events.unheard = self._unheard
         self._requests: Requests | None = None

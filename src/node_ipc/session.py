@@ -146,6 +146,7 @@ class Session:
         self._raw = codec.raw
         self._block: list[Any] = []
         self._frames: Iterator[Any] = iter(())
+        self._undecoded: list[Any] = []  # the rest of a block that is to be decoded in another way
         self._held: list[Any] = []  # frames that wait until async handlers are done
         self._handlers = self._handler_bytes = self._requests = 0
         self._reading_paused: set[str] = set()
@@ -459,7 +460,11 @@ class Session:
         while True:
             try:
                 events.deliver(map(codec.decode_raw if events.wants_raw else codec.decode, frames), self)
-                return True
+                if not self._undecoded:
+                    return True
+                block, self._undecoded = self._undecoded, []
+                self._block = block
+                frames = self._frames = iter(block)
             except ProtocolError as error:  # a name that the profile refuses
                 before = len(block) - length_hint(frames) - 1
                 self.fail(error)
@@ -472,6 +477,10 @@ class Session:
                 self._held[:0] = frames
                 self._driver.call_later(0, self._go_on)
                 raise
+
+    def decode_rest_anew(self) -> None:
+        """A handler changed what payloads are decoded to: the rest of the block goes the new way."""
+        self._undecoded = list(self._frames)  # which ends the loop over them
 
     def _go_on(self) -> None:
         """After an interrupted read: its other messages, and what their handlers emit."""
@@ -496,7 +505,7 @@ class Session:
             if isinstance(found, InvalidPayload):
                 self._owner.session_fault(self, found)
             else:
-                self._events.deliver([found], self)
+                self._events.deliver([_undecoded(found) if self._events.wants_raw else found], self)
             return True
         except ProtocolError as error:
             self.fail(error)
@@ -760,6 +769,16 @@ def broadcast(sessions: Iterable[Session], frame: bytes) -> list[Session]:
             except BackpressureError:
                 full.append(session)
     return full
+
+
+def _undecoded(message: Any) -> Any:
+    """A message of which only the slow decoder could make anything, as those are that are not decoded yet."""
+    from .codecs.json import RawEnvelope, encode_slowly
+
+    return RawEnvelope(message.type, msgspec.Raw(encode_slowly(message.data, message.type, _SURROGATES)))
+
+
+_SURROGATES = UnicodeEncodeError("utf-8", "", 0, 0, "lone surrogates")
 
 
 def _named(type: Any) -> str:

@@ -47,6 +47,10 @@ class Codec(Protocol):
     def splitter(self) -> Splits: ...
 
     @property
+    def gives_raw(self) -> bool:
+        """Whether ``decode_raw`` leaves payloads undecoded."""
+
+    @property
     def decode(self) -> Callable[[Any], Any]:
         """A frame to an object with ``type`` and ``data``, the payload decoded."""
 
@@ -76,6 +80,7 @@ class CustomCodec:
     """Fits a :class:`UserCodec` into a session, under the same limits as the guarded profile."""
 
     raw = False
+    gives_raw = False
 
     def __init__(self, codec: UserCodec, settings: Settings) -> None:
         from .framed import name_check

@@ -17,6 +17,7 @@ class RawCodec:
     """``encode`` takes the payload alone; what a read brings is one ``data`` event."""
 
     raw = True
+    gives_raw = False
 
     def __init__(self, encoding: str) -> None:
         self._encoding = encoding

@@ -53,8 +53,8 @@ def from_text(text: str, encoding: str) -> bytes:
 
 
 def _from_base64(text: str) -> bytes:
-    """Both alphabets and missing padding, as Node reads them."""
-    clean = text.translate(str.maketrans("-_", "+/", " \t\r\n=")) if text else ""
+    """Both alphabets and missing padding; what stands behind padding is not read: as Node does."""
+    clean = text.partition("=")[0].translate(str.maketrans("-_", "+/", " \t\r\n"))
     if _NOT_BASE64.search(clean):
         raise binascii.Error("not base64")
     return base64.b64decode(clean + "=" * (-len(clean) % 4))
