@@ -324,8 +324,9 @@ class IPC:
     def stop(self) -> Outcome[IPC]:
         """Close every client and stop the server; ``run`` then returns. Safe from any thread and signal handler.
 
-        What was emitted is sent first. Returns what can be awaited.
+        What was emitted is sent first. Returns what can be awaited. Raises :class:`ForkError` in a forked child.
         """
+        self._refuse_forked()
         if self._driver.home and threading.get_ident() != self._driver.home:
             self._driver.call_from_thread(self._stop_now)
         else:

@@ -61,7 +61,8 @@ _drivers: weakref.WeakSet[EventLoopDriver] = weakref.WeakSet()
 
 def _mark_forked() -> None:
     for driver in _drivers:
-        driver.home = FORKED
+        if driver.home:  # one that never ran has nothing of the kernel's: the child may use it
+            driver.home = FORKED
 
 
 if hasattr(os, "register_at_fork"):
