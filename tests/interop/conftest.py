@@ -112,7 +112,7 @@ async def nodes(node_pool: NodePool) -> AsyncIterator[NodePool]:
 @pytest.fixture
 def socket_root() -> Iterator[str]:
     """A short directory of our own: the path of a Unix socket must be under 108 bytes, and pytest's are long."""
-    path = tempfile.mkdtemp(prefix="ipc-")
+    path = tempfile.mkdtemp(prefix="interop-")
     yield path + "/"
     shutil.rmtree(path)
 

@@ -49,6 +49,22 @@ DEVIATIONS = {
     "a delimiter inside a payload": Deviation(
         NODE, "node-ipc does not escape it, so what Node sends may not contain it; what Python sends may"
     ),
+    "delimiters of more than one UTF-16 unit": Deviation(
+        UP_TO_12,
+        "node-ipc up to 12 compares the last unit it received with the whole delimiter: it never hears a frame",
+    ),
+    "line ends as delimiter": Deviation(
+        ("python",), "refused by the configuration: JSON text may hold them outside strings, as white space"
+    ),
+    "text that the encoding cannot hold": Deviation(
+        ("python",), "raw emit raises InvalidPayload where Node drops or damages what does not fit in silence"
+    ),
+    "raw datagrams are read as UTF-8": Deviation(
+        UP_TO_12, "whatever config.encoding says, so only UTF-8 text comes through unharmed"
+    ),
+    "a * handler on an event without arguments": Deviation(
+        ("v9",), "the emitter of 9.2.1 throws there, so peer.js listens by name"
+    ),
     "peers name themselves": Deviation(
         UP_TO_12,
         "node-ipc up to 12 always takes data.id for the socket's id; 14 and Python do so only with identify_peer, "
