@@ -153,7 +153,7 @@ class Session:
         self._half_since: float | None = None
         self._half_timer: Timer | None = None
         self._closing = False
-        self._peer_ended = False
+        self._peer_ended = self._is_lost = False
         # statistics: each line that moves a counter is where a trace is told
         self.bytes_in = self.bytes_out = self.messages_in = self.messages_out = self.dropped = self.errors = 0
         self.trace: TraceHook | None = None
@@ -396,7 +396,10 @@ class Session:
             frames, self._afar, self._afar_bytes = self._afar, [], 0
         for index, frame in enumerate(frames):
             if self._home == CLOSED:
-                self._drop(len(frames) - index)
+                self._out += frames[index:]  # for the loss to count
+                if self._is_lost:
+                    self._drop(len(self._out))
+                    self._out.clear()
                 return
             try:
                 self.write_frame(frame)
@@ -674,6 +677,7 @@ class Session:
         with self._driver.lock:
             afar, self._afar, self._afar_bytes = self._afar, [], 0
         waiting = len(self._out) + len(afar)
+        self._is_lost = True
         self._shut()
         self._out.clear()
         if self._close_timer is not None:
