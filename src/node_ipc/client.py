@@ -338,6 +338,7 @@ class Client:
                 if self._sync:
                     self._send_next()
         except (BackpressureError, NotConnected) as error:
+            self._gone.dropped += 1
             self.session_fault(None, error)
 
     def _send_queue(self) -> None:
