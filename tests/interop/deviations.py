@@ -51,7 +51,7 @@ DEVIATIONS = {
     ),
     "delimiters of more than one UTF-16 unit": Deviation(
         UP_TO_12,
-        "node-ipc up to 12 compares the last unit it received with the whole delimiter: it never hears a frame",
+        "node-ipc up to 12 compares the last unit received with the whole delimiter: no frame is ever heard",
     ),
     "line ends as delimiter": Deviation(
         ("python",), "refused by the configuration: JSON text may hold them outside strings, as white space"
