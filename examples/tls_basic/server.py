@@ -1,0 +1,35 @@
+"""World listens with TLS on localhost, port 8000: clients know that it is world, and nobody reads what is said.
+
+Run ``python make_certificates.py`` first, then this, then client.py, all in the same directory; Ctrl-C ends it.
+"""
+
+from node_ipc import ipc, style
+
+ipc.config.id = "world"
+ipc.config.retry = 1500
+ipc.config.tls = {"private": "certificates/server.key", "public": "certificates/server.crt"}
+
+
+def started():
+    @ipc.server.on("message")
+    def message(data, socket):
+        ipc.log(style.debug("got a message :"), data)
+        ipc.server.emit(socket, "message", f"{data} world!")
+
+    @ipc.server.on("socket.disconnected")
+    def gone(socket, destroyed_socket_id):
+        ipc.log(style.notice("client"), destroyed_socket_id, style.notice("has disconnected"))
+
+    ipc.log(style.good("world is ready"))
+
+
+ipc.serve_net(started)
+
+
+@ipc.server.on("error")
+def failed(error):
+    ipc.log(style.error("got an error :"), error)
+
+
+ipc.server.start()
+ipc.run()

@@ -1,0 +1,33 @@
+"""Hello shows world a certificate of its own, and world answers by the name that is in it."""
+
+from node_ipc import ipc, style
+
+ipc.config.id = "hello"
+ipc.config.retry = 1500
+ipc.config.tls = {
+    "private": "certificates/hello.key",
+    "public": "certificates/hello.crt",
+    "trusted_connections": "certificates/ca.crt",
+}
+
+
+def connecting(ipc):
+    world = ipc.of.world
+
+    @world.on("connect")
+    def connected():
+        ipc.log(style.rainbow("## connected to world ##"))
+        world.emit("message", "nice to meet you,")
+
+    @world.on("message")
+    def message(data):
+        ipc.log(style.debug("got a message from world :"), data)
+        ipc.disconnect("world")
+
+    @world.on("disconnect")
+    def disconnected(loss):
+        ipc.log(style.notice("disconnected from world :"), str(loss))
+
+
+ipc.connect_to_net("world", connecting)
+ipc.run()

@@ -1,0 +1,25 @@
+"""Somebody without a certificate: world refuses, and both sides say why."""
+
+from node_ipc import ipc, style
+
+ipc.config.id = "stranger"
+ipc.config.stop_retrying = True
+ipc.config.tls = {"trusted_connections": "certificates/ca.crt"}
+
+
+def connecting(ipc):
+    world = ipc.of.world
+
+    @world.on("message")
+    def message(data):
+        ipc.log(style.debug("got a message from world :"), data)
+
+    @world.on("disconnect")
+    def disconnected(loss):
+        ipc.log(style.notice("disconnected from world :"), str(loss))
+
+    world.emit("message", "let me in")
+
+
+ipc.connect_to_net("world", connecting)
+ipc.run()

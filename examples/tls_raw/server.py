@@ -1,0 +1,29 @@
+"""World speaks bytes over mutual TLS: no events, no JSON, and nobody in between who reads or changes them.
+
+Run ``python make_certificates.py`` first, then this, then client.py, all in the same directory; Ctrl-C ends it.
+"""
+
+from node_ipc import ipc, style
+
+ipc.config.id = "world"
+ipc.config.retry = 1500
+ipc.config.raw_buffer = True
+ipc.config.tls = {
+    "private": "certificates/server.key",
+    "public": "certificates/server.crt",
+    "trusted_connections": "certificates/ca.crt",
+}
+
+
+def started():
+    @ipc.server.on("data")
+    def received(data, socket):
+        ipc.log(style.debug("got"), len(data), "bytes :", data.hex(" "))
+        ipc.server.emit(socket, bytes(reversed(data)))
+
+    ipc.log(style.good("world is ready"))
+
+
+ipc.serve_net(started)
+ipc.server.start()
+ipc.run()
