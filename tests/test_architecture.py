@@ -135,7 +135,11 @@ def test_the_package_gives_what_it_names() -> None:
 def loaded_by(statement: str) -> set[str]:
     """The modules of the standard library that a fresh interpreter has after this."""
     code = f"{statement}\nimport sys\nprint(*(set(sys.modules) & {KERNEL | {'inspect', 'msgspec'}!r}))"
-    return set(subprocess.run([sys.executable, "-Sc", _PATHS + code], check=True, capture_output=True, text=True).stdout.split())
+    return set(
+        subprocess.run(
+            [sys.executable, "-Sc", _PATHS + code], check=True, capture_output=True, text=True
+        ).stdout.split()
+    )
 
 
 _PATHS = f"import sys; sys.path[:] = {sys.path!r}\n"

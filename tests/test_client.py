@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import random
 from collections.abc import Callable
@@ -234,7 +235,7 @@ def test_any_walk_keeps_the_promises_of_the_states(steps: list[str], seed: int, 
 
 def seen_closings(published: list[str]) -> int:
     """Each end is a ``disconnect`` and then a ``destroy``."""
-    return sum(1 for a, b in zip(published, published[1:], strict=False) if (a, b) == ("disconnect", "destroy"))
+    return sum(1 for a, b in itertools.pairwise(published) if (a, b) == ("disconnect", "destroy"))
 
 
 # ---- connecting
@@ -361,7 +362,7 @@ def test_10_000_schedules_keep_their_bounds() -> None:
         client.connect()
         count = chance.randint(2, 6)
         times = [0.0, *attempts(driver, client, count)]
-        for number, (before, after) in enumerate(zip(times, times[1:], strict=False)):
+        for number, (before, after) in enumerate(itertools.pairwise(times)):
             wait = min(0.5 * GROWTH**number, longest)
             assert wait * (1 - JITTER) - 1e-9 <= after - before <= wait * (1 + JITTER) + 1e-9, f"seed {seed}"
 

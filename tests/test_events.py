@@ -16,7 +16,6 @@ from node_ipc.codecs.json import Envelope, RawEnvelope
 from node_ipc.codecs.names import guarded_name
 from node_ipc.errors import HandlerError, InvalidEvent, InvalidPayload, IPCError, ReservedEvent
 from node_ipc.events import Event, Events, Registration, describe, typed_decoder
-from node_ipc.testing import pair
 from node_ipc.testing import Pair, pair
 
 
@@ -173,7 +172,11 @@ def test_handlers_can_be_called(desk: Desk, handler: Any) -> None:
 
 @pytest.mark.parametrize("name", [None, 5, b"a"])
 def test_names_are_text(desk: Desk, name: Any) -> None:
-    for call in (lambda: desk.events.on(name, print), lambda: desk.events.once(name, print), lambda: desk.events.off(name)):
+    for call in (
+        lambda: desk.events.on(name, print),
+        lambda: desk.events.once(name, print),
+        lambda: desk.events.off(name),
+    ):
         with pytest.raises(InvalidEvent, match="must be text"):
             call()
 
@@ -366,7 +369,9 @@ OPERATIONS = st.lists(
 @pytest.mark.row(38)
 @given(OPERATIONS, st.booleans())
 @settings(max_examples=400, deadline=None)
-def test_any_sequence_does_what_a_plain_model_does(operations: list[tuple[str, str, int, str | None]], typed: bool) -> None:
+def test_any_sequence_does_what_a_plain_model_does(
+    operations: list[tuple[str, str, int, str | None]], typed: bool
+) -> None:
     """The compiled table against lists that are walked: the same handlers hear the same messages in the same order."""
     desk = Desk()
     if typed:
@@ -477,7 +482,15 @@ class Odd(BaseException):
     pass
 
 
-FAILURES = [ValueError("no"), KeyError("a"), IPCError("no"), RecursionError("no"), GeneratorExit(), Odd("odd"), StopIteration()]
+FAILURES = [
+    ValueError("no"),
+    KeyError("a"),
+    IPCError("no"),
+    RecursionError("no"),
+    GeneratorExit(),
+    Odd("odd"),
+    StopIteration(),
+]
 
 
 @pytest.mark.row(37)
@@ -579,7 +592,13 @@ def test_async_handlers_that_fail_are_reported(desk: Desk) -> None:
     error = ValueError("no")
     for coroutine, done in desk.spawned:
         coroutine.close()
-        done(error if coroutine is desk.spawned[0][0] else KeyboardInterrupt() if coroutine is desk.spawned[1][0] else None)
+        done(
+            error
+            if coroutine is desk.spawned[0][0]
+            else KeyboardInterrupt()
+            if coroutine is desk.spawned[1][0]
+            else None
+        )
     assert [failure.__cause__ for failure in desk.failures] == [error]
     assert desk.socket.done == 3
 

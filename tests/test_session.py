@@ -108,10 +108,12 @@ def test_bytes_and_what_comes_of_them(data: bytes, messages: list[Any], errors: 
 
 PIECES = [
     b"\f", b"\f\f", b"{", b"}", b'{"type":"a"}', b'{"type":"a","data":[1]}\f', b'{"type":"connect"}\f', b'{"type":5}\f',
-    b'{"type":"b","data":"\\ud800"}\f', b'{"type":"b","data":1e999}\f', b"null\f", b"[]\f", b'"x"\f', b"\xff", b"\xc3\xa9",
+    b'{"type":"b","data":"\\ud800"}\f', b'{"type":"b","data":1e999}\f', b"null\f", b"[]\f", b'"x"\f', b"\xff",
+    b"\xc3\xa9",
     b"\xef\xbb\xbf", b"\\u", b"garbage\f", b'{"type":"__proto__"}\f', b'{"data":1}\f', b"1" * 5000 + b"\f", b"[" * 3000,
     b'{"type":"a","data":' + b"1" * 4400 + b"}\f", b'{"type":"a","data":' + b"[" * 2000 + b"]" * 2000 + b"}\f",
-    b'{"type":"a\\ud800","data":{"\\udc00":NaN}}\f', b'{"t\\u0079pe":"c"}\f', b"\x00\f", b"\r\n\f", b"{\"type\":\"a\"}\x0b\f",
+    b'{"type":"a\\ud800","data":{"\\udc00":NaN}}\f', b'{"t\\u0079pe":"c"}\f', b"\x00\f", b"\r\n\f",
+    b"{\"type\":\"a\"}\x0b\f",
 ]  # fmt: skip
 hostile = st.one_of(
     st.lists(st.sampled_from(PIECES), max_size=8).map(b"".join),
@@ -166,7 +168,8 @@ def test_forty_hostile_envelopes() -> None:
     names = [
         "null", "[]", "{}", "5", "true", '""', '"connect"', '"disconnect"', '"destroy"', '"error"', '"data"', '"close"',
         '"start"', '"socket.disconnected"', '"__proto__"', '"constructor"', '"toString"', '"hasOwnProperty"',
-        '"valueOf"', '"__defineGetter__"', f'"{"x" * 300}"', f'"{"é" * 257}"', '{"toString":"a"}', '["connect"]', "1e400",
+        '"valueOf"', '"__defineGetter__"', f'"{"x" * 300}"', f'"{"é" * 257}"', '{"toString":"a"}', '["connect"]',
+        "1e400",
     ]  # fmt: skip
     harmless = ['"__class__"', '"__init__"', '"emit"', '"on"', '"_handlers"', '"*"', '"socket"']
     envelopes = [b'{"type":%s,"data":{}}\f' % name.encode() for name in (*names, *harmless)]
@@ -802,7 +805,7 @@ def test_close_sends_what_was_emitted_and_drops_what_comes() -> None:
 
 @pytest.mark.row(31)
 def test_abort_counts_what_was_dropped() -> None:
-    client, server, socket, driver = pair()
+    _, server, socket, driver = pair()
     lost: list[Loss] = []
     server.on("socket.disconnected", lambda socket: lost.append(socket.loss))
     for number in range(3):
@@ -921,7 +924,7 @@ def test_emits_from_another_thread_are_bounded() -> None:
 @pytest.mark.row(31)
 @pytest.mark.parametrize("when", ["lost", "closing"])
 def test_emits_from_another_thread_are_counted_when_the_link_is_gone(when: str) -> None:
-    _, server, socket, driver = pair()
+    _, _, socket, driver = pair()
     with driver.other_thread():
         for number in range(5):
             socket.emit("n", number)
@@ -1020,7 +1023,7 @@ def test_a_ping_pong_of_100_000_keeps_order_and_depth() -> None:
 @pytest.mark.row(38)
 @pytest.mark.parametrize("verb", ["close", "abort"])
 def test_ending_inside_an_error_handler(verb: str) -> None:
-    client, server, socket, driver = pair()
+    client, server, _, driver = pair()
     told: list[Any] = []
 
     def error(error: Any, socket: Session) -> None:

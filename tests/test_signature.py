@@ -35,7 +35,7 @@ def wrapped(*arguments: Any, **options: Any) -> None: ...
 class Holder:
     def method(self, data: int, socket: Any) -> None: ...
     def nothing(self) -> None: ...
-    def anything(*arguments: Any) -> None: ...  # noqa: N805 - methods may be written so
+    def anything(*arguments: Any) -> None: ...
 
     @classmethod
     def of_class(cls, data: int) -> None: ...
@@ -83,7 +83,9 @@ CASES: list[tuple[Any, int, int | None, bool, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("handler", "required", "accepts", "asynchronous", "payload"), CASES, ids=lambda case: f"{case!r:.40}")
+@pytest.mark.parametrize(
+    ("handler", "required", "accepts", "asynchronous", "payload"), CASES, ids=lambda case: f"{case!r:.40}"
+)
 def test_what_a_handler_takes(
     handler: Any, required: int, accepts: int | None, asynchronous: bool, payload: Any
 ) -> None:
@@ -111,5 +113,7 @@ def test_annotations_that_say_nothing(annotation: Any) -> None:
 def test_an_annotation_that_cannot_be_resolved_says_so() -> None:
     def handler(data: Nowhere) -> None: ...  # type: ignore[name-defined]  # noqa: F821
 
-    with pytest.raises(TypeError, match=r"'Nowhere' of the handler .*handler.* cannot be resolved.*on\(event, type=\.\.\.\)"):
+    with pytest.raises(
+        TypeError, match=r"'Nowhere' of the handler .*handler.* cannot be resolved.*on\(event, type=\.\.\.\)"
+    ):
         signature_of(handler).payload_type(handler)

@@ -14,6 +14,7 @@ as fixtures.
 
 from __future__ import annotations
 
+import builtins
 from typing import Any, NamedTuple
 
 from .client import Client
@@ -128,6 +129,7 @@ def connect(
     made = Client("world", _address(address), driver, _settings(config, options))
     connected = made.connect()
     driver.run_until(connected)
+    driver.run_until_idle()  # the server's end opens after the client's
     return connected.result()
 
 
@@ -152,8 +154,6 @@ class Wire:
     def __init__(self) -> None:
         self.link: Link | None = None
         """The link, once it is open."""
-        self.bytes = b""
-        """All that arrived."""
         self.error: Exception | None = None
         """Why the attempt failed, or the link was lost; None also after an orderly end."""
         self.has_ended = False
@@ -162,6 +162,7 @@ class Wire:
         """Whether the link is gone."""
         self.is_full = False
         """Whether the kernel takes nothing more at present."""
+        self._received = bytearray()
 
     @classmethod
     def connected(cls, driver: MemoryDriver, address: Address, settings: Settings | None = None) -> Wire:
@@ -172,7 +173,7 @@ class Wire:
         driver.run_until_idle()
         return wire
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: builtins.bytes) -> None:
         """Send these bytes as they are."""
         self._open_link().write(data)
 
@@ -184,9 +185,15 @@ class Wire:
         """End both directions at once."""
         self._open_link().abort()
 
-    def take(self) -> bytes:
+    @property
+    def bytes(self) -> builtins.bytes:
+        """All that arrived, but for what was taken."""
+        return builtins.bytes(self._received)
+
+    def take(self) -> builtins.bytes:
         """What arrived since the last time."""
-        taken, self.bytes = self.bytes, b""
+        taken = self.bytes
+        self._received.clear()
         return taken
 
     def _open_link(self) -> Link:
@@ -202,8 +209,8 @@ class Wire:
     def failed(self, error: Exception) -> None:
         self.error = error
 
-    def received(self, data: bytes) -> None:
-        self.bytes += data
+    def received(self, data: builtins.bytes) -> None:
+        self._received += data
 
     def ended(self) -> None:
         self.has_ended = True

@@ -116,7 +116,8 @@ def test_what_cannot_be_json_is_named() -> None:
 # ---- delimiters in payloads
 
 DELIMITERS = [
-    "\f", "\r\n\f", "\x1e", "\0", "}\f", "\f}", '"\f"', "<", "<>", "<end>", "||", "!!", "O", "OO", 'O"}', "}O", '"O":', "\U0001f600",
+    "\f", "\r\n\f", "\x1e", "\0", "}\f", "\f}", '"\f"', "<", "<>", "<end>", "||", "!!", "O", "OO", 'O"}', "}O", '"O":',
+    "\U0001f600",
     "→", "é", "y", "p", '"type":"x|', "|1}", "é\n", "x<", 'O"}O"}', "O\",\"data\":1", "{O{", ' <', "<|>",
 ]  # fmt: skip
 

@@ -137,7 +137,9 @@ def test_an_error_in_a_call_passes_and_the_rest_goes_on(driver: MemoryDriver) ->
 
 
 def test_chance_comes_from_the_seed() -> None:
-    draws = [[driver.random() for _ in range(5)] for driver in (MemoryDriver(), MemoryDriver(seed=0), MemoryDriver(seed=1))]
+    draws = [
+        [driver.random() for _ in range(5)] for driver in (MemoryDriver(), MemoryDriver(seed=0), MemoryDriver(seed=1))
+    ]
     assert draws[0] == draws[1] != draws[2]
     assert all(0 <= draw < 1 for draw in draws[0])
 
