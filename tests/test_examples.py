@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from processes import Program
 
 TESTS = Path(__file__).parent

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 
 import pytest
+
 from processes import Program
 
 Command = Callable[..., Program]
@@ -22,15 +24,14 @@ def root() -> Iterator[str]:
 
 @pytest.fixture
 def node_ipc(root: str) -> Iterator[Command]:
-    """Starts ``node-ipc COMMAND …`` with the test's socket root."""
+    """Starts ``node-ipc COMMAND …`` with the test's socket root, which must be empty at the end."""
     started: list[Program] = []
 
     def start(*arguments: str, **environment: str) -> Program:
-        started.append(
-            Program.python("-m", "node_ipc", *arguments, "-o", f"socket_root={root}", **environment)
-        )
+        started.append(Program.python("-m", "node_ipc", *arguments, "-o", f"socket_root={root}", **environment))
         return started[-1]
 
     yield start
     for program in started:
         program.close()
+    assert os.listdir(root) == []

@@ -108,9 +108,7 @@ def json_argument(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise UsageError(
-            f"{source} is not JSON: {error}. Text needs quotes of its own, as '\"hello\"'"
-        ) from error
+        raise UsageError(f"{source} is not JSON: {error}. Text needs quotes of its own, as '\"hello\"'") from error
 
 
 def seconds(text: str) -> float:

@@ -194,7 +194,7 @@ class _End:
 
     async def ends(self) -> None:
         assert self._task is not None
-        await self._task
+        await asyncio.shield(self._task)  # when time is up we still want to hear how it ended
 
     async def kill(self) -> None:
         if self._process is not None and self._process.returncode is None:

@@ -239,6 +239,7 @@ async def _attempt(where: Address, config: Config, timeout: float) -> tuple[str,
     try:
         async with connect(where, config=config, timeout=timeout) as client:
             peer = client.peer
+            client.abort()  # nothing was said, so nothing has to be waited for
     except IPCError as error:
         dead = isinstance(where, Unix) and isinstance(error.__cause__, ConnectionRefusedError)
         hint = ". Its server is dead and left the socket behind: the next one takes the place over" if dead else ""

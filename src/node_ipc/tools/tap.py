@@ -164,10 +164,10 @@ class _Side:
             self._pair.show(f"{self.name} → {text}", **{"from": self.name}, **members)
 
     def ended(self) -> None:
-        """Nothing more comes from here, and the other side is told so; what it still says passes."""
-        other = self._pair.other(self)
-        if other.link is not None:
-            other.link.close()
+        """Nothing more comes from here: the other side is told so, and what it still says passes."""
+        link = self._pair.other(self).link or self.link  # where the other has gone already, this was all
+        if link is not None:
+            link.close()
 
     def pause(self) -> None:
         other = self._pair.other(self)

@@ -1,0 +1,263 @@
+"""``node-ipc emit`` and ``node-ipc request`` against real servers."""
+
+from __future__ import annotations
+
+import io
+import json
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import node_ipc as library
+from node_ipc.tools.cli import main
+from processes import Program
+
+from .conftest import Command
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+class Serving:
+    """A server in a thread of its own, for commands that run in this one; what it heard is in ``heard``."""
+
+    def __init__(self, address: str, **options: Any) -> None:
+        self.heard: list[Any] = []
+        self.address = ""
+        self._ready = threading.Event()
+        self._stop: Callable[[], None] = lambda: None
+        self._thread = threading.Thread(target=lambda: library.run(self._serve(address, options), loop="asyncio"))
+        self._thread.start()
+        assert self._ready.wait(20)
+
+    async def _serve(self, address: str, options: dict[str, Any]) -> None:
+        import asyncio
+
+        async with library.serve(address, **options) as server:
+            self._register(server)
+            stopped = asyncio.Event()
+            loop = asyncio.get_running_loop()
+            self._stop = lambda: loop.call_soon_threadsafe(stopped.set)
+            self.address = str(server.address)
+            self._ready.set()
+            await stopped.wait()
+
+    def _register(self, server: Any) -> None:
+        server.on("ping", lambda data, socket: server.emit(socket, "pong", data))
+        server.on("hang up", lambda data, socket: socket.abort())
+        server.on("*", lambda type, data=None: self.heard.append((type, data)))
+        if isinstance(server, library.Server):
+            server.handle("add", lambda params: params["a"] + params["b"])
+            server.handle("fail", self._fail)
+
+    def _fail(self) -> None:
+        raise library.RemoteError(7, "no \x1b[2J tea", {"left": 0})
+
+    def events(self, type: str) -> list[Any]:
+        return [data for name, data in self.heard if name == type]
+
+    def close(self) -> None:
+        self._stop()
+        self._thread.join()
+
+
+@pytest.fixture
+def world(root: str) -> Any:
+    serving = Serving(f"unix:{root}app.world")
+    yield serving
+    serving.close()
+
+
+@pytest.fixture
+def run(root: str, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command in this process; exit code, standard output, standard error."""
+
+    def run_here(*arguments: str) -> tuple[int, str, str]:
+        try:
+            code = main([*arguments, "-o", f"socket_root={root}"])
+        except SystemExit as ended:  # argparse's own way to say that arguments are wrong
+            code = int(str(ended.code))
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return run_here
+
+
+def test_an_event_without_and_with_a_payload(world: Serving, run: Run) -> None:
+    assert run("emit", "world", "message") == (0, "", "")
+    assert run("emit", "world", "message", '{"a": [1, null]}') == (0, "", "")
+    assert run("emit", "world", "message", "--text", "{") == (0, "", "")
+    assert run("emit", "world", "message", "--timeout", "20", "2") == (0, "", "")
+    run("emit", "world", "ping", "--wait-for", "pong")  # so everything before it was heard
+    assert world.events("message") == [{}, {"a": [1, None]}, "{", 2]
+
+
+def test_payloads_from_a_file_and_from_standard_input(
+    world: Serving, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "order.json"
+    file.write_text('{"cups": 2}', "utf-8")
+    monkeypatch.setattr("sys.stdin", io.StringIO("[3]"))
+    assert run("emit", "world", "ping", f"@{file}", "--wait-for", "pong") == (0, '{"cups": 2}\n', "")
+    assert run("emit", "world", "ping", "-", "--wait-for", "pong") == (0, "[3]\n", "")
+
+
+def test_the_answer_that_does_not_come(world: Serving, run: Run) -> None:
+    code, out, err = run("emit", "world", "message", "--wait-for", "pong", "--timeout", "0.2")
+    assert (code, out) == (1, "")
+    assert "no event 'pong'" in err and "0.2 s" in err
+
+
+def test_a_server_that_hangs_up_while_the_answer_is_awaited(world: Serving, run: Run) -> None:
+    code, out, err = run("emit", "world", "hang up", "--wait-for", "pong")
+    assert (code, out) == (1, "")
+    assert err.startswith("node-ipc emit: ")
+
+
+def test_no_server(run: Run) -> None:
+    code, out, err = run("emit", "world", "message")
+    assert (code, out) == (1, "")
+    assert err.startswith("node-ipc emit: no server at ")
+
+
+def test_it_waits_for_a_server_when_told_to(node_ipc: Command, root: str) -> None:
+    program = node_ipc("emit", "world", "ping", "5", "--wait", "--timeout", "25", "--wait-for", "pong")
+    serving = Serving(f"unix:{root}app.world")
+    assert program.ends() == ["5"]
+    serving.close()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["emit", "world", "message", "{"], "is not JSON"),
+        (["emit", "world", "message", "@/nowhere"], "cannot read '/nowhere'"),
+        (["emit", "world", "message", "1", "2"], "unrecognized arguments: 2"),
+        (["emit", "world", "message", "--no-such"], "unrecognized arguments: --no-such"),
+        (["emit", "world", "message", "1", "--text", "1"], "either JSON or --text"),
+        (["emit", "world", "--raw", "a", "b"], "raw mode has no events"),
+        (["emit", "world", "message", "--timeout", "0"], "not a positive number"),
+        (["emit", "world", "message", "--timeout", "soon"], "not a positive number"),
+        (["emit", "world", "message", "-o", "retry"], "an option is NAME=VALUE"),
+        (["emit", "world", "message", "-o", "retry=-1"], "'retry'"),
+        (["emit", "world", "message", "-o", "retyr=1"], "did you mean 'retry'"),
+        (["emit", "world", "message", "--config", "/nowhere"], "cannot read '/nowhere'"),
+        (["tap", "world"], "--to"),
+        (["listen"], "ADDRESS"),
+        (["dance"], "invalid choice: 'dance'"),
+        ([], "COMMAND"),
+    ],
+)
+def test_wrong_arguments_end_with_2_and_say_why(run: Run, arguments: list[str], complaint: str) -> None:
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert complaint in err
+
+
+def test_wrong_addresses_say_what_is_allowed(run: Run) -> None:
+    for address in ("", "ftp://x", "tcp://x", "a/b"):
+        code, _, err = run("emit", address, "message")
+        assert code == 1, address
+        assert "node-ipc emit: " in err
+
+
+def test_what_json_cannot_be_or_the_wire_does_not_allow(world: Serving, run: Run) -> None:
+    code, _, err = run("emit", "world", "connect", "{}")
+    assert code == 1
+    assert "'connect' is reserved" in err
+
+
+def test_the_configuration_of_a_file(world: Serving, run: Run, root: str, tmp_path: Path) -> None:
+    file = tmp_path / "ipc.json"
+    file.write_text(json.dumps({"socketRoot": root, "appspace": "wrong."}), "utf-8")
+    assert run("emit", "world", "ping", "--config", str(file))[0] == 1
+    assert run("emit", "world", "ping", "--config", str(file), "-o", "appspace=app.")[0] == 0
+    for text in ("{", "[]"):
+        file.write_text(text, "utf-8")
+        assert run("emit", "world", "ping", "--config", str(file))[0] == 2
+
+
+def test_raw_mode(root: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(f"{root}app.bytes")
+        server.listen()
+        server.settimeout(20)
+        heard: list[bytes] = []
+
+        def answer() -> None:
+            for _ in range(3):
+                peer, _ = server.accept()
+                with peer:
+                    heard.append(peer.recv(100))
+                    if len(heard) == 1:
+                        peer.sendall(b"\x01\xff")
+                    peer.recv(1)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        assert run("emit", "bytes", "--raw", "-o", "encoding=hex", "00ff", "--wait-for", "data") == (
+            0,
+            '{"hex": "01ff"}\n',
+            "",
+        )
+        code, _, err = run("emit", "bytes", "--raw", "hello", "--wait-for", "data", "--timeout", "0.2")
+        assert code == 1 and "no bytes from" in err
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xfe")))
+        assert run("emit", "bytes", "--raw", "-") == (0, "", "")
+        thread.join()
+    Path(f"{root}app.bytes").unlink()
+    assert heard == [b"\x00\xff", b"hello", b"\xfe"]
+
+
+def test_datagrams(run: Run) -> None:
+    serving = Serving("udp4://127.0.0.1:0")
+    try:
+        assert run("emit", serving.address, "ping", "[1]", "--wait-for", "pong") == (0, "[1]\n", "")
+        assert run("emit", serving.address, "message") == (0, "", "")
+        code, _, err = run("emit", serving.address, "message", "--wait-for", "pong", "--timeout", "0.2")
+        assert code == 1 and "no event 'pong'" in err
+    finally:
+        serving.close()
+
+
+def test_requests(world: Serving, run: Run) -> None:
+    assert run("request", "world", "add", '{"a": 1, "b": 2}') == (0, "3\n", "")
+    code, out, err = run("request", "world", "fail")
+    assert (code, out) == (1, "")
+    assert err == "node-ipc request: no \\x1b[2J tea (7)\n"
+    code, _, err = run("request", "world", "nothing")
+    assert code == 1 and "there is no method 'nothing'" in err
+
+
+def test_ctrl_c_ends_the_waiting(node_ipc: Command, root: str) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(f"{root}app.world")
+        server.listen()
+        server.settimeout(20)
+        program = node_ipc("emit", "world", "message", "--wait-for", "pong", "--timeout", "25")
+        peer, _ = server.accept()
+        with peer:
+            assert peer.recv(100)  # so it waits for the answer now
+            program.interrupt()
+            program.ends(130)
+    Path(f"{root}app.world").unlink()
+
+
+def test_help_has_examples(run: Run) -> None:
+    code, out, _ = run("--help")
+    assert code == 0
+    for command in ("demo", "listen", "emit", "request", "tap", "doctor"):
+        assert f"node-ipc {command} " in out
+        code, of_command, _ = run(command, "--help")
+        assert code == 0
+        assert "examples:" in of_command
+    assert run("--version")[1].startswith("node-ipc for Python 0.")
+
+
+def test_python_m_is_the_same_command() -> None:
+    program = Program.python("-m", "node_ipc", "--version")
+    assert program.ends() == [f"node-ipc for Python {library.__version__}"]
+    program.close()
