@@ -1,6 +1,6 @@
 """Runs a program of ``examples/`` exactly as it stands, with its sockets and ports where the test wants them.
 
-    python run_example.py SOCKET_ROOT PORT PROGRAM
+    python run_example.py SOCKET_ROOT PORT PROGRAM [ARGUMENT ...]
 
 Only two defaults of the configuration are changed, before the program makes one.
 """
@@ -10,8 +10,8 @@ import sys
 
 from node_ipc import Config
 
-root, port, program = sys.argv[1:]
-sys.argv[:] = [program]
+root, port, program, *arguments = sys.argv[1:]
+sys.argv[:] = [program, *arguments]
 Config.socket_root.default = root
 Config.network_port.default = int(port)
 runpy.run_path(program, run_name="__main__")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -40,9 +41,44 @@ def loop_factory(loop: str | LoopFactory) -> LoopFactory | None:
 
 
 def run(main: Coroutine[Any, Any, T], *, loop: str | LoopFactory = "auto", debug: bool | None = None) -> T:
-    """Run a coroutine as ``asyncio.run`` does, on uvloop where it is installed.
+    """Run a coroutine as ``asyncio.run`` does, on uvloop where it is installed, and end in order on SIGTERM.
+
+    Ctrl-C and SIGTERM cancel ``main``, so every ``async with`` closes what it opened and sends what was emitted;
+    then ``run`` raises ``KeyboardInterrupt``, or ``SystemExit(0)`` after SIGTERM.
 
     loop: ``"auto"``, ``"asyncio"``, ``"uvloop"``, or what makes a loop.
     """
     with asyncio.Runner(loop_factory=loop_factory(loop), debug=debug) as runner:
-        return runner.run(main)
+        supervised = _Supervised(main)
+        try:
+            return runner.run(supervised.run())
+        except asyncio.CancelledError:
+            if supervised.terminated:
+                raise SystemExit(0) from None
+            raise
+
+
+class _Supervised:
+    """A coroutine that SIGTERM cancels, where signals can be asked for."""
+
+    def __init__(self, main: Coroutine[Any, Any, Any]) -> None:
+        self._main = main
+        self._task: asyncio.Task[Any] | None = None
+        self.terminated = False
+
+    async def run(self) -> Any:
+        self._task = asyncio.current_task()
+        loop = asyncio.get_running_loop()
+        try:
+            loop.add_signal_handler(signal.SIGTERM, self._terminate)
+        except (NotImplementedError, RuntimeError, ValueError):  # Windows, and threads other than the main one
+            return await self._main
+        try:
+            return await self._main
+        finally:
+            loop.remove_signal_handler(signal.SIGTERM)
+
+    def _terminate(self) -> None:
+        self.terminated = True
+        assert self._task is not None
+        self._task.cancel()

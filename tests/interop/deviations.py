@@ -53,9 +53,6 @@ DEVIATIONS = {
         UP_TO_12,
         "node-ipc up to 12 compares the last unit received with the whole delimiter: no frame is ever heard",
     ),
-    "line ends as delimiter": Deviation(
-        ("python",), "refused by the configuration: JSON text may hold them outside strings, as white space"
-    ),
     "text that the encoding cannot hold": Deviation(
         ("python",), "raw emit raises InvalidPayload where Node drops or damages what does not fit in silence"
     ),

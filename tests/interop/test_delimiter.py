@@ -12,7 +12,7 @@ from .payloads import same
 
 pytestmark = [pytest.mark.row(51), pytest.mark.row(8)]
 
-CONTROLS = {"nul": "\0", "record": "\x1e", "form-feeds": "\f\f", "two-lines": "\n\f\n"}
+CONTROLS = {"line": "\n", "crlf": "\r\n", "nul": "\0", "record": "\x1e", "form-feeds": "\f\f", "two-lines": "\n\f\n"}
 VISIBLE = {"bar": "|", "letter": "O", "section": "§", "angle": "<end>", "bangs": "!!", "emoji": "👋"}
 DELIMITERS = CONTROLS | VISIBLE
 

@@ -1,0 +1,32 @@
+"""A daemon that keeps a to-do list: command.py talks to it. Ctrl-C, or `command.py stop`, ends it."""
+
+import asyncio
+import contextlib
+
+import node_ipc
+
+
+async def main():
+    items = []
+    async with node_ipc.serve("todo") as server:
+
+        @server.handle("add")
+        def add(text: str):
+            items.append(text)
+            server.broadcast("changed", items)
+            return len(items)
+
+        @server.handle("list")
+        def list_items():
+            return items
+
+        @server.handle("stop")
+        async def stop():
+            asyncio.get_running_loop().call_soon(server.stop)  # after the answer
+
+        print("the daemon is ready", flush=True)
+        await server.serve_forever()
+
+
+with contextlib.suppress(KeyboardInterrupt):
+    node_ipc.run(main())
