@@ -145,6 +145,7 @@ class Client:
             self._codec.gives_raw,
         )
         self.events.unheard = self._unheard
+        self.events.answer_heartbeats()
         self._requests: Requests | None = None
         self._sync = settings.sync
         self._answer_due = False

@@ -197,10 +197,11 @@ def _encoding(value: object) -> str:
     raise _Refused(f"one of {_listed(ENCODINGS)}")
 
 
-# JSON text outside its strings is white space, structure, numbers and true, false, null; inside an escape
-# sequence it is the backslash, "/bfnrtu and hexadecimal digits. A delimiter needs one character besides
-# these: wherever that one occurs it is inside a string, where \uXXXX can stand for it.
-_JSON_ITSELF = frozenset(' \t\n\r{}[]:,"\\/0123456789+-.abcdefABCDEFbfnrtutruefalsenull')
+# JSON text outside its strings is structure, numbers and true, false, null; inside an escape sequence it is the
+# backslash, "/bfnrtu and hexadecimal digits. A delimiter needs one character besides these: wherever that one
+# occurs it is inside a string, where \uXXXX can stand for it. Line ends and tabs may stand between JSON's parts, but
+# no encoder in use here or in node-ipc writes them there (a Raw payload that has some is refused at emit).
+_JSON_ITSELF = frozenset(' {}[]:,"\\/0123456789+-.abcdefABCDEFbfnrtutruefalsenull')
 
 
 def _delimiter(value: object) -> str:
@@ -213,7 +214,7 @@ def _delimiter(value: object) -> str:
     if _JSON_ITSELF.issuperset(value):
         raise _Refused(
             "text with at least one character that JSON never has outside its strings nor in an escape "
-            r"sequence: a control character such as '\f' or '\x00', or one like '|', '<', '!', '~'"
+            r"sequence: a control character such as '\f' or '\n', or one like '|', '<', '!', '~'"
         )
     return str(value)
 
@@ -905,10 +906,17 @@ class Config(_Checked):
     """How long closing waits for what was emitted to be written (ms); 0: not at all."""
 
     heartbeat: Option[int, int | None] = Option(False, _heartbeat)
-    """How often an idle link is tried by an event (ms); ``False``: never, since Node peers see that event."""
+    """After how long a silence the peer is asked whether it is there (ms); ``False``: never.
+
+    The question is the event ``ipc.ping``, which peers of this library answer with ``ipc.pong`` whether or not they
+    have a heartbeat themselves; no handler hears of either, not even ``"*"``. To a Node peer both are events like any
+    other: one that says nothing by itself needs a handler that answers, as in
+    ``ipc.server.on('ipc.ping', (data, socket) => ipc.server.emit(socket, 'ipc.pong', {}))``, or its link is cut. With
+    the assured profile both names have to be in ``allowed_events``, at both ends. A blocking client answers while it
+    is in a call. UDP has no links and no heartbeat."""
 
     heartbeat_timeout: Option[int, int] = Option(20_000, _milliseconds())
-    """How long the answer to a heartbeat may take before the link counts as lost (ms)."""
+    """How long the answer to a heartbeat may take (ms): if nothing at all came by then, the link is cut."""
 
     # Reconnecting
 
@@ -1004,14 +1012,31 @@ class Config(_Checked):
         """A frozen copy, which later changes of this configuration do not reach.
 
         Raises:
-            ConfigError: the assured profile is chosen without ``allowed_events``.
+            ConfigError: the assured profile is chosen without ``allowed_events``, or ``heartbeat`` where its events
+                cannot pass.
         """
-        if _profile(self.raw_buffer, self.parser) == "assured" and self.allowed_events is None:
+        profile = _profile(self.raw_buffer, self.parser)
+        if profile == "assured" and self.allowed_events is None:
             raise ConfigError("parser 'assured' needs 'allowed_events': assign the event names that may pass")
+        if self.heartbeat is not False:
+            self._check_heartbeat(profile)
         values = dict(vars(self))
         values["interfaces"] = self.interfaces.settings()
         values["soft_pending_bytes"] = min(self.soft_pending_bytes, self.max_pending_bytes)
         return Settings(**values)
+
+    def _check_heartbeat(self, profile: str) -> None:
+        from .codecs.names import PING, PONG  # only where there is a heartbeat
+
+        if profile == "raw":
+            raise ConfigError("config option 'heartbeat' needs events, and raw mode has none: set it to False")
+        if profile == "assured" and not {PING, PONG} <= (self.allowed_events or frozenset()):
+            raise ConfigError(f"config option 'heartbeat' needs {PING!r} and {PONG!r} in 'allowed_events'")
+        if profile != "fast" and self.max_event_name_length < len(PING):
+            raise ConfigError(
+                f"config option 'heartbeat' needs the event names {PING!r} and {PONG!r}, and 'max_event_name_length' "
+                f"is {self.max_event_name_length}: set it to {len(PING)} at least"
+            )
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

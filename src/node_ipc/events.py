@@ -21,8 +21,8 @@ import msgspec
 from msgspec import Raw
 
 from .codecs.json import encode, encode_slowly, salvage
-from .codecs.names import LIFECYCLE, NameCheck
-from .errors import HandlerError, InvalidEvent, InvalidPayload, IPCError
+from .codecs.names import LIFECYCLE, PING, PONG, NameCheck
+from .errors import HandlerError, InvalidEvent, InvalidPayload, IPCError, ProtocolError
 from .signature import Signature, signature_of
 
 if TYPE_CHECKING:
@@ -102,6 +102,7 @@ class Events:
         self._everything: list[Registration] = []
         self._taps: list[Callable[..., Any]] = []
         self._table: dict[str, Callable[..., Any]] = {}
+        self._hidden: dict[str, Callable[..., Any]] = {}
         self.current: Session | None = None
         """Whose event is being handled now."""
         self.unheard: Callable[[str, Any, Session], None] | None = None
@@ -151,6 +152,22 @@ class Events:
         if event not in self._table and not (self._everything or self._taps):
             self._check_name(event)
             self._table[event] = call
+
+    def answer_heartbeats(self) -> None:
+        """Take the peer's heartbeats out of the events: no handler, ``*`` or tap hears of them.
+
+        A handler registered for such a name gets it all the same, and answers for itself.
+        """
+        for name in (PING, PONG):
+            try:
+                self._check_name(name)
+            except ProtocolError:  # to this profile it is a name like any other that is not allowed
+                continue
+            self._table[name] = self._hidden[name] = partial(self._beat, name == PING)
+
+    def _beat(self, asked: bool, *_: Any) -> None:
+        if self.current is not None:
+            self.current.beat(asked)
 
     def has_handler(self, event: str) -> bool:
         """Whether an event of this name from the wire has a handler of its own."""
@@ -265,6 +282,7 @@ class Events:
         """Rebuild the table's entry of one name, or of all of them; the table itself stays the same object."""
         if name is None:
             self._table.clear()
+            self._table.update(self._hidden)
             for each in list(self._wire):
                 self._compile(each)
             return
@@ -272,6 +290,8 @@ class Events:
         if not registrations:
             self._wire.pop(name, None)
             self._table.pop(name, None)
+            if name in self._hidden:
+                self._table[name] = self._hidden[name]
         else:
             self._table[name] = self._entry(name, registrations)
 
@@ -503,7 +523,7 @@ def _taking(handler: Callable[..., Any], count: int) -> Callable[..., Any]:
     if count == 0:
         return lambda *_: handler()
     if count == 1:
-        return lambda first, *_: handler(first)
+        return lambda *arguments: handler(*arguments[:1])  # lifecycle events may bring none
     return lambda *arguments: handler(*arguments[:count])
 
 

@@ -85,6 +85,7 @@ class Server:
             self._codec.gives_raw,
         )
         self.events.unheard = self._unheard
+        self.events.answer_heartbeats()
         self._requests: Requests | None = None
         if settings.identify_peer:
             self.events.tap(_identify)

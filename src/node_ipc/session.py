@@ -15,12 +15,14 @@ the iterator: it costs nothing per message.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from operator import length_hint
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 import msgspec
 
+from .codecs.names import PONG
 from .errors import (
     BackpressureError,
     ForkError,
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from .codecs.text import RawPayload
     from .config import Settings
     from .events import Event, Events
+    from .heartbeat import Heartbeat
     from .outcome import Outcome
     from .trace import TraceHook
     from .transport.driver import Driver, Link, Peer, Timer
@@ -152,6 +155,8 @@ class Session:
         self._reading_paused: set[str] = set()
         self._half_since: float | None = None
         self._half_timer: Timer | None = None
+        self._heartbeat: Heartbeat | None = None
+        self._beats = 0  # heartbeats of the peer's among the messages of a read; counted while somebody waits for one
         self._closing = False
         self._peer_ended = self._is_lost = False
         # statistics: each line that moves a counter is where a trace is told
@@ -412,6 +417,8 @@ class Session:
     def received(self, data: bytes) -> None:
         """The driver: bytes of a read, at most 64 KiB."""
         self.bytes_in += len(data)
+        if self._heartbeat is not None:
+            self._heartbeat.heard()
         if self.trace is not None:
             self._trace_received(data)
             return
@@ -436,7 +443,9 @@ class Session:
             else:
                 sound = self._deliver(frames)
             if sound and self.heard is not None:
-                self.heard()
+                if self._beats < len(frames):
+                    self.heard()
+                self._beats = 0
         if self._closing:
             return
         if splitter.fault is not None:
@@ -567,7 +576,21 @@ class Session:
         if self._reading_paused:
             self._link.pause_reading()
         else:
+            if self._heartbeat is not None:  # what came meanwhile is read from now on
+                self._heartbeat.heard()
             self._link.resume_reading()
+
+    @property
+    def is_reading_paused(self) -> bool:
+        """Whether bytes are left where they are for now."""
+        return bool(self._reading_paused)
+
+    def beat(self, asked: bool) -> None:
+        """The peer asks whether we are there (and is told so), or says that it is."""
+        self._beats += 1
+        if asked and self.is_open:
+            with contextlib.suppress(IPCError):  # one that does not read needs no answer
+                self.emit(PONG)
 
     def _watch_half_frame(self, new: bool) -> None:
         """Message timeout: per frame since its first byte, by one lazy timer for each connection."""
@@ -635,6 +658,10 @@ class Session:
         self._opened_at = self._driver.now()
         self._tell("opened", detail=link.peer)
         self._home = self._driver.home
+        if self._settings.heartbeat:
+            from .heartbeat import Heartbeat  # only for those who want it
+
+            self._heartbeat = Heartbeat(self, self._driver, self._settings)
         self._corked = True  # what the handlers of `connect` emit goes out together
         self._owner.session_opened(self)
         self._uncork()
@@ -740,6 +767,8 @@ class Session:
         if self._half_timer is not None:
             self._half_timer.cancel()
             self._half_timer = None
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
 
     def _refuse_other_threads(self, verb: str) -> None:
         refuse_other_threads(self._driver, verb)
