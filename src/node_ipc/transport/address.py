@@ -336,6 +336,8 @@ def _pipe(name: str, platform: str) -> Pipe:
 def _check_pipe_name(name: str) -> None:
     if not name or "\0" in name:
         raise AddressError(f"a pipe's name cannot be empty nor hold a NUL: {name!r}. Write pipe:name")
+    if _is_pipe_path(name):
+        raise AddressError(f"a pipe's name stands without {_PIPE_PREFIX} or behind one of them: {name!r}")
     if len(_PIPE_PREFIX + name) > _PIPE_PATH_MAX:
         longest = _PIPE_PATH_MAX - len(_PIPE_PREFIX)
         raise AddressError(f"a pipe's name has at most {longest} characters, this one {len(name)}: {name!r}")
