@@ -214,7 +214,7 @@ class LoopPort:
             place: Place = udp_socket.place_of(
                 await self._loop.getaddrinfo(host, 0, family=self._family, type=socket.SOCK_DGRAM)
             )
-        except (OSError, UnicodeError) as error:
+        except Exception as error:  # a name may be too long for IDNA, too (UnicodeError)
             self._outbox.unknown(host, error)
             return
         if not self._closed:

@@ -118,7 +118,12 @@ def put(sock: socket.socket, data: bytes, where: SocketAddress, failed: Callable
 
 
 def numeric(host: str, family: int) -> Place | None:
-    """A host that is an address already, or None for a name (or an address of the other family)."""
+    """A host that is an address already, or None for a name (or an address of the other family).
+
+    ``localhost`` is one (RFC 6761, 6.3): many a machine's ``/etc/hosts`` has it for one family only.
+    """
+    if host.lower() == "localhost":
+        return ("127.0.0.1" if family == socket.AF_INET else "::1"), 0
     address, percent, scope = host.partition("%")
     try:
         socket.inet_pton(family, address)
