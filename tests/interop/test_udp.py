@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from node_ipc import ProtocolError
+
 from .deviations import UP_TO_12, arrives
-from .pairs import ECHO, Address, Ends, Pair, every_pair, free_port
+from .pairs import ECHO, PAIRS, PYTHON_AND_NODE, Address, Ends, Pair, every_pair, free_port
 from .payloads import PAYLOADS, same
 
 pytestmark = pytest.mark.row(51)
@@ -89,3 +91,58 @@ async def test_a_broadcast_reaches_those_who_were_heard(ends: Ends, pair: Pair, 
         if pair.server not in UP_TO_12:
             assert (await client.event("message")).data == "to all"
         assert (await client.event("message")).data == "to you"
+
+
+@every_family
+@pytest.mark.parametrize("pair", [pair for pair in PYTHON_AND_NODE if pair.client == "python"], ids=lambda p: p.server)
+async def test_an_address_may_be_a_host_name(ends: Ends, pair: Pair, family: str) -> None:
+    here, there = somewhere(family), somewhere(family)
+    server = await ends.serve(pair.server, there, ECHO)
+    client = await ends.serve(pair.client, here)
+
+    for number in range(3):
+        await client.emit("message", number, peer=("localhost", there.port))
+
+    assert [(await server.event("message")).data for _ in range(3)] == [0, 1, 2]
+    assert [(await client.event("message")).data for _ in range(3)] == [0, 1, 2]
+
+
+TEXTS = {
+    "ascii": ("plain", b"plain"),
+    "latin1": ("Gr\xfc\xdfe", b"Gr\xfc\xdfe"),
+    "hex": ("68656c6c6f", b"hello"),
+    "base64": ("aGVsbG8h", b"hello!"),
+    "utf16le": ("h\xfc", b"h\0\xfc\0"),
+}
+
+
+@every_family
+@pytest.mark.parametrize("pair", [pair for pair in PAIRS if pair.server == "python"], ids=lambda p: p.client)
+@pytest.mark.parametrize("encoding", TEXTS)
+async def test_text_is_put_into_bytes_by_the_encoding(ends: Ends, pair: Pair, family: str, encoding: str) -> None:
+    """Python takes the bytes as they come; what node-ipc up to 12 makes of them is in ``test_raw_datagrams``."""
+    text, sent = TEXTS[encoding]
+    there = somewhere(family)
+    server = await ends.serve("python", there, raw_buffer=True)
+    client = await ends.serve(pair.client, somewhere(family), raw_buffer=True, encoding=encoding)
+
+    await client.send(text, peer=(there.host, there.port))
+
+    assert (await server.event("data")).data == sent
+
+
+@every_family
+@pytest.mark.parametrize("pair", [pair for pair in PAIRS if pair.server == "python"], ids=lambda p: p.client)
+async def test_several_frames_in_one_datagram_are_several_events(ends: Ends, pair: Pair, family: str) -> None:
+    """What a raw end puts into one datagram is what any end of another library might send."""
+    there = somewhere(family)
+    server = await ends.serve("python", there)
+    client = await ends.serve(pair.client, somewhere(family), raw_buffer=True)
+    frame = b'{"type":"message","data":%d}\f'
+
+    await client.send(frame % 1 + frame % 2, peer=(there.host, there.port))
+    await client.send(frame[:-1] % 3, peer=(there.host, there.port))
+    await client.send(frame % 4, peer=(there.host, there.port))
+
+    assert [(await server.event("message")).data for _ in range(3)] == [1, 2, 4]
+    assert isinstance((await server.event("error")).data, ProtocolError)
