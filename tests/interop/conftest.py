@@ -63,11 +63,15 @@ class NodePool:
         return node
 
     def _start(self, version: str) -> NodePeer:
+        return NodePeer(self.installed(version))
+
+    def installed(self, version: str) -> Peer:
+        """Where this version is, and its Node; skips where there is none, and fails where that is not allowed."""
         if isinstance(self._peers, NodeMissing) and not in_ci():
             pytest.skip(f"real node-ipc is not here: {self._peers}")
         if isinstance(self._peers, Exception):
             pytest.fail(f"real node-ipc is not here: {self._peers}", pytrace=False)
-        return NodePeer(self._peers[version])
+        return self._peers[version]
 
     async def rest(self) -> None:
         """After a test: close every endpoint; a process that does not obey, or is not shared, ends."""
