@@ -1,0 +1,60 @@
+"""One vocabulary in three fronts: the same verbs, with the same parameters, wherever they are."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pytest
+
+from node_ipc import Client, Server, Socket, aio, blocking
+
+CLIENTS = [aio.AsyncClient, blocking.BlockingClient]
+SERVERS = [aio.AsyncServer, blocking.BlockingServer]
+
+
+def parameters(owner: Any, name: str) -> list[tuple[str, Any, Any]]:
+    """Names, kinds and defaults; annotations and what is returned may differ, since only waiting does."""
+    signature = inspect.signature(getattr(owner, name))
+    return [(each.name, each.kind, each.default) for each in signature.parameters.values()]
+
+
+@pytest.mark.parametrize("front", CLIENTS)
+@pytest.mark.parametrize("verb", ["emit", "on", "once", "off", "request", "handle", "close", "abort", "stats", "on_trace"])
+def test_a_client_of_each_front_has_the_verbs_of_the_middle(front: Any, verb: str) -> None:
+    assert parameters(front, verb) == parameters(Client, verb)
+
+
+@pytest.mark.parametrize("front", SERVERS)
+@pytest.mark.parametrize(
+    "verb",
+    ["emit", "broadcast", "on", "once", "off", "request", "request_all", "handle", "stop", "abort", "stats", "on_trace"],
+)
+def test_a_server_of_each_front_has_the_verbs_of_the_middle(front: Any, verb: str) -> None:
+    assert parameters(front, verb) == parameters(Server, verb)
+
+
+def test_receive_is_the_same_in_both_waiting_fronts() -> None:
+    assert parameters(aio.AsyncClient, "receive") == parameters(blocking.BlockingClient, "receive")
+
+
+@pytest.mark.parametrize("opener", ["connect", "serve"])
+def test_connect_and_serve_take_the_same(opener: str) -> None:
+    assert parameters(aio, opener) == parameters(blocking, opener)
+
+
+def test_a_socket_has_the_verbs_of_a_client() -> None:
+    for verb in ("emit", "request", "close", "abort", "stats"):
+        assert parameters(Socket, verb) == parameters(Client, verb)
+
+
+def test_what_a_front_adds_is_what_waits() -> None:
+    """A front that grew verbs of its own would be a second vocabulary."""
+    added = {
+        front: {name for name in vars(front) if not name.startswith("_") and not hasattr(middle, name)}
+        for front, middle in [(front, Client) for front in CLIENTS] + [(front, Server) for front in SERVERS]
+    }
+    assert added[aio.AsyncClient] == {"receive", "drain"}
+    assert added[aio.AsyncServer] == {"serve_forever", "drain"}
+    assert added[blocking.BlockingClient] == {"receive", "drain", "batch", "poll"}
+    assert added[blocking.BlockingServer] <= {"serve_forever", "poll", "drain", "shutdown"}
