@@ -303,9 +303,11 @@ class BlockingClient(Client):
             found = inbox.take(name, type)
             assert found is not None
             return found.data
-        if driver.busy or _serving or driver.thread() != driver.home:
+        if driver.busy or driver.thread() != driver.home:
             self._before_waiting("receive")
         pump, left = driver.pump, timeout
+        if _serving:
+            pump = partial(_pump_without_server, self, "receive", pump)
         deadline = 0.0 if timeout is None else driver.now() + timeout
         inbox.want(name)
         try:
@@ -331,7 +333,9 @@ class BlockingClient(Client):
     def __iter__(self) -> Iterator[Received]:
         """Every event from the wire, in order, until the client is closed; also those that have a handler."""
         stop = self.inbox.iterate()
-        take = self.inbox.take
+        take, pump = self.inbox.take, self._caller.pump
+        if _serving:
+            pump = partial(_pump_without_server, self, "iteration", pump)
         try:
             while True:
                 found = take()
@@ -341,7 +345,7 @@ class BlockingClient(Client):
                 if self.state is ClientState.CLOSED:
                     return
                 self._before_waiting("iteration")
-                self._caller.pump(None)
+                pump(None)
         finally:
             stop()
 
@@ -381,6 +385,8 @@ class BlockingClient(Client):
         ``type``) and :class:`BackpressureError` (the inbox is full of events before the answer).
         """
         self._before_waiting("request")
+        if _serving and _is_served_here(self):
+            raise _never("request", self.address)
         answer: Outcome[Any] = super().request(method, params, timeout=None, type=type)
         return _answered(self._caller, answer, method, timeout, self._check_inbox)
 
@@ -415,16 +421,12 @@ class BlockingClient(Client):
     # ---- waiting
 
     def _before_waiting(self, verb: str) -> None:
-        driver = self._caller
-        if driver.busy:
+        refuse_other_threads(self._caller, verb)
+        if self._caller.busy:
             raise WouldDeadlock(
                 f"{verb}() in a handler would wait for ever: this very thread, which runs the handler, would have to "
                 "read what is waited for. Register a handler for it with on(), or return first"
             )
-        if driver.thread() != driver.home:
-            refuse_other_threads(driver, verb)
-        if _serving:
-            _refuse_own_server(driver.home, self.address, verb)
 
     def _until(self, verb: str, done: Callable[[], bool], timeout: float | None) -> bool:
         if done():
@@ -578,7 +580,7 @@ class Serving:
         return self._caller.pump(timeout)
 
     def serve_forever(self) -> None:
-        """Serve until the server is stopped: by ``stop()`` in a handler or a signal handler.
+        """Serve until the server is stopped: by ``stop()`` in a handler, or ``shutdown()`` in another thread.
 
         Ctrl-C raises ``KeyboardInterrupt`` as everywhere; the ``with`` block then stops the server.
         """
@@ -588,14 +590,17 @@ class Serving:
             pump(None)
         self._caller.close()
 
+    def shutdown(self) -> None:
+        """Stop the server from another thread: its ``serve_forever`` ends. This does not wait."""
+        self._caller.call_from_thread(self.stop)  # type: ignore[attr-defined]  # of what this is mixed with
+
     def _before_waiting(self, verb: str) -> None:
-        driver = self._caller
-        if driver.busy:
+        refuse_other_threads(self._caller, verb)
+        if self._caller.busy:
             raise WouldDeadlock(
                 f"{verb}() in a handler would wait for ever: this very thread, which runs the handler, would have to "
                 "serve meanwhile. Register a handler for what is waited for, or return first"
             )
-        refuse_other_threads(driver, verb)
 
     def _finish_stopping(self) -> None:
         driver = self._caller
@@ -807,14 +812,27 @@ def _leave(
         close()
 
 
-def _refuse_own_server(thread: int, address: Address, verb: str) -> None:
-    """A client that waits for a server of its own thread, which cannot serve meanwhile, waits for ever."""
-    for server in _serving.get(thread, ()):
-        if _is_at(address, server.address):
-            raise WouldDeadlock(
-                f"{verb}() would wait for ever: the server at {address} belongs to this very thread, and cannot "
-                "answer while it waits. Run the server in another thread or process, or call server.poll() first"
-            )
+def _is_served_here(client: BlockingClient) -> bool:
+    """Whether the client's server belongs to its own thread, and so does nothing while that waits."""
+    return any(_is_at(client.address, server.address) for server in _serving.get(client._caller.home, ()))
+
+
+def _pump_without_server(
+    client: BlockingClient, verb: str, pump: Callable[[float | None], bool], timeout: float | None
+) -> bool:
+    """Take what is there already; to wait for more would be to wait for ever where the server is of this thread."""
+    if not _is_served_here(client):
+        return pump(timeout)
+    if not pump(0.0):
+        raise _never(verb, client.address)
+    return True
+
+
+def _never(verb: str, address: Address) -> WouldDeadlock:
+    return WouldDeadlock(
+        f"{verb}() would wait for ever: the server at {address} belongs to this very thread, and cannot answer while "
+        "it waits. Run the server in another thread or process, or call server.poll() first"
+    )
 
 
 def _is_at(client: Address, server: Address) -> bool:

@@ -129,6 +129,7 @@ class Client:
         self.retries = 0
         """How many retries there were since the link was last up."""
         self._driver = driver
+        driver.endpoints.add(self)
         self._settings = settings
         self._stop_retrying = stop_retrying or (lambda: settings.stop_retrying)
         self._traces: list[TraceHook] = []
@@ -626,6 +627,10 @@ class Client:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def forked(self) -> None:
+        if self._session is not None:
+            self._session.forked()
 
     # ---- the session's owner
 

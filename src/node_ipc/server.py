@@ -70,6 +70,7 @@ class Server:
         self.refused = 0
         """How many connections were refused because of a limit."""
         self._driver = driver
+        driver.endpoints.add(self)
         self._settings = settings
         self._traces: list[TraceHook] = []
         self._gone = Stats()  # of the sockets that are over
@@ -425,6 +426,10 @@ class Server:
         session.admitted_as = peer
         session.trace = self._told if self._traces else None
         return session
+
+    def forked(self) -> None:
+        for session in self._everybody():
+            session.forked()
 
     # ---- the sessions' owner
 

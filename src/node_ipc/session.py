@@ -666,6 +666,11 @@ class Session:
         self._owner.session_opened(self)
         self._uncork()
 
+    def forked(self) -> None:
+        """This is a forked child: every emit takes its guarded path, and is refused there."""
+        if self._home != CLOSED:
+            self._home = FORKED
+
     def failed(self, error: Exception) -> None:
         """The driver: there will be no link."""
         self._owner.session_failed(self, error)

@@ -31,8 +31,20 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
 from ..errors import WouldDeadlock
 from ..outcome import Outcome
+from . import forks
 from .address import Pipe
-from .driver import FORKED, Acceptor, DatagramPort, DatagramReceiver, Flushable, Listener, Lock, Receiver, Timer
+from .driver import (
+    FORKED,
+    Acceptor,
+    DatagramPort,
+    DatagramReceiver,
+    Endpoint,
+    Flushable,
+    Listener,
+    Lock,
+    Receiver,
+    Timer,
+)
 
 if TYPE_CHECKING:
     from ..config import Settings
@@ -52,17 +64,7 @@ DIRECT_SECONDS = 1
 FORGOTTEN_TIMERS = 64
 """From so many cancelled timers on, they are taken out when they are more than half."""
 
-_drivers: weakref.WeakSet[CallerDriver] = weakref.WeakSet()
 _threads: Callable[[], int] = getattr(_thread, "_count", lambda: 1)  # how many there are besides the main one
-
-
-def _mark_forked() -> None:
-    for driver in _drivers:
-        driver.home = FORKED
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_mark_forked)
 
 
 class _Due:
@@ -108,7 +110,8 @@ class CallerDriver:
         self._direct: Callable[[], None] | None = None
         self._readiness: Readiness | None = None
         self._pipes: PipePort | None = None
-        _drivers.add(self)
+        self.endpoints: weakref.WeakSet[Endpoint] = weakref.WeakSet()
+        forks.guard(self)
 
     # ---- turns
 

@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import msgspec
 
 if TYPE_CHECKING:
+    from weakref import WeakSet
+
     from ..config import Settings
     from ..outcome import Outcome
     from .address import Address
@@ -36,6 +38,7 @@ __all__ = [
     "DatagramPort",
     "DatagramReceiver",
     "Driver",
+    "Endpoint",
     "Flushable",
     "Link",
     "Listener",
@@ -201,6 +204,13 @@ class DatagramPort(Protocol):
     def close(self) -> None: ...
 
 
+class Endpoint(Protocol):
+    """A client or server."""
+
+    def forked(self) -> None:
+        """This is a forked child: the parent owns the links, and nothing may be emitted."""
+
+
 class Flushable(Protocol):
     """Something that holds bytes back until the end of the turn."""
 
@@ -227,6 +237,8 @@ class Driver(Protocol):
     runs_coroutines: bool
     """Whether ``spawn`` works; where it does not, async handlers are refused at ``on``."""
     lock: Lock
+    endpoints: WeakSet[Endpoint]
+    """Who works with this driver; told when a fork makes it somebody else's."""
 
     def open(self, address: Address, receiver: Receiver, settings: Settings) -> None:
         """Connect; ``receiver`` hears ``opened`` or ``failed`` in a later turn."""

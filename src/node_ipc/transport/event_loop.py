@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import os
 import random
 import socket
 import threading
@@ -24,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..errors import AddressError, ConnectError, ConnectionLost, PeerRefused
 from ..outcome import Outcome
-from . import local_socket, network
+from . import forks, local_socket, network
 from .address import Handed, Pipe, Tcp, Tls, Udp, Unix
 from .driver import (
     FORKED,
@@ -32,6 +31,7 @@ from .driver import (
     Cancellable,
     DatagramPort,
     DatagramReceiver,
+    Endpoint,
     Flushable,
     Listener,
     Lock,
@@ -55,18 +55,6 @@ ACCEPTS_PER_TURN = 10
 LOCAL_CONNECT_SECONDS, NETWORK_CONNECT_SECONDS = 2.0, 5.0
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.01, 1.0
 OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-
-_drivers: weakref.WeakSet[EventLoopDriver] = weakref.WeakSet()
-
-
-def _mark_forked() -> None:
-    for driver in _drivers:
-        if driver.home:  # one that never ran has nothing of the kernel's: the child may use it
-            driver.home = FORKED
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_mark_forked)
 
 
 class _Deferred:
@@ -104,7 +92,8 @@ class EventLoopDriver:
         self._turn: list[Flushable] = []
         self.read_buffer = memoryview(bytearray(READ_BYTES))
         """What every link reads into: what arrived is copied out before anything else can read."""
-        _drivers.add(self)
+        self.endpoints: weakref.WeakSet[Endpoint] = weakref.WeakSet()
+        forks.guard(self)
 
     # ---- the loop
 

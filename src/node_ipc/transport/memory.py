@@ -16,6 +16,7 @@ import errno
 import heapq
 import random
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -28,7 +29,7 @@ from ..errors import AddressError, IPCError, NotConnected
 from ..outcome import Outcome
 from . import network
 from .address import Pipe, Udp, Unix
-from .driver import FORKED, Acceptor, DatagramReceiver, Flushable, Lock, Peer, Receiver
+from .driver import FORKED, Acceptor, DatagramReceiver, Endpoint, Flushable, Lock, Peer, Receiver
 
 if TYPE_CHECKING:
     from ..config import Settings
@@ -123,6 +124,7 @@ class MemoryDriver:
         self.home = threading.get_ident()
         self.thread: Callable[[], int] = self._caller
         self.lock: Lock = threading.Lock()
+        self.endpoints: weakref.WeakSet[Endpoint] = weakref.WeakSet()
         self._elsewhere: int | None = None
         self._now = 0.0
         self._numbers = 0

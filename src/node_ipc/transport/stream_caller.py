@@ -297,11 +297,6 @@ class Attempt:
         if isinstance(self._address, Tls):
             self._encrypt(self._address)
         self._places = deque(network.look_up(self._address, self._settings))
-        if self._driver.now() >= self._deadline:
-            raise TimeoutError
-        self._timer = self._driver.call_later(
-            self._deadline - self._driver.now(), lambda: self._fail(TimeoutError())
-        )
         self._connect_next()
 
     def _encrypt(self, address: Tls) -> None:
@@ -315,8 +310,12 @@ class Attempt:
         self._receiver = TLSLink(self._driver, self._receiver, channel, settings.handshake_timeout / 1000)
 
     def _connect_next(self) -> None:
-        """Try the addresses in turn; the error is that of the last one."""
+        """Try the addresses in turn; the error is that of the last one.
+
+        Each gets its share of the time that is left: a machine whose IPv6 leads nowhere still connects by IPv4.
+        """
         while self._places:
+            share = (self._deadline - self._driver.now()) / len(self._places)
             family, _, _, _, where = self._places.popleft()
             try:
                 sock = self._sock = network.new_stream(family, self._settings)
@@ -325,6 +324,7 @@ class Attempt:
                 continue
             number = sock.connect_ex(where)
             if number in IN_PROGRESS:
+                self._timer = self._driver.call_later(share, partial(self._try, partial(self._after, errno.ETIMEDOUT)))
                 self._driver.watch(self, WRITE)
                 return
             if number == 0:
@@ -335,7 +335,8 @@ class Attempt:
 
     def _give_up(self, number: int) -> None:
         assert self._sock is not None
-        self._error = OSError(number, os.strerror(number))
+        self._error = OSError(number, os.strerror(number))  # of ETIMEDOUT it makes a TimeoutError
+        self._stop_waiting()
         self._sock.close()
         self._sock = None
 
@@ -375,7 +376,6 @@ class Attempt:
                 if error.errno != errno.ENOTCONN:
                     self._fail(error)
                 return  # the event was for a socket that had this number before
-        self._driver.watch(self, 0)
         self._try(self._connected if number == 0 else partial(self._after, number))
 
     def _after(self, number: int) -> None:
