@@ -25,6 +25,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
+from operator import length_hint
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import msgspec
@@ -672,8 +673,7 @@ class DatagramServer:
         except (msgspec.MsgspecError, RecursionError, ValueError, MemoryError):
             self._deliver_each(frames, decode, peer)
             return
-        self._remember(peer)
-        self._deliver(envelopes, peer)
+        self._deliver_from(envelopes, peer)
 
     def _deliver_each(self, frames: list[Any], decode: Callable[[Any], Any], peer: DatagramPeer) -> None:
         """One of the frames is not sound: those before it are delivered."""
@@ -688,8 +688,7 @@ class DatagramServer:
             if isinstance(envelope, InvalidPayload):
                 self._fault(peer, envelope)
                 continue
-            self._remember(peer)
-            self._deliver([envelope], peer)
+            self._deliver_from([envelope], peer)
 
     def _decoded(self, frame: Any, decode: Callable[[Any], Any]) -> Any:
         try:
@@ -699,16 +698,25 @@ class DatagramServer:
         except (msgspec.MsgspecError, RecursionError, ValueError, MemoryError):
             return self._codec.salvage(frame)
 
-    def _deliver(self, envelopes: list[Any], peer: Any) -> None:  # events.py asks no more of a session than a peer has
+    def _deliver_from(self, envelopes: list[Any], peer: DatagramPeer) -> None:
+        """Messages of a sender, who is remembered unless the very first has a name that the profile refuses."""
+        new = self._remember(peer)
+        if not self._deliver(envelopes, peer) and new:
+            self._peers.pop((peer.address, peer.port), None)
+
+    def _deliver(self, envelopes: list[Any], peer: Any) -> bool:  # events.py asks no more of a session than a peer has
+        """Whether the profile lets the first name in."""
         self._stats.messages_in += len(envelopes)
         frames = self._frames = iter(envelopes)
         try:
             self.events.deliver(frames, peer)
         except ProtocolError as error:  # a name that the profile refuses
             self._fault(peer, error)
+            return len(envelopes) - length_hint(frames) > 1
         except BaseException:  # KeyboardInterrupt, SystemExit: who catches them goes on with the next message
             self._driver.call_later(0, partial(self._deliver_rest, list(frames), peer))
             raise
+        return True
 
     def _deliver_rest(self, envelopes: list[Any], peer: DatagramPeer) -> None:
         if self._port is not None:
@@ -721,16 +729,17 @@ class DatagramServer:
         validated = host.startswith("127.") or host == "::1" or (host, port) in self._named
         return DatagramPeer(self, self._ids, host, port, validated)
 
-    def _remember(self, peer: DatagramPeer) -> None:
-        """A whole message came from there."""
+    def _remember(self, peer: DatagramPeer) -> bool:
+        """A whole message came from there; whether it is the first."""
         key = (peer.address, peer.port)
         peer.heard_at = self._driver.now()
         if key in self._peers:
             self._peers.move_to_end(key)
-            return
+            return False
         self._forget_silent()
         if len(self._peers) < self._settings.max_udp_peers:
             self._peers[key] = peer
+        return True
 
     def _forget_silent(self) -> None:
         peers = self._peers
