@@ -14,7 +14,7 @@ from node_ipc.transport.memory import MemoryDriver
 
 PING = b'{"type":"ipc.ping","data":{}}\f'
 PONG = b'{"type":"ipc.pong","data":{}}\f'
-BEATS = {"heartbeat": 1000, "heartbeat_timeout": 400}
+BEATS: dict[str, Any] = {"heartbeat": 1000, "heartbeat_timeout": 400}
 
 
 @pytest.fixture
@@ -86,7 +86,8 @@ def test_a_silent_server_is_left_by_the_client_which_connects_anew(driver: Memor
 @pytest.mark.row(34)
 @pytest.mark.parametrize("watching", ["client", "server"])
 def test_a_link_that_was_cut_silently(watching: str) -> None:
-    ends = pair(**{watching: BEATS})
+    options: dict[str, Any] = {watching: BEATS}
+    ends = pair(**options)
     lost: list[Any] = []
     ends.client.on("disconnect", lost.append)
     ends.server.on("close", lost.append)

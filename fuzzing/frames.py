@@ -1,0 +1,44 @@
+"""Any bytes, however they are cut, yield the same frames and the same fault, and never another exception."""
+
+from __future__ import annotations
+
+from node_ipc.codecs.framing import Splitter
+from node_ipc.errors import ProtocolError
+
+from .choices import Choices
+
+__all__ = ["one_input"]
+
+DELIMITERS = (b"\f", b"\n", b"\r\n", b"<EOF>", b"||", b"aab", "é".encode())
+LIMITS = (1 << 16, 1, 8, 64, 1024)
+
+
+def one_input(data: bytes) -> None:
+    choices = Choices(data)
+    delimiter, limit = choices.one_of(DELIMITERS), choices.one_of(LIMITS)
+    pieces = choices.pieces()
+    whole = b"".join(pieces)
+    at_once = _read(delimiter, limit, [whole] if whole else [])
+    assert _read(delimiter, limit, pieces) == at_once, "cut otherwise, the frames are others"
+    if len(whole) <= 512:
+        single = [whole[at : at + 1] for at in range(len(whole))]
+        assert _read(delimiter, limit, single) == at_once, "byte by byte, the frames are others"
+    frames, rest, fault = at_once
+    if fault is None:
+        assert delimiter.join([*frames, rest]) == whole, "bytes were lost or made up"
+        assert all(delimiter not in frame and len(frame) <= limit for frame in frames)
+    else:
+        assert whole.startswith(b"".join(frame + delimiter for frame in frames)), "a frame that nobody sent"
+
+
+def _read(delimiter: bytes, limit: int, chunks: list[bytes]) -> tuple[list[bytes], bytes, str | None]:
+    """The frames, what is left, and the code of the fault."""
+    splitter = Splitter(delimiter, limit)
+    frames: list[bytes] = []
+    for chunk in chunks:
+        frames += splitter.split(chunk)
+        assert len(splitter.rest) < limit + len(delimiter), "more is kept than a frame may have"
+        if splitter.fault is not None:
+            assert isinstance(splitter.fault, ProtocolError)
+            return frames, b"", splitter.fault.code
+    return frames, bytes(splitter.rest), None

@@ -1,0 +1,59 @@
+#!/usr/bin/env python3
+"""Run the fuzz targets with atheris (``pip install -e '.[fuzz]'``).
+
+    python fuzzing/run.py                            each target for 60 seconds
+    python fuzzing/run.py frames -max_total_time=600 one target; libFuzzer's options
+    python fuzzing/run.py frames FILE                 one input again
+
+What is found is kept in ``fuzzing/crashes/<target>/`` and replayed by the tests from then on.
+"""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+
+from fuzzing.mutation import TARGETS  # noqa: E402 - this folder is no installed package
+
+LIMITS = ("-max_len=65536", "-timeout=2", "-rss_limit_mb=512")
+
+
+def run_one(target: str, arguments: list[str]) -> None:
+    """In this process; ends with libFuzzer's exit status."""
+    import atheris  # type: ignore[import-untyped, import-not-found, unused-ignore]
+
+    with atheris.instrument_imports(include=["node_ipc"]):
+        module = importlib.import_module(f"fuzzing.{target}")
+    atheris.Setup([sys.argv[0], *arguments], module.one_input)
+    atheris.Fuzz()
+
+
+def command(target: str, options: list[str]) -> list[str]:
+    """New inputs go to a directory of their own, so that the corpus stays the few files that somebody chose."""
+    new = tempfile.mkdtemp(prefix=f"fuzz-{target}-")
+    kept = [HERE / "corpus" / target, HERE / "crashes" / target]
+    kept[1].mkdir(parents=True, exist_ok=True)
+    words = f"-dict={HERE / 'words.dict'}"
+    found = f"-artifact_prefix={kept[1]}/"
+    return [sys.executable, __file__, target, "--", new, *map(str, kept), words, found, *LIMITS, *options]
+
+
+def main(arguments: list[str]) -> int:
+    targets = [argument for argument in arguments[:1] if argument in TARGETS] or list(TARGETS)
+    rest = arguments[len(targets) :] if len(targets) == 1 else arguments
+    if rest[:1] == ["--"]:
+        run_one(targets[0], rest[1:])
+    if len(targets) == 1 and rest and Path(rest[0]).is_file():
+        return subprocess.run([sys.executable, __file__, targets[0], "--", *rest]).returncode
+    options = rest or ["-max_total_time=60"]
+    return max(subprocess.run(command(target, options)).returncode for target in targets)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
