@@ -411,7 +411,7 @@ class Server:
         if (
             self.state is not ServerState.LISTENING
             or count >= settings.max_connections
-            or len(self._opening) >= max(settings.max_connections // 2, 1)
+            or (peer.transport == "tls" and len(self._opening) >= max(settings.max_connections // 2, 1))
             or _over(settings.max_connections_per_uid, self._per_uid, peer.uid)
             or _over(settings.max_connections_per_host, self._per_host, peer.host)
         ):

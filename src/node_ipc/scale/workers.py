@@ -104,8 +104,11 @@ def _refuse_unsafe_fork() -> None:
     if threading.active_count() > 1:
         others = ", ".join(thread.name for thread in threading.enumerate() if thread is not threading.main_thread())
         raise WouldDeadlock(f"run() forks, and this process has other threads ({others}): start them in setup()")
-    with contextlib.suppress(RuntimeError):
+    try:
         asyncio.get_running_loop()
+    except RuntimeError:
+        pass
+    else:
         raise WouldDeadlock("run() forks, and an event loop runs here: call it without one, and use setup()")
 
 
