@@ -186,6 +186,20 @@ def test_what_comes_after_a_pause_counts_from_then() -> None:
     ends.driver.close()
 
 
+def test_whoever_was_held_up_himself_reads_before_he_judges() -> None:
+    """A loop that was blocked runs its timers first, and finds the answer in the kernel then."""
+    ends = pair(server=BEATS)
+    ends.connection.change(latency=0.15)
+    ends.driver.advance(1.2)  # the question has arrived, the answer is due at 1.3
+    ends.driver._now = 7.0
+    ends.driver.advance(0.0)
+    assert ends.server.sockets == [ends.socket]
+    ends.connection.cut()
+    ends.driver.advance(1.5)
+    assert ends.server.sockets == []
+    ends.driver.close()
+
+
 def test_a_peer_that_takes_nothing_is_cut_all_the_same() -> None:
     errors: list[Any] = []
     ends = pair(server=BEATS)

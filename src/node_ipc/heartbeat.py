@@ -22,6 +22,8 @@ __all__ = ["Heartbeat"]
 
 INSTANT = 1e-6
 """Seconds by which a timer may come early: clocks and delays are rounded."""
+LATE = 0.05
+"""Seconds by which it is so late that this process was held up itself, and may have to read the answer yet."""
 
 
 class Heartbeat:
@@ -50,7 +52,10 @@ class Heartbeat:
             self._heard_at = now
         if self._heard_at < self._asked_at:
             due = self._asked_at + self._patience
-            if now >= due - INSTANT:
+            if now > due + LATE:
+                due = now + LATE
+                self._asked_at = due - self._patience
+            elif now >= due - INSTANT:
                 self._give_up(now)
                 return
         else:
