@@ -1,0 +1,171 @@
+"""The README says what is so: its programs run, its names exist, its tables are complete."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import node_ipc
+from interop.conftest import in_ci
+from interop.install import NodeMissing, install_all
+from node_ipc import IPC, Client, Config, Server, Socket
+from node_ipc.tools.cli import main
+from processes import Program
+
+ROOT = Path(__file__).parent.parent
+RUNNER = str(ROOT / "tests" / "run_example.py")
+README = (ROOT / "README.md").read_text("utf-8")
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md"]
+
+
+def section(heading: str) -> str:
+    """The text under a heading, up to the next of the same level or a higher one."""
+    level = heading.partition(" ")[0]
+    after = README.split(f"\n{heading}\n", 1)[1]
+    return re.split(rf"\n#{{2,{len(level)}}} ", after, maxsplit=1)[0]
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of a table's rows, without its head."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split(" |")] for line in lines[2:]]
+
+
+def code(name: str) -> str:
+    """The program of this name."""
+    found: str = re.findall(rf"```python\n(# {name}\n.*?)```", README, re.S)[0]
+    return found
+
+
+def names(text: str) -> set[str]:
+    return set(re.findall(r"`(\w+)`", text))
+
+
+@pytest.fixture
+def programs() -> Iterator[dict[str, Program]]:
+    """The README's programs, written to files and running, the client started first."""
+    with tempfile.TemporaryDirectory(prefix="ipc-") as folder:
+        running = {}
+        for name in ("client.py", "server.py"):
+            (Path(folder) / name).write_text(code(name), "utf-8")
+            running[name] = Program.python(RUNNER, f"{folder}/", "0", f"{folder}/{name}")
+        yield running
+        for program in running.values():
+            program.close()
+
+
+def test_the_first_programs_run(programs: dict[str, Program]) -> None:
+    programs["client.py"].wait_for("hello world!")
+    for program in programs.values():
+        program.interrupt()
+        program.ends()
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("version", ["v9", "v14"])
+def test_the_node_client_talks_with_the_python_server(tmp_path: Path, version: str) -> None:
+    try:
+        peer = install_all()[version]
+    except NodeMissing as error:
+        (pytest.fail if in_ci() else pytest.skip)(f"real node-ipc is not here: {error}")
+    python, script = code("server.py"), re.findall(r"```js\n(.*?)```", README, re.S)[0]
+    (tmp_path / "server.py").write_text(python, "utf-8")
+    (tmp_path / "node_modules").symlink_to(peer.folder / "node_modules")
+    with tempfile.TemporaryDirectory(prefix="ipc-") as root:
+        first, rest = script.split("\n", 1)
+        (tmp_path / "client.mjs").write_text(f"{first}\nipc.config.socketRoot = '{root}/';\n{rest}", "utf-8")
+        server = Program.python(RUNNER, f"{root}/", "0", str(tmp_path / "server.py"))
+        client = Program(peer.node, str(tmp_path / "client.mjs"))
+        try:
+            client.wait_for("hello world!")
+        finally:
+            client.close()
+            server.interrupt()
+            server.ends()
+            server.close()
+
+
+def test_the_first_programs_have_five_lines() -> None:
+    for name in ("server.py", "client.py"):
+        assert len([line for line in code(name).splitlines() if line and not line.startswith("#")]) == 5
+
+
+def test_every_option_is_in_the_table_with_its_default() -> None:
+    table = rows(section("### Configuration"))
+    config = Config()
+    for theirs, ours, default in table:
+        name = names(ours).pop()
+        camel = re.sub(r"_(\w)", lambda found: found[1].upper(), name)
+        assert names(theirs) == {camel}
+        shown = re.match(r"`(.*?)`", default)
+        if shown and name != "logger":
+            assert repr(getattr(config, name)).replace("\\x0c", "\\f").replace("'", '"') == shown[1], name
+    in_table = {names(row[1]).pop() for row in table}
+    listed = set()
+    for paragraph in re.findall(r"Python only, .*?\.\n", section("### Configuration"), re.S):
+        listed |= names(paragraph)
+    assert in_table | listed == set(vars(config))
+    assert not in_table & listed
+
+
+def test_every_event_is_one() -> None:
+    from node_ipc.codecs.names import LIFECYCLE
+
+    told = {row[0].strip("`") for row in rows(section("### Events"))}
+    assert told == LIFECYCLE | {"your own", "*"}
+
+
+def test_the_names_of_the_table_exist() -> None:
+    table = section("## From node-ipc to Python").partition("###")[0]
+    python = " ".join(row[1] for row in rows(table))
+    for name in re.findall(r"`ipc\.(?!of|server)(\w+)", python):
+        assert hasattr(IPC(), name), name
+    for name in re.findall(r"`ipc\.server\.(\w+)", python):
+        assert hasattr(Server, name), name
+    for name in re.findall(r"`ipc\.of\.world\.(\w+)", python):
+        assert hasattr(Client, name), name
+    assert hasattr(Socket, "emit")
+    for name in ("IPC", "Config", "style", "buffer", "to_bytes", "runtime_socket_root"):
+        assert name in README and hasattr(node_ipc, name)
+
+
+def test_the_tests_that_are_named_exist() -> None:
+    folder = "."
+    for path in re.findall(r"`((?:tests/\w+/)?\w+\.py)`", section("## Which node-ipc")):
+        folder = str(Path(path).parent) if "/" in path else folder
+        assert (ROOT / folder / Path(path).name).is_file(), path
+
+
+def test_every_transport_has_a_row_for_each_role() -> None:
+    table = rows(section("## Which node-ipc"))
+    assert len(table) == 10
+    for row in table:
+        assert all(cell in ("yes", "not tested") for cell in row[2:5]), row
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_lead_somewhere(document: str) -> None:
+    path = ROOT / document
+    for target in re.findall(r"\]\(([^)#]+)", path.read_text("utf-8")):
+        if "://" not in target:
+            assert (path.parent / target).exists(), target
+
+
+def test_the_commands_are_understood(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = re.findall(r"^node-ipc (.*?)(?:  .*)?$", section("## The command line"), re.M)
+    assert len(lines) == 6
+    for line in lines:
+        with pytest.raises(SystemExit) as ended:
+            main([line.split()[0], "--help"])
+        assert ended.value.code == 0
+        assert f"node-ipc {line.split()[0]}" in capsys.readouterr().out
+
+
+def test_every_example_is_in_the_list() -> None:
+    listed = names((ROOT / "examples" / "README.md").read_text("utf-8"))
+    folders = {path.parent.name for path in (ROOT / "examples").glob("*/*.py")}
+    assert folders - listed == set()
