@@ -217,11 +217,30 @@ def test_a_conversation_that_fails_says_why_and_ends_with_1(
     assert complaint in capsys.readouterr().err
 
 
+def test_what_is_heard_is_shown_after_it_was_said(capsys: pytest.CaptureFixture[str]) -> None:
+    stage = demo._Stage()
+    stage.show("server", "hears", "message", "1")
+    stage.show("server", "says", "bill", "2")
+    assert capsys.readouterr().out == ""
+    stage.show("client", "says", "message", "1")
+    stage.show("client", "hears", "bill", "2")
+    stage.show("client", "hears", "bill", "3")
+    stage.end()
+    shown = [line.split(" s  ")[1] for line in capsys.readouterr().out.splitlines()]
+    assert [re.sub(" +", " ", line) for line in shown] == [
+        "client says message 1",
+        "server hears message 1",
+        "server says bill 2",
+        "client hears bill 2",
+        "client hears bill 3",
+    ]
+
+
 def test_colours_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    demo._Stage().show("server", "hears")
-    assert "\x1b[36mserver\x1b[0m  hears" in capsys.readouterr().out
+    demo._Stage().show("server", "listens", "at", "here")
+    assert "\x1b[36mserver\x1b[0m  listens" in capsys.readouterr().out
     monkeypatch.setenv("NO_COLOR", "1")
-    demo._Stage().show("server", "hears")
+    demo._Stage().show("server", "listens", "at", "here")
     assert "\x1b" not in capsys.readouterr().out

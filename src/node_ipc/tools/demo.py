@@ -17,9 +17,11 @@ import sys
 import tempfile
 import time
 from asyncio.subprocess import PIPE, Process
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from ..logs import escape
 from .arguments import Commands, UsageError, add_command
@@ -117,6 +119,7 @@ async def _converse(node_role: str | None, node: NodeIPC | None) -> None:
         finally:
             await server.kill()
             await client.kill()
+            stage.end()
         for end in (server, client):
             end.check()
         print(
@@ -143,17 +146,57 @@ def _command(role: str, root: str, node: NodeIPC | None) -> list[str]:
     return [node.node, str(HERE / "demo_peer.js"), role, root, str(node.folder)]
 
 
+class _Line(NamedTuple):
+    """What one end says that it did, and when that was read here."""
+
+    does: str
+    type: str
+    data: str
+    at: float
+
+
 class _Stage:
-    """Prints the lines of both ends as they come."""
+    """Prints the lines of both ends as they come; what is heard, never before it is said.
+
+    The two are read from two pipes, so the answer may be read before the question.
+    """
 
     def __init__(self) -> None:
         self._begin = time.monotonic()
         self._colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        self._waiting: dict[str, deque[_Line]] = {"server": deque(), "client": deque()}
+        self._said: Counter[tuple[str, str]] = Counter()
 
-    def show(self, role: str, text: str) -> None:
-        """One line of one end; ``text`` is safe already."""
+    def show(self, role: str, does: str, type: str, data: str) -> None:
+        """One line of one end."""
+        self._waiting[role].append(_Line(does, type, data, time.monotonic()))
+        while any([self._show_next(role, other) for role, other in (("server", "client"), ("client", "server"))]):
+            pass
+
+    def end(self) -> None:
+        """Show what still waits for something that was never said."""
+        for role, lines in self._waiting.items():
+            while lines:
+                self._print(role, lines.popleft())
+
+    def _show_next(self, role: str, other: str) -> bool:
+        lines = self._waiting[role]
+        if not lines:
+            return False
+        does, type = lines[0].does, lines[0].type
+        if does == "hears" and not self._said[other, type]:
+            return False
+        if does == "hears":
+            self._said[other, type] -= 1
+        elif does in ("says", "broadcasts"):
+            self._said[role, type] += 1
+        self._print(role, lines.popleft())
+        return True
+
+    def _print(self, role: str, line: _Line) -> None:
         name = f"{COLOURS[role]}{role}\x1b[0m" if self._colour else role
-        print(f"{time.monotonic() - self._begin:6.3f} s  {name}  {text}")
+        text = f"{escape(line.does):10} {escape(line.type):9} {escape(line.data, 200)}".rstrip()
+        print(f"{line.at - self._begin:6.3f} s  {name}  {text}")
 
 
 @dataclass
@@ -190,7 +233,7 @@ class _End:
         if does == "listens":
             self.listens.set()
         data = json_text(line["data"]) if "data" in line else ""
-        stage.show(self.role, f"{escape(does):10} {escape(type):9} {escape(data, 200)}".rstrip())
+        stage.show(self.role, does, type, data)
 
     async def ends(self) -> None:
         assert self._task is not None
