@@ -533,10 +533,12 @@ def test_an_address_in_use_stays_and_one_that_falls_silent_makes_room() -> None:
 
 @pytest.mark.row(17)
 def test_what_is_no_message_is_not_remembered(bench: Bench) -> None:
-    for port, junk in enumerate([b"", b"half", b"nonsense\f", b'{"type":5}\f', b"[]\f"], 1000):
+    refused = [frame(1, "connect"), frame(1, "") + frame(2), b'{"type":"__proto__"}\f']
+    for port, junk in enumerate([b"", b"half", b"nonsense\f", b'{"type":5}\f', b"[]\f", *refused], 1000):
         bench.comes(junk, "127.0.0.9", port)
     assert bench.server.sockets == []
     bench.comes(frame(1))
+    bench.comes(frame(1, "connect"))
     before = bench.server.sockets[0].heard_at
     bench.driver.advance(20)
     bench.comes(b"half")
@@ -815,6 +817,15 @@ def test_emits_from_other_threads_are_sent_in_order(bench: Bench) -> None:
     assert bench.places() == [FAR, NEAR]
     assert bench.errors() == [AddressNotValidated], "what cannot be sent then is reported"
     assert bench.server.stats().dropped == 1
+
+
+@pytest.mark.row(40)
+def test_one_emit_from_another_thread_is_sent(bench: Bench) -> None:
+    for number in range(3):
+        with bench.driver.other_thread():
+            bench.server.emit(NEAR, "message", number)
+        bench.driver.run_until_idle()
+        assert len(bench.sent) == number + 1
 
 
 @pytest.mark.row(40)
