@@ -400,6 +400,8 @@ class BlockingClient(Client):
         refuse_other_threads(self._driver, "close")
         if not self._caller.busy:
             self._caller.pump(0.0)  # what other threads emitted
+        if _serving and _is_served_here(self):
+            timeout = 0.0  # the server cannot answer the goodbye while this waits for it
         super().close(timeout)
         self._finish_closing()
 

@@ -361,7 +361,6 @@ class Readiness:
 
     def __init__(self) -> None:
         self._watched: dict[int, tuple[Watched, int]] = {}
-        self._nudge: tuple[socket.socket, socket.socket] | None = None
         self._epoll: select.epoll | None = None
         self._selector: selectors.BaseSelector | None = None
         if hasattr(select, "epoll"):
@@ -371,6 +370,11 @@ class Readiness:
         else:
             self._selector = selectors.DefaultSelector()
             self._reads, self._writes = selectors.EVENT_READ, selectors.EVENT_WRITE
+        # There from the start: who wakes a wait must find it, however late the wait began.
+        self._nudged, self._nudge = socket.socketpair()
+        self._nudged.setblocking(False)
+        self._nudge.setblocking(False)
+        self._register(self._nudged.fileno(), 0, READ)
 
     def __len__(self) -> int:
         return len(self._watched)
@@ -408,14 +412,13 @@ class Readiness:
 
     def poll(self, timeout: float | None) -> bool:
         """Wait, and tell each socket that can go on, once; whether there was any."""
-        if self._nudge is None:
-            self._make_nudge()
         ready = self._epoll.poll(timeout) if self._epoll is not None else self._selected(timeout)
         for fd, events in ready:
             watched, interest = self._watched.get(fd, (None, 0))
             if watched is None:
-                if self._nudge is not None and fd == self._nudge[0].fileno():
-                    self._nudged()
+                if fd == self._nudged.fileno():
+                    with contextlib.suppress(BlockingIOError):
+                        self._nudged.recv(4096)
                 continue
             if interest & READ and events & self._reads:
                 watched.readable()
@@ -427,35 +430,18 @@ class Readiness:
         assert self._selector is not None
         return [(key.fd, events) for key, events in self._selector.select(timeout)]
 
-    # ---- being woken
-
-    def _make_nudge(self) -> None:
-        reader, writer = socket.socketpair()
-        reader.setblocking(False)
-        writer.setblocking(False)
-        self._register(reader.fileno(), 0, READ)
-        self._nudge = reader, writer
-
-    def _nudged(self) -> None:
-        assert self._nudge is not None
-        with contextlib.suppress(BlockingIOError):
-            self._nudge[0].recv(4096)
-
     def wake(self) -> None:
         """End the wait that is under way, or the next one; safe from any thread and in signal handlers."""
-        nudge = self._nudge
-        if nudge is not None:
-            with contextlib.suppress(OSError):  # full, so it is awake; or closed, and nobody waits any more
-                nudge[1].send(b"\0")
+        with contextlib.suppress(OSError):  # full, so it is awake; or closed, and nobody waits any more
+            self._nudge.send(b"\0")
 
     def close(self) -> None:
         """Close every socket that is watched, and stop."""
         watched, self._watched = self._watched, {}
         for each, _ in watched.values():
             each.discard()
-        nudge, self._nudge = self._nudge, None
-        for sock in nudge or ():
-            sock.close()
+        self._nudged.close()
+        self._nudge.close()
         for waiter in (self._epoll, self._selector):
             if waiter is not None:
                 waiter.close()

@@ -22,6 +22,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..errors import AddressError, ConnectError, ConnectionLost, PeerRefused
+from ..logs import logger  # here, and not when it is needed: then there may be no descriptor to read it with
 from ..outcome import Outcome
 from . import forks, local_socket, network
 from .address import Handed, Pipe, Tcp, Tls, Udp, Unix
@@ -594,7 +595,7 @@ class StreamListener:
         now = self._driver.now()
         if now - self._warned_at >= 1.0:
             self._warned_at = now
-            _log().warning("cannot accept connections at %s for the moment: %s", self._address, error)
+            logger.warning("cannot accept connections at %s for the moment: %s", self._address, error)
 
     def _take(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, where: Any) -> None:
         try:
@@ -602,7 +603,7 @@ class StreamListener:
             peer = self._peer(sock, where)
             link = self._admit(peer)
         except (OSError, PeerRefused) as error:
-            _log().warning("a connection to %s was refused: %s", self._address, error)
+            logger.warning("a connection to %s was refused: %s", self._address, error)
             link = None
         if link is None:
             sock.close()
@@ -667,11 +668,3 @@ def _current_task() -> asyncio.Task[Any] | None:
         return asyncio.current_task()
     except RuntimeError:
         return None
-
-
-def _log() -> Any:
-    from ..logs import logger
-
-    return logger
-
-

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..errors import AddressError, ConnectionLost, PeerRefused
+from ..logs import logger  # here, and not when it is needed: then there may be no descriptor to read it with
 from . import local_socket, network
 from .address import Handed, Tcp, Tls, Unix
 from .caller import READ, CallerDriver
@@ -102,7 +103,7 @@ class StreamListener:
         now = self._driver.now()
         if now - self._warned_at >= 1.0:
             self._warned_at = now
-            _log().warning("cannot accept connections at %s for the moment: %s", self._address, error)
+            logger.warning("cannot accept connections at %s for the moment: %s", self._address, error)
 
     def _take(self, sock: socket.socket, where: Any) -> None:
         try:
@@ -110,7 +111,7 @@ class StreamListener:
             peer = self._peer(sock, where)
             receiver = self._admit(peer)
         except (OSError, PeerRefused) as error:
-            _log().warning("a connection to %s was refused: %s", self._address, error)
+            logger.warning("a connection to %s was refused: %s", self._address, error)
             receiver = None
         if receiver is None:
             sock.close()
@@ -233,9 +234,3 @@ class _Door:
     def discard(self) -> None:
         self._open = False
         self._owned.close()
-
-
-def _log() -> Any:
-    from ..logs import logger
-
-    return logger

@@ -1,0 +1,805 @@
+"""The driver in the caller's thread: turns, timers, waiting, and links on real sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import resource
+import select
+import socket as sockets
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from node_ipc import (
+    AddressError,
+    AddressInUse,
+    Config,
+    ConnectError,
+    ConnectionLost,
+    ConnectTimeout,
+    Peer,
+    WouldDeadlock,
+)
+from node_ipc.outcome import Outcome
+from node_ipc.transport import caller, stream_caller
+from node_ipc.transport.address import Tcp, Udp, Unix
+from node_ipc.transport.caller import CallerDriver
+from node_ipc.transport.driver import Link
+
+SECONDS = 20.0
+
+
+class End:
+    """A receiver that keeps what it is told, in order."""
+
+    def __init__(self) -> None:
+        self.link: Link | None = None
+        self.told: list[Any] = []
+        self.bytes = b""
+        self.close_at_end = True
+
+    def opened(self, link: Link) -> None:
+        self.link = link
+        self.told.append("opened")
+
+    def failed(self, error: Exception) -> None:
+        self.told.append(error)
+
+    def received(self, data: bytes) -> None:
+        assert 0 < len(data) <= 65536
+        self.bytes += data
+
+    def ended(self) -> None:
+        self.told.append("ended")
+        if self.close_at_end:
+            self.there.close()
+
+    def pause(self) -> None:
+        self.told.append("pause")
+
+    def writable(self) -> None:
+        self.told.append("writable")
+
+    def lost(self, error: Exception | None) -> None:
+        self.told.append(("lost", error))
+
+    @property
+    def there(self) -> Link:
+        assert self.link is not None
+        return self.link
+
+    @property
+    def is_lost(self) -> bool:
+        return any(isinstance(what, tuple) for what in self.told)
+
+
+class Hall:
+    """An acceptor."""
+
+    def __init__(self) -> None:
+        self.address: Any = None
+        self.error: Exception | None = None
+        self.ends: list[End] = []
+        self.peers: list[Peer] = []
+        self.refuses = False
+
+    def listening(self, address: Any) -> None:
+        self.address = address
+
+    def not_listening(self, error: Exception) -> None:
+        self.error = error
+
+    def accept(self, peer: Peer) -> End | None:
+        self.peers.append(peer)
+        if self.refuses:
+            return None
+        self.ends.append(End())
+        return self.ends[-1]
+
+
+@pytest.fixture(params=["epoll", "selectors"])
+def driver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[CallerDriver]:
+    if request.param == "selectors":
+        monkeypatch.delattr(select, "epoll")
+    driver = CallerDriver()
+    yield driver
+    driver.close()
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Unix:
+    return Unix(f"{tmp_path}/s")
+
+
+def settings(**options: Any) -> Any:
+    return Config(**options).settings()
+
+
+def listen(driver: CallerDriver, address: Any, **options: Any) -> tuple[Hall, Any]:
+    hall = Hall()
+    listener = driver.listen(address, hall, settings(socket_root="/tmp/", **options))
+    assert hall.address is None
+    assert driver.run_until(lambda: hall.address or hall.error, SECONDS)
+    return hall, listener
+
+
+def pair(driver: CallerDriver, address: Any, **options: Any) -> tuple[End, End, Any]:
+    """A connected client's end and server's end, and the listener."""
+    hall, listener = listen(driver, address, **options)
+    end = End()
+    driver.open(hall.address, end, settings(**options))
+    assert end.told == []
+    assert driver.run_until(lambda: end.link and hall.ends and hall.ends[0].link, SECONDS)
+    return end, hall.ends[0], listener
+
+
+KINDS = [pytest.param(lambda tmp: Unix(f"{tmp}/s"), id="unix"), pytest.param(lambda tmp: Tcp("127.0.0.1", 0), id="tcp")]
+Make = Callable[[Path], Any]
+
+
+# ---- turns and timers
+
+
+def test_timers_run_in_order_and_not_before_their_time(driver: CallerDriver) -> None:
+    ran: list[str] = []
+    began = driver.now()
+    driver.call_later(0.06, lambda: ran.append("third"))
+    driver.call_later(0.03, lambda: ran.append("second"))
+    driver.call_later(0, lambda: ran.append("first"))
+    cancelled = driver.call_later(0.01, lambda: ran.append("never"))
+    cancelled.cancel()
+    cancelled.cancel()
+    assert ran == []
+    assert driver.run_until(lambda: len(ran) == 3, SECONDS)
+    assert ran == ["first", "second", "third"]
+    assert driver.now() - began >= 0.06
+
+
+def test_a_timer_that_ran_can_be_cancelled(driver: CallerDriver) -> None:
+    timer = driver.call_later(0, lambda: None)
+    assert driver.pump() is True
+    timer.cancel()
+    assert driver.pump() is False
+
+
+def test_what_is_put_off_inside_a_turn_runs_in_the_next(driver: CallerDriver) -> None:
+    ran: list[int] = []
+
+    def again() -> None:
+        ran.append(1)
+        driver.call_later(0, again)
+
+    driver.call_later(0, again)
+    for turn in range(1, 4):
+        driver.pump()
+        assert len(ran) == turn
+
+
+def test_cancelled_timers_do_not_pile_up(driver: CallerDriver) -> None:
+    kept = driver.call_later(100, lambda: None)
+    for _ in range(10_000):
+        driver.call_later(100, lambda: None).cancel()
+    assert len(driver._timers) < 200
+    kept.cancel()
+    driver.pump()
+    assert len(driver._timers) == 0 and driver._cancelled == 0
+
+
+def test_run_until_keeps_its_time_limit(driver: CallerDriver, address: Unix) -> None:
+    listen(driver, address)
+    began = driver.now()
+    assert driver.run_until(lambda: False, 0.1) is False
+    assert 0.1 <= driver.now() - began < 5
+    assert driver.run_until(lambda: False, 0) is False
+    assert driver.run_until(lambda: True, 0) is True
+
+
+def test_a_turn_inside_a_turn_is_refused(driver: CallerDriver) -> None:
+    raised: list[Exception] = []
+
+    def handler() -> None:
+        assert driver.busy
+        try:
+            driver.pump()
+        except WouldDeadlock as error:
+            raised.append(error)
+
+    driver.call_later(0, handler)
+    driver.pump()
+    assert len(raised) == 1
+    assert not driver.busy
+
+
+def test_a_turn_that_raises_leaves_the_driver_usable(driver: CallerDriver) -> None:
+    ended: list[Any] = []
+
+    class Session:
+        def turn_ended(self) -> None:
+            ended.append(self)
+
+    def handler() -> None:
+        driver.turn_ends(Session())
+        raise KeyboardInterrupt
+
+    driver.call_later(0, handler)
+    with pytest.raises(KeyboardInterrupt):
+        driver.pump()
+    assert len(ended) == 1
+    driver.pump()
+    assert not driver.busy
+
+
+def test_turns_end_once_and_batches_hold_them_back(driver: CallerDriver) -> None:
+    ended: list[str] = []
+
+    class Session:
+        def turn_ended(self) -> None:
+            ended.append("end")
+
+    driver.turn_ends(Session())
+    assert ended == ["end"]  # outside a pump each write is a turn of its own
+    driver.begin_batch()
+    driver.turn_ends(Session())
+    driver.begin_batch()
+    driver.end_batch()
+    assert ended == ["end"]
+    driver.end_batch()
+    assert ended == ["end"] * 2
+    driver.call_later(0, lambda: (driver.turn_ends(Session()), ended.append("handler")))
+    driver.pump()
+    assert ended[2:] == ["handler", "end"]
+
+
+def test_waiting_for_nothing_is_refused(driver: CallerDriver) -> None:
+    with pytest.raises(WouldDeadlock, match="for ever"):
+        driver.pump(None)
+    began = time.monotonic()
+    assert driver.pump(0.05) is False
+    assert time.monotonic() - began >= 0.05
+
+
+def test_outcomes_and_coroutines(driver: CallerDriver) -> None:
+    assert isinstance(driver.outcome(1), Outcome)
+    assert not driver.runs_coroutines
+
+    async def handler() -> None: ...
+
+    with pytest.raises(TypeError, match="asyncio front"):
+        driver.spawn(handler(), lambda error: None)
+    assert 0 <= driver.random() < 1
+    assert driver.random() != driver.random()
+
+
+# ---- other threads
+
+
+@pytest.mark.parametrize("ready_before", [False, True])
+def test_a_call_from_another_thread_wakes_the_wait(driver: CallerDriver, address: Unix, ready_before: bool) -> None:
+    listen(driver, address)
+    ran: list[int] = []
+
+    def work() -> None:
+        deadline = time.monotonic() + SECONDS
+        while not (ready_before or driver.busy) and time.monotonic() < deadline:
+            pass
+        for n in range(3):
+            driver.call_from_thread(lambda n=n: ran.append(n))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    if ready_before:
+        thread.join()
+    while len(ran) < 3:
+        driver.pump(None)
+    thread.join()
+    assert ran == [0, 1, 2]
+
+
+def test_many_wakes_do_no_harm(driver: CallerDriver, address: Unix) -> None:
+    listen(driver, address)
+    driver.pump()
+    for _ in range(100_000):
+        driver.wake()
+    while driver.pump():
+        pass
+    assert driver.pump(0.01) is False
+    driver.close()
+    driver.wake()
+
+
+# ---- links
+
+
+@pytest.mark.parametrize("where", KINDS)
+def test_bytes_both_ways_and_an_orderly_end(driver: CallerDriver, tmp_path: Path, where: Make) -> None:
+    client, server, listener = pair(driver, where(tmp_path))
+    client.there.write(b"question")
+    server.there.write(b"answer")
+    assert driver.run_until(lambda: (client.bytes, server.bytes) == (b"answer", b"question"), SECONDS)
+    client.there.write(b"last words")
+    client.there.close()
+    client.there.close()
+    assert not client.is_lost
+    assert driver.run_until(lambda: client.is_lost and server.is_lost, SECONDS)
+    assert server.bytes == b"questionlast words"
+    assert client.told == ["opened", "ended", ("lost", None)]
+    assert server.told == ["opened", "ended", ("lost", None)]
+    listener.close()
+    client.there.write(b"nobody hears this")
+    client.there.abort()
+    driver.pump()
+    assert client.told[-1] == ("lost", None) and len(client.told) == 3
+
+
+def test_who_is_at_the_other_end(driver: CallerDriver, tmp_path: Path) -> None:
+    client, server, _ = pair(driver, Unix(f"{tmp_path}/s"))
+    for end in (client, server):
+        assert (end.there.peer.transport, end.there.peer.pid) == ("unix", os.getpid())
+        assert end.there.peer.uid == os.getuid()
+    client, server, _ = pair(driver, Tcp("127.0.0.1", 0))
+    assert client.there.peer.host == server.there.peer.host == "127.0.0.1"
+    assert client.there.peer.transport == "tcp"
+
+
+@pytest.mark.parametrize("where", KINDS)
+def test_a_full_kernel_pauses_the_session_and_tells_it_when_there_is_room(
+    driver: CallerDriver, tmp_path: Path, where: Make
+) -> None:
+    client, server, _ = pair(driver, where(tmp_path))
+    server.there.pause_reading()
+    data = os.urandom(10_000_000)
+    client.there.write(data)
+    assert client.told[-1] == "pause"
+    waiting = client.there.pending_bytes()
+    assert 0 < waiting < len(data)
+    client.there.write(b"more")
+    assert client.there.pending_bytes() == waiting + 4
+    for _ in range(10):
+        driver.pump()
+    assert server.bytes == b""
+    server.there.resume_reading()
+    assert driver.run_until(lambda: len(server.bytes) == len(data) + 4, SECONDS)
+    assert server.bytes == data + b"more"
+    assert client.told[-1] == "writable" and client.told.count("pause") == 1
+    assert client.there.pending_bytes() == 0
+
+
+def test_close_waits_until_the_kernel_has_everything(driver: CallerDriver, address: Unix) -> None:
+    client, server, _ = pair(driver, address)
+    server.there.pause_reading()
+    data = os.urandom(5_000_000)
+    client.there.write(data)
+    client.there.close()
+    server.there.resume_reading()
+    assert driver.run_until(lambda: client.is_lost and server.is_lost, SECONDS)
+    assert server.bytes == data
+    assert client.told[-1] == ("lost", None)
+
+
+@pytest.mark.parametrize("where", KINDS)
+def test_abort_ends_both_sides_in_a_later_turn(driver: CallerDriver, tmp_path: Path, where: Make) -> None:
+    client, server, _ = pair(driver, where(tmp_path))
+    server.there.pause_reading()
+    client.there.write(b"x" * 5_000_000)
+    client.there.abort()
+    assert not client.is_lost and client.there.pending_bytes() == 0
+    server.there.resume_reading()
+    assert driver.run_until(lambda: client.is_lost and server.is_lost, SECONDS)
+    assert client.told[-1] == ("lost", None)
+    assert len(server.bytes) < 5_000_000
+
+
+def test_what_a_peer_sent_before_it_went_away_is_read(driver: CallerDriver, address: Unix) -> None:
+    client, server, _ = pair(driver, address)
+    client.there.pause_reading()
+    server.there.write(b"last words")
+    server.there.abort()
+    driver.pump()
+    client.there.write(b"into nothing")
+    assert client.told[-1] == "pause"
+    client.there.write(b"again")
+    assert client.there.pending_bytes() == 0
+    assert driver.run_until(lambda: client.is_lost, SECONDS)
+    assert client.bytes == b"last words"
+    error = client.told[-1][1]
+    assert isinstance(error, ConnectionLost) and isinstance(error.__cause__, BrokenPipeError)
+
+
+def test_a_peer_that_goes_while_bytes_wait(driver: CallerDriver, address: Unix) -> None:
+    client, server, _ = pair(driver, address)
+    client.close_at_end = False
+    server.there.pause_reading()
+    client.there.write(b"x" * 5_000_000)
+    server.there.abort()
+    assert driver.run_until(lambda: client.is_lost, SECONDS)
+    assert isinstance(client.told[-1][1], ConnectionLost)
+
+
+def test_a_reset_is_a_broken_link(driver: CallerDriver) -> None:
+    hall, _ = listen(driver, Tcp("127.0.0.1", 0))
+    with sockets.create_connection(("127.0.0.1", hall.address.port)) as other:
+        assert driver.run_until(lambda: hall.ends and hall.ends[0].link, SECONDS)
+        other.setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    assert driver.run_until(lambda: hall.ends[0].is_lost, SECONDS)
+    error = hall.ends[0].told[-1][1]
+    assert isinstance(error, ConnectionLost) and isinstance(error.__cause__, ConnectionResetError)
+
+
+def test_closing_a_link_that_the_peer_ended(driver: CallerDriver, address: Unix) -> None:
+    client, server, _ = pair(driver, address)
+    client.close_at_end = False
+    server.there.close()
+    assert driver.run_until(lambda: "ended" in client.told, SECONDS)
+    client.there.write(b"still open this way")
+    assert driver.run_until(lambda: server.bytes, SECONDS)
+    assert not client.is_lost
+    client.there.close()
+    assert driver.run_until(lambda: client.is_lost and server.is_lost, SECONDS)
+    assert client.told[-1] == ("lost", None)
+
+
+def test_the_direct_read_is_used_while_there_is_nothing_else(
+    driver: CallerDriver, address: Unix, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = CallerDriver()
+    try:
+        hall, _ = listen(other, address)
+        end = End()
+        driver.open(address, end, settings())
+        driver.run_until(lambda: end.link, SECONDS)
+        assert driver._direct is not None
+        other.run_until(lambda: hall.ends and hall.ends[0].link, SECONDS)
+        polled: list[Any] = []
+        monkeypatch.setattr(driver.readiness, "poll", polled.append)
+        monkeypatch.setattr(caller, "_threads", lambda: 0)
+        hall.ends[0].there.write(b"direct")
+        driver.pump(None)
+        assert (end.bytes, polled) == (b"direct", [])
+        began = driver.now()
+        driver.pump(5)  # nothing comes: the kernel gives up after a second
+        assert 0.9 <= driver.now() - began < 4
+        driver.pump(0.5)
+        monkeypatch.setattr(caller, "_threads", lambda: 1)
+        driver.pump(5)
+        driver.call_later(0.2, lambda: None)
+        monkeypatch.setattr(caller, "_threads", lambda: 0)
+        driver.pump(None)
+        assert polled[0] == 0.5 and polled[1] == 5 and 0 < polled[2] <= 0.2
+        end.there.pause_reading()
+        assert driver._direct is None
+        end.there.resume_reading()
+        assert driver._direct is not None
+    finally:
+        other.close()
+
+
+def test_a_link_is_not_read_directly_beside_others(driver: CallerDriver, address: Unix) -> None:
+    client, _, _ = pair(driver, address)
+    assert driver._direct is None
+    client.there.write(b"x")
+
+
+# ---- connecting
+
+
+def test_nobody_is_there(driver: CallerDriver, tmp_path: Path) -> None:
+    end = End()
+    driver.open(Unix(f"{tmp_path}/nobody"), end, settings())
+    assert driver.run_until(lambda: end.told, SECONDS)
+    assert isinstance(end.told[0], ConnectError) and isinstance(end.told[0].__cause__, FileNotFoundError)
+    with sockets.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        end = End()
+        driver.open(Tcp("127.0.0.1", taken.getsockname()[1]), end, settings())
+        assert driver.run_until(lambda: end.told, SECONDS)
+    assert isinstance(end.told[0].__cause__, ConnectionRefusedError)
+    assert driver._direct is None
+
+
+def test_a_client_looks_in_both_places(driver: CallerDriver, tmp_path: Path) -> None:
+    listen(driver, Unix(f"{tmp_path}/second"))
+    end = End()
+    driver.open(Unix(f"{tmp_path}/first", (f"{tmp_path}/second",)), end, settings())
+    assert driver.run_until(lambda: end.link, SECONDS)
+
+
+def test_datagram_addresses_have_no_links(driver: CallerDriver) -> None:
+    end, hall = End(), Hall()
+    driver.open(Udp("127.0.0.1", 1, "udp4"), end, settings())
+    driver.listen(Udp("127.0.0.1", 1, "udp4"), hall, settings())
+    assert driver.run_until(lambda: end.told and hall.error, SECONDS)
+    assert isinstance(end.told[0], AddressError)
+    assert isinstance(hall.error, AddressError)
+
+
+def test_each_address_of_a_name_gets_its_share_of_the_time(
+    driver: CallerDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first leads nowhere: nothing answers, not even a refusal."""
+    hall, _ = listen(driver, Tcp("127.0.0.1", 0))
+    with sockets.socket() as silent, contextlib.ExitStack() as others:
+        silent.bind(("127.0.0.2", hall.address.port))
+        silent.listen(0)
+        for _ in range(3):  # its queue is full, so what comes next is not answered
+            other = others.enter_context(sockets.socket())
+            other.setblocking(False)
+            other.connect_ex(("127.0.0.2", hall.address.port))
+        end = End()
+        lookup = {"lookup": lambda host: ["127.0.0.2", "127.0.0.1"]}
+        began = driver.now()
+        driver.open(
+            Tcp("somewhere", hall.address.port), end, settings(interfaces=lookup, connect_timeout=600)
+        )
+        assert driver.run_until(lambda: end.told, SECONDS)
+        assert end.told == ["opened"]
+        assert 0.25 <= driver.now() - began < 0.6
+        assert end.there.peer.host == "127.0.0.1"
+        end = End()
+        lookup = {"lookup": lambda host: "127.0.0.2"}
+        driver.open(
+            Tcp("somewhere", hall.address.port), end, settings(interfaces=lookup, connect_timeout=200)
+        )
+        assert driver.run_until(lambda: end.told, SECONDS)
+        assert isinstance(end.told[0], ConnectTimeout)
+
+
+def test_a_lookup_that_fails(driver: CallerDriver) -> None:
+    def lookup(host: str) -> str:
+        raise KeyError(host)
+
+    end = End()
+    driver.open(Tcp("somewhere", 1), end, settings(interfaces={"lookup": lookup}))
+    assert driver.run_until(lambda: end.told, SECONDS)
+    assert isinstance(end.told[0], ConnectError)
+    end = End()
+    driver.open(Tcp("somewhere", 1), end, settings(interfaces={"lookup": lambda host: []}))
+    assert driver.run_until(lambda: end.told, SECONDS)
+    assert "no address" in str(end.told[0])
+
+
+def test_a_local_address_that_cannot_be_used(driver: CallerDriver) -> None:
+    end = End()
+    driver.open(Tcp("127.0.0.1", 1), end, settings(interfaces={"local_address": "192.0.2.1"}))
+    assert driver.run_until(lambda: end.told, SECONDS)
+    assert end.told[0].__cause__.errno == errno.EADDRNOTAVAIL
+
+
+def test_a_spurious_event_while_connecting_is_not_a_connection(driver: CallerDriver) -> None:
+    attempt = stream_caller.Attempt(driver, Tcp("127.0.0.1", 1), End(), settings())
+    with sockets.socket() as sock:
+        attempt._sock = sock
+        attempt.writable()
+        assert attempt._sock is sock
+        attempt.readable()
+        attempt.discard()
+        assert sock.fileno() < 0
+
+
+# ---- listening
+
+
+def test_a_place_that_is_taken(driver: CallerDriver, address: Unix) -> None:
+    listen(driver, address)
+    hall, _ = listen(driver, address)
+    assert isinstance(hall.error, AddressInUse)
+    hall, _ = listen(driver, Tcp("127.0.0.1", 0))
+    again, _ = listen(driver, hall.address)
+    assert isinstance(again.error, AddressInUse)
+
+
+def test_a_listener_closed_before_it_began(driver: CallerDriver, address: Unix) -> None:
+    hall = Hall()
+    driver.listen(address, hall, settings()).close()
+    driver.pump()
+    assert hall.address is None and hall.error is None and not os.path.exists(address.path)
+
+
+def test_the_file_goes_when_listening_ends_and_links_stay(driver: CallerDriver, address: Unix) -> None:
+    client, server, listener = pair(driver, address)
+    listener.close()
+    listener.close()
+    assert not os.path.exists(address.path)
+    client.there.write(b"still here")
+    assert driver.run_until(lambda: server.bytes, SECONDS)
+    with pytest.raises(AddressError, match="no TLS"):
+        listener.reload_tls(None)
+
+
+def test_whom_the_acceptor_refuses_is_cut_off(driver: CallerDriver, address: Unix) -> None:
+    hall, _ = listen(driver, address)
+    hall.refuses = True
+    end = End()
+    driver.open(address, end, settings())
+    assert driver.run_until(lambda: end.is_lost, SECONDS)
+    assert hall.peers[0].pid == os.getpid()
+
+
+def test_many_at_once_are_accepted_in_several_turns(driver: CallerDriver, address: Unix) -> None:
+    hall, _ = listen(driver, address)
+    ends = [End() for _ in range(35)]
+    for end in ends:
+        driver.open(address, end, settings())
+    assert driver.run_until(lambda: len(hall.ends) == 35 and all(end.link for end in ends), SECONDS)
+
+
+def test_a_listener_closed_by_a_handler_accepts_no_more(driver: CallerDriver, address: Unix) -> None:
+    hall, listener = listen(driver, address)
+    accept = hall.accept
+
+    def last(peer: Peer) -> End | None:
+        listener.close()
+        return accept(peer)
+
+    hall.accept = last  # type: ignore[method-assign]
+    with contextlib.ExitStack() as clients:
+        for _ in range(3):
+            clients.enter_context(sockets.socket(sockets.AF_UNIX)).connect(address.path)
+        driver.pump()
+        driver.pump()
+    assert len(hall.ends) == 1
+
+
+def test_out_of_descriptors_is_calm_and_recovers() -> None:
+    program = (
+        "import logging, resource, socket, sys, time\n"
+        "sys.path.insert(0, sys.argv[1])\n"
+        "from test_caller import *\n"
+        "driver = CallerDriver()\n"
+        "hall, _ = listen(driver, Tcp('127.0.0.1', 0))\n"
+        "lines = []\n"
+        "class Keep(logging.Handler):\n"
+        "    def emit(self, record): lines.append(record.getMessage())\n"
+        "logging.getLogger('node_ipc').addHandler(Keep())\n"
+        "driver.pump()\n"
+        "first = socket.create_connection(('127.0.0.1', hall.address.port))\n"
+        "driver.run_until(lambda: hall.ends and hall.ends[0].link, 10)\n"
+        "second = socket.create_connection(('127.0.0.1', hall.address.port))\n"
+        "free = os.dup(0); os.close(free)\n"
+        "soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))\n"
+        "began, cpu, turns = time.monotonic(), time.process_time(), 0\n"
+        "while time.monotonic() - began < 1.5:\n"
+        "    driver.pump(0.5)\n"
+        "    turns += 1\n"
+        "hall.ends[0].there.write(b'served')\n"
+        "assert first.recv(10) == b'served'\n"
+        "assert len(hall.ends) == 1 and 1 <= len(lines) <= 3 and turns < 40, (len(hall.ends), lines, turns)\n"
+        "assert 'cannot accept' in lines[0] and time.process_time() - cpu < 0.5\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))\n"
+        "assert driver.run_until(lambda: len(hall.ends) == 2, 5)\n"
+        "print('recovered')\n"
+    )
+    command = [sys.executable, "-c", program, str(Path(__file__).parent)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert run.stdout == "recovered\n", run.stderr
+
+
+def test_a_client_of_another_user_is_refused(
+    driver: CallerDriver, address: Unix, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    hall, _ = listen(driver, address)
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    monkeypatch.setattr(
+        "node_ipc.transport.listen_caller.local_socket.peer_of", lambda sock: Peer("unix", pid=1, uid=4321, gid=1)
+    )
+    with sockets.socket(sockets.AF_UNIX) as stranger:
+        stranger.connect(address.path)
+        assert driver.run_until(lambda: caplog.records, SECONDS)
+        assert stranger.recv(1) == b""
+    assert "4321" in caplog.text and hall.ends == []
+
+
+# ---- datagrams
+
+
+class Mailbox:
+    """A datagram receiver."""
+
+    def __init__(self) -> None:
+        self.address: Any = None
+        self.got: list[tuple[bytes, str, int]] = []
+        self.errors: list[Exception] = []
+
+    def bound(self, address: Any) -> None:
+        self.address = address
+
+    def not_bound(self, error: Exception) -> None:
+        self.errors.append(error)
+
+    def datagram(self, data: bytes, host: str, port: int) -> None:
+        self.got.append((data, host, port))
+
+    def datagram_error(self, error: Exception) -> None:
+        self.errors.append(error)
+
+
+def bind(driver: CallerDriver, address: Any) -> tuple[Mailbox, Any]:
+    box = Mailbox()
+    port = driver.bind(address, box, settings())
+    assert driver.run_until(lambda: box.address or box.errors, SECONDS)
+    return box, port
+
+
+def test_datagrams(driver: CallerDriver) -> None:
+    here, port = bind(driver, Udp("127.0.0.1", 0, "udp4"))
+    there, other = bind(driver, Udp("localhost", 0, "udp4"))
+    other.send(b"by name", "localhost", here.address.port)
+    other.send(b"", "127.0.0.1", here.address.port)
+    assert driver.run_until(lambda: len(here.got) == 2, SECONDS)
+    assert sorted(here.got) == [(b"", "127.0.0.1", there.address.port), (b"by name", "127.0.0.1", there.address.port)]
+    other.send(b"lost", "no.such.name.invalid", 1)
+    assert driver.run_until(lambda: there.errors, SECONDS)
+    assert isinstance(there.errors[0], AddressError)
+    other.send(b"x" * 70_000, "127.0.0.1", here.address.port)
+    assert driver.run_until(lambda: len(there.errors) == 2, SECONDS)
+    taken, _ = bind(driver, here.address)
+    assert isinstance(taken.errors[0], AddressInUse)
+    wrong, _ = bind(driver, Tcp("127.0.0.1", 0))
+    assert isinstance(wrong.errors[0], AddressError)
+    other.send(b"never", "localhost", here.address.port)
+    other.send(b"looked up too late", "other.invalid", 1)
+    other.close()
+    other.send(b"closed", "127.0.0.1", here.address.port)
+    assert other.pending_bytes() == 0
+    port.close()
+    port.close()
+
+
+def test_datagrams_that_the_kernel_does_not_take_wait(driver: CallerDriver) -> None:
+    here, port = bind(driver, Udp("127.0.0.1", 0, "udp4"))
+
+    class Full:
+        """A socket whose kernel is full for the first three datagrams."""
+
+        def __init__(self, sock: sockets.socket) -> None:
+            self.sock, self.left = sock, 3
+
+        def sendto(self, data: bytes, where: Any) -> int:
+            if self.left:
+                self.left -= 1
+                raise BlockingIOError
+            return self.sock.sendto(data, where)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.sock, name)
+
+    port._sock = Full(port._sock)
+    for n in range(5):
+        port.send(b"%d" % n, "127.0.0.1", here.address.port)
+    assert port.pending_bytes() > 0
+    assert driver.run_until(lambda: len(here.got) == 5, SECONDS)
+    assert [data for data, _, _ in here.got] == [b"0", b"1", b"2", b"3", b"4"]
+    assert port.pending_bytes() == 0
+
+
+# ---- the end
+
+
+def test_closing_the_driver_closes_what_it_watches(driver: CallerDriver, address: Unix) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    client, server, _ = pair(driver, address)
+    bind(driver, Udp("127.0.0.1", 0, "udp4"))
+    driver.call_later(10, lambda: None)
+    driver.close()
+    driver.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert client.told == server.told == ["opened"]
+    assert driver.run_until(lambda: False, 0.01) is False
+    assert resource.getrlimit(resource.RLIMIT_NOFILE)
+
+
+def test_a_closed_driver_can_be_used_again(driver: CallerDriver, address: Unix) -> None:
+    _, _, listener = pair(driver, address)
+    listener.close()
+    driver.close()
+    client, server, _ = pair(driver, address)
+    client.there.write(b"again")
+    assert driver.run_until(lambda: server.bytes == b"again", SECONDS)
