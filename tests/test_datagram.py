@@ -178,15 +178,21 @@ def test_a_port_that_is_taken_is_one_error() -> None:
         assert (second.state, second.closed.done) == (ServerState.CLOSED, True)
         with pytest.raises(AddressInUse, match=r"udp4://127\.0\.0\.1:8000"):
             third.started.result()
+        first.stop()
+        driver.run_until_idle()
+        third.start()
+        driver.run_until_idle()
+        assert third.started.result() is third and third.failure is None
 
 
 def test_a_stopped_port_can_be_started_again(bench: Bench) -> None:
     bench.server.stop()
     bench.driver.run_until_idle()
     assert bench.driver.port.closed and bench.server.closed.done
-    bench.server.start()
+    started = bench.server.start()
+    assert not started.done
     bench.driver.receiver.bound(HOME)
-    assert not bench.server.closed.done
+    assert started.done and not bench.server.closed.done
     bench.server.emit(NEAR, "message", 1)
     assert bench.sent == [(frame(1), *NEAR)]
 

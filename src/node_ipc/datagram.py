@@ -63,6 +63,7 @@ if TYPE_CHECKING:
 __all__ = ["LARGEST_DATAGRAM", "DatagramPeer", "DatagramServer"]
 
 T = TypeVar("T")
+H = TypeVar("H", bound=Callable[..., Any])
 
 LARGEST_DATAGRAM = 65_507
 """Bytes that a UDP datagram carries over IPv4 (65,535 with the headers)."""
@@ -263,6 +264,18 @@ class DatagramServer:
 
     # ---- events
 
+    @overload
+    def on(self, event: Event[T]) -> Callable[[H], H]: ...
+    @overload
+    def on(self, event: Event[T], handler: Callable[[T, DatagramPeer], Any]) -> Callable[[T, DatagramPeer], Any]: ...
+    @overload
+    def on(self, event: Event[T], handler: Callable[[T], Any]) -> Callable[[T], Any]: ...
+    @overload
+    def on(self, event: Event[T], handler: Callable[[], Any]) -> Callable[[], Any]: ...
+    @overload
+    def on(self, event: str, *, type: Any = None) -> Callable[[H], H]: ...
+    @overload
+    def on(self, event: str, handler: H, *, type: Any = None) -> H: ...
     def on(self, event: str | Event[Any], handler: Any = None, *, type: Any = None) -> Any:
         """Call ``handler(data, socket)`` for each event of this name; without a handler it is a decorator.
 
@@ -273,6 +286,18 @@ class DatagramServer:
         refuse_other_threads(self._driver, "on")
         return self.events.on(event, handler, type=type)
 
+    @overload
+    def once(self, event: Event[T]) -> Callable[[H], H]: ...
+    @overload
+    def once(self, event: Event[T], handler: Callable[[T, DatagramPeer], Any]) -> Callable[[T, DatagramPeer], Any]: ...
+    @overload
+    def once(self, event: Event[T], handler: Callable[[T], Any]) -> Callable[[T], Any]: ...
+    @overload
+    def once(self, event: Event[T], handler: Callable[[], Any]) -> Callable[[], Any]: ...
+    @overload
+    def once(self, event: str, *, type: Any = None) -> Callable[[H], H]: ...
+    @overload
+    def once(self, event: str, handler: H, *, type: Any = None) -> H: ...
     def once(self, event: str | Event[Any], handler: Any = None, *, type: Any = None) -> Any:
         """As ``on``, for the next such event only."""
         refuse_other_threads(self._driver, "once")
