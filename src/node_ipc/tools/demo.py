@@ -39,7 +39,7 @@ EXAMPLES = """\
 
 Nothing is installed unless --install says so. node-ipc is looked for in node_modules here and above.
 """
-DEADLINE = 30.0
+DEADLINE = 60.0
 """Seconds for one conversation: it takes less than one."""
 
 SCRIPT = {
@@ -102,7 +102,7 @@ async def _converse(node_role: str | None, node: NodeIPC | None) -> None:
     with _empty_socket_root() as root:
         server = _End("server", _command("server", root, node if node_role == "server" else None))
         client = _End("client", _command("client", root, node if node_role == "client" else None))
-        print(f"an empty directory for sockets: {root}")
+        print(f"{'pipe names begin with' if sys.platform == 'win32' else 'an empty directory for sockets'}: {root}")
         for end in (server, client):
             what = node if node is not None and end.role == node_role else f"Python {sys.version.split()[0]}"
             print(f"the {end.role} is {what}")

@@ -11,7 +11,7 @@ const loaded = require(folder);
 const ipc = new (loaded.default || loaded).IPC();
 
 Object.assign(ipc.config, {id: role === 'server' ? 'world' : 'hello', socketRoot, silent: true, maxRetries: 20});
-setTimeout(() => process.exit(1), 60000).unref(); // nobody watches any more
+setTimeout(() => process.exit(1), 120000).unref(); // nobody watches any more
 
 function report(does, type, data) {
     console.log(JSON.stringify({does, type, data}));

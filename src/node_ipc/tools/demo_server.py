@@ -14,7 +14,7 @@ from ..callbacks import ipc
 from ..server import Server
 from ..session import Session
 
-ORPHAN_SECONDS = 60.0
+ORPHAN_SECONDS = 120.0
 """Whoever started this is gone if nobody has connected and left by then."""
 
 
