@@ -345,6 +345,7 @@ ENVELOPES: dict[bytes, Any] = {
     b'{"type":["a"]}': InvalidEvent,
     b'{"type":{"toString":"a"}}': InvalidEvent,
     b'{"type":5,"data":"\\ud800"}': InvalidEvent,
+    b'{"type":5,"type":"a","data":"\\ud800"}': InvalidEvent,
     b"": InvalidJSON,
     b"{": InvalidJSON,
     b'{"type":"a"': InvalidJSON,
