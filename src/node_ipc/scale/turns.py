@@ -24,7 +24,7 @@ SLACK = 4
 WAIT_SECONDS = 0.001
 """How long a worker with more connections leaves one to the others; after that it takes it."""
 FULL_SECONDS = 0.005
-"""How often a full worker looks whether the others are full too, and refusing is all that is left."""
+"""How often a full worker looks whether all are full, so that refusing is all that is left."""
 
 
 class Board:
@@ -56,6 +56,10 @@ class Board:
         """The fewest connections that any worker has."""
         return min(self._memory[::2])
 
+    def has_room(self, most: int) -> bool:
+        """Whether any worker has fewer than ``most`` connections, or will have, since it is being replaced."""
+        return any(number < most or number == ABSENT for number in self._memory[::2])
+
     def first(self) -> int:
         """Who should take the next connection: the least loaded, of several the one whose last is longest ago."""
         numbers = self._memory.tolist()
@@ -75,10 +79,10 @@ class Turn:
     def wait(self) -> float:
         """A connection waits: the seconds to leave it to the others before asking again; 0 to take it."""
         board, number = self._board, self._number
-        mine, fewest = board.connections(number), board.fewest()
-        if mine >= self._most > fewest:
+        mine = board.connections(number)
+        if mine >= self._most and board.has_room(self._most):
             return FULL_SECONDS
-        if mine - fewest > SLACK and not self._has_waited():
+        if mine - board.fewest() > SLACK and not self._has_waited():
             return WAIT_SECONDS
         if board.first() != number:
             os.sched_yield()  # who is first may be about to take it

@@ -1,0 +1,77 @@
+"""Workers for the tests of ``node_ipc.scale.workers``: each answers, crashes, hangs or leaves, as it is told.
+
+    python workers_program.py ADDRESS COUNT OPTIONS [SETUP]
+
+OPTIONS are options of the configuration, as JSON; "tls" and "loop" may be among them. SETUP is what goes wrong at
+the start: "raises", or "dies" (once it serves).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from functools import partial
+from typing import Any
+
+import node_ipc
+from node_ipc.scale import workers
+
+say = partial(print, flush=True)  # in one piece: the lines of several processes do not mix
+address, count, options, *trouble = sys.argv[1:]
+
+
+async def setup(server: Any) -> None:
+    await asyncio.sleep(0)
+    if trouble == ["raises"]:
+        raise LookupError("no such database")
+
+    @server.on("start")
+    def started() -> None:
+        say(f"serving {server.address} {os.getpid()}")
+        if trouble == ["dies"]:
+            os._exit(7)
+
+    @server.on("who")
+    def who(data: Any, socket: Any) -> None:
+        server.emit(socket, "pid", os.getpid())
+
+    @server.on("many")
+    def many(data: int, socket: Any) -> None:
+        for number in range(data):
+            socket.emit("number", number)
+        say("emitted")
+
+    @server.on("later")
+    async def later(data: Any, socket: Any) -> None:
+        say("begun")
+        try:
+            await asyncio.sleep(0.3)
+        finally:
+            say("handler ended")
+
+    @server.on("hang")
+    def hang() -> None:
+        say("hanging")
+        time.sleep(60)
+
+    @server.on("leave")
+    def leave() -> None:
+        server.stop()
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)]
+    where: Any = node_ipc.systemd_sockets() if address == "inherited" else address
+    workers.run(setup, where, count=int(count), **json.loads(options))
+    assert before == [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)]
+    say("run has returned")
+
+
+if __name__ == "__main__":
+    main()
