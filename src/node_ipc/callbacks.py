@@ -14,14 +14,17 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from socket import socket
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 from .client import Client, ClientState
 from .config import Config
-from .errors import AddressError, ConfigError, ForkError, IPCError, NotConnected
+from .errors import AddressError, ConfigError, ForkError, HandlerError, IPCError, NotConnected
+from .events import describe
 from .logs import Log
 from .outcome import Outcome
 from .server import Server, ServerState
+from .session import refuse_other_threads
 from .signature import signature_of
 from .trace import Trace
 from .transport import address as addresses
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
 __all__ = ["IPC", "Clients", "ipc"]
 
 UDP_TYPES = ("udp4", "udp6")
+Order: TypeAlias = tuple[tuple[str, Callable[[Any], bool]], ...]
+"""The arguments of a verb: what each is called, and whether a value is one."""
 
 
 class Clients:
@@ -45,7 +50,10 @@ class Clients:
         self._clients: dict[str, Client] = {}
 
     def __getitem__(self, id: str) -> Client:
-        return self._clients[id]
+        try:
+            return self._clients[id]
+        except KeyError:
+            raise KeyError(self._missing(id)) from None
 
     def __getattr__(self, id: str) -> Client:
         if id.startswith("__"):
@@ -53,9 +61,11 @@ class Clients:
         try:
             return self._clients[id]
         except KeyError:
-            known = ", ".join(sorted(self._clients)) or "none"
-            message = f"there is no client {id!r}: connect_to({id!r}) makes it (there are: {known})"
-            raise AttributeError(message) from None
+            raise AttributeError(self._missing(id)) from None
+
+    def _missing(self, id: str) -> str:
+        known = ", ".join(sorted(self._clients)) or "none"
+        return f"there is no client {id!r}: connect_to({id!r}) makes it (there are: {known})"
 
     def __contains__(self, id: object) -> bool:
         return id in self._clients
@@ -130,10 +140,8 @@ class IPC:
         Connecting to an id that is connected already runs the callback and keeps the connection. Returns what can
         be awaited until the link is up, giving the client.
         """
-        if callable(path):
-            path, callback = None, path
-        if not id:
-            self._no_id()
+        path, callback = _in_order("connect_to takes an id", CONNECT_TO, (path, callback))
+        if not self._has_id(id):
             return None
         if path is None:
             where: addresses.Address = addresses.local_client(
@@ -151,20 +159,18 @@ class IPC:
 
         ``host`` and ``port`` default to ``network_host`` and ``network_port``; otherwise as ``connect_to``.
         """
-        if callable(port):
-            port, callback = None, port
-        if callable(host):
-            host, callback = None, host
-        elif isinstance(host, int):
-            host, port = None, host
-        if not id:
-            self._no_id()
+        host, port, callback = _in_order("connect_to_net takes an id", CONNECT_TO_NET, (host, port, callback))
+        if not self._has_id(id):
             return None
-        where = self._network_address(host, port)
-        return self._connect(id, where, callback)
+        return self._connect(id, self._network_address(host, port), callback)
 
-    def _no_id(self) -> None:
-        self.log("Service id required: connecting was requested without one, so nothing is done")
+    def _has_id(self, id: str | None) -> TypeGuard[str]:
+        if not id:
+            self.log("Service id required: connecting was requested without one, so nothing is done")
+            return False
+        if not isinstance(id, str):
+            raise AddressError(f"the id of the server comes first and is text, such as 'world', not {id!r:.80}")
+        return True
 
     def _network_address(self, host: Any, port: Any) -> Tcp | Tls:
         host = self._config.network_host if host is None else host
@@ -174,7 +180,7 @@ class IPC:
     def _connect(
         self, id: str, where: addresses.Address, callback: Callable[..., Any] | None
     ) -> Outcome[Client]:
-        self._refuse_forked()
+        self._refuse_others("connect_to")
         client = self.of._clients.get(id)
         if client is not None and client.state is not ClientState.CLOSED:
             self.log("Already connected to", id, "- so running the callback without connecting")
@@ -191,15 +197,24 @@ class IPC:
             client.connect()
             client.closed.then(partial(self._client_closed, client))
         if callback is not None:
-            self._run_callback(callback)
+            self._run_callback(client, callback)
         return client.connected
 
-    def _run_callback(self, callback: Callable[..., Any]) -> None:
-        """Call with this instance, or with nothing where it takes nothing."""
-        if signature_of(callback).accepts == 0:
-            callback()
-        else:
-            callback(self)
+    def _run_callback(self, client: Client, callback: Callable[..., Any]) -> None:
+        """Call with this instance, or with nothing where it takes nothing; an async one goes on in the loop."""
+        signature = signature_of(callback)
+        result = callback() if signature.accepts == 0 else callback(self)
+        if signature.asynchronous:
+            self._driver.call_later(0, partial(self._spawn_callback, client, callback, result))
+
+    def _spawn_callback(self, client: Client, callback: Callable[..., Any], coroutine: Any) -> None:
+        self._driver.spawn(coroutine, partial(self._callback_done, client, callback))
+
+    def _callback_done(self, client: Client, callback: Callable[..., Any], error: BaseException | None) -> None:
+        if isinstance(error, Exception):
+            failure = HandlerError(f"the callback {describe(callback)} of {client.id!r} failed: {error!r:.200}")
+            failure.__cause__ = error
+            client.session_fault(None, failure)
 
     def _client_closed(self, client: Client) -> None:
         self._failure = self._failure or client.failure
@@ -213,6 +228,7 @@ class IPC:
 
         It is out of ``of`` at once; an unknown id is a line in the log. Returns what can be awaited.
         """
+        self._refuse_others("disconnect")
         client = self.of._clients.pop(id, None)
         if client is None:
             self.log("There is no client", id, "to disconnect")
@@ -230,8 +246,7 @@ class IPC:
             and the server closes them when it stops.
         callback: called when the server has started: register handlers in it. ``server.start()`` starts it.
         """
-        if callable(path):
-            path, callback = None, path
+        path, callback = _in_order("serve takes", SERVE, (path, callback))
         if path is None:
             where: addresses.Address = addresses.local_server(
                 self._config.id, socket_root=self._config.socket_root, appspace=self._config.appspace
@@ -251,10 +266,11 @@ class IPC:
         ``host`` and ``port`` default to ``network_host`` and ``network_port``; with ``config.tls`` set it speaks
         TLS. Any argument may be left out as long as the order is kept. ``server.start()`` starts it.
         """
-        host, port, udp_type, callback = _in_order((host, port, udp_type, callback))
+        host, port, udp_type, callback = _in_order("serve_net takes", SERVE_NET, (host, port, udp_type, callback))
         if udp_type is None:
             self._serve(self._network_address(host, port), callback)
             return
+        udp_type = udp_type.lower()
         host = self._config.network_host if host is None else host
         if udp_type == "udp4" and host == "::1":
             host = "127.0.0.1"
@@ -262,7 +278,7 @@ class IPC:
         self._serve(Udp(host, port, udp_type), callback)
 
     def _serve(self, where: addresses.Address, callback: Callable[..., Any] | None) -> None:
-        self._refuse_forked()
+        self._refuse_others("serve")
         if self._server is not None and self._server.state not in (ServerState.IDLE, ServerState.CLOSED):
             self._leaving.add(self._server)  # replaced, as in node-ipc; it goes on until it is stopped
         settings = self._config.settings()
@@ -295,6 +311,11 @@ class IPC:
         if self._driver.home == FORKED:
             raise ForkError("this process was forked, and the instance is its parent's: make an IPC() of your own")
 
+    def _refuse_others(self, verb: str) -> None:
+        """A forked child, or a thread that does not run this instance; asked before anything is changed."""
+        self._refuse_forked()
+        refuse_other_threads(self._driver, verb)
+
     # ---- running
 
     def run(self, *, loop: str | Callable[[], asyncio.AbstractEventLoop] = "asyncio") -> None:
@@ -303,7 +324,8 @@ class IPC:
         Returns when nothing is left open (a client that is not closed, a server that listens or has sockets), on
         ``stop()``, on SIGINT and on SIGTERM; in the latter cases after everything emitted was sent, at most
         ``close_timeout`` milliseconds later. Raises the error of ``start`` or of a last connection attempt that no
-        ``error`` handler heard.
+        ``error`` handler heard, and what ends the program out of a handler (``sys.exit``, ``KeyboardInterrupt``),
+        also in that order.
 
         loop: ``"asyncio"``, ``"uvloop"``, ``"auto"`` (uvloop where it is installed), or what makes a loop.
         """
@@ -312,6 +334,11 @@ class IPC:
         self._refuse_forked()
         if self._driver.loop is not None and not self._driver.loop.is_closed():
             raise IPCError("this instance works on an event loop already: await what you need there, not run()")
+        if _in_a_loop():
+            raise IPCError(
+                "run() makes an event loop, and one runs in this thread already: there start() and connect_to() begin "
+                "by themselves, and what they return can be awaited"
+            )
         with asyncio.Runner(loop_factory=loop_factory(loop)) as runner:
             try:
                 runner.run(self._main())
@@ -374,12 +401,20 @@ class IPC:
         with _signals(loop, self._signalled):
             self._driver.attach(loop)
             try:
-                while self._is_open():
-                    self._wake.clear()
-                    await self._wake.wait()
+                await self._all_closed()
                 await self._handlers_done()
+            except asyncio.CancelledError:  # SystemExit or KeyboardInterrupt out of a handler has ended the loop
+                self._stop_now()
+                await self._all_closed()
+                raise
             finally:
                 self._wake = None
+
+    async def _all_closed(self) -> None:
+        assert self._wake is not None
+        while self._is_open():
+            self._wake.clear()
+            await self._wake.wait()
 
     async def _handlers_done(self) -> None:
         """Async handlers that still run get the time that closing may take."""
@@ -434,27 +469,48 @@ def _signals(loop: asyncio.AbstractEventLoop, handle: Callable[[], None]) -> Ite
             loop.remove_signal_handler(number)
 
 
-def _in_order(arguments: tuple[Any, ...]) -> tuple[Any, Any, Any, Any]:
-    """Host, port, UDP type and callback from arguments of which any may be left out, in order."""
-    host = port = udp_type = callback = None
-    place = 0
+def _in_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _is_network_port(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_udp_type(value: Any) -> bool:
+    return isinstance(value, str) and value.lower() in UDP_TYPES
+
+
+PATH = ("a path", lambda value: isinstance(value, (str, os.PathLike)))
+PATH_OR_SOCKETS = ("a path or bound sockets", lambda value: isinstance(value, (str, os.PathLike, socket, list, tuple)))
+HOST = ("a host", lambda value: isinstance(value, str) and not _is_udp_type(value))
+PORT = ("a port number", _is_network_port)
+UDP_TYPE = ("'udp4' or 'udp6'", _is_udp_type)
+CALLBACK = ("a callback", callable)
+CONNECT_TO: Order = (PATH, CALLBACK)
+CONNECT_TO_NET: Order = (HOST, PORT, CALLBACK)
+SERVE: Order = (PATH_OR_SOCKETS, CALLBACK)
+SERVE_NET: Order = (HOST, PORT, UDP_TYPE, CALLBACK)
+
+
+def _in_order(beginning: str, order: Order, arguments: tuple[Any, ...]) -> list[Any]:
+    """Each argument in its place: any may be left out, as in node-ipc, as long as the order is kept."""
+    places: list[Any] = [None] * len(order)
+    free = 0
     for argument in arguments:
         if argument is None:
             continue
-        if callable(argument) and place < 4:
-            callback, place = argument, 4
-        elif isinstance(argument, int) and not isinstance(argument, bool) and place < 2:
-            port, place = argument, 2
-        elif isinstance(argument, str) and argument.lower() in UDP_TYPES and place < 3:
-            udp_type, place = argument.lower(), 3
-        elif isinstance(argument, str) and place < 1:
-            host, place = argument, 1
-        else:
-            raise AddressError(
-                "serve_net takes host, port, 'udp4' or 'udp6', and a callback, in this order: "
-                f"{argument!r:.80} is out of place"
-            )
-    return host, port, udp_type, callback
+        fits = [place for place in range(free, len(order)) if order[place][1](argument)]
+        if not fits:
+            places_left = ", ".join(f"[{words}]" for words, _ in order)
+            raise AddressError(f"{beginning} {places_left}, in this order: {argument!r:.80} is out of place")
+        places[fits[0]] = argument
+        free = fits[0] + 1
+    return places
 
 
 ipc = IPC()

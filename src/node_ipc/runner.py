@@ -6,7 +6,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from .errors import ConfigError
 
@@ -58,15 +58,15 @@ def run(main: Coroutine[Any, Any, T], *, loop: str | LoopFactory = "auto", debug
             raise
 
 
-class _Supervised:
+class _Supervised(Generic[T]):
     """A coroutine that SIGTERM cancels, where signals can be asked for."""
 
-    def __init__(self, main: Coroutine[Any, Any, Any]) -> None:
+    def __init__(self, main: Coroutine[Any, Any, T]) -> None:
         self._main = main
         self._task: asyncio.Task[Any] | None = None
         self.terminated = False
 
-    async def run(self) -> Any:
+    async def run(self) -> T:
         self._task = asyncio.current_task()
         loop = asyncio.get_running_loop()
         try:

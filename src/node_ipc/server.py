@@ -543,7 +543,3 @@ def _report(error: IPCError) -> None:
         logger.error("%s", error, exc_info=error.__cause__)
     else:
         logger.warning("%s", error)
-
-
-def _silent(*arguments: Any) -> None:
-    """No log."""

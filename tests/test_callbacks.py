@@ -1,0 +1,334 @@
+"""The callback front: argument orders, ``of``, and what ``run`` returns, raises and leaves behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from node_ipc import IPC, AddressError, Client, ConfigError, IPCError, NotConnected, WrongThreadError
+from node_ipc.transport.address import Tcp, Udp, Unix
+
+
+def instance(root: Path, id: str = "world") -> IPC:
+    ipc = IPC()
+    ipc.config.update(socket_root=f"{root}/", id=id, retry=20, silent=True)
+    return ipc
+
+
+@pytest.fixture
+def ipc(tmp_path: Path) -> IPC:
+    return instance(tmp_path)
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> IPC:
+    return instance(tmp_path, "other")
+
+
+def callback(*_: Any) -> None:
+    """What a user gives."""
+
+
+async def settled(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+# ---- arguments in order, any of them left out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "where"),
+    [
+        ((), Tcp("localhost", 8000)),
+        (("h",), Tcp("h", 8000)),
+        ((1,), Tcp("localhost", 1)),
+        (("h", 1), Tcp("h", 1)),
+        ((None, 1), Tcp("localhost", 1)),
+        (("udp4",), Udp("localhost", 8000, "udp4")),
+        (("UDP6",), Udp("localhost", 8000, "udp6")),
+        (("h", "udp4"), Udp("h", 8000, "udp4")),
+        ((1, "udp4"), Udp("localhost", 1, "udp4")),
+        (("h", 1, "udp4"), Udp("h", 1, "udp4")),
+        (("h", 1, None), Tcp("h", 1)),
+        (("::1", "udp4"), Udp("127.0.0.1", 8000, "udp4")),
+    ],
+)
+@pytest.mark.parametrize("with_callback", [False, True])
+def test_serve_net_takes_its_arguments_in_order(ipc: IPC, arguments: Any, where: Any, with_callback: bool) -> None:
+    ipc.serve_net(*arguments, *([callback] if with_callback else []))
+    assert ipc.server.address == where
+    assert ipc.server.events.handlers("start") == ([callback] if with_callback else [])
+
+
+@pytest.mark.parametrize("with_callback", [False, True])
+def test_serve_takes_a_path_and_a_callback(ipc: IPC, tmp_path: Path, with_callback: bool) -> None:
+    last = [callback] if with_callback else []
+    for arguments, path in [((), f"{tmp_path}/app.world"), (("/x",), "/x"), ((tmp_path / "x",), f"{tmp_path}/x")]:
+        ipc.serve(*arguments, *last)
+        assert ipc.server.address == Unix(path)
+        assert ipc.server.events.handlers("start") == last
+
+
+@pytest.mark.parametrize(
+    ("arguments", "where"),
+    [
+        ((), Tcp("localhost", 8000)),
+        (("h",), Tcp("h", 8000)),
+        ((1,), Tcp("localhost", 1)),
+        (("h", 1), Tcp("h", 1)),
+        ((None, 1), Tcp("localhost", 1)),
+    ],
+)
+@pytest.mark.parametrize("with_callback", [False, True])
+def test_connect_to_net_takes_its_arguments_in_order(
+    ipc: IPC, arguments: Any, where: Any, with_callback: bool
+) -> None:
+    called: list[IPC] = []
+    ipc.connect_to_net("other", *arguments, *([called.append] if with_callback else []))
+    assert ipc.of.other.address == where
+    assert called == ([ipc] if with_callback else [])
+
+
+@pytest.mark.parametrize("with_callback", [False, True])
+def test_connect_to_takes_a_path_and_a_callback(ipc: IPC, tmp_path: Path, with_callback: bool) -> None:
+    called: list[IPC] = []
+    last = [called.append] if with_callback else []
+    ipc.connect_to("one", *last)
+    ipc.connect_to("two", "/x", *last)
+    ipc.connect_to("three", tmp_path / "x", *last)
+    paths = [client.address.path for client in (ipc.of.one, ipc.of.two, ipc.of["three"])]  # type: ignore[union-attr]
+    assert paths == [f"{tmp_path}/app.one", "/x", f"{tmp_path}/x"]
+    assert called == [ipc] * 3 * with_callback
+
+
+@pytest.mark.parametrize(
+    ("verb", "arguments"),
+    [
+        ("serve", (5,)),
+        ("serve", (b"/x",)),
+        ("serve", (callback, "/x")),
+        ("serve", ("/x", 5)),
+        ("serve_net", (1, "h")),
+        ("serve_net", ("h", "8000")),
+        ("serve_net", ("h", 1, "tcp")),
+        ("serve_net", (True,)),
+        ("serve_net", (1.5,)),
+        ("connect_to", ("other", 5)),
+        ("connect_to", ("other", b"/x")),
+        ("connect_to", ("other", "/x", 5)),
+        ("connect_to", ("other", callback, "/x")),
+        ("connect_to_net", ("other", 1, "h")),
+        ("connect_to_net", ("other", "h", "8000")),
+        ("connect_to_net", ("other", "h", 1, 5)),
+    ],
+)
+def test_an_argument_out_of_place_is_named_with_the_order_that_is_allowed(
+    ipc: IPC, verb: str, arguments: tuple[Any, ...]
+) -> None:
+    with pytest.raises(AddressError, match=rf"^{verb} takes .*\[a callback\], in this order: .* is out of place$"):
+        getattr(ipc, verb)(*arguments)
+    assert not len(ipc.of)
+    with pytest.raises(NotConnected, match=r"call serve\(\) or serve_net\(\) first"):
+        _ = ipc.server
+
+
+@pytest.mark.parametrize("verb", ["connect_to", "connect_to_net"])
+def test_an_id_is_text_and_without_one_nothing_happens_but_a_line_in_the_log(ipc: IPC, verb: str) -> None:
+    lines: list[str] = []
+    ipc.config.update(silent=False, logger=lines.append)
+    for missing in (None, ""):
+        assert getattr(ipc, verb)(missing, callback) is None
+    assert len(lines) == 2 and "id required" in lines[0]
+    for wrong in (5, callback):
+        with pytest.raises(AddressError, match="is text, such as 'world', not "):
+            getattr(ipc, verb)(wrong)
+    assert not len(ipc.of)
+
+
+def test_disconnecting_an_unknown_id_is_a_line_in_the_log(ipc: IPC) -> None:
+    lines: list[str] = []
+    ipc.config.update(silent=False, logger=lines.append)
+    assert ipc.disconnect("nobody") is None
+    assert lines == ["There is no client nobody to disconnect"]
+
+
+# ---- of
+
+
+def test_of_gives_a_client_by_attribute_and_by_item_and_names_those_there_are(ipc: IPC) -> None:
+    ipc.connect_to("one")
+    assert ipc.of.one is ipc.of["one"]
+    assert list(ipc.of) == ["one"] and "one" in ipc.of and "two" not in ipc.of and "one" in dir(ipc.of)
+    with pytest.raises(AttributeError, match=r"no client 'two': connect_to\('two'\) makes it \(there are: one\)"):
+        _ = ipc.of.two
+    with pytest.raises(KeyError, match=r"no client 'two': .*there are: one"):
+        _ = ipc.of["two"]
+    assert not hasattr(ipc.of, "__wrapped__")
+
+
+def test_instances_have_configurations_and_clients_of_their_own(ipc: IPC, other: IPC) -> None:
+    ipc.connect_to("one")
+    assert not len(other.of)
+    assert ipc.config is not other.config
+    with pytest.raises(ConfigError, match="from_mapping"):
+        ipc.config = {"id": "world"}  # type: ignore[assignment]
+
+
+# ---- connecting
+
+
+async def test_connecting_again_runs_the_callback_and_keeps_the_connection(ipc: IPC, other: IPC) -> None:
+    ipc.serve()
+    await ipc.server.start()
+    client = await other.connect_to("world")  # type: ignore[misc]
+    called: list[Client] = []
+    again = await other.connect_to("world", lambda ipc: called.append(ipc.of.world))  # type: ignore[misc]
+    assert again is client and called == [client]
+    await settled(lambda: ipc.server.sockets)
+    assert len(ipc.server.sockets) == 1
+    await other.stop()
+    await ipc.stop()
+
+
+async def test_an_async_callback_runs_and_its_failure_is_an_error_event(ipc: IPC, other: IPC) -> None:
+    ipc.serve()
+    await ipc.server.start()
+    errors: list[IPCError] = []
+
+    async def connecting(ipc: IPC) -> None:
+        ipc.of.world.on("error", errors.append)
+        await ipc.of.world.connected
+        raise LookupError("nothing here")
+
+    await other.connect_to("world", connecting)  # type: ignore[misc]
+    await settled(lambda: errors)
+    assert isinstance(errors[0].__cause__, LookupError) and "'world' failed" in str(errors[0])
+    await other.stop()
+    await ipc.stop()
+
+
+# ---- run
+
+
+def in_thread(work: Callable[[], object]) -> threading.Thread:
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+def test_run_returns_at_once_where_nothing_is_open(ipc: IPC) -> None:
+    ipc.run()
+    ipc.serve()  # not started: as in node-ipc, that keeps no process alive
+    ipc.run()
+
+
+def test_run_can_follow_run(ipc: IPC, tmp_path: Path) -> None:
+    started: list[str] = []
+    ipc.serve(lambda: (started.append("start"), ipc.stop()))
+    for _ in range(2):
+        ipc.server.start()
+        ipc.run()
+        assert os.listdir(tmp_path) == []
+    assert started == ["start", "start"]
+
+
+async def test_run_inside_a_loop_says_what_to_do_instead(ipc: IPC) -> None:
+    with pytest.raises(IPCError, match=r"one runs in this thread already: there start\(\)"):
+        ipc.run()
+    ipc.serve()
+    await ipc.server.start()
+    with pytest.raises(IPCError, match="await what you need there"):
+        ipc.run()
+    await ipc.stop()
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("end", [KeyboardInterrupt(), SystemExit(3)])
+def test_what_ends_the_program_out_of_a_handler_leaves_in_order(
+    ipc: IPC, other: IPC, tmp_path: Path, end: BaseException, asynchronous: bool
+) -> None:
+    replies: list[Any] = []
+
+    def leave(data: Any, socket: Any) -> None:
+        socket.emit("reply", data)
+        raise end
+
+    async def leave_later(data: Any, socket: Any) -> None:
+        leave(data, socket)
+
+    def connecting(other: IPC) -> None:
+        other.of.world.on("reply", replies.append)
+        other.of.world.on("disconnect", lambda: other.stop())
+        other.of.world.emit("bye", 7)
+
+    ipc.serve(lambda: other_thread.start())
+    ipc.server.on("bye", leave_later if asynchronous else leave)
+    ipc.server.start()
+    other.connect_to("world", connecting)
+    other_thread = threading.Thread(target=other.run)
+    with pytest.raises(type(end)):
+        ipc.run()
+    assert os.listdir(tmp_path) == []
+    other_thread.join(10)
+    assert not other_thread.is_alive()
+    assert replies == [7]
+
+
+def test_another_thread_may_only_stop_and_emit_and_its_other_calls_change_nothing(ipc: IPC, other: IPC) -> None:
+    refused: list[str] = []
+
+    def calls() -> None:
+        for verb, arguments in (
+            ("connect_to", ("x",)),
+            ("connect_to_net", ("x",)),
+            ("disconnect", ("world",)),
+            ("serve", ()),
+            ("serve_net", ()),
+        ):
+            try:
+                getattr(ipc, verb)(*arguments)
+            except WrongThreadError:
+                refused.append(verb)
+        ipc.stop()
+
+    ipc.serve(lambda: threads.append(in_thread(calls)))
+    threads: list[threading.Thread] = []
+    server = ipc.server
+    server.start()
+    ipc.connect_to("world")
+    ipc.run()
+    threads[0].join(10)
+    assert refused == ["connect_to", "connect_to_net", "disconnect", "serve", "serve_net"]
+    assert ipc.server is server
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a pipe of Windows can have several servers")
+def test_run_raises_the_error_of_start_unless_a_handler_heard_it(ipc: IPC, tmp_path: Path) -> None:
+    (tmp_path / "app.world").write_text("not a socket")
+    ipc.serve()
+    ipc.server.start()
+    with pytest.raises(AddressError, match=r"app\.world.*only sockets are ever removed"):
+        ipc.run()
+    heard: list[IPCError] = []
+    ipc.server.on("error", heard.append)
+    ipc.server.start()
+    ipc.run()
+    assert len(heard) == 1
+
+
+def test_run_raises_the_error_of_the_last_attempt_unless_a_handler_heard_it(ipc: IPC) -> None:
+    ipc.config.stop_retrying = True
+    ipc.connect_to("nobody")
+    with pytest.raises(IPCError, match="no server at"):
+        ipc.run()
+    ipc.connect_to("nobody", lambda ipc: ipc.of.nobody.on("error", callback))
+    ipc.run()
