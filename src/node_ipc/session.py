@@ -486,7 +486,8 @@ class Session:
                 if not self._salvage(block[before]):
                     return before > 0
             except BaseException:  # KeyboardInterrupt, SystemExit: who catches them goes on with the next message
-                self._held[:0] = frames
+                self._held[:0] = [*frames, *self._undecoded]
+                self._undecoded = []
                 self._driver.call_later(0, self._go_on)
                 raise
 
