@@ -1094,6 +1094,59 @@ def test_the_testing_helpers_raise_what_kept_a_client() -> None:
     assert Wire.connected(driver, WORLD).error is not None
 
 
+def test_log_payloads() -> None:
+    client, _, socket, driver = pair()
+    lines: list[Any] = []
+    client.log_payloads(lambda *arguments: lines.append(arguments))
+    socket.emit("n", [1])
+    driver.run_until_idle()
+    client.close()
+    driver.run_until_idle()
+    client.connect()
+    client.emit("m", 2)
+    assert lines == [("received event", "n", [1]), ("dispatching event", "m", 2)]
+
+
+def test_log_payloads_in_raw_mode() -> None:
+    alone = Alone(raw_buffer=True)
+    lines: list[Any] = []
+    alone.client.log_payloads(lambda *arguments: lines.append(arguments))
+    alone.client.emit(b"hello")
+    assert lines == [("dispatching", b"hello")]
+
+
+def test_hooks_of_the_waiting_fronts() -> None:
+    alone = Alone()
+    told: list[str] = []
+    alone.client.on_link = lambda: told.append("link")
+    alone.client.on_request = lambda: told.append("request")
+    alone.client.on("connect", lambda: told.append("connect"))
+    answer = alone.client.request("nothing")
+    alone.connected()
+    alone.driver.run_until(answer)
+    assert told == ["request", "link", "connect"]
+
+
+@pytest.mark.parametrize("how", ["drop", "close", "close while waiting", "session"])
+def test_requests_end_with_the_link(how: str) -> None:
+    alone = Alone().connected()
+    assert alone.server is not None
+
+    @alone.server.handle("wait")
+    async def wait() -> None:
+        await alone.driver.sleep(1000)
+
+    if how == "close while waiting":
+        alone.kill()
+    ask = alone.client._session.request if how == "session" else alone.client.request  # type: ignore[union-attr]
+    answer = ask("wait", timeout=None)
+    alone.driver.run_until_idle()
+    assert not answer.done
+    (alone.driver.drop if how in ("drop", "session") else alone.client.close)()
+    alone.driver.run_until(answer, limit=10)
+    assert isinstance(answer.error, (ConnectionLost, NotConnected))
+
+
 # ---- counters
 
 

@@ -801,6 +801,50 @@ def test_taps_hear_everything_first_until_they_are_taken_off(desk: Desk) -> None
     assert [name for name, *_ in desk.deliver(("b", 2))] == ["tap"]
 
 
+# ---- shortcuts and heartbeats
+
+
+def test_a_shortcut_lasts_until_handlers_change(desk: Desk) -> None:
+    desk.events.shortcut("a", lambda data, *rest: desk.heard.append(("short", data)))
+    assert desk.deliver(("a", 1)) == [("short", 1)]
+    assert not desk.events.has_handler("a")
+    desk.events.on("a", desk.note("h"))
+    assert desk.events.has_handler("a")
+    assert desk.deliver(("a", 1)) == [("h", 1, desk.socket)]
+    desk.events.shortcut("a", lambda *data: desk.heard.append("short"))
+    assert desk.deliver(("a", 1)) == [("h", 1, desk.socket)]
+    desk.events.on("*", desk.note("all"))
+    desk.events.shortcut("b", lambda *data: desk.heard.append("short"))
+    assert desk.deliver(("b", 1)) == [("all", "b", 1, desk.socket)]
+    with pytest.raises(ReservedEvent):
+        Desk().events.shortcut("connect", print)
+
+
+def test_heartbeats_reach_no_handler(desk: Desk) -> None:
+    beats: list[bool] = []
+    desk.socket.beat = beats.append
+    desk.events.answer_heartbeats()
+    desk.events.on("*", desk.note("all"))
+    untap = desk.events.tap(desk.note("tap"))
+    assert desk.deliver(("ipc.ping", {}), ("ipc.pong", {})) == []
+    assert beats == [True, False]
+    untap()
+    desk.events.on("ipc.ping", desk.note("mine"))
+    assert [name for name, *_ in desk.deliver(("ipc.ping", {}))] == ["all", "mine"]
+    desk.events.off("ipc.ping")
+    assert desk.deliver(("ipc.ping", {})) == []
+    assert beats == [True, False, True]
+
+
+@pytest.mark.parametrize("raw", [b"1e400", b"[" * 100_000 + b"]" * 100_000])
+def test_unheard_payloads_that_cannot_be_held_are_one_error(raw: bytes) -> None:
+    desk = Desk()
+    desk.events.tap(desk.note("tap"))
+    desk.events.on("typed", print, type=int)
+    desk.deliver(("a", Raw(raw)))
+    assert [type(failure) for failure in desk.failures] == [InvalidPayload]
+
+
 # ---- with everything around
 
 

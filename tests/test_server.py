@@ -12,6 +12,8 @@ from node_ipc.errors import (
     AddressError,
     AddressInUse,
     BackpressureError,
+    ConnectionLost,
+    ForkError,
     FrameTooLarge,
     InvalidEvent,
     InvalidPayload,
@@ -316,17 +318,18 @@ def test_over_the_limit_connections_are_refused_and_places_come_free() -> None:
 
 
 @pytest.mark.row(14)
-def test_half_of_the_places_are_for_links_that_are_not_open_yet() -> None:
+def test_half_of_the_places_are_for_handshakes() -> None:
     room = Room(max_connections=10)
-    sessions = [room.server.accept(Peer("memory")) for _ in range(8)]
+    sessions = [room.server.accept(Peer("tls")) for _ in range(8)]
     assert [session is not None for session in sessions] == [True] * 5 + [False] * 3
     assert sessions[0] is not None
     sessions[0].failed(IPCError("handshake"))
-    assert room.server.accept(Peer("memory")) is not None
+    assert room.server.accept(Peer("tls")) is not None
     assert [str(error) for error, _ in room.errors] == ["handshake"]
+    assert room.server.accept(Peer("memory")) is not None  # without a handshake a link opens at once
     single = Room(max_connections=1)
-    assert single.server.accept(Peer("memory")) is not None
-    assert single.server.accept(Peer("memory")) is None
+    assert single.server.accept(Peer("tls")) is not None
+    assert single.server.accept(Peer("tls")) is None
 
 
 @pytest.mark.row(14)
@@ -693,3 +696,73 @@ def test_certificates_are_reloaded_where_there_are_some() -> None:
     room.server.stop()
     with pytest.raises(NotConnected, match="cannot reload: the server is closing"):
         room.server.reload_tls()
+
+
+def test_requests_end_with_their_socket() -> None:
+    client, server, socket, driver = pair()
+
+    @client.handle("wait")
+    async def wait() -> None:
+        await driver.sleep(100)
+
+    answer = socket.request("wait", timeout=None)
+    driver.run_until_idle()
+    driver.drop()
+    driver.run_until(answer)
+    assert isinstance(answer.error, ConnectionLost)
+
+
+@pytest.mark.row(41)
+def test_a_forked_child_emits_nothing() -> None:
+    client, server, socket, driver = pair()
+    heard: list[Any] = []
+    server.on("n", heard.append)
+    client.on("n", heard.append)
+    with driver.forked_child():
+        client.forked()
+        server.forked()
+        for call in (lambda: client.emit("n"), lambda: socket.emit("n"), lambda: server.broadcast("n")):
+            with pytest.raises(ForkError):
+                call()
+    driver.run_until_idle()
+    assert heard == []
+    driver.drop()
+    driver.run_until_idle()
+    client.forked()
+    server.forked()
+
+
+@pytest.mark.row(38)
+def test_closing_a_handler_that_stops_the_server_while_it_starts_anew() -> None:
+    room = Room()
+    begun: list[Any] = []
+    room.server.on_closed.append(lambda: begun.append(room.server.start()))
+    room.wires(2)
+    room.server.abort()
+    room.driver.run_until(lambda: begun and begun[0].done)
+    assert room.server.state is ServerState.LISTENING
+    assert not room.server.closed.done
+    room.server.on_closed.clear()
+
+
+def test_a_server_that_listens_late_was_stopped_meanwhile() -> None:
+    driver = MemoryDriver()
+    server = Server(WORLD, driver, Config().settings())
+    told: list[Any] = []
+    server.on("start", told.append)
+    server.start()
+    server.stop()
+    server.listening(WORLD)  # a driver may tell it all the same
+    driver.run_until(server.closed)
+    assert told == []
+
+
+def test_news_of_a_socket_that_is_forgotten() -> None:
+    room = Room()
+    session = room.server.accept(Peer("memory"))
+    assert session is not None
+    room.server.abort()
+    session.failed(IPCError("late"))
+    room.driver.run_until_idle()
+    assert room.errors == []
+    assert room.server.closed.done

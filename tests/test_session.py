@@ -1092,22 +1092,21 @@ def test_requests_from_a_socket() -> None:
 
 
 def test_what_arrives_while_messages_wait_for_handlers_waits_behind_them() -> None:
-    client, server, socket, driver = pair(max_handler_frames=1)
+    ears = Ears(max_handler_frames=1)
     heard: list[int] = []
 
-    @server.on("n")
+    @ears.server.on("n")
     async def slow(data: int) -> None:
         heard.append(data)
-        await driver.sleep(1)
+        await ears.driver.sleep(1)
 
-    client.emit("n", 1)
-    client.emit("n", 2)
-    driver.connections[-1].change(split=40)
-    client.emit("n", 3)
-    socket.received(frame("n", "4"))  # a driver may bring what it had read already
-    driver.advance(10)
-    assert sorted(heard) == [1, 2, 3, 4]
-    assert heard.index(1) < heard.index(2)
+    wire = ears.wire()
+    wire.write(frame("n", "1") + frame("n", "2") + frame("n", "3"))
+    ears.driver.run_until_idle()
+    assert heard == [1]
+    ears.server.sockets[0].received(frame("n", "4"))  # a driver may bring what it had read already
+    ears.driver.advance(10)
+    assert heard == [1, 2, 3, 4]
 
 
 def test_many_requests_under_way_make_the_peer_wait(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1157,3 +1156,66 @@ def test_emits_that_wait_for_a_full_kernel_go_out_before_the_link_is_given_up() 
     wire.write(frame("n", "1") + frame("n", "2") + b"garbage\f")
     everything.driver.run_until_idle()
     assert heard == [1, 2]
+
+
+def test_a_typed_handler_that_comes_in_the_middle_of_a_read() -> None:
+    ears = Ears()
+    heard: list[Any] = []
+
+    def go() -> None:
+        ears.server.on("n", heard.append, type=Raw)
+
+    ears.server.on("go", go)
+    wire = ears.wire()
+    wire.write(frame("n", "0") + frame("go") + frame("n", '{"a": 1}') + frame("m", '"\\ud800"') + frame("m", "2"))
+    ears.driver.run_until_idle()
+    assert [bytes(data) for data in heard] == [b'{"a": 1}'] or [bytes(data) for data in heard] == [b'{"a":1}']
+    assert ears.messages[-2:] == [("m", "\ud800"), ("m", 2)]
+
+
+@pytest.mark.row(37)
+def test_an_interrupt_while_the_rest_is_decoded_anew() -> None:
+    ears = Ears()
+    heard: list[Any] = []
+
+    def go() -> None:
+        ears.server.on("n", heard.append, type=int)
+        raise KeyboardInterrupt
+
+    ears.server.on("go", go)
+    wire = ears.wire()
+    wire.write(frame("go") + frame("n", "1") + frame("n", "2"))
+    with pytest.raises(KeyboardInterrupt):
+        ears.driver.run_until_idle()
+    wire.write(frame("n", "3"))
+    ears.driver.run_until_idle()
+    assert heard == [1, 2, 3]
+
+
+@pytest.mark.row(34)
+def test_heartbeats_notice_a_dead_peer() -> None:
+    client, server, socket, driver = pair(heartbeat=1000, heartbeat_timeout=500, message_timeout=0)
+    driver.advance(30)
+    assert socket.is_open
+    driver.cut()
+    driver.advance(3)
+    assert not socket.is_open
+    assert socket not in server.sockets
+
+
+def test_without_anything_to_send_nothing_is_written() -> None:
+    everything = pair()
+    sizes = writes(everything)
+    everything.socket.turn_ended()
+    everything.socket._flush()
+    assert sizes == []
+
+
+@pytest.mark.row(31)
+def test_emits_from_another_thread_behind_the_end_are_counted() -> None:
+    _, _, socket, driver = pair()
+    driver.drop()
+    driver.run_until_idle()
+    socket._afar.append(b"late")  # a thread that was in the middle of its emit when the link went away
+    socket._take_afar()
+    assert socket.dropped == 1
