@@ -1,0 +1,126 @@
+"""Forked processes that act as other users, hold something, or race each other. Fork before a loop runs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+NOBODY, SOMEBODY = 65534, 65533
+DEADLINE = 30.0
+"""Seconds that anything in another process may take."""
+
+
+class Child:
+    """Runs ``work`` in a fork of this process; ``outcome`` is its result (JSON) or its exception."""
+
+    def __init__(self, work: Callable[[], Any], *, uid: int | None = None) -> None:
+        self._from, to = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                os.close(self._from)
+                if uid is not None:
+                    os.setgroups([])
+                    os.setresgid(uid, uid, uid)
+                    os.setresuid(uid, uid, uid)
+                answer: list[Any] = ["ok", work()]
+            except BaseException as error:
+                answer = [type(error).__name__, str(error)]
+            with contextlib.suppress(OSError):
+                os.write(to, json.dumps(answer).encode())
+            os._exit(0)
+        os.close(to)
+        self._ended = False
+
+    def outcome(self) -> list[Any]:
+        """``["ok", result]``, or the name of the exception and its text; waits until the process has ended."""
+        answer = b""
+        while chunk := self._read():
+            answer += chunk
+        self._reap()
+        found: list[Any] = json.loads(answer)
+        return found
+
+    def _read(self) -> bytes:
+        if not select.select([self._from], [], [], DEADLINE)[0]:
+            self.kill()
+            raise AssertionError("the child does not answer")
+        return os.read(self._from, 65536)
+
+    def result(self) -> Any:
+        name, value = self.outcome()
+        assert name == "ok", f"{name}: {value}"
+        return value
+
+    def kill(self) -> None:
+        """``kill -9``, and wait until it is gone."""
+        if not self._ended:
+            os.kill(self.pid, signal.SIGKILL)
+            self._reap()
+
+    def _reap(self) -> None:
+        os.waitpid(self.pid, 0)
+        os.close(self._from)
+        self._ended = True
+
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+
+class Gate:
+    """A pipe on which children wait until it is opened."""
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+
+    def wait(self) -> None:
+        """In a child: until the parent opens it."""
+        with contextlib.suppress(OSError):
+            os.close(self._write)
+        select.select([self._read], [], [], DEADLINE)
+
+    @property
+    def is_open(self) -> bool:
+        """In a child that has waited for nothing yet: whether the parent has opened it."""
+        with contextlib.suppress(OSError):
+            os.close(self._write)
+        return bool(select.select([self._read], [], [], 0)[0])
+
+    def open(self) -> None:
+        os.close(self._write)
+        os.close(self._read)
+
+
+class Signal:
+    """A pipe on which the parent waits for a child."""
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+
+    def give(self) -> None:
+        """In a child."""
+        os.write(self._write, b"!")
+
+    def wait(self) -> None:
+        """In the parent; once."""
+        os.close(self._write)
+        assert select.select([self._read], [], [], DEADLINE)[0], "the child does not begin"
+        assert os.read(self._read, 1) == b"!", "the child has ended"
+        os.close(self._read)
+
+
+def refuse_to_run(reason: str) -> None:
+    """Skip, or fail where everything has to run."""
+    if os.environ.get("CI", "").lower() in ("1", "true"):
+        pytest.fail(reason)
+    pytest.skip(reason)
