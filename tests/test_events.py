@@ -767,6 +767,7 @@ def test_typed_decoder() -> None:
     assert typed_decoder(None, "a")([1]) == [1]
     assert typed_decoder(int, "a")(Raw(b"5")) == 5
     assert bytes(typed_decoder(Raw, "a")([1])) == b"[1]"
+    assert bytes(typed_decoder(Raw, "a")(["\ud800"])) == b'["\\ud800"]'
     with pytest.raises(InvalidPayload):
         typed_decoder(int, "a")("x")
 

@@ -699,7 +699,7 @@ def test_certificates_are_reloaded_where_there_are_some() -> None:
 
 
 def test_requests_end_with_their_socket() -> None:
-    client, server, socket, driver = pair()
+    client, _, socket, driver = pair()
 
     @client.handle("wait")
     async def wait() -> None:

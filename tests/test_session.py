@@ -1194,7 +1194,7 @@ def test_an_interrupt_while_the_rest_is_decoded_anew() -> None:
 
 @pytest.mark.row(34)
 def test_heartbeats_notice_a_dead_peer() -> None:
-    client, server, socket, driver = pair(heartbeat=1000, heartbeat_timeout=500, message_timeout=0)
+    _, server, socket, driver = pair(heartbeat=1000, heartbeat_timeout=500, message_timeout=0)
     driver.advance(30)
     assert socket.is_open
     driver.cut()
