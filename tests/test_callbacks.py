@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket as sockets
 import sys
 import threading
 from collections.abc import Callable
@@ -34,6 +35,12 @@ def other(tmp_path: Path) -> IPC:
 
 def callback(*_: Any) -> None:
     """What a user gives."""
+
+
+def free_port() -> int:
+    with sockets.create_server(("localhost", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
 
 
 async def settled(condition: Callable[[], object]) -> None:
@@ -214,6 +221,45 @@ async def test_an_async_callback_runs_and_its_failure_is_an_error_event(ipc: IPC
     assert isinstance(errors[0].__cause__, LookupError) and "'world' failed" in str(errors[0])
     await other.stop()
     await ipc.stop()
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "auto"])
+@pytest.mark.parametrize("net", [False, True])
+def test_a_client_started_after_a_server_of_the_same_loop_finds_it_at_its_first_attempt(
+    ipc: IPC, loop: str, net: bool
+) -> None:
+    ipc.config.update(stop_retrying=0, network_port=free_port())
+    ipc.serve_net() if net else ipc.serve()
+    ipc.server.on("message", lambda: ipc.stop())
+    ipc.server.start()
+    (ipc.connect_to_net if net else ipc.connect_to)("world", lambda ipc: ipc.of.world.emit("message"))
+    ipc.run(loop=loop)  # which raises where an attempt failed
+
+
+async def test_so_does_a_client_of_another_instance(ipc: IPC, other: IPC) -> None:
+    other.config.stop_retrying = 0
+    ipc.serve()
+    ipc.server.start()
+    await other.connect_to("world")  # type: ignore[misc]
+    await other.stop()
+    await ipc.stop()
+
+
+def test_what_is_emitted_before_run_arrives_also_where_the_client_was_told_to_disconnect(ipc: IPC) -> None:
+    heard: list[int] = []
+
+    def connecting(ipc: IPC) -> None:
+        ipc.of.world.emit("message", 1)
+        ipc.of.world.emit("message", 2)
+        ipc.disconnect("world")
+
+    ipc.serve()
+    ipc.server.on("message", lambda data: heard.append(data))
+    ipc.server.on("socket.disconnected", lambda: ipc.stop())
+    ipc.server.start()
+    ipc.connect_to("world", connecting)
+    ipc.run()
+    assert heard == [1, 2]
 
 
 # ---- run

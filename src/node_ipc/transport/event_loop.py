@@ -55,6 +55,8 @@ READ_BYTES = 64 * 1024
 ACCEPTS_PER_TURN = 10
 LOCAL_CONNECT_SECONDS, NETWORK_CONNECT_SECONDS = 2.0, 5.0
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.01, 1.0
+_starting: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, set[asyncio.Task[None]]] = weakref.WeakKeyDictionary()
+"""Servers that were told to start and do not listen yet: a client of the same loop connects after them."""
 OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -308,6 +310,8 @@ async def _connect(
     if settings.connect_timeout is not None:
         seconds = settings.connect_timeout / 1000
     try:
+        if starting := _starting.get(loop):
+            await asyncio.wait(tuple(starting), timeout=seconds)
         if isinstance(address, Unix):
             await _connect_unix(loop, address, link, settings, seconds)
         elif isinstance(address, Pipe):
@@ -457,7 +461,11 @@ class StreamListener:
 
     def begin(self, loop: asyncio.AbstractEventLoop) -> None:
         if not self._closed:
-            self._tasks.append(self._driver._task(self._begin(loop), loop))
+            task = self._driver._task(self._begin(loop), loop)
+            self._tasks.append(task)
+            starting = _starting.setdefault(loop, set())
+            starting.add(task)
+            task.add_done_callback(starting.discard)
 
     async def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         await asyncio.sleep(0)  # never inside the call to `start`
