@@ -149,10 +149,6 @@ class BlockingInbox(Inbox):
             self._client.pause_reading(False)
         return Received(name, self.decode(name, data, type))
 
-    def has(self, name: str) -> bool:
-        """Whether an event of this name waits."""
-        return name in self._named
-
     def want(self, name: str) -> None:
         """The next event of this name goes to ``caught``; there is none here."""
         self.wanted = name
@@ -299,9 +295,7 @@ class BlockingClient(Client):
         else:
             name, type = event.name, type or event.type  # type: ignore[union-attr]
         inbox, driver = self.inbox, self._caller
-        if inbox.has(name):
-            found = inbox.take(name, type)
-            assert found is not None
+        if inbox and (found := inbox.take(name, type)) is not None:
             return found.data
         if driver.busy or driver.thread() != driver.home:
             self._before_waiting("receive")
@@ -638,18 +632,6 @@ class BlockingServer(Serving, Server):
             lost = ConnectionLost(f"the link of {socket!r} broke while this was being written: {socket.loss}")
             raise lost from socket.loss.reason
         return True
-
-    def broadcast(self, type: Any, data: Any = {}, *, exclude: Collection[Session] = ()) -> None:  # noqa: B006
-        """Send one event to every connected socket but those in ``exclude``; encoded once, never waits.
-
-        What a peer's kernel does not take waits, and goes out while this server is polled.
-        """
-        driver = self._caller
-        driver.begin_batch()
-        try:
-            super().broadcast(type, data, exclude=exclude)
-        finally:
-            driver.end_batch()
 
     def drain(self, timeout: float | None = None) -> None:
         """Wait until the kernel has everything that was emitted to anybody.

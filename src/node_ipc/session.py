@@ -254,14 +254,11 @@ class Session:
             return self._wait_for_kernel(frame)
         if not self._corked:
             self._flush()
-            self._cork()
+            self._turn = self._driver.turn_ends(self)
+            self._corked = self._turn or self._paused
         elif len(self._out) >= FLUSH_FRAMES or self._weigh() >= FLUSH_BYTES:
             self._flush()
         return self._below_soft
-
-    def _cork(self) -> None:
-        self._corked = self._turn = True
-        self._driver.turn_ends(self)
 
     def turn_ended(self) -> None:
         """The driver: this turn's emits are all there."""
@@ -799,10 +796,10 @@ def broadcast(sessions: Iterable[Session], frame: bytes) -> list[Session]:
         if session._home == CLOSED:
             continue
         if not session._corked:
-            session._cork()
+            session._corked = session._turn = session._driver.turn_ends(session)
         out = session._out
         out.append(frame)
-        if len(out) % FLUSH_FRAMES == 0 or len(frame) > COUNTED_BYTES:
+        if len(out) % FLUSH_FRAMES == 0 or len(frame) > COUNTED_BYTES or not session._corked:
             try:
                 session._press(frame)
             except BackpressureError:

@@ -135,7 +135,9 @@ class CallerDriver:
             if self._turn:
                 self._end_turn()
             happened = self._wait(self._until_next(timeout))
-            return self._run_due() or happened
+            if self._soon or self._afar or self._timers:
+                happened = self._run_due() or happened
+            return happened
         finally:
             try:
                 if self._turn:
@@ -242,11 +244,11 @@ class CallerDriver:
     def random(self) -> float:
         return int.from_bytes(os.urandom(7), "big") / (1 << 56)  # random's import costs more than this program's start
 
-    def turn_ends(self, session: Flushable) -> None:
+    def turn_ends(self, session: Flushable) -> bool:
         if self.busy or self.batches:
             self._turn.append(session)
-        else:  # outside a pump each write is a turn of its own
-            session.turn_ended()
+            return True
+        return False  # outside a pump each write is a turn of its own
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any], done: Callable[[BaseException | None], None]) -> NoReturn:
         coroutine.close()
@@ -414,12 +416,13 @@ class Readiness:
         """Wait, and tell each socket that can go on, once; whether there was any."""
         ready = self._epoll.poll(timeout) if self._epoll is not None else self._selected(timeout)
         for fd, events in ready:
-            watched, interest = self._watched.get(fd, (None, 0))
-            if watched is None:
+            found = self._watched.get(fd)
+            if found is None:
                 if fd == self._nudged.fileno():
                     with contextlib.suppress(BlockingIOError):
                         self._nudged.recv(4096)
                 continue
+            watched, interest = found
             if interest & READ and events & self._reads:
                 watched.readable()
             if interest & WRITE and events & self._writes and self._watched.get(fd, (None, 0))[0] is watched:

@@ -258,8 +258,11 @@ class Driver(Protocol):
     def random(self) -> float:
         """A number from 0 up to 1, for the jitter of retries."""
 
-    def turn_ends(self, session: Flushable) -> None:
-        """Call ``session.turn_ended()`` once at the end of this turn."""
+    def turn_ends(self, session: Flushable) -> bool:
+        """Call ``session.turn_ended()`` once at the end of this turn; False where none is under way.
+
+        (Outside a pump of the caller's driver each write is a turn of its own.)
+        """
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any], done: Callable[[BaseException | None], None]) -> Cancellable:
         """Run an async handler, keep it referenced, and tell ``done`` its exception or ``None``, in a later turn."""

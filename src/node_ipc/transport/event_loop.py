@@ -147,11 +147,12 @@ class EventLoopDriver:
         self._begin(deferred.begin)
         return deferred
 
-    def turn_ends(self, session: Flushable) -> None:
+    def turn_ends(self, session: Flushable) -> bool:
         self._turn.append(session)
         if len(self._turn) == 1:
             assert self.loop is not None
             self.loop.call_soon(self._end_turn)
+        return True
 
     def _end_turn(self) -> None:
         turn, self._turn = self._turn, []

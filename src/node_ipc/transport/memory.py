@@ -251,8 +251,9 @@ class MemoryDriver:
             heapq.heappush(self._timers, call)
         return call
 
-    def turn_ends(self, session: Flushable) -> None:
+    def turn_ends(self, session: Flushable) -> bool:
         self._turn.append(session)
+        return True
 
     def _caller(self) -> int:
         """The caller's thread, or another one inside ``other_thread``."""
