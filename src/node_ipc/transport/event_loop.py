@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from ..errors import AddressError, ConnectError, ConnectionLost, PeerRefused
 from ..logs import logger  # here, and not when it is needed: then there may be no descriptor to read it with
 from ..outcome import Outcome
-from . import forks, local_socket, network
+from . import forks, local_socket, network, stack
 from .address import Handed, Pipe, Tcp, Tls, Udp, Unix
 from .driver import (
     FORKED,
@@ -85,6 +85,7 @@ class EventLoopDriver:
 
     def __init__(self) -> None:
         self.home = 0
+        self.has_small_stack = False  # known once there is a loop
         self.thread = threading.get_ident
         self.lock: Lock = threading.Lock()
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -104,6 +105,7 @@ class EventLoopDriver:
         """Work on this loop from now on, and begin what waited for one. Called in the loop's thread."""
         self.loop = loop
         self.home = threading.get_ident()
+        self.has_small_stack = stack.is_small()
         self.now = loop.time
         waiting, self._waiting = self._waiting, []
         for begin in waiting:
@@ -271,14 +273,17 @@ class StreamLink(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost = True
+        self.write = _to_nobody  # uvloop's transport raises from here on
         self._receiver.lost(network.link_failed(exc))
 
     # the session's side
 
     def pending_bytes(self) -> int:
-        return self._transport.get_write_buffer_size()
+        return 0 if self._lost else self._transport.get_write_buffer_size()
 
     def close(self) -> None:
+        if self._lost:
+            return
         if self._peer_ended or not self._transport.can_write_eof():
             self._transport.close()
         elif not self._ended and not self._transport.is_closing():
@@ -289,7 +294,9 @@ class StreamLink(asyncio.BufferedProtocol):
                 self._transport.abort()
 
     def abort(self) -> None:
-        self._transport.abort()
+        self.write = _to_nobody
+        if not self._lost:
+            self._transport.abort()
 
     def pause_reading(self) -> None:
         if not self._transport.is_closing():
@@ -298,6 +305,10 @@ class StreamLink(asyncio.BufferedProtocol):
     def resume_reading(self) -> None:
         if not self._transport.is_closing():
             self._transport.resume_reading()
+
+
+def _to_nobody(data: bytes) -> None:
+    """What is written to a link that is gone."""
 
 
 # ---- connecting
