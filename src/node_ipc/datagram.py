@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 import msgspec
 
 from .codecs import choose, logged
+from .codecs.depth import shallow
 from .errors import (
     AddressError,
     AddressNotValidated,
@@ -622,6 +623,8 @@ class DatagramServer:
             return
         self.state = _S.LISTENING
         self._port = self._binding
+        if self._driver.has_small_stack:
+            self._codec = shallow(self._codec)
         self._tell("listening", detail=address)
         self._send_waiting()
         self.events.publish("connect", self)

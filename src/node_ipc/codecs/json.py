@@ -7,6 +7,7 @@ surrogates) takes the standard library's codec; what JSON cannot hold at all is 
 from __future__ import annotations
 
 import base64
+import contextlib
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -25,6 +26,7 @@ __all__ = [
     "decode_raw_envelope",
     "encode",
     "encode_slowly",
+    "nested_too_deeply",
     "salvage",
     "to_bytes",
 ]
@@ -159,9 +161,7 @@ def salvage(frame: bytes) -> Envelope | InvalidPayload:
     try:
         name = decode_raw_envelope(frame).type
     except RecursionError:
-        found = _type_first.match(frame)
-        name = _name.decode(found[1]) if found else ""
-        return InvalidPayload(f"the payload of event {name[:64]!r} is nested too deeply", event=name)
+        return nested_too_deeply(frame)
     except msgspec.ValidationError:
         raise _wrong_envelope(frame) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -175,6 +175,15 @@ def salvage(frame: bytes) -> Envelope | InvalidPayload:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         return _surrogates(frame, error)
     raise AssertionError("the frame decodes")  # pragma: no cover - the caller saw it fail
+
+
+def nested_too_deeply(frame: bytes) -> InvalidPayload:
+    """For a frame that cannot be decoded for its depth; it names the event where that comes first."""
+    name = ""
+    if found := _type_first.match(frame):
+        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+            name = _name.decode(found[1])
+    return InvalidPayload(f"the payload of event {name[:64]!r} is nested too deeply", event=name)
 
 
 def _payload_fault(name: str, error: msgspec.ValidationError) -> InvalidPayload:

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
 from ..errors import WouldDeadlock
 from ..outcome import Outcome
-from . import forks
+from . import forks, stack
 from .address import Pipe
 from .driver import (
     FORKED,
@@ -95,6 +95,7 @@ class CallerDriver:
     def __init__(self) -> None:
         self.thread = _thread.get_ident
         self.home = _thread.get_ident()
+        self.has_small_stack = stack.is_small()
         self.lock: Lock = _thread.allocate_lock()
         self.now: Callable[[], float] = time.monotonic
         self.busy = False

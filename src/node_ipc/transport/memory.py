@@ -107,6 +107,7 @@ class MemoryDriver:
     """
 
     runs_coroutines = True
+    has_small_stack = False
 
     def __init__(self, *, seed: int = 0, conditions: Conditions | None = None) -> None:
         self.random = random.Random(seed).random
