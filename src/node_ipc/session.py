@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 import msgspec
 
+from .codecs.depth import shallow
 from .codecs.names import PONG
 from .errors import (
     BackpressureError,
@@ -144,7 +145,7 @@ class Session:
         self._afar: list[bytes] = []  # frames from other threads
         self._afar_bytes = 0
         # in
-        self._codec = codec
+        self._codec = shallow(codec) if driver.has_small_stack else codec
         self._splitter = codec.splitter()
         self._raw = codec.raw
         self._block: list[Any] = []
