@@ -651,6 +651,24 @@ def test_errors_that_nobody_hears_are_logged(caplog: pytest.LogCaptureFixture) -
     assert "in the error handler" in caplog.text
 
 
+def test_a_peer_cannot_flood_the_log_and_is_named_in_it(caplog: pytest.LogCaptureFixture) -> None:
+    driver = MemoryDriver()
+    server = serve(driver, WORLD)
+    noisy, quiet = Started(server, driver).wire(), Started(server, driver).wire()
+    for _ in range(1000):
+        noisy.write(frame("n", "1e999"))
+    quiet.write(frame("n", "1e999"))
+    driver.run_until_idle()
+    lines = [record.getMessage() for record in caplog.records]
+    assert [line.partition(" memory")[0] for line in lines] == ["<Socket 1"] * 5 + ["<Socket 2"]
+    assert server.stats().errors == 1001
+
+
+def test_a_request_to_no_socket_says_what_is_wanted() -> None:
+    with pytest.raises(InvalidEvent, match=r"request takes the socket first: .*, not 'who'\. .*request_all"):
+        Room().server.request("who", "n")  # type: ignore[arg-type]
+
+
 @pytest.mark.row(40)
 def test_only_emit_to_a_socket_is_for_other_threads() -> None:
     client, server, socket, driver = pair()

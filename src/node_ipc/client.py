@@ -22,6 +22,7 @@ from .transport.driver import FORKED
 if TYPE_CHECKING:
     from .codecs.text import RawPayload
     from .config import Settings
+    from .logs import FaultLog
     from .outcome import Outcome
     from .requests import Requests
     from .trace import TraceHook
@@ -135,6 +136,7 @@ class Client:
         self._traces: list[TraceHook] = []
         self._gone = Stats()  # of the links that are over
         self._errors = 0
+        self._fault_log: FaultLog | None = None
         self._made_at = driver.now()
         self._codec = choose(settings)
         self.events = Events(
@@ -667,7 +669,14 @@ class Client:
         if not (isinstance(error, HandlerError) and error.event == "error"):
             heard = self.events.publish("error", error, session=session)
         if not heard:
-            _report(error)
+            self._log_fault(error)
+
+    def _log_fault(self, error: IPCError) -> None:
+        if self._fault_log is None:
+            from .logs import FaultLog  # importing logging costs 8 ms: only where something is logged
+
+            self._fault_log = FaultLog(lambda: self._driver.now())
+        self._fault_log.log(self, error)
 
     def _count_error(self, error: IPCError, session: Session | None) -> None:
         self._errors += 1
@@ -692,12 +701,3 @@ def _warn(message: str, *arguments: Any) -> None:
     from .logs import logger  # importing logging costs 8 ms: only where something is logged
 
     logger.warning(message, *arguments)
-
-
-def _report(error: IPCError) -> None:
-    from .logs import logger
-
-    if isinstance(error, HandlerError):
-        logger.error("%s", error, exc_info=error.__cause__)
-    else:
-        logger.warning("%s", error)

@@ -20,11 +20,14 @@ from dataclasses import fields, is_dataclass
 from functools import cache
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+from .errors import HandlerError, IPCError
 
 if TYPE_CHECKING:
     from .config import Config, Settings
 
-__all__ = ["Log", "RateLimited", "Styled", "escape", "logger", "style"]
+__all__ = ["FaultLog", "Log", "RateLimited", "Styled", "escape", "logger", "style"]
 
 logger = logging.getLogger("node_ipc")
 logger.addHandler(logging.NullHandler())
@@ -483,3 +486,27 @@ class RateLimited:
             return False
         times.append(now)  # and the oldest falls out
         return True
+
+
+class FaultLog:
+    """The log lines about errors that no ``error`` handler heard, for one endpoint.
+
+    A failing handler is an error with its traceback, each time. Anything else is a warning that names the peer, a few
+    times a second for each: whoever can send can cause them.
+    """
+
+    __slots__ = ("_clock", "_limited")
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._limited: WeakKeyDictionary[object, RateLimited] = WeakKeyDictionary()
+
+    def log(self, about: object, error: IPCError) -> None:
+        """A line about a socket, or about the endpoint where no socket is to blame."""
+        if isinstance(error, HandlerError):
+            logger.error("%s", error, exc_info=error.__cause__)
+            return
+        limited = self._limited.get(about)
+        if limited is None:
+            limited = self._limited[about] = RateLimited(self._clock)
+        limited.log(logging.WARNING, "%s: %s", about, error)

@@ -17,6 +17,7 @@ from .trace import Stats, Trace
 if TYPE_CHECKING:
     from .codecs.text import RawPayload
     from .config import Settings
+    from .logs import FaultLog
     from .outcome import Outcome
     from .requests import Requests
     from .trace import TraceHook
@@ -75,6 +76,7 @@ class Server:
         self._traces: list[TraceHook] = []
         self._gone = Stats()  # of the sockets that are over
         self._errors = 0
+        self._fault_log: FaultLog | None = None
         self._made_at = driver.now()
         self._codec = choose(settings)
         self.events = Events(
@@ -258,6 +260,11 @@ class Server:
     ) -> Outcome[Any]:
         """Ask one client; as ``Client.request``."""
         refuse_other_threads(self._driver, "request")
+        if not isinstance(socket, Session):
+            raise InvalidEvent(
+                f"request takes the socket first: server.request(socket, method, params), not {socket!r:.80}. "
+                "To ask all of them use request_all(method, params)"
+            )
         return self.requests.ask(socket.emit, socket, method, params, timeout, type)
 
     def request_all(
@@ -490,7 +497,14 @@ class Server:
         if not (isinstance(error, HandlerError) and error.event == "error"):
             heard = self.events.publish("error", error, session, session=session)
         if not heard:
-            _report(error)
+            self._log_fault(self if session is None else session, error)
+
+    def _log_fault(self, about: Server | Session, error: IPCError) -> None:
+        if self._fault_log is None:
+            from .logs import FaultLog  # importing logging costs 8 ms: only where something is logged
+
+            self._fault_log = FaultLog(lambda: self._driver.now())
+        self._fault_log.log(about, error)
 
     def pending_changed(self, session: Session, pending: int) -> None:
         if pending == 0:
@@ -534,12 +548,3 @@ def _identify(type: str, data: Any, socket: Session) -> None:
     """node-ipc up to 12: a payload's ``id`` names the socket. A claim: nothing here decides by it."""
     if isinstance(data, dict) and data.get("id"):
         socket.claimed_id = data["id"]
-
-
-def _report(error: IPCError) -> None:
-    from .logs import logger  # importing logging costs 8 ms: only where something is logged
-
-    if isinstance(error, HandlerError):
-        logger.error("%s", error, exc_info=error.__cause__)
-    else:
-        logger.warning("%s", error)
