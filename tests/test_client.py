@@ -252,9 +252,11 @@ def test_a_life() -> None:
     assert alone.client.peer == alone.driver.server_identity
     alone.client.emit("n", 2)
     closed = alone.client.close()
+    closed.then(lambda: alone.published.append("closed"))
     assert not closed.done
     alone.driver.run_until_idle()
     assert closed.result() is alone.client
+    assert alone.published.pop() == "closed"
     assert alone.heard == [1, 2]
     assert alone.published == ["connect", "disconnect", "destroy"]
     assert alone.losses == [Loss()]
@@ -524,6 +526,21 @@ def test_protocol_errors_end_a_client_after_five_in_a_row(bad: bytes) -> None:
     assert len(alone.errors) == 5
     assert all(isinstance(error, ProtocolError) for error in alone.errors)
     assert isinstance(alone.losses[-1].reason, ProtocolError)
+
+
+@pytest.mark.row(33)
+def test_connecting_anew_sets_all_counts_back() -> None:
+    alone = Alone(max_protocol_errors=2)
+    server = WireServer(alone.driver)
+    for round in range(3):
+        alone.client.connect()
+        for number in range(2):
+            alone.driver.run_until(lambda: alone.client.state is S.CONNECTED, limit=0.7 * GROWTH**number)
+            alone.driver.run_until_idle()
+            server.wires[-1].write(b"garbage\f")
+            alone.driver.run_until(lambda: alone.client.state is not S.CONNECTED)
+        assert alone.client.state is S.CLOSED
+        assert len(alone.errors) == 2 * (round + 1)
 
 
 @pytest.mark.row(33)
