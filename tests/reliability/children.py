@@ -82,18 +82,24 @@ class Gate:
 
     def __init__(self) -> None:
         self._read, self._write = os.pipe()
+        self._parent = os.getpid()
+        self._mine = False
+
+    def _take(self) -> None:
+        """In a child: its copy of the end that opens the gate is closed, once."""
+        if os.getpid() != self._parent and not self._mine:
+            self._mine = True
+            os.close(self._write)
 
     def wait(self) -> None:
         """In a child: until the parent opens it."""
-        with contextlib.suppress(OSError):
-            os.close(self._write)
+        self._take()
         select.select([self._read], [], [], DEADLINE)
 
     @property
     def is_open(self) -> bool:
-        """In a child that has waited for nothing yet: whether the parent has opened it."""
-        with contextlib.suppress(OSError):
-            os.close(self._write)
+        """In a child: whether the parent has opened it."""
+        self._take()
         return bool(select.select([self._read], [], [], 0)[0])
 
     def open(self) -> None:

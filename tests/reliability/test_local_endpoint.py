@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from children import DEADLINE, NOBODY, SOMEBODY, Child, Gate, Signal, refuse_to_run
 
 import node_ipc
 from node_ipc import (
@@ -38,8 +39,6 @@ from node_ipc import (
     SocketRootError,
     runtime_socket_root,
 )
-
-from .children import DEADLINE, NOBODY, SOMEBODY, Child, Gate, Signal, refuse_to_run
 
 pytestmark = pytest.mark.skipif(not hasattr(sockets, "AF_UNIX"), reason="no Unix sockets on this system")
 
