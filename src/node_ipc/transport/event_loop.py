@@ -22,7 +22,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..errors import AddressError, ConnectError, ConnectionLost, PeerRefused
-from ..logs import logger  # here, and not when it is needed: then there may be no descriptor to read it with
+from ..logs import RateLimited, logger  # here, not when needed: then there may be no descriptor to read it with
 from ..outcome import Outcome
 from . import forks, local_socket, network, stack
 from .address import Handed, Pipe, Tcp, Tls, Udp, Unix
@@ -468,6 +468,7 @@ class StreamListener:
         self._tls: ServerTLS | None = None
         self._shaking: set[TLSLink] = set()
         self._warned_at = float("-inf")
+        self._refusals = RateLimited(lambda: driver.now())
         self._backoff = FIRST_BACKOFF
         self._resume: asyncio.TimerHandle | None = None
 
@@ -623,7 +624,7 @@ class StreamListener:
             peer = self._peer(sock, where)
             link = self._admit(peer)
         except (OSError, PeerRefused) as error:
-            logger.warning("a connection to %s was refused: %s", self._address, error)
+            self._refusals.log(30, "a connection to %s was refused: %s", self._address, error)
             link = None
         if link is None:
             sock.close()

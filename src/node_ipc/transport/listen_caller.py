@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..errors import AddressError, ConnectionLost, PeerRefused
-from ..logs import logger  # here, and not when it is needed: then there may be no descriptor to read it with
+from ..logs import RateLimited, logger  # here, not when needed: then there may be no descriptor to read it with
 from . import local_socket, network
 from .address import Handed, Tcp, Tls, Unix
 from .caller import READ, CallerDriver
@@ -42,6 +42,7 @@ class StreamListener:
         self._tls: ServerTLS | None = None
         self._shaking: set[TLSLink] = set()
         self._warned_at = float("-inf")
+        self._refusals = RateLimited(lambda: driver.now())
 
     def begin(self) -> None:
         if self._closed:
@@ -111,7 +112,7 @@ class StreamListener:
             peer = self._peer(sock, where)
             receiver = self._admit(peer)
         except (OSError, PeerRefused) as error:
-            logger.warning("a connection to %s was refused: %s", self._address, error)
+            self._refusals.log(30, "a connection to %s was refused: %s", self._address, error)
             receiver = None
         if receiver is None:
             sock.close()
