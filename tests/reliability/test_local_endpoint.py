@@ -559,6 +559,41 @@ def test_a_server_hears_nothing_from_a_foreign_client(root: None, own: Path, uid
 
 
 @pytest.mark.row(25)
+@pytest.mark.row(50)
+def test_a_foreign_client_cannot_fill_the_log(root: None, own: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = f"{own}/app.world"
+    begin = Gate()
+
+    def foreign() -> int:
+        begin.wait()
+        connected = 0
+        for _ in range(200):
+            with sockets.socket(sockets.AF_UNIX) as sock:
+                sock.connect(path)
+                connected += 1
+                sock.settimeout(DEADLINE)
+                sock.recv(1)
+        return connected
+
+    child = Child(foreign, uid=NOBODY)
+
+    async def main() -> float:
+        ipc = await started(path)
+        os.chmod(path, 0o666)
+        begun = time.monotonic()
+        begin.open()
+        assert await asyncio.to_thread(child.result) == 200
+        seconds = time.monotonic() - begun
+        await ipc.stop()
+        return seconds
+
+    seconds = asyncio.run(main())
+    lines = [record.getMessage() for record in caplog.records]
+    assert 1 <= len(lines) <= 5 * (seconds + 1)
+    assert f"a client runs as user {NOBODY}" in lines[0]
+
+
+@pytest.mark.row(25)
 @pytest.mark.parametrize(
     ("options", "uid"), [({"allowed_uids": [NOBODY]}, NOBODY), ({"writable_all": True}, SOMEBODY), ({}, 0)]
 )
