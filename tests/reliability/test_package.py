@@ -1,0 +1,399 @@
+"""The package itself: what it needs, what importing it does, that it builds the same twice (reliability row 53), and
+that it looks at no clock that can be set (row 46).
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import textwrap
+import tomllib
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import node_ipc
+
+ROOT = Path(__file__).parents[2]
+SOURCE = Path(node_ipc.__file__).parent
+LIBFAKETIME = [
+    path
+    for folder in ("/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib", "/usr/local/lib")
+    if (path := Path(folder) / "faketime" / "libfaketimeMT.so.1").exists()
+]
+STEADY = ("monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "process_time", "sleep")
+OPTIONAL = ("uvloop", "winloop")
+
+
+def modules() -> list[str]:
+    """Every module, but for what runs when it is imported and what only Windows can import."""
+    found = []
+    for path in sorted(SOURCE.rglob("*.py")):
+        parts = list(path.relative_to(SOURCE.parent).with_suffix("").parts)
+        if parts[-1] != "__main__" and parts[-1] != "pytest_plugin":
+            found.append(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
+    return found
+
+
+def run(program: str, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A program in a Python of its own, which gets this one's path by itself: ``-I`` and ``-S`` look for nothing."""
+    path = f"import sys; sys.path[:0] = {[entry for entry in sys.path if entry and os.path.exists(entry)]!r}\n"
+    return subprocess.run(
+        [sys.executable, "-B", *options, "-c", path + textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        env={**os.environ, **environment},
+    )
+
+
+IMPORT_ALL = f"import importlib\nfor name in {modules()!r}: importlib.import_module(name)\n"
+HELLO = """
+    from node_ipc.testing import pair
+    client, server, socket, driver = pair()
+    heard = []
+    server.on("hello", lambda data, socket: heard.append(data))
+    client.emit("hello", {"to": "world"})
+    driver.run_until_idle()
+    print(heard)
+"""
+
+
+# ---- what it needs
+
+
+@pytest.mark.row(53)
+def test_one_dependency() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    [needed] = project["dependencies"]
+    assert re.match(r"msgspec\b", needed)
+
+
+@pytest.mark.row(53)
+def test_nothing_else_is_imported() -> None:
+    known = {*sys.stdlib_module_names, "msgspec", "node_ipc", *OPTIONAL}
+    for path in SOURCE.rglob("*.py"):
+        if path.name == "pytest_plugin.py":  # pytest loads it, so pytest is there
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                names = [node.module or ""]
+            else:
+                continue
+            assert {name.split(".")[0] for name in names} - known <= {"_typeshed"}, f"{path} imports {names}"
+
+
+@pytest.mark.row(53)
+def test_nothing_is_unpickled_evaluated_or_given_to_a_shell() -> None:
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, (ast.Import, ast.ImportFrom)):
+                names = {alias.name for alias in node.names} | {getattr(node, "module", None) or ""}
+                assert not names & {"pickle", "marshal", "shelve", "dill"}, f"{path} imports {names}"
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                assert node.func.id not in ("eval", "exec", "compile", "__import__"), f"{path} calls {node.func.id}"
+            if isinstance(node, ast.keyword) and node.arg == "shell":
+                assert isinstance(node.value, ast.Constant) and node.value.value is False, path
+
+
+# ---- what importing does
+
+
+@pytest.mark.row(53)
+def test_importing_opens_no_socket_writes_no_file_and_starts_nothing() -> None:
+    """Told by the interpreter's own audit events."""
+    program = (
+        """
+import sys, threading
+seen = []
+def audit(event, arguments):
+    if event == "open":
+        mode, flags = arguments[1], arguments[2]
+        if (isinstance(mode, str) and set(mode) & set("wax+")) or (isinstance(flags, int) and flags & 0o1103):
+            seen.append((event, *map(str, arguments)))
+    elif event == "socket.gethostname":  # the default of the option id; no packet leaves for it
+        pass
+    elif event.split(".")[0] in ("socket", "subprocess", "shutil", "tempfile", "pty", "signal", "urllib"):
+        seen.append((event, *map(str, arguments)))
+    elif event in ("os.mkdir", "os.remove", "os.rename", "os.chmod", "os.fork", "os.exec", "os.system", "os.putenv"):
+        seen.append((event, *map(str, arguments)))
+sys.addaudithook(audit)
+"""
+        + IMPORT_ALL
+        + "print(seen, threading.active_count())"
+    )
+    done = run(program)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[] 1\n", "")
+
+
+@pytest.mark.row(53)
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed; the audit test has looked as well")
+def test_importing_speaks_to_nobody(tmp_path: Path) -> None:
+    """Told by the kernel."""
+    calls = "connect,sendto,sendmsg,bind,listen,unlink,mkdir,rename,chmod,fchmod,kill,execve"
+    log = tmp_path / "strace"
+    program = f"import sys; sys.path[:0] = {[entry for entry in sys.path if entry]!r}\n" + IMPORT_ALL
+    command = ["strace", "-f", "-o", str(log), "-e", f"trace={calls},openat", sys.executable, "-B", "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    if "ptrace" in done.stderr:  # a container that does not allow it
+        pytest.skip(f"strace may not trace here: {done.stderr}")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    made = [line for line in log.read_text().splitlines() if re.search(r"\d+ +\w+\(", line)]
+    assert len(made) > 20
+    others = [line for line in made if "openat(" not in line]
+    assert len(others) == 1 and "execve(" in others[0]
+    assert [line for line in made if "O_WRONLY" in line or "O_RDWR" in line or "O_CREAT" in line] == []
+
+
+@pytest.mark.row(53)
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("-W", "error"),
+        ("-W", "error", "-X", "dev", "-bb"),
+        ("-I",),
+        ("-S",),
+        ("-I", "-S", "-E", "-s"),
+        ("-OO",),
+        ("-X", "utf8=0"),
+    ],
+    ids=" ".join,
+)
+def test_it_can_be_imported_and_used_whatever_the_interpreter_was_told(options: tuple[str, ...]) -> None:
+    done = run(IMPORT_ALL + textwrap.dedent(HELLO), *options, LC_ALL="C")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[{'to': 'world'}]\n", "")
+
+
+@pytest.mark.row(53)
+def test_it_can_be_imported_without_a_home_a_user_or_standard_streams(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    program = (
+        f"import os, sys; sys.path[:0] = {[entry for entry in sys.path if entry]!r}\n"
+        f"os.mkdir({str(gone)!r}); os.chdir({str(gone)!r}); os.rmdir({str(gone)!r})\n"
+        "for number in (0, 1, 2): os.close(number)\n"
+        "sys.stdin = sys.stdout = sys.stderr = None\n"
+        + IMPORT_ALL
+        + textwrap.dedent(HELLO).replace("print(heard)", "os._exit(7 if heard == [{'to': 'world'}] else 8)")
+    )
+    done = subprocess.run([sys.executable, "-B", "-c", program], env={}, timeout=100, capture_output=True)
+    assert done.returncode == 7
+
+
+# ---- what is built
+
+
+def build(tree: Path, at: int) -> dict[str, str]:
+    """Build both distributions in a copy of the project, and give their hashes."""
+    shutil.copytree(SOURCE, tree / "src" / "node_ipc", ignore=shutil.ignore_patterns("__pycache__", ".mypy_cache"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tree / name)
+    for folder in ("tests", "examples", "fuzzing"):
+        (tree / folder).mkdir()
+        (tree / folder / "one.py").write_text("")
+    for path in tree.rglob("*"):
+        os.utime(path, (at, at))
+    program = (
+        "import hatchling.build as backend\nbackend.build_sdist('dist')\nbackend.build_wheel('dist')\n"
+        "import hashlib, json, pathlib\n"
+    )
+    (tree / "dist").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tree,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        env={**os.environ, "SOURCE_DATE_EPOCH": "1700000000"},
+    )
+    assert done.returncode == 0, done.stderr
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (tree / "dist").iterdir()}
+
+
+@pytest.mark.row(53)
+def test_two_builds_are_the_same_and_hold_what_they_should(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "a longer way" / "two").mkdir(parents=True)
+    before = os.umask(0o077)
+    try:
+        first = build(tmp_path / "one", 1_600_000_000)
+        os.umask(0o022)
+        second = build(tmp_path / "a longer way" / "two", 1_650_000_000)
+    finally:
+        os.umask(before)
+    assert first == second and len(first) == 2
+    [wheel] = (tmp_path / "one" / "dist").glob("*.whl")
+    [sdist] = (tmp_path / "one" / "dist").glob("*.tar.gz")
+    _check_wheel(wheel)
+    _check_sdist(sdist)
+
+
+def _check_wheel(path: Path) -> None:
+    with zipfile.ZipFile(path) as wheel:
+        names = wheel.namelist()
+        info = f"node_ipc-{node_ipc.__version__}.dist-info"
+        code = {name for name in names if name.startswith("node_ipc/")}
+        assert "node_ipc/py.typed" in code
+        assert code == {f"node_ipc/{file.relative_to(SOURCE).as_posix()}" for file in _sources()}
+        others = {name.removeprefix(f"{info}/") for name in names if name not in code}
+        assert others == {"METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE"}
+        metadata = wheel.read(f"{info}/METADATA").decode()
+    needed = [line for line in metadata.splitlines() if line.startswith("Requires-Dist:") and "extra ==" not in line]
+    assert len(needed) == 1 and "msgspec" in needed[0]
+
+
+def _sources() -> list[Path]:
+    """What git would hold: Python, the marker of types, and the Node peer of the demo."""
+    files = [path for path in SOURCE.rglob("*") if path.is_file() and "cache" not in str(path.relative_to(SOURCE))]
+    assert {path.suffix for path in files} <= {".py", ".typed", ".js"}
+    return files
+
+
+def _check_sdist(path: Path) -> None:
+    with tarfile.open(path) as sdist:
+        top = {name.split("/")[1] for name in sdist.getnames() if "/" in name}
+        assert all(member.uid == member.gid == 0 and not member.issym() for member in sdist.getmembers())
+    assert top == {
+        "src", "tests", "fuzzing", "examples", "README.md", "LICENSE", "pyproject.toml", "PKG-INFO",
+    }  # fmt: skip
+
+
+# ---- clocks
+
+
+@pytest.mark.row(46)
+def test_no_timer_looks_at_a_clock_that_can_be_set() -> None:
+    """``time.time`` is for what people read (the log, what tools print) and for the dates of certificates."""
+    may = {"logs.py", "tools", "tls.py", "tls_faults.py"}
+    for path in SOURCE.rglob("*.py"):
+        if set(path.relative_to(SOURCE).parts) & may:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "time":
+                assert node.attr in STEADY, f"{path} uses time.{node.attr}"
+            if isinstance(node, ast.ImportFrom) and node.module in ("time", "datetime"):
+                raise AssertionError(f"{path} imports from {node.module}")
+            if isinstance(node, ast.Import):
+                assert not {alias.name for alias in node.names} & {"datetime"}, path
+
+
+TIMERS = """
+    import asyncio, json, socket, sys, tempfile, time
+    import node_ipc
+
+    def jump(to):
+        '''Set the clock.'''
+        CHANGE
+
+    async def main(root):
+        options = {"socket_root": root, "silent": True}
+        took = {}
+        async def timed(name, outcome):
+            since = time.monotonic()
+            await asyncio.sleep(0.1)
+            jump(JUMP)
+            await asyncio.wait_for(outcome, 20)
+            took[name] = time.monotonic() - since
+        loop = asyncio.get_running_loop()
+        cut, silent = loop.create_future(), loop.create_future()
+        settings = {"message_timeout": 500, "heartbeat": 300, "heartbeat_timeout": 200}
+        async with node_ipc.serve("world", **options, message_timeout=500) as server:
+            server.on("error", lambda error, socket: cut.set_result(error))
+            reader, writer = await asyncio.open_unix_connection(root + "app.world")
+            writer.write(b'{"type":')
+            await timed("message_timeout", cut)
+            writer.close()
+            async with node_ipc.connect("world", **options) as client:
+                since = loop.create_future()
+                async def asked():
+                    try:
+                        await client.request("nothing answers", timeout=0.5)
+                    except node_ipc.RequestTimeout:
+                        since.set_result(None)
+                server.on("rpc.request", lambda data, socket: None)
+                task = asyncio.ensure_future(asked())
+                await timed("request", since)
+                await task
+        async with node_ipc.serve("world", **options, heartbeat=300, heartbeat_timeout=200) as server:
+            server.on("error", lambda error, socket: silent.set_result(error))
+            reader, writer = await asyncio.open_unix_connection(root + "app.world")
+            await timed("heartbeat", silent)
+            writer.close()
+        print(json.dumps(took))
+
+    with tempfile.TemporaryDirectory() as root:
+        asyncio.run(main(root + "/"))
+"""
+
+
+def timers(change: str, jump: str, **environment: str) -> dict[str, float]:
+    program = TIMERS.replace("CHANGE", change).replace("JUMP", jump)
+    done = run(program, **environment)
+    assert done.returncode == 0, done.stderr
+    took: dict[str, float] = json.loads(done.stdout)
+    return took
+
+
+def on_time(took: dict[str, float]) -> None:
+    """Each is half a second, 10 % early at most; late by what a busy machine takes."""
+    assert set(took) == {"message_timeout", "request", "heartbeat"}
+    for name, seconds in took.items():
+        assert 0.45 <= seconds <= 0.55 + 0.5, f"{name} took {seconds}"
+
+
+@pytest.mark.row(46)
+@pytest.mark.parametrize("days", [-1, 1])
+def test_timers_are_on_time_while_python_s_clock_jumps(days: int) -> None:
+    """``time.time`` jumps by a day while each of them runs."""
+    change = "real = time.time; time.time = lambda: real() + to"
+    on_time(timers(change, str(days * 86_400)))
+
+
+@pytest.mark.row(46)
+@pytest.mark.skipif(not LIBFAKETIME, reason="libfaketime is not installed; the clock of Python was set instead")
+@pytest.mark.parametrize("to", ["-1d", "+1d", "+0 x10"])
+def test_timers_are_on_time_while_the_system_s_clock_jumps(tmp_path: Path, to: str) -> None:
+    """The C library's wall clock jumps, or runs ten times as fast; the monotonic one goes on as ever."""
+    clock = tmp_path / "clock"
+    clock.write_text("+0")
+    took = timers(
+        f"open({str(clock)!r}, 'w').write(to)",
+        repr(to),
+        LD_PRELOAD=str(LIBFAKETIME[0]),
+        FAKETIME_TIMESTAMP_FILE=str(clock),
+        FAKETIME_NO_CACHE="1",
+        DONT_FAKE_MONOTONIC="1",
+    )
+    on_time(took)
+
+
+@pytest.mark.row(46)
+@pytest.mark.skipif(not LIBFAKETIME, reason="libfaketime is not installed")
+def test_the_clock_really_jumps(tmp_path: Path) -> None:
+    """What the test above stands on."""
+    clock = tmp_path / "clock"
+    clock.write_text("+0")
+    program = f"""
+        import time
+        wall, steady = time.time(), time.monotonic()
+        open({str(clock)!r}, "w").write("+1d")
+        print(time.time() - wall > 86_000, time.monotonic() - steady < 60)
+    """
+    environment: dict[str, Any] = {
+        "LD_PRELOAD": str(LIBFAKETIME[0]),
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_NO_CACHE": "1",
+        "DONT_FAKE_MONOTONIC": "1",
+    }
+    done = run(program, **environment)
+    assert (done.stdout, done.stderr) == ("True True\n", "")
