@@ -156,7 +156,7 @@ def test_connect_and_start_are_published_when_the_port_is_bound() -> None:
     assert bench.server.start() is started
     bench.driver.receiver.bound(Udp("127.0.0.1", 4711, "udp4"))
     assert told == [("connect", bench.server), ("start", bench.server)]
-    assert started.result() is bench.server
+    assert started.done and started.result() is bench.server
     assert str(bench.server.address) == "udp4://127.0.0.1:4711"
     assert repr(bench.server) == "<DatagramServer udp4://127.0.0.1:4711 listening, 0 peers>"
 
@@ -186,6 +186,7 @@ def test_a_port_that_is_taken_is_one_error() -> None:
 
 
 def test_a_stopped_port_can_be_started_again(bench: Bench) -> None:
+    bench.comes(frame("before"))
     bench.server.stop()
     bench.driver.run_until_idle()
     assert bench.driver.port.closed and bench.server.closed.done
@@ -193,6 +194,7 @@ def test_a_stopped_port_can_be_started_again(bench: Bench) -> None:
     assert not started.done
     bench.driver.receiver.bound(HOME)
     assert started.done and not bench.server.closed.done
+    assert bench.server.sockets == [], "nobody was heard yet"
     bench.server.emit(NEAR, "message", 1)
     assert bench.sent == [(frame(1), *NEAR)]
 
@@ -265,6 +267,7 @@ def test_frames_before_a_bad_one_are_delivered_and_none_behind_it(bench: Bench, 
     bench.comes(frame("before") + bad + frame("behind"))
     assert bench.payloads() == ["before"]
     assert bench.errors() == [error]
+    assert len(bench.server.sockets) == 1, "it is remembered for the good one"
     bench.comes(frame("the next datagram"))
     assert bench.payloads() == ["before", "the next datagram"]
 
@@ -336,6 +339,7 @@ def test_raw_mode_is_one_data_event_for_each_datagram(data: bytes) -> None:
     bench.comes(data)
     [(heard, socket)] = bench.heard
     assert heard == data and (socket.address, socket.port) == NEAR
+    assert bench.server.stats().messages_in == 1
     assert bench.server.sockets == [socket]
 
 
@@ -1054,6 +1058,24 @@ def test_async_handlers_are_bounded_and_what_waits_for_them_too() -> None:
 
 
 @pytest.mark.row(12)
+def test_what_waited_for_handlers_leaves_room_for_more() -> None:
+    bench = Bench(max_handler_frames=1, max_handler_bytes=100_000)
+    ended: list[int] = []
+
+    async def slow(data: int) -> None:
+        await bench.driver.sleep(1)
+        ended.append(data)
+
+    bench.server.on("slow", slow)
+    for round in range(5):
+        for number in range(300):
+            bench.comes(frame(number, "slow"))
+        bench.driver.advance(10)
+        assert len(ended) == 300 * (round + 1)
+    assert bench.server.stats().dropped == 0
+
+
+@pytest.mark.row(12)
 def test_a_few_large_messages_keep_handlers_busy_too() -> None:
     bench = Bench(max_handler_bytes=1024)
     started: list[int] = []
@@ -1089,6 +1111,7 @@ def test_stop_forgets_what_waited_for_handlers() -> None:
     bench.driver.receiver.bound(HOME)
     bench.comes(frame("again"))
     assert bench.payloads() == ["again"]
+    assert bench.server.stats().dropped == 0
 
 
 @pytest.mark.row(37)
