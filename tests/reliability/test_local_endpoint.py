@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from children import DEADLINE, NOBODY, SOMEBODY, Child, Gate, Signal, refuse_to_run
 
 import node_ipc
 from node_ipc import (
@@ -39,6 +38,8 @@ from node_ipc import (
     SocketRootError,
     runtime_socket_root,
 )
+
+from .children import DEADLINE, NOBODY, SOMEBODY, Child, Gate, Signal, refuse_to_run
 
 pytestmark = pytest.mark.skipif(not hasattr(sockets, "AF_UNIX"), reason="no Unix sockets on this system")
 
