@@ -378,3 +378,40 @@ def test_run_raises_the_error_of_the_last_attempt_unless_a_handler_heard_it(ipc:
         ipc.run()
     ipc.connect_to("nobody", lambda ipc: ipc.of.nobody.on("error", callback))
     ipc.run()
+
+
+# ---- ipc.log
+
+
+def test_a_server_that_is_not_there_is_told_of_once_and_not_at_each_attempt(
+    ipc: IPC, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines: list[str] = []
+    ipc.config.update(retry=1, max_retries=5, silent=False, logger=lines.append)
+    ipc.connect_to("nobody", "/nonexistent/nobody")
+    with pytest.raises(IPCError):
+        ipc.run()
+    assert [line.partition(": ")[0] for line in lines] == ["connecting to unix:/nonexistent/nobody", "error"]
+    assert "no server at '/nonexistent/nobody'" in lines[1] and "Start it" in lines[1]
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+async def test_a_failing_handler_is_in_the_log_with_its_traceback(ipc: IPC, other: IPC) -> None:
+    lines: list[str] = []
+    ipc.config.update(silent=False, logger=lines.append)
+    ipc.serve()
+    await ipc.server.start()
+
+    @ipc.server.on("message")
+    def divide(data: Any) -> float:
+        return 1 / data  # type: ignore[no-any-return]
+
+    await other.connect_to("world")  # type: ignore[misc]
+    for _ in range(100):
+        other.of.world.emit("message", 0)
+    await settled(lambda: ipc.server.stats().errors == 100)
+    failures = [line for line in lines if line.startswith("a handler of 'message' failed: ZeroDivisionError")]
+    assert len(failures) == 5  # in a second
+    assert "in divide\n" in failures[0]
+    await other.stop()
+    await ipc.stop()

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 from .client import Client, ClientState
 from .config import Config
-from .errors import AddressError, ConfigError, ForkError, HandlerError, IPCError, NotConnected
+from .errors import AddressError, ConfigError, ConnectError, ForkError, HandlerError, IPCError, NotConnected
 from .events import describe
-from .logs import Log
+from .logs import Log, RateLimited, style
 from .outcome import Outcome
 from .server import Server, ServerState
 from .session import refuse_other_threads
@@ -303,7 +303,7 @@ class IPC:
         """Lines in the log for what happens to an endpoint, unless the log is silent; payloads only where asked."""
         if self._config.silent:
             return
-        endpoint.on_trace(partial(_log_trace, self.log))
+        endpoint.on_trace(_LogLines(self.log, lambda: self._driver.now()))
         if endpoint.settings.log_payloads:
             endpoint.log_payloads(self.log)
 
@@ -438,10 +438,40 @@ LOGGED = {
 """What of the traces is a line in the log, as in node-ipc, and how it begins."""
 
 
-def _log_trace(log: Log, trace: Trace) -> None:
-    words = LOGGED.get(trace.what)
-    if words is not None:
-        log(words, str(trace.detail), *(() if trace.socket is None else (f"(socket {trace.socket.id})",)))
+class _LogLines:
+    """What happens to one endpoint, as lines of ``ipc.log``.
+
+    A server that is not there is told of once and not at each attempt, and errors, which a peer may cause, are a few
+    lines a second.
+    """
+
+    def __init__(self, log: Log, clock: Callable[[], float]) -> None:
+        self._log = log
+        self._limited = RateLimited(clock)
+        self._down = False
+
+    def __call__(self, trace: Trace) -> None:
+        if trace.what == "error":
+            self._error(trace.detail)
+        elif trace.what in LOGGED and not (trace.what == "connecting" and self._down):
+            socket = () if trace.socket is None else (f"(socket {trace.socket.id})",)
+            self._log(LOGGED[trace.what], str(trace.detail), *socket)
+        if trace.what == "opened":
+            self._down = False
+
+    def _error(self, error: IPCError) -> None:
+        if isinstance(error, ConnectError):
+            if self._down:
+                return
+            self._down = True
+        elif not self._limited.passes():
+            return
+        if isinstance(error, HandlerError) and error.__cause__ is not None:
+            import traceback  # only a mistake pays for it
+
+            self._log(style.error(f"{error}\n{''.join(traceback.format_exception(error.__cause__)).rstrip()}"))
+        else:
+            self._log(style.error(f"error: {error}"))
 
 
 @contextlib.contextmanager

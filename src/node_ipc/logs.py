@@ -469,7 +469,7 @@ class RateLimited:
         Whatever is not a number among ``args`` may hold a peer's text, so its ``str`` is escaped and cut;
         ``message`` has to be our own.
         """
-        if not logger.isEnabledFor(level) or not self._passes():
+        if not logger.isEnabledFor(level) or not self.passes():
             return False
         safe: list[object] = [arg if isinstance(arg, int | float) else escape(str(arg)) for arg in args]
         if self._left_out:
@@ -479,7 +479,8 @@ class RateLimited:
         logger.log(level, message, *safe, stacklevel=2)
         return True
 
-    def _passes(self) -> bool:
+    def passes(self) -> bool:
+        """Whether one more line may be written now; a line that may not is counted."""
         now, times = self._clock(), self._times
         if len(times) == times.maxlen and now - times[0] < self._seconds:
             self._left_out += 1

@@ -437,7 +437,7 @@ def test_a_port_to_come_from() -> None:
 
 WHERE = Tcp("world.example", 80)
 OURS = IPCError("already ours")
-REFUSED = ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
+REFUSED = ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed ('127.0.0.1', 80)")
 UNKNOWN = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
 
@@ -463,7 +463,7 @@ def test_why_nobody_can_be_served(error: Exception, kind: type, words: str) -> N
         (TimeoutError(), ConnectTimeout, "no answer from tcp://world.example:80 within 2.5 s"),
         (PermissionError(errno.EACCES, "Permission denied"), ConnectDenied, "Permission denied"),
         (UNKNOWN, ConnectError, "the host name is not known here"),
-        (REFUSED, ConnectError, "cannot connect to tcp://world.example:80: Connection refused"),
+        (REFUSED, ConnectError, "cannot connect to tcp://world.example:80: Connection refused. Start the"),
         (OSError("odd"), ConnectError, "odd"),
         (KeyError("table"), ConnectError, "KeyError('table')"),
     ],
@@ -484,7 +484,7 @@ def test_our_own_errors_stay_as_they_are() -> None:
 def test_how_a_link_ended() -> None:
     assert network.link_failed(None) is None
     for error, words in (
-        (REFUSED, "Connection refused"),
+        (ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), "Connection reset by peer"),
         (ValueError("odd"), "the link broke: odd"),
         (OSError(), "OSError"),
     ):

@@ -372,7 +372,9 @@ def _connect_error(path: str, exc: OSError) -> IPCError:
         )
     if exc.errno in (errno.ENAMETOOLONG, errno.ELOOP, None):
         return AddressError(f"no socket can be at {_shown(path)}: {reason}")
-    return ConnectError(f"no server at {_shown(path)}: {reason}")
+    return ConnectError(
+        f"no server at {_shown(path)}: {reason}. Start it, or check the id, appspace and socket_root of both"
+    )
 
 
 def _peer_credentials_elsewhere(sock: socket.socket) -> Credentials | None:  # pragma: no cover - not Linux
@@ -444,10 +446,13 @@ class _Claim:
             else:
                 os.close(descriptor)
                 if not force:
-                    raise _in_use(f"a running server holds {_shown(self.path)} (its lock is {self.lock_name!r})")
+                    raise _in_use(
+                        f"a running server holds {_shown(self.path)} (its lock is {self.lock_name!r}). "
+                        "Stop it, or choose another id or path"
+                    )
                 _log().warning("unlink='force': taking %r from the server that runs there", self.path)
                 self._unlink(self.lock_name)
-        raise _in_use(f"other servers start and stop at {_shown(self.path)} all the time")
+        raise _in_use(f"other servers start and stop at {_shown(self.path)} all the time. Choose another path")
 
     def free_path(self, unlink: bool | Literal["force"]) -> None:
         if not self.refuse_other_files():
@@ -750,7 +755,7 @@ def _listen_errors(path: str) -> Iterator[None]:
     except OSError as exc:
         reason = exc.strerror or str(exc)
         if exc.errno in (errno.EADDRINUSE, errno.EEXIST):
-            raise _in_use(f"another server has just started at {_shown(path)}") from exc
+            raise _in_use(f"another server has just started at {_shown(path)}. Choose another path") from exc
         hint = _HINTS.get(exc.errno or 0, "choose another path")
         raise AddressError(f"cannot use {_shown(path)} for a socket: {reason}; {hint}") from exc
 

@@ -197,6 +197,10 @@ def connect_failed(address: Address, error: BaseException, seconds: float) -> IP
         failure: IPCError = ConnectTimeout(f"no answer from {address} within {seconds:g} s")
     elif isinstance(error, PermissionError):
         failure = ConnectDenied(f"cannot connect to {address}: {error.strerror}")
+    elif isinstance(error, ConnectionRefusedError):  # asyncio calls it "Connect call failed ('127.0.0.1', 8000)"
+        failure = ConnectError(
+            f"cannot connect to {address}: Connection refused. Start the server, or check its host and port"
+        )
     elif isinstance(error, socket.gaierror):
         failure = ConnectError(f"cannot connect to {address}: the host name is not known here ({error.strerror})")
     elif isinstance(error, OSError):
