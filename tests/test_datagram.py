@@ -587,8 +587,8 @@ def test_a_datagram_costs_no_more_when_the_table_is_full() -> None:
             bench.server.datagram(data, *place)
         return time.process_time() - start
 
-    empty = min(cost(full=False) for _ in range(9))
-    full = min(cost(full=True) for _ in range(9))
+    pairs = [(cost(full=False), cost(full=True)) for _ in range(12)]  # side by side: a busy machine slows both
+    empty, full = (min(costs) for costs in zip(*pairs, strict=True))
     assert full <= 1.5 * empty, f"{full:.4f} s for 1,000 newcomers instead of {empty:.4f} s"
 
 
