@@ -32,6 +32,7 @@ from node_ipc import (
     ForkError,
     InvalidEvent,
     InvalidPayload,
+    MessageTimeout,
     NotConnected,
     Raw,
     ReceiveTimeout,
@@ -217,6 +218,7 @@ def test_iteration_gives_every_event_in_order_and_ends_with_the_client(served: S
 def test_receive_and_iteration_see_no_lifecycle_events(client: BlockingClient) -> None:
     with pytest.raises(InvalidEvent, match="connect"):
         client.receive("connect", timeout=0)
+    assert client.inbox.wanted is None
 
 
 def test_handlers_run_in_whatever_call_waits(client: BlockingClient, served: Served) -> None:
@@ -324,6 +326,23 @@ def test_requests_both_ways(served: Served) -> None:
         served.call(ask)
         until(client, lambda: answers)
     assert answers == [42]
+
+
+def test_requests_and_answers_that_nobody_asked_for(tmp_path: Path) -> None:
+    with listening(tmp_path / "s") as listener, blocking.connect(f"unix:{tmp_path}/s") as client:
+        there, _ = listener.accept()
+        with there:
+            for kind in ("rpc.response", "rpc.cancel", "rpc.request", "rpc.whatever", "ipc.ping"):
+                there.sendall(b'{"type":"%s","data":{"id":1,"method":"nothing"}}\f' % kind.encode())
+            there.sendall(b'{"type":"event","data":1}\f')
+            assert client.receive("event", timeout=SECONDS) == 1
+            assert len(client.inbox) == 0
+            there.settimeout(SECONDS)
+            answered = b""
+            while b"nothing" not in answered:
+                answered += there.recv(4096)
+            assert b'"error"' in answered and b"rpc.response" in answered
+            client.abort()
 
 
 def test_a_blocking_server_asks_its_clients(peer: Callable[..., Program], address: str) -> None:
@@ -710,6 +729,56 @@ def test_ctrl_c_interrupts_a_wait_and_the_client_goes_on(served: Served, client:
         client.receive("nothing")
     client.emit("echo", 1)
     assert client.receive("echo", timeout=5) == 1
+
+
+def test_ctrl_c_in_a_handler_keeps_what_came_with_it_in_order(tmp_path: Path) -> None:
+    with listening(tmp_path / "s") as listener, blocking.connect(f"unix:{tmp_path}/s") as client:
+        there, _ = listener.accept()
+        with there:
+
+            @client.on("interrupt")
+            def interrupt() -> None:
+                raise KeyboardInterrupt
+
+            frames = [b'{"type":"n","data":%d}\f' % n for n in range(6)]
+            frames.insert(3, b'{"type":"interrupt"}\f')
+            there.sendall(b"".join(frames))
+            with pytest.raises(KeyboardInterrupt):
+                client.receive("n", timeout=SECONDS)
+            assert [client.receive("n", timeout=SECONDS) for _ in range(6)] == list(range(6))
+            client.abort()
+
+
+def test_time_between_calls_is_not_counted_against_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with listening(tmp_path / "s") as listener, blocking.connect(
+        f"unix:{tmp_path}/s", message_timeout=2000, slow_timeout=2000, soft_pending_bytes=1000
+    ) as client:
+        there, _ = listener.accept()
+        with there:
+            ahead = [0.0]
+            monkeypatch.setattr(client._driver, "now", lambda: time.monotonic() + ahead[0])
+            there.sendall(b'{"type":"half","data":"')
+            client.on("go", lambda: client.emit("much", "x" * 1_000_000))
+            there.sendall(b'wait"}\f{"type":"go"}\f{"type":"half","data":"')
+            until(client, lambda: client.pending_bytes)
+            for _ in range(5):
+                ahead[0] += 60  # the program does something else for a minute
+                client.poll(0.01)
+            assert client.state is ClientState.CONNECTED
+            there.sendall(b'done"}\f')
+            assert client.receive("half", timeout=SECONDS) == "wait"
+            assert client.receive("half", timeout=SECONDS) == "done"
+            there.sendall(b'{"type":"half')
+            errors: list[Any] = []
+            client.on("error", errors.append)
+            client.off("go")
+            deadline = time.monotonic() + SECONDS
+            while not errors and time.monotonic() < deadline:
+                client.poll(0.01)  # but when it listens, and nothing comes for that long, the link is cut
+                ahead[0] += 0.1
+            assert isinstance(errors[0], (MessageTimeout, BackpressureError))
 
 
 # ---- batches

@@ -68,7 +68,7 @@ DECODERS = 256
 LONGEST_PAUSE = 30.0
 """Seconds between two connections of ``reconnect``, at the most."""
 
-_serving: dict[int, set[BlockingServer]] = {}  # who listens in which thread
+_serving: dict[int, set[BlockingServer]] = {}  # who listens in which thread; no entry where nobody does
 
 
 class BlockingInbox(Inbox):
@@ -86,10 +86,12 @@ class BlockingInbox(Inbox):
         self.wanted: str | None = None
         """The event that somebody waits for and that is not here: the next one goes to ``caught``."""
         self.caught: Any = None
+        self.name_wanted = ""
+        """The event that was waited for last."""
         self._limit = client.settings.max_inbox_bytes
         self._order: OrderedDict[int, tuple[str, Any, int]] = OrderedDict()
         self._named: dict[str, deque[int]] = {}
-        self._last = 0
+        self._first = self._last = 0
         self._decoders: dict[tuple[str, Any], Callable[[Any], Any]] = {}
         self._raw = client.settings.profile == "raw"
         self._table = client.events._table  # to ask it for every receive without a call
@@ -107,7 +109,8 @@ class BlockingInbox(Inbox):
             self.wanted, self.caught = None, data
             return
         if type.startswith(OWN):
-            self._client._unheard(type, data, session)  # type: ignore[arg-type]  # it came over one
+            if type == "rpc.request":
+                self._client.requests.refuse_unheard(data)
             return
         size = OVERHEAD + (len(data) if data.__class__ in (Raw, bytes) else 0)
         self._last += 1
@@ -151,9 +154,9 @@ class BlockingInbox(Inbox):
 
     def want(self, name: str) -> None:
         """The next event of this name goes to ``caught``; there is none here."""
-        self.wanted = name
         if name not in self._table and not self._raw:
             self._client.events.shortcut(name, partial(self._arrived, name))
+        self.wanted = self.name_wanted = name
 
     def _arrived(self, name: str, data: Any) -> None:
         """An event that was received before by name; without the detour over those that nobody hears."""
@@ -161,6 +164,17 @@ class BlockingInbox(Inbox):
             self.wanted, self.caught = None, data
         else:
             self.put(name, data, None)
+
+    def stop_wanting(self) -> None:
+        """Nobody waits any more. What was caught in a turn that raised comes first again."""
+        self.wanted = None
+        if self.caught is not None:
+            data, self.caught = self.caught, None
+            self._first -= 1
+            self._order[self._first] = self.name_wanted, data, OVERHEAD
+            self._order.move_to_end(self._first, last=False)
+            self._named.setdefault(self.name_wanted, deque()).appendleft(self._first)
+            self._bytes += OVERHEAD
 
     def decode(self, name: str, data: Any, type: Any) -> Any:
         """A payload by its type; raises :class:`InvalidPayload` where it does not fit."""
@@ -300,7 +314,7 @@ class BlockingClient(Client):
         if driver.busy or driver.thread() != driver.home:
             self._before_waiting("receive")
         pump, left = driver.pump, timeout
-        if _serving:
+        if driver.home in _serving:
             pump = partial(_pump_without_server, self, "receive", pump)
         deadline = 0.0 if timeout is None else driver.now() + timeout
         inbox.want(name)
@@ -319,16 +333,13 @@ class BlockingClient(Client):
                     if left <= 0:
                         raise ReceiveTimeout(f"no event {name!r} from {self.id!r} within {timeout:g} s")
         finally:
-            inbox.wanted = None
-            if inbox.caught is not None:  # something else went wrong in the very turn that brought it
-                data, inbox.caught = inbox.caught, None
-                inbox.put(name, data, None)
+            inbox.stop_wanting()
 
     def __iter__(self) -> Iterator[Received]:
         """Every event from the wire, in order, until the client is closed; also those that have a handler."""
         stop = self.inbox.iterate()
         take, pump = self.inbox.take, self._caller.pump
-        if _serving:
+        if self._caller.home in _serving:
             pump = partial(_pump_without_server, self, "iteration", pump)
         try:
             while True:
@@ -379,7 +390,7 @@ class BlockingClient(Client):
         ``type``) and :class:`BackpressureError` (the inbox is full of events before the answer).
         """
         self._before_waiting("request")
-        if _serving and _is_served_here(self):
+        if _is_served_here(self):
             raise _never("request", self.address)
         answer: Outcome[Any] = super().request(method, params, timeout=None, type=type)
         return _answered(self._caller, answer, method, timeout, self._check_inbox)
@@ -394,7 +405,7 @@ class BlockingClient(Client):
         refuse_other_threads(self._driver, "close")
         if not self._caller.busy:
             self._caller.pump(0.0)  # what other threads emitted
-        if _serving and _is_served_here(self):
+        if _is_served_here(self):
             timeout = 0.0  # the server cannot answer the goodbye while this waits for it
         super().close(timeout)
         self._finish_closing()
@@ -698,20 +709,26 @@ class BlockingServer(Serving, Server):
 
     # ---- life
 
+    def _serves_no_more(self) -> None:
+        servers = _serving.get(self._caller.home, set())
+        servers.discard(self)
+        if not servers:
+            _serving.pop(self._caller.home, None)
+
     def stop(self, timeout: float | None = None) -> None:  # type: ignore[override]  # this front waits for it
         """Accept nobody more, send what was emitted, end every link.
 
         timeout: the seconds it may take, after which every link is cut; ``None`` is ``close_timeout``. In a handler
         this only begins, and the call that waits does the rest.
         """
-        _serving.get(self._caller.home, set()).discard(self)
         super().stop(timeout)
+        self._serves_no_more()
         self._finish_stopping()
 
     def abort(self) -> None:
         """Stop at once; what is not sent yet is dropped."""
-        _serving.get(self._caller.home, set()).discard(self)
         super().stop(0.0)
+        self._serves_no_more()
         self._expire()
         self._finish_stopping()
 

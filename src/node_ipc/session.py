@@ -60,6 +60,9 @@ COUNTED_BYTES = 1024
 FLUSH_BYTES = 16 * 1024
 SLOWEST_BYTES_PER_SECOND = 1024
 GRACE_SECONDS = 5.0
+LATE_SECONDS = 0.5
+"""Seconds by which a timer is so late that this process was held up itself (by a handler, or because nobody called the
+blocking front): that time is not counted against the peer."""
 MOST_REQUESTS = 16_384
 """Requests of one peer that async handlers work on at once; past that the peer waits."""
 
@@ -125,6 +128,7 @@ class Session:
         "_encode",
         "_events",
         "_frames",
+        "_half_due_at",
         "_half_since",
         "_half_timer",
         "_handler_bytes",
@@ -145,6 +149,7 @@ class Session:
         "_requests",
         "_serving",
         "_settings",
+        "_slow_due_at",
         "_slow_timer",
         "_splitter",
         "_thread",
@@ -409,9 +414,14 @@ class Session:
         if below:
             self._cancel_slow()
         else:
-            self._slow_timer = self._driver.call_later(self._settings.slow_timeout / 1000, self._too_slow)
+            self._arm_slow()
         if self._serving:  # an echo server cannot be flooded; two clients that did this would wait for ever
             self.pause_reading("outgoing", not below)
+
+    def _arm_slow(self) -> None:
+        seconds = self._settings.slow_timeout / 1000
+        self._slow_due_at = self._driver.now() + seconds
+        self._slow_timer = self._driver.call_later(seconds, self._too_slow)
 
     def _cancel_slow(self) -> None:
         if self._slow_timer is not None:
@@ -423,6 +433,9 @@ class Session:
         pending = self._weigh()
         if pending <= self._settings.soft_pending_bytes:
             self._judge(pending)
+            return
+        if self._driver.now() > self._slow_due_at + LATE_SECONDS:  # nothing was offered to it meanwhile
+            self._arm_slow()
             return
         self.cut(
             BackpressureError(
@@ -659,7 +672,11 @@ class Session:
         if new or self._half_since is None:
             self._half_since = self._driver.now()
         if self._half_timer is None:
-            self._half_timer = self._driver.call_later(self._half_wait(), self._half_frame_due)
+            self._arm_half(self._half_wait())
+
+    def _arm_half(self, seconds: float) -> None:
+        self._half_due_at = self._driver.now() + seconds
+        self._half_timer = self._driver.call_later(seconds, self._half_frame_due)
 
     def _half_wait(self) -> float:
         return min(self._settings.message_timeout / 1000, GRACE_SECONDS)
@@ -669,9 +686,13 @@ class Session:
         pending = len(self._splitter.rest)
         if self._half_since is None or self._closing:
             return
+        now = self._driver.now()
+        late = now - self._half_due_at
         if self._reading_paused:  # it is we who do not read
             self._half_since += self._half_wait()
-        age = self._driver.now() - self._half_since
+        elif late > LATE_SECONDS:
+            self._half_since = min(self._half_since + late + self._half_wait(), now)
+        age = now - self._half_since
         limit = self._settings.message_timeout / 1000
         too_slow = age > GRACE_SECONDS and pending < (age - GRACE_SECONDS) * SLOWEST_BYTES_PER_SECOND
         if age >= limit - 1e-6 or too_slow:
@@ -682,7 +703,7 @@ class Session:
                 )
             )
             return
-        self._half_timer = self._driver.call_later(min(limit - age, GRACE_SECONDS), self._half_frame_due)
+        self._arm_half(min(limit - age, GRACE_SECONDS))
 
     # ---- statistics
 
@@ -846,7 +867,8 @@ def refuse_other_threads(driver: Driver, verb: str) -> None:
         )
     if driver.home and driver.thread() != driver.home:
         raise WrongThreadError(
-            f"{verb}() was called from another thread: only emit() may be. Use loop.call_soon_threadsafe"
+            f"{verb}() was called from another thread: only emit() may be. "
+            + ("Use loop.call_soon_threadsafe" if driver.runs_coroutines else "Make a client for each thread")
         )
 
 
