@@ -271,10 +271,13 @@ def in_thread(work: Callable[[], object]) -> threading.Thread:
     return thread
 
 
-def test_run_returns_at_once_where_nothing_is_open(ipc: IPC) -> None:
+def test_run_returns_at_once_where_nothing_is_open_and_the_log_says_so(ipc: IPC) -> None:
+    lines: list[str] = []
     ipc.run()
     ipc.serve()  # not started: as in node-ipc, that keeps no process alive
+    ipc.config.update(silent=False, logger=lines.append)
     ipc.run()
+    assert lines == ["There is nothing to run: no client, and no server that was told to start()"]
 
 
 def test_run_can_follow_run(ipc: IPC, tmp_path: Path) -> None:
@@ -371,6 +374,15 @@ def test_run_raises_the_error_of_start_unless_a_handler_heard_it(ipc: IPC, tmp_p
     assert len(heard) == 1
 
 
+async def test_an_error_of_start_that_nobody_awaits_is_in_the_log(ipc: IPC, tmp_path: Path) -> None:
+    (tmp_path / "app.world").write_text("not a socket")
+    lines: list[str] = []
+    ipc.config.update(silent=False, logger=lines.append)
+    ipc.serve()
+    ipc.server.start()
+    await settled(lambda: any(line.startswith("error: a regular file is at") for line in lines))
+
+
 def test_run_raises_the_error_of_the_last_attempt_unless_a_handler_heard_it(ipc: IPC) -> None:
     ipc.config.stop_retrying = True
     ipc.connect_to("nobody")
@@ -391,7 +403,8 @@ def test_a_server_that_is_not_there_is_told_of_once_and_not_at_each_attempt(
     ipc.connect_to("nobody", "/nonexistent/nobody")
     with pytest.raises(IPCError):
         ipc.run()
-    assert [line.partition(": ")[0] for line in lines] == ["connecting to unix:/nonexistent/nobody", "error"]
+    words = ["connecting to unix:/nonexistent/nobody", "error", "trying to connect again, at growing intervals"]
+    assert [line.partition(": ")[0] for line in lines] == words
     assert "no server at '/nonexistent/nobody'" in lines[1] and "Start it" in lines[1]
     assert [record.levelname for record in caplog.records] == ["WARNING"]
 

@@ -339,6 +339,8 @@ class IPC:
                 "run() makes an event loop, and one runs in this thread already: there start() and connect_to() begin "
                 "by themselves, and what they return can be awaited"
             )
+        if not self._is_open():
+            self.log("There is nothing to run: no client, and no server that was told to start()")
         with asyncio.Runner(loop_factory=loop_factory(loop)) as runner:
             try:
                 runner.run(self._main())
@@ -448,16 +450,19 @@ class _LogLines:
     def __init__(self, log: Log, clock: Callable[[], float]) -> None:
         self._log = log
         self._limited = RateLimited(clock)
-        self._down = False
+        self._down = self._trying = False
 
     def __call__(self, trace: Trace) -> None:
         if trace.what == "error":
             self._error(trace.detail)
+        elif trace.what == "retrying" and not self._trying:
+            self._trying = True
+            self._log("trying to connect again, at growing intervals")
         elif trace.what in LOGGED and not (trace.what == "connecting" and self._down):
             socket = () if trace.socket is None else (f"(socket {trace.socket.id})",)
             self._log(LOGGED[trace.what], str(trace.detail), *socket)
         if trace.what == "opened":
-            self._down = False
+            self._down = self._trying = False
 
     def _error(self, error: IPCError) -> None:
         if isinstance(error, ConnectError):

@@ -405,6 +405,8 @@ class Server:
         self._listener = None
         self.state = ServerState.CLOSED
         self.failure = error
+        self._errors += 1
+        self._tell("error", error)
         if self.events.publish("error", error, None):
             self.failure = None
         self.started.settle(error)

@@ -83,8 +83,10 @@ class Loss(msgspec.Struct, frozen=True):
     """Messages that the kernel may have taken in part: they may or may not have arrived, and are not sent again."""
 
     def __str__(self) -> str:
-        reason = "closed" if self.reason is None else str(self.reason)
-        return f"{reason}; {self.dropped} messages dropped, {self.in_flight} in flight"
+        text = "in order" if self.reason is None else str(self.reason)
+        if self.dropped or self.in_flight:
+            text += f"; {self.dropped} messages dropped, {self.in_flight} in flight"
+        return text
 
 
 class Owner(Protocol):
@@ -794,10 +796,7 @@ class Session:
         self._out.clear()
         if self._close_timer is not None:
             self._close_timer.cancel()
-        if self.loss is None or self.loss.reason is None:
-            self.loss = Loss(self.loss.reason if self.loss else error, waiting, self._unconfirmed)
-        else:
-            self.loss = Loss(self.loss.reason, waiting, self._unconfirmed)
+        self.loss = Loss(error if self.loss is None else self.loss.reason, waiting, self._unconfirmed)
         self._drop(waiting)
         self._tell("lost", detail=self.loss)
         self._owner.session_lost(self, self.loss)
