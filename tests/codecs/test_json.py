@@ -15,6 +15,9 @@ import msgspec
 import pytest
 from msgspec import Raw
 
+from node_ipc import Config
+from node_ipc.codecs import choose
+from node_ipc.codecs.depth import shallow
 from node_ipc.codecs.json import (
     Envelope,
     buffer,
@@ -435,10 +438,19 @@ def test_depth_from_a_deep_stack() -> None:
 
 @pytest.mark.row(6)
 def test_depth_in_a_thread_with_a_small_stack() -> None:
+    """With the codec that sessions have there; decoding without a look first would crash from Python 3.12 on."""
+    codec = shallow(choose(Config().settings()))
     found: list[Any] = []
+
+    def decode_both() -> None:
+        found.append(codec.decode(b'{"type":"a","data":' + b"[" * 64 + b"]" * 64 + b"}").data)
+        with pytest.raises(RecursionError):
+            codec.decode(DEEP)
+        found.append(codec.salvage(DEEP))
+
     before = threading.stack_size(512 * 1024)
     try:
-        thread = threading.Thread(target=lambda: found.extend((payload(b"[" * 64 + b"]" * 64), read(DEEP))))
+        thread = threading.Thread(target=decode_both)
         thread.start()
         thread.join()
     finally:
