@@ -51,7 +51,8 @@ def run(main: Coroutine[Any, Any, T], *, loop: str | LoopFactory = "auto", debug
     with asyncio.Runner(loop_factory=loop_factory(loop), debug=debug) as runner:
         supervised = _Supervised(main)
         try:
-            return runner.run(supervised.run())
+            result: T = runner.run(supervised.run())
+            return result
         except asyncio.CancelledError:
             if supervised.terminated:
                 raise SystemExit(0) from None
