@@ -9,6 +9,23 @@ from node_ipc import Client, Config, Trace
 from node_ipc.testing import MemoryDriver, Wire, pair, serve
 
 
+def test_traffic_may_be_left_out() -> None:
+    whole: list[str] = []
+    quiet: list[str] = []
+    client, server, _, driver = pair()
+    for endpoint in (client, server):
+        endpoint.on_trace(lambda trace: whole.append(trace.what))
+        undo = endpoint.on_trace(lambda trace: quiet.append(trace.what), traffic=False)
+    client.emit("n", 1)
+    driver.run_until_idle()
+    assert sorted(whole) == ["received", "sent"] and quiet == []
+    undo()
+    undo()
+    client.close()
+    driver.run_until_idle()
+    assert whole.count("lost") == 2 and quiet == ["lost"]
+
+
 def test_the_counters_and_the_traces_agree() -> None:
     ends = pair()
     traces: list[Trace] = []

@@ -303,7 +303,7 @@ class IPC:
         """Lines in the log for what happens to an endpoint, unless the log is silent; payloads only where asked."""
         if self._config.silent:
             return
-        endpoint.on_trace(_LogLines(self.log, lambda: self._driver.now()))
+        endpoint.on_trace(_LogLines(self.log, lambda: self._driver.now()), traffic=False)
         if endpoint.settings.log_payloads:
             endpoint.log_payloads(self.log)
 

@@ -16,7 +16,7 @@ from .codecs import choose, logged
 from .errors import BackpressureError, ConnectError, ForkError, HandlerError, IPCError, NotConnected, ProtocolError
 from .events import Event, Events
 from .session import Loss, Session, refuse_other_threads
-from .trace import Stats, Trace
+from .trace import Stats, Trace, Traces
 from .transport.driver import FORKED
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class Client:
         driver.endpoints.add(self)
         self._settings = settings
         self._stop_retrying = stop_retrying or (lambda: settings.stop_retrying)
-        self._traces: list[TraceHook] = []
+        self._traces = Traces(self._hand_trace_on)
         self._gone = Stats()  # of the links that are over
         self._errors = 0
         self._fault_log: FaultLog | None = None
@@ -236,32 +236,21 @@ class Client:
 
     # ---- traces and statistics
 
-    def on_trace(self, hook: TraceHook) -> Callable[[], None]:
+    def on_trace(self, hook: TraceHook, *, traffic: bool = True) -> Callable[[], None]:
         """Call ``hook(trace)`` for whatever happens on the links, errors included; returns the undoing.
 
-        It is called in the middle of things: it may look and count, and must not call back.
+        It is called in the middle of things: it may look and count, and must not call back. traffic: False leaves out
+        ``sent`` and ``received``, of which there is one for each write and read.
         """
-        self._traces.append(hook)
-        self._hand_trace_on()
-
-        def undo() -> None:
-            if hook in self._traces:
-                self._traces.remove(hook)
-                self._hand_trace_on()
-
-        return undo
-
-    def _told(self, trace: Trace) -> None:
-        for hook in tuple(self._traces):
-            hook(trace)
+        return self._traces.add(hook, traffic)
 
     def _tell(self, what: str, detail: Any = None, session: Session | None = None) -> None:
-        if self._traces:
-            self._told(Trace(what, self, session, detail=detail))
+        if (told := self._traces.all) is not None:
+            told(Trace(what, self, session, detail=detail))
 
     def _hand_trace_on(self) -> None:
         if self._session is not None:
-            self._session.trace = self._told if self._traces else None
+            self._session.trace, self._session.traffic = self._traces.all, self._traces.traffic
 
     def stats(self) -> Stats:
         """What this client did since it was made, over all its links."""

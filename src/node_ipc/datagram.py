@@ -48,7 +48,7 @@ from .errors import (
 from .events import Event, Events
 from .server import ServerState
 from .session import refuse_other_threads
-from .trace import Stats, Trace
+from .trace import Stats, Trace, Traces
 from .transport.address import Handed, Udp
 from .transport.driver import FORKED, Peer
 
@@ -217,7 +217,7 @@ class DatagramServer:
         self._driver = driver
         self._settings = settings
         self._family = _family(address)
-        self._traces: list[TraceHook] = []
+        self._traces = Traces(lambda: None)
         self._stats = Stats()
         self._made_at = driver.now()
         self._codec = choose(settings)
@@ -316,22 +316,18 @@ class DatagramServer:
 
     # ---- traces and statistics
 
-    def on_trace(self, hook: TraceHook) -> Callable[[], None]:
+    def on_trace(self, hook: TraceHook, *, traffic: bool = True) -> Callable[[], None]:
         """Call ``hook(trace)`` for whatever happens on the port, errors included; returns the undoing.
 
-        It is called in the middle of things: it may look and count, and must not call back.
+        It is called in the middle of things: it may look and count, and must not call back. traffic: False leaves out
+        ``sent`` and ``received``, of which there is one for each write and read.
         """
-        self._traces.append(hook)
-
-        def undo() -> None:
-            if hook in self._traces:
-                self._traces.remove(hook)
-
-        return undo
+        return self._traces.add(hook, traffic)
 
     def _tell(self, what: str, peer: Any = None, messages: int = 0, bytes: int = 0, detail: Any = None) -> None:
-        for hook in tuple(self._traces):
-            hook(Trace(what, self, peer, messages, bytes, detail))
+        told = self._traces.traffic if what in ("sent", "received") else self._traces.all
+        if told is not None:
+            told(Trace(what, self, peer, messages, bytes, detail))
 
     def stats(self) -> Stats:
         """What this port did since it was made; ``dropped``: not sent, or not delivered, because of a limit."""
@@ -402,7 +398,7 @@ class DatagramServer:
     def _sent(self, to: Any, messages: int, bytes: int) -> None:
         self._stats.messages_out += messages
         self._stats.bytes_out += bytes
-        if self._traces:
+        if self._traces.traffic is not None:
             self._tell("sent", None, messages, bytes, to)
 
     def _affords(self, peer: DatagramPeer, frame: bytes) -> bool:
@@ -659,7 +655,7 @@ class DatagramServer:
         peer.bytes_in += len(data)
         self._stats.bytes_in += len(data)
         self._size = len(data)
-        if self._traces:
+        if self._traces.traffic is not None:
             before = self._stats.messages_in
             self._receive(data, peer)
             self._tell("received", peer, self._stats.messages_in - before, len(data))

@@ -12,7 +12,7 @@ from .codecs import choose, logged
 from .errors import BackpressureError, HandlerError, InvalidEvent, IPCError, NotConnected
 from .events import Event, Events
 from .session import Loss, Session, broadcast, refuse_other_threads
-from .trace import Stats, Trace
+from .trace import Stats, Trace, Traces
 
 if TYPE_CHECKING:
     from .codecs.text import RawPayload
@@ -73,7 +73,7 @@ class Server:
         self._driver = driver
         driver.endpoints.add(self)
         self._settings = settings
-        self._traces: list[TraceHook] = []
+        self._traces = Traces(self._hand_trace_on)
         self._gone = Stats()  # of the sockets that are over
         self._errors = 0
         self._fault_log: FaultLog | None = None
@@ -169,32 +169,24 @@ class Server:
 
     # ---- traces and statistics
 
-    def on_trace(self, hook: TraceHook) -> Callable[[], None]:
+    def on_trace(self, hook: TraceHook, *, traffic: bool = True) -> Callable[[], None]:
         """Call ``hook(trace)`` for whatever happens on the links, errors included; returns the undoing.
 
-        It is called in the middle of things: it may look and count, and must not call back.
+        It is called in the middle of things: it may look and count, and must not call back. traffic: False leaves out
+        ``sent`` and ``received``, of which there is one for each write and read.
         """
-        self._traces.append(hook)
-        self._hand_trace_on()
-
-        def undo() -> None:
-            if hook in self._traces:
-                self._traces.remove(hook)
-                self._hand_trace_on()
-
-        return undo
-
-    def _told(self, trace: Trace) -> None:
-        for hook in tuple(self._traces):
-            hook(trace)
+        return self._traces.add(hook, traffic)
 
     def _tell(self, what: str, detail: Any = None, session: Session | None = None) -> None:
-        if self._traces:
-            self._told(Trace(what, self, session, detail=detail))
+        if (told := self._traces.all) is not None:
+            told(Trace(what, self, session, detail=detail))
 
     def _hand_trace_on(self) -> None:
         for session in self._everybody():
-            session.trace = self._told if self._traces else None
+            self._trace(session)
+
+    def _trace(self, session: Session) -> None:
+        session.trace, session.traffic = self._traces.all, self._traces.traffic
 
     def stats(self) -> Stats:
         """What this server did since it was made, over all its sockets."""
@@ -433,7 +425,7 @@ class Server:
         self._per_uid.update(() if peer.uid is None else (peer.uid,))
         self._per_host.update(() if peer.host is None else (peer.host,))
         session.admitted_as = peer
-        session.trace = self._told if self._traces else None
+        self._trace(session)
         return session
 
     def forked(self) -> None:

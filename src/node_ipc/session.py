@@ -172,6 +172,7 @@ class Session:
         "messages_out",
         "state",
         "trace",
+        "traffic",
     )
 
     def __init__(
@@ -230,7 +231,9 @@ class Session:
         # statistics: each line that moves a counter is where a trace is told
         self.bytes_in = self.bytes_out = self.messages_in = self.messages_out = self.dropped = self.errors = 0
         self.trace: TraceHook | None = None
-        """Hears what happens on this link; set by the endpoint's ``on_trace``."""
+        """Hears what happens on this link, but for reads and writes; set by the endpoint's ``on_trace``."""
+        self.traffic: TraceHook | None = None
+        """Hears of each read and write."""
         self._opened_at = 0.0
 
     def __repr__(self) -> str:
@@ -348,8 +351,8 @@ class Session:
         self._weighed = self._out_bytes = 0
         self.messages_out += count
         self.bytes_out += len(data)
-        if self.trace is not None:
-            self.trace(Trace("sent", self._owner, self, count, len(data)))
+        if self.traffic is not None:
+            self.traffic(Trace("sent", self._owner, self, count, len(data)))
         link.write(data)
         if self._paused:
             self._unconfirmed += count
@@ -492,7 +495,7 @@ class Session:
         self.bytes_in += len(data)
         if self._heartbeat is not None:
             self._heartbeat.heard()
-        if self.trace is not None:
+        if self.traffic is not None:
             self._trace_received(data)
             return
         self._receive(data)
@@ -500,8 +503,8 @@ class Session:
     def _trace_received(self, data: bytes) -> None:
         before = self.messages_in
         self._receive(data)
-        if self.trace is not None:
-            self.trace(Trace("received", self._owner, self, self.messages_in - before, len(data)))
+        if self.traffic is not None:
+            self.traffic(Trace("received", self._owner, self, self.messages_in - before, len(data)))
 
     def _receive(self, data: bytes) -> None:
         if self._closing:  # read and dropped until the peer ends too

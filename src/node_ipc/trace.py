@@ -14,7 +14,7 @@ import msgspec
 if TYPE_CHECKING:
     from .session import Session
 
-__all__ = ["Stats", "Trace", "TraceHook"]
+__all__ = ["Stats", "Trace", "TraceHook", "Traces"]
 
 
 class Trace(NamedTuple):
@@ -36,6 +36,53 @@ class Trace(NamedTuple):
 
 
 TraceHook = Callable[[Trace], None]
+
+
+class Traces:
+    """Who listens to one endpoint.
+
+    ``changed`` is called when somebody comes or goes: the links are told then who hears them.
+    """
+
+    __slots__ = ("_all", "_changed", "_traffic")
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self._changed = changed
+        self._all: list[TraceHook] = []
+        self._traffic: list[TraceHook] = []
+
+    def add(self, hook: TraceHook, traffic: bool) -> Callable[[], None]:
+        """Tell ``hook`` from now on, with ``traffic`` also of each read and write; returns the undoing."""
+        lists = (self._all, self._traffic) if traffic else (self._all,)
+        for hooks in lists:
+            hooks.append(hook)
+        self._changed()
+
+        def undo() -> None:
+            for hooks in lists:
+                if hook in hooks:
+                    hooks.remove(hook)
+            self._changed()
+
+        return undo
+
+    @property
+    def all(self) -> TraceHook | None:
+        """What a link calls with all but ``sent`` and ``received``; None while nobody listens."""
+        return self.tell if self._all else None
+
+    @property
+    def traffic(self) -> TraceHook | None:
+        """What a link calls with ``sent`` and ``received``; None while nobody listens to those."""
+        return self._tell_traffic if self._traffic else None
+
+    def tell(self, trace: Trace) -> None:
+        for hook in tuple(self._all):
+            hook(trace)
+
+    def _tell_traffic(self, trace: Trace) -> None:
+        for hook in tuple(self._traffic):
+            hook(trace)
 
 
 class Stats(msgspec.Struct):
