@@ -431,7 +431,7 @@ def test_deleting_puts_the_default_back() -> None:
 
 # --- delimiters
 
-IN_JSON = set(' \t\n\r{}[]:,"\\/0123456789+-.abcdefABCDEFlnrstu')
+IN_JSON = set(' {}[]:,"\\/0123456789+-.abcdefABCDEFlnrstu')
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6))
@@ -459,7 +459,7 @@ def test_a_delimiter_needs_a_character_that_json_has_only_in_strings(delimiter: 
 @pytest.mark.row(8)
 def test_json_itself_uses_no_other_characters(payload: Any) -> None:
     # each string emptied but for its escape sequences: what is left is what JSON itself writes
-    text = json.dumps(payload, indent="\t")
+    text = json.dumps(payload)
     decoder = json.JSONDecoder(strict=True)
     assert decoder.decode(text) == payload
     bare, at = "", 0
@@ -475,7 +475,7 @@ def test_json_itself_uses_no_other_characters(payload: Any) -> None:
     assert set(bare) <= IN_JSON
 
 
-@pytest.mark.parametrize("delimiter", ["", "\ud800", "a\udc00|", "\n", "\r\n", "null", "0x1F"[2:], None, 5, b"\f"])
+@pytest.mark.parametrize("delimiter", ["", "\ud800", "a\udc00|", " ", "null", "0x1F"[2:], None, 5, b"\f"])
 def test_refused_delimiters(delimiter: Any) -> None:
     with pytest.raises(ConfigError, match="'delimiter'"):
         Config(delimiter=delimiter)
@@ -493,7 +493,7 @@ def test_refused_delimiters(delimiter: Any) -> None:
         ("O", "O"),
         ("yp~", "~"),
         ("py", "p"),
-        ("é\n", "é"),
+        ("é\n", None),
         ("😀", "😀"),
     ],
 )
