@@ -16,7 +16,7 @@ the iterator: it costs nothing per message.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import length_hint
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
@@ -68,6 +68,7 @@ MOST_REQUESTS = 16_384
 
 NOT_PAUSED: frozenset[str] = frozenset()
 NO_FRAMES: Iterator[Any] = iter(())  # it has ended, so everybody can have it
+NO_BLOCK: Sequence[Any] = ()
 
 CLOSED = -2  # no thread has this identifier, so `emit` takes its slow path and says why it cannot
 
@@ -216,9 +217,9 @@ class Session:
         self._codec = shallow(codec) if driver.has_small_stack else codec
         self._splitter = codec.splitter()
         self._raw = codec.raw
-        self._block: list[Any] = []
+        self._block: Sequence[Any] = NO_BLOCK
         self._frames: Iterator[Any] = NO_FRAMES
-        self._undecoded: list[Any] = []  # the rest of a block that is to be decoded in another way
+        self._undecoded: Sequence[Any] = NO_BLOCK  # the rest of a block that is to be decoded in another way
         self._held: list[Any] = []  # frames that wait until async handlers are done
         self._handlers = self._handler_bytes = self._requests = 0
         self._reading_paused: frozenset[str] = NOT_PAUSED
@@ -535,7 +536,7 @@ class Session:
         else:
             self._corked = self._turn or self._paused
 
-    def _deliver(self, block: list[Any]) -> bool:
+    def _deliver(self, block: Sequence[Any]) -> bool:
         """Call the handlers of each message; whether any message was sound."""
         self.messages_in += len(block)
         if self._raw:
@@ -549,8 +550,9 @@ class Session:
             try:
                 events.deliver(map(codec.decode_raw if events.wants_raw else codec.decode, frames), self)
                 if not self._undecoded:
+                    self._block = NO_BLOCK  # each quiet connection would keep up to 64 KiB
                     return True
-                block, self._undecoded = self._undecoded, []
+                block, self._undecoded = self._undecoded, NO_BLOCK
                 self._block = block
                 frames = self._frames = iter(block)
             except ProtocolError as error:  # a name that the profile refuses
@@ -563,7 +565,7 @@ class Session:
                     return before > 0
             except BaseException:  # KeyboardInterrupt, SystemExit: who catches them goes on with the next message
                 self._held[:0] = [*frames, *self._undecoded]
-                self._undecoded = []
+                self._undecoded = NO_BLOCK
                 self._driver.call_later(0, self._go_on)
                 raise
 

@@ -10,6 +10,9 @@ from ..errors import FrameTooLarge, InvalidJSON, ProtocolError
 
 __all__ = ["Splitter"]
 
+NOTHING = bytearray()
+"""The rest where there is none, for all connections (56 bytes for each otherwise); it never changes."""
+
 
 class Splitter:
     """Cuts one stream at the delimiter.
@@ -25,7 +28,7 @@ class Splitter:
         self._delimiter = delimiter
         self._limit = limit
         self._overlap = len(delimiter) - 1
-        self.rest = bytearray()
+        self.rest = NOTHING
         self.fault: ProtocolError | None = None
         self.limit_option = limit_option
 
@@ -51,7 +54,7 @@ class Splitter:
         cut = end - len(kept_tail)  # where, in the chunk, the frame's bytes end: negative if in the kept ones
         kept += chunk[: max(cut, 0)]
         first = bytes(kept[: searched + end])
-        self.rest = bytearray()
+        self.rest = NOTHING
         frames = [first]
         frames += self.split(chunk[cut + len(self._delimiter) :])
         if not first.isascii() or len(first) > self._limit:
@@ -59,10 +62,13 @@ class Splitter:
         return frames
 
     def _keep(self, part: bytes) -> None:
-        self.rest += part
+        if self.rest:
+            self.rest += part
+        else:
+            self.rest = bytearray(part)
         if len(self.rest) > self._limit + self._overlap:
             self.fault = self._too_large(len(self.rest))
-            self.rest = bytearray()
+            self.rest = NOTHING
 
     def _check(self, frames: list[bytes]) -> None:
         """Cut ``frames`` before the first that is too large or not UTF-8."""
@@ -76,7 +82,7 @@ class Splitter:
             else:
                 continue
             del frames[index:]
-            self.rest = bytearray()
+            self.rest = NOTHING
             return
 
     def _too_large(self, size: int) -> FrameTooLarge:
