@@ -20,7 +20,9 @@ def parameters(owner: Any, name: str) -> list[tuple[str, Any, Any]]:
 
 
 @pytest.mark.parametrize("front", CLIENTS)
-@pytest.mark.parametrize("verb", ["emit", "on", "once", "off", "request", "handle", "close", "abort", "stats", "on_trace"])
+@pytest.mark.parametrize(
+    "verb", ["emit", "on", "once", "off", "request", "handle", "close", "abort", "stats", "on_trace"]
+)
 def test_a_client_of_each_front_has_the_verbs_of_the_middle(front: Any, verb: str) -> None:
     assert parameters(front, verb) == parameters(Client, verb)
 
@@ -28,7 +30,20 @@ def test_a_client_of_each_front_has_the_verbs_of_the_middle(front: Any, verb: st
 @pytest.mark.parametrize("front", SERVERS)
 @pytest.mark.parametrize(
     "verb",
-    ["emit", "broadcast", "on", "once", "off", "request", "request_all", "handle", "stop", "abort", "stats", "on_trace"],
+    [
+        "emit",
+        "broadcast",
+        "on",
+        "once",
+        "off",
+        "request",
+        "request_all",
+        "handle",
+        "stop",
+        "abort",
+        "stats",
+        "on_trace",
+    ],
 )
 def test_a_server_of_each_front_has_the_verbs_of_the_middle(front: Any, verb: str) -> None:
     assert parameters(front, verb) == parameters(Server, verb)

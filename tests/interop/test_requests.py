@@ -11,7 +11,7 @@ import pytest
 from .conftest import NodePool
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from processes import Program  # noqa: E402 - it stands beside this package
+from processes import Program
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "node_worker"
 RUN = str(Path(__file__).parents[1] / "run_example.py")

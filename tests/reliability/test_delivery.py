@@ -356,7 +356,7 @@ node_ipc.run(main(), loop="asyncio")
 
 @pytest.mark.row(32)
 @pytest.mark.timeout(180)
-async def test_order_is_kept_and_loss_comes_only_with_a_disconnect_that_counts_it(config: Config, tmp_path: Path) -> None:
+async def test_order_is_kept_and_loss_comes_only_with_a_disconnect(config: Config, tmp_path: Path) -> None:
     """8 clients emit numbers while the server is killed 12 times; a checker reads what the servers printed."""
     script = tmp_path / "server.py"
     script.write_text(SERVER)

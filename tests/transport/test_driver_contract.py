@@ -477,7 +477,7 @@ def test_aborting_ends_both_at_once_and_drops_what_is_unsent(rig: Rig) -> None:
 
 
 def test_calls_on_a_link_that_is_gone_do_nothing(rig: Rig) -> None:
-    client, server, _ = rig.pair()
+    client, _, _ = rig.pair()
     client.abort()
     rig.until(lambda: client.is_lost)
     told = list(client.told)
@@ -493,7 +493,7 @@ def test_calls_on_a_link_that_is_gone_do_nothing(rig: Rig) -> None:
 
 
 def test_closing_twice_and_aborting_a_closing_link_is_one_end(rig: Rig) -> None:
-    client, server, _ = rig.pair()
+    client, _, _ = rig.pair()
     client.close()
     client.close()
     client.abort()

@@ -4,4 +4,4 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "transport"))
-from test_driver_contract import *  # noqa: E402, F403 - it stands in a directory of its own
+from test_driver_contract import *  # noqa: F403 - it stands in a directory of its own
