@@ -3,7 +3,6 @@ the next, enters nobody into the table who sent no whole message, and draws at m
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import msgspec
@@ -17,8 +16,6 @@ from node_ipc.transport.memory import MemoryDriver
 from .choices import Choices
 
 __all__ = ["one_input"]
-
-logging.getLogger("node_ipc").setLevel(logging.CRITICAL + 1)
 
 CONFIGS: tuple[dict[str, Any], ...] = (
     {},

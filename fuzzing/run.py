@@ -11,6 +11,7 @@ What is found is kept in ``fuzzing/crashes/<target>/`` and replayed by the tests
 from __future__ import annotations
 
 import importlib
+import logging
 import subprocess
 import sys
 import tempfile
@@ -28,6 +29,7 @@ def run_one(target: str, arguments: list[str]) -> None:
     """In this process; ends with libFuzzer's exit status."""
     import atheris  # type: ignore[import-untyped, import-not-found, unused-ignore]
 
+    logging.getLogger("node_ipc").setLevel(logging.CRITICAL + 1)  # a line for each odd input is too much
     with atheris.instrument_imports(include=["node_ipc"]):
         module = importlib.import_module(f"fuzzing.{target}")
     atheris.Setup([sys.argv[0], *arguments], module.one_input)

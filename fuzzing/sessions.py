@@ -3,7 +3,6 @@ lifecycle event of its own, and the next peer is served as if nothing had been."
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import msgspec
@@ -19,8 +18,6 @@ from node_ipc.transport.memory import MemoryDriver
 from .choices import Choices
 
 __all__ = ["one_input"]
-
-logging.getLogger("node_ipc").setLevel(logging.CRITICAL + 1)
 
 CONFIGS: tuple[dict[str, Any], ...] = (
     {},

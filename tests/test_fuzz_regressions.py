@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,16 @@ INPUTS = 20_000
 AT_LEAST = 2_000
 """Inputs that a machine under load has to get through."""
 SECONDS = 10.0
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """No line in the log for each odd input."""
+    logger = logging.getLogger("node_ipc")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    yield
+    logger.setLevel(before)
 
 
 def target(name: str) -> OneInput:

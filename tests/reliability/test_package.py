@@ -186,7 +186,7 @@ def test_it_can_be_imported_without_a_home_a_user_or_standard_streams(tmp_path: 
         + IMPORT_ALL
         + textwrap.dedent(HELLO).replace("print(heard)", "os._exit(7 if heard == [{'to': 'world'}] else 8)")
     )
-    done = subprocess.run([sys.executable, "-B", "-c", program], env={}, timeout=100, capture_output=True)
+    done = subprocess.run([sys.executable, "-B", "-P", "-c", program], env={}, timeout=100, capture_output=True)
     assert done.returncode == 7
 
 
