@@ -217,9 +217,7 @@ async def test_assured_ends_talk_on_a_socket_in_a_root_of_their_own(root: str) -
 async def test_assured_ends_talk_over_mutual_tls(tls: dict[str, Any]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    await exchange(
-        lambda ipc: ipc.serve_net("127.0.0.1", port), lambda ipc: ipc.connect_to_net("world", port), tls=tls
-    )
+    await exchange(lambda ipc: ipc.serve_net("127.0.0.1", port), lambda ipc: ipc.connect_to_net("world", port), tls=tls)
 
 
 async def exchange(serve: Callable[[IPC], Any], connect: Callable[[IPC], Any], **config: Any) -> None:

@@ -373,9 +373,7 @@ def authority() -> Identity:
 
 
 @pytest.mark.parametrize("role", ["blocking_server", "asyncio_server", "callback_server"])
-def test_with_every_kind_of_server_in_another_process(
-    role: str, peer: Callable[..., Program], address: str
-) -> None:
+def test_with_every_kind_of_server_in_another_process(role: str, peer: Callable[..., Program], address: str) -> None:
     other = peer(role)
     with blocking.connect(address) as client:
         assert client.peer.pid == other.process.pid
@@ -438,9 +436,10 @@ def test_a_name_with_several_addresses(serve: Callable[..., Served]) -> None:
 
 
 def test_raw_mode(tmp_path: Path) -> None:
-    with listening(tmp_path / "raw") as listener, blocking.connect(
-        f"unix:{tmp_path}/raw", raw_buffer=True, encoding="hex"
-    ) as client:
+    with (
+        listening(tmp_path / "raw") as listener,
+        blocking.connect(f"unix:{tmp_path}/raw", raw_buffer=True, encoding="hex") as client,
+    ):
         there, _ = listener.accept()
         with there:
             client.emit(b"\x00\xff")
@@ -537,9 +536,7 @@ def test_a_client_connects_anew_while_a_call_waits(peer: Callable[..., Program],
         assert client.receive("echo", timeout=SECONDS) == 1
 
 
-def test_emits_while_the_link_is_down_wait_and_go_out_in_order(
-    peer: Callable[..., Program], address: str
-) -> None:
+def test_emits_while_the_link_is_down_wait_and_go_out_in_order(peer: Callable[..., Program], address: str) -> None:
     first = peer("blocking_server")
     with blocking.connect(address, retry=20, max_queued_messages=5) as client:
         first.kill()
@@ -749,12 +746,13 @@ def test_ctrl_c_in_a_handler_keeps_what_came_with_it_in_order(tmp_path: Path) ->
             client.abort()
 
 
-def test_time_between_calls_is_not_counted_against_the_server(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with listening(tmp_path / "s") as listener, blocking.connect(
-        f"unix:{tmp_path}/s", message_timeout=2000, slow_timeout=2000, soft_pending_bytes=1000
-    ) as client:
+def test_time_between_calls_is_not_counted_against_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with (
+        listening(tmp_path / "s") as listener,
+        blocking.connect(
+            f"unix:{tmp_path}/s", message_timeout=2000, slow_timeout=2000, soft_pending_bytes=1000
+        ) as client,
+    ):
         there, _ = listener.accept()
         with there:
             ahead = [0.0]
@@ -866,9 +864,10 @@ def test_an_echo_of_more_than_every_buffer_holds(role: str, peer: Callable[..., 
 
 
 def test_a_full_inbox_raises_and_nothing_is_lost(tmp_path: Path) -> None:
-    with listening(tmp_path / "s") as listener, blocking.connect(
-        f"unix:{tmp_path}/s", max_inbox_bytes=200_000, max_pending_bytes=1_000_000
-    ) as client:
+    with (
+        listening(tmp_path / "s") as listener,
+        blocking.connect(f"unix:{tmp_path}/s", max_inbox_bytes=200_000, max_pending_bytes=1_000_000) as client,
+    ):
         there, _ = listener.accept()
         with there:
             there.setblocking(False)
@@ -1226,9 +1225,7 @@ def test_a_blocking_relay_answers_what_it_hears(peer: Callable[..., Program], ad
         assert "left" in other.ends()
 
 
-def test_emit_of_a_server_waits_for_its_reader_and_serves_meanwhile(
-    peer: Callable[..., Program], address: str
-) -> None:
+def test_emit_of_a_server_waits_for_its_reader_and_serves_meanwhile(peer: Callable[..., Program], address: str) -> None:
     with blocking.serve(address) as server, sockets.socket(sockets.AF_UNIX) as slow:
         slow.connect(address.removeprefix("unix:"))
         while not server.sockets:

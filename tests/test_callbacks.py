@@ -96,9 +96,7 @@ def test_serve_takes_a_path_and_a_callback(ipc: IPC, tmp_path: Path, with_callba
     ],
 )
 @pytest.mark.parametrize("with_callback", [False, True])
-def test_connect_to_net_takes_its_arguments_in_order(
-    ipc: IPC, arguments: Any, where: Any, with_callback: bool
-) -> None:
+def test_connect_to_net_takes_its_arguments_in_order(ipc: IPC, arguments: Any, where: Any, with_callback: bool) -> None:
     called: list[IPC] = []
     ipc.connect_to_net("other", *arguments, *([called.append] if with_callback else []))
     assert ipc.of.other.address == where

@@ -39,9 +39,7 @@ def test_silence_is_asked_about_and_any_bytes_are_an_answer(driver: MemoryDriver
     assert wire.take() == PING
     wire.write(b'{"type":"half a mess')
     driver.advance(0.999)
-    assert (
-        wire.bytes == b"" and not wire.is_lost
-    )  # heard at 1.0: asked again at 2.0
+    assert wire.bytes == b"" and not wire.is_lost  # heard at 1.0: asked again at 2.0
     driver.advance(0.001)
     assert wire.take() == PING
     assert errors == []

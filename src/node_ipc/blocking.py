@@ -671,9 +671,7 @@ class BlockingServer(Serving, Server):
         self, socket: Session, method: str, params: Any = None, *, timeout: float | None = 30.0, type: type[R]
     ) -> R: ...
     @overload
-    def request(
-        self, socket: Session, method: str, params: Any = None, *, timeout: float | None = 30.0
-    ) -> Any: ...
+    def request(self, socket: Session, method: str, params: Any = None, *, timeout: float | None = 30.0) -> Any: ...
     def request(
         self,
         socket: Session,

@@ -177,9 +177,7 @@ class IPC:
         port = self._config.network_port if port is None else port
         return Tls(host, port) if self._config.tls else Tcp(host, port)
 
-    def _connect(
-        self, id: str, where: addresses.Address, callback: Callable[..., Any] | None
-    ) -> Outcome[Client]:
+    def _connect(self, id: str, where: addresses.Address, callback: Callable[..., Any] | None) -> Outcome[Client]:
         self._refuse_others("connect_to")
         client = self.of._clients.get(id)
         if client is not None and client.state is not ClientState.CLOSED:

@@ -352,9 +352,7 @@ class Client:
     # ---- requests
 
     @overload
-    def request(
-        self, method: Event[T], params: T, *, timeout: float | None = 30.0, type: type[R]
-    ) -> Outcome[R]: ...
+    def request(self, method: Event[T], params: T, *, timeout: float | None = 30.0, type: type[R]) -> Outcome[R]: ...
     @overload
     def request(self, method: Event[T], params: T, *, timeout: float | None = 30.0) -> Outcome[Any]: ...
     @overload

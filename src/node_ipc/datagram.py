@@ -502,8 +502,7 @@ class DatagramServer:
         count = len(self._waiting)
         if (most is not None and count >= most) or (count and self._waiting_bytes + size > limit):
             raise BackpressureError(
-                f"{count} messages of {self._waiting_bytes} bytes wait to be sent already ({option}): "
-                "emit less at once"
+                f"{count} messages of {self._waiting_bytes} bytes wait to be sent already ({option}): emit less at once"
             )
 
     def _dropped(self, messages: int) -> None:

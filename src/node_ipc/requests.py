@@ -232,9 +232,7 @@ class Requests:
 
     # ---- answering
 
-    def handle(
-        self, method: str | Event[Any], handler: Callable[..., Any] | None = None, *, type: Any = None
-    ) -> Any:
+    def handle(self, method: str | Event[Any], handler: Callable[..., Any] | None = None, *, type: Any = None) -> Any:
         """Answer requests of this name with what ``handler(params, socket)`` returns."""
         if isinstance(method, Event):
             type = type or method.type

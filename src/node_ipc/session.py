@@ -295,9 +295,7 @@ class Session:
         return self._press(frame)
 
     @overload
-    def request(
-        self, method: Event[T], params: T, *, timeout: float | None = 30.0, type: type[R]
-    ) -> Outcome[R]: ...
+    def request(self, method: Event[T], params: T, *, timeout: float | None = 30.0, type: type[R]) -> Outcome[R]: ...
     @overload
     def request(self, method: Event[T], params: T, *, timeout: float | None = 30.0) -> Outcome[Any]: ...
     @overload

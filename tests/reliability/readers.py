@@ -1,8 +1,8 @@
 """Peers as processes of their own, without this library: they read, or do not, and say what they saw.
 
-    python readers.py read PATH COUNT      COUNT sockets that read until the end; prints what each got, in order or not
-    python readers.py stop PATH            one socket that never reads
-    python readers.py echo PATH COUNT N    COUNT sockets that send N numbers each, and check what comes back
+python readers.py read PATH COUNT      COUNT sockets that read until the end; prints what each got, in order or not
+python readers.py stop PATH            one socket that never reads
+python readers.py echo PATH COUNT N    COUNT sockets that send N numbers each, and check what comes back
 """
 
 from __future__ import annotations

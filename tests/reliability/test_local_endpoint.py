@@ -406,9 +406,7 @@ PLANTS = [
 
 @pytest.mark.row(23)
 @pytest.mark.parametrize("kind", PLANTS)
-def test_a_planted_socket_root_is_refused(
-    root: None, shared: Path, kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_planted_socket_root_is_refused(root: None, shared: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(shared))
     place = shared / "node-ipc"
     plant(kind, place)

@@ -169,9 +169,7 @@ def test_checks_each_further_place() -> None:
 
 
 @pytest.mark.row(26)
-def test_a_relative_path_counts_from_the_directory_of_the_call(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_relative_path_counts_from_the_directory_of_the_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     here = local_path("x.sock", platform="linux")
     (tmp_path / "sub").mkdir()
@@ -305,8 +303,6 @@ def test_any_text_is_an_address_or_one_error(text: str, platform: str) -> None:
 
 
 def test_public_names_are_listed() -> None:
-    own = [
-        name for name, value in vars(address).items() if getattr(value, "__module__", "") == address.__name__
-    ]
+    own = [name for name, value in vars(address).items() if getattr(value, "__module__", "") == address.__name__]
     assert {name for name in own if not name.startswith("_")} <= set(address.__all__)
     assert all(hasattr(address, name) for name in address.__all__)

@@ -188,9 +188,7 @@ async def test_connect_comes_after_the_handshake_and_what_was_emitted_before_wai
         assert not reader.at_eof()
 
 
-async def test_closing_sends_what_was_emitted_and_is_orderly_at_both_ends(
-    certs: Certificates, ends: list[Any]
-) -> None:
+async def test_closing_sends_what_was_emitted_and_is_orderly_at_both_ends(certs: Certificates, ends: list[Any]) -> None:
     server = await serve(ends, certs.server.options)
     client = connect(ends, server, certs.trust)
     await client.hears("connect")
@@ -473,9 +471,7 @@ async def serial_seen(server: ServerEnd, trusted: Identity) -> str:
 
 
 @pytest.mark.row(30)
-async def test_a_hundred_reloads_under_fifty_live_clients(
-    certs: Certificates, ends: list[Any], tmp_path: Path
-) -> None:
+async def test_a_hundred_reloads_under_fifty_live_clients(certs: Certificates, ends: list[Any], tmp_path: Path) -> None:
     key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
     key.write_text(certs.server.key)
     cert.write_text(certs.server.cert)

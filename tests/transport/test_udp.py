@@ -360,9 +360,7 @@ def test_a_port_may_outlive_its_loop(loop: str) -> None:
 @pytest.mark.parametrize("loop", ["asyncio", "endpoint"])
 @pytest.mark.parametrize("end", ["close", "loop"])
 @pytest.mark.parametrize("name", ["world", "nobody.invalid"])
-def test_a_port_closed_while_its_name_is_looked_up_says_nothing(
-    loop: str, end: str, name: str, look_ups: Any
-) -> None:
+def test_a_port_closed_while_its_name_is_looked_up_says_nothing(loop: str, end: str, name: str, look_ups: Any) -> None:
     heard = Heard()
 
     async def main() -> None:

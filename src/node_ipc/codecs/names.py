@@ -8,9 +8,7 @@ from ..errors import EventNotAllowed, EventTooLarge, InvalidEvent, ReservedEvent
 
 __all__ = ["LIFECYCLE", "PING", "PONG", "UNSAFE", "NameCheck", "any_name", "assured_name", "guarded_name"]
 
-LIFECYCLE = frozenset(
-    {"start", "connect", "disconnect", "destroy", "close", "socket.disconnected", "error", "data"}
-)
+LIFECYCLE = frozenset({"start", "connect", "disconnect", "destroy", "close", "socket.disconnected", "error", "data"})
 """Events that this library publishes itself. They live in a registry of their own, so no peer can raise one."""
 
 PING, PONG = "ipc.ping", "ipc.pong"

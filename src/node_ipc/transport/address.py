@@ -137,13 +137,9 @@ class Udp(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         _check_host_and_port(self.host, self.port)
         if self.family == "udp4" and ":" in self.host:
-            raise AddressError(
-                f"udp4 cannot use the IPv6 address {self.host!r}: give an IPv4 one or use udp6"
-            )
+            raise AddressError(f"udp4 cannot use the IPv6 address {self.host!r}: give an IPv4 one or use udp6")
         if self.family == "udp6" and re.fullmatch(r"[0-9]+(\.[0-9]+){3}", self.host):
-            raise AddressError(
-                f"udp6 cannot use the IPv4 address {self.host!r}: give an IPv6 one or use udp4"
-            )
+            raise AddressError(f"udp6 cannot use the IPv4 address {self.host!r}: give an IPv6 one or use udp4")
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if self.family == "udp6" else self.host
@@ -155,9 +151,7 @@ class Handed:
 
     __slots__ = ("share", "sockets", "where")
 
-    def __init__(
-        self, sockets: tuple[socket, ...], where: Unix | Tcp | Tls | Udp, share: Share | None = None
-    ) -> None:
+    def __init__(self, sockets: tuple[socket, ...], where: Unix | Tcp | Tls | Udp, share: Share | None = None) -> None:
         self.sockets = sockets
         """The sockets; who serves them closes them."""
         self.where = where
@@ -349,9 +343,7 @@ def _check_pipe_name(name: str) -> None:
 def _host_and_port(text: str, rest: str) -> tuple[str, int]:
     found = re.fullmatch(r"//(?:\[(?P<six>[^\[\]]*)\]|(?P<host>[^\[\]:]*)):(?P<port>[^:]*)", rest)
     if found is None:
-        raise AddressError(
-            f"not scheme://host:port: {text!r}. An IPv6 address stands in brackets, tcp://[::1]:8000"
-        )
+        raise AddressError(f"not scheme://host:port: {text!r}. An IPv6 address stands in brackets, tcp://[::1]:8000")
     port = found["port"]
     if not re.fullmatch("[0-9]{1,5}", port):
         raise AddressError(f"the port {port!r} in {text!r} is not a number from 0 to 65535")

@@ -32,9 +32,7 @@ SECONDS_PER_TURN = 0.005
 class CallerPort:
     """A UDP port; made at once, bound in the next turn."""
 
-    def __init__(
-        self, driver: CallerDriver, address: Address, receiver: DatagramReceiver, settings: Settings
-    ) -> None:
+    def __init__(self, driver: CallerDriver, address: Address, receiver: DatagramReceiver, settings: Settings) -> None:
         self._driver = driver
         self._wanted = address
         self._receiver = receiver

@@ -274,4 +274,3 @@ class Driver(Protocol):
 
     def outcome(self, value: T) -> Outcome[T]:
         """Something to be settled later that this driver's front can wait for."""
-

@@ -190,9 +190,7 @@ class EventLoopDriver:
     def open(self, address: Address, receiver: Receiver, settings: Settings) -> None:
         self._begin(lambda loop: self._open(loop, address, receiver, settings))
 
-    def _open(
-        self, loop: asyncio.AbstractEventLoop, address: Address, receiver: Receiver, settings: Settings
-    ) -> None:
+    def _open(self, loop: asyncio.AbstractEventLoop, address: Address, receiver: Receiver, settings: Settings) -> None:
         link = StreamLink(self, receiver)
         self._task(_connect(loop, address, link, settings), loop)
 
@@ -210,7 +208,6 @@ class EventLoopDriver:
 
     def outcome(self, value: T) -> Outcome[T]:
         return AwaitableOutcome(value)
-
 
 
 class AwaitableOutcome(Outcome[T]):
@@ -328,9 +325,7 @@ def _to_nobody(data: bytes) -> None:
 # ---- connecting
 
 
-async def _connect(
-    loop: asyncio.AbstractEventLoop, address: Address, link: StreamLink, settings: Settings
-) -> None:
+async def _connect(loop: asyncio.AbstractEventLoop, address: Address, link: StreamLink, settings: Settings) -> None:
     local = isinstance(address, (Unix, Pipe))
     seconds = LOCAL_CONNECT_SECONDS if local else NETWORK_CONNECT_SECONDS
     if settings.connect_timeout is not None:
@@ -424,9 +419,7 @@ async def _connect_first(
     raise error or OSError(errno.EADDRNOTAVAIL, "the host name has no address")
 
 
-async def _connect_one(
-    loop: asyncio.AbstractEventLoop, family: int, where: Any, settings: Settings
-) -> socket.socket:
+async def _connect_one(loop: asyncio.AbstractEventLoop, family: int, where: Any, settings: Settings) -> socket.socket:
     sock = network.new_stream(family, settings)
     try:
         await loop.sock_connect(sock, where)
@@ -565,9 +558,7 @@ class StreamListener:
     async def _listen_network(self, loop: asyncio.AbstractEventLoop, address: Tcp | Tls) -> Address:
         if isinstance(address, Tls):
             self._tls = self._server_tls()
-        resolved = await loop.getaddrinfo(
-            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
+        resolved = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         for sock in network.listen_tcp(resolved, address.port, self._settings.backlog):
             self._owned.append(local_socket.OwnedSocket(sock, address))
         port = self._owned[0].sock.getsockname()[1]

@@ -72,9 +72,7 @@ class StreamListener:
             return address
         if not isinstance(address, (Tcp, Tls)):
             raise AddressError(f"{address} is for datagrams, which have no connections")
-        resolved = socket.getaddrinfo(
-            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
+        resolved = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         sockets = network.listen_tcp(resolved, address.port, self._settings.backlog)
         self._add(*(local_socket.OwnedSocket(sock, address) for sock in sockets))
         self._warn_if_exposed(address)

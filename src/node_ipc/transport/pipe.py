@@ -184,9 +184,7 @@ class WinAPI:
             size = ctypes.c_uint32()
             self._advapi32.GetTokenInformation(token, token_user, None, 0, ctypes.byref(size))
             buffer = ctypes.create_string_buffer(size.value)
-            self._check(
-                self._advapi32.GetTokenInformation(token, token_user, buffer, size, ctypes.byref(size))
-            )
+            self._check(self._advapi32.GetTokenInformation(token, token_user, buffer, size, ctypes.byref(size)))
             # TOKEN_USER begins with the address of the SID.
             return self._sid_text(ctypes.c_void_p.from_buffer(buffer))
         finally:
@@ -326,9 +324,7 @@ def open_instance(path: str, api: WinAPI) -> PipeHandle | None:
     return handle
 
 
-def connect_pipe(
-    path: str, timeout: float, api: WinAPI, clock: Callable[[], float] = time.monotonic
-) -> PipeHandle:
+def connect_pipe(path: str, timeout: float, api: WinAPI, clock: Callable[[], float] = time.monotonic) -> PipeHandle:
     """Connect from the caller's thread and wait up to ``timeout`` seconds while the pipe is busy.
 
     Raises:
@@ -368,8 +364,7 @@ def _check_owner(path: str, handle: PipeHandle, api: WinAPI) -> None:
         raise PeerRefused(f"the owner of {path} cannot be told, and nothing was sent: {error}") from error
     if owner not in (api.user_sid(), SYSTEM_SID, ADMINISTRATORS_SID):
         raise PeerRefused(
-            f"{path} belongs to {owner}, who is neither this user nor SYSTEM nor an administrator; "
-            "nothing was sent"
+            f"{path} belongs to {owner}, who is neither this user nor SYSTEM nor an administrator; nothing was sent"
         )
 
 

@@ -105,9 +105,7 @@ def check_loop(loop: asyncio.AbstractEventLoop) -> None:
         )
 
 
-def _transport(
-    loop: Any, handle: PipeHandle, protocol: asyncio.BaseProtocol, peer: Peer
-) -> asyncio.Transport:
+def _transport(loop: Any, handle: PipeHandle, protocol: asyncio.BaseProtocol, peer: Peer) -> asyncio.Transport:
     transport: asyncio.Transport = loop._make_duplex_pipe_transport(handle, protocol, extra={"peer": peer})
     return transport
 
