@@ -514,7 +514,8 @@ def test_timers_run_in_order_and_can_be_cancelled(rig: Rig) -> None:
     assert ran == []
     rig.until(lambda: len(ran) == 3)
     assert ran == [0, 10, 30]
-    assert rig.driver.now() - before >= 0.029
+    granularity = 0.016 if WINDOWS else 0.001  # asyncio runs what is due within one tick of the clock
+    assert rig.driver.now() - before >= 0.030 - granularity
     timers[0].cancel()
 
 
