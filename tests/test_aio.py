@@ -322,7 +322,7 @@ async def test_serve_forever_ends_with_stop_and_drains_when_cancelled(config: Co
 
 
 @pytest.mark.row(39)
-@pytest.mark.parametrize("steps", range(1, 40))
+@pytest.mark.parametrize("steps", range(1, 151))
 async def test_cancelled_anywhere_nothing_is_left(config: Config, steps: int) -> None:
     async def all_of_it() -> None:
         async with node_ipc.serve("world", config=config) as server:

@@ -178,7 +178,7 @@ async def test_slow_handlers_push_back_on_the_sender(config: Config, server: Any
     before, sent = resident(), 0
     loop = asyncio.get_running_loop()
     try:
-        async with asyncio.timeout(2):  # a flood of up to 1 GiB
+        async with asyncio.timeout(5):  # a flood of up to 1 GiB
             while sent < 1024 * MIB:
                 await loop.sock_sendall(peer, frame * 64)
                 sent += 64 * len(frame)
@@ -194,7 +194,7 @@ async def test_slow_handlers_push_back_on_the_sender(config: Config, server: Any
 
 @pytest.mark.row(13)
 async def test_half_frames_expire_and_whole_streams_do_not(config: Config) -> None:
-    config.message_timeout = 500
+    config.message_timeout = 1000
     lost: dict[Any, float] = {}
     errors: list[Any] = []
     got = 0
@@ -209,30 +209,34 @@ async def test_half_frames_expire_and_whole_streams_do_not(config: Config) -> No
         server.on("tick", count)
         drippers = []
         for _ in range(100):
-            peer = sockets.socket(sockets.AF_UNIX)
-            peer.connect(path_of(config))
-            drippers.append(peer)
-        stream = sockets.socket(sockets.AF_UNIX)
-        stream.connect(path_of(config))
-        await until(lambda: len(server.sockets) == 101)
+            drippers += [connected(config), connected(config)]
+            await asyncio.sleep(0)
+        stream = connected(config)
+        await until(lambda: len(server.sockets) == 201)
         for peer in drippers:
             peer.send(b'{"type":"ti')
         begun = time.monotonic()
         frame, sent = b'{"type":"tick","data":1}\f', 0
         stream.send(frame[:10])
-        while time.monotonic() - begun < 2.0:  # always cut in the middle of a frame, never idle long enough
+        while time.monotonic() - begun < 10.0:  # always cut in the middle of a frame, never idle long enough
             stream.send(frame[10:] + frame[:10])
             sent += 1
             if sent % 3 == 0:
                 for peer in drippers:
                     drip(peer)
             await asyncio.sleep(0.02)
-        assert len(lost) == 100
-        assert all(0.5 <= when - begun <= 0.5 + 0.5 for when in lost.values())
+        assert len(lost) == 200
+        assert all(1.0 - 0.1 <= when - begun <= 1.5 for when in lost.values())
         assert {type(error) for error in errors} == {MessageTimeout}
         await until(lambda: got == sent)
         for peer in (*drippers, stream):
             peer.close()
+
+
+def connected(config: Config) -> sockets.socket:
+    peer = sockets.socket(sockets.AF_UNIX)
+    peer.connect(path_of(config))
+    return peer
 
 
 def drip(peer: sockets.socket) -> None:
@@ -254,7 +258,7 @@ async def test_over_the_limit_connections_are_refused_fast_and_the_rest_is_serve
         loop = asyncio.get_running_loop()
         kept: list[sockets.socket] = []
         refusals, pings = [], []
-        for number in range(2_000):
+        for number in range(5_000):
             peer = sockets.socket(sockets.AF_UNIX)
             peer.setblocking(False)
             peer.connect(path_of(config))
@@ -273,7 +277,7 @@ async def test_over_the_limit_connections_are_refused_fast_and_the_rest_is_serve
                 assert await client.receive("pong", timeout=5) == number
                 pings.append(loop.time() - begun)
         assert most == 100
-        assert server.stats().refused == len(refusals) == 2_000 - 99
+        assert server.stats().refused == len(refusals) == 5_000 - 99
         assert sorted(refusals)[int(len(refusals) * 0.99)] <= 0.05
         assert sorted(pings)[-1] <= 0.1
         kept.pop().close()
@@ -355,18 +359,18 @@ node_ipc.run(main(), loop="asyncio")
 
 
 @pytest.mark.row(32)
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 async def test_order_is_kept_and_loss_comes_only_with_a_disconnect(config: Config, tmp_path: Path) -> None:
-    """8 clients emit numbers while the server is killed 12 times; a checker reads what the servers printed."""
+    """16 clients emit numbers while the server is killed 12 times; a checker reads what the servers printed."""
     script = tmp_path / "server.py"
     script.write_text(SERVER)
     log = tmp_path / "log"
     clients: list[Any] = []
-    losses: dict[int, list[Loss]] = {number: [] for number in range(8)}
-    sent = dict.fromkeys(range(8), 0)
+    losses: dict[int, list[Loss]] = {number: [] for number in range(16)}
+    sent = dict.fromkeys(range(16), 0)
     with log.open("wb") as out:
         process = await started(script, config, out)
-        for number in range(8):
+        for number in range(16):
             client = await node_ipc.connect("world", config=config, timeout=10, retry=10)
             client.on("disconnect", losses[number].append)
             client.on("error", lambda error: None)
