@@ -19,15 +19,12 @@ import contextlib
 import heapq
 import itertools
 import os
-import select
-import selectors
 import socket
-import struct
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from ..errors import WouldDeadlock
 from ..outcome import Outcome
@@ -45,22 +42,17 @@ from .driver import (
     Receiver,
     Timer,
 )
+from .readiness import DIRECT_SECONDS, READ, Readiness, Watched
 
 if TYPE_CHECKING:
     from ..config import Settings
     from .address import Address
     from .pipe_caller import PipePort
 
-__all__ = ["DONT_WAIT", "READ", "WRITE", "CallerDriver", "Readiness", "Watched"]
+__all__ = ["CallerDriver"]
 
 T = TypeVar("T")
 
-READ, WRITE = 1, 2
-"""What a watched socket waits for."""
-DONT_WAIT: int = getattr(socket, "MSG_DONTWAIT", 0)
-"""The flag of every ``send`` and ``recv`` that must not block (0 where sockets in blocking mode are not used)."""
-DIRECT_SECONDS = 1
-"""The kernel's time limit of a direct read: what is due sooner is polled for."""
 FORGOTTEN_TIMERS = 64
 """From so many cancelled timers on, they are taken out when they are more than half."""
 
@@ -110,6 +102,7 @@ class CallerDriver:
         self._afar: deque[Callable[[], None]] = deque()
         self._direct: Callable[[], None] | None = None
         self._readiness: Readiness | None = None
+        self._nudge: _Nudge | None = None
         self._pipes: PipePort | None = None
         self.endpoints: weakref.WeakSet[Endpoint] = weakref.WeakSet()
         forks.guard(self)
@@ -261,8 +254,8 @@ class CallerDriver:
 
     def wake(self) -> None:
         """End the wait that is under way, or make the next one short; for other threads and signal handlers."""
-        if self._readiness is not None:
-            self._readiness.wake()
+        if self._nudge is not None:
+            self._nudge.send()
         elif self._pipes is not None:
             self._pipes.wake()
 
@@ -306,6 +299,8 @@ class CallerDriver:
         """The watched sockets."""
         if self._readiness is None:
             self._readiness = Readiness()
+            self._nudge = _Nudge()  # from the start: who wakes a wait must find it, however late the wait began
+            self._readiness.watch(self._nudge, READ)
         return self._readiness
 
     def watch(self, watched: Watched, interest: int, direct: Callable[[], None] | None = None) -> None:
@@ -315,7 +310,7 @@ class CallerDriver:
         """
         readiness = self.readiness
         readiness.watch(watched, interest)
-        self._direct = direct if interest == READ and len(readiness) == 1 else None
+        self._direct = direct if interest == READ and len(readiness) == 2 else None  # it and the nudge
 
     @property
     def pipes(self) -> PipePort:
@@ -334,7 +329,7 @@ class CallerDriver:
         if self.home == FORKED or self.busy:
             return
         readiness, self._readiness = self._readiness, None
-        self._direct = None
+        self._direct = self._nudge = None
         if readiness is not None:
             readiness.close()
         pipes, self._pipes = self._pipes, None
@@ -345,122 +340,29 @@ class CallerDriver:
         self._cancelled = 0
 
 
-class Watched(Protocol):
-    """A socket that is waited for."""
-
-    def fileno(self) -> int: ...
-    def readable(self) -> None:
-        """There is something to read, to accept, or an end."""
-
-    def writable(self) -> None:
-        """The kernel takes more, or the connection came about, or it failed."""
-
-    def discard(self) -> None:
-        """Close it and tell nobody."""
-
-
-class Readiness:
-    """Tells sockets when they can go on: ``epoll`` where there is one, otherwise what ``selectors`` has."""
+class _Nudge:
+    """What ends a wait from elsewhere: a socket to itself."""
 
     def __init__(self) -> None:
-        self._watched: dict[int, tuple[Watched, int]] = {}
-        self._epoll: select.epoll | None = None
-        self._selector: selectors.BaseSelector | None = None
-        if hasattr(select, "epoll"):
-            self._epoll = select.epoll()
-            # Errors and hang-ups are both: the socket will say what it is.
-            self._reads, self._writes = ~select.EPOLLOUT, ~select.EPOLLIN
-        else:
-            self._selector = selectors.DefaultSelector()
-            self._reads, self._writes = selectors.EVENT_READ, selectors.EVENT_WRITE
-        # There from the start: who wakes a wait must find it, however late the wait began.
-        self._nudged, self._nudge = socket.socketpair()
-        self._nudged.setblocking(False)
-        self._nudge.setblocking(False)
-        self._register(self._nudged.fileno(), 0, READ)
+        self._heard, self._sock = socket.socketpair()
+        self._heard.setblocking(False)
+        self._sock.setblocking(False)
 
-    def __len__(self) -> int:
-        return len(self._watched)
-
-    def watch(self, watched: Watched, interest: int) -> None:
-        """Wait for ``interest`` (0: for nothing) on this socket from now on."""
-        fd = watched.fileno()
-        before = self._watched.get(fd, (None, 0))[1]
-        if interest:
-            self._watched[fd] = watched, interest
-        else:
-            self._watched.pop(fd, None)
-        self._register(fd, before, interest)
-
-    def _register(self, fd: int, before: int, interest: int) -> None:
-        if before == interest:
-            return
-        if self._epoll is not None:
-            # An event for each bit: EPOLLIN is 1 and EPOLLOUT is 4.
-            mask = (interest & READ) * select.EPOLLIN | (interest >> 1) * select.EPOLLOUT
-            if not before:
-                self._epoll.register(fd, mask)
-            elif interest:
-                self._epoll.modify(fd, mask)
-            else:
-                self._epoll.unregister(fd)
-            return
-        assert self._selector is not None
-        if not before:
-            self._selector.register(fd, interest)
-        elif interest:
-            self._selector.modify(fd, interest)
-        else:
-            self._selector.unregister(fd)
-
-    def poll(self, timeout: float | None) -> bool:
-        """Wait, and tell each socket that can go on, once; whether there was any."""
-        ready = self._epoll.poll(timeout) if self._epoll is not None else self._selected(timeout)
-        for fd, events in ready:
-            found = self._watched.get(fd)
-            if found is None:
-                if fd == self._nudged.fileno():
-                    with contextlib.suppress(BlockingIOError):
-                        self._nudged.recv(4096)
-                continue
-            watched, interest = found
-            if interest & READ and events & self._reads:
-                watched.readable()
-            if interest & WRITE and events & self._writes and self._watched.get(fd, (None, 0))[0] is watched:
-                watched.writable()
-        return bool(ready)
-
-    def _selected(self, timeout: float | None) -> list[tuple[int, int]]:
-        assert self._selector is not None
-        return [(key.fd, events) for key, events in self._selector.select(timeout)]
-
-    def wake(self) -> None:
-        """End the wait that is under way, or the next one; safe from any thread and in signal handlers."""
+    def send(self) -> None:
+        """Safe from any thread and in signal handlers."""
         with contextlib.suppress(OSError):  # full, so it is awake; or closed, and nobody waits any more
-            self._nudge.send(b"\0")
+            self._sock.send(b"\0")
 
-    def close(self) -> None:
-        """Close every socket that is watched, and stop."""
-        watched, self._watched = self._watched, {}
-        for each, _ in watched.values():
-            each.discard()
-        self._nudged.close()
-        self._nudge.close()
-        for waiter in (self._epoll, self._selector):
-            if waiter is not None:
-                waiter.close()
+    def fileno(self) -> int:
+        return self._heard.fileno()
 
+    def readable(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            self._heard.recv(4096)
 
-def block_for_reads(sock: socket.socket) -> bool:
-    """Make ``recv`` without DONT_WAIT block for at most DIRECT_SECONDS; whether this system can."""
-    if not DONT_WAIT:
-        return False
-    limit = struct.pack("ll", DIRECT_SECONDS, 0)  # a timeval
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-    except OSError:
-        return False
-    if sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, len(limit)) != limit:
-        return False
-    sock.setblocking(True)
-    return True
+    def writable(self) -> None:
+        """It is never watched for that."""
+
+    def discard(self) -> None:
+        self._heard.close()
+        self._sock.close()

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from ..errors import AddressError, IPCError
 from . import network, udp_socket
 from .address import Handed, Udp
-from .caller import READ, WRITE, CallerDriver
+from .caller import CallerDriver
 from .driver import DatagramReceiver
+from .readiness import READ, WRITE
 from .udp_socket import Outbox, SocketAddress
 
 if TYPE_CHECKING:

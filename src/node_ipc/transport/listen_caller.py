@@ -11,9 +11,10 @@ from ..errors import AddressError, ConnectionLost, PeerRefused
 from ..logs import RateLimited, logger  # here, not when needed: then there may be no descriptor to read it with
 from . import local_socket, network
 from .address import Handed, Tcp, Tls, Unix
-from .caller import READ, CallerDriver
+from .caller import CallerDriver
 from .driver import Acceptor, Peer, Receiver, Timer
-from .stream_caller import StreamLink
+from .readiness import READ
+from .stream_link import StreamLink
 
 if TYPE_CHECKING:
     from ..config import Settings

@@ -1,7 +1,6 @@
-"""Unix sockets, TCP and TLS in the caller's thread: links, and attempts to connect.
+"""Attempts to connect in the caller's thread, over Unix sockets, TCP and TLS.
 
-The outbound buffer is the link's own and holds only what the kernel did not take at once: the session keeps what
-comes after that. A name is looked up by the system's resolver while everything else of this driver waits (there is
+A name is looked up by the system's resolver while everything else of this driver waits (there is
 no thread to do it); ``interfaces.lookup`` takes its place where that matters.
 """
 
@@ -18,224 +17,21 @@ from typing import TYPE_CHECKING
 from ..errors import AddressError
 from . import local_socket, network
 from .address import Tcp, Tls, Unix
-from .caller import DONT_WAIT, READ, WRITE, CallerDriver, block_for_reads
+from .caller import CallerDriver
 from .driver import Peer, Receiver, Timer
+from .readiness import WRITE
+from .stream_link import StreamLink
 
 if TYPE_CHECKING:
     from ..config import Settings
     from .address import Address
 
-__all__ = ["Attempt", "StreamLink"]
+__all__ = ["Attempt"]
 
-READ_BYTES = 64 * 1024
-LAST_READS = 64
-"""Reads that a link gets to bring what its peer sent before it went away."""
 LOCAL_CONNECT_SECONDS, NETWORK_CONNECT_SECONDS = 2.0, 5.0
 FIRST_DELAY, LONGEST_DELAY = 0.001, 0.1
 """Seconds between two looks at a Unix socket whose server's queue is full: there is nothing to wait on."""
 IN_PROGRESS = (errno.EINPROGRESS, errno.EWOULDBLOCK, getattr(errno, "WSAEWOULDBLOCK", errno.EINPROGRESS))
-
-
-class StreamLink:
-    """One connected socket."""
-
-    __slots__ = (
-        "_closing",
-        "_driver",
-        "_incoming",
-        "_interest",
-        "_over",
-        "_peer_ended",
-        "_pending",
-        "_read_direct",
-        "_reading",
-        "_receiver",
-        "_recv",
-        "_send",
-        "_sock",
-        "_unsent",
-        "peer",
-    )
-
-    def __init__(self, driver: CallerDriver, sock: socket.socket, peer: Peer, receiver: Receiver) -> None:
-        self.peer = peer
-        self._driver = driver
-        self._sock = sock
-        self._receiver = receiver
-        self._send = sock.send
-        self._recv = sock.recv
-        self._incoming: Callable[[bytes], None] = receiver.received
-        self._unsent: deque[memoryview] = deque()
-        self._pending = 0
-        self._interest = 0
-        self._reading = True
-        self._closing = self._peer_ended = self._over = False
-        self._read_direct: Callable[[], None] | None = None
-
-    def start(self, *, alone: bool) -> None:
-        """Begin to read. ``alone``: this is its driver's only link, so the driver may block in ``recv``."""
-        if alone and block_for_reads(self._sock):
-            self._read_direct = partial(self.readable, 0)
-        self._watch()
-        self._receiver.opened(self)
-
-    def _watch(self) -> None:
-        """Wait for what there is to wait for now."""
-        if self._over:
-            return
-        interest = (READ if self._reading and not self._peer_ended else 0) | (WRITE if self._unsent else 0)
-        if interest != self._interest:
-            self._interest = interest
-            self._driver.watch(self, interest, self._read_direct)
-
-    # ---- the driver's side
-
-    def fileno(self) -> int:
-        return self._sock.fileno()
-
-    def readable(self, flags: int = DONT_WAIT) -> None:
-        try:
-            data = self._recv(READ_BYTES, flags)
-        except BlockingIOError:
-            return
-        except OSError as error:
-            self._finish(error)
-            return
-        if data:
-            self._incoming(data)
-        else:
-            self._end_of_stream()
-
-    def _end_of_stream(self) -> None:
-        self._peer_ended = True
-        self._watch()
-        self._receiver.ended()
-        if self._closing and not self._unsent:
-            self._end_writing()
-
-    def writable(self) -> None:
-        unsent = self._unsent
-        try:
-            while unsent:
-                view = unsent[0]
-                sent = self._send(view, DONT_WAIT)
-                self._pending -= sent
-                if sent < len(view):
-                    unsent[0] = view[sent:]
-                    return
-                unsent.popleft()
-        except BlockingIOError:
-            return
-        except OSError as error:
-            self._broken(error)
-            return
-        self._watch()
-        self._receiver.writable()
-        if self._closing and not self._unsent:
-            self._end_writing()
-
-    def discard(self) -> None:
-        self._over = True
-        self._sock.close()
-
-    # ---- the session's side
-
-    def write(self, data: bytes) -> None:
-        if self._unsent or self._over:
-            self._keep(data, 0)
-            return
-        try:
-            sent = self._send(data, DONT_WAIT)
-        except BlockingIOError:
-            sent = 0
-        except OSError as error:
-            self._broken(error)
-            self._receiver.pause()  # so the session counts this as not with the kernel
-            return
-        if sent != len(data):
-            self._keep(data, sent)
-            self._watch()
-            self._receiver.pause()
-
-    def _keep(self, data: bytes, sent: int) -> None:
-        if not self._over:
-            self._unsent.append(memoryview(data)[sent:])
-            self._pending += len(data) - sent
-
-    def pending_bytes(self) -> int:
-        return self._pending
-
-    def close(self) -> None:
-        if self._closing or self._over:
-            return
-        self._closing = True
-        if not self._unsent:
-            self._end_writing()
-
-    def _end_writing(self) -> None:
-        """Everything is with the kernel: say so to the peer, and wait for its own end."""
-        if self._over:
-            return
-        if self._peer_ended:
-            self._finish(None)
-            return
-        try:
-            self._sock.shutdown(socket.SHUT_WR)
-        except OSError as error:
-            self._finish(None if error.errno == errno.ENOTCONN else error)
-
-    def abort(self) -> None:
-        self._finish(None)
-
-    def pause_reading(self) -> None:
-        self._reading = False
-        self._watch()
-
-    def resume_reading(self) -> None:
-        self._reading = True
-        self._watch()
-
-    # ---- its end
-
-    def _broken(self, error: OSError) -> None:
-        """Nothing can be written any more; what the peer sent before it went away is still with the kernel."""
-        self._unsent.clear()
-        self._pending = 0
-        if not self._over:
-            self._forget()
-            self._over = True
-            self._driver.call_later(0, partial(self._read_the_rest, error))
-
-    def _read_the_rest(self, error: OSError) -> None:
-        try:
-            for _ in range(LAST_READS):
-                data = self._recv(READ_BYTES, DONT_WAIT)
-                if not data:
-                    break
-                self._incoming(data)
-        except OSError:
-            pass
-        self._over = False
-        self._finish(error)
-
-    def _forget(self) -> None:
-        if self._interest:
-            self._interest = 0
-            self._driver.watch(self, 0)
-
-    def _finish(self, error: BaseException | None) -> None:
-        """Close it, and tell the receiver in a later turn."""
-        if self._over:
-            return
-        self._forget()
-        self._over = True
-        self._unsent.clear()
-        self._pending = 0
-        self._sock.close()
-        self._driver.call_later(0, partial(self._receiver.lost, network.link_failed(error)))
-
-
-# ---- connecting
 
 
 class Attempt:

@@ -1,0 +1,134 @@
+"""Which sockets can go on: the ``epoll`` (or ``selectors``) behind both drivers, and what is watched with it.
+
+The caller's driver waits in it. The asyncio one hangs it into its loop as a single descriptor (epoll(7): it is
+readable itself while any of its descriptors is), so that what the loop does for each ready descriptor, 1.2 µs, is done
+once for all of them.
+"""
+
+from __future__ import annotations
+
+import select
+import selectors
+import socket
+import struct
+from typing import Any, Protocol
+
+__all__ = ["DIRECT_SECONDS", "DONT_WAIT", "READ", "WRITE", "Readiness", "Watched", "block_for_reads"]
+
+READ, WRITE = 1, 2
+"""What a watched socket waits for."""
+DONT_WAIT: int = getattr(socket, "MSG_DONTWAIT", 0)
+"""The flag of every ``send`` and ``recv`` that must not block (0 where sockets in blocking mode are not used)."""
+DIRECT_SECONDS = 1
+"""The kernel's time limit of a direct read: what is due sooner is polled for."""
+
+
+class Watched(Protocol):
+    """A socket that is waited for."""
+
+    def fileno(self) -> int: ...
+    def readable(self) -> None:
+        """There is something to read, to accept, or an end."""
+
+    def writable(self) -> None:
+        """The kernel takes more, or the connection came about, or it failed."""
+
+    def discard(self) -> None:
+        """Close it and tell nobody."""
+
+
+class Readiness:
+    """Tells sockets when they can go on: ``epoll`` where there is one, otherwise what ``selectors`` has."""
+
+    def __init__(self) -> None:
+        self._watched: dict[int, tuple[Watched, int]] = {}
+        self._epoll: select.epoll | None = None
+        self._selector: selectors.BaseSelector | None = None
+        if hasattr(select, "epoll"):
+            self._epoll = select.epoll()
+            # Errors and hang-ups are both: the socket will say what it is.
+            self._reads, self._writes = ~select.EPOLLOUT, ~select.EPOLLIN
+        else:
+            self._selector = selectors.DefaultSelector()
+            self._reads, self._writes = selectors.EVENT_READ, selectors.EVENT_WRITE
+
+    def __len__(self) -> int:
+        return len(self._watched)
+
+    def fileno(self) -> int:
+        """A descriptor that is readable while a watched socket can go on; -1 where there is none (``select``)."""
+        waiter: Any = self._selector if self._epoll is None else self._epoll
+        return waiter.fileno() if hasattr(waiter, "fileno") else -1
+
+    def watch(self, watched: Watched, interest: int) -> None:
+        """Wait for ``interest`` (0: for nothing) on this socket from now on."""
+        fd = watched.fileno()
+        before = self._watched.get(fd, (None, 0))[1]
+        if interest:
+            self._watched[fd] = watched, interest
+        else:
+            self._watched.pop(fd, None)
+        self._register(fd, before, interest)
+
+    def _register(self, fd: int, before: int, interest: int) -> None:
+        if before == interest:
+            return
+        if self._epoll is not None:
+            # An event for each bit: EPOLLIN is 1 and EPOLLOUT is 4.
+            mask = (interest & READ) * select.EPOLLIN | (interest >> 1) * select.EPOLLOUT
+            if not before:
+                self._epoll.register(fd, mask)
+            elif interest:
+                self._epoll.modify(fd, mask)
+            else:
+                self._epoll.unregister(fd)
+            return
+        assert self._selector is not None
+        if not before:
+            self._selector.register(fd, interest)
+        elif interest:
+            self._selector.modify(fd, interest)
+        else:
+            self._selector.unregister(fd)
+
+    def poll(self, timeout: float | None) -> bool:
+        """Wait, and tell each socket that can go on, once; whether there was any."""
+        ready = self._epoll.poll(timeout) if self._epoll is not None else self._selected(timeout)
+        find = self._watched.get
+        for fd, events in ready:
+            if (found := find(fd)) is None:
+                continue  # it was closed by one before it
+            watched, interest = found
+            if interest & READ and events & self._reads:
+                watched.readable()
+            if interest & WRITE and events & self._writes and find(fd, (None, 0))[0] is watched:
+                watched.writable()
+        return bool(ready)
+
+    def _selected(self, timeout: float | None) -> list[tuple[int, int]]:
+        assert self._selector is not None
+        return [(key.fd, events) for key, events in self._selector.select(timeout)]
+
+    def close(self) -> None:
+        """Close every socket that is watched, and stop."""
+        watched, self._watched = self._watched, {}
+        for each, _ in watched.values():
+            each.discard()
+        for waiter in (self._epoll, self._selector):
+            if waiter is not None:
+                waiter.close()
+
+
+def block_for_reads(sock: socket.socket) -> bool:
+    """Make ``recv`` without DONT_WAIT block for at most DIRECT_SECONDS; whether this system can."""
+    if not DONT_WAIT:
+        return False
+    limit = struct.pack("ll", DIRECT_SECONDS, 0)  # a timeval
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+    except OSError:
+        return False
+    if sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, len(limit)) != limit:
+        return False
+    sock.setblocking(True)
+    return True
