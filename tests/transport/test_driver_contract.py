@@ -507,10 +507,10 @@ def test_closing_twice_and_aborting_a_closing_link_is_one_end(rig: Rig) -> None:
 
 def test_timers_run_in_order_and_can_be_cancelled(rig: Rig) -> None:
     ran: list[int] = []
+    before = rig.driver.now()
     timers = [rig.driver.call_later(delay / 1000, lambda delay=delay: ran.append(delay)) for delay in (30, 10, 20, 0)]
     timers[2].cancel()
     timers[2].cancel()
-    before = rig.driver.now()
     assert ran == []
     rig.until(lambda: len(ran) == 3)
     assert ran == [0, 10, 30]

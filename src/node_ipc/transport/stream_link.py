@@ -21,6 +21,8 @@ from .readiness import DONT_WAIT, READ, WRITE, Watched, block_for_reads
 __all__ = ["StreamLink", "Watcher"]
 
 READ_BYTES = 64 * 1024
+NOTHING: deque[memoryview] = deque(maxlen=0)
+"""What waits where nothing does, for all links: an empty deque takes 760 bytes. Nothing can be put into it."""
 LAST_READS = 64
 """Reads that a link gets to bring what its peer sent before it went away."""
 
@@ -40,7 +42,6 @@ class StreamLink:
     __slots__ = (
         "_closing",
         "_driver",
-        "_incoming",
         "_interest",
         "_over",
         "_peer_ended",
@@ -48,8 +49,6 @@ class StreamLink:
         "_read_direct",
         "_reading",
         "_receiver",
-        "_recv",
-        "_send",
         "_sock",
         "_unsent",
         "peer",
@@ -60,10 +59,7 @@ class StreamLink:
         self._driver = driver
         self._sock = sock
         self._receiver = receiver
-        self._send = sock.send
-        self._recv = sock.recv
-        self._incoming: Callable[[bytes], None] = receiver.received
-        self._unsent: deque[memoryview] = deque()
+        self._unsent = NOTHING
         self._pending = 0
         self._interest = 0
         self._reading = True
@@ -93,14 +89,14 @@ class StreamLink:
 
     def readable(self, flags: int = DONT_WAIT) -> None:
         try:
-            data = self._recv(READ_BYTES, flags)
+            data = self._sock.recv(READ_BYTES, flags)
         except BlockingIOError:
             return
         except OSError as error:
             self._finish(error)
             return
         if data:
-            self._incoming(data)
+            self._receiver.received(data)
         else:
             self._end_of_stream()
 
@@ -116,7 +112,7 @@ class StreamLink:
         try:
             while unsent:
                 view = unsent[0]
-                sent = self._send(view, DONT_WAIT)
+                sent = self._sock.send(view, DONT_WAIT)
                 self._pending -= sent
                 if sent < len(view):
                     unsent[0] = view[sent:]
@@ -127,6 +123,7 @@ class StreamLink:
         except OSError as error:
             self._broken(error)
             return
+        self._unsent = NOTHING
         self._watch()
         self._receiver.writable()
         if self._closing and not self._unsent:
@@ -143,7 +140,7 @@ class StreamLink:
             self._keep(data, 0)
             return
         try:
-            sent = self._send(data, DONT_WAIT)
+            sent = self._sock.send(data, DONT_WAIT)
         except BlockingIOError:
             sent = 0
         except OSError as error:
@@ -157,6 +154,8 @@ class StreamLink:
 
     def _keep(self, data: bytes, sent: int) -> None:
         if not self._over:
+            if not self._unsent:
+                self._unsent = deque()
             self._unsent.append(memoryview(data)[sent:])
             self._pending += len(data) - sent
 
@@ -197,7 +196,7 @@ class StreamLink:
 
     def _broken(self, error: OSError) -> None:
         """Nothing can be written any more; what the peer sent before it went away is still with the kernel."""
-        self._unsent.clear()
+        self._unsent = NOTHING
         self._pending = 0
         if not self._over:
             self._forget()
@@ -207,10 +206,10 @@ class StreamLink:
     def _read_the_rest(self, error: OSError) -> None:
         try:
             for _ in range(LAST_READS):
-                data = self._recv(READ_BYTES, DONT_WAIT)
+                data = self._sock.recv(READ_BYTES, DONT_WAIT)
                 if not data:
                     break
-                self._incoming(data)
+                self._receiver.received(data)
         except OSError:
             pass
         self._over = False
@@ -227,7 +226,7 @@ class StreamLink:
             return
         self._forget()
         self._over = True
-        self._unsent.clear()
+        self._unsent = NOTHING
         self._pending = 0
         self._sock.close()
         self._driver.call_later(0, partial(self._receiver.lost, network.link_failed(error)))
