@@ -152,6 +152,24 @@ async def test_receive_decodes_to_a_type(client: Any) -> None:
     assert bytes(await client.receive("echo", type=Raw, timeout=5)) == b"[1,2]"
 
 
+async def test_waiting_leaves_nothing_behind(client: Any) -> None:
+    """A client lives for weeks, and waits a million times."""
+    for value in range(20):
+        client.emit("echo", value)
+        await client.receive("echo", timeout=5)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(client.closed, 0)
+        closed = asyncio.ensure_future(_awaited(client.closed))
+        await asyncio.sleep(0)
+        closed.cancel()
+        await asyncio.gather(closed, return_exceptions=True)
+    assert client.closed._then == client.inbox.arrived == []
+
+
+async def _awaited(outcome: Any) -> Any:
+    return await outcome
+
+
 async def test_an_event_with_a_handler_is_not_received_twice(client: Any) -> None:
     heard: list[Any] = []
     client.on("echo", heard.append)

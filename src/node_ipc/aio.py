@@ -97,6 +97,7 @@ class AsyncClient(Client):
             await future
         finally:
             self.inbox.arrived.remove(wake)
+            self.closed.forget(wake)
 
     async def drain(self) -> None:
         """Until no more than ``soft_pending_bytes`` wait to be sent: ``if not client.emit(…): await client.drain()``.
