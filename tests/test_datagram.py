@@ -1135,6 +1135,7 @@ def test_what_ends_the_program_passes_and_the_rest_of_the_datagram_follows(bench
         bench.comes(frame(1) + frame(2))
     bench.driver.run_until_idle()
     assert bench.payloads() == [1, 2]
+    assert bench.server.stats().messages_in == 2
 
     @bench.server.once("message")
     def stop_for_good() -> None:

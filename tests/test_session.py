@@ -740,6 +740,21 @@ def test_a_peer_that_ends_is_heard_to_the_end() -> None:
     assert wire.is_lost or wire.has_ended
 
 
+def test_a_message_that_waits_for_handlers_is_counted_once() -> None:
+    client, server, _, driver = pair(max_handler_frames=2)
+    told: list[int] = []
+    server.on_trace(lambda trace: told.append(trace.messages if trace.what == "received" else 0))
+
+    @server.on("n")
+    async def slow(data: int) -> None:
+        await driver.sleep(1)
+
+    for number in range(20):
+        client.emit("n", number)
+    driver.advance(20)
+    assert server.stats().messages_in == client.stats().messages_out == sum(told) == 20
+
+
 def test_closing_drops_what_waits_for_handlers() -> None:
     client, server, socket, driver = pair(max_handler_frames=1)
     heard: list[int] = []

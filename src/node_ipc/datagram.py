@@ -723,13 +723,13 @@ class DatagramServer:
 
     def _deliver_from(self, envelopes: list[Any], peer: DatagramPeer) -> None:
         """Messages of a sender, who is remembered unless the very first has a name that the profile refuses."""
+        self._stats.messages_in += len(envelopes)
         new = self._remember(peer)
         if not self._deliver(envelopes, peer) and new:
             self._peers.pop((peer.address, peer.port), None)
 
     def _deliver(self, envelopes: list[Any], peer: Any) -> bool:  # events.py asks no more of a session than a peer has
         """Whether the profile lets the first name in."""
-        self._stats.messages_in += len(envelopes)
         frames = self._frames = iter(envelopes)
         try:
             self.events.deliver(frames, peer)

@@ -512,6 +512,7 @@ class Session:
         splitter = self._splitter
         frames = splitter.split(data)
         if frames:
+            self.messages_in += len(frames)
             sound = True
             if self._held:
                 self._held += frames
@@ -536,7 +537,6 @@ class Session:
 
     def _deliver(self, block: Sequence[Any]) -> bool:
         """Call the handlers of each message; whether any message was sound."""
-        self.messages_in += len(block)
         if self._raw:
             for chunk in block:
                 self._publish_raw(chunk)
