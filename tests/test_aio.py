@@ -313,6 +313,36 @@ async def test_drain_waits_for_the_reader(config: Config, server: Any) -> None:
     peer.close()
 
 
+async def test_drain_ends_when_the_peer_that_does_not_read_is_gone(config: Config, server: Any) -> None:
+    peer = sockets.socket(sockets.AF_UNIX)
+    peer.connect(f"{config.socket_root}app.world")
+    await settled(lambda: server.sockets)
+    (socket,) = server.sockets
+    while socket.emit("fill", "x" * 50_000):
+        pass
+    draining = asyncio.ensure_future(server.drain())
+    await asyncio.sleep(0)
+    assert not draining.done()
+    peer.close()
+    await asyncio.wait_for(draining, 5)
+
+
+async def test_drain_of_a_client_ends_when_its_link_is_lost(config: Config) -> None:
+    with sockets.socket(sockets.AF_UNIX) as listening:
+        listening.bind(f"{config.socket_root}app.deaf")
+        listening.listen()
+        client = await node_ipc.connect("deaf", config=config)
+        peer, _ = listening.accept()
+        while client.emit("fill", "x" * 50_000):
+            pass
+        draining = asyncio.ensure_future(client.drain())
+        await asyncio.sleep(0)
+        assert not draining.done()
+        peer.close()
+        await asyncio.wait_for(draining, 5)
+        client.abort()
+
+
 async def test_close_delivers_what_was_emitted(server: Any, config: Config) -> None:
     got: list[int] = []
     server.on("number", got.append)

@@ -126,7 +126,7 @@ class Client:
         self.last_error: IPCError | None = None
         """Why the latest attempt failed."""
         self.on_drained: list[Callable[[], None]] = []
-        """Called when the kernel has taken everything."""
+        """Called when the kernel has taken everything, and when the link is lost with what waited for it."""
         self.retries = 0
         """How many retries there were since the link was last up."""
         self._driver = driver
@@ -609,8 +609,7 @@ class Client:
             self._requests.end()
         closed.settle()
         connected.settle(loss.reason or NotConnected(f"the client {self.id!r} was closed"))
-        for hook in tuple(self.on_drained):
-            hook()
+        self._drained()
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:
@@ -649,6 +648,7 @@ class Client:
         if session is self._session:
             self._session = None
             self._input("lost", loss)
+            self._drained()
 
     def session_fault(self, session: Session | None, error: IPCError) -> None:
         self._count_error(error, session)
@@ -673,8 +673,11 @@ class Client:
 
     def pending_changed(self, session: Session, pending: int) -> None:
         if pending == 0:
-            for hook in tuple(self.on_drained):
-                hook()
+            self._drained()
+
+    def _drained(self) -> None:
+        for hook in tuple(self.on_drained):
+            hook()
 
 
 def _final(error: Exception) -> bool:

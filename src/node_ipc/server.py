@@ -67,7 +67,7 @@ class Server:
         self.on_closed: list[Callable[[], None]] = []
         """Called each time the server has stopped and its last socket is gone."""
         self.on_drained: list[Callable[[], None]] = []
-        """Called when some socket's kernel has taken everything."""
+        """Called when some socket's kernel has taken everything, and when a socket is gone."""
         self.refused = 0
         """How many connections were refused because of a limit."""
         self._driver = driver
@@ -469,6 +469,7 @@ class Server:
         name = session.id if session.claimed_id is None else session.claimed_id
         self.events.publish("socket.disconnected", session, name, session=session)
         self.events.publish("close", session, session=session)
+        self._drained()
         self._finish_if_empty()
 
     def _forget(self, session: Session) -> bool:
@@ -503,13 +504,16 @@ class Server:
     def pending_changed(self, session: Session, pending: int) -> None:
         if pending == 0:
             self._full.discard(session)
-            for hook in tuple(self.on_drained):
-                hook()
+            self._drained()
             return
         self._full.add(session)
         limit = self._settings.max_total_pending_bytes
         if len(self._full) * self._settings.max_pending_bytes > limit:
             self._bound_total(limit)
+
+    def _drained(self) -> None:
+        for hook in tuple(self.on_drained):
+            hook()
 
     def _bound_total(self, limit: int) -> None:
         """Cut the sockets with the most waiting bytes until the rest is within ``max_total_pending_bytes``."""
