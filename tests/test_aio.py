@@ -343,6 +343,39 @@ async def test_drain_of_a_client_ends_when_its_link_is_lost(config: Config) -> N
         client.abort()
 
 
+class Full:
+    """A UDP socket whose kernel is full for so many sends."""
+
+    def __init__(self, sock: sockets.socket, times: int) -> None:
+        self._sock, self._times = sock, times
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def sendto(self, data: bytes, where: Any) -> int:
+        if self._times:
+            self._times -= 1
+            raise BlockingIOError
+        return self._sock.sendto(data, where)
+
+
+async def test_drain_of_a_udp_port_waits_for_the_kernel(config: Config) -> None:
+    async with (
+        node_ipc.serve("udp4://127.0.0.1:0", config=config, soft_pending_bytes=100) as server,
+        node_ipc.serve("udp4://127.0.0.1:0", config=config) as other,
+    ):
+        got: list[int] = []
+        other.on("message", got.append)
+        await asyncio.wait_for(server.drain(), 5)  # nothing waits
+        port: Any = server._binding
+        port._sock = Full(port._sock, 3)
+        emits = [server.emit(("127.0.0.1", other.address.port), "message", number) for number in range(5)]
+        assert False in emits and server.stats().pending_bytes == server.pending_bytes > 100
+        await asyncio.wait_for(server.drain(), 5)
+        assert server.pending_bytes <= 100
+        await settled(lambda: got == [0, 1, 2, 3, 4])
+
+
 async def test_close_delivers_what_was_emitted(server: Any, config: Config) -> None:
     got: list[int] = []
     server.on("number", got.append)

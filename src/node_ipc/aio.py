@@ -141,6 +141,14 @@ class AsyncDatagramServer(DatagramServer):
         """Until the port is closed; cancelled, it is closed."""
         await _forever(self)
 
+    async def drain(self) -> None:
+        """Until no more than ``soft_pending_bytes`` wait for the kernel; what to do where ``emit`` gave False.
+
+        UDP has no other end that could push back: what the kernel has taken may be lost all the same.
+        """
+        self._watch()
+        await _drained(self, lambda: self.pending_bytes <= self.settings.soft_pending_bytes)
+
 
 class _Opening(Generic[E]):
     """What ``connect`` and ``serve`` return: for ``async with``, or for ``await``."""

@@ -571,6 +571,7 @@ class Serving:
 
     _caller: CallerDriver
     closed: Outcome[Any]
+    pending_bytes: int
 
     def __enter__(self) -> Self:
         return self
@@ -596,6 +597,16 @@ class Serving:
         while not closed.done:
             pump(None)
         self._caller.close()
+
+    def drain(self, timeout: float | None = None) -> None:
+        """Wait until the kernel has everything that was emitted to anybody.
+
+        timeout: seconds; ``None`` waits as long as it takes. Raises :class:`DrainTimeout`.
+        """
+        if self.pending_bytes:
+            self._before_waiting("drain")
+            if not self._caller.run_until(lambda: not self.pending_bytes, timeout):
+                raise DrainTimeout(f"{self.pending_bytes} bytes still wait after {timeout:g} s")
 
     def shutdown(self) -> None:
         """Stop the server from another thread: its ``serve_forever`` ends. This does not wait."""
@@ -643,20 +654,6 @@ class BlockingServer(Serving, Server):
             lost = ConnectionLost(f"the link of {socket!r} broke while this was being written: {socket.loss}")
             raise lost from socket.loss.reason
         return True
-
-    def drain(self, timeout: float | None = None) -> None:
-        """Wait until the kernel has everything that was emitted to anybody.
-
-        timeout: seconds; ``None`` waits as long as it takes. Raises :class:`DrainTimeout`.
-        """
-
-        def waiting() -> int:
-            return sum(socket.pending_bytes for socket in self.sockets)
-
-        if waiting():
-            self._before_waiting("drain")
-            if not self._caller.run_until(lambda: not waiting(), timeout):
-                raise DrainTimeout(f"{waiting()} bytes still wait after {timeout:g} s")
 
     # ---- requests
 

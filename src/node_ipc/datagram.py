@@ -92,14 +92,18 @@ class DatagramPeer:
     """
 
     __slots__ = (
+        "_made_at",
         "_server",
         "_state",
         "address",
         "bytes_in",
         "bytes_out",
         "claimed_id",
+        "errors",
         "heard_at",
         "id",
+        "messages_in",
+        "messages_out",
         "port",
         "validated",
     )
@@ -120,7 +124,8 @@ class DatagramPeer:
         """
         self.heard_at = 0.0
         """When the last whole message came, in seconds of the driver's clock."""
-        self.bytes_in = self.bytes_out = 0
+        self.bytes_in = self.bytes_out = self.messages_in = self.messages_out = self.errors = 0
+        self._made_at = server._driver.now()
         self._server = server
         self._state: dict[str, Any] | None = None
 
@@ -173,6 +178,17 @@ class DatagramPeer:
     def emit(self, type: Any, data: Any = _LEFT_OUT) -> bool:
         """Send one event to this address (in raw mode: ``emit(payload)``); as ``server.emit``."""
         return self._server.emit(self, type, data)
+
+    def stats(self) -> Stats:
+        """What went between the port and this address since it is known."""
+        return Stats(
+            messages_in=self.messages_in,
+            messages_out=self.messages_out,
+            bytes_in=self.bytes_in,
+            bytes_out=self.bytes_out,
+            errors=self.errors,
+            seconds=self._server._driver.now() - self._made_at,
+        )
 
     def forget(self) -> None:
         """Out of the table: broadcasts do not reach it until it is heard again."""
@@ -263,6 +279,11 @@ class DatagramServer:
         """The configuration this port was made with; it does not change any more."""
         return self._settings
 
+    @property
+    def pending_bytes(self) -> int:
+        """The bytes that wait for the kernel to take them, or for a host's name."""
+        return 0 if self._binding is None else self._binding.pending_bytes()
+
     # ---- events
 
     @overload
@@ -333,7 +354,7 @@ class DatagramServer:
         """What this port did since it was made; ``dropped``: not sent, or not delivered, because of a limit."""
         total = Stats()
         total += self._stats
-        total.pending_bytes = 0 if self._binding is None else self._binding.pending_bytes()
+        total.pending_bytes = self.pending_bytes
         total.seconds = self._driver.now() - self._made_at
         return total
 
@@ -384,6 +405,7 @@ class DatagramServer:
         if isinstance(socket, DatagramPeer) and socket._server is self:
             if not (socket.validated or self._affords(socket, frame)):
                 raise _too_much(frame, socket)
+            socket.messages_out += 1
             socket.bytes_out += len(frame)
             place = socket.address, socket.port
         else:
@@ -446,6 +468,7 @@ class DatagramServer:
             elif (pending := port.pending_bytes()) and pending + len(frame) > limit:
                 full += 1
             else:
+                peer.messages_out += 1
                 peer.bytes_out += len(frame)
                 port.send(frame, peer.address, peer.port)
                 sent += 1
@@ -630,6 +653,8 @@ class DatagramServer:
         assert isinstance(error, IPCError)
         self._close()
         self.failure = error
+        self._stats.errors += 1
+        self._tell("error", detail=error)
         if self.events.publish("error", error, None):
             self.failure = None
         self.started.settle(error)
@@ -663,7 +688,7 @@ class DatagramServer:
 
     def _receive(self, data: bytes, peer: Any) -> None:
         if self._codec.raw:
-            self._stats.messages_in += 1
+            self._count(peer, 1)
             self._remember(peer)
             self.events.publish("data", data, peer, session=peer)
             return
@@ -672,6 +697,10 @@ class DatagramServer:
             self._deliver_all(frames, peer)
         if fault is not None:
             self._fault(peer, fault)
+
+    def _count(self, peer: DatagramPeer, messages: int) -> None:
+        peer.messages_in += messages
+        self._stats.messages_in += messages
 
     def _split(self, data: bytes, peer: DatagramPeer) -> tuple[list[Any], ProtocolError | None]:
         """The frames of a datagram, and what is wrong behind them."""
@@ -723,7 +752,7 @@ class DatagramServer:
 
     def _deliver_from(self, envelopes: list[Any], peer: DatagramPeer) -> None:
         """Messages of a sender, who is remembered unless the very first has a name that the profile refuses."""
-        self._stats.messages_in += len(envelopes)
+        self._count(peer, len(envelopes))
         new = self._remember(peer)
         if not self._deliver(envelopes, peer) and new:
             self._peers.pop((peer.address, peer.port), None)
@@ -811,6 +840,8 @@ class DatagramServer:
 
     def _fault(self, peer: Any, error: IPCError) -> None:
         self._stats.errors += 1
+        if peer is not None:
+            peer.errors += 1
         self._tell("error", peer, detail=error)
         heard = False
         if not (isinstance(error, HandlerError) and error.event == "error"):

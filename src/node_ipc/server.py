@@ -114,6 +114,11 @@ class Server:
         """The configuration this server was made with; it does not change any more."""
         return self._settings
 
+    @property
+    def pending_bytes(self) -> int:
+        """The bytes that wait for the peers to take them, all sockets together."""
+        return sum(session.pending_bytes for session in self._sessions.values())
+
     # ---- events
 
     @overload
@@ -194,7 +199,7 @@ class Server:
         total += self._gone
         for session in self._sessions.values():
             total += session.stats()
-        total.pending_bytes = sum(session.pending_bytes for session in self._sessions.values())
+        total.pending_bytes = self.pending_bytes
         total.errors = self._errors
         total.refused = self.refused
         total.late = self._requests.late if self._requests is not None else 0
