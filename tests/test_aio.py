@@ -405,15 +405,19 @@ async def test_serve_forever_ends_with_stop_and_drains_when_cancelled(config: Co
 @pytest.mark.row(39)
 @pytest.mark.parametrize("steps", range(1, 151))
 async def test_cancelled_anywhere_nothing_is_left(config: Config, steps: int) -> None:
+    asyncio.get_running_loop().set_debug(True)  # as PYTHONASYNCIODEBUG=1: what is not awaited, or of another thread
+
     async def all_of_it() -> None:
         async with node_ipc.serve("world", config=config) as server:
             server.on("echo", lambda data, socket: socket.emit("echo", data))
             server.handle("slow", _slow)
-            async with node_ipc.connect("world", config=config, wait=True) as client:
+            async with node_ipc.connect("world", config=config, wait=True, soft_pending_bytes=1000) as client:
                 client.emit("echo", 1)
                 await client.receive("echo")
+                assert not client.emit("sink", "x" * 500_000)
                 await client.drain()
                 await client.request("slow")
+                client.emit("echo", 2)
                 async for _ in client:
                     break
 
@@ -426,7 +430,8 @@ async def test_cancelled_anywhere_nothing_is_left(config: Config, steps: int) ->
     for _ in range(steps):
         await asyncio.sleep(0)
     task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    (end,) = await asyncio.gather(task, return_exceptions=True)
+    assert end is None if steps >= 100 else isinstance(end, (asyncio.CancelledError, type(None)))
     for _ in range(5):
         await asyncio.sleep(0)
     gc.collect()
