@@ -452,6 +452,10 @@ def check_history(log: str, sent: dict[int, int], losses: dict[int, list[Loss]],
         assert gaps <= len(losses[number])
 
 
+STOPPED_SECONDS = 5.0
+
+
+@pytest.mark.slow
 @pytest.mark.row(35)
 @pytest.mark.parametrize("stopped", ["client", "server"])
 async def test_a_stopped_peer_neither_leaks_nor_stalls(config: Config, tmp_path: Path, stopped: str) -> None:
@@ -461,15 +465,21 @@ async def test_a_stopped_peer_neither_leaks_nor_stalls(config: Config, tmp_path:
         with (tmp_path / "log").open("wb") as out:
             process = await started(script, config, out)
             client = await node_ipc.connect("world", config=config, timeout=10)
+            before = resident()
             process.send_signal(signal.SIGSTOP)
-            emitted = 0
-            with pytest.raises(BackpressureError):
-                while True:
+            stopped_at, emitted, refused = time.monotonic(), 0, 0
+            while time.monotonic() - stopped_at < STOPPED_SECONDS:
+                try:
                     client.emit("number", [0, emitted])
                     emitted += 1
-                    if emitted % 1000 == 0:
-                        await asyncio.sleep(0)
+                except BackpressureError:
+                    refused += 1
+                    await asyncio.sleep(0.001)
+                if emitted % 1000 == 0:
+                    await asyncio.sleep(0)
+            assert refused
             assert client.pending_bytes <= config.max_pending_bytes + 2 * MIB
+            assert resident() - before <= config.max_pending_bytes + 32 * MIB
             process.send_signal(signal.SIGCONT)
             await client.drain()
             client.emit("ask")
@@ -486,22 +496,27 @@ async def test_a_stopped_peer_neither_leaks_nor_stalls(config: Config, tmp_path:
             await until(lambda: len(server.sockets) == 2)
             reader.process.send_signal(signal.SIGSTOP)
             slow = server.sockets[0]
-            emitted, waits = 0, []
-            while slow.emit("number", emitted) and emitted < 100_000:
-                emitted += 1
-                if emitted % 5000 == 0:
-                    begun = time.monotonic()
-                    client.emit("ping", emitted)
-                    assert await client.receive("pong", timeout=5) == emitted
-                    waits.append(time.monotonic() - begun)
-            emitted += 1
-            assert sorted(waits)[-1] <= 0.1
+            emitted, waits, before = 0, [], resident()
+            stopped_at = time.monotonic()
+            while time.monotonic() - stopped_at < STOPPED_SECONDS:
+                for _ in range(2000):
+                    if slow.pending_bytes < config.soft_pending_bytes:
+                        slow.emit("number", emitted)
+                        emitted += 1
+                begun = time.monotonic()
+                client.emit("ping", emitted)
+                assert await client.receive("pong", timeout=5) == emitted
+                waits.append(time.monotonic() - begun)
+            assert slow.pending_bytes >= config.soft_pending_bytes
+            assert resident() - before <= config.max_pending_bytes + 32 * MIB
+            assert sorted(waits)[len(waits) * 99 // 100] <= 0.1
             reader.process.send_signal(signal.SIGCONT)
             await server.drain()
             await server.stop(timeout=20)
             assert json.loads(await reader.line()) == [[emitted, True]]
 
 
+@pytest.mark.slow
 @pytest.mark.row(36)
 async def test_stop_drains_and_ends_on_time(config: Config) -> None:
     before = descriptors()
@@ -520,8 +535,8 @@ async def test_stop_drains_and_ends_on_time(config: Config) -> None:
             for number in range(10_000):
                 server.broadcast("number", [number, "x" * 50])
             begun = time.monotonic()
-            await server.stop(timeout=1)
-            assert 0.9 <= time.monotonic() - begun <= 1.5
+            await server.stop(timeout=5)
+            assert 4.9 <= time.monotonic() - begun <= 5.5
             assert json.loads(await readers.line()) == [[10_000, True]] * 5
     assert not os.path.exists(path_of(config)) and not os.path.exists(path_of(config) + ".lock")
     assert descriptors() == before
