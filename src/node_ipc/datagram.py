@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import msgspec
 
-from .codecs import choose, logged
+from .codecs import choose
 from .codecs.depth import shallow
 from .errors import (
     AddressError,
@@ -46,6 +46,7 @@ from .errors import (
     ProtocolError,
 )
 from .events import Event, Events
+from .publisher import SocketPublisher
 from .server import ServerState
 from .session import refuse_other_threads
 from .trace import Stats, Trace, Traces
@@ -57,7 +58,6 @@ if TYPE_CHECKING:
     from .config import Settings
     from .logs import RateLimited
     from .outcome import Outcome
-    from .trace import TraceHook
     from .transport.address import Address
     from .transport.driver import DatagramPort, Driver, Timer
 
@@ -203,7 +203,7 @@ class DatagramPeer:
         self._server._handler_done(size)
 
 
-class DatagramServer:
+class DatagramServer(SocketPublisher[DatagramPeer]):
     """A bound UDP port. In UDP every end is one: whoever wants to hear answers binds a port of its own."""
 
     def __init__(
@@ -275,75 +275,11 @@ class DatagramServer:
         return list(self._peers.values())
 
     @property
-    def settings(self) -> Settings:
-        """The configuration this port was made with; it does not change any more."""
-        return self._settings
-
-    @property
     def pending_bytes(self) -> int:
         """The bytes that wait for the kernel to take them, or for a host's name."""
         return 0 if self._binding is None else self._binding.pending_bytes()
 
-    # ---- events
-
-    @overload
-    def on(self, event: Event[T]) -> Callable[[H], H]: ...
-    @overload
-    def on(self, event: Event[T], handler: Callable[[T, DatagramPeer], Any]) -> Callable[[T, DatagramPeer], Any]: ...
-    @overload
-    def on(self, event: Event[T], handler: Callable[[T], Any]) -> Callable[[T], Any]: ...
-    @overload
-    def on(self, event: Event[T], handler: Callable[[], Any]) -> Callable[[], Any]: ...
-    @overload
-    def on(self, event: str, *, type: Any = None) -> Callable[[H], H]: ...
-    @overload
-    def on(self, event: str, handler: H, *, type: Any = None) -> H: ...
-    def on(self, event: str | Event[Any], handler: Any = None, *, type: Any = None) -> Any:
-        """Call ``handler(data, socket)`` for each event of this name; without a handler it is a decorator.
-
-        As on a :class:`Server`, and ``socket`` is a :class:`DatagramPeer`. The lifecycle: ``connect(server)`` and
-        ``start(server)`` when the port is bound, ``error(error, socket or None)``, and in raw mode
-        ``data(bytes, socket)`` for each datagram.
-        """
-        refuse_other_threads(self._driver, "on")
-        return self.events.on(event, handler, type=type)
-
-    @overload
-    def once(self, event: Event[T]) -> Callable[[H], H]: ...
-    @overload
-    def once(self, event: Event[T], handler: Callable[[T, DatagramPeer], Any]) -> Callable[[T, DatagramPeer], Any]: ...
-    @overload
-    def once(self, event: Event[T], handler: Callable[[T], Any]) -> Callable[[T], Any]: ...
-    @overload
-    def once(self, event: Event[T], handler: Callable[[], Any]) -> Callable[[], Any]: ...
-    @overload
-    def once(self, event: str, *, type: Any = None) -> Callable[[H], H]: ...
-    @overload
-    def once(self, event: str, handler: H, *, type: Any = None) -> H: ...
-    def once(self, event: str | Event[Any], handler: Any = None, *, type: Any = None) -> Any:
-        """As ``on``, for the next such event only."""
-        refuse_other_threads(self._driver, "once")
-        return self.events.once(event, handler, type=type)
-
-    def off(self, event: str | Event[Any], handler: Any = "*") -> None:
-        """Remove a handler, or all of an event; ``off("*", "*")`` removes every handler of every event."""
-        refuse_other_threads(self._driver, "off")
-        self.events.off(event, handler)
-
-    def log_payloads(self, log: Callable[..., Any]) -> None:
-        """A line for every event in and out, payload included (the option ``log_payloads``)."""
-        self.events.tap(lambda type, data, *rest: log("received event", type, data))
-        self._codec = logged(self._codec, log)
-
     # ---- traces and statistics
-
-    def on_trace(self, hook: TraceHook, *, traffic: bool = True) -> Callable[[], None]:
-        """Call ``hook(trace)`` for whatever happens on the port, errors included; returns the undoing.
-
-        It is called in the middle of things: it may look and count, and must not call back. traffic: False leaves out
-        ``sent`` and ``received``, of which there is one for each write and read.
-        """
-        return self._traces.add(hook, traffic)
 
     def _tell(self, what: str, peer: Any = None, messages: int = 0, bytes: int = 0, detail: Any = None) -> None:
         told = self._traces.traffic if what in ("sent", "received") else self._traces.all
