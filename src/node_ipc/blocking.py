@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from .outcome import Outcome
     from .transport.address import Address
 
-__all__ = ["BlockingClient", "BlockingServer", "Received", "connect", "reconnect", "serve"]
+__all__ = ["BlockingClient", "BlockingServer", "Received", "Serving", "connect", "finish", "reconnect", "serve"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -408,22 +408,14 @@ class BlockingClient(Client):
         if _is_served_here(self):
             timeout = 0.0  # the server cannot answer the goodbye while this waits for it
         super().close(timeout)
-        self._finish_closing()
+        finish(self._caller, self.closed)
 
     def abort(self) -> None:
         """End at once; what is not sent yet is dropped and counted in ``disconnect``."""
         refuse_other_threads(self._driver, "abort")
         super().close(0.0)
         self._input("expired")
-        self._finish_closing()
-
-    def _finish_closing(self) -> None:
-        driver = self._caller
-        if driver.busy:
-            driver.wake()  # a signal handler may have called this while the thread waits
-            return
-        driver.run_until(lambda: self.closed.done)
-        driver.close()
+        finish(self._caller, self.closed)
 
     # ---- waiting
 
@@ -620,14 +612,6 @@ class Serving:
                 "serve meanwhile. Register a handler for what is waited for, or return first"
             )
 
-    def _finish_stopping(self) -> None:
-        driver = self._caller
-        if driver.busy:
-            driver.wake()  # a signal handler may have called this while the thread waits
-            return
-        driver.run_until(lambda: self.closed.done)
-        driver.close()
-
 
 class BlockingServer(Serving, Server):
     """A server whose handlers run in the thread that calls. Made by :func:`serve`, a context manager."""
@@ -694,11 +678,7 @@ class BlockingServer(Serving, Server):
     ) -> dict[Session, Any]:
         """Ask every connected client: ``{socket: result or exception}`` when the last has answered."""
         self._before_waiting("request_all")
-        from .requests import ask_all
-
-        to = [session for session in self.sockets if session not in exclude]
-        ask = super().request
-        answers = ask_all(self._driver, to, lambda socket: ask(socket, method, params, timeout=timeout, type=type))
+        answers = super().request_all(method, params, timeout=timeout, type=type, exclude=exclude)
         self._caller.run_until(lambda: answers.done)
         return answers.result()
 
@@ -718,14 +698,14 @@ class BlockingServer(Serving, Server):
         """
         super().stop(timeout)
         self._serves_no_more()
-        self._finish_stopping()
+        finish(self._caller, self.closed)
 
     def abort(self) -> None:
         """Stop at once; what is not sent yet is dropped."""
         super().stop(0.0)
         self._serves_no_more()
         self._expire()
-        self._finish_stopping()
+        finish(self._caller, self.closed)
 
 
 def serve(
@@ -794,6 +774,15 @@ def _answered(
         if answer.abandon is not None:
             answer.abandon()
     return answer.result()
+
+
+def finish(driver: CallerDriver, closed: Outcome[Any]) -> None:
+    """Wait until an endpoint that was told to end has ended; in a handler, the call that waits does this."""
+    if driver.busy:
+        driver.wake()  # a signal handler may have called this while the thread waits
+        return
+    driver.run_until(lambda: closed.done)
+    driver.close()
 
 
 def _leave(

@@ -222,9 +222,11 @@ class Server(SocketPublisher[Session], LinkPublisher):
         from .requests import ask_all
 
         to = [session for session in self.sockets if session not in exclude]
-        return ask_all(
-            self._driver, to, lambda socket: self.request(socket, method, params, timeout=timeout, type=type)
-        )
+
+        def ask(socket: Session) -> Outcome[Any]:  # not self.request: a front's own waits for each
+            return Server.request(self, socket, method, params, timeout=timeout, type=type)
+
+        return ask_all(self._driver, to, ask)
 
     def _unheard(self, type: str, data: Any, session: Session) -> None:
         if type == "rpc.request":
