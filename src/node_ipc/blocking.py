@@ -679,7 +679,11 @@ class BlockingServer(Serving, Server):
         """Ask every connected client: ``{socket: result or exception}`` when the last has answered."""
         self._before_waiting("request_all")
         answers = super().request_all(method, params, timeout=timeout, type=type, exclude=exclude)
-        self._caller.run_until(lambda: answers.done)
+        try:
+            self._caller.run_until(lambda: answers.done)
+        finally:
+            if answers.abandon is not None:  # Ctrl-C: nobody waits any more
+                answers.abandon()
         return answers.result()
 
     # ---- life
