@@ -152,6 +152,24 @@ async def test_receive_decodes_to_a_type(client: Any) -> None:
     assert bytes(await client.receive("echo", type=Raw, timeout=5)) == b"[1,2]"
 
 
+async def test_waiting_leaves_nothing_behind(client: Any) -> None:
+    """A client lives for weeks, and waits a million times."""
+    for value in range(20):
+        client.emit("echo", value)
+        await client.receive("echo", timeout=5)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(client.closed, 0)
+        closed = asyncio.ensure_future(_awaited(client.closed))
+        await asyncio.sleep(0)
+        closed.cancel()
+        await asyncio.gather(closed, return_exceptions=True)
+    assert client.closed._then == client.inbox.arrived == []
+
+
+async def _awaited(outcome: Any) -> Any:
+    return await outcome
+
+
 async def test_an_event_with_a_handler_is_not_received_twice(client: Any) -> None:
     heard: list[Any] = []
     client.on("echo", heard.append)
@@ -295,6 +313,69 @@ async def test_drain_waits_for_the_reader(config: Config, server: Any) -> None:
     peer.close()
 
 
+async def test_drain_ends_when_the_peer_that_does_not_read_is_gone(config: Config, server: Any) -> None:
+    peer = sockets.socket(sockets.AF_UNIX)
+    peer.connect(f"{config.socket_root}app.world")
+    await settled(lambda: server.sockets)
+    (socket,) = server.sockets
+    while socket.emit("fill", "x" * 50_000):
+        pass
+    draining = asyncio.ensure_future(server.drain())
+    await asyncio.sleep(0)
+    assert not draining.done()
+    peer.close()
+    await asyncio.wait_for(draining, 5)
+
+
+async def test_drain_of_a_client_ends_when_its_link_is_lost(config: Config) -> None:
+    with sockets.socket(sockets.AF_UNIX) as listening:
+        listening.bind(f"{config.socket_root}app.deaf")
+        listening.listen()
+        client = await node_ipc.connect("deaf", config=config)
+        peer, _ = listening.accept()
+        while client.emit("fill", "x" * 50_000):
+            pass
+        draining = asyncio.ensure_future(client.drain())
+        await asyncio.sleep(0)
+        assert not draining.done()
+        peer.close()
+        await asyncio.wait_for(draining, 5)
+        client.abort()
+
+
+class Full:
+    """A UDP socket whose kernel is full for so many sends."""
+
+    def __init__(self, sock: sockets.socket, times: int) -> None:
+        self._sock, self._times = sock, times
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def sendto(self, data: bytes, where: Any) -> int:
+        if self._times:
+            self._times -= 1
+            raise BlockingIOError
+        return self._sock.sendto(data, where)
+
+
+async def test_drain_of_a_udp_port_waits_for_the_kernel(config: Config) -> None:
+    async with (
+        node_ipc.serve("udp4://127.0.0.1:0", config=config, soft_pending_bytes=100) as server,
+        node_ipc.serve("udp4://127.0.0.1:0", config=config) as other,
+    ):
+        got: list[int] = []
+        other.on("message", got.append)
+        await asyncio.wait_for(server.drain(), 5)  # nothing waits
+        port: Any = server._binding
+        port._sock = Full(port._sock, 3)
+        emits = [server.emit(("127.0.0.1", other.address.port), "message", number) for number in range(5)]
+        assert False in emits and server.stats().pending_bytes == server.pending_bytes > 100
+        await asyncio.wait_for(server.drain(), 5)
+        assert server.pending_bytes <= 100
+        await settled(lambda: got == [0, 1, 2, 3, 4])
+
+
 async def test_close_delivers_what_was_emitted(server: Any, config: Config) -> None:
     got: list[int] = []
     server.on("number", got.append)
@@ -324,15 +405,19 @@ async def test_serve_forever_ends_with_stop_and_drains_when_cancelled(config: Co
 @pytest.mark.row(39)
 @pytest.mark.parametrize("steps", range(1, 151))
 async def test_cancelled_anywhere_nothing_is_left(config: Config, steps: int) -> None:
+    asyncio.get_running_loop().set_debug(True)  # as PYTHONASYNCIODEBUG=1: what is not awaited, or of another thread
+
     async def all_of_it() -> None:
         async with node_ipc.serve("world", config=config) as server:
             server.on("echo", lambda data, socket: socket.emit("echo", data))
             server.handle("slow", _slow)
-            async with node_ipc.connect("world", config=config, wait=True) as client:
+            async with node_ipc.connect("world", config=config, wait=True, soft_pending_bytes=1000) as client:
                 client.emit("echo", 1)
                 await client.receive("echo")
+                assert not client.emit("sink", "x" * 500_000)
                 await client.drain()
                 await client.request("slow")
+                client.emit("echo", 2)
                 async for _ in client:
                     break
 
@@ -345,7 +430,8 @@ async def test_cancelled_anywhere_nothing_is_left(config: Config, steps: int) ->
     for _ in range(steps):
         await asyncio.sleep(0)
     task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    (end,) = await asyncio.gather(task, return_exceptions=True)
+    assert end is None if steps >= 100 else isinstance(end, (asyncio.CancelledError, type(None)))
     for _ in range(5):
         await asyncio.sleep(0)
     gc.collect()

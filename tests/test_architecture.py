@@ -14,7 +14,10 @@ import pytest
 import node_ipc
 
 SOURCE = Path(node_ipc.__file__).parent
-PURE = ("client", "server", "datagram", "requests", "events", "session", "heartbeat", "signature", "outcome", "errors")
+PURE = (
+    "client", "server", "datagram", "publisher", "requests", "events", "session", "heartbeat", "signature", "outcome",
+    "errors",
+)  # fmt: skip
 KERNEL = {
     "asyncio", "concurrent", "logging", "multiprocessing", "os", "pathlib", "select", "selectors", "signal", "socket",
     "ssl", "subprocess", "threading", "time",

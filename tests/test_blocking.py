@@ -459,6 +459,8 @@ def test_udp(tmp_path: Path) -> None:
         answers: list[Any] = []
         other.on("answer", answers.append)
         other.emit({"address": "localhost", "port": server.address.port}, "hello", 1)
+        other.drain(SECONDS)
+        assert other.pending_bytes == 0
         deadline = time.monotonic() + SECONDS
         while not answers:
             server.poll(0.01)

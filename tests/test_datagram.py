@@ -1135,6 +1135,7 @@ def test_what_ends_the_program_passes_and_the_rest_of_the_datagram_follows(bench
         bench.comes(frame(1) + frame(2))
     bench.driver.run_until_idle()
     assert bench.payloads() == [1, 2]
+    assert bench.server.stats().messages_in == 2
 
     @bench.server.once("message")
     def stop_for_good() -> None:
@@ -1222,10 +1223,24 @@ def test_statistics_count_what_traces_tell() -> None:
         ("sent", 1, len(frame(1))),
     ]
     assert told[0].endpoint is bench.server and told[0].socket is bench.heard[0][1]
+    peer = bench.heard[0][1].stats()
+    assert (peer.messages_in, peer.bytes_in, peer.errors, peer.seconds) == (2, len(data) + 4, 1, 3.0)
+    assert (peer.messages_out, peer.bytes_out) == (1, len(frame(1))), "the emit to NEAR names an address, no peer"
     undo()
     undo()
     bench.comes(data)
     assert len(told) == 5
+
+
+def test_a_port_that_cannot_be_bound_is_traced_and_counted() -> None:
+    bench = Bench(bind=False)
+    told: list[Trace] = []
+    bench.server.on_trace(told.append)
+    bench.server.start()
+    error = AddressInUse("taken")
+    bench.driver.receiver.not_bound(error)
+    assert [(trace.what, trace.detail) for trace in told] == [("starting", HOME), ("error", error)]
+    assert bench.server.stats().errors == 1
 
 
 def test_starting_and_listening_are_traced() -> None:

@@ -44,6 +44,20 @@ def test_everybody_hears_once_and_in_order() -> None:
     assert heard == ["first", "second", "late"]
 
 
+def test_whoever_does_not_wait_any_more_is_forgotten() -> None:
+    outcome, heard = Outcome(None), []
+
+    def hear() -> None:
+        heard.append("first")
+
+    outcome.then(hear)
+    outcome.then(lambda: heard.append("second"))
+    outcome.forget(hear)
+    outcome.forget(hear)
+    outcome.settle()
+    assert heard == ["second"]
+
+
 def test_settling_again_while_it_is_told() -> None:
     outcome, heard = Outcome(None), []
 

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
-from node_ipc import Client, Server, Socket, aio, blocking
+from node_ipc import Client, DatagramPeer, DatagramServer, Server, Socket, aio, blocking
+from node_ipc.blocking_datagram import BlockingDatagramServer
 
 CLIENTS = [aio.AsyncClient, blocking.BlockingClient]
 SERVERS = [aio.AsyncServer, blocking.BlockingServer]
+DATAGRAMS = [aio.AsyncDatagramServer, BlockingDatagramServer]
 
 
 def parameters(owner: Any, name: str) -> list[tuple[str, Any, Any]]:
@@ -49,6 +51,17 @@ def test_a_server_of_each_front_has_the_verbs_of_the_middle(front: Any, verb: st
     assert parameters(front, verb) == parameters(Server, verb)
 
 
+@pytest.mark.parametrize("front", DATAGRAMS)
+@pytest.mark.parametrize("verb", ["emit", "broadcast", "on", "once", "off", "stop", "abort", "stats", "on_trace"])
+def test_a_udp_port_of_each_front_has_the_verbs_of_the_middle(front: Any, verb: str) -> None:
+    assert parameters(front, verb) == parameters(DatagramServer, verb)
+
+
+@pytest.mark.parametrize("verb", ["on", "once", "off", "stop", "abort", "stats", "on_trace"])
+def test_a_udp_port_has_the_verbs_of_a_server(verb: str) -> None:
+    assert parameters(DatagramServer, verb) == parameters(Server, verb)
+
+
 def test_receive_is_the_same_in_both_waiting_fronts() -> None:
     assert parameters(aio.AsyncClient, "receive") == parameters(blocking.BlockingClient, "receive")
 
@@ -61,15 +74,18 @@ def test_connect_and_serve_take_the_same(opener: str) -> None:
 def test_a_socket_has_the_verbs_of_a_client() -> None:
     for verb in ("emit", "request", "close", "abort", "stats"):
         assert parameters(Socket, verb) == parameters(Client, verb)
+    assert parameters(DatagramPeer, "stats") == parameters(Socket, "stats")
 
 
 def test_what_a_front_adds_is_what_waits() -> None:
     """A front that grew verbs of its own would be a second vocabulary."""
     added = {
-        front: {name for name in vars(front) if not name.startswith("_") and not hasattr(middle, name)}
-        for front, middle in [(front, Client) for front in CLIENTS] + [(front, Server) for front in SERVERS]
+        front: {name for name in dir(front) if not name.startswith("_") and not hasattr(middle, name)}
+        for fronts, middle in ((CLIENTS, Client), (SERVERS, Server), (DATAGRAMS, DatagramServer))
+        for front in fronts
     }
     assert added[aio.AsyncClient] == {"receive", "drain"}
-    assert added[aio.AsyncServer] == {"serve_forever", "drain"}
     assert added[blocking.BlockingClient] == {"receive", "drain", "batch", "poll"}
-    assert added[blocking.BlockingServer] <= {"serve_forever", "poll", "drain", "shutdown"}
+    assert added[aio.AsyncServer] == added[aio.AsyncDatagramServer] == {"serve_forever", "drain"}
+    for front in (blocking.BlockingServer, BlockingDatagramServer):
+        assert added[front] == {"serve_forever", "drain", "poll", "shutdown"}

@@ -338,6 +338,47 @@ def test_asking_all_gathers_results_and_errors_by_socket(ends: Pair) -> None:
     assert nobody.done and nobody.result() == {}
 
 
+def test_asking_all_goes_past_those_that_cannot_be_asked() -> None:
+    ends = pair()
+    stuck = connect(ends.driver, ends.server.address)
+    connect(ends.driver, ends.server.address)
+    ends.driver.run_until_idle()
+    first, full, closing = ends.server.sockets
+    ends.client.handle("name", lambda: "first")
+    stuck.pause_reading(True)
+    with pytest.raises(BackpressureError):
+        while True:
+            full.emit("fill", "x" * 1_000_000)
+    closing.close()
+    assert closing in ends.server.sockets
+    answers = ends.server.request_all("name", "x" * 1_000_000, timeout=5)
+    ends.driver.run_until(answers)
+    found = answers.result()
+    assert found[first] == "first"
+    assert (type(found[full]), type(found[closing])) == (BackpressureError, NotConnected)
+    assert ends.server.requests.pending == 0
+
+
+def test_giving_up_to_ask_all_forgets_each_request_on_both_sides() -> None:
+    ends = pair()
+    given_up: list[bool] = []
+
+    @ends.client.handle("never")
+    async def never() -> None:
+        try:
+            await ends.driver.sleep(100)
+        finally:
+            given_up.append(True)
+
+    answers = ends.server.request_all("never", timeout=None)
+    ends.driver.run_until_idle()
+    assert answers.abandon is not None
+    answers.abandon()  # as when whoever awaits it is cancelled
+    ends.driver.run_until_idle()
+    assert ends.server.requests.pending == 0 and given_up == [True]
+    assert answers.done
+
+
 def test_a_full_queue_refuses_the_request_and_forgets_it() -> None:
     driver = MemoryDriver()
     ends = pair(driver=driver, client={"max_queued_messages": 1})

@@ -740,6 +740,60 @@ def test_a_peer_that_ends_is_heard_to_the_end() -> None:
     assert wire.is_lost or wire.has_ended
 
 
+@pytest.mark.row(2)
+@pytest.mark.parametrize(
+    ("bad", "error"),
+    [
+        (b"garbage\f", InvalidJSON),
+        (b"\xff\f", InvalidJSON),
+        (frame("connect"), ReservedEvent),
+        (b"x" * 2000, FrameTooLarge),
+        (b"x" * 2000 + b"\f", FrameTooLarge),
+    ],
+)
+@pytest.mark.parametrize("later", [False, True])
+def test_messages_before_a_bad_one_are_delivered_behind_slow_handlers_too(
+    bad: bytes, error: type[IPCError], later: bool
+) -> None:
+    """Whether handlers are slow or not, and however the bytes are cut, the same messages come of them."""
+    ears = Ears(max_handler_frames=1, max_message_size=1000)
+    heard: list[int] = []
+
+    @ears.server.on("n")
+    async def slow(data: int) -> None:
+        await ears.driver.sleep(1)
+        heard.append(data)
+
+    wire = ears.wire()
+    good, behind = b"".join(frame("n", str(number)) for number in range(5)), frame("n", "5")
+    wire.write(good if later else good + bad + behind)
+    ears.driver.run_until_idle()
+    socket = ears.server.sockets[0]
+    if later:  # a driver may bring what it had read already
+        socket.received(bad)
+    socket.received(behind)
+    ears.driver.advance(20)
+    assert heard == [0, 1, 2, 3, 4]
+    assert [type(each) for each in ears.errors] == [error]
+    assert wire.is_lost or wire.has_ended
+    assert ears.server.sockets == []
+
+
+def test_a_message_that_waits_for_handlers_is_counted_once() -> None:
+    client, server, _, driver = pair(max_handler_frames=2)
+    told: list[int] = []
+    server.on_trace(lambda trace: told.append(trace.messages if trace.what == "received" else 0))
+
+    @server.on("n")
+    async def slow(data: int) -> None:
+        await driver.sleep(1)
+
+    for number in range(20):
+        client.emit("n", number)
+    driver.advance(20)
+    assert server.stats().messages_in == client.stats().messages_out == sum(told) == 20
+
+
 def test_closing_drops_what_waits_for_handlers() -> None:
     client, server, socket, driver = pair(max_handler_frames=1)
     heard: list[int] = []

@@ -19,11 +19,12 @@ from .endpoint import Place, TLSChoice, resolve
 from .errors import ConnectTimeout, IPCError, NotConnected, ReceiveTimeout
 from .events import Event
 from .inbox import Inbox, Received
+from .outcome import Outcome
 from .server import Server
 from .transport.address import Udp
 from .transport.event_loop import EventLoopDriver
 
-__all__ = ["AsyncClient", "AsyncDatagramServer", "AsyncServer", "Received", "connect", "serve"]
+__all__ = ["AsyncClient", "AsyncDatagramServer", "AsyncServer", "Received", "Serving", "connect", "serve"]
 
 T = TypeVar("T")
 E = TypeVar("E", "AsyncClient", "AsyncServer", "AsyncDatagramServer")
@@ -97,6 +98,7 @@ class AsyncClient(Client):
             await future
         finally:
             self.inbox.arrived.remove(wake)
+            self.closed.forget(wake)
 
     async def drain(self) -> None:
         """Until no more than ``soft_pending_bytes`` wait to be sent: ``if not client.emit(…): await client.drain()``.
@@ -108,18 +110,28 @@ class AsyncClient(Client):
             raise NotConnected(f"the client {self.id!r} is closed")
 
 
-class AsyncServer(Server):
-    """A server that can be waited for."""
+class Serving:
+    """What the servers of this front have in common."""
+
+    closed: Outcome[Any]
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
-        await _leave(self.stop(), self.abort, kind)
+        await _leave(self.stop(), self.abort, kind)  # type: ignore[attr-defined]  # of what this is mixed with
 
     async def serve_forever(self) -> None:
         """Until the server is stopped; cancelled, it stops, after everything emitted was sent."""
-        await _forever(self)
+        try:
+            await self.closed
+        except asyncio.CancelledError:
+            await _leave(self.stop(), self.abort, None)  # type: ignore[attr-defined]
+            raise
+
+
+class AsyncServer(Serving, Server):
+    """A server that can be waited for."""
 
     async def drain(self) -> None:
         """Until no socket has more than ``soft_pending_bytes`` waiting."""
@@ -127,18 +139,16 @@ class AsyncServer(Server):
         await _drained(self, lambda: all(socket.pending_bytes <= limit for socket in self.sockets))
 
 
-class AsyncDatagramServer(DatagramServer):
+class AsyncDatagramServer(Serving, DatagramServer):
     """A UDP port that can be waited for."""
 
-    async def __aenter__(self) -> Self:
-        return self
+    async def drain(self) -> None:
+        """Until no more than ``soft_pending_bytes`` wait for the kernel; what to do where ``emit`` gave False.
 
-    async def __aexit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
-        await _leave(self.stop(), self.abort, kind)
-
-    async def serve_forever(self) -> None:
-        """Until the port is closed; cancelled, it is closed."""
-        await _forever(self)
+        UDP has no other end that could push back: what the kernel has taken may be lost all the same.
+        """
+        self._watch()
+        await _drained(self, lambda: self.pending_bytes <= self.settings.soft_pending_bytes)
 
 
 class _Opening(Generic[E]):
@@ -272,14 +282,6 @@ async def _drained(endpoint: Any, below: Callable[[], bool]) -> None:
             await future
         finally:
             endpoint.on_drained.remove(wake)
-
-
-async def _forever(server: Any) -> None:
-    try:
-        await server.closed
-    except asyncio.CancelledError:
-        await _leave(server.stop(), server.abort, None)
-        raise
 
 
 async def _leave(closing: Any, abort: Callable[[], None], kind: type[BaseException] | None) -> None:

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from .outcome import Outcome
     from .transport.address import Address
 
-__all__ = ["BlockingClient", "BlockingServer", "Received", "connect", "reconnect", "serve"]
+__all__ = ["BlockingClient", "BlockingServer", "Received", "Serving", "connect", "finish", "reconnect", "serve"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -408,22 +408,14 @@ class BlockingClient(Client):
         if _is_served_here(self):
             timeout = 0.0  # the server cannot answer the goodbye while this waits for it
         super().close(timeout)
-        self._finish_closing()
+        finish(self._caller, self.closed)
 
     def abort(self) -> None:
         """End at once; what is not sent yet is dropped and counted in ``disconnect``."""
         refuse_other_threads(self._driver, "abort")
         super().close(0.0)
         self._input("expired")
-        self._finish_closing()
-
-    def _finish_closing(self) -> None:
-        driver = self._caller
-        if driver.busy:
-            driver.wake()  # a signal handler may have called this while the thread waits
-            return
-        driver.run_until(lambda: self.closed.done)
-        driver.close()
+        finish(self._caller, self.closed)
 
     # ---- waiting
 
@@ -571,6 +563,7 @@ class Serving:
 
     _caller: CallerDriver
     closed: Outcome[Any]
+    pending_bytes: int
 
     def __enter__(self) -> Self:
         return self
@@ -597,6 +590,16 @@ class Serving:
             pump(None)
         self._caller.close()
 
+    def drain(self, timeout: float | None = None) -> None:
+        """Wait until the kernel has everything that was emitted to anybody.
+
+        timeout: seconds; ``None`` waits as long as it takes. Raises :class:`DrainTimeout`.
+        """
+        if self.pending_bytes:
+            self._before_waiting("drain")
+            if not self._caller.run_until(lambda: not self.pending_bytes, timeout):
+                raise DrainTimeout(f"{self.pending_bytes} bytes still wait after {timeout:g} s")
+
     def shutdown(self) -> None:
         """Stop the server from another thread: its ``serve_forever`` ends. This does not wait."""
         self._caller.call_from_thread(self.stop)  # type: ignore[attr-defined]  # of what this is mixed with
@@ -608,14 +611,6 @@ class Serving:
                 f"{verb}() in a handler would wait for ever: this very thread, which runs the handler, would have to "
                 "serve meanwhile. Register a handler for what is waited for, or return first"
             )
-
-    def _finish_stopping(self) -> None:
-        driver = self._caller
-        if driver.busy:
-            driver.wake()  # a signal handler may have called this while the thread waits
-            return
-        driver.run_until(lambda: self.closed.done)
-        driver.close()
 
 
 class BlockingServer(Serving, Server):
@@ -643,20 +638,6 @@ class BlockingServer(Serving, Server):
             lost = ConnectionLost(f"the link of {socket!r} broke while this was being written: {socket.loss}")
             raise lost from socket.loss.reason
         return True
-
-    def drain(self, timeout: float | None = None) -> None:
-        """Wait until the kernel has everything that was emitted to anybody.
-
-        timeout: seconds; ``None`` waits as long as it takes. Raises :class:`DrainTimeout`.
-        """
-
-        def waiting() -> int:
-            return sum(socket.pending_bytes for socket in self.sockets)
-
-        if waiting():
-            self._before_waiting("drain")
-            if not self._caller.run_until(lambda: not waiting(), timeout):
-                raise DrainTimeout(f"{waiting()} bytes still wait after {timeout:g} s")
 
     # ---- requests
 
@@ -697,12 +678,12 @@ class BlockingServer(Serving, Server):
     ) -> dict[Session, Any]:
         """Ask every connected client: ``{socket: result or exception}`` when the last has answered."""
         self._before_waiting("request_all")
-        from .requests import ask_all
-
-        to = [session for session in self.sockets if session not in exclude]
-        ask = super().request
-        answers = ask_all(self._driver, to, lambda socket: ask(socket, method, params, timeout=timeout, type=type))
-        self._caller.run_until(lambda: answers.done)
+        answers = super().request_all(method, params, timeout=timeout, type=type, exclude=exclude)
+        try:
+            self._caller.run_until(lambda: answers.done)
+        finally:
+            if answers.abandon is not None:  # Ctrl-C: nobody waits any more
+                answers.abandon()
         return answers.result()
 
     # ---- life
@@ -721,14 +702,14 @@ class BlockingServer(Serving, Server):
         """
         super().stop(timeout)
         self._serves_no_more()
-        self._finish_stopping()
+        finish(self._caller, self.closed)
 
     def abort(self) -> None:
         """Stop at once; what is not sent yet is dropped."""
         super().stop(0.0)
         self._serves_no_more()
         self._expire()
-        self._finish_stopping()
+        finish(self._caller, self.closed)
 
 
 def serve(
@@ -797,6 +778,15 @@ def _answered(
         if answer.abandon is not None:
             answer.abandon()
     return answer.result()
+
+
+def finish(driver: CallerDriver, closed: Outcome[Any]) -> None:
+    """Wait until an endpoint that was told to end has ended; in a handler, the call that waits does this."""
+    if driver.busy:
+        driver.wake()  # a signal handler may have called this while the thread waits
+        return
+    driver.run_until(lambda: closed.done)
+    driver.close()
 
 
 def _leave(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .blocking import Serving
+from .blocking import Serving, finish
 from .datagram import DatagramServer
 from .transport.caller import CallerDriver
 
@@ -22,9 +22,9 @@ class BlockingDatagramServer(Serving, DatagramServer):
     def stop(self, timeout: float | None = None) -> None:  # type: ignore[override]  # this front waits for it
         """Give the port back. In a handler this only begins, and the call that waits does the rest."""
         super().stop(timeout)
-        self._finish_stopping()
+        finish(self._caller, self.closed)
 
     def abort(self) -> None:
         """Give the port back at once."""
         super(Serving, self).stop(0.0)
-        self._finish_stopping()
+        finish(self._caller, self.closed)

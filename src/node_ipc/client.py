@@ -12,9 +12,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from .assured import require_assured
-from .codecs import choose, logged
+from .codecs import choose
 from .errors import BackpressureError, ConnectError, ForkError, HandlerError, IPCError, NotConnected, ProtocolError
 from .events import Event, Events
+from .publisher import LinkPublisher, Register
 from .session import Loss, Session, refuse_other_threads
 from .trace import Stats, Trace, Traces
 from .transport.driver import FORKED
@@ -22,10 +23,7 @@ from .transport.driver import FORKED
 if TYPE_CHECKING:
     from .codecs.text import RawPayload
     from .config import Settings
-    from .logs import FaultLog
     from .outcome import Outcome
-    from .requests import Requests
-    from .trace import TraceHook
     from .transport.address import Address
     from .transport.driver import Driver, Peer, Timer
 
@@ -40,6 +38,7 @@ LONGEST_NETWORK = 30.0
 
 
 T = TypeVar("T")
+A = TypeVar("A")
 R = TypeVar("R")
 H = TypeVar("H", bound=Callable[..., Any])
 
@@ -90,7 +89,7 @@ def retry_delay(base: float, attempt: int, longest: float, random: float) -> flo
     return delay * (1 - JITTER + 2 * JITTER * random)
 
 
-class Client:
+class Client(LinkPublisher):
     """A connection to a server that comes back when it breaks.
 
     Made by ``ipc.connect_to``, ``node_ipc.connect`` and ``blocking.connect``; one class serves all fronts, since
@@ -126,7 +125,7 @@ class Client:
         self.last_error: IPCError | None = None
         """Why the latest attempt failed."""
         self.on_drained: list[Callable[[], None]] = []
-        """Called when the kernel has taken everything."""
+        """Called when the kernel has taken everything, and when the link is lost with what waited for it."""
         self.retries = 0
         """How many retries there were since the link was last up."""
         self._driver = driver
@@ -136,7 +135,6 @@ class Client:
         self._traces = Traces(self._hand_trace_on)
         self._gone = Stats()  # of the links that are over
         self._errors = 0
-        self._fault_log: FaultLog | None = None
         self._made_at = driver.now()
         self._codec = choose(settings)
         self.events = Events(
@@ -149,7 +147,6 @@ class Client:
         )
         self.events.unheard = self._unheard
         self.events.answer_heartbeats()
-        self._requests: Requests | None = None
         self._sync = settings.sync
         self._answer_due = False
         self._queue: list[bytes] = []
@@ -177,11 +174,6 @@ class Client:
         return self._session.peer
 
     @property
-    def settings(self) -> Settings:
-        """The configuration this client was made with; it does not change any more."""
-        return self._settings
-
-    @property
     def pending_bytes(self) -> int:
         """The bytes that wait: for the link, or for the server to take them."""
         return self._queue_bytes + (self._session.pending_bytes if self._session else 0)
@@ -189,11 +181,11 @@ class Client:
     # ---- events
 
     @overload
-    def on(self, event: Event[T]) -> Callable[[H], H]: ...
+    def on(self, event: Event[T]) -> Register[T]: ...
     @overload
-    def on(self, event: Event[T], handler: Callable[[T], Any]) -> Callable[[T], Any]: ...
+    def on(self, event: Event[T], handler: Callable[[T], A]) -> Callable[[T], A]: ...
     @overload
-    def on(self, event: Event[T], handler: Callable[[], Any]) -> Callable[[], Any]: ...
+    def on(self, event: Event[T], handler: Callable[[], A]) -> Callable[[], A]: ...
     @overload
     def on(self, event: str, *, type: Any = None) -> Callable[[H], H]: ...
     @overload
@@ -210,11 +202,11 @@ class Client:
         return self.events.on(event, handler, type=type)
 
     @overload
-    def once(self, event: Event[T]) -> Callable[[H], H]: ...
+    def once(self, event: Event[T]) -> Register[T]: ...
     @overload
-    def once(self, event: Event[T], handler: Callable[[T], Any]) -> Callable[[T], Any]: ...
+    def once(self, event: Event[T], handler: Callable[[T], A]) -> Callable[[T], A]: ...
     @overload
-    def once(self, event: Event[T], handler: Callable[[], Any]) -> Callable[[], Any]: ...
+    def once(self, event: Event[T], handler: Callable[[], A]) -> Callable[[], A]: ...
     @overload
     def once(self, event: str, *, type: Any = None) -> Callable[[H], H]: ...
     @overload
@@ -224,25 +216,7 @@ class Client:
         refuse_other_threads(self._driver, "once")
         return self.events.once(event, handler, type=type)
 
-    def off(self, event: str | Event[Any], handler: Any = "*") -> None:
-        """Remove a handler, or all of an event; ``off("*", "*")`` removes every handler of every event."""
-        refuse_other_threads(self._driver, "off")
-        self.events.off(event, handler)
-
-    def log_payloads(self, log: Callable[..., Any]) -> None:
-        """A line for every event in and out, payload included (the option ``log_payloads``)."""
-        self.events.tap(lambda type, data, *rest: log("received event", type, data))
-        self._codec = logged(self._codec, log)
-
     # ---- traces and statistics
-
-    def on_trace(self, hook: TraceHook, *, traffic: bool = True) -> Callable[[], None]:
-        """Call ``hook(trace)`` for whatever happens on the links, errors included; returns the undoing.
-
-        It is called in the middle of things: it may look and count, and must not call back. traffic: False leaves out
-        ``sent`` and ``received``, of which there is one for each write and read.
-        """
-        return self._traces.add(hook, traffic)
 
     def _tell(self, what: str, detail: Any = None, session: Session | None = None) -> None:
         if (told := self._traces.all) is not None:
@@ -378,28 +352,6 @@ class Client:
         if self.on_request is not None:
             self.on_request()
         return answer
-
-    @overload
-    def handle(self, method: str | Event[Any], *, type: Any = None) -> Callable[[H], H]: ...
-    @overload
-    def handle(self, method: str | Event[Any], handler: H, *, type: Any = None) -> H: ...
-    def handle(self, method: str | Event[Any], handler: Any = None, *, type: Any = None) -> Any:
-        """Answer the server's requests: what ``handler(params)`` returns goes back; a decorator without a handler.
-
-        An async handler may take its time. Raise :class:`RemoteError` to answer with an error of your own; of any
-        other exception the other side learns only that the handler failed.
-        """
-        refuse_other_threads(self._driver, "handle")
-        return self.requests.handle(method, handler, type=type)
-
-    @property
-    def requests(self) -> Requests:
-        """What is asked and answered here; made when it is first needed."""
-        if self._requests is None:
-            from .requests import Requests
-
-            self._requests = Requests(self.events, self._driver, self.session_fault)
-        return self._requests
 
     @property
     def awaits_answers(self) -> bool:
@@ -609,8 +561,7 @@ class Client:
             self._requests.end()
         closed.settle()
         connected.settle(loss.reason or NotConnected(f"the client {self.id!r} was closed"))
-        for hook in tuple(self.on_drained):
-            hook()
+        self._drained()
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:
@@ -649,6 +600,7 @@ class Client:
         if session is self._session:
             self._session = None
             self._input("lost", loss)
+            self._drained()
 
     def session_fault(self, session: Session | None, error: IPCError) -> None:
         self._count_error(error, session)
@@ -656,14 +608,7 @@ class Client:
         if not (isinstance(error, HandlerError) and error.event == "error"):
             heard = self.events.publish("error", error, session=session)
         if not heard:
-            self._log_fault(error)
-
-    def _log_fault(self, error: IPCError) -> None:
-        if self._fault_log is None:
-            from .logs import FaultLog  # importing logging costs 8 ms: only where something is logged
-
-            self._fault_log = FaultLog(lambda: self._driver.now())
-        self._fault_log.log(self, error)
+            self._log_fault(self, error)
 
     def _count_error(self, error: IPCError, session: Session | None) -> None:
         self._errors += 1
@@ -673,8 +618,11 @@ class Client:
 
     def pending_changed(self, session: Session, pending: int) -> None:
         if pending == 0:
-            for hook in tuple(self.on_drained):
-                hook()
+            self._drained()
+
+    def _drained(self) -> None:
+        for hook in tuple(self.on_drained):
+            hook()
 
 
 def _final(error: Exception) -> bool:

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import msgspec
 
-from .codecs import choose, logged
+from .codecs import choose
 from .codecs.depth import shallow
 from .errors import (
     AddressError,
@@ -46,6 +46,7 @@ from .errors import (
     ProtocolError,
 )
 from .events import Event, Events
+from .publisher import SocketPublisher
 from .server import ServerState
 from .session import refuse_other_threads
 from .trace import Stats, Trace, Traces
@@ -57,7 +58,6 @@ if TYPE_CHECKING:
     from .config import Settings
     from .logs import RateLimited
     from .outcome import Outcome
-    from .trace import TraceHook
     from .transport.address import Address
     from .transport.driver import DatagramPort, Driver, Timer
 
@@ -92,14 +92,18 @@ class DatagramPeer:
     """
 
     __slots__ = (
+        "_made_at",
         "_server",
         "_state",
         "address",
         "bytes_in",
         "bytes_out",
         "claimed_id",
+        "errors",
         "heard_at",
         "id",
+        "messages_in",
+        "messages_out",
         "port",
         "validated",
     )
@@ -120,7 +124,8 @@ class DatagramPeer:
         """
         self.heard_at = 0.0
         """When the last whole message came, in seconds of the driver's clock."""
-        self.bytes_in = self.bytes_out = 0
+        self.bytes_in = self.bytes_out = self.messages_in = self.messages_out = self.errors = 0
+        self._made_at = server._driver.now()
         self._server = server
         self._state: dict[str, Any] | None = None
 
@@ -174,6 +179,17 @@ class DatagramPeer:
         """Send one event to this address (in raw mode: ``emit(payload)``); as ``server.emit``."""
         return self._server.emit(self, type, data)
 
+    def stats(self) -> Stats:
+        """What went between the port and this address since it is known."""
+        return Stats(
+            messages_in=self.messages_in,
+            messages_out=self.messages_out,
+            bytes_in=self.bytes_in,
+            bytes_out=self.bytes_out,
+            errors=self.errors,
+            seconds=self._server._driver.now() - self._made_at,
+        )
+
     def forget(self) -> None:
         """Out of the table: broadcasts do not reach it until it is heard again."""
         self._server._forget(self)
@@ -187,7 +203,7 @@ class DatagramPeer:
         self._server._handler_done(size)
 
 
-class DatagramServer:
+class DatagramServer(SocketPublisher[DatagramPeer]):
     """A bound UDP port. In UDP every end is one: whoever wants to hear answers binds a port of its own."""
 
     def __init__(
@@ -259,70 +275,11 @@ class DatagramServer:
         return list(self._peers.values())
 
     @property
-    def settings(self) -> Settings:
-        """The configuration this port was made with; it does not change any more."""
-        return self._settings
-
-    # ---- events
-
-    @overload
-    def on(self, event: Event[T]) -> Callable[[H], H]: ...
-    @overload
-    def on(self, event: Event[T], handler: Callable[[T, DatagramPeer], Any]) -> Callable[[T, DatagramPeer], Any]: ...
-    @overload
-    def on(self, event: Event[T], handler: Callable[[T], Any]) -> Callable[[T], Any]: ...
-    @overload
-    def on(self, event: Event[T], handler: Callable[[], Any]) -> Callable[[], Any]: ...
-    @overload
-    def on(self, event: str, *, type: Any = None) -> Callable[[H], H]: ...
-    @overload
-    def on(self, event: str, handler: H, *, type: Any = None) -> H: ...
-    def on(self, event: str | Event[Any], handler: Any = None, *, type: Any = None) -> Any:
-        """Call ``handler(data, socket)`` for each event of this name; without a handler it is a decorator.
-
-        As on a :class:`Server`, and ``socket`` is a :class:`DatagramPeer`. The lifecycle: ``connect(server)`` and
-        ``start(server)`` when the port is bound, ``error(error, socket or None)``, and in raw mode
-        ``data(bytes, socket)`` for each datagram.
-        """
-        refuse_other_threads(self._driver, "on")
-        return self.events.on(event, handler, type=type)
-
-    @overload
-    def once(self, event: Event[T]) -> Callable[[H], H]: ...
-    @overload
-    def once(self, event: Event[T], handler: Callable[[T, DatagramPeer], Any]) -> Callable[[T, DatagramPeer], Any]: ...
-    @overload
-    def once(self, event: Event[T], handler: Callable[[T], Any]) -> Callable[[T], Any]: ...
-    @overload
-    def once(self, event: Event[T], handler: Callable[[], Any]) -> Callable[[], Any]: ...
-    @overload
-    def once(self, event: str, *, type: Any = None) -> Callable[[H], H]: ...
-    @overload
-    def once(self, event: str, handler: H, *, type: Any = None) -> H: ...
-    def once(self, event: str | Event[Any], handler: Any = None, *, type: Any = None) -> Any:
-        """As ``on``, for the next such event only."""
-        refuse_other_threads(self._driver, "once")
-        return self.events.once(event, handler, type=type)
-
-    def off(self, event: str | Event[Any], handler: Any = "*") -> None:
-        """Remove a handler, or all of an event; ``off("*", "*")`` removes every handler of every event."""
-        refuse_other_threads(self._driver, "off")
-        self.events.off(event, handler)
-
-    def log_payloads(self, log: Callable[..., Any]) -> None:
-        """A line for every event in and out, payload included (the option ``log_payloads``)."""
-        self.events.tap(lambda type, data, *rest: log("received event", type, data))
-        self._codec = logged(self._codec, log)
+    def pending_bytes(self) -> int:
+        """The bytes that wait for the kernel to take them, or for a host's name."""
+        return 0 if self._binding is None else self._binding.pending_bytes()
 
     # ---- traces and statistics
-
-    def on_trace(self, hook: TraceHook, *, traffic: bool = True) -> Callable[[], None]:
-        """Call ``hook(trace)`` for whatever happens on the port, errors included; returns the undoing.
-
-        It is called in the middle of things: it may look and count, and must not call back. traffic: False leaves out
-        ``sent`` and ``received``, of which there is one for each write and read.
-        """
-        return self._traces.add(hook, traffic)
 
     def _tell(self, what: str, peer: Any = None, messages: int = 0, bytes: int = 0, detail: Any = None) -> None:
         told = self._traces.traffic if what in ("sent", "received") else self._traces.all
@@ -333,7 +290,7 @@ class DatagramServer:
         """What this port did since it was made; ``dropped``: not sent, or not delivered, because of a limit."""
         total = Stats()
         total += self._stats
-        total.pending_bytes = 0 if self._binding is None else self._binding.pending_bytes()
+        total.pending_bytes = self.pending_bytes
         total.seconds = self._driver.now() - self._made_at
         return total
 
@@ -384,6 +341,7 @@ class DatagramServer:
         if isinstance(socket, DatagramPeer) and socket._server is self:
             if not (socket.validated or self._affords(socket, frame)):
                 raise _too_much(frame, socket)
+            socket.messages_out += 1
             socket.bytes_out += len(frame)
             place = socket.address, socket.port
         else:
@@ -446,6 +404,7 @@ class DatagramServer:
             elif (pending := port.pending_bytes()) and pending + len(frame) > limit:
                 full += 1
             else:
+                peer.messages_out += 1
                 peer.bytes_out += len(frame)
                 port.send(frame, peer.address, peer.port)
                 sent += 1
@@ -630,6 +589,8 @@ class DatagramServer:
         assert isinstance(error, IPCError)
         self._close()
         self.failure = error
+        self._stats.errors += 1
+        self._tell("error", detail=error)
         if self.events.publish("error", error, None):
             self.failure = None
         self.started.settle(error)
@@ -663,7 +624,7 @@ class DatagramServer:
 
     def _receive(self, data: bytes, peer: Any) -> None:
         if self._codec.raw:
-            self._stats.messages_in += 1
+            self._count(peer, 1)
             self._remember(peer)
             self.events.publish("data", data, peer, session=peer)
             return
@@ -672,6 +633,10 @@ class DatagramServer:
             self._deliver_all(frames, peer)
         if fault is not None:
             self._fault(peer, fault)
+
+    def _count(self, peer: DatagramPeer, messages: int) -> None:
+        peer.messages_in += messages
+        self._stats.messages_in += messages
 
     def _split(self, data: bytes, peer: DatagramPeer) -> tuple[list[Any], ProtocolError | None]:
         """The frames of a datagram, and what is wrong behind them."""
@@ -723,13 +688,13 @@ class DatagramServer:
 
     def _deliver_from(self, envelopes: list[Any], peer: DatagramPeer) -> None:
         """Messages of a sender, who is remembered unless the very first has a name that the profile refuses."""
+        self._count(peer, len(envelopes))
         new = self._remember(peer)
         if not self._deliver(envelopes, peer) and new:
             self._peers.pop((peer.address, peer.port), None)
 
     def _deliver(self, envelopes: list[Any], peer: Any) -> bool:  # events.py asks no more of a session than a peer has
         """Whether the profile lets the first name in."""
-        self._stats.messages_in += len(envelopes)
         frames = self._frames = iter(envelopes)
         try:
             self.events.deliver(frames, peer)
@@ -811,6 +776,8 @@ class DatagramServer:
 
     def _fault(self, peer: Any, error: IPCError) -> None:
         self._stats.errors += 1
+        if peer is not None:
+            peer.errors += 1
         self._tell("error", peer, detail=error)
         heard = False
         if not (isinstance(error, HandlerError) and error.event == "error"):

@@ -44,6 +44,11 @@ class Outcome(Generic[T]):
         else:
             self._then.append(hear)
 
+    def forget(self, hear: Callable[[], None]) -> None:
+        """Do not call ``hear`` any more: who waited has something else to do."""
+        if hear in self._then:
+            self._then.remove(hear)
+
     def result(self) -> T:
         """The value, or the error raised; only when ``done``."""
         if self.error is not None:

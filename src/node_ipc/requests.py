@@ -17,7 +17,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from .errors import ConnectionLost, HandlerError, InvalidPayload, IPCError, NotConnected, RemoteError, RequestTimeout
+from .errors import (
+    BackpressureError,
+    ConnectionLost,
+    HandlerError,
+    InvalidPayload,
+    IPCError,
+    NotConnected,
+    RemoteError,
+    RequestTimeout,
+)
 from .events import Event, describe, typed_decoder
 from .signature import signature_of
 
@@ -341,15 +350,31 @@ def ask_all(
     """Ask several sockets at once: settled with ``{socket: result or exception}`` when the last has answered."""
     answers: dict[Session, Any] = {}
     gathered: Outcome[dict[Session, Any]] = driver.outcome(answers)
-    waiting = {session: ask(session) for session in sessions}
+    waiting = {session: _asked(driver, session, ask) for session in sessions}
 
     def collect(session: Session, answer: Outcome[Any]) -> None:
         answers[session] = answer.error if answer.error is not None else answer.value
         if len(answers) == len(waiting):
             gathered.settle()
 
+    def give_up() -> None:
+        for answer in waiting.values():
+            if answer.abandon is not None:
+                answer.abandon()
+
+    gathered.abandon = give_up
     for session, answer in waiting.items():
         answer.then(partial(collect, session, answer))
     if not waiting:
         gathered.settle()
     return gathered
+
+
+def _asked(driver: Driver, session: Session, ask: Callable[[Session], Outcome[Any]]) -> Outcome[Any]:
+    """Ask one of several; that it cannot be asked is its answer, and no reason not to ask the others."""
+    try:
+        return ask(session)
+    except (BackpressureError, NotConnected) as error:
+        answer: Outcome[Any] = driver.outcome(None)
+        answer.settle(error)
+        return answer

@@ -8,19 +8,17 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from .assured import require_assured
-from .codecs import choose, logged
+from .codecs import choose
 from .errors import BackpressureError, HandlerError, InvalidEvent, IPCError, NotConnected
 from .events import Event, Events
+from .publisher import LinkPublisher, SocketPublisher
 from .session import Loss, Session, broadcast, refuse_other_threads
 from .trace import Stats, Trace, Traces
 
 if TYPE_CHECKING:
     from .codecs.text import RawPayload
     from .config import Settings
-    from .logs import FaultLog
     from .outcome import Outcome
-    from .requests import Requests
-    from .trace import TraceHook
     from .transport.address import Address
     from .transport.driver import Driver, Listener, Peer, Timer
 
@@ -29,7 +27,6 @@ __all__ = ["Server", "ServerState"]
 
 T = TypeVar("T")
 R = TypeVar("R")
-H = TypeVar("H", bound=Callable[..., Any])
 
 
 class ServerState(Enum):
@@ -44,7 +41,7 @@ class ServerState(Enum):
     CLOSED = "closed"
 
 
-class Server:
+class Server(SocketPublisher[Session], LinkPublisher):
     """A socket that clients connect to; each of them is a :class:`Session`, called *socket* in handlers."""
 
     def __init__(
@@ -67,7 +64,7 @@ class Server:
         self.on_closed: list[Callable[[], None]] = []
         """Called each time the server has stopped and its last socket is gone."""
         self.on_drained: list[Callable[[], None]] = []
-        """Called when some socket's kernel has taken everything."""
+        """Called when some socket's kernel has taken everything, and when a socket is gone."""
         self.refused = 0
         """How many connections were refused because of a limit."""
         self._driver = driver
@@ -76,7 +73,6 @@ class Server:
         self._traces = Traces(self._hand_trace_on)
         self._gone = Stats()  # of the sockets that are over
         self._errors = 0
-        self._fault_log: FaultLog | None = None
         self._made_at = driver.now()
         self._codec = choose(settings)
         self.events = Events(
@@ -89,7 +85,6 @@ class Server:
         )
         self.events.unheard = self._unheard
         self.events.answer_heartbeats()
-        self._requests: Requests | None = None
         if settings.identify_peer:
             self.events.tap(_identify)
         self._listener: Listener | None = None
@@ -110,72 +105,11 @@ class Server:
         return list(self._sessions.values())
 
     @property
-    def settings(self) -> Settings:
-        """The configuration this server was made with; it does not change any more."""
-        return self._settings
-
-    # ---- events
-
-    @overload
-    def on(self, event: Event[T]) -> Callable[[H], H]: ...
-    @overload
-    def on(self, event: Event[T], handler: Callable[[T, Session], Any]) -> Callable[[T, Session], Any]: ...
-    @overload
-    def on(self, event: Event[T], handler: Callable[[T], Any]) -> Callable[[T], Any]: ...
-    @overload
-    def on(self, event: Event[T], handler: Callable[[], Any]) -> Callable[[], Any]: ...
-    @overload
-    def on(self, event: str, *, type: Any = None) -> Callable[[H], H]: ...
-    @overload
-    def on(self, event: str, handler: H, *, type: Any = None) -> H: ...
-    def on(self, event: str | Event[Any], handler: Any = None, *, type: Any = None) -> Any:
-        """Call ``handler(data, socket)`` for each event of this name; without a handler it is a decorator.
-
-        ``"*"`` hears every event as ``(type, *arguments)``, before the event's own handlers. The lifecycle:
-        ``start(server)``, ``connect(socket)``, ``socket.disconnected(socket, destroyed_socket_id)``,
-        ``close(socket)``, ``error(error, socket or None)``, and in raw mode ``data(bytes, socket)``. A handler may
-        take fewer arguments. A handler whose first argument is annotated, or ``type=``, gets its payload decoded
-        to that type.
-        """
-        refuse_other_threads(self._driver, "on")
-        return self.events.on(event, handler, type=type)
-
-    @overload
-    def once(self, event: Event[T]) -> Callable[[H], H]: ...
-    @overload
-    def once(self, event: Event[T], handler: Callable[[T, Session], Any]) -> Callable[[T, Session], Any]: ...
-    @overload
-    def once(self, event: Event[T], handler: Callable[[T], Any]) -> Callable[[T], Any]: ...
-    @overload
-    def once(self, event: Event[T], handler: Callable[[], Any]) -> Callable[[], Any]: ...
-    @overload
-    def once(self, event: str, *, type: Any = None) -> Callable[[H], H]: ...
-    @overload
-    def once(self, event: str, handler: H, *, type: Any = None) -> H: ...
-    def once(self, event: str | Event[Any], handler: Any = None, *, type: Any = None) -> Any:
-        """As ``on``, for the next such event only."""
-        refuse_other_threads(self._driver, "once")
-        return self.events.once(event, handler, type=type)
-
-    def off(self, event: str | Event[Any], handler: Any = "*") -> None:
-        """Remove a handler, or all of an event; ``off("*", "*")`` removes every handler of every event."""
-        refuse_other_threads(self._driver, "off")
-        self.events.off(event, handler)
-
-    def log_payloads(self, log: Callable[..., Any]) -> None:
-        """A line for every event in and out, payload included (the option ``log_payloads``)."""
-        self.events.tap(lambda type, data, *rest: log("received event", type, data))
-        self._codec = logged(self._codec, log)
+    def pending_bytes(self) -> int:
+        """The bytes that wait for the peers to take them, all sockets together."""
+        return sum(session.pending_bytes for session in self._sessions.values())
 
     # ---- traces and statistics
-
-    def on_trace(self, hook: TraceHook, *, traffic: bool = True) -> Callable[[], None]:
-        """Call ``hook(trace)`` for whatever happens on the links, errors included; returns the undoing.
-
-        It is called in the middle of things: it may look and count, and must not call back. traffic: False leaves out
-        ``sent`` and ``received``, of which there is one for each write and read.
-        """
-        return self._traces.add(hook, traffic)
 
     def _tell(self, what: str, detail: Any = None, session: Session | None = None) -> None:
         if (told := self._traces.all) is not None:
@@ -194,7 +128,7 @@ class Server:
         total += self._gone
         for session in self._sessions.values():
             total += session.stats()
-        total.pending_bytes = sum(session.pending_bytes for session in self._sessions.values())
+        total.pending_bytes = self.pending_bytes
         total.errors = self._errors
         total.refused = self.refused
         total.late = self._requests.late if self._requests is not None else 0
@@ -241,6 +175,22 @@ class Server:
 
     # ---- requests
 
+    @overload
+    def request(
+        self, socket: Session, method: Event[T], params: T, *, timeout: float | None = 30.0, type: type[R]
+    ) -> Outcome[R]: ...
+    @overload
+    def request(
+        self, socket: Session, method: Event[T], params: T, *, timeout: float | None = 30.0
+    ) -> Outcome[Any]: ...
+    @overload
+    def request(
+        self, socket: Session, method: str, params: Any = None, *, timeout: float | None = 30.0, type: type[R]
+    ) -> Outcome[R]: ...
+    @overload
+    def request(
+        self, socket: Session, method: str, params: Any = None, *, timeout: float | None = 30.0
+    ) -> Outcome[Any]: ...
     def request(
         self,
         socket: Session,
@@ -272,32 +222,11 @@ class Server:
         from .requests import ask_all
 
         to = [session for session in self.sockets if session not in exclude]
-        return ask_all(
-            self._driver, to, lambda socket: self.request(socket, method, params, timeout=timeout, type=type)
-        )
 
-    @overload
-    def handle(self, method: str | Event[Any], *, type: Any = None) -> Callable[[H], H]: ...
-    @overload
-    def handle(self, method: str | Event[Any], handler: H, *, type: Any = None) -> H: ...
-    def handle(self, method: str | Event[Any], handler: Any = None, *, type: Any = None) -> Any:
-        """Answer requests: what ``handler(params, socket)`` returns goes back; a decorator without a handler.
+        def ask(socket: Session) -> Outcome[Any]:  # not self.request: a front's own waits for each
+            return Server.request(self, socket, method, params, timeout=timeout, type=type)
 
-        A handler may take fewer arguments, and its first one's annotation (or ``type=``) is what the params are
-        decoded to. An async handler may take its time. Raise :class:`RemoteError` to answer with an error of your
-        own; of any other exception the client learns only that the handler failed.
-        """
-        refuse_other_threads(self._driver, "handle")
-        return self.requests.handle(method, handler, type=type)
-
-    @property
-    def requests(self) -> Requests:
-        """What is asked and answered here; made when it is first needed."""
-        if self._requests is None:
-            from .requests import Requests
-
-            self._requests = Requests(self.events, self._driver, self.session_fault)
-        return self._requests
+        return ask_all(self._driver, to, ask)
 
     def _unheard(self, type: str, data: Any, session: Session) -> None:
         if type == "rpc.request":
@@ -469,6 +398,7 @@ class Server:
         name = session.id if session.claimed_id is None else session.claimed_id
         self.events.publish("socket.disconnected", session, name, session=session)
         self.events.publish("close", session, session=session)
+        self._drained()
         self._finish_if_empty()
 
     def _forget(self, session: Session) -> bool:
@@ -493,23 +423,19 @@ class Server:
         if not heard:
             self._log_fault(self if session is None else session, error)
 
-    def _log_fault(self, about: Server | Session, error: IPCError) -> None:
-        if self._fault_log is None:
-            from .logs import FaultLog  # importing logging costs 8 ms: only where something is logged
-
-            self._fault_log = FaultLog(lambda: self._driver.now())
-        self._fault_log.log(about, error)
-
     def pending_changed(self, session: Session, pending: int) -> None:
         if pending == 0:
             self._full.discard(session)
-            for hook in tuple(self.on_drained):
-                hook()
+            self._drained()
             return
         self._full.add(session)
         limit = self._settings.max_total_pending_bytes
         if len(self._full) * self._settings.max_pending_bytes > limit:
             self._bound_total(limit)
+
+    def _drained(self) -> None:
+        for hook in tuple(self.on_drained):
+            hook()
 
     def _bound_total(self, limit: int) -> None:
         """Cut the sockets with the most waiting bytes until the rest is within ``max_total_pending_bytes``."""

@@ -506,12 +506,13 @@ class Session:
             self.traffic(Trace("received", self._owner, self, self.messages_in - before, len(data)))
 
     def _receive(self, data: bytes) -> None:
-        if self._closing:  # read and dropped until the peer ends too
+        splitter = self._splitter
+        if self._closing or (self._held and splitter.fault is not None):  # read and dropped until the link ends
             return
         self._corked = True
-        splitter = self._splitter
         frames = splitter.split(data)
         if frames:
+            self.messages_in += len(frames)
             sound = True
             if self._held:
                 self._held += frames
@@ -524,7 +525,8 @@ class Session:
         if self._closing:
             return
         if splitter.fault is not None:
-            self.fail(splitter.fault)
+            if not self._held:  # what came before it is delivered first
+                self.fail(splitter.fault)
         elif splitter.rest:
             self._watch_half_frame(bool(frames))
         elif self._half_since is not None:
@@ -536,7 +538,6 @@ class Session:
 
     def _deliver(self, block: Sequence[Any]) -> bool:
         """Call the handlers of each message; whether any message was sound."""
-        self.messages_in += len(block)
         if self._raw:
             for chunk in block:
                 self._publish_raw(chunk)
@@ -580,6 +581,8 @@ class Session:
         while self._held and not self._handlers_busy() and not self._closing:
             held, self._held = self._held, []
             self._deliver(held)
+        if self._splitter.fault is not None and not self._held and not self._closing:
+            self.fail(self._splitter.fault)
 
     def _publish_raw(self, chunk: bytes) -> None:
         if self._serving:

@@ -14,7 +14,7 @@ import socket as sockets
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ from node_ipc import (
 )
 
 MIB = 1024 * 1024
+NIGHTLY = os.environ.get("NIGHTLY")
+"""The long lane that runs, if any: with ``chaos`` row 32 is 64 clients and 200 kills (200 s)."""
 READERS = Path(__file__).with_name("readers.py")
 
 
@@ -98,32 +100,45 @@ async def server(config: Config) -> AsyncIterator[Any]:
 # ---- B: load and hostile peers
 
 
+@pytest.mark.slow
 @pytest.mark.row(10)
+@pytest.mark.timeout(300)
 async def test_a_reader_that_stops_costs_bounded_memory_and_harms_nobody(config: Config) -> None:
-    """100 peers of which one does not read; the promise's 20,000 broadcasts would be 32 GB, these are 3."""
-    count, payload = 2_000, "x" * 16_000
-    errors: list[Any] = []
+    """100 peers of which one does not read, and 20,000 messages of 16 KiB for each: 32 GB in half a minute."""
+    count, payload = 20_000, "x" * (16 * 1024)
+    cuts: list[tuple[Any, Any, float]] = []
     async with node_ipc.serve("world", config=config) as server:
-        server.on("error", lambda error, socket: errors.append((error, socket, time.monotonic())))
-        async with Process("read", path_of(config), "99") as readers, Process("stop", path_of(config)):
-            await until(lambda: len(server.sockets) == 100)
-            before, worst = resident(), 0
-            for number in range(count):
-                server.broadcast("number", [number, payload])
-                if number % 5 == 0:
-                    await server_drained(server)
-                worst = max(worst, resident())
-            assert worst - before <= config.max_pending_bytes + 32 * MIB
-            assert len(server.sockets) == 99
-            assert len(errors) == 1 and isinstance(errors[0][0], BackpressureError)
-            await server.stop(timeout=30)
-            results = json.loads(await readers.line())
-    assert results == [[count, True]] * 99
+        server.on("error", lambda error, socket: cuts.append((error, socket, time.monotonic())))
+        async with Process("stop", path_of(config)):
+            await until(lambda: server.sockets)
+            (stopped,) = server.sockets
+            async with Process("flood", path_of(config), "99") as readers:
+                await until(lambda: len(server.sockets) == 100)
+                before = worst = resident()
+                full_at = 0.0
+                for number in range(count):
+                    server.broadcast("number", [f"{number:010} {time.monotonic():012.4f}", payload])
+                    if number % 5 == 0:
+                        await all_taken(socket for socket in server.sockets if socket is not stopped)
+                        worst = max(worst, resident())
+                    if not full_at and stopped.pending_bytes + len(payload) + 100 > config.max_pending_bytes:
+                        full_at = time.monotonic()
+                assert worst - before <= config.max_pending_bytes + 32 * MIB
+                assert [(type(error), socket) for error, socket, _ in cuts] == [(BackpressureError, stopped)]
+                assert 0 <= cuts[0][2] - full_at <= 1
+                assert len(server.sockets) == 99
+                await server.stop(timeout=30)
+                assert json.loads(await readers.line()) == [[count, True]] * 99
+                assert float(await readers.line()) <= 0.1  # seconds, of 99 % of the reads
 
 
-async def server_drained(server: Any) -> None:
-    """Until the peers that read have taken what was sent: the paced sender of the promise."""
-    await until(lambda: sum(socket.pending_bytes > 0 for socket in server.sockets) <= 1)
+async def all_taken(sockets: Iterable[Socket]) -> None:
+    """Until these peers have taken what was sent: the paced sender of the promise."""
+    waiting = list(sockets)
+    async with asyncio.timeout(20):
+        while waiting:
+            await asyncio.sleep(0)
+            waiting = [socket for socket in waiting if socket.pending_bytes]
 
 
 @pytest.mark.row(11)
@@ -359,23 +374,31 @@ node_ipc.run(main(), loop="asyncio")
 
 
 @pytest.mark.row(32)
-@pytest.mark.timeout(300)
-async def test_order_is_kept_and_loss_comes_only_with_a_disconnect(config: Config, tmp_path: Path) -> None:
-    """16 clients emit numbers while the server is killed 12 times; a checker reads what the servers printed."""
+@pytest.mark.timeout(1500 if NIGHTLY == "chaos" else 300)
+async def test_order_is_kept_and_loss_comes_only_with_a_disconnect(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clients emit numbers while the server is killed again and again; a checker reads what the servers printed.
+
+    Every client is back before the next kill. With the pauses that grow while links are short (row 33) that would
+    take minutes of waiting: here each retry is a first one.
+    """
+    monkeypatch.setattr("node_ipc.client.STEADY_SECONDS", 0.0)
+    count, kills = (64, 200) if NIGHTLY == "chaos" else (16, 30)
     script = tmp_path / "server.py"
     script.write_text(SERVER)
     log = tmp_path / "log"
     clients: list[Any] = []
-    losses: dict[int, list[Loss]] = {number: [] for number in range(16)}
-    sent = dict.fromkeys(range(16), 0)
+    losses: dict[int, list[Loss]] = {number: [] for number in range(count)}
+    sent = dict.fromkeys(range(count), 0)
     with log.open("wb") as out:
         process = await started(script, config, out)
-        for number in range(16):
+        for number in range(count):
             client = await node_ipc.connect("world", config=config, timeout=10, retry=10)
             client.on("disconnect", losses[number].append)
             client.on("error", lambda error: None)
             clients.append(client)
-        for _ in range(12):
+        for _ in range(kills):
             deadline = time.monotonic() + 0.15
             while time.monotonic() < deadline:
                 emit_one_each(clients, sent)
@@ -391,7 +414,7 @@ async def test_order_is_kept_and_loss_comes_only_with_a_disconnect(config: Confi
             await client.close()
         process.send_signal(signal.SIGTERM)
         await process.wait()
-    check_history(log.read_text(), sent, losses)
+    check_history(log.read_text(), sent, losses, kills)
 
 
 async def started(script: Path, config: Config, out: Any) -> asyncio.subprocess.Process:
@@ -418,17 +441,21 @@ def emit_one_each(clients: list[Any], sent: dict[int, int]) -> None:
         sent[number] += 1
 
 
-def check_history(log: str, sent: dict[int, int], losses: dict[int, list[Loss]]) -> None:
+def check_history(log: str, sent: dict[int, int], losses: dict[int, list[Loss]], kills: int) -> None:
     """Each client's numbers rise, none comes twice, and no more are missing than its disconnects said."""
     for number in sent:
         got = [int(line.split()[1]) for line in log.splitlines() if line.split()[0] == str(number)]
         assert got == sorted(set(got)), f"client {number}: out of order, or twice"
-        assert len(losses[number]) >= 12
+        assert len(losses[number]) >= kills
         # what the killed server's kernel had taken, and the server had not printed, only the disconnect tells
         gaps = sum(1 for before, after in zip([-1, *got], [*got, sent[number]], strict=True) if after != before + 1)
         assert gaps <= len(losses[number])
 
 
+STOPPED_SECONDS = 5.0
+
+
+@pytest.mark.slow
 @pytest.mark.row(35)
 @pytest.mark.parametrize("stopped", ["client", "server"])
 async def test_a_stopped_peer_neither_leaks_nor_stalls(config: Config, tmp_path: Path, stopped: str) -> None:
@@ -438,15 +465,21 @@ async def test_a_stopped_peer_neither_leaks_nor_stalls(config: Config, tmp_path:
         with (tmp_path / "log").open("wb") as out:
             process = await started(script, config, out)
             client = await node_ipc.connect("world", config=config, timeout=10)
+            before = resident()
             process.send_signal(signal.SIGSTOP)
-            emitted = 0
-            with pytest.raises(BackpressureError):
-                while True:
+            stopped_at, emitted, refused = time.monotonic(), 0, 0
+            while time.monotonic() - stopped_at < STOPPED_SECONDS:
+                try:
                     client.emit("number", [0, emitted])
                     emitted += 1
-                    if emitted % 1000 == 0:
-                        await asyncio.sleep(0)
+                except BackpressureError:
+                    refused += 1
+                    await asyncio.sleep(0.001)
+                if emitted % 1000 == 0:
+                    await asyncio.sleep(0)
+            assert refused
             assert client.pending_bytes <= config.max_pending_bytes + 2 * MIB
+            assert resident() - before <= config.max_pending_bytes + 32 * MIB
             process.send_signal(signal.SIGCONT)
             await client.drain()
             client.emit("ask")
@@ -463,22 +496,27 @@ async def test_a_stopped_peer_neither_leaks_nor_stalls(config: Config, tmp_path:
             await until(lambda: len(server.sockets) == 2)
             reader.process.send_signal(signal.SIGSTOP)
             slow = server.sockets[0]
-            emitted, waits = 0, []
-            while slow.emit("number", emitted) and emitted < 100_000:
-                emitted += 1
-                if emitted % 5000 == 0:
-                    begun = time.monotonic()
-                    client.emit("ping", emitted)
-                    assert await client.receive("pong", timeout=5) == emitted
-                    waits.append(time.monotonic() - begun)
-            emitted += 1
-            assert sorted(waits)[-1] <= 0.1
+            emitted, waits, before = 0, [], resident()
+            stopped_at = time.monotonic()
+            while time.monotonic() - stopped_at < STOPPED_SECONDS:
+                for _ in range(2000):
+                    if slow.pending_bytes < config.soft_pending_bytes:
+                        slow.emit("number", emitted)
+                        emitted += 1
+                begun = time.monotonic()
+                client.emit("ping", emitted)
+                assert await client.receive("pong", timeout=5) == emitted
+                waits.append(time.monotonic() - begun)
+            assert slow.pending_bytes >= config.soft_pending_bytes
+            assert resident() - before <= config.max_pending_bytes + 32 * MIB
+            assert sorted(waits)[len(waits) * 99 // 100] <= 0.1
             reader.process.send_signal(signal.SIGCONT)
             await server.drain()
             await server.stop(timeout=20)
             assert json.loads(await reader.line()) == [[emitted, True]]
 
 
+@pytest.mark.slow
 @pytest.mark.row(36)
 async def test_stop_drains_and_ends_on_time(config: Config) -> None:
     before = descriptors()
@@ -497,8 +535,8 @@ async def test_stop_drains_and_ends_on_time(config: Config) -> None:
             for number in range(10_000):
                 server.broadcast("number", [number, "x" * 50])
             begun = time.monotonic()
-            await server.stop(timeout=1)
-            assert 0.9 <= time.monotonic() - begun <= 1.5
+            await server.stop(timeout=5)
+            assert 4.9 <= time.monotonic() - begun <= 5.5
             assert json.loads(await readers.line()) == [[10_000, True]] * 5
     assert not os.path.exists(path_of(config)) and not os.path.exists(path_of(config) + ".lock")
     assert descriptors() == before

@@ -1,7 +1,7 @@
 """Only type-checked, never run: what mypy --strict and pyright strict must accept of the public face.
 
-Lines that must be refused carry an ignore with its code; both checkers report an ignore that is not needed, so each
-of them is a test, too.
+Lines that must be refused carry an ignore for each checker; both report an ignore that is not needed, so each of them
+is a test, too.
 """
 
 from __future__ import annotations
@@ -26,51 +26,119 @@ async def asyncio_front() -> None:
     async with node_ipc.connect("world", timeout=1, retry=100) as world:
         assert_type(world.emit("message", "hello"), bool)
         world.emit(order, Order("tea", 2))
-        world.emit(order, "tea")  # type: ignore[misc]  # pyright: ignore[reportArgumentType, reportCallIssue]
+        world.emit(order, "tea")  # type: ignore[misc]  # pyright: ignore
+        world.emit(order)  # type: ignore[call-overload]  # pyright: ignore
         assert_type(await world.receive(order), Order)
         assert_type(await world.receive("order", type=Order, timeout=5), Order)
         assert_type(await world.receive("anything"), Any)
+        print((await world.receive(order)).price)  # type: ignore[attr-defined]  # pyright: ignore
         assert_type(await world.request("add", {"a": 1}, type=int), int)
         assert_type(await world.request(order, Order("tea", 2), type=str), str)
         assert_type(await world.request("add"), Any)
+        await world.request(order, "tea")  # type: ignore[misc]  # pyright: ignore
         async for event in world:
             assert_type(event.type, str)
         await world.drain()
         await world.close(timeout=1)
+        world.close(1, 2)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 
-def handlers(server: node_ipc.Server, client: node_ipc.Client) -> None:
-    @server.on("order")
-    def ordered(data: Order, socket: Socket) -> None:
+def right(data: Order, socket: Socket) -> None: ...
+def fewer(data: Order) -> None: ...
+def none() -> None: ...
+def wrong(data: int) -> None: ...
+def wrong_socket(data: Order, socket: int) -> None: ...
+def too_many(data: Order, socket: Socket, more: int) -> None: ...
+
+
+def handlers_of_a_server(server: node_ipc.Server) -> None:
+    server.on(order, right)
+    server.on(order, fewer)
+    server.on(order, none)
+    server.on(order, wrong)  # type: ignore[arg-type]  # pyright: ignore
+    server.on(order, wrong_socket)  # type: ignore[arg-type]  # pyright: ignore
+    server.on(order, too_many)  # type: ignore[arg-type]  # pyright: ignore
+    server.once(order, right)
+    server.once(order, wrong)  # type: ignore[arg-type]  # pyright: ignore
+    server.on(order, lambda data, socket: socket.emit(order, data))
+
+    @server.on(order)
+    def ordered(data: Order, socket: Socket) -> int:
         socket.emit(order, data)
         socket.emit("reply", {"count": data.count})
+        socket.emit(order, "tea")  # type: ignore[misc]  # pyright: ignore
+        return data.count
+
+    assert_type(ordered(Order("tea", 2), server.sockets[0]), int)
+
+    @server.on(order)
+    async def slowly(data: Order) -> None: ...
+
+    @server.on(order)  # type: ignore[arg-type]  # pyright: ignore
+    def misfit(data: int) -> None: ...
 
     @server.on("relay")
     def relay(data: Raw) -> None:
         server.broadcast("relay", data)
 
-    def right(data: Order, socket: Socket) -> None: ...
+    @server.on("order", type=Order)
+    def named(data: Order, socket: Socket) -> None: ...
 
-    def fewer(data: Order) -> None: ...
+    assert_type(server.sockets, list[Socket])
 
-    def none() -> None: ...
 
-    def wrong(data: int) -> None: ...
-
-    server.on(order, right)
-    server.on(order, fewer)
-    server.on(order, none)
-    server.on(order, wrong)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
+def handlers_of_a_client(client: node_ipc.Client) -> None:
     client.on(order, fewer)
     client.once(order, none)
+    client.on(order, right)  # type: ignore[arg-type]  # pyright: ignore
+    client.on(order, wrong)  # type: ignore[arg-type]  # pyright: ignore
 
+    @client.on(order)
+    def ordered(data: Order) -> None: ...
+
+    @client.once(order)  # type: ignore[arg-type]  # pyright: ignore
+    def misfit(data: int) -> None: ...
+
+    client.emit(b"raw bytes")
+    client.emit([1, 2, 3])
+
+
+def handlers_of_a_udp_port(port: node_ipc.DatagramServer) -> None:
+    @port.on(order)
+    def ordered(data: Order, socket: node_ipc.DatagramPeer) -> None:
+        socket.emit(order, data)
+
+    port.on(order, right)  # type: ignore[arg-type]  # pyright: ignore
+    port.emit(("127.0.0.1", 8000), order, Order("tea", 2))
+    port.emit(("127.0.0.1", 8000), order, 2)  # type: ignore[misc]  # pyright: ignore
+    port.broadcast(order, Order("tea", 2))
+
+
+async def requests(server: node_ipc.Server, socket: Socket) -> None:
     @server.handle("add")
     async def add(params: Order) -> int:
         return params.count
 
-    assert_type(server.sockets, list[Socket])
-    client.emit(b"raw bytes")
-    client.emit([1, 2, 3])
+    @server.handle(order)
+    def ordered(params: Order, socket: Socket) -> str:
+        return params.item
+
+    @server.handle(order)  # type: ignore[arg-type]  # pyright: ignore
+    def misfit(params: int) -> None: ...
+
+    server.handle(order, fewer)
+    server.handle(order, wrong)  # type: ignore[arg-type]  # pyright: ignore
+    assert_type(await server.request(socket, order, Order("tea", 2), type=int), int)
+    assert_type(await server.request(socket, "add"), Any)
+    assert_type(await socket.request("add", 1, type=int), int)
+    await server.request(socket, order, 1)  # type: ignore[misc]  # pyright: ignore
+    await socket.request(order, 1)  # type: ignore[misc]  # pyright: ignore
+    assert_type(await server.request_all("add"), dict[Socket, Any])
+    server.emit(socket, order, Order("tea", 2))
+    server.emit(socket, order, 2)  # type: ignore[misc]  # pyright: ignore
+    server.broadcast(order, Order("tea", 2), exclude=[socket])
+    server.broadcast(order, 2)  # type: ignore[misc]  # pyright: ignore
+    server.emit("order", Order("tea", 2))  # type: ignore[call-overload]  # pyright: ignore
 
 
 def callback_front() -> None:
@@ -84,5 +152,12 @@ def callback_front() -> None:
 def blocking_front() -> None:
     with blocking.connect("world", timeout=5) as world:
         world.emit("message", "hello")
+        world.on(order, fewer)
+        world.on(order, right)  # type: ignore[arg-type]  # pyright: ignore
         assert_type(world.receive(order, timeout=5), Order)
+        assert_type(world.receive("order", type=Order), Order)
         assert_type(world.request("add", {"a": 1}, timeout=5, type=int), int)
+        assert_type(world.request(order, Order("tea", 2), type=int), int)
+        world.request(order, "tea")  # type: ignore[misc]  # pyright: ignore
+        for event in world:
+            assert_type(event, node_ipc.Received)

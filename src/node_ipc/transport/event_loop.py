@@ -245,10 +245,16 @@ class AwaitableOutcome(Outcome[T]):
     def __await__(self) -> Generator[Any, None, T]:
         if not self.done:
             future = asyncio.get_running_loop().create_future()
-            self.then(lambda: None if future.done() else future.set_result(None))
+
+            def wake() -> None:
+                if not future.done():
+                    future.set_result(None)
+
+            self.then(wake)
             try:
                 yield from future.__await__()
             except BaseException:  # the task that waited was cancelled
+                self.forget(wake)
                 if self.abandon is not None:
                     self.abandon()
                 raise
