@@ -478,14 +478,34 @@ def test_retries_without_limit(options: dict[str, Any]) -> None:
     assert alone.client.state in (S.WAITING, S.CONNECTING)
 
 
-def test_retries_are_counted_since_the_link_was_up() -> None:
+@pytest.mark.parametrize("held", ["a message came", "5 s"])
+def test_retries_are_counted_since_a_link_held(held: str) -> None:
     alone = Alone(max_retries=2).connected()
     for _ in range(5):
         alone.kill()
         alone.driver.advance(0.7)
-        alone.serve()
-        alone.driver.run_until(lambda: alone.client.state is S.CONNECTED)
-        assert alone.client.retries == 0
+        alone.serve().on("connect", lambda socket: socket.emit("hello") if held == "a message came" else None)
+        alone.driver.run_until(lambda: alone.client.state is S.CONNECTED, limit=5)
+        alone.driver.advance(5 if held == "5 s" else 0.1)
+        assert alone.client.state is S.CONNECTED
+
+
+@pytest.mark.parametrize("options", [{"max_retries": 3}, {"stop_retrying": 3}], ids=str)
+def test_what_accepts_and_drops_at_once_is_given_up(options: dict[str, Any]) -> None:
+    alone = Alone(**options)
+    server = WireServer(alone.driver)
+    alone.client.connect()
+    for number in range(4):
+        alone.driver.run_until(lambda number=number: len(server.wires) == number + 1 and server.wires[-1].link, limit=5)  # type: ignore[misc]
+        server.wires[-1].abort()
+        alone.driver.run_until(lambda: alone.client.state is not S.CONNECTED)
+    assert alone.client.state is S.CLOSED
+    assert alone.published == ["connect", "disconnect"] * 4 + ["destroy"]
+    alone.client.connect()  # the count begins anew
+    alone.driver.run_until(lambda: len(server.wires) == 5 and server.wires[-1].link)
+    server.wires[-1].abort()
+    alone.driver.run_until_idle()
+    assert alone.client.state is S.WAITING
 
 
 def test_stop_retrying_set_while_it_runs() -> None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["TRANSITIONS", "Client", "ClientState", "retry_delay"]
 
 STEADY_SECONDS = 5.0
-"""A link that was up this long makes the next retry a first one again."""
+"""A link that was up this long makes the next retry a first one again, in its delay and in its number."""
 GROWTH = 1.6
 JITTER = 0.2
 LONGEST_LOCAL = 5.0
@@ -128,7 +128,7 @@ class Client:
         self.on_drained: list[Callable[[], None]] = []
         """Called when the kernel has taken everything."""
         self.retries = 0
-        """How many retries there were since the link was last up."""
+        """How many retries there were since a link held: a message came over it, or it was up for 5 s."""
         self._driver = driver
         driver.endpoints.add(self)
         self._settings = settings
@@ -469,7 +469,6 @@ class Client:
 
     def _up(self, session: Session) -> None:
         self.state = _S.CONNECTED
-        self.retries = 0
         self._warned = False
         self._up_since = self._driver.now()
         session.heard = self._heard
@@ -487,8 +486,8 @@ class Client:
         self.connected.settle()
 
     def _heard(self) -> None:
-        """A whole message came: the protocol works, and in sync mode the next message may go."""
-        self._protocol_errors = 0
+        """A whole message came: the link works, and in sync mode the next message may go."""
+        self._protocol_errors = self.retries = 0
         if self._sync:
             self._answer_due = False
             self._send_next()
@@ -519,7 +518,7 @@ class Client:
         if isinstance(loss.reason, ProtocolError):
             self._protocol_errors += 1
         if self._driver.now() - self._up_since >= STEADY_SECONDS:
-            self._attempts = 0
+            self._attempts = self.retries = 0
         if self._may_retry():
             self._wait()  # armed before `disconnect` is published, so a handler may close
             self.events.publish("disconnect", loss)
@@ -527,7 +526,11 @@ class Client:
             self._finish(Loss(loss.reason, loss.dropped + len(self._queue), loss.in_flight))
 
     def _may_retry(self) -> bool:
-        """``stop_retrying`` in its five forms, ``max_retries``, and the count of protocol errors."""
+        """``stop_retrying`` in its five forms, ``max_retries``, and the count of protocol errors.
+
+        node-ipc counts anew with every connection, so it never stops where something accepts and drops at once: a
+        full server, or a proxy whose backend is gone. Here the link has to hold first.
+        """
         stop, most = self._stop_retrying(), self._settings.max_retries
         if stop is True or self._protocol_errors >= self._settings.max_protocol_errors:
             return False
