@@ -938,16 +938,29 @@ def test_only_emit_is_for_other_threads(state: ClientState) -> None:
 
 
 @pytest.mark.row(40)
-def test_emits_from_other_threads_are_bounded_while_the_link_is_down() -> None:
-    alone = Alone(max_queued_messages=10)
-    with alone.driver.other_thread(), pytest.raises(BackpressureError, match="already wait for 'world'"):
-        for number in range(20):
-            alone.client.emit("n", number)
-    alone.driver.run_until_idle()
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [
+        ({"max_queued_messages": 10}, 1),
+        ({"max_queued_bytes": 10 * (100 + len('{"type":"n","data":""}\f'))}, 100),
+    ],
+)
+def test_emits_from_other_threads_are_bounded_while_the_link_is_down(options: dict[str, Any], size: int) -> None:
+    alone = Alone(**options)
+    emitted = 0
+    for _ in range(2):  # the second time the first ones wait in the queue already
+        with (
+            alone.driver.other_thread(),
+            pytest.raises(BackpressureError, match=r"10 messages \(\d+ bytes\) already wait"),
+        ):
+            while emitted < 20:
+                alone.client.emit("n", "x" * size)
+                emitted += 1
+        alone.driver.run_until_idle()
     with pytest.raises(BackpressureError):
-        alone.client.emit("n", 1)
+        alone.client.emit("n", "x" * size)
     alone.connected()
-    assert alone.heard == list(range(10))
+    assert alone.heard == ["x" * size] * emitted == ["x" * size] * 10
 
 
 @pytest.mark.row(31)

@@ -154,7 +154,7 @@ class Client:
         self._answer_due = False
         self._queue: list[bytes] = []
         self._queue_bytes = 0
-        self._queued_afar = 0
+        self._queued_afar = self._bytes_afar = 0  # from other threads, not in the queue yet
         self._direct: Session | None = None  # the session, while emits may go straight to it
         self._session: Session | None = None
         self._links = 0
@@ -299,30 +299,34 @@ class Client:
     def _enqueue(self, type: Any, frame: bytes) -> None:
         if self.state in (_S.CLOSED, _S.CLOSING):
             raise NotConnected(f"cannot emit {type!r:.80}: the client {self.id!r} is {self.state.value}")
+        self._require_room(type, len(frame), len(self._queue), self._queue_bytes)
+        self._queue.append(frame)
+        self._queue_bytes += len(frame)
+
+    def _require_room(self, type: Any, size: int, waiting: int, waiting_bytes: int) -> None:
+        """Raise where the queue has no room for ``size`` bytes more; a message that waits alone may have any size."""
         settings = self._settings
-        messages, size = len(self._queue) + 1, self._queue_bytes + len(frame)
-        if messages > settings.max_queued_messages or (size > settings.max_queued_bytes and self._queue):
+        too_large = waiting_bytes + size > settings.max_queued_bytes and waiting
+        if waiting >= settings.max_queued_messages or too_large:
             raise BackpressureError(
-                f"cannot emit {type!r:.80}: {len(self._queue)} messages ({self._queue_bytes} bytes) already wait for "
+                f"cannot emit {type!r:.80}: {waiting} messages ({waiting_bytes} bytes) already wait for "
                 f"{self.id!r} ({self.state.value}). Emit less, or raise max_queued_messages "
                 f"({settings.max_queued_messages}) and max_queued_bytes ({settings.max_queued_bytes})"
             )
-        self._queue.append(frame)
-        self._queue_bytes = size
 
     def _emit_from_afar(self, type: Any, frame: bytes) -> bool:
         with self._driver.lock:
-            if len(self._queue) + self._queued_afar >= self._settings.max_queued_messages:
-                raise BackpressureError(
-                    f"cannot emit {type!r:.80}: {len(self._queue)} messages already wait for {self.id!r}"
-                )
+            waiting, waiting_bytes = len(self._queue) + self._queued_afar, self._queue_bytes + self._bytes_afar
+            self._require_room(type, len(frame), waiting, waiting_bytes)
             self._queued_afar += 1
+            self._bytes_afar += len(frame)
         self._driver.call_from_thread(partial(self._arrive_from_afar, type, frame))
         return True
 
     def _arrive_from_afar(self, type: Any, frame: bytes) -> None:
         with self._driver.lock:
             self._queued_afar -= 1
+            self._bytes_afar -= len(frame)
         try:
             if self._direct is not None:
                 self._direct.write_frame(frame)
