@@ -15,22 +15,32 @@ class Choices:
     """Takes bytes off the front of an input; an input that is too short gives zeros."""
 
     def __init__(self, data: bytes) -> None:
-        self.rest = data
+        self._data = data
+        self._at = 0
+
+    @property
+    def rest(self) -> bytes:
+        """What is not taken yet."""
+        return self._data[self._at :]
 
     def byte(self) -> int:
-        first, self.rest = self.rest[:1], self.rest[1:]
-        return first[0] if first else 0
+        at = self._at
+        self._at = at + 1
+        return self._data[at] if at < len(self._data) else 0
+
+    def _left(self) -> int:
+        return max(len(self._data) - self._at, 0)
 
     def one_of(self, several: Sequence[T]) -> T:
         return several[self.byte() % len(several)]
 
     def pieces(self) -> list[bytes]:
-        """What is left, cut at places that it says itself: each cut costs one byte of it.
+        """What is left, cut at places that it says itself.
 
-        The first byte says into how many pieces, the bytes behind it where.
+        The first byte says how often, two bytes for each cut say where.
         """
         count = self.byte() % 8
-        cuts = sorted({(self.byte() << 8 | self.byte()) % (len(self.rest) + 1) for _ in range(count)})
-        edges = [0, *cuts, len(self.rest)]
-        found = [self.rest[start:end] for start, end in itertools.pairwise(edges)]
+        cuts = sorted({(self.byte() << 8 | self.byte()) % (self._left() + 1) for _ in range(count)})
+        rest = self.rest
+        found = [rest[start:end] for start, end in itertools.pairwise([0, *cuts, len(rest)])]
         return [piece for piece in found if piece]

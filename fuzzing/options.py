@@ -20,6 +20,9 @@ __all__ = ["one_input"]
 ODD: tuple[Any, ...] = (math.inf, -math.inf, math.nan, b"", b"\xff", (), set(), object(), len, 1 << 4400, "\ud800")
 NAMES = (*Config()._options, "interfaces", "nonesuch", "__class__", "")
 PLATFORMS = ("linux", "darwin", "win32")
+UNTOUCHED = Config()
+GUARDED = Config().settings()
+ASSURED = Config(parser="assured", allowed_events=["a"]).settings()
 
 
 def one_input(data: bytes) -> None:
@@ -67,12 +70,11 @@ def _odd_option(choices: Choices) -> None:
 
 def _assign(name: str, value: Any) -> None:
     config = Config()
-    before = config.copy()
     try:
         setattr(config, name, value)
     except ConfigError as error:
         _message(error)
-        assert config == before, "refused, and changed all the same"
+        assert config == UNTOUCHED, "refused, and changed all the same"
         return
     _use(config)
 
@@ -104,12 +106,11 @@ def _address(choices: Choices) -> None:
     except AddressError:
         return
     _same_again(found, role, platform)
-    for parser in ("guarded", "assured"):
-        settings = Config(parser=parser, allowed_events=["a"]).settings()
+    for settings in (GUARDED, ASSURED):
         try:
             require_assured(found, settings, role)
         except (AssuredError, ConfigError):
-            assert parser == "assured"
+            assert settings is ASSURED
 
 
 def _path(choices: Choices) -> None:

@@ -63,6 +63,17 @@ async def settled(condition: Any) -> None:
 # ---- connect and serve
 
 
+@pytest.mark.parametrize("scheme", ["tcp", "udp4"])
+async def test_a_port_in_use_is_said_at_once_and_by_its_number(scheme: str) -> None:
+    loop = asyncio.get_running_loop()
+    async with node_ipc.serve(f"{scheme}://127.0.0.1:0") as first:
+        port = first.address.port
+        began = loop.time()
+        with pytest.raises(AddressInUse, match=rf"{scheme}://127\.0\.0\.1:{port}"):
+            await node_ipc.serve(f"{scheme}://127.0.0.1:{port}")
+        assert loop.time() - began <= 0.2
+
+
 async def test_connect_can_be_awaited_or_entered(server: Any, config: Config) -> None:
     world = await node_ipc.connect("world", config=config)
     assert world.state is ClientState.CONNECTED

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["TRANSITIONS", "Client", "ClientState", "retry_delay"]
 
 STEADY_SECONDS = 5.0
-"""A link that was up this long makes the next retry a first one again."""
+"""A link that was up this long makes the next retry a first one again, in its delay and in its number."""
 GROWTH = 1.6
 JITTER = 0.2
 LONGEST_LOCAL = 5.0
@@ -127,7 +127,7 @@ class Client(LinkPublisher):
         self.on_drained: list[Callable[[], None]] = []
         """Called when the kernel has taken everything, and when the link is lost with what waited for it."""
         self.retries = 0
-        """How many retries there were since the link was last up."""
+        """How many retries there were since a link held: a message came over it, or it was up for 5 s."""
         self._driver = driver
         driver.endpoints.add(self)
         self._settings = settings
@@ -151,7 +151,7 @@ class Client(LinkPublisher):
         self._answer_due = False
         self._queue: list[bytes] = []
         self._queue_bytes = 0
-        self._queued_afar = 0
+        self._queued_afar = self._bytes_afar = 0  # from other threads, not in the queue yet
         self._direct: Session | None = None  # the session, while emits may go straight to it
         self._session: Session | None = None
         self._links = 0
@@ -273,30 +273,34 @@ class Client(LinkPublisher):
     def _enqueue(self, type: Any, frame: bytes) -> None:
         if self.state in (_S.CLOSED, _S.CLOSING):
             raise NotConnected(f"cannot emit {type!r:.80}: the client {self.id!r} is {self.state.value}")
+        self._require_room(type, len(frame), len(self._queue), self._queue_bytes)
+        self._queue.append(frame)
+        self._queue_bytes += len(frame)
+
+    def _require_room(self, type: Any, size: int, waiting: int, waiting_bytes: int) -> None:
+        """Raise where the queue has no room for ``size`` bytes more; a message that waits alone may have any size."""
         settings = self._settings
-        messages, size = len(self._queue) + 1, self._queue_bytes + len(frame)
-        if messages > settings.max_queued_messages or (size > settings.max_queued_bytes and self._queue):
+        too_large = waiting_bytes + size > settings.max_queued_bytes and waiting
+        if waiting >= settings.max_queued_messages or too_large:
             raise BackpressureError(
-                f"cannot emit {type!r:.80}: {len(self._queue)} messages ({self._queue_bytes} bytes) already wait for "
+                f"cannot emit {type!r:.80}: {waiting} messages ({waiting_bytes} bytes) already wait for "
                 f"{self.id!r} ({self.state.value}). Emit less, or raise max_queued_messages "
                 f"({settings.max_queued_messages}) and max_queued_bytes ({settings.max_queued_bytes})"
             )
-        self._queue.append(frame)
-        self._queue_bytes = size
 
     def _emit_from_afar(self, type: Any, frame: bytes) -> bool:
         with self._driver.lock:
-            if len(self._queue) + self._queued_afar >= self._settings.max_queued_messages:
-                raise BackpressureError(
-                    f"cannot emit {type!r:.80}: {len(self._queue)} messages already wait for {self.id!r}"
-                )
+            waiting, waiting_bytes = len(self._queue) + self._queued_afar, self._queue_bytes + self._bytes_afar
+            self._require_room(type, len(frame), waiting, waiting_bytes)
             self._queued_afar += 1
+            self._bytes_afar += len(frame)
         self._driver.call_from_thread(partial(self._arrive_from_afar, type, frame))
         return True
 
     def _arrive_from_afar(self, type: Any, frame: bytes) -> None:
         with self._driver.lock:
             self._queued_afar -= 1
+            self._bytes_afar -= len(frame)
         try:
             if self._direct is not None:
                 self._direct.write_frame(frame)
@@ -421,7 +425,6 @@ class Client(LinkPublisher):
 
     def _up(self, session: Session) -> None:
         self.state = _S.CONNECTED
-        self.retries = 0
         self._warned = False
         self._up_since = self._driver.now()
         session.heard = self._heard
@@ -439,8 +442,8 @@ class Client(LinkPublisher):
         self.connected.settle()
 
     def _heard(self) -> None:
-        """A whole message came: the protocol works, and in sync mode the next message may go."""
-        self._protocol_errors = 0
+        """A whole message came: the link works, and in sync mode the next message may go."""
+        self._protocol_errors = self.retries = 0
         if self._sync:
             self._answer_due = False
             self._send_next()
@@ -471,7 +474,7 @@ class Client(LinkPublisher):
         if isinstance(loss.reason, ProtocolError):
             self._protocol_errors += 1
         if self._driver.now() - self._up_since >= STEADY_SECONDS:
-            self._attempts = 0
+            self._attempts = self.retries = 0
         if self._may_retry():
             self._wait()  # armed before `disconnect` is published, so a handler may close
             self.events.publish("disconnect", loss)
@@ -479,7 +482,11 @@ class Client(LinkPublisher):
             self._finish(Loss(loss.reason, loss.dropped + len(self._queue), loss.in_flight))
 
     def _may_retry(self) -> bool:
-        """``stop_retrying`` in its five forms, ``max_retries``, and the count of protocol errors."""
+        """``stop_retrying`` in its five forms, ``max_retries``, and the count of protocol errors.
+
+        node-ipc counts anew with every connection, so it never stops where something accepts and drops at once: a
+        full server, or a proxy whose backend is gone. Here the link has to hold first.
+        """
         stop, most = self._stop_retrying(), self._settings.max_retries
         if stop is True or self._protocol_errors >= self._settings.max_protocol_errors:
             return False

@@ -925,11 +925,12 @@ class Config(_Checked):
     """The first delay before connecting again (ms); later ones grow."""
 
     max_retries: Option[int, float | None] = Option(False, _max_retries, infinite=True)
-    """How often a client tries again after it lost its link; ``False``, ``None``, infinity: no limit."""
+    """How often a client tries again after it lost its link; ``False``, ``None``, infinity: no limit. It is counted
+    anew once a link held: a message came over it, or it was up for 5 s. What accepts and drops at once is given up."""
 
     stop_retrying: Option[int, int] = Option(False, _stop_retrying)
     """``False``: go on; ``True``: stop now, also when set while running; a number: stop after that many
-    retries since the link was last up; 0: never reconnect. 0 and ``False`` are told apart by their type."""
+    retries, counted as for ``max_retries``; 0: never reconnect. 0 and ``False`` are told apart by their type."""
 
     max_protocol_errors: Option[int, float] = Option(5, _limit(), infinite=True)
     """After how many protocol errors without a good message in between a client stops reconnecting."""

@@ -461,7 +461,7 @@ def _decode(raw: Raw, name: str, decode: Callable[[Any], Any] = _decode_any) -> 
         raise InvalidPayload(f"the payload of {name[:64]!r} is nested too deeply", event=name) from error
     except msgspec.DecodeError:
         # lone surrogates: rare, and sound JSON
-        found = salvage(b'{"type":' + encode(name) + b',"data":' + bytes(raw) + b"}")
+        found = salvage(b'{"type":' + _encoded(name, name) + b',"data":' + bytes(raw) + b"}")
         if isinstance(found, InvalidPayload):
             raise found from None
         return _convert(found.data, name, decode)

@@ -1,10 +1,11 @@
-"""Load, slow and hostile peers, and delivery, on real sockets with real processes (reliability rows 10 to 16, 31, 32,
-35, 36, 40).
+"""Load, slow and hostile peers, and delivery, on real sockets with real processes (reliability rows 10 to 16, 31 to
+33, 35, 36, 40).
 """
 
 from __future__ import annotations
 
 import asyncio
+import bisect
 import gc
 import json
 import os
@@ -361,7 +362,7 @@ SERVER = """
 import asyncio, sys
 import node_ipc
 async def main():
-    config = node_ipc.Config(socket_root=sys.argv[1], silent=True)
+    config = node_ipc.Config(socket_root=sys.argv[1], max_connections=int(sys.argv[2]), silent=True)
     async with node_ipc.serve("world", config=config) as server:
         @server.on("number")
         def number(data, socket):
@@ -419,7 +420,12 @@ async def test_order_is_kept_and_loss_comes_only_with_a_disconnect(
 
 async def started(script: Path, config: Config, out: Any) -> asyncio.subprocess.Process:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-u", str(script), config.socket_root, stdout=asyncio.subprocess.PIPE
+        sys.executable,
+        "-u",
+        str(script),
+        config.socket_root,
+        str(config.max_connections),
+        stdout=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None
     assert (await asyncio.wait_for(process.stdout.readline(), 20)).strip() == b"ready"
@@ -450,6 +456,47 @@ def check_history(log: str, sent: dict[int, int], losses: dict[int, list[Loss]],
         # what the killed server's kernel had taken, and the server had not printed, only the disconnect tells
         gaps = sum(1 for before, after in zip([-1, *got], [*got, sent[number]], strict=True) if after != before + 1)
         assert gaps <= len(losses[number])
+
+
+@pytest.mark.row(33)
+async def test_200_clients_come_back_after_a_restart_and_not_all_at_once(config: Config, tmp_path: Path) -> None:
+    """With the delays of the defaults. Each round of retries is 20 % either way of its middle, so the first alone
+    cannot be spread wider than 200 ms: the server is down for two of them, and all attempts count."""
+    del config.retry
+    loop = asyncio.get_running_loop()
+    script = tmp_path / "server.py"
+    script.write_text(SERVER)
+    tries: list[float] = []
+    with (tmp_path / "log").open("wb") as out:
+        process = await started(script, config, out)
+        clients = await asyncio.gather(*(connected_client(config, tries) for _ in range(200)))
+        tries.clear()
+        process.send_signal(signal.SIGKILL)
+        await process.wait()
+        await until(lambda: len(tries) >= 400 and all(client.retries >= 2 for client in clients))
+        process = await started(script, config, out)
+        begun = loop.time()
+        await until(lambda: all(client.state.value == "connected" for client in clients))
+        assert loop.time() - begun <= 3
+        assert most_within(0.1, tries) <= 0.25 * len(tries)
+        for client in clients:
+            client.abort()
+        process.send_signal(signal.SIGTERM)
+        await process.wait()
+
+
+async def connected_client(config: Config, tries: list[float]) -> Any:
+    client = await node_ipc.connect("world", config=config, timeout=20)
+    client.on("error", lambda error: None)
+    loop = asyncio.get_running_loop()
+    client.on_trace(lambda trace: tries.append(loop.time()) if trace.what == "connecting" else None, traffic=False)
+    return client
+
+
+def most_within(seconds: float, times: list[float]) -> int:
+    """How many of these are in the fullest span of so many seconds, wherever it begins."""
+    ordered = sorted(times)
+    return max(bisect.bisect_right(ordered, first + seconds) - index for index, first in enumerate(ordered))
 
 
 STOPPED_SECONDS = 5.0
