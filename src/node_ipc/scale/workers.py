@@ -143,7 +143,7 @@ def _listen_once(address: Address, settings: Settings, undo: contextlib.ExitStac
     if isinstance(address, Handed):
         for sock in address.sockets:
             undo.callback(sock.close)
-            local_socket.adopt(sock)
+        local_socket.adopt_all(address.sockets, root=settings.socket_root, secure=settings.requires_secure_root)
         return address.where, address.sockets
     if not isinstance(address, (Tcp, Tls)):
         raise AddressError(f"workers cannot share {address}: give a Unix socket, or a network address")

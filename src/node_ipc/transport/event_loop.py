@@ -528,11 +528,12 @@ class StreamListener:
         raise AddressError(f"{address} is for datagrams, which have no connections")
 
     def _listen_on(self, handed: Handed) -> Handed:
-        if isinstance(handed.where, Unix) and self._settings.requires_secure_root:
-            local_socket.secure_root(self._settings.socket_root)
         if isinstance(handed.where, Tls):
             self._tls = self._server_tls()
-        self._owned += [local_socket.adopt(sock) for sock in handed.sockets]
+        settings = self._settings
+        self._owned += local_socket.adopt_all(
+            handed.sockets, root=settings.socket_root, secure=settings.requires_secure_root
+        )
         if self._tls is None and handed.share is None:
             network.warn_if_exposed(handed, handed.sockets)
         return handed

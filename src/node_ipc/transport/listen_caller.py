@@ -64,7 +64,8 @@ class StreamListener:
 
             self._tls = tls.ServerTLS(self._settings.tls, assured=self._settings.profile == "assured")
         if self._handed is not None:
-            self._add(*map(local_socket.adopt, self._handed.sockets))
+            root, secure = self._settings.socket_root, self._settings.requires_secure_root
+            self._add(*local_socket.adopt_all(self._handed.sockets, root=root, secure=secure))
             self._warn_if_exposed(self._handed)
             return self._handed
         if isinstance(address, Unix):
