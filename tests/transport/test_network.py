@@ -507,6 +507,18 @@ def test_looking_up_and_waiting_for_it() -> None:
     assert network.look_up(Tcp("world.example", 80), config.settings())[0][-1] == ("127.0.0.5", 80)
 
 
+def test_looking_up_goes_by_hints_and_family() -> None:
+    config = Config()
+    config.interfaces.hints = socket.AI_NUMERICHOST
+    assert network.look_up(Tcp("127.0.0.1", 80), config.settings())
+    with pytest.raises(socket.gaierror):
+        network.look_up(Tcp("localhost", 80), config.settings())
+    config.interfaces.family = 6
+    assert network.look_up(Tcp("::1", 80), config.settings())[0][0] == socket.AF_INET6
+    with pytest.raises(socket.gaierror):
+        network.look_up(Tcp("127.0.0.1", 80), config.settings())
+
+
 def test_an_async_lookup_needs_a_loop() -> None:
     config = Config()
 
