@@ -193,11 +193,11 @@ async def test_a_server_open_to_other_machines_without_tls_says_so_once(
     instances: Callable[..., IPC],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    await listening(instances(tls=tls[0] if secure else False), host)
+    port = await listening(instances(tls=tls[0] if secure else False), host)
     warned = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert len(warned) == (who is not None)
     if who is not None:
-        assert f"the server at tcp://{host}:0 is open to {who}, without TLS" in warned[0].getMessage()
+        assert f"the server at tcp://{host}:{port} is open to {who}, without TLS" in warned[0].getMessage()
         assert "Set config.tls, or network_host to 127.0.0.1" in warned[0].getMessage()
 
 

@@ -562,10 +562,10 @@ class StreamListener:
         resolved = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         for sock in network.listen_tcp(resolved, address.port, self._settings.backlog):
             self._owned.append(local_socket.OwnedSocket(sock, address))
-        port = self._owned[0].sock.getsockname()[1]
+        address = type(address)(address.host, self._owned[0].sock.getsockname()[1])
         if self._tls is None:
-            network.warn_if_exposed(self._address, [owned.sock for owned in self._owned])
-        return type(address)(address.host, port)
+            network.warn_if_exposed(address, [owned.sock for owned in self._owned])
+        return address
 
     def _watch(self, loop: asyncio.AbstractEventLoop, owned: local_socket.OwnedSocket) -> None:
         """Accept whenever somebody waits.

@@ -76,8 +76,9 @@ class StreamListener:
         resolved = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         sockets = network.listen_tcp(resolved, address.port, self._settings.backlog)
         self._add(*(local_socket.OwnedSocket(sock, address) for sock in sockets))
+        address = type(address)(address.host, sockets[0].getsockname()[1])
         self._warn_if_exposed(address)
-        return type(address)(address.host, sockets[0].getsockname()[1])
+        return address
 
     def _listen_unix(self, address: Unix) -> local_socket.OwnedSocket:
         settings = self._settings
