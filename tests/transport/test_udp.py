@@ -601,6 +601,18 @@ def test_the_first_address_of_a_name_counts() -> None:
         udp_socket.place_of([])
 
 
+def test_localhost_is_bound_in_either_family_whatever_the_resolver_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    def resolver(*asked: Any, **more: Any) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "many a hosts file has it for one family only")
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolver)
+    for family, host in LOOPBACK.items():
+        with udp_socket.bind(udp_socket.look_up(Udp("localhost", 0, family)), 0) as sock:
+            assert sock.getsockname()[0] == host
+    with pytest.raises(socket.gaierror):
+        udp_socket.look_up(Udp("world.example", 0, "udp4"))
+
+
 def test_a_name_is_bound_at_the_first_address_that_is_here() -> None:
     resolved = [(socket.AF_INET, 2, 17, "", (host, 0)) for host in ("198.51.100.77", "127.0.0.5")]
     with udp_socket.bind(resolved, 0) as sock:

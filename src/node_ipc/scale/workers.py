@@ -164,10 +164,7 @@ def _bind(address: Udp, count: int, undo: contextlib.ExitStack) -> tuple[Where, 
 
     The parent keeps them open, so what comes for a worker that is being replaced waits for its successor.
     """
-    family = udp_socket.FAMILIES[address.family]
-    resolved = socket.getaddrinfo(
-        address.host, address.port, family=family, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE
-    )
+    resolved = udp_socket.look_up(address)
     port = address.port
     sockets: list[Sockets] = []
     for _ in range(count):

@@ -64,10 +64,7 @@ class CallerPort:
         if isinstance(wanted, Handed):
             self._sock = wanted.sockets[0]
         else:
-            resolved = socket.getaddrinfo(
-                where.host, where.port, family=family, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE
-            )
-            self._sock = udp_socket.bind(resolved, where.port)
+            self._sock = udp_socket.bind(udp_socket.look_up(where), where.port)
         self._outbox = Outbox(family, self._put, self._look_up, self._later)
         self._watch(READ)
         bound = wanted if isinstance(wanted, Handed) else Udp(where.host, self._sock.getsockname()[1], where.family)

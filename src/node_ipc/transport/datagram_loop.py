@@ -98,10 +98,7 @@ class LoopPort:
         return bound
 
     async def _resolved(self, where: Udp) -> list[network.Resolved]:
-        if (place := udp_socket.numeric(where.host, self._family)) is not None:
-            there = place if self._family == socket.AF_INET else (place[0], 0, 0, place[1])
-            return [(self._family, socket.SOCK_DGRAM, 0, "", there)]
-        return await self._loop.getaddrinfo(
+        return udp_socket.at_once(where) or await self._loop.getaddrinfo(
             where.host, where.port, family=self._family, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE
         )
 
