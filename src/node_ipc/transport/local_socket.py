@@ -568,10 +568,12 @@ class _Claim:
 
     def _check_kind(self, status: os.stat_result) -> None:
         if not stat.S_ISSOCK(status.st_mode):
-            raise AddressError(
+            error = AddressError(
                 f"{_kind(status)} is at {_shown(self.path)}, and only sockets are ever removed. "
                 "Move it away, or choose another path"
             )
+            error.code = "ERR_IPC_UNLINK_NOT_SOCKET"
+            raise error
 
     def _pin(self, name: str) -> int:
         """Hold on to a file of any kind without opening it."""
