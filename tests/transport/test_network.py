@@ -277,6 +277,27 @@ def test_a_free_port_is_the_same_for_all_addresses_of_a_name() -> None:
             sock.close()
 
 
+def test_a_port_that_is_free_at_one_address_only_is_left_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    places = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"127.0.0.{n}", 0)) for n in (2, 3)]
+    listen_one, tried = network._listen_one, []
+
+    def taken_at_the_second(family: int, where: Any, *rest: Any) -> socket.socket:
+        tried.append(where)
+        if where[0] == "127.0.0.3" and len(tried) <= busy:
+            raise OSError(errno.EADDRINUSE, "Address already in use")
+        return listen_one(family, where, *rest)
+
+    monkeypatch.setattr(network, "_listen_one", taken_at_the_second)
+    busy = 6
+    for sock in network.listen_tcp(places, 0, 16):
+        sock.close()
+    assert len(tried) == 8
+    busy = 1000
+    with pytest.raises(OSError):
+        network.listen_tcp(places, 0, 16)
+    assert len(tried) == 8 + 2 * network.FREE_PORT_TRIES
+
+
 def test_one_address_that_is_taken_gives_back_the_others() -> None:
     with socket.create_server(("127.0.0.2", 0)) as taken:
         port = taken.getsockname()[1]
