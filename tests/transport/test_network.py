@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import gc
 import json
 import logging
 import os
@@ -392,6 +393,16 @@ async def test_nobody_answers_in_time(stuck: Callable[[str, int], None], instanc
     client = instances(connect_timeout=100)
     with pytest.raises(ConnectTimeout, match=rf"no answer from tcp://127\.0\.0\.1:{port} within 0\.1 s"):
         await reached(client, "127.0.0.1", port)
+
+
+async def test_a_connection_that_is_reset_at_once_is_an_attempt_that_failed(
+    instances: Callable[..., IPC], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = await listening(instances())
+    monkeypatch.setattr(socket.socket, "getpeername", lambda sock: sock.getsockopt(-1, -1))  # an OSError
+    with pytest.raises(ConnectError, match="cannot connect"):
+        await reached(instances(), "127.0.0.1", port)
+    gc.collect()  # a socket that nobody closed is a warning, and so an error
 
 
 async def test_the_error_is_that_of_the_last_address(instances: Callable[..., IPC]) -> None:

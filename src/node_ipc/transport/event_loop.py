@@ -387,7 +387,11 @@ async def _connect_network(
         link.encrypt(_client_channel(address, settings), settings)
     async with asyncio.timeout(seconds):
         sock = await _connect_first(loop, address, settings, seconds)
-    host, port = sock.getpeername()[:2]
+    try:
+        host, port = sock.getpeername()[:2]
+    except OSError:  # the server has reset it already
+        sock.close()
+        raise
     link.peer = Peer("tls" if isinstance(address, Tls) else "tcp", host=host, port=port)
     await loop.create_connection(lambda: link, sock=sock)
 
