@@ -236,6 +236,34 @@ def test_one_warning_for_several_sockets(caplog: pytest.LogCaptureFixture) -> No
     assert "whoever reaches 192.0.2.1" in caplog.text
 
 
+def gone(sock: socket.socket) -> None:
+    """``tune`` on a system that does not take options for a connection that is over."""
+    raise OSError(errno.EINVAL, "Invalid argument")
+
+
+async def test_a_connection_that_is_gone_before_it_is_served_is_dropped(
+    instances: Callable[..., IPC], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ipc = instances()
+    port = await listening(ipc)
+    monkeypatch.setattr(network, "tune", gone)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    assert await asyncio.wait_for(reader.read(), DEADLINE) == b""
+    writer.close()
+    assert f"a connection to tcp://127.0.0.1:{port} was refused: [Errno 22] Invalid argument" in caplog.text
+    assert not ipc.server.sockets
+
+
+def test_on_the_blocking_front_too(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    with blocking.serve("tcp://127.0.0.1:0") as server:
+        monkeypatch.setattr(network, "tune", gone)
+        with socket.create_connection(("127.0.0.1", server.address.port)) as client:
+            server.poll(DEADLINE)
+            assert client.recv(1) == b""
+        assert f"a connection to {server.address} was refused: [Errno 22] Invalid argument" in caplog.text
+        assert not server.sockets
+
+
 # --- IPv4 and IPv6 ----------------------------------------------------------------------------------------
 
 

@@ -566,7 +566,7 @@ class StreamListener:
         resolved = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         for sock in network.listen_tcp(resolved, address.port, self._settings.backlog):
             self._owned.append(local_socket.OwnedSocket(sock, address))
-        address = type(address)(address.host, self._owned[0].sock.getsockname()[1])
+        address = self._address = type(address)(address.host, self._owned[0].sock.getsockname()[1])
         if self._tls is None:
             network.warn_if_exposed(address, [owned.sock for owned in self._owned])
         return address
@@ -631,6 +631,7 @@ class StreamListener:
     def _take(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, where: Any) -> None:
         try:
             sock.setblocking(False)
+            network.tune(sock)
             peer = self._peer(sock, where)
             link = self._admit(peer)
         except (OSError, PeerRefused) as error:
@@ -639,7 +640,6 @@ class StreamListener:
         if link is None:
             sock.close()
             return
-        network.tune(sock)
         self._driver._task(loop.connect_accepted_socket(lambda: link, sock), loop)
 
     def _peer(self, sock: socket.socket, where: Any) -> Peer:

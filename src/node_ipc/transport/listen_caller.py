@@ -76,7 +76,7 @@ class StreamListener:
         resolved = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         sockets = network.listen_tcp(resolved, address.port, self._settings.backlog)
         self._add(*(local_socket.OwnedSocket(sock, address) for sock in sockets))
-        address = type(address)(address.host, sockets[0].getsockname()[1])
+        address = self._address = type(address)(address.host, sockets[0].getsockname()[1])
         self._warn_if_exposed(address)
         return address
 
@@ -109,6 +109,7 @@ class StreamListener:
     def _take(self, sock: socket.socket, where: Any) -> None:
         try:
             sock.setblocking(False)
+            network.tune(sock)
             peer = self._peer(sock, where)
             receiver = self._admit(peer)
         except (OSError, PeerRefused) as error:
@@ -117,7 +118,6 @@ class StreamListener:
         if receiver is None:
             sock.close()
             return
-        network.tune(sock)
         StreamLink(self._driver, sock, peer, receiver).start(alone=False)
 
     def _admit(self, peer: Peer) -> Receiver | None:
