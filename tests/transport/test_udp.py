@@ -592,6 +592,15 @@ def test_hosts_are_kept_within_a_bound() -> None:
     assert asked == ["name", "name"]
 
 
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [(errno.EMSGSIZE, FrameTooLarge), (errno.ECONNREFUSED, ConnectError), (errno.EIO, ConnectError)],
+)
+def test_what_a_port_says_of_an_earlier_datagram(number: int, kind: type[Exception]) -> None:
+    failure = udp_socket.port_failed(OSError(number, "the kernel's words"))
+    assert type(failure) is kind and "the kernel's words" in str(failure)
+
+
 def test_the_first_address_of_a_name_counts() -> None:
     resolved = [(socket.AF_INET, 2, 17, "", (host, 0)) for host in ("127.0.0.5", "127.0.0.6")]
     assert udp_socket.place_of(resolved) == ("127.0.0.5", 0)

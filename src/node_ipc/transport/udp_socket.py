@@ -197,7 +197,9 @@ def port_failed(error: Exception) -> IPCError:
     """What the kernel says of a port, without saying which datagram it is about."""
     reason = (isinstance(error, OSError) and error.strerror) or str(error)
     if isinstance(error, OSError) and is_late(error):
-        failure = ConnectError(f"a datagram sent earlier did not arrive: nobody has that port ({reason})")
+        failure: IPCError = ConnectError(f"a datagram sent earlier did not arrive: nobody has that port ({reason})")
+    elif isinstance(error, OSError) and error.errno == errno.EMSGSIZE:  # a Proactor says so later
+        failure = FrameTooLarge(f"a datagram is more than this system sends in one piece: send it in parts ({reason})")
     else:
         failure = ConnectError(f"the UDP port has a fault: {reason}")
     failure.__cause__ = error
