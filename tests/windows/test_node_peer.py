@@ -5,12 +5,13 @@ import itertools
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from node_ipc import IPC, ConnectError, runtime_socket_root
+from node_ipc import IPC, ConnectError, blocking, runtime_socket_root
 from node_ipc.transport.driver import Peer
 
 from .node_peer import DEADLINE, NodePeer
@@ -304,6 +305,39 @@ async def test_a_node_server(ipcs: Any, name: str, version: str) -> None:
         assert (await ears.hear("message"))[0] == "to all"
         await server.ask("drop", to=0)
         await ears.hear("disconnect")
+
+
+async def test_a_blocking_client_and_a_node_server(name: str, version: str) -> None:
+    def talk() -> list[Any]:
+        with blocking.connect(name, timeout=DEADLINE) as world:
+            for data in ("größer", "x" * 200_000):
+                world.emit("message", data)
+            return [world.receive("message", timeout=DEADLINE) for _ in range(2)]
+
+    async with NodePeer(version) as node:
+        await node.open("serve", config={"id": name}, echo=True)
+        assert await asyncio.to_thread(talk) == ["größer", "x" * 200_000]
+
+
+async def test_a_node_client_and_a_blocking_server(name: str, version: str) -> None:
+    ready = threading.Event()
+
+    def serve() -> None:
+        with blocking.serve(name, **where_it_looks(version)) as server:
+            server.on("message", lambda data, socket: socket.emit("message", data))
+            server.on("socket.disconnected", server.stop)
+            ready.set()
+            server.serve_forever()
+
+    async with NodePeer(version) as node:
+        serving = asyncio.create_task(asyncio.to_thread(serve))
+        await asyncio.to_thread(ready.wait, DEADLINE)
+        client = await node.open("connectTo", id=name)
+        await client.emit("message", "größer")
+        assert (await client.event("message"))["data"] == "größer"
+        await client.ask("disconnect")
+        async with asyncio.timeout(DEADLINE):
+            await serving
 
 
 async def test_a_killed_node_server_and_its_successor(ipcs: Any, name: str, version: str) -> None:
