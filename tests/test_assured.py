@@ -237,19 +237,48 @@ async def exchange(serve: Callable[[IPC], Any], connect: Callable[[IPC], Any], *
     await asyncio.wait_for(here.stop(), DEADLINE)
 
 
+async def on_asyncio(place: Any, **config: Any) -> None:
+    async with node_ipc.serve(place, **ASSURED, **config):
+        pass
+
+
+async def on_blocking(place: Any, **config: Any) -> None:
+    with blocking.serve(place, **ASSURED, **config):
+        pass
+
+
+async def on_callbacks(place: Any, **config: Any) -> None:
+    ipc = configured(**config)
+    ipc.serve(place)
+    await asyncio.wait_for(ipc.server.start(), DEADLINE)
+
+
+every_front = pytest.mark.parametrize("start", [on_asyncio, on_blocking, on_callbacks])
+
+
+@every_front
 @pytest.mark.parametrize("handed", [False, True])
-async def test_a_root_that_others_may_write_to_is_refused(root: str, handed: bool) -> None:
+async def test_a_root_that_others_may_write_to_is_refused(root: str, handed: bool, start: Callable[..., Any]) -> None:
     os.chmod(root, 0o777)
-    ipc = configured(socket_root=root, id="world")
+    path = f"{root}app.world"
     with socket.socket(socket.AF_UNIX) as sock:
         if handed:
-            sock.bind(f"{root}app.world")
-            ipc.serve(sock)
-        else:
-            ipc.serve()
+            sock.bind(path)
         with pytest.raises(SocketRootError, match="other users may write"):
-            await asyncio.wait_for(ipc.server.start(), DEADLINE)
-        assert not handed or sock.fileno() != -1
+            await start(sock if handed else Unix(path) if start is not on_callbacks else path, socket_root=root)
+        if handed:
+            with pytest.raises(ConnectionRefusedError), socket.socket(socket.AF_UNIX) as client:
+                client.connect(path)
+
+
+@every_front
+async def test_each_socket_that_is_handed_over_is_looked_at(root: str, start: Callable[..., Any]) -> None:
+    os.mkdir(f"{root}deeper", 0o700)
+    with socket.socket(socket.AF_UNIX) as inside, socket.socket(socket.AF_UNIX) as outside:
+        inside.bind(f"{root}app.world")
+        outside.bind(f"{root}deeper/app.world")
+        with pytest.raises(SocketRootError, match=r"deeper/app[.]world' is not directly in socket_root"):
+            await start([inside, outside], socket_root=root)
 
 
 async def test_the_default_root_is_everybodys_and_not_good_enough() -> None:

@@ -472,6 +472,26 @@ def test_udp(tmp_path: Path) -> None:
             blocking.serve(str(other.address))
 
 
+@pytest.mark.row(27)
+@pytest.mark.parametrize("family", [sockets.AF_UNIX, sockets.AF_INET])
+def test_a_socket_that_is_bound_already_is_served_and_left(tmp_path: Path, family: int) -> None:
+    path = tmp_path / "app.world"
+    with sockets.socket(family) as manager, sockets.socket(family) as client:
+        manager.bind(str(path) if family == sockets.AF_UNIX else ("127.0.0.1", 0))
+        handed = manager.dup()
+        with blocking.serve(handed) as server:
+            server.on("ask", lambda data, socket: socket.emit("answer", data))
+            client.connect(manager.getsockname())
+            client.sendall(b'{"type":"ask","data":1}\f')
+            while not server.stats().messages_out:
+                assert server.poll(SECONDS)
+            assert client.recv(100) == b'{"type":"answer","data":1}\f'
+            client.close()
+        assert handed.fileno() == -1, "the server closes what it was given"
+        assert manager.getsockopt(sockets.SOL_SOCKET, sockets.SO_ACCEPTCONN)
+        assert path.exists() == (family == sockets.AF_UNIX)
+
+
 def test_options_and_configuration(config: Config) -> None:
     with pytest.raises(UnknownOption, match="max_retries"):
         blocking.connect("world", config=config, maxRetries=1)

@@ -65,6 +65,22 @@ def test_the_first_programs_run(programs: dict[str, Program]) -> None:
         program.ends()
 
 
+def test_the_workers_answer_the_first_client(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="ipc-") as root:
+        running = []
+        for name in ("workers.py", "client.py"):
+            (tmp_path / name).write_text(code(name), "utf-8")
+            running.append(Program.python(RUNNER, f"{root}/", "0", str(tmp_path / name)))
+        try:
+            running[1].wait_for("hello world!")
+            for program in running:
+                program.interrupt()
+                program.ends()
+        finally:
+            for program in running:
+                program.close()
+
+
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("version", ["v9", "v14"])
 def test_the_node_client_talks_with_the_python_server(tmp_path: Path, version: str) -> None:

@@ -274,6 +274,14 @@ def test_workers_on_udp(start: Start, family: str) -> None:
     assert len(pids) > 1
 
 
+@pytest.mark.parametrize("address", ["tcp://0.0.0.0:0", "udp4://0.0.0.0:0", "bound"])
+def test_an_address_open_to_other_machines_is_one_warning(start: Start, address: str) -> None:
+    program = start(address, count=3)
+    program.interrupt()
+    warnings = [line for line in program.ends() if line.startswith("WARNING")]
+    assert len(warnings) == 1 and "is open to every machine" in warnings[0], warnings
+
+
 def test_datagrams_for_a_dead_worker_wait_for_its_successor(start: Start) -> None:
     program = start("udp4://127.0.0.1:0", count=1)
     port = int(program.lines[-1].split()[-2].rpartition(":")[2])

@@ -215,7 +215,24 @@ def test_a_link_that_opens_while_the_server_stops(verb: str) -> None:
     room.driver.run_until(closed, limit=10)
     room.driver.run_until_idle()
     assert wire.has_ended or wire.is_lost
-    assert "connect" not in room.names()
+    assert room.names() == []  # who did not hear of it does not hear that it is gone
+
+
+def test_a_link_that_opens_while_the_server_stops_and_does_not_end_is_cut_in_time() -> None:
+    room = Room()
+    wire = Wire()
+    room.driver.open(WORLD, wire, Config().settings())
+    room.driver.run_until(lambda: room.server._opening)
+    closed = room.server.stop(timeout=2)
+    room.driver.run_until(lambda: wire.link is not None)
+    room.driver.advance(1.9)
+    assert not closed.done
+    room.driver.advance(0.2)
+    assert closed.done
+    wire.write(frame("n"))
+    room.driver.run_until_idle()
+    assert wire.is_lost
+    assert room.names() == []
 
 
 @pytest.mark.row(38)

@@ -2,6 +2,7 @@
 
     python workers_program.py ADDRESS COUNT OPTIONS [SETUP]
 
+ADDRESS may also be "inherited", the service manager's sockets, or "bound", one of this program's on every address.
 OPTIONS are options of the configuration, as JSON; "tls" and "loop" may be among them. SETUP is what goes wrong at
 the start: "raises", or "dies" (once it serves).
 """
@@ -13,6 +14,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import sys
 import time
 from functools import partial
@@ -64,11 +66,16 @@ async def setup(server: Any) -> None:
         server.stop()
 
 
+def place() -> Any:
+    if address == "inherited":
+        return node_ipc.systemd_sockets()
+    return socket.create_server(("0.0.0.0", 0)) if address == "bound" else address
+
+
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)]
-    where: Any = node_ipc.systemd_sockets() if address == "inherited" else address
-    workers.run(setup, where, count=int(count), **json.loads(options))
+    workers.run(setup, place(), count=int(count), **json.loads(options))
     assert before == [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)]
     say("run has returned")
 

@@ -293,7 +293,7 @@ class Server(SocketPublisher[Session], LinkPublisher):
         return [*self._sessions.values(), *self._opening]
 
     def _expire(self) -> None:
-        for session in self.sockets:
+        for session in self._everybody():
             session.abort()
         for session in list(self._opening):  # handshakes have no link to cut yet
             self._forget(session)
@@ -372,11 +372,11 @@ class Server(SocketPublisher[Session], LinkPublisher):
         if session not in self._opening:  # its handshake outlived the server
             session.abort()
             return
-        self._opening.discard(session)
-        self._sessions[session.id] = session
-        if self.state is ServerState.CLOSING:
+        if self.state is ServerState.CLOSING:  # nobody hears of it
             session.close()
             return
+        self._opening.discard(session)
+        self._sessions[session.id] = session
         self.events.publish("connect", session, session=session)
 
     def session_failed(self, session: Session, error: Exception) -> None:
@@ -392,14 +392,19 @@ class Server(SocketPublisher[Session], LinkPublisher):
     def session_lost(self, session: Session, loss: Loss) -> None:
         if self._requests is not None:
             self._requests.link_lost(session, loss.reason)
+        was_connected = session.id in self._sessions
         if not self._forget(session):
             return
         self._gone += session.stats()
+        if was_connected:
+            self._tell_of_the_end(session)
+            self._drained()
+        self._finish_if_empty()
+
+    def _tell_of_the_end(self, session: Session) -> None:
         name = session.id if session.claimed_id is None else session.claimed_id
         self.events.publish("socket.disconnected", session, name, session=session)
         self.events.publish("close", session, session=session)
-        self._drained()
-        self._finish_if_empty()
 
     def _forget(self, session: Session) -> bool:
         """Free a socket's place; whether it had one."""

@@ -882,6 +882,16 @@ def test_what_is_no_bound_socket_is_refused() -> None:
 
 
 @pytest.mark.row(27)
+def test_sockets_of_two_kinds_are_refused(own: Path, manager: sockets.socket) -> None:
+    with sockets.create_server(("127.0.0.1", 0)) as tcp:
+        port = tcp.getsockname()[1]
+        for both in ([manager, tcp], [tcp, manager]):
+            with pytest.raises(AddressError, match="cannot have one server: make one for each kind") as refused:
+                quiet().serve(both)
+            assert f"unix:{own}/app.world" in str(refused.value) and f"tcp://127.0.0.1:{port}" in str(refused.value)
+
+
+@pytest.mark.row(27)
 async def test_a_tcp_socket_that_is_bound_already() -> None:
     sock = sockets.create_server(("127.0.0.1", 0))
     port = sock.getsockname()[1]

@@ -748,6 +748,18 @@ def test_datagrams(driver: CallerDriver) -> None:
     port.close()
 
 
+@pytest.mark.parametrize("family", ["udp4", "udp6"])
+def test_datagrams_at_localhost_in_either_family(
+    driver: CallerDriver, family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("socket.getaddrinfo", None)  # which may know it for one family only
+    here, _ = bind(driver, Udp("localhost", 0, family))
+    assert here.errors == []
+    _, other = bind(driver, Udp("localhost", 0, family))
+    other.send(b"hello", "localhost", here.address.port)
+    assert driver.run_until(lambda: here.got, SECONDS)
+
+
 def test_datagrams_that_the_kernel_does_not_take_wait(driver: CallerDriver) -> None:
     here, port = bind(driver, Udp("127.0.0.1", 0, "udp4"))
 

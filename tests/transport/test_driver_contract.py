@@ -1,5 +1,5 @@
 """One contract, every driver: the same checks in memory, on asyncio and uvloop, in the caller's thread; over Unix
-sockets, TCP, TLS, and on Windows over named pipes.
+sockets, TCP, TLS, and on Windows over named pipes. Datagrams have theirs at the end.
 
 The ends are wires (``node_ipc.testing.Wire``) that write down what the driver tells them and when.
 """
@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 
-from node_ipc import AddressInUse, Config, ConnectError
+from node_ipc import AddressError, AddressInUse, Config, ConnectError, FrameTooLarge
 from node_ipc.testing import MemoryDriver, Wire
-from node_ipc.transport.address import Pipe, Tcp, Tls, Unix
+from node_ipc.transport.address import Pipe, Tcp, Tls, Udp, Unix
 from node_ipc.transport.driver import Peer
 
 MIB = 1024 * 1024
@@ -274,6 +274,8 @@ def place(transport: str, directory: Path) -> Any:
         return Unix(f"{directory}/contract.sock")
     if transport == "pipe":
         return Pipe(f"contract-{os.getpid()}-{next(numbers)}")
+    if transport in ("udp4", "udp6"):
+        return Udp("127.0.0.1" if transport == "udp4" else "::1", 0, transport)
     return (Tls if transport == "tls" else Tcp)("127.0.0.1", 0)
 
 
@@ -287,7 +289,17 @@ RIGS = {
 
 @pytest.fixture(params=[f"{name}-{transport}" for name, (_, transports) in RIGS.items() for transport in transports])
 def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
-    name, transport = request.param.split("-")
+    yield from made(request.param)
+
+
+@pytest.fixture(params=[f"{name}-{family}" for name, (_, any_) in RIGS.items() if any_ for family in ("udp4", "udp6")])
+def post(request: pytest.FixtureRequest) -> Iterator[Rig]:
+    """A rig for datagrams."""
+    yield from made(request.param)
+
+
+def made(what: str) -> Iterator[Rig]:
+    name, transport = what.split("-")
     with tempfile.TemporaryDirectory(prefix="ipc-") as directory:
         rig: Rig = RIGS[name][0](transport, Path(directory))
         rig.has_half_close = transport != "pipe"
@@ -579,3 +591,131 @@ def test_the_clock_goes_forward_and_chance_is_between_0_and_1(rig: Rig) -> None:
     readings = [rig.driver.now() for _ in range(100)]
     assert readings == sorted(readings)
     assert all(0 <= rig.driver.random() < 1 for _ in range(100))
+
+
+# ---- datagrams
+
+
+class Box:
+    """What a bound port is told, none of it inside a call of its own."""
+
+    def __init__(self, rig: Rig, address: Any = None) -> None:
+        self.bounds: list[Any] = []
+        self.got: list[tuple[bytes, str, int]] = []
+        self.errors: list[Exception] = []
+        self.inside = True
+        self.port = rig.driver.bind(address or rig.place, self, rig.settings)
+        self.inside = False
+        rig.listeners.append(self.port)
+
+    @classmethod
+    def ready(cls, rig: Rig, address: Any = None) -> Box:
+        box = cls(rig, address)
+        rig.until(lambda: box.bounds or box.errors)
+        return box
+
+    @property
+    def place(self) -> tuple[str, int]:
+        [address] = self.bounds
+        return address.host, address.port
+
+    def send(self, data: bytes, to: Box) -> None:
+        self.inside = True
+        self.port.send(data, *to.place)
+        self.inside = False
+
+    def bound(self, address: Any) -> None:
+        assert not self.inside
+        self.bounds.append(address)
+
+    def not_bound(self, error: Exception) -> None:
+        self.datagram_error(error)
+
+    def datagram(self, data: bytes, host: str, port: int) -> None:
+        assert type(data) is bytes and not self.inside
+        self.got.append((data, host, port))
+
+    def datagram_error(self, error: Exception) -> None:
+        assert not self.inside
+        self.errors.append(error)
+
+
+def test_a_port_is_told_once_that_it_is_bound_and_where(post: Rig) -> None:
+    box = Box.ready(post)
+    post.turns()
+    assert box.bounds == [Udp(post.place.host, box.place[1], post.place.family)]
+    assert box.place[1] > 0
+    assert box.port.pending_bytes() == 0
+
+
+def test_localhost_is_of_the_family(post: Rig) -> None:
+    box = Box.ready(post, Udp("localhost", 0, post.place.family))
+    other = Box.ready(post)
+    other.send(b"hello", box)
+    post.until(lambda: box.got)
+    assert box.got == [(b"hello", *other.place)]
+
+
+def test_a_port_in_use_is_said_and_harms_nobody(post: Rig) -> None:
+    box = Box.ready(post)
+    second = Box.ready(post, box.bounds[0])
+    assert [type(error) for error in second.errors] == [AddressInUse]
+    Box.ready(post).send(b"hello", box)
+    post.until(lambda: box.got)
+
+
+def test_only_addresses_of_udp_are_bound(post: Rig) -> None:
+    box = Box.ready(post, Tcp("127.0.0.1", 0))
+    assert [type(error) for error in box.errors] == [AddressError]
+
+
+@pytest.mark.parametrize("size", [0, 1, 1400, 65_507])
+def test_a_datagram_arrives_as_it_is_and_can_be_answered(post: Rig, size: int) -> None:
+    if WINDOWS and size == 0 and isinstance(post, LoopRig):
+        pytest.skip("asyncio's own endpoints send no empty datagrams")
+    box, other = Box.ready(post), Box.ready(post)
+    data = bytes(number & 255 for number in range(size))
+    other.send(data, box)
+    post.until(lambda: box.got)
+    assert box.got == [(data, *other.place)]
+    box.port.send(b"answer", *box.got[0][1:])
+    post.until(lambda: other.got)
+    assert other.got == [(b"answer", *box.place)]
+
+
+def test_datagrams_come_in_order(post: Rig) -> None:
+    box, other = Box.ready(post), Box.ready(post)
+    for number in range(200):
+        other.send(b"%d" % number, box)
+    post.until(lambda: len(box.got) == 200)
+    assert [int(data) for data, *_ in box.got] == list(range(200))
+
+
+def test_a_datagram_too_large_is_one_error_and_the_next_goes_out(post: Rig) -> None:
+    box, other = Box.ready(post), Box.ready(post)
+    other.send(b"x" * 65_528, box)
+    other.send(b"small", box)
+    post.until(lambda: box.got and other.errors)
+    post.turns()
+    assert [type(error) for error in other.errors] == [FrameTooLarge]
+    assert box.got == [(b"small", *other.place)]
+
+
+def test_a_port_closed_before_it_is_bound_says_nothing(post: Rig) -> None:
+    box = Box(post)
+    box.port.close()
+    post.turns()
+    assert (box.bounds, box.errors) == ([], [])
+
+
+def test_a_closed_port_hears_and_sends_nothing_and_is_free(post: Rig) -> None:
+    box, other = Box.ready(post), Box.ready(post)
+    box.port.close()
+    box.port.close()
+    box.send(b"too late", other)
+    post.turns()
+    assert (box.errors, other.got) == ([], [])
+    again = Box.ready(post, box.bounds[0])
+    other.send(b"hello", again)
+    post.until(lambda: again.got)
+    assert box.got == []

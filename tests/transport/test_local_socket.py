@@ -958,8 +958,9 @@ def test_only_sockets_are_removed(own: Path, kind: str, unlink: Any, request: py
     path = f"{own}/app.world"
     make(path)
     before = names(own), os.lstat(path).st_ino, own.stat().st_mtime_ns  # no lock was made for a moment either
-    with pytest.raises(AddressError, match=f"{called} is at '{path}', and only sockets are ever removed"):
+    with pytest.raises(AddressError, match=f"{called} is at '{path}', and only sockets are ever removed") as refused:
         listen_unix(path, unlink=unlink)
+    assert refused.value.code == "ERR_IPC_UNLINK_NOT_SOCKET"
     assert (names(own), os.lstat(path).st_ino, own.stat().st_mtime_ns) == before
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import gc
 import json
 import logging
 import os
@@ -193,11 +194,11 @@ async def test_a_server_open_to_other_machines_without_tls_says_so_once(
     instances: Callable[..., IPC],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    await listening(instances(tls=tls[0] if secure else False), host)
+    port = await listening(instances(tls=tls[0] if secure else False), host)
     warned = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert len(warned) == (who is not None)
     if who is not None:
-        assert f"the server at tcp://{host}:0 is open to {who}, without TLS" in warned[0].getMessage()
+        assert f"the server at tcp://{host}:{port} is open to {who}, without TLS" in warned[0].getMessage()
         assert "Set config.tls, or network_host to 127.0.0.1" in warned[0].getMessage()
 
 
@@ -233,6 +234,34 @@ def test_one_warning_for_several_sockets(caplog: pytest.LogCaptureFixture) -> No
     network.warn_if_exposed(Tcp("world.example", 8000), sockets)
     assert len(caplog.records) == 1
     assert "whoever reaches 192.0.2.1" in caplog.text
+
+
+def gone(sock: socket.socket) -> None:
+    """``tune`` on a system that does not take options for a connection that is over."""
+    raise OSError(errno.EINVAL, "Invalid argument")
+
+
+async def test_a_connection_that_is_gone_before_it_is_served_is_dropped(
+    instances: Callable[..., IPC], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ipc = instances()
+    port = await listening(ipc)
+    monkeypatch.setattr(network, "tune", gone)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    assert await asyncio.wait_for(reader.read(), DEADLINE) == b""
+    writer.close()
+    assert f"a connection to tcp://127.0.0.1:{port} was refused: [Errno 22] Invalid argument" in caplog.text
+    assert not ipc.server.sockets
+
+
+def test_on_the_blocking_front_too(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    with blocking.serve("tcp://127.0.0.1:0") as server:
+        monkeypatch.setattr(network, "tune", gone)
+        with socket.create_connection(("127.0.0.1", server.address.port)) as client:
+            server.poll(DEADLINE)
+            assert client.recv(1) == b""
+        assert f"a connection to {server.address} was refused: [Errno 22] Invalid argument" in caplog.text
+        assert not server.sockets
 
 
 # --- IPv4 and IPv6 ----------------------------------------------------------------------------------------
@@ -275,6 +304,27 @@ def test_a_free_port_is_the_same_for_all_addresses_of_a_name() -> None:
     finally:
         for sock in sockets:
             sock.close()
+
+
+def test_a_port_that_is_free_at_one_address_only_is_left_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    places = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"127.0.0.{n}", 0)) for n in (2, 3)]
+    listen_one, tried = network._listen_one, []
+
+    def taken_at_the_second(family: int, where: Any, *rest: Any) -> socket.socket:
+        tried.append(where)
+        if where[0] == "127.0.0.3" and len(tried) <= busy:
+            raise OSError(errno.EADDRINUSE, "Address already in use")
+        return listen_one(family, where, *rest)
+
+    monkeypatch.setattr(network, "_listen_one", taken_at_the_second)
+    busy = 6
+    for sock in network.listen_tcp(places, 0, 16):
+        sock.close()
+    assert len(tried) == 8
+    busy = 1000
+    with pytest.raises(OSError):
+        network.listen_tcp(places, 0, 16)
+    assert len(tried) == 8 + 2 * network.FREE_PORT_TRIES
 
 
 def test_one_address_that_is_taken_gives_back_the_others() -> None:
@@ -371,6 +421,16 @@ async def test_nobody_answers_in_time(stuck: Callable[[str, int], None], instanc
     client = instances(connect_timeout=100)
     with pytest.raises(ConnectTimeout, match=rf"no answer from tcp://127\.0\.0\.1:{port} within 0\.1 s"):
         await reached(client, "127.0.0.1", port)
+
+
+async def test_a_connection_that_is_reset_at_once_is_an_attempt_that_failed(
+    instances: Callable[..., IPC], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = await listening(instances())
+    monkeypatch.setattr(socket.socket, "getpeername", lambda sock: sock.getsockopt(-1, -1))  # an OSError
+    with pytest.raises(ConnectError, match="cannot connect"):
+        await reached(instances(), "127.0.0.1", port)
+    gc.collect()  # a socket that nobody closed is a warning, and so an error
 
 
 async def test_the_error_is_that_of_the_last_address(instances: Callable[..., IPC]) -> None:
@@ -505,6 +565,18 @@ def test_looking_up_and_waiting_for_it() -> None:
     assert network.look_up(Tcp("127.0.0.1", 80), Config().settings())[0][-1] == ("127.0.0.1", 80)
     config.interfaces.lookup = lambda host: "127.0.0.5"
     assert network.look_up(Tcp("world.example", 80), config.settings())[0][-1] == ("127.0.0.5", 80)
+
+
+def test_looking_up_goes_by_hints_and_family() -> None:
+    config = Config()
+    config.interfaces.hints = socket.AI_NUMERICHOST
+    assert network.look_up(Tcp("127.0.0.1", 80), config.settings())
+    with pytest.raises(socket.gaierror):
+        network.look_up(Tcp("localhost", 80), config.settings())
+    config.interfaces.family = 6
+    assert network.look_up(Tcp("::1", 80), config.settings())[0][0] == socket.AF_INET6
+    with pytest.raises(socket.gaierror):
+        network.look_up(Tcp("127.0.0.1", 80), config.settings())
 
 
 def test_an_async_lookup_needs_a_loop() -> None:

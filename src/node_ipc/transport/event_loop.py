@@ -413,8 +413,7 @@ async def _connect(
                 receiver = _encrypted(driver, receiver, _client_channel(address, settings), settings)
             async with asyncio.timeout(seconds):
                 sock = await _connect_first(loop, address, settings, seconds)
-            host, port = sock.getpeername()[:2]
-            peer = Peer("tls" if isinstance(address, Tls) else "tcp", host=host, port=port)
+            peer = _server_of(sock, address)
         else:
             raise AddressError(f"{address} has no connections: send datagrams with serve_net")
         await driver.carry(loop, sock, peer, receiver)
@@ -468,6 +467,15 @@ def _encrypted(
     from .tls_link import TLSLink
 
     return TLSLink(driver, receiver, channel, settings.handshake_timeout / 1000, settled)
+
+
+def _server_of(sock: socket.socket, address: Tcp | Tls) -> Peer:
+    try:
+        host, port = sock.getpeername()[:2]
+    except OSError:  # the server has reset it already
+        sock.close()
+        raise
+    return Peer("tls" if isinstance(address, Tls) else "tcp", host=host, port=port)
 
 
 def _client_channel(address: Tls, settings: Settings) -> TLSChannel:
@@ -598,11 +606,12 @@ class StreamListener:
         raise AddressError(f"{address} is for datagrams, which have no connections")
 
     def _listen_on(self, handed: Handed) -> Handed:
-        if isinstance(handed.where, Unix) and self._settings.requires_secure_root:
-            local_socket.secure_root(self._settings.socket_root)
         if isinstance(handed.where, Tls):
             self._tls = self._server_tls()
-        self._owned += [local_socket.adopt(sock) for sock in handed.sockets]
+        settings = self._settings
+        self._owned += local_socket.adopt_all(
+            handed.sockets, root=settings.socket_root, secure=settings.requires_secure_root
+        )
         if self._tls is None and handed.share is None:
             network.warn_if_exposed(handed, handed.sockets)
         return handed
@@ -631,10 +640,10 @@ class StreamListener:
         resolved = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         for sock in network.listen_tcp(resolved, address.port, self._settings.backlog):
             self._owned.append(local_socket.OwnedSocket(sock, address))
-        port = self._owned[0].sock.getsockname()[1]
+        address = self._address = type(address)(address.host, self._owned[0].sock.getsockname()[1])
         if self._tls is None:
-            network.warn_if_exposed(self._address, [owned.sock for owned in self._owned])
-        return type(address)(address.host, port)
+            network.warn_if_exposed(address, [owned.sock for owned in self._owned])
+        return address
 
     def _watch(self, loop: asyncio.AbstractEventLoop, owned: local_socket.OwnedSocket) -> None:
         """Accept whenever somebody waits.
@@ -696,6 +705,7 @@ class StreamListener:
     def _take(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, where: Any) -> None:
         try:
             sock.setblocking(False)
+            network.tune(sock)
             peer = self._peer(sock, where)
             receiver = self._admit(peer)
         except (OSError, PeerRefused) as error:
@@ -704,7 +714,6 @@ class StreamListener:
         if receiver is None:
             sock.close()
             return
-        network.tune(sock)
         self._driver.carry_accepted(loop, sock, peer, receiver)
 
     def _peer(self, sock: socket.socket, where: Any) -> Peer:

@@ -65,7 +65,8 @@ class StreamListener:
 
             self._tls = tls.ServerTLS(self._settings.tls, assured=self._settings.profile == "assured")
         if self._handed is not None:
-            self._add(*map(local_socket.adopt, self._handed.sockets))
+            root, secure = self._settings.socket_root, self._settings.requires_secure_root
+            self._add(*local_socket.adopt_all(self._handed.sockets, root=root, secure=secure))
             self._warn_if_exposed(self._handed)
             return self._handed
         if isinstance(address, Unix):
@@ -76,8 +77,9 @@ class StreamListener:
         resolved = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         sockets = network.listen_tcp(resolved, address.port, self._settings.backlog)
         self._add(*(local_socket.OwnedSocket(sock, address) for sock in sockets))
+        address = self._address = type(address)(address.host, sockets[0].getsockname()[1])
         self._warn_if_exposed(address)
-        return type(address)(address.host, sockets[0].getsockname()[1])
+        return address
 
     def _listen_unix(self, address: Unix) -> local_socket.OwnedSocket:
         settings = self._settings
@@ -108,6 +110,7 @@ class StreamListener:
     def _take(self, sock: socket.socket, where: Any) -> None:
         try:
             sock.setblocking(False)
+            network.tune(sock)
             peer = self._peer(sock, where)
             receiver = self._admit(peer)
         except (OSError, PeerRefused) as error:
@@ -116,7 +119,6 @@ class StreamListener:
         if receiver is None:
             sock.close()
             return
-        network.tune(sock)
         StreamLink(self._driver, sock, peer, receiver).start(alone=False)
 
     def _admit(self, peer: Peer) -> Receiver | None:

@@ -44,7 +44,7 @@ from ..errors import (
     PeerRefused,
     SocketRootError,
 )
-from .address import Address, Handed, Tcp, Tls, Unix
+from .address import Address, Handed, Tcp, Tls, Unix, lies_directly_in
 from .driver import Peer
 
 if sys.platform != "win32":  # pragma: no branch - the module is only looked at there, for its types
@@ -54,6 +54,7 @@ __all__ = [
     "Credentials",
     "OwnedSocket",
     "adopt",
+    "adopt_all",
     "check_peer",
     "connect_unix",
     "handed",
@@ -156,7 +157,7 @@ def listen_unix(
     with _listen_errors(path):
         if path.startswith("\0"):
             if secure:
-                raise SocketRootError(f"an abstract socket is in no directory: {_shown(path)}. Give a path in {root!r}")
+                _require_directly_in(root, path)
             return _listen_abstract(address, backlog)
         claim = _Claim(path)
         with contextlib.ExitStack() as undo:
@@ -191,13 +192,31 @@ def adopt(sock: socket.socket) -> OwnedSocket:
         raise AddressError(f"cannot listen on {sock!r}: {exc}. Give a bound socket") from exc
 
 
+def adopt_all(sockets: Collection[socket.socket], *, root: str, secure: bool = False) -> list[OwnedSocket]:
+    """``adopt`` each of them.
+
+    secure: a Unix socket has to lie directly in ``root``, and that has to pass ``secure_root``.
+
+    Raises:
+        SocketRootError: ``secure``, and a socket is elsewhere, or the directory is not safe.
+        AddressError: as ``adopt``.
+    """
+    if secure:
+        local = [place.path for place in map(_place_of, sockets) if isinstance(place, Unix)]
+        for path in local:
+            _require_directly_in(root, path)
+        if local:
+            secure_root(root)
+    return [adopt(sock) for sock in sockets]
+
+
 def handed(sockets: socket.socket | Iterable[socket.socket], *, tls: bool = False) -> Handed:
     """The address of a socket, or of several, that are bound already; nothing is done to them.
 
     tls: whether TLS is spoken there, where they are network sockets.
 
     Raises:
-        AddressError: there is none, or one is not a bound stream socket.
+        AddressError: there is none, one is not a bound stream socket, or some are Unix sockets and others not.
     """
     all_of_them = (sockets,) if isinstance(sockets, socket.socket) else tuple(sockets)
     if not all_of_them:
@@ -207,13 +226,20 @@ def handed(sockets: socket.socket | Iterable[socket.socket], *, tls: bool = Fals
             raise AddressError(f"not a socket: {sock!r:.80}. Give a path, or a socket that is bound")
         if sock.type != socket.SOCK_STREAM:
             raise AddressError(f"not a stream socket: {sock!r}. Give one of type SOCK_STREAM")
-    try:
-        where = _address_of(all_of_them[0])
-    except OSError as exc:
-        raise AddressError(f"cannot serve {all_of_them[0]!r}: {exc}. Give a bound socket") from exc
+    where, *others = map(_place_of, all_of_them)
+    for other in others:
+        if type(other) is not type(where):
+            raise AddressError(f"{where} and {other} cannot have one server: make one for each kind of socket")
     if isinstance(where, Tcp) and tls:
         return Handed(all_of_them, Tls(where.host, where.port))
     return Handed(all_of_them, where)
+
+
+def _place_of(sock: socket.socket) -> Tcp | Unix:
+    try:
+        return _address_of(sock)
+    except OSError as exc:
+        raise AddressError(f"cannot serve {sock!r}: {exc}. Give a bound socket") from exc
 
 
 def inherited_sockets(environ: MutableMapping[str, str] | None = None) -> list[socket.socket]:
@@ -246,6 +272,14 @@ def inherited_sockets(environ: MutableMapping[str, str] | None = None) -> list[s
         sock.setblocking(False)
         taken.append(sock)
     return taken
+
+
+def _require_directly_in(root: str | None, path: str) -> None:
+    """Refuse a socket that is elsewhere; an abstract one is in no directory."""
+    if path.startswith("\0"):
+        raise SocketRootError(f"an abstract socket is in no directory: {_shown(path)}. Give a path in {root!r}")
+    if root is None or not lies_directly_in(path, root):
+        raise SocketRootError(f"{_shown(path)} is not directly in socket_root, {root!r}, as secure_socket_root demands")
 
 
 def secure_root(path: str) -> None:
@@ -419,11 +453,9 @@ class _Claim:
             os.close(descriptor)
 
     def open_directory(self, root: str | None, secure: bool) -> None:
-        in_root = root is not None and os.path.abspath(root) == os.path.abspath(self.parent)
-        if secure and not in_root:
-            raise SocketRootError(
-                f"{_shown(self.path)} is not directly in socket_root, {root!r}, as secure_socket_root demands"
-            )
+        if secure:
+            _require_directly_in(root, self.path)
+        in_root = root is not None and lies_directly_in(self.path, root)
         self.directory = self._keep(_open_directory(self.parent, create=in_root, real=secure))
         (_require_owner_only if secure else _require_safe)(self.directory, self.parent)
 
@@ -536,10 +568,12 @@ class _Claim:
 
     def _check_kind(self, status: os.stat_result) -> None:
         if not stat.S_ISSOCK(status.st_mode):
-            raise AddressError(
+            error = AddressError(
                 f"{_kind(status)} is at {_shown(self.path)}, and only sockets are ever removed. "
                 "Move it away, or choose another path"
             )
+            error.code = "ERR_IPC_UNLINK_NOT_SOCKET"
+            raise error
 
     def _pin(self, name: str) -> int:
         """Hold on to a file of any kind without opening it."""

@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from ..errors import AddressError, IPCError, NotConnected
+from ..errors import AddressError, IPCError
 from ..outcome import Outcome
-from . import network
+from . import network, udp_socket
 from .address import Pipe, Udp, Unix
 from .driver import FORKED, Acceptor, DatagramReceiver, Endpoint, Flushable, Lock, Peer, Receiver
 
@@ -887,19 +887,18 @@ class MemoryPort:
         self._receiver.not_bound(network.listen_failed(self._address, error))
 
     def send(self, data: bytes, host: str, port: int) -> None:
-        """Send one datagram; before the port is bound, after it was closed, or too large: ``datagram_error``."""
+        """Send one datagram: ``datagram_error`` for one that is too large; nothing once the port is closed."""
+        assert self._place is not None, "the port is not bound yet"
         data = bytes(data)
-        if self._place is None or self._closed:
-            self._trouble(NotConnected("this port is not bound"))
-        elif len(data) > LARGEST_DATAGRAM:
-            self._trouble(OSError(errno.EMSGSIZE, "Message too long"))
+        if self._closed:
+            return
+        if len(data) > LARGEST_DATAGRAM:
+            error = udp_socket.send_failed(OSError(errno.EMSGSIZE, "Message too long"), len(data), host, port)
+            self._driver.call_later(0, partial(self._receiver.datagram_error, error))
         elif not self._driver.loses(data):
             latency = _value(self._driver.conditions.latency)
             to = (_host(host, self._address.family), port)
             self._driver.call_later(latency, partial(self._arrive, data, self._place, to))
-
-    def _trouble(self, error: Exception) -> None:
-        self._driver.call_later(0, partial(self._receiver.datagram_error, error))
 
     def _arrive(self, data: bytes, source: tuple[str, int], to: tuple[str, int]) -> None:
         port = self._driver._bound.get(to)

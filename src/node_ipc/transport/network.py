@@ -38,6 +38,7 @@ KEEPALIVE_IDLE, KEEPALIVE_EVERY, KEEPALIVE_PROBES = 15, 5, 3  # seconds, seconds
 UNACKNOWLEDGED_MS = 30_000
 """TCP_USER_TIMEOUT (tcp(7)): how long sent data may stay unacknowledged before the link is given up."""
 
+FREE_PORT_TRIES = 10
 _NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
@@ -103,10 +104,22 @@ def listen_tcp(resolved: Iterable[Resolved], port: int, backlog: int, reuse_port
     With port 0 the kernel chooses once, and all addresses get the same port. Raises ``OSError`` as the kernel
     gives it.
     """
+    places = dict.fromkeys(resolved)
+    tries = 1 if port else FREE_PORT_TRIES
+    while True:
+        tries -= 1
+        try:
+            return _listen_at(places, port, backlog, reuse_port)
+        except OSError as error:  # a port that is free at the first address may be taken at the next
+            if error.errno != errno.EADDRINUSE or not tries:
+                raise
+
+
+def _listen_at(places: Iterable[Resolved], port: int, backlog: int, reuse_port: bool) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     refused: OSError | None = None
     try:
-        for family, _, _, _, where in dict.fromkeys(resolved):
+        for family, _, _, _, where in places:
             chosen = sockets[0].getsockname()[1] if sockets and port == 0 else port
             try:
                 sockets.append(_listen_one(family, (where[0], chosen, *where[2:]), backlog, reuse_port))

@@ -19,15 +19,17 @@ from ..errors import AddressError, ConnectError, FrameTooLarge, IPCError
 from .network import Resolved, exposed
 
 if TYPE_CHECKING:
-    from .address import Address
+    from .address import Address, Udp
 
 __all__ = [
     "FAMILIES",
     "Outbox",
     "Place",
     "SocketAddress",
+    "at_once",
     "bind",
     "is_late",
+    "look_up",
     "numeric",
     "place_of",
     "port_failed",
@@ -53,6 +55,23 @@ Place: TypeAlias = tuple[str, int]
 _NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 _LATE = (errno.ECONNREFUSED, errno.ECONNRESET)
 """What an earlier datagram came to."""
+
+
+def look_up(where: Udp) -> list[Resolved]:
+    """Where to bind: a name's addresses are the system resolver's, and this waits for it; raises its ``OSError``."""
+    family = FAMILIES[where.family]
+    return at_once(where) or socket.getaddrinfo(
+        where.host, where.port, family=family, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE
+    )
+
+
+def at_once(where: Udp) -> list[Resolved]:
+    """The address of a host that is one already (``numeric``); nothing for a name."""
+    family = FAMILIES[where.family]
+    place = numeric(where.host, family)
+    if place is None:
+        return []
+    return [(family, socket.SOCK_DGRAM, 0, "", place if family == socket.AF_INET else (place[0], 0, 0, place[1]))]
 
 
 def bind(resolved: Iterable[Resolved], port: int, reuse_port: bool = False) -> socket.socket:
@@ -178,7 +197,9 @@ def port_failed(error: Exception) -> IPCError:
     """What the kernel says of a port, without saying which datagram it is about."""
     reason = (isinstance(error, OSError) and error.strerror) or str(error)
     if isinstance(error, OSError) and is_late(error):
-        failure = ConnectError(f"a datagram sent earlier did not arrive: nobody has that port ({reason})")
+        failure: IPCError = ConnectError(f"a datagram sent earlier did not arrive: nobody has that port ({reason})")
+    elif isinstance(error, OSError) and error.errno == errno.EMSGSIZE:  # a Proactor says so later
+        failure = FrameTooLarge(f"a datagram is more than this system sends in one piece: send it in parts ({reason})")
     else:
         failure = ConnectError(f"the UDP port has a fault: {reason}")
     failure.__cause__ = error
