@@ -1336,6 +1336,15 @@ def test_what_a_client_may_try_again(root: None, own: Path) -> None:
         connect_unix(f"{own}/datagrams")
 
 
+def test_a_client_is_told_that_something_else_is_in_the_place(own: Path) -> None:
+    (own / "file").touch()
+    (own / "directory").mkdir()
+    os.symlink(f"{own}/file", f"{own}/link")
+    for name, kind in (("file", "a regular file"), ("link", "a regular file"), ("directory", "a directory")):
+        with pytest.raises(ConnectError, match=f"{kind} is there, which is no socket"):
+            connect_unix(f"{own}/{name}")
+
+
 @pytest.mark.row(44)
 def test_what_is_final_for_a_client(root: None, own: Path) -> None:
     server = listen_unix(f"{own}/private")

@@ -372,9 +372,22 @@ def _connect_error(path: str, exc: OSError) -> IPCError:
         )
     if exc.errno in (errno.ENAMETOOLONG, errno.ELOOP, None):
         return AddressError(f"no socket can be at {_shown(path)}: {reason}")
+    kind = _kind_at(path)
+    if kind is not None:  # the kernel says "Connection refused" of it
+        return ConnectError(
+            f"no server at {_shown(path)}: {kind} is there, which is no socket. Move it away, or choose another path"
+        )
     return ConnectError(
         f"no server at {_shown(path)}: {reason}. Start it, or check the id, appspace and socket_root of both"
     )
+
+
+def _kind_at(path: str) -> str | None:
+    """What stands at a path that is no socket; ``None`` for a socket, and where there is nothing to see."""
+    with contextlib.suppress(OSError, ValueError):
+        status = os.stat(path)
+        return None if stat.S_ISSOCK(status.st_mode) else _kind(status)
+    return None
 
 
 def _peer_credentials_elsewhere(sock: socket.socket) -> Credentials | None:  # pragma: no cover - not Linux
