@@ -36,6 +36,7 @@ from node_ipc.errors import (
     ConnectDenied,
     ConnectError,
     IPCError,
+    NotASocket,
     PeerRefused,
     SocketRootError,
 )
@@ -958,7 +959,7 @@ def test_only_sockets_are_removed(own: Path, kind: str, unlink: Any, request: py
     path = f"{own}/app.world"
     make(path)
     before = names(own), os.lstat(path).st_ino, own.stat().st_mtime_ns  # no lock was made for a moment either
-    with pytest.raises(AddressError, match=f"{called} is at '{path}', and only sockets are ever removed"):
+    with pytest.raises(NotASocket, match=f"{called} is at '{path}', and only sockets are ever removed"):
         listen_unix(path, unlink=unlink)
     assert (names(own), os.lstat(path).st_ino, own.stat().st_mtime_ns) == before
 
@@ -975,7 +976,7 @@ def test_a_file_put_there_after_the_look_stays(own: Path, monkeypatch: pytest.Mo
         return find(claim, name)
 
     monkeypatch.setattr(local_socket._Claim, "_pin", exchanged)
-    with pytest.raises(AddressError, match="a regular file"):
+    with pytest.raises(NotASocket, match="a regular file"):
         listen_unix(path)
     assert Path(path).read_text() == "mine"
     assert names(own) == {"app.world"}

@@ -41,6 +41,7 @@ from ..errors import (
     ConnectDenied,
     ConnectError,
     IPCError,
+    NotASocket,
     PeerRefused,
     SocketRootError,
 )
@@ -149,8 +150,9 @@ def listen_unix(
 
     Raises:
         AddressInUse: a live server has the path; or, with ``unlink=False``, any socket is there.
+        NotASocket: something else is in the place.
         SocketRootError: the directory is not safe.
-        AddressError: the path is none, something else is in its place, or the kernel refuses it.
+        AddressError: the path is none, or the kernel refuses it.
     """
     address = Unix(path)
     with _listen_errors(path):
@@ -549,7 +551,7 @@ class _Claim:
 
     def _check_kind(self, status: os.stat_result) -> None:
         if not stat.S_ISSOCK(status.st_mode):
-            raise AddressError(
+            raise NotASocket(
                 f"{_kind(status)} is at {_shown(self.path)}, and only sockets are ever removed. "
                 "Move it away, or choose another path"
             )
