@@ -84,8 +84,8 @@ def test_the_node_client_talks_with_the_python_server(tmp_path: Path, version: s
     (tmp_path / "server.py").write_text(python, "utf-8")
     (tmp_path / "node_modules").symlink_to(peer.folder / "node_modules")
     with tempfile.TemporaryDirectory(prefix="ipc-") as root:
-        first, rest = script.split("\n", 1)
-        (tmp_path / "client.mjs").write_text(f"{first}\nipc.config.socketRoot = '{root}/';\n{rest}", "utf-8")
+        assert "socketRoot = '/tmp/'" in script
+        (tmp_path / "client.mjs").write_text(script.replace("'/tmp/'", f"'{root}/'"), "utf-8")
         server = Program.python(RUNNER, f"{root}/", "0", str(tmp_path / "server.py"))
         client = Program(peer.node, str(tmp_path / "client.mjs"))
         try:
