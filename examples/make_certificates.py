@@ -1,4 +1,4 @@
-"""Makes the certificates that the TLS examples need, in ``certificates/`` below the current directory.
+"""Makes the certificates that the TLS examples need, in ``certificates/`` beside this file.
 
     python make_certificates.py
 
@@ -10,7 +10,7 @@ directory. docs/tls.md shows the same commands one by one, and what to do for re
 import subprocess
 from pathlib import Path
 
-FOLDER = Path("certificates")
+FOLDER = Path(__file__).with_name("certificates")
 DAYS = "7"
 KEY = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
 SERVER = ["subjectAltName = DNS:localhost, IP:127.0.0.1, IP:::1", "extendedKeyUsage = serverAuth"]

@@ -105,7 +105,7 @@ async def _connected(name: str, config: Config) -> Any:
 
 
 async def test_waiting_has_an_end_and_says_what_the_last_attempt_met(config: Config) -> None:
-    with pytest.raises(ConnectTimeout, match=r"no link to .* within 0.1 s") as caught:
+    with pytest.raises(ConnectTimeout, match=r"no link to .* within 0.1 s: no server at .* Start it") as caught:
         await node_ipc.connect("nobody", config=config, wait=True, timeout=0.1)
     assert isinstance(caught.value.__cause__, ConnectError)
 

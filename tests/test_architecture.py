@@ -148,6 +148,11 @@ def loaded_by(statement: str) -> set[str]:
 _PATHS = f"import sys; sys.path[:] = {sys.path!r}\n"
 
 
+@pytest.mark.parametrize("module", ["blocking", "errors", "scale", "testing"])
+def test_a_public_module_is_there_after_importing_the_package_alone(module: str) -> None:
+    assert loaded_by(f"import node_ipc; node_ipc.{module}.__doc__; assert {module!r} in dir(node_ipc)")
+
+
 def test_importing_the_package_loads_next_to_nothing() -> None:
     assert not loaded_by("import node_ipc") & {"asyncio", "ssl", "socket", "threading", "logging", "msgspec", "inspect"}
 

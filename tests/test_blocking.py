@@ -44,8 +44,8 @@ from node_ipc import (
     blocking,
 )
 from node_ipc.blocking import BlockingClient, BlockingServer
-from node_ipc.config import UnknownOption
 from node_ipc.errors import DrainTimeout
+from node_ipc.options import UnknownOption
 from processes import Program
 from transport.tls_certificates import Identity, identity
 

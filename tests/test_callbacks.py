@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket as sockets
 import sys
 import threading
@@ -426,3 +427,24 @@ async def test_a_failing_handler_is_in_the_log_with_its_traceback(ipc: IPC, othe
     assert "in divide\n" in failures[0]
     await other.stop()
     await ipc.stop()
+
+
+@pytest.mark.parametrize("kind", [asyncio.SelectorEventLoop, pytest.importorskip("uvloop").Loop])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_while_the_loop_is_closed_ends_nothing_twice(
+    ipc: IPC, kind: type[asyncio.AbstractEventLoop], number: signal.Signals
+) -> None:
+    """As ``timeout`` and others send it: to the process, and then to its group."""
+
+    class SlowToClose(kind):  # type: ignore[valid-type,misc]
+        async def shutdown_default_executor(self, *arguments: Any) -> None:
+            signal.raise_signal(number)
+            await asyncio.sleep(0)
+            await super().shutdown_default_executor(*arguments)
+
+    before = signal.getsignal(number)
+    for _ in range(2):  # and a second run() is as good as the first
+        ipc.serve(lambda: signal.raise_signal(number))
+        ipc.server.start()
+        ipc.run(loop=SlowToClose)
+    assert signal.getsignal(number) == before

@@ -1,15 +1,13 @@
-"""Options: names, values, defaults, copies, and configurations from JSON."""
+"""The options that there are: defaults, values, settings, and configurations from JSON."""
 
 from __future__ import annotations
 
-import copy
 import inspect
 import json
 import math
 import pathlib
 import pickle
 import socket
-import ssl
 import subprocess
 import sys
 from typing import Any
@@ -18,21 +16,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node_ipc.config import (
-    HARD_MESSAGE_SIZE,
-    NO_LIMIT,
-    Config,
-    Interfaces,
-    InterfaceSettings,
-    Settings,
-    TLSOptions,
-    UnknownOption,
-)
+from node_ipc.checks import NO_LIMIT
+from node_ipc.config import HARD_MESSAGE_SIZE, Config, Interfaces, InterfaceSettings, Settings
 from node_ipc.errors import ConfigError
+from node_ipc.options import UnknownOption
 
 MIB = 1024 * 1024
-KEY = "-----BEGIN PRIVATE KEY-----\nverysecretbytes\n-----END PRIVATE KEY-----"
-CERT = "-----BEGIN CERTIFICATE-----\nnotsosecret\n-----END CERTIFICATE-----"
 
 DEFAULTS: dict[str, Any] = {
     "appspace": "app.",
@@ -153,11 +142,6 @@ def test_every_option_is_documented_right_below_it(owner: type) -> None:
         following = next(line for line in lines[start + 1 :] if line.startswith("    ") and line[4] not in ' )]"')
         doc = next(line for line in lines[start + 1 :] if line.startswith('    """'))
         assert lines.index(doc, start) < lines.index(following, start), name
-
-
-def test_an_option_of_the_class_knows_its_default() -> None:
-    assert Config.retry.default == 500
-    assert Config.retry.name == "retry"
 
 
 def test_a_host_without_a_name_is_localhost(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -327,106 +311,12 @@ def test_refuses_and_changes_nothing(name: str, value: Any) -> None:
         Config(**{name: value})
 
 
-def test_an_integer_of_another_kind_is_an_integer() -> None:
-    class Port:
-        def __index__(self) -> int:
-            return 9000
-
-    config = Config(network_port=Port())
-    assert same(config.network_port, 9000)
-
-
 def test_the_parser_may_be_an_object() -> None:
     codec = Codec()
     config = Config(parser=codec)
     assert config.parser is codec
     assert config.settings().parser is codec
     assert config.settings().profile == "custom"
-
-
-@pytest.mark.parametrize("value", ["x" * 1000, b"y" * 1000, ["z"] * 1000, "é\n\x1b\u202e" * 100])
-def test_the_value_in_a_message_is_short_and_printable(value: Any) -> None:
-    with pytest.raises(ConfigError) as caught:
-        Config(unlink=value)
-    shown = (
-        str(caught.value)
-        .removeprefix("config option 'unlink': ")
-        .removesuffix(" is not allowed; it takes True, False or 'force'")
-    )
-    assert len(shown) == 80
-    assert shown.endswith("…")
-    assert shown.isprintable()
-
-
-def test_a_value_without_a_repr_is_named_by_its_type() -> None:
-    class Odd:
-        def __repr__(self) -> str:
-            raise RuntimeError
-
-    class Lines:
-        def __repr__(self) -> str:
-            return "two\nlines"
-
-    with pytest.raises(ConfigError, match="'retry': <Odd without a repr> is not allowed"):
-        Config(retry=Odd())
-    with pytest.raises(ConfigError, match="'retry': two lines is not allowed"):
-        Config(retry=Lines())
-
-
-# --- names
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("maxRetries", "'maxRetries': in Python it is 'max_retries'"),
-        ("max-retries", "'max-retries': in Python it is 'max_retries'"),
-        ("socketRoot", "in Python it is 'socket_root'"),
-        ("interface", "in Python it is 'interfaces'"),
-        ("maxUDPPeers", "in Python it is 'max_udp_peers'"),
-        ("retyr", "'retyr': did you mean 'retry'?"),
-        ("maxRetrys", "did you mean 'max_retries'?"),
-        ("IPType", "'interfaces.family' chooses one"),
-        ("ip_type", "'interfaces.family' chooses one"),
-        ("zzzz", "help(node_ipc.Config) lists them"),
-        ("x" * 100_000, "help(node_ipc.Config) lists them"),
-    ],
-)
-def test_an_unknown_name_is_told_the_right_one(name: str, message: str) -> None:
-    config = Config()
-    for attempt in (
-        lambda: setattr(config, name, 1),
-        lambda: getattr(config, name),
-        lambda: Config(**{name: 1}),
-        lambda: config.update(**{name: 1}),
-    ):
-        with pytest.raises(UnknownOption) as caught:
-            attempt()
-        assert isinstance(caught.value, ConfigError)
-        assert message in str(caught.value)
-        assert len(str(caught.value)) < 250
-    assert not hasattr(config, name)
-    assert getattr(config, name, None) is None
-    assert config == Config()
-
-
-def test_update_is_all_or_nothing() -> None:
-    config = Config()
-    with pytest.raises(ConfigError):
-        config.update(retry=1000, max_retries=-1)
-    with pytest.raises(UnknownOption):
-        config.update(retry=1000, maxRetries=1)
-    assert config.retry == 500
-    config.update(retry=1000, max_retries=1)
-    assert (config.retry, config.max_retries) == (1000, 1)
-
-
-def test_deleting_puts_the_default_back() -> None:
-    config = Config(retry=1000, interfaces={"local_port": 1})
-    del config.retry
-    del config.interfaces
-    assert config == Config()
-    assert config.interfaces is not Config().interfaces
 
 
 # --- delimiters
@@ -576,191 +466,11 @@ def test_unknown_interface_names() -> None:
         Config().interfaces = {"localPort": 1, "local_port": 1}
 
 
-# --- TLS
-
-
-def test_tls_options_in_either_spelling() -> None:
-    options = TLSOptions(
-        {
-            "private": pathlib.PurePosixPath("/k.pem"),
-            "public": "/c.pem",
-            "dhparam": "/dh.pem",
-            "trustedConnections": ["/a.pem", "/b.pem"],
-            "request_cert": True,
-            "rejectUnauthorized": False,
-            "key": bytearray(KEY.encode()),
-            "cert": CERT,
-            "ca": [CERT, b"DER"],
-            "servername": "example.org",
-            "passphrase": b"secret",
-            "minVersion": ssl.TLSVersion.TLSv1_3,
-            "ciphers": "HIGH",
-            "strictX509": False,
-        }
-    )
-    assert dict(options) == {
-        "private": "/k.pem",
-        "public": "/c.pem",
-        "dhparam": "/dh.pem",
-        "trusted_connections": ("/a.pem", "/b.pem"),
-        "request_cert": True,
-        "reject_unauthorized": False,
-        "key": KEY.encode(),
-        "cert": CERT,
-        "ca": (CERT, b"DER"),
-        "servername": "example.org",
-        "passphrase": b"secret",
-        "min_version": "TLSv1.3",
-        "ciphers": "HIGH",
-        "strict_x509": False,
-    }
-    assert len(options) == 14
-    assert Config(tls=options).tls is options
-    assert Config(tls=dict(options)).tls == options
-    assert hash(TLSOptions(options)) == hash(options)
-    assert pickle.loads(pickle.dumps(options)) == options
-
-
-def test_tls_options_that_are_not_set() -> None:
-    options = TLSOptions({"private": None, "public": False, "request_cert": None, "reject_unauthorized": False})
-    assert dict(options) == {"reject_unauthorized": False}
-    assert TLSOptions({"trusted_connections": "/ca.pem", "ca": CERT, "dhparam": KEY})["trusted_connections"] == (
-        "/ca.pem",
-    )
-
-
-def test_empty_tls_options_are_tls() -> None:
-    config = Config(tls={})
-    assert config.tls
-    assert config.settings().tls == TLSOptions({})
-
-
-def test_tls_options_cannot_be_changed_behind_the_checks() -> None:
-    given = {"ca": [CERT]}
-    config = Config(tls=given)
-    given["ca"].append("nonsense")
-    assert config.tls == {"ca": (CERT,)}
-    with pytest.raises(TypeError):
-        config.tls["key"] = KEY  # type: ignore[index]
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("private", KEY),
-        ("private", ""),
-        ("public", 5),
-        ("dhparam", 5),
-        ("trusted_connections", [CERT]),
-        ("request_cert", 1),
-        ("key", "/etc/key.pem"),
-        ("key", 5),
-        ("cert", b"DER"),
-        ("ca", ["/ca.pem"]),
-        ("ca", b""),
-        ("servername", ""),
-        ("passphrase", 12345),
-        ("min_version", "TLSv1.1"),
-        ("min_version", 771),
-        ("ciphers", 5),
-        ("strict_x509", "no"),
-    ],
-)
-def test_wrong_tls_values(name: str, value: Any) -> None:
-    config = Config()
-    with pytest.raises(ConfigError, match=f"'tls.{name}': ") as caught:
-        config.tls = {name: value}
-    assert config.tls is False
-    for secret in ("verysecret", "12345", "/etc/key.pem"):
-        assert secret not in str(caught.value)
-
-
-def test_unknown_tls_names() -> None:
-    with pytest.raises(UnknownOption, match=r"'tls.trustedConnection'.*did you mean 'tls.trusted_connections'"):
-        Config(tls={"trustedConnection": CERT})
-    with pytest.raises(UnknownOption, match=r"there are 'private', .*'strict_x509'$"):
-        Config(tls={5: KEY})
-    with pytest.raises(ConfigError, match=r"'tls.request_cert' is given twice"):
-        Config(tls={"requestCert": True, "request_cert": True})
-
-
-def test_an_ssl_context_is_taken_as_it_is() -> None:
-    context = ssl.create_default_context()
-    config = Config(tls=context)
-    assert config.tls is context
-    assert config.settings().tls is context
-    assert copy.deepcopy(config).tls is context
-    with pytest.raises(TypeError, match="SSLContext"):
-        pickle.dumps(config)
-
-
-@pytest.mark.row(50)
-def test_no_secret_is_ever_shown() -> None:
-    config = Config(tls={"key": KEY, "passphrase": "hunter2", "cert": CERT, "ca": CERT, "dhparam": KEY, "public": "/c"})
-    for shown in (repr(config), str(config), repr(config.settings()), repr(config.tls), f"{config}"):
-        assert "/c" in shown or shown.endswith("…)")
-        for secret in ("verysecret", "hunter2", "notsosecret", "BEGIN"):
-            assert secret not in shown
-    with pytest.raises(ConfigError) as caught:
-        config.tls = [KEY, "hunter2"]  # type: ignore[assignment]
-    assert "verysecret" not in str(caught.value) and "hunter2" not in str(caught.value)
-
-
-# --- copies
-
-
-def changed() -> Config:
-    return Config(
-        id="world",
-        retry=7,
-        stop_retrying=0,
-        interfaces={"family": 4},
-        tls={"public": "/c"},
-        allowed_events=["a"],
-    )
-
-
-@pytest.mark.parametrize(
-    "twin",
-    [Config.copy, copy.copy, copy.deepcopy, lambda config: pickle.loads(pickle.dumps(config))],
-    ids=["copy", "copy.copy", "deepcopy", "pickle"],
-)
-def test_copies_are_equal_and_independent(twin: Any) -> None:
-    config = changed()
-    other = twin(config)
-    assert other == config
-    assert all(same(value, vars(config)[name]) for name, value in vars(other).items())
-    other.interfaces.family = 6
-    other.retry = 8
-    assert (config.interfaces.family, config.retry) == (4, 7)
-    assert other != config
-
-
-def test_a_config_that_cannot_be_pickled_says_so() -> None:
-    with pytest.raises((pickle.PicklingError, AttributeError), match="lambda"):
-        pickle.dumps(Config(logger=lambda line: None))
-
-
-def test_equality_tells_zero_from_false() -> None:
-    assert Config(stop_retrying=0) != Config(stop_retrying=False)
-    assert Config() != Interfaces()
-    assert Config() != 5
-    with pytest.raises(TypeError, match="unhashable"):
-        hash(Config())
-
-
-def test_repr_shows_what_was_changed() -> None:
-    assert repr(Config()) == "Config()"
-    assert repr(Config(stop_retrying=0, id="x", interfaces={"hints": 2})) == (
-        "Config(id='x', interfaces=Interfaces(hints=2), stop_retrying=0)"
-    )
-
-
 # --- settings
 
 
 def test_settings_are_a_frozen_copy() -> None:
-    config = changed()
+    config = Config(retry=7, stop_retrying=0, interfaces={"family": 4}, allowed_events=["a"])
     settings = config.settings()
     config.retry = 1
     config.interfaces.family = 6
@@ -865,32 +575,6 @@ def test_infinity_in_json_where_options_take_it() -> None:
         for value in (None, "Infinity"):
             with pytest.raises(ConfigError, match=f"'{name}'"):
                 Config.from_mapping({name: value})
-
-
-def test_python_names_and_both_names_of_the_interface_in_a_mapping() -> None:
-    assert Config.from_mapping({"max_retries": 3, "interfaces": {"local_port": 1}, "ip_type": "IPv6"}) == Config(
-        max_retries=3, interfaces={"localPort": 1}
-    )
-    assert Config.from_mapping({"interface": Interfaces(hints=1)}).interfaces.hints == 1
-
-
-@pytest.mark.parametrize(
-    ("mapping", "message"),
-    [
-        ({"maxRetrys": 1}, "did you mean 'max_retries'"),
-        ({5: 1}, "no config option '5'"),
-        ({"maxRetries": 1, "max_retries": 1}, "'max_retries' is given twice"),
-        ({"interface": {}, "interfaces": {}}, "'interfaces' is given twice"),
-        ({"interface": {"localPorts": 1}}, "did you mean 'interfaces.local_port'"),
-        ({"logger": "console.log"}, "'logger': 'console.log' is not allowed.*JSON cannot hold"),
-        ({"tls": {"requestCerts": True}}, "did you mean 'tls.request_cert'"),
-        ([("retry", 1)], r"mapping \(a JSON object\), not \[\('retry', 1\)\]"),
-        (None, "mapping"),
-    ],
-)
-def test_wrong_mappings(mapping: Any, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        Config.from_mapping(mapping)
 
 
 JSONS = st.recursive(

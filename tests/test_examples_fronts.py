@@ -97,3 +97,7 @@ def test_arrays_travel_as_raw_bytes(start: Start) -> None:
     receiver.wait_for("ready")
     start("numpy_array/send.py").ends()
     assert receiver.ends()[1:] == ["array of 5 sum 10.0", "array of 100000 sum 100000.0"]
+
+
+def test_a_codec_of_ones_own_carries_bytes(start: Start) -> None:
+    assert start("own_codec/packed.py").ends() == [r"mirrored: {'name': 'dot', 'pixels': b'\xff\x7f\x00'}"]

@@ -26,10 +26,13 @@ Start = Callable[[str], Program]
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory in which ``make_certificates.py`` was run."""
+    """A copy of the examples in which ``make_certificates.py`` was run, from somewhere else."""
     folder = tmp_path_factory.mktemp("tls-examples")
-    command = [sys.executable, str(EXAMPLES / "make_certificates.py")]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=DEADLINE)
+    shutil.copytree(EXAMPLES, folder, ignore=shutil.ignore_patterns("certificates"), dirs_exist_ok=True)
+    command = [sys.executable, str(folder / "make_certificates.py")]
+    done = subprocess.run(
+        command, cwd=tmp_path_factory.mktemp("elsewhere"), capture_output=True, text=True, timeout=DEADLINE
+    )
     assert done.returncode == 0, done.stderr
     assert "made ca.crt, ca.key, " in done.stdout
     return folder
@@ -37,22 +40,24 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def start(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
-    """Starts examples beside a copy of the certificates, with a port of their own."""
-    shutil.copytree(made / "certificates", tmp_path / "certificates")
-    monkeypatch.chdir(tmp_path)
+    """Starts examples of a copy with certificates, with a port of their own, in a directory that stays empty."""
+    examples, empty = tmp_path / "examples", tmp_path / "empty"
+    shutil.copytree(made, examples)
+    empty.mkdir()
+    monkeypatch.chdir(empty)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
     programs: list[Program] = []
 
     def start_one(path: str) -> Program:
-        arguments = [str(TESTS / "run_example.py"), f"{tmp_path}/", port, str(EXAMPLES / path)]
+        arguments = [str(TESTS / "run_example.py"), f"{empty}/", port, str(examples / path)]
         programs.append(Program.python(*arguments, PYTHONPATH=LIBRARY))
         return programs[-1]
 
     yield start_one
     for program in programs:
         program.close()
-    assert sorted(os.listdir(tmp_path)) == ["certificates"]
+    assert os.listdir(empty) == []
 
 
 def serve(start: Start, folder: str) -> Program:
@@ -91,7 +96,8 @@ def test_basic_hello_is_answered_by_a_verified_server(start: Start) -> None:
 
 def test_basic_the_client_does_not_talk_to_a_server_of_another_authority(start: Start, tmp_path: Path) -> None:
     server = serve(start, "tls_basic")
-    (tmp_path / "certificates" / "ca.crt").write_bytes((tmp_path / "certificates" / "hello.crt").read_bytes())
+    certificates = tmp_path / "examples" / "certificates"
+    (certificates / "ca.crt").write_bytes((certificates / "hello.crt").read_bytes())
     client = start("tls_basic/client.py")
     assert "comes from an authority that is not trusted here" in client.wait_for("cannot connect :")
     assert "the client does not trust the authority" in server.wait_for("got an error :")
@@ -127,6 +133,15 @@ def test_raw_bytes(start: Start) -> None:
     assert "got 4 bytes : de ad be ef" in stop(server)
 
 
+def test_sync_the_next_message_waits_for_the_answer(start: Start) -> None:
+    server = serve(start, "tls_sync")
+    client = start("tls_sync/client.py")
+    client.ends()
+    assert answers(client) == [f"hello{number} world!" for number in range(10)]
+    heard = [line for line in stop(server) if line.startswith("got ")]
+    assert heard == [f"got hello{number} and have 1 to answer" for number in range(10)]
+
+
 def test_broadcast_everybody_hears_it(start: Start) -> None:
     server = serve(start, "tls_broadcast")
     names = ["hello", "goodbye"]
@@ -141,7 +156,7 @@ def test_broadcast_everybody_hears_it(start: Start) -> None:
 
 
 def test_without_certificates_the_message_names_the_file(start: Start, tmp_path: Path) -> None:
-    shutil.rmtree(tmp_path / "certificates")
-    (tmp_path / "certificates").mkdir()
+    certificates = tmp_path / "examples" / "certificates"
+    shutil.rmtree(certificates)
     server = start("tls_basic/server.py")
-    assert "cannot read 'certificates/server.key'" in server.wait_for("got an error :")
+    assert f"cannot read '{certificates}/server.key'" in server.wait_for("got an error :")

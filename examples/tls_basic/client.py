@@ -1,10 +1,14 @@
 """Hello speaks to world over TLS, once it is sure that it is world: the authority it trusts says so."""
 
+from pathlib import Path
+
 from node_ipc import ipc, style
+
+CERTIFICATES = Path(__file__).parent.with_name("certificates")  # make_certificates.py makes them
 
 ipc.config.id = "hello"
 ipc.config.retry = 1500
-ipc.config.tls = {"trusted_connections": "certificates/ca.crt"}
+ipc.config.tls = {"trusted_connections": CERTIFICATES / "ca.crt"}
 
 
 def connecting(ipc):

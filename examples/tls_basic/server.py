@@ -1,13 +1,17 @@
 """World listens with TLS on localhost, port 8000: clients know that it is world, and nobody reads what is said.
 
-Run ``python make_certificates.py`` first, then this, then client.py, all in the same directory; Ctrl-C ends it.
+Run ``python make_certificates.py`` first, then this, then client.py; Ctrl-C ends it.
 """
+
+from pathlib import Path
 
 from node_ipc import ipc, style
 
+CERTIFICATES = Path(__file__).parent.with_name("certificates")  # make_certificates.py makes them
+
 ipc.config.id = "world"
 ipc.config.retry = 1500
-ipc.config.tls = {"private": "certificates/server.key", "public": "certificates/server.crt"}
+ipc.config.tls = {"private": CERTIFICATES / "server.key", "public": CERTIFICATES / "server.crt"}
 
 
 def started():

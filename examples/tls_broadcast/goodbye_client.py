@@ -1,13 +1,17 @@
 """Goodbye speaks to world, and leaves when world tells everybody to."""
 
+from pathlib import Path
+
 from node_ipc import ipc, style
+
+CERTIFICATES = Path(__file__).parent.with_name("certificates")  # make_certificates.py makes them
 
 ipc.config.id = "goodbye"
 ipc.config.retry = 1500
 ipc.config.tls = {
-    "private": "certificates/goodbye.key",
-    "public": "certificates/goodbye.crt",
-    "trusted_connections": "certificates/ca.crt",
+    "private": CERTIFICATES / "goodbye.key",
+    "public": CERTIFICATES / "goodbye.crt",
+    "trusted_connections": CERTIFICATES / "ca.crt",
 }
 
 

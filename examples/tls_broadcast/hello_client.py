@@ -1,13 +1,17 @@
 """Hello speaks to world, and leaves when world tells everybody to."""
 
+from pathlib import Path
+
 from node_ipc import ipc, style
+
+CERTIFICATES = Path(__file__).parent.with_name("certificates")  # make_certificates.py makes them
 
 ipc.config.id = "hello"
 ipc.config.retry = 1500
 ipc.config.tls = {
-    "private": "certificates/hello.key",
-    "public": "certificates/hello.crt",
-    "trusted_connections": "certificates/ca.crt",
+    "private": CERTIFICATES / "hello.key",
+    "public": CERTIFICATES / "hello.crt",
+    "trusted_connections": CERTIFICATES / "ca.crt",
 }
 
 

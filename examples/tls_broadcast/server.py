@@ -1,17 +1,21 @@
 """World waits until hello and goodbye have both spoken, and then tells everybody to leave.
 
 It knows them by their certificates. Run ``python make_certificates.py`` first, then this, then the two clients in
-any order, all in the same directory; Ctrl-C ends it.
+any order; Ctrl-C ends it.
 """
 
+from pathlib import Path
+
 from node_ipc import ipc, style
+
+CERTIFICATES = Path(__file__).parent.with_name("certificates")  # make_certificates.py makes them
 
 ipc.config.id = "world"
 ipc.config.retry = 1500
 ipc.config.tls = {
-    "private": "certificates/server.key",
-    "public": "certificates/server.crt",
-    "trusted_connections": "certificates/ca.crt",
+    "private": CERTIFICATES / "server.key",
+    "public": CERTIFICATES / "server.crt",
+    "trusted_connections": CERTIFICATES / "ca.crt",
 }
 
 missing = {"hello", "goodbye"}

@@ -1,10 +1,14 @@
 """Somebody without a certificate: world refuses, and both sides say why."""
 
+from pathlib import Path
+
 from node_ipc import ipc, style
+
+CERTIFICATES = Path(__file__).parent.with_name("certificates")  # make_certificates.py makes them
 
 ipc.config.id = "stranger"
 ipc.config.stop_retrying = True
-ipc.config.tls = {"trusted_connections": "certificates/ca.crt"}
+ipc.config.tls = {"trusted_connections": CERTIFICATES / "ca.crt"}
 
 
 def connecting(ipc):

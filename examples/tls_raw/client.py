@@ -1,14 +1,18 @@
 """Hello sends four bytes, and leaves when world has sent four back."""
 
+from pathlib import Path
+
 from node_ipc import ipc, style
+
+CERTIFICATES = Path(__file__).parent.with_name("certificates")  # make_certificates.py makes them
 
 ipc.config.id = "hello"
 ipc.config.retry = 1500
 ipc.config.raw_buffer = True
 ipc.config.tls = {
-    "private": "certificates/hello.key",
-    "public": "certificates/hello.crt",
-    "trusted_connections": "certificates/ca.crt",
+    "private": CERTIFICATES / "hello.key",
+    "public": CERTIFICATES / "hello.crt",
+    "trusted_connections": CERTIFICATES / "ca.crt",
 }
 
 

@@ -1,17 +1,21 @@
 """World speaks bytes over mutual TLS: no events, no JSON, and nobody in between who reads or changes them.
 
-Run ``python make_certificates.py`` first, then this, then client.py, all in the same directory; Ctrl-C ends it.
+Run ``python make_certificates.py`` first, then this, then client.py; Ctrl-C ends it.
 """
 
+from pathlib import Path
+
 from node_ipc import ipc, style
+
+CERTIFICATES = Path(__file__).parent.with_name("certificates")  # make_certificates.py makes them
 
 ipc.config.id = "world"
 ipc.config.retry = 1500
 ipc.config.raw_buffer = True
 ipc.config.tls = {
-    "private": "certificates/server.key",
-    "public": "certificates/server.crt",
-    "trusted_connections": "certificates/ca.crt",
+    "private": CERTIFICATES / "server.key",
+    "public": CERTIFICATES / "server.crt",
+    "trusted_connections": CERTIFICATES / "ca.crt",
 }
 
 

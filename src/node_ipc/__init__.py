@@ -15,6 +15,10 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from msgspec import Raw as Raw
 
+    from . import blocking as blocking
+    from . import errors as errors
+    from . import scale as scale
+    from . import testing as testing
     from .aio import connect as connect
     from .aio import serve as serve
     from .callbacks import IPC as IPC
@@ -69,21 +73,23 @@ _HOMES = {
     "systemd_sockets": "transport.local_socket",
     "to_bytes": "codecs.json",
 }
+_MODULES = ("blocking", "errors", "scale", "testing")
 _ALIASES = {"Socket": "Session", "systemd_sockets": "inherited_sockets"}
 
 
 def _error_names() -> list[str]:
-    # not `from . import errors`, which would ask __getattr__ for it
     names: list[str] = importlib.import_module(".errors", __name__).__all__
     return names
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name from the module that has it (PEP 562)."""
+    """Load a public name from the module that has it, or a public module (PEP 562)."""
     home = _HOMES.get(name)
     if home is not None:
         module = importlib.import_module("msgspec" if home == "msgspec" else f".{home}", __name__)
         value = getattr(module, _ALIASES.get(name, name))
+    elif name in _MODULES:
+        value = importlib.import_module(f".{name}", __name__)
     elif name == "__all__":
         value = [*_HOMES, *_error_names()]
     elif name in _error_names():
@@ -95,4 +101,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES, *_error_names()})
+    return sorted({*globals(), *_HOMES, *_MODULES, *_error_names()})

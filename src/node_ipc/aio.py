@@ -15,8 +15,8 @@ from typing import Any, Generic, Self, TypeVar, overload
 from .client import Client, ClientState
 from .config import Config
 from .datagram import DatagramServer
-from .endpoint import Place, TLSChoice, resolve
-from .errors import ConnectTimeout, IPCError, NotConnected, ReceiveTimeout
+from .endpoint import Place, TLSChoice, no_link, resolve
+from .errors import IPCError, NotConnected, ReceiveTimeout
 from .events import Event
 from .inbox import Inbox, Received
 from .outcome import Outcome
@@ -208,7 +208,8 @@ def connect(
             if isinstance(late, IPCError):
                 raise
             client.abort()
-            raise ConnectTimeout(f"no link to {where} within {timeout:g} s") from client.last_error
+            assert timeout is not None  # without one there is no end
+            raise no_link(where, timeout, client.last_error) from client.last_error
         except BaseException:
             client.abort()
             raise

@@ -30,11 +30,10 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 from msgspec import Raw
 
 from .client import STEADY_SECONDS, Client, ClientState, retry_delay
-from .endpoint import Place, TLSChoice, resolve
+from .endpoint import Place, TLSChoice, no_link, resolve
 from .errors import (
     BackpressureError,
     ConnectionLost,
-    ConnectTimeout,
     DrainTimeout,
     IPCError,
     NotConnected,
@@ -504,7 +503,8 @@ def _connected(client: C, timeout: float | None, wait: bool) -> C:
             lambda: connected.done or (client.last_error is not None and not wait), timeout
         )
         if not settled:
-            raise ConnectTimeout(f"no link to {client.address} within {timeout:g} s") from client.last_error
+            assert timeout is not None  # without one there is no end
+            raise no_link(client.address, timeout, client.last_error) from client.last_error
         if not connected.done:
             assert client.last_error is not None
             raise client.last_error

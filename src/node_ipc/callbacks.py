@@ -339,7 +339,9 @@ class IPC:
             )
         if not self._is_open():
             self.log("There is nothing to run: no client, and no server that was told to start()")
-        with asyncio.Runner(loop_factory=loop_factory(loop)) as runner:
+        runner = asyncio.Runner(loop_factory=loop_factory(loop))
+        # Signals are ours until the loop is closed: a second one, as many a launcher sends, ends nothing twice.
+        with _signals(runner.get_loop(), self._signalled), runner:
             try:
                 runner.run(self._main())
             finally:
@@ -398,17 +400,16 @@ class IPC:
     async def _main(self) -> None:
         loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
-        with _signals(loop, self._signalled):
-            self._driver.attach(loop)
-            try:
-                await self._all_closed()
-                await self._handlers_done()
-            except asyncio.CancelledError:  # SystemExit or KeyboardInterrupt out of a handler has ended the loop
-                self._stop_now()
-                await self._all_closed()
-                raise
-            finally:
-                self._wake = None
+        self._driver.attach(loop)
+        try:
+            await self._all_closed()
+            await self._handlers_done()
+        except asyncio.CancelledError:  # SystemExit or KeyboardInterrupt out of a handler has ended the loop
+            self._stop_now()
+            await self._all_closed()
+            raise
+        finally:
+            self._wake = None
 
     async def _all_closed(self) -> None:
         assert self._wake is not None
@@ -423,6 +424,8 @@ class IPC:
             await asyncio.wait(running, timeout=self._config.close_timeout / 1000)
 
     def _signalled(self) -> None:
+        if self._wake is None:
+            return  # it is over already
         if self._stopping:
             self._abort_now()
         else:
@@ -479,27 +482,26 @@ class _LogLines:
 
 @contextlib.contextmanager
 def _signals(loop: asyncio.AbstractEventLoop, handle: Callable[[], None]) -> Iterator[None]:
-    """SIGINT and SIGTERM call ``handle`` in the loop; only the main thread may ask for signals."""
+    """SIGINT and SIGTERM call ``handle`` in the loop until it is closed; only the main thread may ask for signals."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    try:
-        for number in numbers:
-            loop.add_signal_handler(number, handle)
-    except NotImplementedError:  # Windows: the loop notices a plain handler when it is woken
-        before = {number: signal.signal(number, lambda *_: loop.call_soon_threadsafe(handle)) for number in numbers}
+
+    def woken(*_: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(handle)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
         try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-        return
+            loop.add_signal_handler(number, handle)
+        except NotImplementedError:  # Windows: the loop notices a plain handler when it is woken
+            signal.signal(number, woken)
     try:
         yield
     finally:
-        for number in numbers:
-            loop.remove_signal_handler(number)
+        for number, handler in before.items():  # a loop that is closed has not always put them back
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def _in_a_loop() -> bool:

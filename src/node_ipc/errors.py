@@ -3,6 +3,7 @@
     IPCError
     ├── ConfigError (ValueError)             an option's name or value is wrong
     ├── AddressError (ValueError)            an address or a path cannot be used
+    │   ├── NotASocket                       something else is in a socket's place
     │   └── SocketRootError (PermissionError)    the directory of local sockets is not safe
     ├── AddressInUse (OSError)               somebody else listens there
     ├── ConnectError (ConnectionError)       a link could not be made
@@ -66,6 +67,7 @@ __all__ = [
     "InvalidMessage",
     "InvalidPayload",
     "MessageTimeout",
+    "NotASocket",
     "NotConnected",
     "PeerRefused",
     "ProtocolError",
@@ -97,6 +99,12 @@ class AddressError(IPCError, ValueError):
     """An address or a socket path that cannot be used as it stands."""
 
     code = "ERR_IPC_ADDRESS"
+
+
+class NotASocket(AddressError):
+    """A file, a directory or a link is where a server's socket would be; only sockets are ever removed."""
+
+    code = "ERR_IPC_UNLINK_NOT_SOCKET"
 
 
 class SocketRootError(AddressError, PermissionError):

@@ -24,17 +24,9 @@ from .session import Session
 from .transport import address as addresses
 from .transport.address import Address
 from .transport.driver import Link, Peer
-from .transport.memory import (
-    Conditions,
-    Connection,
-    Direction,
-    MemoryDriver,
-    MemoryLink,
-    MemoryListener,
-    MemoryOutcome,
-    MemoryPort,
-    NothingHappens,
-)
+from .transport.memory import MemoryDriver, MemoryListener, MemoryOutcome, NothingHappens
+from .transport.memory_link import Conditions, Connection, Direction, MemoryLink
+from .transport.memory_port import MemoryPort
 
 __all__ = [
     "Conditions",

@@ -27,6 +27,7 @@ from typing import Any
 import pytest
 
 import node_ipc
+from children import DEADLINE, NOBODY, SOMEBODY, Child, Gate, Signal, refuse_to_run
 from node_ipc import (
     IPC,
     AddressError,
@@ -38,8 +39,6 @@ from node_ipc import (
     SocketRootError,
     runtime_socket_root,
 )
-
-from .children import DEADLINE, NOBODY, SOMEBODY, Child, Gate, Signal, refuse_to_run
 
 pytestmark = pytest.mark.skipif(not hasattr(sockets, "AF_UNIX"), reason="no Unix sockets on this system")
 

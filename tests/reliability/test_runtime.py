@@ -21,9 +21,8 @@ from typing import Any
 import pytest
 import trustme
 
+from children import DEADLINE, Child, Gate, Signal
 from node_ipc import IPC, Config, ForkError
-
-from .children import DEADLINE, Child, Gate, Signal
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 

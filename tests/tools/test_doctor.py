@@ -79,6 +79,8 @@ def test_something_else_in_the_place(root: str, capsys: pytest.CaptureFixture[st
     code, text = examined(capsys, root, "world")
     assert code == 1
     assert "NOT a socket (-rw" in text
+    assert "a regular file is there, which is no socket" in text
+    assert "server is dead" not in text
 
 
 def test_unsafe_directories(root: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -241,3 +241,5 @@ def test_addresses_in_use_and_without_connections(node_ipc: Command, root: str) 
     stop(tap)
     udp = node_ipc("tap", "spy", "--to", "udp4://127.0.0.1:9")
     assert "has none: use listen there" in udp.ends(2)[0]
+    itself = node_ipc("tap", "spy", "--to", "spy")
+    assert "clients and server would meet at unix:" in itself.ends(2)[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import string
 from pathlib import Path
 from typing import Any
@@ -124,7 +125,7 @@ def test_the_second_place_follows_the_environment_of_the_moment(monkeypatch: pyt
         ("pipe:a\0b", "win32", "NUL"),
         ("pipe:" + "n" * 248, "win32", "at most 247 characters, this one 248"),
         ("tcp:localhost:80", "linux", "scheme://host:port"),
-        ("tcp://localhost", "linux", "scheme://host:port"),
+        ("tcp://localhost", "linux", "there is no port in"),
         ("tcp://::1:80", "linux", "brackets"),
         ("tcp://[::1:80", "linux", "brackets"),
         ("tcp://[a:b]:80", "linux", "not an IPv6 address"),
@@ -159,6 +160,14 @@ def test_refuses_what_is_no_text() -> None:
 def test_a_port_is_a_number_in_its_range(port: Any) -> None:
     with pytest.raises(AddressError, match="from 0 to 65535"):
         Tcp("localhost", port)
+
+
+@pytest.mark.parametrize("text", ["tcp://localhost", "tls://127.0.0.1", "udp6://[::1]"])
+def test_a_port_that_is_left_out_is_asked_for(text: str) -> None:
+    with pytest.raises(
+        AddressError, match=re.escape(f"there is no port in '{text}': write it behind the host, {text}:")
+    ):
+        read(text)
 
 
 def test_checks_each_further_place() -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
-import json
 import logging
 import mmap
 import os
@@ -30,12 +29,14 @@ from typing import Any
 
 import pytest
 
+from children import DEADLINE, NOBODY, SOMEBODY, Child, Held, refuse_to_run
 from node_ipc.errors import (
     AddressError,
     AddressInUse,
     ConnectDenied,
     ConnectError,
     IPCError,
+    NotASocket,
     PeerRefused,
     SocketRootError,
 )
@@ -54,101 +55,10 @@ from node_ipc.transport.local_socket import (
     socket_mode,
 )
 
-NOBODY = 65534
-SOMEBODY = 65533
-DEADLINE = 60.0  # seconds for anything that another process has to do
-
 pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no Unix sockets on this system")
 
 
-# Other processes
-
-
-class Child:
-    """A forked process: runs ``work``, and tells its result (JSON) or its exception."""
-
-    def __init__(self, work: Callable[[], Any], *, uid: int | None = None) -> None:
-        self._from, to = os.pipe()
-        self.pid = os.fork()
-        if self.pid == 0:
-            status = 1
-            try:
-                os.close(self._from)
-                if uid is not None:
-                    os.setgroups([])
-                    os.setresgid(uid, uid, uid)
-                    os.setresuid(uid, uid, uid)
-                answer = json.dumps(["ok", work()])
-                status = 0
-            except BaseException as exc:
-                answer = json.dumps([type(exc).__name__, str(exc)])
-            with contextlib.suppress(OSError):
-                os.write(to, answer.encode())
-            os._exit(status)
-        os.close(to)
-
-    def outcome(self) -> tuple[str, Any]:
-        """``("ok", result)`` or ``(name of the exception, its text)``, once it is there."""
-        answer = b""
-        try:
-            while True:
-                assert select.select([self._from], [], [], DEADLINE)[0], "the child does not answer"
-                chunk = os.read(self._from, 65536)
-                if not chunk:
-                    break
-                answer += chunk
-        except BaseException:
-            os.kill(self.pid, signal.SIGKILL)
-            raise
-        finally:
-            os.close(self._from)
-            os.waitpid(self.pid, 0)
-        name, value = json.loads(answer)
-        return name, value
-
-    def result(self) -> Any:
-        name, value = self.outcome()
-        assert name == "ok", f"{name}: {value}"
-        return value
-
-
-class Held:
-    """A forked process that does ``begin`` and then keeps what that made, until it is killed."""
-
-    def __init__(self, begin: Callable[[], Any], *, uid: int | None = None) -> None:
-        ready, tell = os.pipe()
-
-        def work() -> None:
-            kept = begin()
-            os.write(tell, b"!")
-            signal.pause()
-            del kept
-
-        self._child = Child(work, uid=uid)
-        self.pid = self._child.pid
-        os.close(tell)
-        try:
-            assert select.select([ready], [], [], DEADLINE)[0], "the child does not begin"
-            assert os.read(ready, 1) == b"!", self._child.outcome()
-        finally:
-            os.close(ready)
-
-    def kill(self) -> None:
-        os.kill(self.pid, signal.SIGKILL)
-        with contextlib.suppress(ValueError):  # it had nothing to tell
-            self._child.outcome()
-
-    def __enter__(self) -> Held:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.kill()
-
-
-def refuse_to_run(reason: str) -> None:
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
+# Directories and other users
 
 
 @pytest.fixture
@@ -483,7 +393,7 @@ def test_owners_that_come_and_go_never_overlap(own: Path) -> None:
         return owned
 
     children = [Child(come_and_go) for _ in range(8)]
-    assert [child.outcome() for child in children] == [("ok", 100)] * 8
+    assert [child.outcome() for child in children] == [["ok", 100]] * 8
     assert names(own) == set()
 
 
@@ -958,7 +868,7 @@ def test_only_sockets_are_removed(own: Path, kind: str, unlink: Any, request: py
     path = f"{own}/app.world"
     make(path)
     before = names(own), os.lstat(path).st_ino, own.stat().st_mtime_ns  # no lock was made for a moment either
-    with pytest.raises(AddressError, match=f"{called} is at '{path}', and only sockets are ever removed") as refused:
+    with pytest.raises(NotASocket, match=f"{called} is at '{path}', and only sockets are ever removed") as refused:
         listen_unix(path, unlink=unlink)
     assert refused.value.code == "ERR_IPC_UNLINK_NOT_SOCKET"
     assert (names(own), os.lstat(path).st_ino, own.stat().st_mtime_ns) == before
@@ -976,7 +886,7 @@ def test_a_file_put_there_after_the_look_stays(own: Path, monkeypatch: pytest.Mo
         return find(claim, name)
 
     monkeypatch.setattr(local_socket._Claim, "_pin", exchanged)
-    with pytest.raises(AddressError, match="a regular file"):
+    with pytest.raises(NotASocket, match="a regular file"):
         listen_unix(path)
     assert Path(path).read_text() == "mine"
     assert names(own) == {"app.world"}
@@ -1335,6 +1245,15 @@ def test_what_a_client_may_try_again(root: None, own: Path) -> None:
         assert isinstance(caught.value.__cause__, OSError)
     with datagrams(f"{own}/datagrams"), pytest.raises(ConnectError, match="wrong type"):
         connect_unix(f"{own}/datagrams")
+
+
+def test_a_client_is_told_that_something_else_is_in_the_place(own: Path) -> None:
+    (own / "file").touch()
+    (own / "directory").mkdir()
+    os.symlink(f"{own}/file", f"{own}/link")
+    for name, kind in (("file", "a regular file"), ("link", "a regular file"), ("directory", "a directory")):
+        with pytest.raises(ConnectError, match=f"{kind} is there, which is no socket"):
+            connect_unix(f"{own}/{name}")
 
 
 @pytest.mark.row(44)

@@ -507,7 +507,8 @@ UNKNOWN = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         (OSError(errno.EADDRINUSE, "x"), AddressInUse, "somebody listens at tcp://world.example:80 already"),
         (UNKNOWN, AddressError, "the host name is not known here"),
         (PermissionError(errno.EACCES, "Permission denied"), AddressError, "ports below 1024 are for root"),
-        (OSError(errno.EADDRNOTAVAIL, "no such address"), AddressError, "no such address"),
+        (OSError(errno.EADDRNOTAVAIL, "x"), AddressError, "no interface of this machine has that address"),
+        (OSError(errno.ENOBUFS, "no room"), AddressError, "no room"),
     ],
 )
 def test_why_nobody_can_be_served(error: Exception, kind: type, words: str) -> None:

@@ -261,9 +261,9 @@ def test_udp6_does_not_hear_ipv4(run: Run) -> None:
 @pytest.mark.parametrize(
     ("where", "error"),
     [
-        ("udp4://198.51.100.77:0", "Cannot assign"),
+        ("udp4://198.51.100.77:0", "no interface of this machine has that address"),
         ("udp4://nobody.invalid:0", "not known"),
-        ("udp6://[2001:db8::77]:0", "Cannot assign"),
+        ("udp6://[2001:db8::77]:0", "no interface of this machine has that address"),
         ("udp6://nobody.invalid:0", "not known"),
     ],
 )

@@ -161,6 +161,13 @@ def _place(path: str) -> Iterator[str]:
     yield f"  lock: {_lock(path)}"
 
 
+def _is_socket(path: str) -> bool:
+    try:
+        return stat.S_ISSOCK(os.stat(path).st_mode)
+    except (OSError, ValueError):
+        return False
+
+
 def _directory(path: str) -> str:
     try:
         found = os.stat(path)
@@ -241,7 +248,9 @@ async def _attempt(where: Address, config: Config, timeout: float) -> tuple[str,
             peer = client.peer
             client.abort()  # nothing was said, so nothing has to be waited for
     except IPCError as error:
-        dead = isinstance(where, Unix) and isinstance(error.__cause__, ConnectionRefusedError)
+        dead = (
+            isinstance(where, Unix) and isinstance(error.__cause__, ConnectionRefusedError) and _is_socket(where.path)
+        )
         hint = ". Its server is dead and left the socket behind: the next one takes the place over" if dead else ""
         return f"a client does NOT get in ({error.code}): {error}{hint}", 1
     if peer.pid is not None and sys.platform != "win32":

@@ -10,7 +10,7 @@ from typing import Any
 from ..aio import AsyncClient, AsyncDatagramServer, connect, serve
 from ..config import Config
 from ..endpoint import resolve
-from ..errors import ConnectionLost, ReceiveTimeout
+from ..errors import ConnectionLost, NotConnected, ReceiveTimeout
 from ..session import Loss
 from ..transport.address import Udp
 from .arguments import (
@@ -134,7 +134,12 @@ class _link:
 
     async def answer(self, type: str, timeout: float) -> Any:
         if not self.client.settings.raw_buffer:
-            return await self.client.receive(type, timeout=timeout)
+            try:
+                return await self.client.receive(type, timeout=timeout)
+            except NotConnected:
+                reason = self._loss.reason if self._loss is not None else None
+                words = "the server ended the link" if reason is None else str(reason)
+                raise ConnectionLost(f"no event {type!r} from {self.client.address}: {words}") from reason
         try:
             async with asyncio.timeout(timeout):
                 return await self._bytes.get()

@@ -20,7 +20,7 @@ from ..session import Session
 from ..transport.address import Udp
 from ..transport.event_loop import EventLoopDriver
 from .arguments import Commands, add_command, add_configuration, configuration
-from .output import Lines, notice, peer_members, short
+from .output import Lines, library_warnings, notice, peer_members, short
 
 __all__ = ["add_commands", "stop_signals"]
 
@@ -48,7 +48,8 @@ def add_commands(commands: Commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    asyncio.run(_listen(arguments))
+    with library_warnings("listen"):
+        asyncio.run(_listen(arguments))
     return 0
 
 
@@ -59,8 +60,10 @@ async def _listen(arguments: argparse.Namespace) -> None:
     driver = EventLoopDriver()
     server = DatagramServer(where, driver, settings) if isinstance(where, Udp) else Server(where, driver, settings)
     with stop_signals() as stopped:
-        _Listening(server, stopped, arguments).register()
+        listening = _Listening(server, stopped, arguments)
+        listening.register()
         await server.start()
+        listening.has_begun = True
         notice(f"listening at {server.address}, Ctrl-C ends")
         await stopped.wait()
         await server.stop()
@@ -70,6 +73,7 @@ class _Listening:
     """What is printed of one server, and what is sent back."""
 
     def __init__(self, server: Any, stopped: asyncio.Event, arguments: argparse.Namespace) -> None:
+        self.has_begun = False
         self._server = server
         self._stopped = stopped
         self._lines = Lines(arguments.json)
@@ -81,7 +85,8 @@ class _Listening:
         server = self._server
         server.on("*", self._event)
         server.on("data", self._bytes)
-        server.on("connect", self._connected)
+        if not isinstance(server, DatagramServer):  # which has no connections
+            server.on("connect", self._connected)
         server.on("socket.disconnected", self._disconnected)
         server.on("error", self._error)
 
@@ -111,6 +116,8 @@ class _Listening:
         self._show(f"{_named(socket)} disconnected", event="socket.disconnected", **_who(socket))
 
     def _error(self, error: IPCError, socket: Any = None) -> None:
+        if not self.has_begun:
+            return  # start() raises it
         who = "" if socket is None else f"{_named(socket)} "
         self._show(
             f"{who}error {error.code}: {escape(str(error))}",

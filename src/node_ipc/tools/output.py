@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import sys
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from ..logs import escape
+from ..logs import escape, logger
 from ..transport.driver import Peer
 
-__all__ = ["Lines", "json_text", "notice", "peer_members", "short"]
+__all__ = ["Lines", "json_text", "library_warnings", "notice", "peer_members", "short"]
 
 WIDTH = 2000
 """Characters of a payload that are shown in lines for people; ``--json`` shows all."""
@@ -58,6 +61,26 @@ def peer_members(peer: Peer) -> dict[str, Any]:
 def notice(text: str) -> None:
     """A line about the command's own doings: to standard error."""
     print(escape(text, WIDTH), file=sys.stderr)
+
+
+@contextlib.contextmanager
+def library_warnings(command: str) -> Iterator[None]:
+    """What the library warns of meanwhile (peers that were refused, a server open to the network) as notices."""
+    handler = _Notices(command)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+class _Notices(logging.Handler):
+    def __init__(self, command: str) -> None:
+        super().__init__(logging.WARNING)
+        self._command = command
+
+    def emit(self, record: logging.LogRecord) -> None:
+        notice(f"node-ipc {self._command}: {record.getMessage()}")
 
 
 class Lines:

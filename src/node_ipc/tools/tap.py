@@ -23,7 +23,7 @@ from ..transport.driver import Driver, Link, Peer
 from ..transport.event_loop import EventLoopDriver
 from .arguments import Commands, UsageError, add_command, add_configuration, configuration
 from .listen import stop_signals
-from .output import Lines, notice, peer_members, short
+from .output import Lines, library_warnings, notice, peer_members, short
 
 __all__ = ["Tap", "add_commands"]
 
@@ -57,7 +57,8 @@ def add_commands(commands: Commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    asyncio.run(_tap(arguments))
+    with library_warnings("tap"):
+        asyncio.run(_tap(arguments))
     return 0
 
 
@@ -69,6 +70,8 @@ async def _tap(arguments: argparse.Namespace) -> None:
     for address in (where, target):
         if isinstance(address, Udp):
             raise UsageError(f"tap is for connections, and {address} has none: use listen there")
+    if str(where) == str(target):
+        raise UsageError(f"clients and server would meet at {where}: give --to another address than the tap's own")
     driver = EventLoopDriver()
     driver.attach(asyncio.get_running_loop())
     with stop_signals() as stopped:

@@ -342,6 +342,8 @@ def _check_pipe_name(name: str) -> None:
 
 def _host_and_port(text: str, rest: str) -> tuple[str, int]:
     found = re.fullmatch(r"//(?:\[(?P<six>[^\[\]]*)\]|(?P<host>[^\[\]:]*)):(?P<port>[^:]*)", rest)
+    if found is None and re.fullmatch(r"//(?:\[[^\[\]]*\]|[^\[\]:]+)", rest):
+        raise AddressError(f"there is no port in {text!r}: write it behind the host, {text}:8000")
     if found is None:
         raise AddressError(f"not scheme://host:port: {text!r}. An IPv6 address stands in brackets, tcp://[::1]:8000")
     port = found["port"]

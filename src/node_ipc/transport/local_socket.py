@@ -41,6 +41,7 @@ from ..errors import (
     ConnectDenied,
     ConnectError,
     IPCError,
+    NotASocket,
     PeerRefused,
     SocketRootError,
 )
@@ -150,8 +151,9 @@ def listen_unix(
 
     Raises:
         AddressInUse: a live server has the path; or, with ``unlink=False``, any socket is there.
+        NotASocket: something else is in the place.
         SocketRootError: the directory is not safe.
-        AddressError: the path is none, something else is in its place, or the kernel refuses it.
+        AddressError: the path is none, or the kernel refuses it.
     """
     address = Unix(path)
     with _listen_errors(path):
@@ -406,9 +408,22 @@ def _connect_error(path: str, exc: OSError) -> IPCError:
         )
     if exc.errno in (errno.ENAMETOOLONG, errno.ELOOP, None):
         return AddressError(f"no socket can be at {_shown(path)}: {reason}")
+    kind = _kind_at(path)
+    if kind is not None:  # the kernel says "Connection refused" of it
+        return ConnectError(
+            f"no server at {_shown(path)}: {kind} is there, which is no socket. Move it away, or choose another path"
+        )
     return ConnectError(
         f"no server at {_shown(path)}: {reason}. Start it, or check the id, appspace and socket_root of both"
     )
+
+
+def _kind_at(path: str) -> str | None:
+    """What stands at a path that is no socket; ``None`` for a socket, and where there is nothing to see."""
+    with contextlib.suppress(OSError, ValueError):
+        status = os.stat(path)
+        return None if stat.S_ISSOCK(status.st_mode) else _kind(status)
+    return None
 
 
 def _peer_credentials_elsewhere(sock: socket.socket) -> Credentials | None:  # pragma: no cover - not Linux
@@ -568,12 +583,10 @@ class _Claim:
 
     def _check_kind(self, status: os.stat_result) -> None:
         if not stat.S_ISSOCK(status.st_mode):
-            error = AddressError(
+            raise NotASocket(
                 f"{_kind(status)} is at {_shown(self.path)}, and only sockets are ever removed. "
                 "Move it away, or choose another path"
             )
-            error.code = "ERR_IPC_UNLINK_NOT_SOCKET"
-            raise error
 
     def _pin(self, name: str) -> int:
         """Hold on to a file of any kind without opening it."""

@@ -194,6 +194,11 @@ def listen_failed(address: Address, error: Exception) -> IPCError:
         )
     elif isinstance(error, socket.gaierror):
         failure = AddressError(f"cannot listen at {address}: the host name is not known here ({error.strerror})")
+    elif isinstance(error, OSError) and error.errno == errno.EADDRNOTAVAIL:
+        failure = AddressError(
+            f"cannot listen at {address}: no interface of this machine has that address. "
+            "Choose one that it has, localhost, or 0.0.0.0 for all"
+        )
     elif isinstance(error, PermissionError):
         failure = AddressError(f"cannot listen at {address}: {error.strerror}; ports below 1024 are for root")
     else:

@@ -30,8 +30,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, TypeAlias
 
-from ..config import TLSOptions
 from ..errors import AssuredError, ConfigError, ConnectionLost, IPCError, TLSError
+from ..tls_options import TLSOptions
 from . import tls_faults
 from .tls_faults import Certificate, Side
 

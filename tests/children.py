@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 NOBODY, SOMEBODY = 65534, 65533
-DEADLINE = 30.0
+DEADLINE = 60.0
 """Seconds that anything in another process may take."""
 
 
@@ -71,6 +71,37 @@ class Child:
         self._ended = True
 
     def __enter__(self) -> Child:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+
+class Held:
+    """A forked process that does ``begin`` and then keeps what that made, until it is killed."""
+
+    def __init__(self, begin: Callable[[], Any], *, uid: int | None = None) -> None:
+        ready, tell = os.pipe()
+
+        def work() -> None:
+            kept = begin()
+            os.write(tell, b"!")
+            signal.pause()
+            del kept
+
+        self._child = Child(work, uid=uid)
+        self.pid = self._child.pid
+        os.close(tell)
+        try:
+            assert select.select([ready], [], [], DEADLINE)[0], "the child does not begin"
+            assert os.read(ready, 1) == b"!", self._child.outcome()
+        finally:
+            os.close(ready)
+
+    def kill(self) -> None:
+        self._child.kill()
+
+    def __enter__(self) -> Held:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,0 +1,167 @@
+"""What values an option takes: the checks that several options share.
+
+A check returns what is kept of a value, in its final form, or raises :class:`Refused` with the words that say what is
+allowed; the option makes an error of it that names option and value. Checks know nothing of options and owners.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import sys
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, TypeVar
+
+__all__ = [
+    "NO_LIMIT",
+    "Check",
+    "Refused",
+    "flag",
+    "function",
+    "gathered",
+    "integer",
+    "is_infinite",
+    "is_off",
+    "limit",
+    "listed",
+    "milliseconds",
+    "name",
+    "one_of",
+    "or_none",
+    "quota",
+    "text",
+    "whole",
+]
+
+NO_LIMIT = sys.maxsize
+"""What a limit that was given as infinity is stored as: an integer that nothing reaches."""
+
+LONGEST_TIMER = 2**31 - 1
+"""Milliseconds, 24.8 days: what Node's timers hold; a longer one fires at once there."""
+
+Kept = TypeVar("Kept")
+Check = Callable[[object], Kept]
+
+
+class Refused(Exception):
+    """A check's verdict; the option turns it into a ConfigError that names option and value."""
+
+
+def whole(value: object) -> int | None:
+    """An integer, or a float that is one (JSON's ``1e3``); True and False are not numbers here."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else None
+    try:
+        return operator.index(value)  # type: ignore[arg-type]  # that is what the except is for
+    except TypeError:
+        return None
+
+
+def is_infinite(value: object) -> bool:
+    return isinstance(value, float) and value == math.inf
+
+
+def is_off(value: object) -> bool:
+    """None or False; not 0, which is equal to False but says something else."""
+    return value is None or value is False
+
+
+def flag(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise Refused("True or False")
+
+
+def integer(low: int, high: int | None = None, what: str = "a whole number") -> Check[int]:
+    allowed = f"{what} of at least {low}" if high is None else f"{what} from {low} to {high}"
+
+    def check(value: object) -> int:
+        number = whole(value)
+        if number is None or number < low or (high is not None and number > high):
+            raise Refused(allowed)
+        return number
+
+    return check
+
+
+def milliseconds(low: int = 1) -> Check[int]:
+    return integer(low, LONGEST_TIMER, "a whole number of milliseconds")
+
+
+def limit(low: int = 1) -> Check[int]:
+    number = integer(low)
+
+    def check(value: object) -> int:
+        if is_infinite(value):
+            return NO_LIMIT
+        try:
+            return number(value)
+        except Refused as refused:
+            raise Refused(f"{refused}, or math.inf for no limit") from None
+
+    return check
+
+
+def or_none(check: Check[Kept]) -> Check[Kept | None]:
+    def optional(value: object) -> Kept | None:
+        if value is None:
+            return None
+        try:
+            return check(value)
+        except Refused as refused:
+            raise Refused(f"{refused}, or None") from None
+
+    return optional
+
+
+def quota(value: object) -> int | None:
+    """A limit that need not be there: None, False and infinity say so."""
+    if is_off(value) or is_infinite(value):
+        return None
+    return or_none(integer(1))(value)
+
+
+def one_of(*names: str) -> Check[str]:
+    def check(value: object) -> str:
+        if isinstance(value, str) and value in names:
+            return value
+        raise Refused(f"one of {listed(names)}")
+
+    return check
+
+
+def listed(names: Collection[str]) -> str:
+    return ", ".join(repr(name) for name in names)
+
+
+def text(value: object) -> str:
+    """Text, which may be empty."""
+    if isinstance(value, str) and "\0" not in value:
+        return str(value)
+    raise Refused("text without NUL characters")
+
+
+def name(value: object) -> str:
+    """Text that is not empty."""
+    if isinstance(value, str) and value and "\0" not in value:
+        return str(value)
+    raise Refused("text of at least one character, without NUL")
+
+
+def function(value: object) -> Callable[..., Any]:
+    if callable(value):
+        return value
+    raise Refused("a callable (which JSON cannot hold: assign it in the program)")
+
+
+def gathered(value: object, kind: type[Kept], allowed: str) -> frozenset[Kept] | None:
+    """A list, tuple or set of at least one ``kind``; None and False say that there is none."""
+    if is_off(value):
+        return None
+    if isinstance(value, Collection) and not isinstance(value, str | bytes | bytearray | Mapping):
+        items = list(value)
+        if items and all(isinstance(item, kind) and not isinstance(item, bool) for item in items):
+            return frozenset(items)
+    raise Refused(f"None, or {allowed}")
