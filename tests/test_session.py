@@ -153,6 +153,14 @@ def test_any_bytes_give_events_or_one_documented_error_however_they_are_cut(prof
     assert not ears.server.sockets
 
 
+@pytest.mark.parametrize("parser", ["fast", "guarded"])
+def test_who_speaks_tls_here_is_told_at_once_and_not_waited_for(parser: str) -> None:
+    ears = Ears(parser=parser)
+    for hello in ([b"\x16\x03\x01\x02\x00"], [b"\x16", b"\x03\x01\x02\x00"], [b"\x16\x03\x01\xfc\f\x00"]):
+        messages, errors, cut = ears.hear(*hello)
+        assert (messages, errors, cut) == ([], [InvalidJSON], True)
+
+
 @pytest.mark.row(2)
 def test_every_cut_of_a_conversation() -> None:
     data = frame("a", '{"é":"\\f"}') + frame("b", "[1,null]") + frame("ü", '"€😀"') + b"{}\f"

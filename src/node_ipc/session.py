@@ -528,7 +528,10 @@ class Session:
             if not self._held:  # what came before it is delivered first
                 self.fail(splitter.fault)
         elif splitter.rest:
-            self._watch_half_frame(bool(frames))
+            if (fault := splitter.hopeless(splitter.rest)) is not None:
+                self.fail(fault)
+            else:
+                self._watch_half_frame(bool(frames))
         elif self._half_since is not None:
             self._half_since = None
         if self._out:

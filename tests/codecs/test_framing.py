@@ -70,6 +70,16 @@ def test_the_same_frames_however_the_bytes_are_cut(name: str) -> None:
         assert read(parts, delimiter, limit) == expected, cut
 
 
+def test_a_handshake_of_tls_is_known_by_its_first_bytes() -> None:
+    splitter = Splitter(b"\f", 100)
+    assert splitter.split(b"\x16") == [] and splitter.hopeless(splitter.rest) is None
+    assert splitter.split(b"\x03\x01\x02") == []
+    for begun in (splitter.rest, b"\x16\x03\x01"):
+        assert "the other end speaks TLS and this one does not" in str(splitter.hopeless(begun))
+    assert splitter.split(b"\xff\f") == [] and "speaks TLS" in str(splitter.fault)
+    assert splitter.hopeless(b'{"type":"\x16\x03') is None
+
+
 def vectors() -> list[tuple[bytes, bytes]]:
     """200 short streams with their delimiter: every order of these pieces, in twos and threes."""
     pieces = [b"a", b"\xc3\xa9", b"{}", b"\xf0\x9f\x98\x80", b""]

@@ -380,6 +380,11 @@ def documented(words: str) -> bool:
     return re.search(pattern, page) is not None
 
 
+PLAIN_SERVER = {
+    "client": "the server closed the connection during the handshake: it does not speak TLS, or it refused this client "
+    "without saying why (its log may)",
+    "server": "the other end speaks TLS and this one does not: set config.tls at both ends, or at neither",
+}
 ELSEWHERE = [
     "the server did not finish the handshake in time: it is stuck, or does not speak TLS",
     "a TLS server needs a key and a certificate of its own: set tls.private and tls.public to their files, or "
@@ -392,6 +397,7 @@ ELSEWHERE = [
     "holds no certificate that can be read",
     "tls.request_cert asks clients for a certificate, but nothing says which: set tls.ca or "
     "tls.trusted_connections to their authority",
+    *PLAIN_SERVER.values(),
 ]
 """Messages that other tests below see."""
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_tls import FOR_CLIENTS, MATRIX, Certificates, bad_files, dated, limited, made, plain_context
+from test_tls import FOR_CLIENTS, MATRIX, PLAIN_SERVER, Certificates, bad_files, dated, limited, made, plain_context
 from tls_certificates import Identity, identity
 
 from node_ipc import IPC, AddressError, ConfigError, NotConnected
@@ -431,6 +431,18 @@ async def test_each_way_to_be_refused_on_a_socket(name: str, ends: list[Any], ce
     assert client.count("message") == 0
     if name not in ("truncated", "plain_server"):
         assert server.count("connect") == 0
+
+
+async def test_a_server_without_tls_knows_a_handshake_and_lets_nobody_wait(
+    certs: Certificates, ends: list[Any]
+) -> None:
+    server = await serve(ends, False)
+    client = connect(ends, server, certs.trust)
+    error = await client.fault()
+    assert type(error) is TLSError
+    assert str(error).partition(": ")[2] == PLAIN_SERVER["client"]
+    assert str(await server.hears("error")) == PLAIN_SERVER["server"]
+    assert server.count("message") == 0
 
 
 @pytest.mark.row(29)

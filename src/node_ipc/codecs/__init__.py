@@ -30,6 +30,9 @@ class Splits(Protocol):
 
     def split(self, chunk: bytes) -> list[Any]: ...
 
+    def hopeless(self, begun: bytes | bytearray) -> ProtocolError | None:
+        """Why ``rest`` can never become a frame; None where it can."""
+
 
 class Codec(Protocol):
     """What a session needs of a profile."""
@@ -122,6 +125,9 @@ class _CustomSplitter:
         self._limit = limit
         self.rest = b""
         self.fault: ProtocolError | None = None
+
+    def hopeless(self, begun: bytes | bytearray) -> None:
+        """Only the codec knows what its frames look like."""
 
     def split(self, chunk: bytes) -> list[Any]:
         from ..errors import FrameTooLarge

@@ -13,6 +13,9 @@ __all__ = ["Splitter"]
 NOTHING = bytearray()
 """The rest where there is none, for all connections (56 bytes for each otherwise); it never changes."""
 
+TLS_HANDSHAKE = b"\x16\x03"
+"""How TLS begins (RFC 8446, 5.1: the record's type and version), and JSON never does."""
+
 
 class Splitter:
     """Cuts one stream at the delimiter.
@@ -78,12 +81,20 @@ class Splitter:
             if len(frame) > self._limit:
                 self.fault = self._too_large(len(frame))
             elif not _is_utf8(frame):
-                self.fault = InvalidJSON("a frame is not UTF-8, which JSON must be")
+                self.fault = self.hopeless(frame) or InvalidJSON("a frame is not UTF-8, which JSON must be")
             else:
                 continue
             del frames[index:]
             self.rest = NOTHING
             return
+
+    def hopeless(self, begun: bytes | bytearray) -> ProtocolError | None:
+        """Why this can never become a frame, so that nobody waits for the rest of it; None where it can."""
+        if begun.startswith(TLS_HANDSHAKE):
+            return InvalidJSON(
+                "the other end speaks TLS and this one does not: set config.tls at both ends, or at neither"
+            )
+        return None
 
     def _too_large(self, size: int) -> FrameTooLarge:
         return FrameTooLarge(

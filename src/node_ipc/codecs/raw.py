@@ -47,3 +47,6 @@ class _Whole:
 
     def split(self, chunk: bytes) -> list[bytes]:
         return [chunk]
+
+    def hopeless(self, begun: bytes | bytearray) -> None:
+        """Any bytes are right."""
