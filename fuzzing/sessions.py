@@ -183,7 +183,7 @@ class _Bench:
         if not link.is_lost:
             link.end()
             self.driver.advance(6)
-        assert self.wrong == []
+        assert self.wrong == [], self.wrong
         assert link.is_lost and len(self.server.sockets) == others, "the peer ended, and the server did not hear of it"
         assert self.lifecycle == ["opened", "lost"], self.lifecycle
         self.lifecycle.clear()
