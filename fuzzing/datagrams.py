@@ -104,7 +104,7 @@ class _Bench:
             self._datagram(piece[1:], host)
             self.driver.advance((piece[0] >> 5) / 10)
         self.driver.advance(1)
-        assert self.wrong == []
+        assert self.wrong == [], self.wrong
         self._still_serves()
 
     def _datagram(self, data: bytes, host: str) -> None:
