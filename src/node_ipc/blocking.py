@@ -29,21 +29,19 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from msgspec import Raw
 
-from .client import STEADY_SECONDS, Client, ClientState, retry_delay
+from .client import STEADY_SECONDS, Client, ClientState, connect_timeout, retry_delay
 from .endpoint import Place, TLSChoice, resolve
 from .errors import (
     BackpressureError,
     ConnectionLost,
-    ConnectTimeout,
     DrainTimeout,
     IPCError,
     NotConnected,
-    ReceiveTimeout,
     RequestTimeout,
     WouldDeadlock,
 )
 from .events import Event, typed_decoder
-from .inbox import OWN, Inbox, Received
+from .inbox import OWN, Inbox, Received, receive_timeout
 from .server import Server
 from .session import Session, refuse_other_threads
 from .transport.address import Udp, Unix
@@ -331,7 +329,7 @@ class BlockingClient(Client):
                 if timeout is not None:
                     left = deadline - driver.now()
                     if left <= 0:
-                        raise ReceiveTimeout(f"no event {name!r} from {self.id!r} within {timeout:g} s")
+                        raise receive_timeout(self, name, timeout)
         finally:
             inbox.stop_wanting()
 
@@ -504,7 +502,8 @@ def _connected(client: C, timeout: float | None, wait: bool) -> C:
             lambda: connected.done or (client.last_error is not None and not wait), timeout
         )
         if not settled:
-            raise ConnectTimeout(f"no link to {client.address} within {timeout:g} s") from client.last_error
+            assert timeout is not None
+            raise connect_timeout(client, timeout) from client.last_error
         if not connected.done:
             assert client.last_error is not None
             raise client.last_error

@@ -21,6 +21,7 @@ from .errors import (
     BackpressureError,
     ConnectionLost,
     HandlerError,
+    InvalidEvent,
     InvalidPayload,
     IPCError,
     NotConnected,
@@ -156,6 +157,8 @@ class Requests:
         """Emit a request; the outcome is settled with the result, a ``RemoteError``, or why there is none."""
         if isinstance(method, Event):
             method = method.name
+        if not isinstance(method, str):
+            raise InvalidEvent(f"a method's name must be text, not {method.__class__.__name__}: {method!r:.80}")
         if not self._events.handlers(RESPONSE):
             self._events.on(RESPONSE, self._responded, type=Response)
         self._ids += 1
