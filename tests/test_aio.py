@@ -485,6 +485,16 @@ def test_run_takes_the_loop_it_is_told() -> None:
         node_ipc.run(_never(), loop="fastest")
 
 
+async def test_run_says_what_it_takes_and_where() -> None:
+    async def main() -> None: ...
+
+    function: Any = main
+    with pytest.raises(TypeError, match=r"run takes a coroutine, as run\(main\(\)\)"):
+        node_ipc.run(function)
+    with pytest.raises(node_ipc.IPCError, match="await the coroutine there"):
+        node_ipc.run(main())
+
+
 def _never() -> Any:
     async def nothing() -> None: ...
 
