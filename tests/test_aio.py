@@ -91,6 +91,19 @@ async def test_the_first_failed_attempt_raises_with_its_cause(config: Config) ->
     assert isinstance(caught.value.__cause__, FileNotFoundError)
 
 
+async def test_what_is_not_awaited_says_so(config: Config) -> None:
+    with pytest.warns(RuntimeWarning, match=r"node_ipc.serve\('world'\) was never awaited"):
+        node_ipc.serve("world", config=config)
+    opening: Any = node_ipc.connect("world", config=config)
+    with pytest.raises(AttributeError, match=r"has to be awaited before its 'emit' is used"):
+        opening.emit("message")
+    with pytest.raises(TypeError, match=r"use async with node_ipc.connect\('world'\)"):
+        with opening:
+            pass
+    with pytest.warns(RuntimeWarning, match="never awaited"):
+        del opening
+
+
 async def test_wait_keeps_trying_until_the_server_is_there(config: Config) -> None:
     connecting = asyncio.ensure_future(_connected("late", config))
     await asyncio.sleep(0)
@@ -149,6 +162,24 @@ async def test_receive_takes_by_name_and_leaves_the_others_in_order(client: Any)
 async def test_receive_says_what_it_waited_for_and_how_long(client: Any) -> None:
     with pytest.raises(ReceiveTimeout, match=r"no event 'never' from 'world' within 0.05 s"):
         await client.receive("never", timeout=0.05)
+
+
+async def test_receive_says_why_an_event_may_never_come(client: Any, server: Any) -> None:
+    with pytest.raises(ReceiveTimeout, match=r"'connect' is of the lifecycle, which only handlers hear: on\('connect'"):
+        await client.receive("connect", timeout=0)
+    client.on("echo", lambda data: None)
+    with pytest.raises(ReceiveTimeout, match="events with a handler go to that, and 'echo' has one"):
+        await client.receive("echo", timeout=0)
+    await server.stop()
+    await settled(lambda: client.last_error is not None)
+    with pytest.raises(ReceiveTimeout, match=r"the client is (waiting|connecting) \(no server at"):
+        await client.receive("other", timeout=0)
+
+
+async def test_a_closed_client_says_what_it_cannot_do(client: Any) -> None:
+    await client.close()
+    with pytest.raises(NotConnected, match="cannot request 'add': the client 'world' is closed"):
+        client.request("add")
 
 
 async def test_receive_decodes_to_a_type(client: Any) -> None:
@@ -463,6 +494,16 @@ def test_run_takes_the_loop_it_is_told() -> None:
     assert node_ipc.run(name(), loop=asyncio.new_event_loop).startswith("asyncio")
     with pytest.raises(node_ipc.ConfigError, match="'auto'"):
         node_ipc.run(_never(), loop="fastest")
+
+
+async def test_run_says_what_it_takes_and_where() -> None:
+    async def main() -> None: ...
+
+    function: Any = main
+    with pytest.raises(TypeError, match=r"run takes a coroutine, as run\(main\(\)\)"):
+        node_ipc.run(function)
+    with pytest.raises(node_ipc.IPCError, match="await the coroutine there"):
+        node_ipc.run(main())
 
 
 def _never() -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import os
@@ -19,6 +20,7 @@ from typing import Any
 import msgspec
 import pytest
 
+import node_ipc
 from node_ipc import (
     AddressError,
     AddressInUse,
@@ -1052,7 +1054,55 @@ def test_a_client_and_its_server_in_one_thread(address: str) -> None:
     assert time.monotonic() - began < 3
 
 
+def test_a_handshake_with_a_server_of_the_same_thread_raises_at_once(authority: Identity) -> None:
+    options = identity("server", authority, names=["localhost"]).options
+    with blocking.serve("tls://localhost:0", tls=options) as server:
+        with pytest.raises(WouldDeadlock, match=r"connect\(\) would wait for ever"):
+            blocking.connect(server.address, tls={"ca": authority.cert})
+
+
+def test_a_client_in_the_event_loop_that_runs_its_server(config: Config) -> None:
+    """As in an async handler, or in a notebook that serves."""
+
+    async def main() -> None:
+        async with node_ipc.serve("world", config=config) as server:
+            server.on("note", heard.append)
+            client = blocking.connect("world", config=config)
+            client.emit("note", 1)
+            for call in (lambda: client.receive("x"), lambda: client.request("x"), lambda: next(iter(client))):
+                with pytest.raises(WouldDeadlock, match=r"in asyncio use node_ipc\.connect"):
+                    call()
+            while not heard:
+                await asyncio.sleep(0)
+            client.close()
+
+    heard: list[int] = []
+    began = time.monotonic()
+    asyncio.run(main())
+    assert time.monotonic() - began < 3
+    with blocking.serve("world", config=config) as server:  # the loop's server is forgotten
+        server.shutdown()
+
+
 # ---- threads and forks
+
+
+def test_a_forked_child_may_ask_its_parent(config: Config) -> None:
+    with blocking.serve("world", config=config) as server:
+        server.handle("add", lambda numbers: sum(numbers))
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                with blocking.connect("world", config=config) as client:
+                    code = client.request("add", [1, 2], timeout=SECONDS) != 3
+            finally:
+                os._exit(code)
+        deadline = time.monotonic() + SECONDS
+        while (ended := os.waitpid(pid, os.WNOHANG)) == (0, 0):
+            server.poll(0.05)
+            assert time.monotonic() < deadline
+        assert ended == (pid, 0)
 
 
 def test_other_threads_may_only_emit(served: Served, client: BlockingClient) -> None:

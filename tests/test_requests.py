@@ -14,6 +14,7 @@ from node_ipc import (
     ConnectionLost,
     Event,
     HandlerError,
+    InvalidEvent,
     InvalidPayload,
     NotConnected,
     Raw,
@@ -49,6 +50,13 @@ def asked(ends: Pair, *arguments: Any, **options: Any) -> Any:
 def test_what_a_handler_returns_is_the_answer(ends: Pair) -> None:
     ends.server.handle("add", lambda params: params["a"] + params["b"])
     assert asked(ends, "add", {"a": 1, "b": 2}) == 3
+
+
+def test_a_method_has_a_name(ends: Pair) -> None:
+    name: Any = 5
+    with pytest.raises(InvalidEvent, match="a method's name must be text, not int: 5"):
+        ends.client.request(name)
+    assert ends.client.requests.pending == 0
 
 
 def test_either_side_may_ask(ends: Pair) -> None:

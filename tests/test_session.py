@@ -1164,6 +1164,53 @@ def test_what_arrives_while_messages_wait_for_handlers_waits_behind_them() -> No
     assert heard == [1, 2, 3, 4]
 
 
+def test_handlers_that_ask_their_own_peer_get_their_answers() -> None:
+    """The answers are behind the messages that wait for these very handlers."""
+    ends = pair(max_handler_frames=16)
+    for end, other, number in ((ends.server, ends.client, 1000), (ends.client, ends.server, 2000)):
+        done: list[int] = []
+        other.handle("double", lambda number: number * 2)
+
+        @end.on("job")
+        async def job(data: int, ask: Any = ends.socket if end is ends.server else ends.client) -> None:
+            done.append(await answered(ask.request("double", data), ends.driver))  # noqa: B023 - runs in this round
+
+        speaker = ends.client if end is ends.server else ends.socket
+        for value in range(number, number + 100):
+            speaker.emit("job", value)
+        ends.driver.run_until_idle()
+        assert sorted(done) == [2 * value for value in range(number, number + 100)]
+
+
+async def answered(outcome: Any, driver: MemoryDriver) -> Any:
+    while not outcome.done:
+        await driver.sleep(0)
+    return outcome.result()
+
+
+def test_handlers_that_wait_for_answers_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node_ipc.session.MOST_REQUESTS", 50)
+    client, server, socket, driver = pair(max_handler_frames=2)
+    running: list[int] = []
+
+    @server.on("job")
+    async def job(data: int) -> None:
+        running.append(data)
+        await driver.sleep(100)
+
+    for number in range(100):
+        client.emit("job", number)
+    driver.run_until_idle()
+    assert len(running) == 2
+    answer = socket.request("never", timeout=1)  # the client's refusal is behind what waits
+    driver.run_until_idle()
+    assert len(running) == 50 and not answer.done
+    driver.advance(2)
+    assert answer.done and len(running) == 50
+    driver.advance(99)
+    assert len(running) == 52, "nobody waits for an answer any more"
+
+
 def test_many_requests_under_way_make_the_peer_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("node_ipc.session.MOST_REQUESTS", 3)
     client, server, _, driver = pair()

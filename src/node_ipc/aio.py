@@ -7,18 +7,19 @@ times are seconds.
 from __future__ import annotations
 
 import asyncio
+import warnings
 from collections.abc import AsyncIterator, Callable, Generator
 from functools import partial
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, overload
 
-from .client import Client, ClientState
+from .client import Client, ClientState, connect_timeout
 from .config import Config
 from .datagram import DatagramServer
-from .endpoint import Place, TLSChoice, no_link, resolve
-from .errors import IPCError, NotConnected, ReceiveTimeout
+from .endpoint import Place, TLSChoice, resolve
+from .errors import IPCError, NotConnected
 from .events import Event
-from .inbox import Inbox, Received
+from .inbox import Inbox, Received, receive_timeout
 from .outcome import Outcome
 from .server import Server
 from .transport.address import Udp
@@ -65,7 +66,8 @@ class AsyncClient(Client):
                 async with asyncio.timeout(timeout):
                     found = await self._arrival(event, type)
             except TimeoutError:
-                raise ReceiveTimeout(f"no event {name!r} from {self.id!r} within {timeout:g} s") from None
+                assert timeout is not None
+                raise receive_timeout(self, name, timeout) from None
         return found.data
 
     async def __aiter__(self) -> AsyncIterator[Received]:
@@ -154,11 +156,14 @@ class AsyncDatagramServer(Serving, DatagramServer):
 class _Opening(Generic[E]):
     """What ``connect`` and ``serve`` return: for ``async with``, or for ``await``."""
 
-    def __init__(self, open: Callable[[], Any]) -> None:
+    def __init__(self, verb: str, address: Place, open: Callable[[], Any]) -> None:
+        self._call = f"node_ipc.{verb}({address!r:.80})"
         self._open = open
+        self._begun = False
         self._endpoint: E | None = None
 
     def __await__(self) -> Generator[Any, None, E]:
+        self._begun = True
         endpoint: E = yield from self._open().__await__()
         return endpoint
 
@@ -171,6 +176,23 @@ class _Opening(Generic[E]):
     ) -> None:
         assert self._endpoint is not None
         await self._endpoint.__aexit__(kind, error, trace)
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(
+            f"{self._call} has to be awaited before its {name!r} is used: world = await {self._call}, or async with",
+            name=name,
+            obj=self,
+        )
+
+    def __enter__(self) -> Any:
+        raise TypeError(f"use async with {self._call}; without asyncio, with node_ipc.blocking's")
+
+    def __exit__(self, *exception: Any) -> None:
+        """Never reached: it is ``__enter__`` that says what to do."""
+
+    def __del__(self) -> None:
+        if not self.__dict__.get("_begun", True):
+            warnings.warn(f"{self._call} was never awaited", RuntimeWarning, stacklevel=2)
 
 
 def connect(
@@ -209,7 +231,7 @@ def connect(
                 raise
             client.abort()
             assert timeout is not None  # without one there is no end
-            raise no_link(where, timeout, client.last_error) from client.last_error
+            raise connect_timeout(client, timeout) from client.last_error
         except BaseException:
             client.abort()
             raise
@@ -217,7 +239,7 @@ def connect(
             undo()
         return client
 
-    return _Opening(open)
+    return _Opening("connect", address, open)
 
 
 def _first_failure_ends(client: AsyncClient) -> Callable[[], None]:
@@ -262,7 +284,7 @@ def serve(
         server.off("error", _heard_by_start)
         return server
 
-    return _Opening(open)
+    return _Opening("serve", address, open)
 
 
 def _heard_by_start(error: IPCError) -> None:

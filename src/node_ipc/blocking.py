@@ -21,6 +21,7 @@ Handlers run inside whatever call waits. In a handler, ``emit`` hands over what 
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterator
@@ -29,23 +30,22 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from msgspec import Raw
 
-from .client import STEADY_SECONDS, Client, ClientState, retry_delay
-from .endpoint import Place, TLSChoice, no_link, resolve
+from .client import STEADY_SECONDS, Client, ClientState, connect_timeout, retry_delay
+from .endpoint import Place, TLSChoice, resolve
 from .errors import (
     BackpressureError,
     ConnectionLost,
     DrainTimeout,
     IPCError,
     NotConnected,
-    ReceiveTimeout,
     RequestTimeout,
     WouldDeadlock,
 )
 from .events import Event, typed_decoder
-from .inbox import OWN, Inbox, Received
-from .server import Server
+from .inbox import OWN, Inbox, Received, receive_timeout
+from .server import Server, serving
 from .session import Session, refuse_other_threads
-from .transport.address import Udp, Unix
+from .transport.address import Tls, Udp, Unix
 from .transport.caller import CallerDriver
 from .transport.driver import FORKED
 
@@ -66,8 +66,6 @@ DECODERS = 256
 """How many pairs of event and type keep their decoder."""
 LONGEST_PAUSE = 30.0
 """Seconds between two connections of ``reconnect``, at the most."""
-
-_serving: dict[int, set[BlockingServer]] = {}  # who listens in which thread; no entry where nobody does
 
 
 class BlockingInbox(Inbox):
@@ -313,7 +311,7 @@ class BlockingClient(Client):
         if driver.busy or driver.thread() != driver.home:
             self._before_waiting("receive")
         pump, left = driver.pump, timeout
-        if driver.home in _serving:
+        if driver.home in serving:
             pump = partial(_pump_without_server, self, "receive", pump)
         deadline = 0.0 if timeout is None else driver.now() + timeout
         inbox.want(name)
@@ -330,7 +328,7 @@ class BlockingClient(Client):
                 if timeout is not None:
                     left = deadline - driver.now()
                     if left <= 0:
-                        raise ReceiveTimeout(f"no event {name!r} from {self.id!r} within {timeout:g} s")
+                        raise receive_timeout(self, name, timeout)
         finally:
             inbox.stop_wanting()
 
@@ -338,7 +336,7 @@ class BlockingClient(Client):
         """Every event from the wire, in order, until the client is closed; also those that have a handler."""
         stop = self.inbox.iterate()
         take, pump = self.inbox.take, self._caller.pump
-        if self._caller.home in _serving:
+        if self._caller.home in serving:
             pump = partial(_pump_without_server, self, "iteration", pump)
         try:
             while True:
@@ -490,6 +488,8 @@ def connect(
     """
     where, settings = resolve(address, config, options, "client", tls)
     client = BlockingClient(str(address), where, CallerDriver(), settings)
+    if isinstance(where, Tls) and _is_served_here(client):  # the handshake needs both
+        raise _never("connect", where)
     return _connected(client, timeout, wait)
 
 
@@ -504,7 +504,7 @@ def _connected(client: C, timeout: float | None, wait: bool) -> C:
         )
         if not settled:
             assert timeout is not None  # without one there is no end
-            raise no_link(client.address, timeout, client.last_error) from client.last_error
+            raise connect_timeout(client, timeout) from client.last_error
         if not connected.done:
             assert client.last_error is not None
             raise client.last_error
@@ -688,12 +688,6 @@ class BlockingServer(Serving, Server):
 
     # ---- life
 
-    def _serves_no_more(self) -> None:
-        servers = _serving.get(self._caller.home, set())
-        servers.discard(self)
-        if not servers:
-            _serving.pop(self._caller.home, None)
-
     def stop(self, timeout: float | None = None) -> None:  # type: ignore[override]  # this front waits for it
         """Accept nobody more, send what was emitted, end every link.
 
@@ -701,13 +695,11 @@ class BlockingServer(Serving, Server):
         this only begins, and the call that waits does the rest.
         """
         super().stop(timeout)
-        self._serves_no_more()
         finish(self._caller, self.closed)
 
     def abort(self) -> None:
         """Stop at once; what is not sent yet is dropped."""
         super().stop(0.0)
-        self._serves_no_more()
         self._expire()
         finish(self._caller, self.closed)
 
@@ -738,8 +730,6 @@ def serve(
         server.abort()
         raise
     server.off("error", _heard_here)
-    if isinstance(server, BlockingServer):
-        _serving.setdefault(driver.home, set()).add(server)
     return server
 
 
@@ -803,7 +793,15 @@ def _leave(
 
 def _is_served_here(client: BlockingClient) -> bool:
     """Whether the client's server belongs to its own thread, and so does nothing while that waits."""
-    return any(_is_at(client.address, server.address) for server in _serving.get(client._caller.home, ()))
+    return any(
+        _is_at(client.address, server.address) and (not server.runs_in_event_loop or _in_event_loop())
+        for server in serving.get(client._caller.home, ())
+    )
+
+
+def _in_event_loop() -> bool:
+    asyncio = sys.modules.get("asyncio")  # this front never loads it
+    return asyncio is not None and asyncio._get_running_loop() is not None
 
 
 def _pump_without_server(
@@ -820,7 +818,8 @@ def _pump_without_server(
 def _never(verb: str, address: Address) -> WouldDeadlock:
     return WouldDeadlock(
         f"{verb}() would wait for ever: the server at {address} belongs to this very thread, and cannot answer while "
-        "it waits. Run the server in another thread or process, or call server.poll() first"
+        "it waits. Run the server in another thread or process, or call server.poll() first; in asyncio use "
+        "node_ipc.connect"
     )
 
 

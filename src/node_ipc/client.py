@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from .assured import require_assured
 from .codecs import choose
-from .errors import BackpressureError, ConnectError, ForkError, HandlerError, IPCError, NotConnected, ProtocolError
+from .errors import (
+    BackpressureError,
+    ConnectError,
+    ConnectTimeout,
+    ForkError,
+    HandlerError,
+    IPCError,
+    NotConnected,
+    ProtocolError,
+)
 from .events import Event, Events
 from .publisher import LinkPublisher, Register
 from .session import Loss, Session, refuse_other_threads
@@ -27,7 +36,7 @@ if TYPE_CHECKING:
     from .transport.address import Address
     from .transport.driver import Driver, Peer, Timer
 
-__all__ = ["TRANSITIONS", "Client", "ClientState", "retry_delay"]
+__all__ = ["TRANSITIONS", "Client", "ClientState", "connect_timeout", "retry_delay"]
 
 STEADY_SECONDS = 5.0
 """A link that was up this long makes the next retry a first one again, in its delay and in its number."""
@@ -87,6 +96,12 @@ def retry_delay(base: float, attempt: int, longest: float, random: float) -> flo
     """
     delay = min(base * GROWTH ** min(attempt, 64), max(longest, base))
     return delay * (1 - JITTER + 2 * JITTER * random)
+
+
+def connect_timeout(client: Client, seconds: float) -> ConnectTimeout:
+    """What was waited for and how long, and what the last attempt met."""
+    why = "" if client.last_error is None else f": {client.last_error}"
+    return ConnectTimeout(f"no link to {client.address} within {seconds:g} s{why}")
 
 
 class Client(LinkPublisher):
@@ -352,6 +367,9 @@ class Client(LinkPublisher):
         queue, and its time runs.
         """
         refuse_other_threads(self._driver, "request")
+        if self.state in (_S.CLOSED, _S.CLOSING):
+            name = method.name if isinstance(method, Event) else method
+            raise NotConnected(f"cannot request {name!r:.80}: the client {self.id!r} is {self.state.value}")
         answer = self.requests.ask(self.emit, self._session if self._direct else None, method, params, timeout, type)
         if self.on_request is not None:
             self.on_request()

@@ -440,10 +440,12 @@ class Config(Options):
     """How long a message may stay half received (ms); 0, ``False``, ``None`` or infinity: for ever."""
 
     max_handler_frames: Option[int, float] = Option(16, checks.limit(), infinite=True)
-    """How many messages of one peer wait for its async handlers before nothing more is read from it."""
+    """How many messages of one peer wait for its async handlers before nothing more is read from it.
+
+    While this side waits for an answer of that peer's, which is behind those messages, 16,384 may wait."""
 
     max_handler_bytes: Option[int, float] = Option(MIB, checks.limit(), infinite=True)
-    """How many bytes of messages wait so."""
+    """How many bytes of messages wait so; while an answer is waited for, ``max_pending_bytes``."""
 
     max_inbox_bytes: Option[int, float] = Option(64 * MIB, checks.limit(), infinite=True)
     """How many bytes of events wait in a blocking client to be received, 256 counted for each besides its own;

@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .config import Config, Settings
-from .errors import AddressError, ConfigError, ConnectTimeout, IPCError
+from .errors import AddressError, ConfigError
 from .transport.address import Address, Handed, Pipe, Role, Tcp, Tls, Udp, Unix, local_path, parse
 
 if TYPE_CHECKING:
     from socket import socket
     from ssl import SSLContext
 
-__all__ = ["Place", "TLSChoice", "no_link", "resolve"]
+__all__ = ["Place", "TLSChoice", "resolve"]
 
 Place: TypeAlias = "str | os.PathLike[str] | Address | socket | Sequence[socket]"
 """Where to connect or to serve: an id, a URL, a path object (a Unix socket or a pipe), or an address.
@@ -54,12 +54,6 @@ def resolve(
     if isinstance(where, Handed) and isinstance(where.where, Tcp) and whole.tls is not False:
         where = Handed(where.sockets, Tls(where.where.host, where.where.port), where.share)
     return where, whole.settings()
-
-
-def no_link(where: Address, seconds: float, last_error: IPCError | None) -> ConnectTimeout:
-    """What is raised where ``connect`` waited in vain; ``last_error`` is what the last attempt met, if one ended."""
-    why = f": {last_error}" if last_error is not None else ""
-    return ConnectTimeout(f"no link to {where} within {seconds:g} s{why}")
 
 
 def _configuration(config: Config | None, options: Mapping[str, Any], tls: TLSChoice) -> Config:

@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import Raw
 
-from .errors import BackpressureError
+from .codecs.names import LIFECYCLE
+from .errors import BackpressureError, ReceiveTimeout
 from .events import Event, typed_decoder
 
 if TYPE_CHECKING:
     from .client import Client
     from .session import Session
 
-__all__ = ["Inbox", "Received"]
+__all__ = ["Inbox", "Received", "receive_timeout"]
 
 FRAMES, BYTES = 16, 1024 * 1024
 """With so many messages or bytes waiting, reading stops."""
@@ -29,6 +30,19 @@ UNASKED_FRAMES = 1024
 """How many are kept while nobody has received anything yet."""
 OWN = "rpc."
 """Requests and answers are no events for the user."""
+
+
+def receive_timeout(client: Client, name: str, timeout: float) -> ReceiveTimeout:
+    """What was waited for and how long, and why it may never come."""
+    text = f"no event {name!r} from {client.id!r} within {timeout:g} s"
+    if client.events.has_handler(name):
+        text += f": events with a handler go to that, and {name!r} has one"
+    elif name in LIFECYCLE and client.settings.profile != "raw":
+        text += f": {name!r} is of the lifecycle, which only handlers hear: on({name!r}, …)"
+    elif client.state.value != "connected":
+        text += f": the client is {client.state.value}"
+        text += f" ({client.last_error})" if client.last_error is not None else ""
+    return ReceiveTimeout(text)
 
 
 class Received(NamedTuple):

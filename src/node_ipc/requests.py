@@ -21,6 +21,7 @@ from .errors import (
     BackpressureError,
     ConnectionLost,
     HandlerError,
+    InvalidEvent,
     InvalidPayload,
     IPCError,
     NotConnected,
@@ -156,6 +157,8 @@ class Requests:
         """Emit a request; the outcome is settled with the result, a ``RemoteError``, or why there is none."""
         if isinstance(method, Event):
             method = method.name
+        if not isinstance(method, str):
+            raise InvalidEvent(f"a method's name must be text, not {method.__class__.__name__}: {method!r:.80}")
         if not self._events.handlers(RESPONSE):
             self._events.on(RESPONSE, self._responded, type=Response)
         self._ids += 1
@@ -171,6 +174,8 @@ class Requests:
         except BaseException:
             del self._asked[id]
             raise
+        if session is not None:
+            session.answer_awaited()
         if timeout is not None:
             asked.timer = self._driver.call_later(timeout, partial(self._timed_out, id, timeout))
         answer.abandon = partial(self._give_up, id, None)
@@ -181,6 +186,7 @@ class Requests:
         for asked in self._asked.values():
             if asked.session is None:
                 asked.session = session
+                session.answer_awaited()
 
     def link_lost(self, session: Session, reason: Exception | None) -> None:
         """No answer will come over this link."""
@@ -216,6 +222,8 @@ class Requests:
 
     def _settle(self, id: int, error: Exception | None) -> None:
         asked = self._asked.pop(id)
+        if asked.session is not None:
+            asked.session.answer_settled()
         if asked.timer is not None:
             asked.timer.cancel()
         asked.answer.abandon = None

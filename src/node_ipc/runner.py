@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
-from .errors import ConfigError
+from .errors import ConfigError, IPCError
 
 __all__ = ["loop_factory", "run"]
 
@@ -48,6 +48,11 @@ def run(main: Coroutine[Any, Any, T], *, loop: str | LoopFactory = "auto", debug
 
     loop: ``"auto"``, ``"asyncio"``, ``"uvloop"``, or what makes a loop.
     """
+    if not asyncio.iscoroutine(main):
+        raise TypeError(f"run takes a coroutine, as run(main()) with async def main(): …, not {main!r:.80}")
+    if asyncio._get_running_loop() is not None:
+        main.close()
+        raise IPCError("run() makes an event loop, and one runs in this thread already: await the coroutine there")
     with asyncio.Runner(loop_factory=loop_factory(loop), debug=debug) as runner:
         supervised = _Supervised(main)
         try:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeVar, overload
+from weakref import WeakSet
 
 from .assured import require_assured
 from .codecs import choose
@@ -22,11 +23,15 @@ if TYPE_CHECKING:
     from .transport.address import Address
     from .transport.driver import Driver, Listener, Peer, Timer
 
-__all__ = ["Server", "ServerState"]
+__all__ = ["Server", "ServerState", "serving"]
 
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+serving: dict[int, WeakSet[Server]] = {}
+"""Who listens in which thread; no entry where nobody does. A blocking call there that needs one of them never ends."""
 
 
 class ServerState(Enum):
@@ -75,6 +80,8 @@ class Server(SocketPublisher[Session], LinkPublisher):
         self._errors = 0
         self._made_at = driver.now()
         self._codec = choose(settings)
+        self.runs_in_event_loop = driver.runs_coroutines
+        """Whether an event loop runs it; otherwise whoever calls."""
         self.events = Events(
             2,
             self._codec.check_name,
@@ -258,6 +265,7 @@ class Server(SocketPublisher[Session], LinkPublisher):
         if self.state in (ServerState.CLOSING, ServerState.CLOSED):
             return self.closed
         self.state = ServerState.CLOSING
+        self._serves_no_more()
         if self._listener is not None:
             self._listener.close()
             self._listener = None
@@ -317,6 +325,7 @@ class Server(SocketPublisher[Session], LinkPublisher):
         self.address = address
         if self.state is ServerState.STARTING:
             self.state = ServerState.LISTENING
+            serving.setdefault(self._driver.home, WeakSet()).add(self)
             self._tell("listening", address)
             self.events.publish("start", self)
             self.started.settle()
@@ -357,7 +366,14 @@ class Server(SocketPublisher[Session], LinkPublisher):
         self._trace(session)
         return session
 
+    def _serves_no_more(self) -> None:
+        for home, servers in list(serving.items()):
+            servers.discard(self)
+            if not servers:
+                serving.pop(home, None)
+
     def forked(self) -> None:
+        self._serves_no_more()
         for session in self._everybody():
             session.forked()
 

@@ -120,6 +120,7 @@ class Session:
         "__weakref__",
         "_afar",
         "_afar_bytes",
+        "_answers",
         "_beats",
         "_below_soft",
         "_block",
@@ -222,6 +223,7 @@ class Session:
         self._undecoded: Sequence[Any] = NO_BLOCK  # the rest of a block that is to be decoded in another way
         self._held: list[Any] = []  # frames that wait until async handlers are done
         self._handlers = self._handler_bytes = self._requests = 0
+        self._answers = 0  # that somebody waits for
         self._reading_paused: frozenset[str] = NOT_PAUSED
         self._half_since: float | None = None
         self._half_timer: Timer | None = None
@@ -576,9 +578,16 @@ class Session:
         self._undecoded = list(self._frames)  # which ends the loop over them
 
     def _go_on(self) -> None:
-        """After an interrupted read: its other messages, and what their handlers emit."""
-        self._deliver_held()
+        """The messages that wait, and what their handlers emit."""
+        self._catch_up()
         self._uncork()
+
+    def _catch_up(self) -> None:
+        self._deliver_held()
+        if not self._held and not self._handlers_busy():
+            self.pause_reading("handlers", False)
+            if self._peer_ended:
+                self._end()
 
     def _deliver_held(self) -> None:
         while self._held and not self._handlers_busy() and not self._closing:
@@ -624,11 +633,7 @@ class Session:
         """An async handler ended."""
         self._handlers -= count
         self._handler_bytes -= size
-        self._deliver_held()
-        if not self._held and not self._handlers_busy():
-            self.pause_reading("handlers", False)
-            if self._peer_ended:
-                self._end()
+        self._catch_up()
 
     def request_started(self) -> None:
         """An async handler of a request starts; these may wait for one another, so many more are let run."""
@@ -642,8 +647,20 @@ class Session:
         self._requests -= 1
         self.handler_done(0, 0)
 
+    def answer_awaited(self) -> None:
+        """This side asked something: the answer is behind the messages that wait, perhaps for those who asked."""
+        self._answers += 1
+        if "handlers" in self._reading_paused:
+            self._driver.call_later(0, self._go_on)
+
+    def answer_settled(self) -> None:
+        """The answer came, or nobody waits for it any more."""
+        self._answers -= 1
+
     def _handlers_busy(self) -> bool:
         settings = self._settings
+        if self._answers:
+            return self._handlers + self._requests >= MOST_REQUESTS or self._handler_bytes >= settings.max_pending_bytes
         return (
             self._handlers >= settings.max_handler_frames
             or self._handler_bytes >= settings.max_handler_bytes

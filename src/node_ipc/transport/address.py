@@ -200,6 +200,8 @@ def parse(
             return Tls(*_host_and_port(text, rest))
         case ("udp4" | "udp6") as family:
             return Udp(*_host_and_port(text, rest), family)
+    if re.fullmatch("[0-9]{1,5}", rest):
+        raise AddressError(f"not an address: {text!r}. A host and a port are tcp://{text}")
     raise AddressError(f"unknown kind of address {scheme!r} in {text!r}. Allowed is {_ALLOWED}")
 
 
@@ -345,7 +347,10 @@ def _host_and_port(text: str, rest: str) -> tuple[str, int]:
     if found is None and re.fullmatch(r"//(?:\[[^\[\]]*\]|[^\[\]:]+)", rest):
         raise AddressError(f"there is no port in {text!r}: write it behind the host, {text}:8000")
     if found is None:
-        raise AddressError(f"not scheme://host:port: {text!r}. An IPv6 address stands in brackets, tcp://[::1]:8000")
+        raise AddressError(
+            f"not scheme://host:port: {text!r}. A port is needed, as in tcp://localhost:8000, and an IPv6 address "
+            "stands in brackets, tcp://[::1]:8000"
+        )
     port = found["port"]
     if not re.fullmatch("[0-9]{1,5}", port):
         raise AddressError(f"the port {port!r} in {text!r} is not a number from 0 to 65535")
