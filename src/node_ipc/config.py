@@ -433,6 +433,11 @@ class Config(Options):
     max_message_size: Option[int, float] = Option(16 * MIB, _message_size, infinite=True)
     """The largest message, sent or received (bytes); at most 256 MiB, which is also what infinity means."""
 
+    max_message_values: Option[int, float] = Option(500_000, checks.limit(32_768), infinite=True)
+    """How many values a message may have, sent or received: about one for each comma, ``[`` and ``{`` in it, so that
+    none holds a process up for longer than a tenth of a second or so. The profiles ``fast`` and ``raw`` have no such
+    limit. 32,768 at the least: messages of up to 64 KiB, which cannot have more, are not counted."""
+
     max_event_name_length: Option[int, float] = Option(256, checks.limit(), infinite=True)
     """The longest name of an event (characters)."""
 
@@ -576,6 +581,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     stop_retrying: int
     max_protocol_errors: int
     max_message_size: int
+    max_message_values: int
     max_event_name_length: int
     message_timeout: int
     max_handler_frames: int

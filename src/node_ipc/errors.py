@@ -177,7 +177,7 @@ class ProtocolError(IPCError, ValueError):
 
 
 class FrameTooLarge(ProtocolError):
-    """A message is larger than ``max_message_size``."""
+    """A message is larger than ``max_message_size``, or has more values than ``max_message_values``."""
 
     code = "ERR_IPC_FRAME_TOO_LARGE"
 

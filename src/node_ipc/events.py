@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import msgspec
 from msgspec import Raw
 
-from .codecs.json import encode, encode_slowly, salvage
+from .codecs.json import decode_large_payload, encode, encode_slowly, salvage
+from .codecs.large import LARGE_FRAME
 from .codecs.names import LIFECYCLE, PING, PONG, NameCheck
 from .errors import HandlerError, InvalidEvent, InvalidPayload, IPCError, ProtocolError
 from .signature import Signature, signature_of
@@ -512,7 +513,7 @@ def typed_decoder(type: Any, name: str) -> Callable[[Any], Any]:
         if data.__class__ is not Raw:
             return _convert(data, name, decode)
         try:
-            return decode(data)
+            return decode(data) if len(data) <= LARGE_FRAME else decode_large_payload(data, decode)
         except (msgspec.MsgspecError, RecursionError):
             return _decode(data, name, decode)
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 import msgspec
 
 from .codecs.depth import shallow
+from .codecs.large import LARGE_FRAME
 from .codecs.names import PONG
 from .errors import (
     BackpressureError,
@@ -541,8 +542,11 @@ class Session:
         else:
             self._corked = self._turn or self._paused
 
-    def _deliver(self, block: Sequence[Any]) -> bool:
-        """Call the handlers of each message; whether any message was sound."""
+    def _deliver(self, block: Sequence[Any], held: bool = False) -> bool:
+        """Call the handlers of each message; whether any message was sound.
+
+        Of a read only the first frame can be large, since it alone may have begun before it; of what was held, each.
+        """
         if self._raw:
             for chunk in block:
                 self._publish_raw(chunk)
@@ -550,9 +554,10 @@ class Session:
         self._block = block
         frames = self._frames = iter(block)
         events, codec = self._events, self._codec
+        decode = codec.decode_large if held or len(block[0]) > LARGE_FRAME else codec.decode
         while True:
             try:
-                events.deliver(map(codec.decode_raw if events.wants_raw else codec.decode, frames), self)
+                events.deliver(map(codec.decode_raw if events.wants_raw else decode, frames), self)
                 if not self._undecoded:
                     self._block = NO_BLOCK  # each quiet connection would keep up to 64 KiB
                     return True
@@ -592,7 +597,7 @@ class Session:
     def _deliver_held(self) -> None:
         while self._held and not self._handlers_busy() and not self._closing:
             held, self._held = self._held, []
-            self._deliver(held)
+            self._deliver(held, held=True)
         if self._splitter.fault is not None and not self._held and not self._closing:
             self.fail(self._splitter.fault)
 

@@ -129,7 +129,8 @@ def test_datagrams(node_ipc: Command) -> None:
 
 def test_what_the_library_warns_of_is_told(node_ipc: Command) -> None:
     program = node_ipc("listen", "tcp://0.0.0.0:0")
-    program.wait_for("node-ipc listen: the server at tcp://0.0.0.0:0 is open to every machine")
+    line = program.wait_for("node-ipc listen: the server at tcp://0.0.0.0:")
+    assert "is open to every machine" in line
     program.interrupt()
     program.ends()
 

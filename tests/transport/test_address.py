@@ -106,7 +106,6 @@ def test_the_second_place_follows_the_environment_of_the_moment(monkeypatch: pyt
         ("a\0b", "linux", "NUL"),
         ("localhost:8000", "linux", "not an address: 'localhost:8000'. A host and a port are tcp://localhost:8000"),
         ("localhost:port", "linux", "unknown kind of address 'localhost'"),
-        ("tcp://localhost", "linux", "A port is needed, as in tcp://localhost:8000"),
         ("http://localhost:80", "linux", "tcp://host:port"),
         (":x", "linux", "unknown kind of address ''"),
         ("unix:", "linux", "empty"),

@@ -61,6 +61,10 @@ class Codec(Protocol):
     def decode_raw(self) -> Callable[[Any], Any]:
         """The same with the payload left as ``Raw``."""
 
+    @property
+    def decode_large(self) -> Callable[[Any], Any]:
+        """``decode`` for frames of any size, at a bounded cost; see ``large.py``."""
+
     def salvage(self, frame: Any) -> Envelope | InvalidPayload:
         """A second, slower look at a frame that ``decode`` refused; see ``json.salvage``."""
 
@@ -92,7 +96,7 @@ class CustomCodec:
         self._limit = settings.max_message_size
         self.check_name = name_check(settings)
         self.decode: Callable[[Any], Envelope] = _envelope
-        self.decode_raw = self.decode
+        self.decode_raw = self.decode_large = self.decode
 
     def encode(self, type: str, data: Any = {}) -> bytes:  # noqa: B006 - never changed: data left out is {}
         from .framed import too_large_to_emit

@@ -59,6 +59,11 @@ class _Shallow:
             raise RecursionError
         return self._codec.decode_raw(frame)
 
+    def decode_large(self, frame: bytes) -> Any:
+        if is_too_deep(frame):
+            raise RecursionError
+        return self._codec.decode_large(frame)
+
     def salvage(self, frame: bytes) -> json.Envelope | InvalidPayload:
         return json.nested_too_deeply(frame) if is_too_deep(frame) else self._codec.salvage(frame)
 

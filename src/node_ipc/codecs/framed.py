@@ -7,12 +7,14 @@ whole envelope takes 0.51 µs.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..errors import FrameTooLarge, InvalidEvent, InvalidPayload
 from . import json
 from .framing import Splitter
+from .large import count_values
 from .names import NameCheck, any_name, assured_name, guarded_name
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ class FramedCodec:
     gives_raw = True
     decode = staticmethod(json.decode_envelope)
     decode_raw = staticmethod(json.decode_raw_envelope)
+    decode_large = staticmethod(json.decode_large_envelope)
     salvage = staticmethod(json.salvage)
 
     def __init__(self, settings: Settings) -> None:
@@ -39,14 +42,15 @@ class FramedCodec:
         self._delimiter = settings.delimiter_bytes
         self._escape = _escapes(settings.delimiter_escape_char)
         self._limit = settings.max_message_size
+        self._max_values = settings.max_message_values if settings.profile != "fast" else sys.maxsize
         self._suffix = b"}" + self._delimiter
-        self._frame_limit = self._limit + len(self._delimiter)
         self._prefixes: dict[Any, bytes] = {}
         self.encode = self._encoder()
 
     def _encoder(self) -> Callable[..., bytes]:
         """``encode`` as a closure: with its parts as locals it takes half the time of a method."""
-        prefixes, encode_json, suffix, limit = self._prefixes, json.encode, self._suffix, self._frame_limit
+        prefixes, encode_json, suffix = self._prefixes, json.encode, self._suffix
+        looked_at = min(self._limit + len(self._delimiter), 2 * self._max_values)
         # A number is looked for in 20 ns, and bytes in 150; a longer delimiter may also begin in the payload and end
         # behind it, so there the whole frame is looked at.
         first = self._delimiter[0]
@@ -63,8 +67,8 @@ class FramedCodec:
                 frame = check(prefix, body, frame, type)
             elif first in body:
                 frame = self._without_delimiter(prefix, body, type)
-            if len(frame) > limit:
-                raise too_large_to_emit(_name(type), len(frame) - len(self._delimiter), self._limit)
+            if len(frame) > looked_at:
+                self._check_size(frame, type)
             return frame
 
         return encode
@@ -85,8 +89,18 @@ class FramedCodec:
             return frame
         return self._without_delimiter(prefix, body, type)
 
+    def _check_size(self, frame: bytes, type: Any) -> None:
+        size = len(frame) - len(self._delimiter)
+        if size > self._limit:
+            raise too_large_to_emit(_name(type), size, self._limit)
+        if (values := count_values(frame)) > self._max_values:
+            raise FrameTooLarge(
+                f"cannot emit {_name(type)!r}: the message has about {values} values and the limit is "
+                f"{self._max_values}; raise max_message_values on both sides, or send it in parts"
+            )
+
     def splitter(self) -> Splitter:
-        return Splitter(self._delimiter, self._limit)
+        return Splitter(self._delimiter, self._limit, max_values=self._max_values)
 
     def _prefix(self, type: Any) -> bytes:
         name = _name(type)

@@ -11,18 +11,22 @@ import contextlib
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
 from msgspec import Raw
 
 from ..errors import InvalidEvent, InvalidJSON, InvalidMessage, InvalidPayload
+from .large import LARGE_FRAME, long_numbers, without_collector
 
 __all__ = [
     "Envelope",
     "RawEnvelope",
     "buffer",
     "decode_envelope",
+    "decode_large_envelope",
+    "decode_large_payload",
     "decode_raw_envelope",
     "encode",
     "encode_slowly",
@@ -50,6 +54,8 @@ class RawEnvelope(msgspec.Struct, gc=False):
 
 decode_envelope: Callable[[bytes], Envelope] = msgspec.json.Decoder(Envelope).decode
 decode_raw_envelope: Callable[[bytes], RawEnvelope] = msgspec.json.Decoder(RawEnvelope).decode
+FEW_LONG_NUMBERS = 5000
+"""Numbers of twenty digits: a tenth of a second."""
 _members = msgspec.json.Decoder(dict[str, Raw])
 _name = msgspec.json.Decoder(str)
 _type_first = re.compile(rb'\s*\{\s*"type"\s*:\s*("(?:[^"\\]|\\.){0,1024}")')
@@ -151,6 +157,24 @@ def _parts(value: Any) -> list[tuple[str, Any]]:
 # ---- reading
 
 
+def decode_large_envelope(frame: bytes) -> Envelope:
+    """As ``decode_envelope``, and safe with large frames.
+
+    ``float_hook`` would do for all of them, but costs each ordinary number 80 ns.
+    """
+    if len(frame) <= LARGE_FRAME:
+        return decode_envelope(frame)
+    return without_collector(_decode_long_numbers if long_numbers(frame) else decode_envelope, frame)
+
+
+def decode_large_payload(payload: Raw, decode: Callable[[Any], Any]) -> Any:
+    """``decode(payload)`` for a large one. ``float_hook`` is only for payloads without a type, so where numbers would
+    take long the payload is read without one first (and a ``Decimal`` gets the digits of a double)."""
+    if long_numbers(payload) > FEW_LONG_NUMBERS:
+        payload = Raw(encode(without_collector(_decode_any_long_numbers, payload)))
+    return without_collector(decode, payload)
+
+
 def salvage(frame: bytes) -> Envelope | InvalidPayload:
     """Look closely at a frame that the fast decoder refused.
 
@@ -167,7 +191,7 @@ def salvage(frame: bytes) -> Envelope | InvalidPayload:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         return _surrogates(frame, error)
     try:
-        decode_envelope(frame)
+        decode_large_envelope(frame)
     except RecursionError:
         return InvalidPayload(f"the payload of event {name[:64]!r} is nested too deeply", event=name)
     except msgspec.ValidationError as error:
@@ -216,7 +240,8 @@ def _surrogates(frame: bytes, cause: Exception) -> Envelope | InvalidPayload:
 
     try:
         # As text: from bytes, json.loads would take a byte order mark, UTF-16 and UTF-32 as well.
-        message = json.loads(str(frame, "utf-8"), parse_constant=refuse, parse_float=_finite)
+        load = partial(json.loads, parse_constant=refuse, parse_float=_finite)
+        message = without_collector(load, str(frame, "utf-8"))
     except RecursionError:
         return InvalidPayload("a payload is nested too deeply")
     except json.JSONDecodeError as error:
@@ -239,3 +264,7 @@ def _finite(text: str) -> float:
     if math.isinf(number):
         raise ValueError(f"the number {text[:40]} is out of range")
     return number
+
+
+_decode_long_numbers = msgspec.json.Decoder(Envelope, float_hook=_finite).decode
+_decode_any_long_numbers = msgspec.json.Decoder(float_hook=_finite).decode

@@ -23,6 +23,7 @@ class RawCodec:
         self._encoding = encoding
         self.decode: Any = bytes
         self.decode_raw: Any = bytes
+        self.decode_large: Any = bytes
 
     def encode(self, type: Any, data: Any = _NOTHING) -> bytes:
         if data != _NOTHING:
