@@ -108,7 +108,7 @@ def test_frames_as_json_lines_whatever_they_hold(node_ipc: Command, root: str, b
         b'{"type":"\x1b',
         b"\xff",
         b"[]",
-        b'{"type":"deep","data":' + b"[" * 5000 + b"]" * 5000 + b"}",
+        b'{"type":"deep","data":' + b"[" * 50_000 + b"]" * 50_000 + b"}",  # deeper than any Python decodes
         b'{"type":"big","data":1e999}',
     ]
     sent = b"".join(frame + b"\f" for frame in frames)
