@@ -237,6 +237,13 @@ class Client(LinkPublisher):
         if (told := self._traces.all) is not None:
             told(Trace(what, self, session, detail=detail))
 
+    def _drop(self, count: int) -> None:
+        """So many messages that waited for a link will not be sent."""
+        if count:
+            self._gone.dropped += count
+            if (told := self._traces.all) is not None:
+                told(Trace("dropped", self, messages=count))
+
     def _hand_trace_on(self) -> None:
         if self._session is not None:
             self._session.trace, self._session.traffic = self._traces.all, self._traces.traffic
@@ -320,7 +327,7 @@ class Client(LinkPublisher):
                 if self._sync:
                     self._send_next()
         except (BackpressureError, NotConnected) as error:
-            self._gone.dropped += 1
+            self._drop(1)
             self.session_fault(None, error)
 
     def _send_queue(self) -> None:
@@ -569,7 +576,7 @@ class Client(LinkPublisher):
         self._cancel_timer()
         self.state = _S.CLOSED
         self._session = self._direct = None
-        self._gone.dropped += len(self._queue)
+        self._drop(len(self._queue))
         self._queue.clear()
         self._queue_bytes = 0
         closed, connected = self.closed, self.connected  # a handler may connect anew, which makes new ones
