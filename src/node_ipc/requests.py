@@ -172,7 +172,7 @@ class Requests:
         try:
             emit(REQUEST, message)
         except BaseException:
-            del self._asked[id]
+            self._asked.pop(id, None)  # gone already where the link broke meanwhile, in a front whose emit waits
             raise
         if session is not None:
             session.answer_awaited()
