@@ -193,6 +193,12 @@ class Client(LinkPublisher):
         """The bytes that wait: for the link, or for the server to take them."""
         return self._queue_bytes + (self._session.pending_bytes if self._session else 0)
 
+    def _trouble(self) -> str:
+        if self.state is _S.CONNECTED:
+            return ""
+        why = "" if self.last_error is None else f" ({self.last_error})"
+        return f": the client is {self.state.value}{why}"
+
     # ---- events
 
     @overload
