@@ -147,6 +147,9 @@ async def test_tcp_by_url(host: str) -> None:
             client.emit("echo", "hello")
             assert await client.receive("echo", timeout=5) == "hello"
             assert client.peer.host == host.strip("[]")
+            (socket,) = server.sockets
+            assert socket.address == server.address == client.address
+            assert (socket.peer.host, type(socket.peer.port)) == (host.strip("[]"), int)
 
 
 # ---- receiving

@@ -689,6 +689,25 @@ def test_long_time_limits_are_kept_by_the_direct_read(peer: Callable[..., Progra
     assert (run.stdout.split("\n"), run.stderr) == (["True", "timer True", "again", ""], "")
 
 
+def test_a_request_whose_link_breaks_while_it_is_written(tmp_path: Path) -> None:
+    with listening(tmp_path / "s") as listener, blocking.connect(f"unix:{tmp_path}/s", retry=5000) as client:
+        listener.accept()[0].close()
+        with pytest.raises(ConnectionLost):
+            client.request("add", timeout=5)
+        assert client.requests.pending == 0
+        client.abort()
+
+
+def test_a_request_that_cannot_be_sent_says_that_the_link_is_down(tmp_path: Path) -> None:
+    with listening(tmp_path / "s") as listener, blocking.connect(f"unix:{tmp_path}/s", retry=5000) as client:
+        listener.accept()[0].close()
+        with pytest.raises((RequestTimeout, ConnectionLost)):
+            client.request("add", timeout=0.1)
+        with pytest.raises(RequestTimeout, match=r"'add' within 0\.1 s: the client is waiting"):
+            client.request("add", timeout=0.1)
+        client.abort()
+
+
 def test_a_request_that_is_not_answered_in_time_is_forgotten_on_both_sides(tmp_path: Path) -> None:
     with listening(tmp_path / "s") as listener, blocking.connect(f"unix:{tmp_path}/s") as client:
         there, _ = listener.accept()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import datetime
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, TypedDict
 
+import attrs
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -639,6 +642,66 @@ def test_payloads_are_decoded_to_type(desk: Desk) -> None:
     desk.events.on("n", lambda data: desk.heard.append(data), type=set[int])
     desk.events.once("n", lambda data: desk.heard.append(data), type=tuple[int, ...])
     assert desk.deliver(("n", [1, 2])) == [{1, 2}, (1, 2)]
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+    y: int = 0
+
+
+@attrs.define
+class Size:
+    width: int
+    height: int = 0
+
+
+class Options(TypedDict):
+    depth: int
+
+
+class Circle(msgspec.Struct, tag="circle"):
+    radius: float
+
+
+class Square(msgspec.Struct, tag="square"):
+    side: float
+
+
+@pytest.mark.parametrize(
+    ("type", "payload", "decoded", "misfit", "path"),
+    [
+        (Order, {"price": 1, "items": [2]}, Order(1.0, [2]), {"price": 1, "items": ["x"]}, "$.items[0]"),
+        (Point, {"x": 1}, Point(1), {"x": "one"}, "$.x"),
+        (Size, {"width": 1}, Size(1), {"width": None}, "$.width"),
+        (Options, {"depth": 1}, {"depth": 1}, {}, "$"),
+        (dict[str, list[int]], {"a": [1]}, {"a": [1]}, {"a": [1, "2"]}, "$[...][1]"),
+        (int, 1, 1, 1.5, "$"),
+        (datetime.date, "2026-01-31", datetime.date(2026, 1, 31), "2026-02-31", "$"),
+        (Literal["on", "off"], "on", "on", "perhaps", "$"),
+        (int | str | None, None, None, [], "$"),
+        (Circle | Square, {"type": "square", "side": 2}, Square(2.0), {"type": "line"}, "$.type"),
+    ],
+)
+@pytest.mark.parametrize("how", ["annotation", "type=", "Event"])
+def test_kinds_of_types(how: str, type: Any, payload: Any, decoded: Any, misfit: Any, path: str) -> None:
+    desk = Desk()
+
+    def handler(data: Any, socket: Any) -> None:
+        desk.heard.append(data)
+
+    if how == "annotation":
+        handler.__annotations__["data"] = type
+        desk.events.on("kind", handler)
+    elif how == "type=":
+        desk.events.on("kind", handler, type=type)
+    else:
+        desk.events.on(Event("kind", type), handler)
+    assert desk.deliver(("kind", payload), ("kind", misfit)) == [decoded]
+    (failure,) = desk.failures
+    assert isinstance(failure, InvalidPayload)
+    assert (failure.event, failure.path) == ("kind", path)
+    assert desk.failed_sockets == [desk.socket]
 
 
 def test_an_event_object_brings_its_type(desk: Desk) -> None:

@@ -254,6 +254,15 @@ def test_a_request_made_while_the_link_is_down_waits_for_the_next(ends: Pair) ->
     assert asked(ends, "add", [1, 2], timeout=30) == 3
 
 
+def test_a_time_out_says_that_the_link_is_down(ends: Pair) -> None:
+    ends.server.stop()
+    ends.driver.run_until(lambda: ends.client.last_error is not None)
+    with pytest.raises(
+        RequestTimeout, match=r"no answer to 'add' within 0.1 s: the client is waiting \(cannot connect to"
+    ):
+        asked(ends, "add", timeout=0.1)
+
+
 def test_closing_the_client_fails_what_is_asked(ends: Pair) -> None:
     ends.server.handle("never", _never(ends.driver))
     answer = ends.client.request("never", timeout=None)

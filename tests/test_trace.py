@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from node_ipc import Client, Config, Trace
+from node_ipc import Client, ClientState, Config, Trace
 from node_ipc.testing import MemoryDriver, Wire, pair, serve
 
 
@@ -110,6 +110,20 @@ def test_what_was_dropped_is_counted_and_told() -> None:
     assert loss is not None and loss.dropped > 0
     assert sum(trace.messages for trace in told if trace.what == "dropped") == loss.dropped
     assert ends.server.stats().dropped == loss.dropped
+
+
+def test_what_was_queued_and_never_sent_is_counted_and_told() -> None:
+    ends = pair()
+    told: list[Trace] = []
+    ends.client.on_trace(told.append)
+    ends.connection.drop()
+    ends.driver.run_until(lambda: ends.client.state is ClientState.WAITING)
+    for _ in range(5):
+        ends.client.emit("x")
+    ends.client.close()
+    ends.driver.run_until(ends.client.closed)
+    assert [trace.messages for trace in told if trace.what == "dropped"] == [5]
+    assert ends.client.stats().dropped == 5
 
 
 def test_log_payloads_shows_each_event_in_and_out() -> None:

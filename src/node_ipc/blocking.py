@@ -38,7 +38,6 @@ from .errors import (
     DrainTimeout,
     IPCError,
     NotConnected,
-    RequestTimeout,
     WouldDeadlock,
 )
 from .events import Event, typed_decoder
@@ -52,6 +51,7 @@ from .transport.driver import FORKED
 if TYPE_CHECKING:
     from .config import Config
     from .outcome import Outcome
+    from .requests import Requests
     from .transport.address import Address
 
 __all__ = ["BlockingClient", "BlockingServer", "Received", "Serving", "connect", "finish", "reconnect", "serve"]
@@ -390,7 +390,7 @@ class BlockingClient(Client):
         if _is_served_here(self):
             raise _never("request", self.address)
         answer: Outcome[Any] = super().request(method, params, timeout=None, type=type)
-        return _answered(self._caller, answer, method, timeout, self._check_inbox)
+        return _answered(self._caller, self.requests, answer, method, timeout, self._check_inbox)
 
     # ---- life
 
@@ -665,7 +665,7 @@ class BlockingServer(Serving, Server):
         """Ask one client, and wait for its answer, serving everybody meanwhile; as ``BlockingClient.request``."""
         self._before_waiting("request")
         answer: Outcome[Any] = super().request(socket, method, params, timeout=None, type=type)
-        return _answered(self._caller, answer, method, timeout)
+        return _answered(self._caller, self.requests, answer, method, timeout)
 
     def request_all(  # type: ignore[override]  # this front waits for it
         self,
@@ -746,6 +746,7 @@ def _make_server(where: Address, driver: CallerDriver, settings: Any) -> Any:
 
 def _answered(
     driver: CallerDriver,
+    requests: Requests,
     answer: Outcome[Any],
     method: str | Event[Any],
     timeout: float | None,
@@ -762,8 +763,7 @@ def _answered(
             if timeout is not None and not answer.done:
                 left = deadline - driver.now()
                 if left <= 0:
-                    name = method if isinstance(method, str) else method.name
-                    raise RequestTimeout(f"no answer to {name!r} within {timeout:g} s")
+                    raise requests.timed_out(method if isinstance(method, str) else method.name, timeout)
     finally:
         if answer.abandon is not None:
             answer.abandon()

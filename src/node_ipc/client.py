@@ -193,6 +193,12 @@ class Client(LinkPublisher):
         """The bytes that wait: for the link, or for the server to take them."""
         return self._queue_bytes + (self._session.pending_bytes if self._session else 0)
 
+    def _trouble(self) -> str:
+        if self.state is _S.CONNECTED:
+            return ""
+        why = "" if self.last_error is None else f" ({self.last_error})"
+        return f": the client is {self.state.value}{why}"
+
     # ---- events
 
     @overload
@@ -236,6 +242,13 @@ class Client(LinkPublisher):
     def _tell(self, what: str, detail: Any = None, session: Session | None = None) -> None:
         if (told := self._traces.all) is not None:
             told(Trace(what, self, session, detail=detail))
+
+    def _drop(self, count: int) -> None:
+        """So many messages that waited for a link will not be sent."""
+        if count:
+            self._gone.dropped += count
+            if (told := self._traces.all) is not None:
+                told(Trace("dropped", self, messages=count))
 
     def _hand_trace_on(self) -> None:
         if self._session is not None:
@@ -324,7 +337,7 @@ class Client(LinkPublisher):
                 if self._sync:
                     self._send_next()
         except (BackpressureError, NotConnected) as error:
-            self._gone.dropped += 1
+            self._drop(1)
             self.session_fault(None, error)
 
     def _send_queue(self) -> None:
@@ -576,7 +589,7 @@ class Client(LinkPublisher):
         self._cancel_timer()
         self.state = _S.CLOSED
         self._session = self._direct = None
-        self._gone.dropped += len(self._queue)
+        self._drop(len(self._queue))
         self._queue.clear()
         self._queue_bytes = 0
         closed, connected = self.closed, self.connected  # a handler may connect anew, which makes new ones

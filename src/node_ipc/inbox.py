@@ -39,9 +39,8 @@ def receive_timeout(client: Client, name: str, timeout: float) -> ReceiveTimeout
         text += f": events with a handler go to that, and {name!r} has one"
     elif name in LIFECYCLE and client.settings.profile != "raw":
         text += f": {name!r} is of the lifecycle, which only handlers hear: on({name!r}, …)"
-    elif client.state.value != "connected":
-        text += f": the client is {client.state.value}"
-        text += f" ({client.last_error})" if client.last_error is not None else ""
+    else:
+        text += client._trouble()
     return ReceiveTimeout(text)
 
 

@@ -140,13 +140,17 @@ class LinkPublisher(Publisher):
         """Publish ``error``."""
         raise NotImplementedError
 
+    def _trouble(self) -> str:
+        """Why nothing may come, for the end of messages about time-outs; empty where the link is up."""
+        return ""
+
     @property
     def requests(self) -> Requests:
         """What is asked and answered here; made when it is first needed."""
         if self._requests is None:
             from .requests import Requests
 
-            self._requests = Requests(self.events, self._driver, self.session_fault)
+            self._requests = Requests(self.events, self._driver, self.session_fault, self._trouble)
         return self._requests
 
     @overload

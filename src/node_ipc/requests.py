@@ -127,12 +127,19 @@ class _Method:
 class Requests:
     """What one endpoint asks and what it answers."""
 
-    def __init__(self, events: Events, driver: Driver, fault: Callable[[Session | None, IPCError], None]) -> None:
+    def __init__(
+        self,
+        events: Events,
+        driver: Driver,
+        fault: Callable[[Session | None, IPCError], None],
+        trouble: Callable[[], str],
+    ) -> None:
         self.late = 0
         """Answers that came after their request was given up."""
         self._events = events
         self._driver = driver
         self._fault = fault
+        self._trouble = trouble
         self._asked: dict[int, _Asked] = {}
         self._ids = 0
         self._methods: dict[str, _Method] = {}
@@ -172,7 +179,7 @@ class Requests:
         try:
             emit(REQUEST, message)
         except BaseException:
-            del self._asked[id]
+            self._asked.pop(id, None)  # gone already where the link broke meanwhile, in a front whose emit waits
             raise
         if session is not None:
             session.answer_awaited()
@@ -207,7 +214,11 @@ class Requests:
 
     def _timed_out(self, id: int, timeout: float) -> None:
         asked = self._asked[id]
-        self._give_up(id, RequestTimeout(f"no answer to {asked.method!r} within {timeout:g} s"))
+        self._give_up(id, self.timed_out(asked.method, timeout))
+
+    def timed_out(self, method: str, timeout: float) -> RequestTimeout:
+        """What was waited for and how long, and whether the link is down."""
+        return RequestTimeout(f"no answer to {method!r:.80} within {timeout:g} s{self._trouble()}")
 
     def _give_up(self, id: int, error: IPCError | None) -> None:
         """Forget a request, and let the other side forget it too."""

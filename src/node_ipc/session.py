@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from .heartbeat import Heartbeat
     from .outcome import Outcome
     from .trace import TraceHook
+    from .transport.address import Address
     from .transport.driver import Driver, Link, Peer, Timer
 
 __all__ = ["Loss", "Owner", "Session", "broadcast", "refuse_other_threads"]
@@ -93,6 +94,8 @@ class Loss(msgspec.Struct, frozen=True):
 
 class Owner(Protocol):
     """The client or server behind a session."""
+
+    address: Address
 
     def session_opened(self, session: Session) -> None: ...
     def session_failed(self, session: Session, error: Exception) -> None:
@@ -244,6 +247,11 @@ class Session:
         claimed = "" if self.claimed_id is None else f" claims {self.claimed_id!r:.40}"
         state = "closed" if self._home == CLOSED else "open"
         return f"<Socket {self.id} {self.peer if self._link else 'unopened'}{claimed} {state}>"
+
+    @property
+    def address(self) -> Address:
+        """Where the server listens that this link leads to; who is at the other end, and where, is ``peer``."""
+        return self._owner.address
 
     @property
     def peer(self) -> Peer:
