@@ -456,6 +456,9 @@ class _LogLines:
     def __call__(self, trace: Trace) -> None:
         if trace.what == "error":
             self._error(trace.detail)
+        elif trace.what == "refused":
+            if self._limited.passes():
+                self._log("a connection was refused, max_connections or one like it is reached:", str(trace.detail))
         elif trace.what == "retrying" and not self._trying:
             self._trying = True
             self._log("trying to connect again, at growing intervals")
