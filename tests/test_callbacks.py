@@ -190,6 +190,22 @@ def test_instances_have_configurations_and_clients_of_their_own(ipc: IPC, other:
         ipc.config = {"id": "world"}  # type: ignore[assignment]
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("connectToNet", ": in Python it is 'connect_to_net'"),
+        ("serveNet", ": in Python it is 'serve_net'"),
+        ("srve", ""),
+    ],
+)
+def test_a_name_of_node_ipcs_is_told_its_python_spelling(ipc: IPC, name: str, hint: str) -> None:
+    with pytest.raises(AttributeError) as caught:
+        getattr(ipc, name)
+    assert str(caught.value) == f"an IPC has no {name!r}{hint}"
+    assert (caught.value.name, caught.value.obj) == (name, ipc)
+    assert not hasattr(ipc, name)
+
+
 # ---- connecting
 
 

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Generator
 from functools import partial
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, overload
 
 from .client import Client, ClientState
 from .config import Config
@@ -147,6 +147,13 @@ class _Opening(Generic[E]):
     def __init__(self, open: Callable[[], Any]) -> None:
         self._open = open
         self._endpoint: E | None = None
+
+    if not TYPE_CHECKING:  # a type checker says it in its own words
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise AttributeError(
+                f"no {name!r} here yet: connect() and serve() are for 'async with … as', or have to be awaited first"
+            )
 
     def __await__(self) -> Generator[Any, None, E]:
         endpoint: E = yield from self._open().__await__()

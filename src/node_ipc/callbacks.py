@@ -15,13 +15,14 @@ import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from socket import socket
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeGuard
 
 from .client import Client, ClientState
 from .config import Config
 from .errors import AddressError, ConfigError, ConnectError, ForkError, HandlerError, IPCError, NotConnected
 from .events import describe
 from .logs import Log, RateLimited, style
+from .options import snake_case
 from .outcome import Outcome
 from .server import Server, ServerState
 from .session import refuse_other_threads
@@ -100,6 +101,13 @@ class IPC:
 
     def __repr__(self) -> str:
         return f"<IPC {self._config.id!r}, {self.of!r}, {self._server or 'no server'}>"
+
+    if not TYPE_CHECKING:  # for those who come from node-ipc, and run without a type checker
+
+        def __getattr__(self, name: str) -> NoReturn:
+            python = snake_case(name)
+            hint = f": in Python it is {python!r}" if python != name and hasattr(type(self), python) else ""
+            raise AttributeError(f"an IPC has no {name!r}{hint}", name=name, obj=self)
 
     @property
     def config(self) -> Config:
