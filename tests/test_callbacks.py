@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from node_ipc import IPC, AddressError, Client, ConfigError, IPCError, NotConnected, WrongThreadError
 from node_ipc.transport.address import Tcp, Udp, Unix
@@ -187,6 +188,22 @@ def test_instances_have_configurations_and_clients_of_their_own(ipc: IPC, other:
     assert ipc.config is not other.config
     with pytest.raises(ConfigError, match="from_mapping"):
         ipc.config = {"id": "world"}  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("connectToNet", ": in Python it is 'connect_to_net'"),
+        ("serveNet", ": in Python it is 'serve_net'"),
+        ("srve", ""),
+    ],
+)
+def test_a_name_of_node_ipcs_is_told_its_python_spelling(ipc: IPC, name: str, hint: str) -> None:
+    with pytest.raises(AttributeError) as caught:
+        getattr(ipc, name)
+    assert str(caught.value) == f"an IPC has no {name!r}{hint}"
+    assert (caught.value.name, caught.value.obj) == (name, ipc)
+    assert not hasattr(ipc, name)
 
 
 # ---- connecting
@@ -391,6 +408,27 @@ def test_run_raises_the_error_of_the_last_attempt_unless_a_handler_heard_it(ipc:
     ipc.run()
 
 
+@pytest.mark.parametrize("kind", [asyncio.SelectorEventLoop, uvloop.Loop])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_while_the_loop_is_closed_ends_nothing_twice(
+    ipc: IPC, kind: type[asyncio.AbstractEventLoop], number: signal.Signals
+) -> None:
+    """As ``timeout`` and others send it: to the process, and then to its group."""
+
+    class SlowToClose(kind):  # type: ignore[valid-type,misc]
+        async def shutdown_default_executor(self, *arguments: Any) -> None:
+            signal.raise_signal(number)
+            await asyncio.sleep(0)
+            await super().shutdown_default_executor(*arguments)
+
+    before = signal.getsignal(number)
+    for _ in range(2):  # and a second run() is as good as the first
+        ipc.serve(lambda: signal.raise_signal(number))
+        ipc.server.start()
+        ipc.run(loop=SlowToClose)
+    assert signal.getsignal(number) == before
+
+
 # ---- ipc.log
 
 
@@ -429,22 +467,15 @@ async def test_a_failing_handler_is_in_the_log_with_its_traceback(ipc: IPC, othe
     await ipc.stop()
 
 
-@pytest.mark.parametrize("kind", [asyncio.SelectorEventLoop, pytest.importorskip("uvloop").Loop])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_second_signal_while_the_loop_is_closed_ends_nothing_twice(
-    ipc: IPC, kind: type[asyncio.AbstractEventLoop], number: signal.Signals
-) -> None:
-    """As ``timeout`` and others send it: to the process, and then to its group."""
-
-    class SlowToClose(kind):  # type: ignore[valid-type,misc]
-        async def shutdown_default_executor(self, *arguments: Any) -> None:
-            signal.raise_signal(number)
-            await asyncio.sleep(0)
-            await super().shutdown_default_executor(*arguments)
-
-    before = signal.getsignal(number)
-    for _ in range(2):  # and a second run() is as good as the first
-        ipc.serve(lambda: signal.raise_signal(number))
-        ipc.server.start()
-        ipc.run(loop=SlowToClose)
-    assert signal.getsignal(number) == before
+async def test_refused_connections_are_in_the_log_a_few_a_second(ipc: IPC) -> None:
+    lines: list[str] = []
+    ipc.config.update(silent=False, logger=lines.append, max_connections=1)
+    ipc.serve()
+    await ipc.server.start()
+    peers = [(await asyncio.open_unix_connection(ipc.server.address.path))[1] for _ in range(20)]
+    await settled(lambda: ipc.server.refused == 19)
+    told = [line for line in lines if line.startswith("a connection was refused, max_connections or one like it")]
+    assert len(told) == 5 and told[0].endswith(f": unix pid {os.getpid()} uid {os.getuid()}")
+    for peer in peers:
+        peer.close()
+    await ipc.stop()

@@ -519,11 +519,6 @@ def test_the_assured_profile_needs_its_events() -> None:
 
 
 def test_derived_settings() -> None:
-    settings = Config(id="me", appspace="my.", socket_root="/run/", max_retries=0).settings()
-    assert settings.local_path("world") == "/run/my.world"
-    assert settings.local_path() == "/run/my.me"
-    assert settings.retry_limit == 0
-    assert Config(max_retries=None).settings().retry_limit is None
     assert Config(max_pending_bytes=1000).settings().soft_pending_bytes == 1000
     assert Config(max_pending_bytes=math.inf).settings().soft_pending_bytes == MIB
 

@@ -177,6 +177,7 @@ def test_handlers_can_be_called(desk: Desk, handler: Any) -> None:
 def test_names_are_text(desk: Desk, name: Any) -> None:
     for call in (
         lambda: desk.events.on(name, print),
+        lambda: desk.events.on(name),
         lambda: desk.events.once(name, print),
         lambda: desk.events.off(name),
     ):

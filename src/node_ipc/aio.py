@@ -11,7 +11,7 @@ import warnings
 from collections.abc import AsyncIterator, Callable, Generator
 from functools import partial
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, overload
 
 from .client import Client, ClientState, connect_timeout
 from .config import Config
@@ -161,6 +161,13 @@ class _Opening(Generic[E]):
         self._open = open
         self._begun = False
         self._endpoint: E | None = None
+
+    if not TYPE_CHECKING:  # a type checker says it in its own words
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise AttributeError(
+                f"no {name!r} here yet: connect() and serve() are for 'async with … as', or have to be awaited first"
+            )
 
     def __await__(self) -> Generator[Any, None, E]:
         self._begun = True

@@ -15,13 +15,14 @@ import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from socket import socket
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeGuard
 
 from .client import Client, ClientState
 from .config import Config
 from .errors import AddressError, ConfigError, ConnectError, ForkError, HandlerError, IPCError, NotConnected
 from .events import describe
 from .logs import Log, RateLimited, style
+from .options import snake_case
 from .outcome import Outcome
 from .server import Server, ServerState
 from .session import refuse_other_threads
@@ -100,6 +101,13 @@ class IPC:
 
     def __repr__(self) -> str:
         return f"<IPC {self._config.id!r}, {self.of!r}, {self._server or 'no server'}>"
+
+    if not TYPE_CHECKING:  # for those who come from node-ipc, and run without a type checker
+
+        def __getattr__(self, name: str) -> NoReturn:
+            python = snake_case(name)
+            hint = f": in Python it is {python!r}" if python != name and hasattr(type(self), python) else ""
+            raise AttributeError(f"an IPC has no {name!r}{hint}", name=name, obj=self)
 
     @property
     def config(self) -> Config:
@@ -456,6 +464,9 @@ class _LogLines:
     def __call__(self, trace: Trace) -> None:
         if trace.what == "error":
             self._error(trace.detail)
+        elif trace.what == "refused":
+            if self._limited.passes():
+                self._log("a connection was refused, max_connections or one like it is reached:", str(trace.detail))
         elif trace.what == "retrying" and not self._trying:
             self._trying = True
             self._log("trying to connect again, at growing intervals")

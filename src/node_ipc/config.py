@@ -626,17 +626,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return min(usable, key=lambda character: (character in "yp", character))
 
     @property
-    def retry_limit(self) -> int | None:
-        """``max_retries`` as a number; ``None``: no limit."""
-        return None if self.max_retries is False else self.max_retries
-
-    @property
     def requires_secure_root(self) -> bool:
         """Whether local sockets must be in an owner-only directory, by that option or by the profile."""
         if self.secure_socket_root is None:
             return self.profile == "assured"
         return self.secure_socket_root
-
-    def local_path(self, id: str | None = None) -> str:
-        """Where the local socket of ``id`` is: ``socket_root + appspace + id``; ``None``: of this service."""
-        return self.socket_root + self.appspace + (self.id if id is None else id)

@@ -115,6 +115,7 @@ class Events:
     def on(self, event: str | Event[Any], handler: Any = None, *, type: Any = None, once: bool = False) -> Any:
         """Register ``handler``, or return a decorator that does."""
         if handler is None:
+            _event_name(event)  # a bare @on, or a handler without a name, is a mistake that shows here
             return partial(self._decorate, event, type, once)
         self._add(event, handler, type, once)
         return handler

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, Self, TypeVa
 from .checks import Check, Refused, listed
 from .errors import ConfigError
 
-__all__ = ["Option", "Options", "UnknownOption", "shown", "spelt", "unknown", "wrong"]
+__all__ = ["Option", "Options", "UnknownOption", "shown", "snake_case", "spelt", "unknown", "wrong"]
 
 Read = TypeVar("Read")
 Write = TypeVar("Write", contravariant=True)
@@ -41,7 +41,7 @@ def shown(value: object, width: int = 80) -> str:
     return text if len(text) <= width and part == value else text[: width - 1] + "…"
 
 
-def _snake_case(name: str) -> str:
+def snake_case(name: str) -> str:
     """``maxRetries`` and ``max-retries`` as ``max_retries``."""
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name)
     return words.replace("-", "_").lower()
@@ -52,7 +52,7 @@ _ALSO_CALLED = {"interface": "interfaces"}  # node-ipc's README has one name, it
 
 def spelt(name: object) -> str:
     """An option's name as Python spells it, whichever way it came."""
-    snake = _snake_case(name) if isinstance(name, str) else ""
+    snake = snake_case(name) if isinstance(name, str) else ""
     return _ALSO_CALLED.get(snake, snake)
 
 

@@ -196,9 +196,9 @@ def test_it_can_be_imported_without_a_home_a_user_or_standard_streams(tmp_path: 
 def build(tree: Path, at: int) -> dict[str, str]:
     """Build both distributions in a copy of the project, and give their hashes."""
     shutil.copytree(SOURCE, tree / "src" / "node_ipc", ignore=shutil.ignore_patterns("__pycache__", ".mypy_cache"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE"):
         shutil.copy(ROOT / name, tree / name)
-    for folder in ("tests", "examples", "fuzzing"):
+    for folder in ("tests", "examples", "fuzzing", "benchmarks", "docs"):
         (tree / folder).mkdir()
         (tree / folder / "one.py").write_text("")
     for path in tree.rglob("*"):
@@ -264,7 +264,8 @@ def _check_sdist(path: Path) -> None:
         top = {name.split("/")[1] for name in sdist.getnames() if "/" in name}
         assert all(member.uid == member.gid == 0 and not member.issym() for member in sdist.getmembers())
     assert top == {
-        "src", "tests", "fuzzing", "examples", "README.md", "LICENSE", "pyproject.toml", "PKG-INFO",
+        "src", "tests", "fuzzing", "examples", "benchmarks", "docs",  # whatever the README leads to
+        "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "pyproject.toml", "PKG-INFO",
     }  # fmt: skip
 
 

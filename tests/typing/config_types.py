@@ -22,7 +22,6 @@ assert_type(config.tls, TLSOptions | ssl.SSLContext | Literal[False])
 assert_type(config.copy(), Config)
 assert_type(Config.from_mapping({"maxRetries": 3}), Config)
 assert_type(config.settings(), Settings)
-assert_type(config.settings().retry_limit, int | None)
 assert_type(style.debug("x"), Styled)
 
 config.interfaces = {"localAddress": "127.0.0.1"}
