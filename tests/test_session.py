@@ -700,6 +700,26 @@ def test_large_messages_count_by_their_size() -> None:
     assert running == []
 
 
+def test_closing_while_handlers_are_busy_does_not_wait_for_them_nor_for_the_time_limit() -> None:
+    ears = Ears(max_handler_frames=1)
+
+    @ears.server.on("work")
+    async def work(data: Any) -> None:
+        await ears.driver.sleep(60)
+
+    wire = ears.wire()
+    wire.write(frame("work") * 2 + frame("a"))
+    ears.driver.run_until_idle()
+    (socket,) = ears.server.sockets
+    assert socket.is_reading_paused
+    socket.close()
+    wire.write(frame("a"))  # read and dropped, as is the end behind it
+    wire.close()
+    ears.driver.run_until_idle()
+    assert ears.server.sockets == []
+    assert ears.messages == [("work", 1)]
+
+
 def test_messages_keep_their_order_behind_slow_handlers() -> None:
     client, server, _, driver = pair(max_handler_frames=2)
     heard: list[int] = []
