@@ -123,11 +123,6 @@ async def test_waiting_has_an_end_and_says_what_the_last_attempt_met(config: Con
     assert isinstance(caught.value.__cause__, ConnectError)
 
 
-async def test_what_was_not_awaited_says_that_it_has_to_be(config: Config) -> None:
-    with pytest.raises(AttributeError, match=r"no 'emit' here yet: .* awaited first"):
-        node_ipc.connect("world", config=config).emit("message")  # type: ignore[attr-defined]
-
-
 async def test_options_go_before_the_config_which_stays_as_it_is(server: Any, config: Config) -> None:
     async with node_ipc.connect("world", config=config, retry=7) as client:
         assert client.settings.retry == 7

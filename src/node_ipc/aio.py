@@ -166,7 +166,9 @@ class _Opening(Generic[E]):
 
         def __getattr__(self, name: str) -> NoReturn:
             raise AttributeError(
-                f"no {name!r} here yet: connect() and serve() are for 'async with … as', or have to be awaited first"
+                f"{self._call} has to be awaited before its {name!r} is used: world = await {self._call}, or async with",
+                name=name,
+                obj=self,
             )
 
     def __await__(self) -> Generator[Any, None, E]:
@@ -183,13 +185,6 @@ class _Opening(Generic[E]):
     ) -> None:
         assert self._endpoint is not None
         await self._endpoint.__aexit__(kind, error, trace)
-
-    def __getattr__(self, name: str) -> Any:
-        raise AttributeError(
-            f"{self._call} has to be awaited before its {name!r} is used: world = await {self._call}, or async with",
-            name=name,
-            obj=self,
-        )
 
     def __enter__(self) -> Any:
         raise TypeError(f"use async with {self._call}; without asyncio, with node_ipc.blocking's")
