@@ -166,7 +166,8 @@ class _Opening(Generic[E]):
 
         def __getattr__(self, name: str) -> NoReturn:
             raise AttributeError(
-                f"{self._call} has to be awaited before its {name!r} is used: world = await {self._call}, or async with",
+                f"{self._call} has to be awaited before its {name!r} is used: "
+                f"world = await {self._call}, or async with",
                 name=name,
                 obj=self,
             )
