@@ -33,6 +33,7 @@ RATES = (
     "tcp-oneway",
 )
 CONNECTIONS = ("connections-1", "connections-10", "connections-100", "connections-1000")
+EACH = ("each-1", "each-10", "each-100", "each-1000")
 SIZES = ("size-64b", "size-1kib", "size-64kib", "size-1mib", "size-16mib")
 
 
@@ -201,18 +202,23 @@ def _cost_of_size(found: Found, result: dict[str, Any]) -> Any:
 
 
 def _cost_of_connections(found: Found, result: dict[str, Any]) -> Any:
-    groups = _by_workload(found, CONNECTIONS, "cpu")
-    if len(groups) < 2:
+    series = [(names, _by_workload(found, names, "cpu")) for names in (EACH, CONNECTIONS)]
+    if all(len(groups) < 2 for _, groups in series):
         return None
-    plot, (cost, rate) = _figure(2, height=5)
-    costs = [f for group in groups.values() for f in group]
-    _lines(cost, costs, lambda f: f.workload.connections, lambda f: f.middle)
-    cost.legend(fontsize=6)
-    cost.set(xlabel="connections", ylabel="µs of CPU a message, both ends", title="cost of a message")
+    plot, axes = _figure(3, height=5)
+    for axis, (names, groups) in zip(axes, series, strict=False):
+        _lines(axis, [f for group in groups.values() for f in group], _connections, lambda f: f.middle)
+        flight = "one in flight on each" if names is EACH else "1,024 in flight"
+        axis.set(xlabel="connections", ylabel="µs of CPU a message, both ends", title=f"cost of a message, {flight}")
+    axes[0].legend(fontsize=6)
     rates = [f for group in _by_workload(found, CONNECTIONS, "rate").values() for f in group]
-    _lines(rate, rates, lambda f: f.workload.connections, lambda f: f.middle / 1000)
-    rate.set(xlabel="connections", ylabel="thousand messages a second", title="1,024 in flight")
+    _lines(axes[2], rates, _connections, lambda f: f.middle / 1000)
+    axes[2].set(xlabel="connections", ylabel="thousand messages a second", title="1,024 in flight")
     return plot
+
+
+def _connections(figure: Figure) -> int:
+    return figure.workload.connections
 
 
 def _memory(found: Found, result: dict[str, Any]) -> Any:

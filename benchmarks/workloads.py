@@ -100,6 +100,19 @@ def _many(number: int, goals: Goals | None = None, quick: int = 0) -> Workload:
     )
 
 
+def _each(number: int) -> Workload:
+    """What another connection costs by itself: beside ``_many`` the loss of batches is not in it."""
+    return Workload(
+        f"each-{number}",
+        f"echo over {number:,} connection{'s' if number > 1 else ''}, one in flight on each",
+        "echo",
+        full=50_000,
+        window=number,
+        connections=number,
+        needs=frozenset({"echo", "many"} if number > 1 else {"echo"}),
+    )
+
+
 def _sized(title: str, size: int, window: int, full: int, goals: Goals | None = None) -> Workload:
     return Workload(
         f"size-{title.replace(' ', '').lower()}",
@@ -217,6 +230,10 @@ WORKLOADS: tuple[Workload, ...] = (
     _many(10),
     _many(100, {"ours-asyncio": 3, "ours-uvloop": 3.5}, quick=15_000),
     _many(1000, {"ours-asyncio": 1.4, "ours-uvloop": 1.8}),
+    _each(1),
+    _each(10),
+    _each(100),
+    _each(1000),
     _sized("64 B", 64, 256, 200_000),
     _sized("1 KiB", 1 << 10, 256, 100_000),
     _sized("64 KiB", 1 << 16, 16, 10_000),
