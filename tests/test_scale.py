@@ -156,10 +156,13 @@ def cluster(example: Callable[[str], Program]) -> tuple[Program, set[int]]:
 
 def test_the_example_shows_changing_processes(example: Callable[[str], Program]) -> None:
     server, pids = cluster(example)
-    client = example("client.py")
-    client.ends()
-    shown = [int(line.split()[-1]) for line in client.lines if "got an answer from pid" in line]
-    assert len(shown) == 12
+    shown: list[int] = []
+    for _ in range(3):  # connections that come one by one may all go to one worker, while others have the processor
+        client = example("client.py")
+        client.ends()
+        answers = [int(line.split()[-1]) for line in client.lines if "got an answer from pid" in line]
+        assert len(answers) == 12
+        shown += answers
     assert len(set(shown)) > 1
     assert set(shown) <= pids
     server.interrupt()

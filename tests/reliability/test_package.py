@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 
 import node_ipc
+from children import refuse_to_run
 
 ROOT = Path(__file__).parents[2]
 SOURCE = Path(node_ipc.__file__).parent
@@ -345,6 +346,12 @@ def timers(change: str, jump: str, **environment: str) -> dict[str, float]:
     return took
 
 
+@pytest.fixture
+def faketime() -> None:
+    if not LIBFAKETIME:
+        refuse_to_run("libfaketime is not installed (Debian: libfaketime): only the clock of Python was set")
+
+
 def on_time(took: dict[str, float]) -> None:
     """Each is half a second, 10 % early at most; late by what a busy machine takes."""
     assert set(took) == {"message_timeout", "request", "heartbeat"}
@@ -361,7 +368,7 @@ def test_timers_are_on_time_while_python_s_clock_jumps(days: int) -> None:
 
 
 @pytest.mark.row(46)
-@pytest.mark.skipif(not LIBFAKETIME, reason="libfaketime is not installed; the clock of Python was set instead")
+@pytest.mark.usefixtures("faketime")
 @pytest.mark.parametrize("to", ["-1d", "+1d", "+0 x10"])
 def test_timers_are_on_time_while_the_system_s_clock_jumps(tmp_path: Path, to: str) -> None:
     """The C library's wall clock jumps, or runs ten times as fast; the monotonic one goes on as ever."""
@@ -379,7 +386,7 @@ def test_timers_are_on_time_while_the_system_s_clock_jumps(tmp_path: Path, to: s
 
 
 @pytest.mark.row(46)
-@pytest.mark.skipif(not LIBFAKETIME, reason="libfaketime is not installed")
+@pytest.mark.usefixtures("faketime")
 def test_the_clock_really_jumps(tmp_path: Path) -> None:
     """What the test above stands on."""
     clock = tmp_path / "clock"

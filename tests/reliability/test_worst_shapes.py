@@ -95,7 +95,7 @@ def test_numbers_that_msgspec_reads_in_the_exact_and_slow_way() -> None:
 def test_what_python_cannot_hold_is_an_error_at_once(shape: str) -> None:
     [[seconds, grown, heard]] = lines("worst_shapes.py", shape, AS_MANY_AS_MAY_BE)
     assert heard == ["InvalidPayload"] * 3
-    assert seconds <= 0.15
+    assert seconds <= 0.3  # the error is found by a second look, so the payload is gone through twice
     assert grown <= 7 * 16 * MIB
 
 
