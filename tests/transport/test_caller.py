@@ -12,18 +12,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from stream_ends import SECONDS, End, Hall, listen, pair, settings
 
 from node_ipc import (
     AddressError,
     AddressInUse,
-    Config,
     ConnectError,
-    ConnectionLost,
     ConnectTimeout,
     Peer,
     WouldDeadlock,
@@ -32,77 +31,6 @@ from node_ipc.outcome import Outcome
 from node_ipc.transport import caller, stream_caller
 from node_ipc.transport.address import Tcp, Udp, Unix
 from node_ipc.transport.caller import CallerDriver
-from node_ipc.transport.driver import Link
-
-SECONDS = 20.0
-
-
-class End:
-    """A receiver that keeps what it is told, in order."""
-
-    def __init__(self) -> None:
-        self.link: Link | None = None
-        self.told: list[Any] = []
-        self.bytes = b""
-        self.close_at_end = True
-
-    def opened(self, link: Link) -> None:
-        self.link = link
-        self.told.append("opened")
-
-    def failed(self, error: Exception) -> None:
-        self.told.append(error)
-
-    def received(self, data: bytes) -> None:
-        assert 0 < len(data) <= 65536
-        self.bytes += data
-
-    def ended(self) -> None:
-        self.told.append("ended")
-        if self.close_at_end:
-            self.there.close()
-
-    def pause(self) -> None:
-        self.told.append("pause")
-
-    def writable(self) -> None:
-        self.told.append("writable")
-
-    def lost(self, error: Exception | None) -> None:
-        self.told.append(("lost", error))
-
-    @property
-    def there(self) -> Link:
-        assert self.link is not None
-        return self.link
-
-    @property
-    def is_lost(self) -> bool:
-        return any(isinstance(what, tuple) for what in self.told)
-
-
-class Hall:
-    """An acceptor."""
-
-    def __init__(self) -> None:
-        self.address: Any = None
-        self.error: Exception | None = None
-        self.ends: list[End] = []
-        self.peers: list[Peer] = []
-        self.refuses = False
-
-    def listening(self, address: Any) -> None:
-        self.address = address
-
-    def not_listening(self, error: Exception) -> None:
-        self.error = error
-
-    def accept(self, peer: Peer) -> End | None:
-        self.peers.append(peer)
-        if self.refuses:
-            return None
-        self.ends.append(End())
-        return self.ends[-1]
 
 
 @pytest.fixture(params=["epoll", "selectors"])
@@ -117,32 +45,6 @@ def driver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
 @pytest.fixture
 def address(tmp_path: Path) -> Unix:
     return Unix(f"{tmp_path}/s")
-
-
-def settings(**options: Any) -> Any:
-    return Config(**options).settings()
-
-
-def listen(driver: CallerDriver, address: Any, **options: Any) -> tuple[Hall, Any]:
-    hall = Hall()
-    listener = driver.listen(address, hall, settings(socket_root="/tmp/", **options))
-    assert hall.address is None
-    assert driver.run_until(lambda: hall.address or hall.error, SECONDS)
-    return hall, listener
-
-
-def pair(driver: CallerDriver, address: Any, **options: Any) -> tuple[End, End, Any]:
-    """A connected client's end and server's end, and the listener."""
-    hall, listener = listen(driver, address, **options)
-    end = End()
-    driver.open(hall.address, end, settings(**options))
-    assert end.told == []
-    assert driver.run_until(lambda: end.link and hall.ends and hall.ends[0].link, SECONDS)
-    return end, hall.ends[0], listener
-
-
-KINDS = [pytest.param(lambda tmp: Unix(f"{tmp}/s"), id="unix"), pytest.param(lambda tmp: Tcp("127.0.0.1", 0), id="tcp")]
-Make = Callable[[Path], Any]
 
 
 # ---- turns and timers
@@ -315,134 +217,6 @@ def test_many_wakes_do_no_harm(driver: CallerDriver, address: Unix) -> None:
 
 
 # ---- links
-
-
-@pytest.mark.parametrize("where", KINDS)
-def test_bytes_both_ways_and_an_orderly_end(driver: CallerDriver, tmp_path: Path, where: Make) -> None:
-    client, server, listener = pair(driver, where(tmp_path))
-    client.there.write(b"question")
-    server.there.write(b"answer")
-    assert driver.run_until(lambda: (client.bytes, server.bytes) == (b"answer", b"question"), SECONDS)
-    client.there.write(b"last words")
-    client.there.close()
-    client.there.close()
-    assert not client.is_lost
-    assert driver.run_until(lambda: client.is_lost and server.is_lost, SECONDS)
-    assert server.bytes == b"questionlast words"
-    assert client.told == ["opened", "ended", ("lost", None)]
-    assert server.told == ["opened", "ended", ("lost", None)]
-    listener.close()
-    client.there.write(b"nobody hears this")
-    client.there.abort()
-    driver.pump()
-    assert client.told[-1] == ("lost", None) and len(client.told) == 3
-
-
-def test_who_is_at_the_other_end(driver: CallerDriver, tmp_path: Path) -> None:
-    client, server, _ = pair(driver, Unix(f"{tmp_path}/s"))
-    for end in (client, server):
-        assert (end.there.peer.transport, end.there.peer.pid) == ("unix", os.getpid())
-        assert end.there.peer.uid == os.getuid()
-    client, server, _ = pair(driver, Tcp("127.0.0.1", 0))
-    assert client.there.peer.host == server.there.peer.host == "127.0.0.1"
-    assert client.there.peer.transport == "tcp"
-
-
-@pytest.mark.parametrize("where", KINDS)
-def test_a_full_kernel_pauses_the_session_and_tells_it_when_there_is_room(
-    driver: CallerDriver, tmp_path: Path, where: Make
-) -> None:
-    client, server, _ = pair(driver, where(tmp_path))
-    server.there.pause_reading()
-    data = os.urandom(10_000_000)
-    client.there.write(data)
-    assert client.told[-1] == "pause"
-    waiting = client.there.pending_bytes()
-    assert 0 < waiting < len(data)
-    client.there.write(b"more")
-    assert client.there.pending_bytes() == waiting + 4
-    for _ in range(10):
-        driver.pump()
-    assert server.bytes == b""
-    server.there.resume_reading()
-    assert driver.run_until(lambda: len(server.bytes) == len(data) + 4, SECONDS)
-    assert server.bytes == data + b"more"
-    assert client.told[-1] == "writable" and client.told.count("pause") == 1
-    assert client.there.pending_bytes() == 0
-
-
-def test_close_waits_until_the_kernel_has_everything(driver: CallerDriver, address: Unix) -> None:
-    client, server, _ = pair(driver, address)
-    server.there.pause_reading()
-    data = os.urandom(5_000_000)
-    client.there.write(data)
-    client.there.close()
-    server.there.resume_reading()
-    assert driver.run_until(lambda: client.is_lost and server.is_lost, SECONDS)
-    assert server.bytes == data
-    assert client.told[-1] == ("lost", None)
-
-
-@pytest.mark.parametrize("where", KINDS)
-def test_abort_ends_both_sides_in_a_later_turn(driver: CallerDriver, tmp_path: Path, where: Make) -> None:
-    client, server, _ = pair(driver, where(tmp_path))
-    server.there.pause_reading()
-    client.there.write(b"x" * 5_000_000)
-    client.there.abort()
-    assert not client.is_lost and client.there.pending_bytes() == 0
-    server.there.resume_reading()
-    assert driver.run_until(lambda: client.is_lost and server.is_lost, SECONDS)
-    assert client.told[-1] == ("lost", None)
-    assert len(server.bytes) < 5_000_000
-
-
-def test_what_a_peer_sent_before_it_went_away_is_read(driver: CallerDriver, address: Unix) -> None:
-    client, server, _ = pair(driver, address)
-    client.there.pause_reading()
-    server.there.write(b"last words")
-    server.there.abort()
-    driver.pump()
-    client.there.write(b"into nothing")
-    assert client.told[-1] == "pause"
-    client.there.write(b"again")
-    assert client.there.pending_bytes() == 0
-    assert driver.run_until(lambda: client.is_lost, SECONDS)
-    assert client.bytes == b"last words"
-    error = client.told[-1][1]
-    assert isinstance(error, ConnectionLost) and isinstance(error.__cause__, BrokenPipeError)
-
-
-def test_a_peer_that_goes_while_bytes_wait(driver: CallerDriver, address: Unix) -> None:
-    client, server, _ = pair(driver, address)
-    client.close_at_end = False
-    server.there.pause_reading()
-    client.there.write(b"x" * 5_000_000)
-    server.there.abort()
-    assert driver.run_until(lambda: client.is_lost, SECONDS)
-    assert isinstance(client.told[-1][1], ConnectionLost)
-
-
-def test_a_reset_is_a_broken_link(driver: CallerDriver) -> None:
-    hall, _ = listen(driver, Tcp("127.0.0.1", 0))
-    with sockets.create_connection(("127.0.0.1", hall.address.port)) as other:
-        assert driver.run_until(lambda: hall.ends and hall.ends[0].link, SECONDS)
-        other.setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-    assert driver.run_until(lambda: hall.ends[0].is_lost, SECONDS)
-    error = hall.ends[0].told[-1][1]
-    assert isinstance(error, ConnectionLost) and isinstance(error.__cause__, ConnectionResetError)
-
-
-def test_closing_a_link_that_the_peer_ended(driver: CallerDriver, address: Unix) -> None:
-    client, server, _ = pair(driver, address)
-    client.close_at_end = False
-    server.there.close()
-    assert driver.run_until(lambda: "ended" in client.told, SECONDS)
-    client.there.write(b"still open this way")
-    assert driver.run_until(lambda: server.bytes, SECONDS)
-    assert not client.is_lost
-    client.there.close()
-    assert driver.run_until(lambda: client.is_lost and server.is_lost, SECONDS)
-    assert client.told[-1] == ("lost", None)
 
 
 def test_the_direct_read_is_used_while_there_is_nothing_else(
@@ -644,9 +418,9 @@ def test_a_listener_closed_by_a_handler_accepts_no_more(driver: CallerDriver, ad
 
 def test_out_of_descriptors_is_calm_and_recovers() -> None:
     program = (
-        "import logging, resource, socket, sys, time\n"
+        "import logging, os, resource, socket, sys, time\n"
         "sys.path.insert(0, sys.argv[1])\n"
-        "from test_caller import *\n"
+        "from stream_ends import *\n"
         "driver = CallerDriver()\n"
         "hall, _ = listen(driver, Tcp('127.0.0.1', 0))\n"
         "lines = []\n"

@@ -59,7 +59,9 @@ READ_BYTES = 64 * 1024
 ACCEPTS_PER_TURN = 10
 LOCAL_CONNECT_SECONDS, NETWORK_CONNECT_SECONDS = 2.0, 5.0
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.01, 1.0
-_starting: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, set[asyncio.Task[None]]] = weakref.WeakKeyDictionary()
+_starting: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.WeakSet[asyncio.Task[None]]] = (
+    weakref.WeakKeyDictionary()
+)
 """Servers that were told to start and do not listen yet: a client of the same loop connects after them."""
 OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -292,7 +294,10 @@ class LoopReadiness:
             readiness.close()
 
 
-_readiness: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, LoopReadiness] = weakref.WeakKeyDictionary()
+_readiness: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[LoopReadiness]] = (
+    weakref.WeakKeyDictionary()
+)
+"""What watches each loop's sockets, kept alive by its drivers: links know their loop, and would keep it alive here."""
 
 
 def _readiness_of(loop: asyncio.AbstractEventLoop) -> LoopReadiness | None:
@@ -303,7 +308,12 @@ def _readiness_of(loop: asyncio.AbstractEventLoop) -> LoopReadiness | None:
     """
     if not (isinstance(loop, asyncio.SelectorEventLoop) and hasattr(selectors.DefaultSelector, "fileno")):
         return None
-    return _readiness.setdefault(loop, LoopReadiness(loop))
+    found = _readiness.get(loop)
+    readiness = None if found is None else found()
+    if readiness is None:
+        readiness = LoopReadiness(loop)
+        _readiness[loop] = weakref.ref(readiness)
+    return readiness
 
 
 class TransportLink(asyncio.BufferedProtocol):
@@ -561,7 +571,7 @@ class StreamListener:
         if not self._closed:
             task = self._driver._task(self._begin(loop), loop)
             self._tasks.append(task)
-            starting = _starting.setdefault(loop, set())
+            starting = _starting.setdefault(loop, weakref.WeakSet())
             starting.add(task)
             task.add_done_callback(starting.discard)
 
