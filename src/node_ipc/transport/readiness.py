@@ -99,6 +99,9 @@ class Readiness:
             if (found := find(fd)) is None:
                 continue  # it was closed by one before it
             watched, interest = found
+            if events == READ == interest:  # EPOLLIN is 1, too: the same as below, sooner
+                watched.readable()
+                continue
             if interest & READ and events & self._reads:
                 watched.readable()
             if interest & WRITE and events & self._writes and find(fd, (None, 0))[0] is watched:
