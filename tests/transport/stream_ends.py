@@ -6,14 +6,17 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import select
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from node_ipc import Config, Peer
+from node_ipc.transport import event_loop
 from node_ipc.transport.address import Tcp, Unix
 from node_ipc.transport.caller import CallerDriver
 from node_ipc.transport.driver import Link
@@ -23,6 +26,8 @@ from node_ipc.transport.readiness import Watched
 SECONDS = 20.0
 DRIVERS = ["epoll", "selectors", "asyncio"]
 """The caller's driver on each of the two that it can wait with, and asyncio's."""
+LOOPS = ["uvloop", "proactor"]
+"""Loops that carry links themselves. Of a Proactor there is all but the named pipes."""
 
 
 class End:
@@ -128,6 +133,11 @@ class OwnLoop(EventLoopDriver):
         self.had.append(watched.discard)
         super().watch(watched, interest, direct)
 
+    async def carry(self, loop: asyncio.AbstractEventLoop, sock: Any, peer: Peer, receiver: Any) -> None:
+        await super().carry(loop, sock, peer, receiver)
+        if self._readiness is None:
+            self.had.append(receiver.there.abort)  # uvloop does not end while a transport is open
+
     def listen(self, address: Any, acceptor: Any, settings: Any) -> Any:
         listener = super().listen(address, acceptor, settings)
         self.had.append(listener.close)
@@ -142,15 +152,29 @@ class OwnLoop(EventLoopDriver):
         if self.loop is not None and not self.loop.is_closed():
             self.pump()
             self.loop.close()
+        del self.had[:]
+        gc.collect()  # tests of other modules count descriptors
 
 
 AnyDriver = CallerDriver | OwnLoop
 
 
+class WithoutReaders(asyncio.SelectorEventLoop):
+    """A loop that cannot watch, as a Proactor."""
+
+    def add_reader(self, fd: Any, callback: Any, *args: Any) -> None:
+        raise NotImplementedError
+
+
 def driver_of(name: str, monkeypatch: pytest.MonkeyPatch) -> AnyDriver:
-    """One of ``DRIVERS``."""
+    """One of ``DRIVERS`` or ``LOOPS``."""
     if name == "asyncio":
         return OwnLoop()
+    if name == "uvloop":
+        return OwnLoop(uvloop.new_event_loop)
+    if name == "proactor":
+        monkeypatch.setattr(event_loop, "_readiness_of", lambda loop: None)
+        return OwnLoop(WithoutReaders)
     if name == "selectors":
         monkeypatch.delattr(select, "epoll")
     return CallerDriver()

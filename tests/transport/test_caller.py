@@ -8,8 +8,6 @@ import os
 import resource
 import select
 import socket as sockets
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -24,7 +22,6 @@ from node_ipc import (
     AddressInUse,
     ConnectError,
     ConnectTimeout,
-    Peer,
     WouldDeadlock,
 )
 from node_ipc.outcome import Outcome
@@ -350,120 +347,6 @@ def test_a_spurious_event_while_connecting_is_not_a_connection(driver: CallerDri
         attempt.readable()
         attempt.discard()
         assert sock.fileno() < 0
-
-
-# ---- listening
-
-
-def test_a_place_that_is_taken(driver: CallerDriver, address: Unix) -> None:
-    listen(driver, address)
-    hall, _ = listen(driver, address)
-    assert isinstance(hall.error, AddressInUse)
-    hall, _ = listen(driver, Tcp("127.0.0.1", 0))
-    again, _ = listen(driver, hall.address)
-    assert isinstance(again.error, AddressInUse)
-
-
-def test_a_listener_closed_before_it_began(driver: CallerDriver, address: Unix) -> None:
-    hall = Hall()
-    driver.listen(address, hall, settings()).close()
-    driver.pump()
-    assert hall.address is None and hall.error is None and not os.path.exists(address.path)
-
-
-def test_the_file_goes_when_listening_ends_and_links_stay(driver: CallerDriver, address: Unix) -> None:
-    client, server, listener = pair(driver, address)
-    listener.close()
-    listener.close()
-    assert not os.path.exists(address.path)
-    client.there.write(b"still here")
-    assert driver.run_until(lambda: server.bytes, SECONDS)
-    with pytest.raises(AddressError, match="no TLS"):
-        listener.reload_tls(None)
-
-
-def test_whom_the_acceptor_refuses_is_cut_off(driver: CallerDriver, address: Unix) -> None:
-    hall, _ = listen(driver, address)
-    hall.refuses = True
-    end = End()
-    driver.open(address, end, settings())
-    assert driver.run_until(lambda: end.is_lost, SECONDS)
-    assert hall.peers[0].pid == os.getpid()
-
-
-def test_many_at_once_are_accepted_in_several_turns(driver: CallerDriver, address: Unix) -> None:
-    hall, _ = listen(driver, address)
-    ends = [End() for _ in range(35)]
-    for end in ends:
-        driver.open(address, end, settings())
-    assert driver.run_until(lambda: len(hall.ends) == 35 and all(end.link for end in ends), SECONDS)
-
-
-def test_a_listener_closed_by_a_handler_accepts_no_more(driver: CallerDriver, address: Unix) -> None:
-    hall, listener = listen(driver, address)
-    accept = hall.accept
-
-    def last(peer: Peer) -> End | None:
-        listener.close()
-        return accept(peer)
-
-    hall.accept = last  # type: ignore[method-assign]
-    with contextlib.ExitStack() as clients:
-        for _ in range(3):
-            clients.enter_context(sockets.socket(sockets.AF_UNIX)).connect(address.path)
-        driver.pump()
-        driver.pump()
-    assert len(hall.ends) == 1
-
-
-def test_out_of_descriptors_is_calm_and_recovers() -> None:
-    program = (
-        "import logging, os, resource, socket, sys, time\n"
-        "sys.path.insert(0, sys.argv[1])\n"
-        "from stream_ends import *\n"
-        "driver = CallerDriver()\n"
-        "hall, _ = listen(driver, Tcp('127.0.0.1', 0))\n"
-        "lines = []\n"
-        "class Keep(logging.Handler):\n"
-        "    def emit(self, record): lines.append(record.getMessage())\n"
-        "logging.getLogger('node_ipc').addHandler(Keep())\n"
-        "driver.pump()\n"
-        "first = socket.create_connection(('127.0.0.1', hall.address.port))\n"
-        "driver.run_until(lambda: hall.ends and hall.ends[0].link, 10)\n"
-        "second = socket.create_connection(('127.0.0.1', hall.address.port))\n"
-        "free = os.dup(0); os.close(free)\n"
-        "soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
-        "resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))\n"
-        "began, cpu, turns = time.monotonic(), time.process_time(), 0\n"
-        "while time.monotonic() - began < 1.5:\n"
-        "    driver.pump(0.5)\n"
-        "    turns += 1\n"
-        "hall.ends[0].there.write(b'served')\n"
-        "assert first.recv(10) == b'served'\n"
-        "assert len(hall.ends) == 1 and 1 <= len(lines) <= 3 and turns < 40, (len(hall.ends), lines, turns)\n"
-        "assert 'cannot accept' in lines[0] and time.process_time() - cpu < 0.5\n"
-        "resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))\n"
-        "assert driver.run_until(lambda: len(hall.ends) == 2, 5)\n"
-        "print('recovered')\n"
-    )
-    command = [sys.executable, "-c", program, str(Path(__file__).parent)]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert run.stdout == "recovered\n", run.stderr
-
-
-def test_a_client_of_another_user_is_refused(
-    driver: CallerDriver, address: Unix, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    hall, _ = listen(driver, address)
-    monkeypatch.setattr(os, "geteuid", lambda: 12345)
-    monkeypatch.setattr(
-        "node_ipc.transport.listen_caller.local_socket.peer_of", lambda sock: Peer("unix", pid=1, uid=4321, gid=1)
-    )
-    with sockets.socket(sockets.AF_UNIX) as stranger:
-        stranger.connect(address.path)
-        assert driver.run_until(lambda: caplog.records, SECONDS)
-        assert stranger.recv(1) == b""
-    assert "4321" in caplog.text and hall.ends == []
 
 
 # ---- datagrams

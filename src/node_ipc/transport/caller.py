@@ -279,9 +279,9 @@ class CallerDriver:
 
             listener = PipeDoor(self, address, acceptor, settings)
         else:
-            from .listen_caller import StreamListener
+            from .listen_caller import CallerListener
 
-            listener = StreamListener(self, address, acceptor, settings)
+            listener = CallerListener(self, address, acceptor, settings)
         self.call_later(0, listener.begin)
         return listener  # type: ignore[no-any-return]
 

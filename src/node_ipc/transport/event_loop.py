@@ -23,11 +23,10 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from ..errors import AddressError, ConnectError, ConnectionLost, PeerRefused
-from ..logs import RateLimited, logger  # here, not when needed: then there may be no descriptor to read it with
+from ..errors import AddressError, ConnectError, PeerRefused
 from ..outcome import Outcome
 from . import forks, local_socket, network, stack
-from .address import Handed, Pipe, Tcp, Tls, Udp, Unix
+from .address import Pipe, Tcp, Tls, Udp, Unix
 from .driver import (
     FORKED,
     Acceptor,
@@ -48,10 +47,10 @@ from .stream_link import StreamLink
 if TYPE_CHECKING:
     from ..config import Settings
     from .address import Address
-    from .tls import ServerTLS, TLSChannel
+    from .tls import TLSChannel
     from .tls_link import TLSLink
 
-__all__ = ["EventLoopDriver"]
+__all__ = ["EventLoopDriver", "TransportLink", "starting"]
 
 T = TypeVar("T")
 
@@ -59,7 +58,7 @@ READ_BYTES = 64 * 1024
 ACCEPTS_PER_TURN = 10
 LOCAL_CONNECT_SECONDS, NETWORK_CONNECT_SECONDS = 2.0, 5.0
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.01, 1.0
-_starting: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.WeakSet[asyncio.Task[None]]] = (
+starting: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.WeakSet[asyncio.Task[None]]] = (
     weakref.WeakKeyDictionary()
 )
 """Servers that were told to start and do not listen yet: a client of the same loop connects after them."""
@@ -156,8 +155,10 @@ class EventLoopDriver:
         else:
             self._waiting.append(work)
 
-    def _task(self, coroutine: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop) -> asyncio.Task[Any]:
-        task = loop.create_task(coroutine)
+    def task(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run it on the loop; what is still under way is in ``tasks``."""
+        assert self.loop is not None
+        task = self.loop.create_task(coroutine)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
         return task
@@ -184,8 +185,7 @@ class EventLoopDriver:
             session.turn_ended()
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any], done: Callable[[BaseException | None], None]) -> Cancellable:
-        assert self.loop is not None
-        task = self._task(coroutine, self.loop)
+        task = self.task(coroutine)
         task.add_done_callback(partial(_tell, done))
         return task
 
@@ -199,10 +199,12 @@ class EventLoopDriver:
         self._begin(lambda loop: self._open(loop, address, receiver, settings))
 
     def _open(self, loop: asyncio.AbstractEventLoop, address: Address, receiver: Receiver, settings: Settings) -> None:
-        self._task(_connect(self, loop, address, receiver, settings), loop)
+        self.task(_connect(self, loop, address, receiver, settings))
 
     def listen(self, address: Address, acceptor: Acceptor, settings: Settings) -> Listener:
-        listener = StreamListener(self, address, acceptor, settings)
+        from .listen_loop import LoopListener
+
+        listener = LoopListener(self, address, acceptor, settings)
         self._begin(listener.begin)
         return listener
 
@@ -219,9 +221,18 @@ class EventLoopDriver:
     # ---- what waits for the kernel
 
     def watch(self, watched: Watched, interest: int, direct: Callable[[], None] | None = None) -> None:
-        """Wait for ``interest`` (0: for nothing) on this socket from now on; nothing blocks here, so not ``direct``."""
-        assert self._readiness is not None
-        self._readiness.watch(watched, interest)
+        """Wait for ``interest`` (0: for nothing) on this socket from now on; nothing blocks here, so not ``direct``.
+
+        Where the loop carries links itself only listeners come here, and they read. Raises ``NotImplementedError``
+        where it has no readers (a Proactor).
+        """
+        if self._readiness is not None:
+            self._readiness.watch(watched, interest)
+        elif self.loop is not None and not self.loop.is_closed():
+            if interest:
+                self.loop.add_reader(watched.fileno(), watched.readable)
+            else:
+                self.loop.remove_reader(watched.fileno())
 
     async def carry(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, peer: Peer, receiver: Receiver) -> None:
         """Make a link of a connected socket."""
@@ -230,13 +241,13 @@ class EventLoopDriver:
         else:
             await loop.connect_accepted_socket(lambda: TransportLink(self, receiver, peer), sock)
 
-    def carry_accepted(
-        self, loop: asyncio.AbstractEventLoop, sock: socket.socket, peer: Peer, receiver: Receiver
-    ) -> None:
+    def carry_accepted(self, sock: socket.socket, peer: Peer, receiver: Receiver) -> None:
+        """The same, outside a task."""
         if self._readiness is not None:
             StreamLink(self, sock, peer, receiver).start(alone=False)
         else:
-            self._task(self.carry(loop, sock, peer, receiver), loop)
+            assert self.loop is not None
+            self.task(self.carry(self.loop, sock, peer, receiver))
 
 
 class AwaitableOutcome(Outcome[T]):
@@ -433,8 +444,8 @@ async def _connect(
     if settings.connect_timeout is not None:
         seconds = settings.connect_timeout / 1000
     try:
-        if starting := _starting.get(loop):
-            await asyncio.wait(tuple(starting), timeout=seconds)
+        if begun := starting.get(loop):
+            await asyncio.wait(tuple(begun), timeout=seconds)
         if isinstance(address, Pipe):
             await _connect_pipe(driver, loop, address, receiver, seconds)
             return
@@ -565,247 +576,3 @@ async def _resolve(
             host, address.port, family=family, type=socket.SOCK_STREAM, flags=how.hints or 0
         )
     return found
-
-
-# ---- listening
-
-
-class StreamListener:
-    """Accepts connections and gives each to whom the acceptor names."""
-
-    def __init__(self, driver: EventLoopDriver, address: Address, acceptor: Acceptor, settings: Settings) -> None:
-        self._driver = driver
-        self._handed = address if isinstance(address, Handed) else None
-        self._address = address if self._handed is None else self._handed.where
-        self._acceptor = acceptor
-        self._settings = settings
-        self._closed = False
-        self._owned: list[local_socket.OwnedSocket] = []
-        self._pipe: Any = None
-        self._tasks: list[asyncio.Task[Any]] = []
-        self._tls: ServerTLS | None = None
-        self._shaking: set[TLSLink] = set()
-        self._warned_at = float("-inf")
-        self._refusals = RateLimited(lambda: driver.now())
-        self._backoff = FIRST_BACKOFF
-        self._resume: asyncio.TimerHandle | None = None
-
-    def begin(self, loop: asyncio.AbstractEventLoop) -> None:
-        if not self._closed:
-            task = self._driver._task(self._begin(loop), loop)
-            self._tasks.append(task)
-            starting = _starting.setdefault(loop, weakref.WeakSet())
-            starting.add(task)
-            task.add_done_callback(starting.discard)
-
-    async def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
-        await asyncio.sleep(0)  # never inside the call to `start`
-        try:
-            address = await self._listen(loop)
-        except Exception as error:
-            self._release()
-            if not self._closed:
-                self._acceptor.not_listening(network.listen_failed(self._address, error))
-            return
-        if self._closed:
-            self._release()
-            return
-        self._tasks.clear()
-        for owned in self._owned:
-            self._watch(loop, owned)
-        self._acceptor.listening(address)
-
-    async def _listen(self, loop: asyncio.AbstractEventLoop) -> Address:
-        address, settings = self._address, self._settings
-        if self._handed is not None:
-            return self._listen_on(self._handed)
-        if isinstance(address, Unix):
-            mode = local_socket.socket_mode(readable_all=settings.readable_all, writable_all=settings.writable_all)
-            self._owned.append(
-                local_socket.listen_unix(
-                    address.path,
-                    root=settings.socket_root,
-                    secure=settings.requires_secure_root,
-                    mode=mode,
-                    unlink=settings.unlink,
-                    backlog=settings.backlog,
-                )
-            )
-            return address
-        if isinstance(address, Pipe):
-            return self._listen_pipe(loop, address)
-        if isinstance(address, (Tcp, Tls)):
-            return await self._listen_network(loop, address)
-        raise AddressError(f"{address} is for datagrams, which have no connections")
-
-    def _listen_on(self, handed: Handed) -> Handed:
-        if isinstance(handed.where, Tls):
-            self._tls = self._server_tls()
-        settings = self._settings
-        self._owned += local_socket.adopt_all(
-            handed.sockets, root=settings.socket_root, secure=settings.requires_secure_root
-        )
-        if self._tls is None and handed.share is None:
-            network.warn_if_exposed(handed, handed.sockets)
-        return handed
-
-    def _server_tls(self) -> ServerTLS:
-        from . import tls
-
-        return tls.ServerTLS(self._settings.tls, assured=self._settings.profile == "assured")
-
-    def _listen_pipe(self, loop: asyncio.AbstractEventLoop, address: Pipe) -> Address:
-        from .pipe_event_loop import listen_pipe
-
-        self._pipe = listen_pipe(
-            loop,
-            address.path,
-            self._admit_to_pipe,
-            self._trouble,
-            readable_all=self._settings.readable_all,
-            writable_all=self._settings.writable_all,
-        )
-        return address
-
-    async def _listen_network(self, loop: asyncio.AbstractEventLoop, address: Tcp | Tls) -> Address:
-        if isinstance(address, Tls):
-            self._tls = self._server_tls()
-        resolved = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for sock in network.listen_tcp(resolved, address.port, self._settings.backlog):
-            self._owned.append(local_socket.OwnedSocket(sock, address))
-        address = self._address = type(address)(address.host, self._owned[0].sock.getsockname()[1])
-        if self._tls is None:
-            network.warn_if_exposed(address, [owned.sock for owned in self._owned])
-        return address
-
-    def _watch(self, loop: asyncio.AbstractEventLoop, owned: local_socket.OwnedSocket) -> None:
-        """Accept whenever somebody waits.
-
-        Not by ``loop.sock_accept`` where there is another way: a task that is cancelled at the wrong moment loses
-        the connection it was just given.
-        """
-        try:
-            loop.add_reader(owned.sock.fileno(), self._ready, loop, owned.sock)
-        except NotImplementedError:  # a Proactor has no readers
-            self._tasks.append(self._driver._task(self._accept(loop, owned.sock), loop))
-
-    def _ready(self, loop: asyncio.AbstractEventLoop, listening: socket.socket) -> None:
-        share = self._handed.share if self._handed is not None else None
-        if share is not None and (seconds := share.wait()):
-            loop.remove_reader(listening.fileno())
-            self._resume = loop.call_later(seconds, self._rewatch, loop)
-            return
-        for _ in range(ACCEPTS_PER_TURN if self._tls is None and share is None else 1):
-            try:
-                sock, where = listening.accept()
-            except (BlockingIOError, InterruptedError):
-                return
-            except OSError as error:
-                if error.errno in OUT_OF_RESOURCES:
-                    loop.remove_reader(listening.fileno())
-                    self._resume = loop.call_later(self._backed_off(error), self._rewatch, loop)
-                    return
-                continue  # the peer went away while it waited (accept(2))
-            self._backoff = FIRST_BACKOFF
-            self._take(loop, sock, where)
-
-    def _rewatch(self, loop: asyncio.AbstractEventLoop) -> None:
-        for owned in self._owned:
-            loop.add_reader(owned.sock.fileno(), self._ready, loop, owned.sock)
-
-    async def _accept(self, loop: asyncio.AbstractEventLoop, listening: socket.socket) -> None:
-        while True:
-            try:
-                sock, where = await loop.sock_accept(listening)
-            except OSError as error:
-                await asyncio.sleep(self._backed_off(error))
-                continue
-            self._backoff = FIRST_BACKOFF
-            self._take(loop, sock, where)
-
-    def _backed_off(self, error: OSError) -> float:
-        """Say what is wrong, at most once a second, and how long not to try again."""
-        self._trouble(error)
-        seconds, self._backoff = self._backoff, min(self._backoff * 2, LONGEST_BACKOFF)
-        return seconds
-
-    def _trouble(self, error: Exception) -> None:
-        now = self._driver.now()
-        if now - self._warned_at >= 1.0:
-            self._warned_at = now
-            logger.warning("cannot accept connections at %s for the moment: %s", self._address, error)
-
-    def _take(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, where: Any) -> None:
-        try:
-            sock.setblocking(False)
-            network.tune(sock)
-            peer = self._peer(sock, where)
-            receiver = self._admit(peer)
-        except (OSError, PeerRefused) as error:
-            self._refusals.log(30, "a connection to %s was refused: %s", self._address, error)
-            receiver = None
-        if receiver is None:
-            sock.close()
-            return
-        self._driver.carry_accepted(loop, sock, peer, receiver)
-
-    def _peer(self, sock: socket.socket, where: Any) -> Peer:
-        if isinstance(self._address, Unix):
-            peer = local_socket.peer_of(sock)
-            if peer.uid is not None:
-                local_socket.check_peer(
-                    peer.uid, self._settings.allowed_uids, everyone=self._settings.writable_all, end="a client"
-                )
-            return peer
-        return Peer("tls" if self._tls is not None else "tcp", host=where[0], port=where[1])
-
-    def _admit(self, peer: Peer) -> Receiver | None:
-        receiver = self._acceptor.accept(peer)
-        if receiver is None or self._tls is None:
-            return receiver
-        channel = self._tls.channel(name=f"the client {peer}".replace("tls ", ""))
-        link = _encrypted(self._driver, receiver, channel, self._settings, self._shaking.discard)
-        self._shaking.add(link)
-        return link
-
-    def _admit_to_pipe(self, peer: Peer) -> TransportLink | None:
-        receiver = self._acceptor.accept(peer)
-        return None if receiver is None else TransportLink(self._driver, receiver, peer)
-
-    def reload_tls(self, tls: Any) -> None:
-        if self._tls is None:
-            raise AddressError(f"{self._address} has no TLS to reload")
-        self._tls.reload(tls)
-
-    def close(self) -> None:
-        self._closed = True
-        for task in self._tasks:
-            if task is not _current_task():
-                task.cancel()
-        self._release()
-        for link in tuple(self._shaking):  # those that have shaken hands are the server's to close
-            link.give_up(ConnectionLost("the server was stopped before the TLS handshake was done"))
-
-    def _release(self) -> None:
-        if self._pipe is not None:
-            self._pipe.close()
-        if self._resume is not None:
-            self._resume.cancel()
-        for owned in self._owned:
-            self._unwatch(owned.sock)
-            owned.close()
-        self._owned.clear()
-
-    def _unwatch(self, listening: socket.socket) -> None:
-        """Closing is not enough: another process may have the socket too, and it would stay in our epoll."""
-        loop = self._driver.loop
-        if loop is not None and not loop.is_closed():
-            with contextlib.suppress(NotImplementedError):  # a Proactor has no readers
-                loop.remove_reader(listening.fileno())
-
-
-def _current_task() -> asyncio.Task[Any] | None:
-    try:
-        return asyncio.current_task()
-    except RuntimeError:
-        return None

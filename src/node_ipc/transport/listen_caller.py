@@ -1,238 +1,30 @@
-"""Listening in the caller's thread, for Unix sockets, TCP and TLS."""
+"""Listening in the caller's thread. The driver waits for the system's resolver, which has no other way."""
 
 from __future__ import annotations
 
-import errno
 import socket
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
-from ..errors import AddressError, ConnectionLost, PeerRefused
-from ..logs import RateLimited, logger  # here, not when needed: then there may be no descriptor to read it with
-from . import local_socket, network
-from .address import Handed, Tcp, Tls, Unix
-from .caller import CallerDriver
-from .driver import Acceptor, Peer, Receiver, Timer
-from .readiness import READ
+from .driver import Peer, Receiver
+from .listening import LOOKUP, StreamListener
 from .stream_link import StreamLink
 
-if TYPE_CHECKING:
-    from ..config import Settings
-    from .address import Address
-    from .tls import ServerTLS
-    from .tls_link import TLSLink
-
-__all__ = ["StreamListener"]
-
-ACCEPTS_PER_TURN = 10
-FIRST_BACKOFF, LONGEST_BACKOFF = 0.01, 1.0
-OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+__all__ = ["CallerListener"]
 
 
-class StreamListener:
-    """Accepts connections and gives each to whom the acceptor names."""
-
-    def __init__(self, driver: CallerDriver, address: Address, acceptor: Acceptor, settings: Settings) -> None:
-        self._driver = driver
-        self._handed = address if isinstance(address, Handed) else None
-        self._address = address if self._handed is None else self._handed.where
-        self._acceptor = acceptor
-        self._settings = settings
-        self._closed = False
-        self._doors: list[_Door] = []
-        self._tls: ServerTLS | None = None
-        self._shaking: set[TLSLink] = set()
-        self._warned_at = float("-inf")
-        self._refusals = RateLimited(lambda: driver.now())
+class CallerListener(StreamListener):
+    """Listens as soon as it begins."""
 
     def begin(self) -> None:
+        """Begin, unless it was closed before."""
         if self._closed:
             return
         try:
-            address = self._listen()
+            named = self._prepare()
+            resolved = [] if named is None else socket.getaddrinfo(named.host, named.port, **LOOKUP)
         except Exception as error:
-            self._release()
-            self._acceptor.not_listening(network.listen_failed(self._address, error))
-            return
-        for door in self._doors:
-            door.open()
-        self._acceptor.listening(address)
+            self._fail(error)
+        else:
+            self._begin_at(resolved)
 
-    def _listen(self) -> Address:
-        address = self._address
-        if isinstance(address, Tls):
-            from . import tls
-
-            self._tls = tls.ServerTLS(self._settings.tls, assured=self._settings.profile == "assured")
-        if self._handed is not None:
-            root, secure = self._settings.socket_root, self._settings.requires_secure_root
-            self._add(*local_socket.adopt_all(self._handed.sockets, root=root, secure=secure))
-            self._warn_if_exposed(self._handed)
-            return self._handed
-        if isinstance(address, Unix):
-            self._add(self._listen_unix(address))
-            return address
-        if not isinstance(address, (Tcp, Tls)):
-            raise AddressError(f"{address} is for datagrams, which have no connections")
-        resolved = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        sockets = network.listen_tcp(resolved, address.port, self._settings.backlog)
-        self._add(*(local_socket.OwnedSocket(sock, address) for sock in sockets))
-        address = self._address = type(address)(address.host, sockets[0].getsockname()[1])
-        self._warn_if_exposed(address)
-        return address
-
-    def _listen_unix(self, address: Unix) -> local_socket.OwnedSocket:
-        settings = self._settings
-        return local_socket.listen_unix(
-            address.path,
-            root=settings.socket_root,
-            secure=settings.requires_secure_root,
-            mode=local_socket.socket_mode(readable_all=settings.readable_all, writable_all=settings.writable_all),
-            unlink=settings.unlink,
-            backlog=settings.backlog,
-        )
-
-    def _add(self, *owned: local_socket.OwnedSocket) -> None:
-        most = ACCEPTS_PER_TURN if self._tls is None else 1
-        self._doors += [_Door(self._driver, each, self._take, self.trouble, most) for each in owned]
-
-    def _warn_if_exposed(self, address: Address) -> None:
-        if self._tls is None:
-            network.warn_if_exposed(address, [door.sock for door in self._doors])
-
-    def trouble(self, error: Exception) -> None:
-        """Nobody can be accepted for the moment; said once a second."""
-        now = self._driver.now()
-        if now - self._warned_at >= 1.0:
-            self._warned_at = now
-            logger.warning("cannot accept connections at %s for the moment: %s", self._address, error)
-
-    def _take(self, sock: socket.socket, where: Any) -> None:
-        try:
-            sock.setblocking(False)
-            network.tune(sock)
-            peer = self._peer(sock, where)
-            receiver = self._admit(peer)
-        except (OSError, PeerRefused) as error:
-            self._refusals.log(30, "a connection to %s was refused: %s", self._address, error)
-            receiver = None
-        if receiver is None:
-            sock.close()
-            return
+    def _carry(self, sock: socket.socket, peer: Peer, receiver: Receiver) -> None:
         StreamLink(self._driver, sock, peer, receiver).start(alone=False)
-
-    def _admit(self, peer: Peer) -> Receiver | None:
-        receiver = self._acceptor.accept(peer)
-        if receiver is None or self._tls is None:
-            return receiver
-        from .tls_link import TLSLink
-
-        channel = self._tls.channel(name=f"the client {peer}".replace("tls ", ""))
-        seconds = self._settings.handshake_timeout / 1000
-        link = TLSLink(self._driver, receiver, channel, seconds, self._shaking.discard)
-        self._shaking.add(link)
-        return link
-
-    def _peer(self, sock: socket.socket, where: Any) -> Peer:
-        if not isinstance(self._address, Unix):
-            return Peer("tls" if self._tls is not None else "tcp", host=where[0], port=where[1])
-        peer = local_socket.peer_of(sock)
-        if peer.uid is not None:
-            local_socket.check_peer(
-                peer.uid, self._settings.allowed_uids, everyone=self._settings.writable_all, end="a client"
-            )
-        return peer
-
-    def reload_tls(self, tls: Any) -> None:
-        """New certificates for new handshakes: the files as they are now, or other options; open links stay."""
-        if self._tls is None:
-            raise AddressError(f"{self._address} has no TLS to reload")
-        self._tls.reload(tls)
-
-    def close(self) -> None:
-        """Accept nothing more and remove the socket's file if it is still ours; open links stay."""
-        self._closed = True
-        self._release()
-        for link in tuple(self._shaking):  # those that have shaken hands are the server's to close
-            link.give_up(ConnectionLost("the server was stopped before the TLS handshake was done"))
-
-    def _release(self) -> None:
-        for door in self._doors:
-            door.close()
-        self._doors.clear()
-
-
-class _Door:
-    """One listening socket."""
-
-    def __init__(
-        self,
-        driver: CallerDriver,
-        owned: local_socket.OwnedSocket,
-        take: Callable[[socket.socket, Any], None],
-        trouble: Callable[[Exception], None],
-        most: int,
-    ) -> None:
-        self._driver = driver
-        self._owned = owned
-        self._take = take
-        self._trouble = trouble
-        self._most = most
-        self._backoff = FIRST_BACKOFF
-        self._open = False
-        self._timer: Timer | None = None
-
-    @property
-    def sock(self) -> socket.socket:
-        return self._owned.sock
-
-    def open(self) -> None:
-        """Accept whoever comes."""
-        self._timer = None
-        self._open = True
-        self._driver.watch(self, READ)
-
-    def fileno(self) -> int:
-        return self._owned.sock.fileno()
-
-    def readable(self) -> None:
-        for _ in range(self._most):
-            if not self._open:
-                return  # a handler stopped the server
-            try:
-                sock, where = self._owned.sock.accept()
-            except BlockingIOError:
-                return
-            except OSError as error:
-                if error.errno in OUT_OF_RESOURCES:
-                    self._rest(error)
-                    return
-                continue  # the peer went away while it waited (accept(2))
-            self._backoff = FIRST_BACKOFF
-            self._take(sock, where)
-
-    def _rest(self, error: OSError) -> None:
-        """Look away for a while: the kernel would say it again at once, for ever."""
-        self._trouble(error)
-        self._shut()
-        self._timer = self._driver.call_later(self._backoff, self.open)
-        self._backoff = min(self._backoff * 2, LONGEST_BACKOFF)
-
-    def writable(self) -> None:
-        """A listening socket is never written to."""
-
-    def _shut(self) -> None:
-        if self._open:
-            self._open = False
-            self._driver.watch(self, 0)
-
-    def close(self) -> None:
-        self._shut()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._owned.close()
-
-    def discard(self) -> None:
-        self._open = False
-        self._owned.close()
