@@ -223,10 +223,10 @@ class EventLoopDriver:
     def watch(self, watched: Watched, interest: int, direct: Callable[[], None] | None = None) -> None:
         """Wait for ``interest`` (0: for nothing) on this socket from now on; nothing blocks here, so not ``direct``.
 
-        Where the loop carries links itself only listeners come here, and they read. Raises ``NotImplementedError``
-        where it has no readers (a Proactor).
+        Listeners, which only read, are the loop's own matter: beside one, a single link would not be alone. Raises
+        ``NotImplementedError`` where the loop has no readers (a Proactor).
         """
-        if self._readiness is not None:
+        if self._readiness is not None and isinstance(watched, StreamLink):
             self._readiness.watch(watched, interest)
         elif self.loop is not None and not self.loop.is_closed():
             if interest:
