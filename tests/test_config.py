@@ -58,7 +58,7 @@ DEFAULTS: dict[str, Any] = {
     "stop_retrying": False,
     "max_protocol_errors": 5,
     "max_message_size": 16 * MIB,
-    "max_message_values": 500_000,
+    "max_message_values": 600_000,
     "max_event_name_length": 256,
     "message_timeout": 30_000,
     "max_handler_frames": 16,

@@ -433,7 +433,7 @@ class Config(Options):
     max_message_size: Option[int, float] = Option(16 * MIB, _message_size, infinite=True)
     """The largest message, sent or received (bytes); at most 256 MiB, which is also what infinity means."""
 
-    max_message_values: Option[int, float] = Option(500_000, checks.limit(32_768), infinite=True)
+    max_message_values: Option[int, float] = Option(600_000, checks.limit(32_768), infinite=True)
     """How many values a message may have, sent or received: about one for each comma, ``[`` and ``{`` in it, so that
     none holds a process up for longer than a tenth of a second or so. The profiles ``fast`` and ``raw`` have no such
     limit. 32,768 at the least: messages of up to 64 KiB, which cannot have more, are not counted."""

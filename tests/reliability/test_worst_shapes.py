@@ -58,7 +58,7 @@ NINE = [
     "a wide text",
     "white space",
 ]
-AS_MANY_AS_MAY_BE = "499990"
+AS_MANY_AS_MAY_BE = "599990"
 """Values: ten less than max_message_values, for the message itself."""
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import FrameTooLarge, InvalidEvent, InvalidPayload
 from . import json
 from .framing import Splitter
-from .large import count_values
+from .large import count_values, may_have_more_values
 from .names import NameCheck, any_name, assured_name, guarded_name
 
 if TYPE_CHECKING:
@@ -93,9 +93,9 @@ class FramedCodec:
         size = len(frame) - len(self._delimiter)
         if size > self._limit:
             raise too_large_to_emit(_name(type), size, self._limit)
-        if (values := count_values(frame)) > self._max_values:
+        if may_have_more_values(frame, self._max_values):
             raise FrameTooLarge(
-                f"cannot emit {_name(type)!r}: the message has about {values} values and the limit is "
+                f"cannot emit {_name(type)!r}: the message has about {count_values(frame)} values and the limit is "
                 f"{self._max_values}; raise max_message_values on both sides, or send it in parts"
             )
 

@@ -10,7 +10,7 @@ import codecs
 import sys
 
 from ..errors import FrameTooLarge, InvalidJSON, ProtocolError
-from .large import count_values
+from .large import count_values, may_have_more_values
 
 __all__ = ["Splitter"]
 
@@ -96,7 +96,7 @@ class Splitter:
                 self.fault = self._too_large(len(frame))
             elif not _is_utf8(frame):
                 self.fault = self.hopeless(frame) or InvalidJSON("a frame is not UTF-8, which JSON must be")
-            elif len(frame) // 2 > self._max_values and count_values(frame) > self._max_values:
+            elif may_have_more_values(frame, self._max_values):
                 self.fault = self._too_many(frame)
             else:
                 continue

@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Raw
 
 from ..errors import InvalidEvent, InvalidJSON, InvalidMessage, InvalidPayload
-from .large import LARGE_FRAME, long_numbers, without_collector
+from .large import LARGE_FRAME, has_many_long_numbers, without_collector
 
 __all__ = [
     "Envelope",
@@ -54,8 +54,6 @@ class RawEnvelope(msgspec.Struct, gc=False):
 
 decode_envelope: Callable[[bytes], Envelope] = msgspec.json.Decoder(Envelope).decode
 decode_raw_envelope: Callable[[bytes], RawEnvelope] = msgspec.json.Decoder(RawEnvelope).decode
-FEW_LONG_NUMBERS = 5000
-"""Numbers of twenty digits: a tenth of a second."""
 _members = msgspec.json.Decoder(dict[str, Raw])
 _name = msgspec.json.Decoder(str)
 _type_first = re.compile(rb'\s*\{\s*"type"\s*:\s*("(?:[^"\\]|\\.){0,1024}")')
@@ -164,13 +162,13 @@ def decode_large_envelope(frame: bytes) -> Envelope:
     """
     if len(frame) <= LARGE_FRAME:
         return decode_envelope(frame)
-    return without_collector(_decode_long_numbers if long_numbers(frame) else decode_envelope, frame)
+    return without_collector(_decode_long_numbers if has_many_long_numbers(frame) else decode_envelope, frame)
 
 
 def decode_large_payload(payload: Raw, decode: Callable[[Any], Any]) -> Any:
     """``decode(payload)`` for a large one. ``float_hook`` is only for payloads without a type, so where numbers would
     take long the payload is read without one first (and a ``Decimal`` gets the digits of a double)."""
-    if long_numbers(payload) > FEW_LONG_NUMBERS:
+    if has_many_long_numbers(payload):
         payload = Raw(encode(without_collector(_decode_any_long_numbers, payload)))
     return without_collector(decode, payload)
 
