@@ -183,7 +183,7 @@ WORKLOADS: tuple[Workload, ...] = (
     ),
     Workload(
         "blast",
-        "echo of all messages emitted in one go",
+        "echo, all emitted in one go",
         "echo",
         full=200_000,
         window=ALL_AT_ONCE,
