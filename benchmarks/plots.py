@@ -210,7 +210,7 @@ def _cost_of_connections(found: Found, result: dict[str, Any]) -> Any:
         _lines(axis, [f for group in groups.values() for f in group], _connections, lambda f: f.middle)
         flight = "one in flight on each" if names is EACH else "1,024 in flight"
         axis.set(xlabel="connections", ylabel="µs of CPU a message, both ends", title=f"cost of a message, {flight}")
-    axes[0].legend(fontsize=6)
+    axes[0 if series[0][1] else 1].legend(fontsize=6)
     rates = [f for group in _by_workload(found, CONNECTIONS, "rate").values() for f in group]
     _lines(axes[2], rates, _connections, lambda f: f.middle / 1000)
     axes[2].set(xlabel="connections", ylabel="thousand messages a second", title="1,024 in flight")
