@@ -13,13 +13,13 @@ import pytest
 from node_ipc import Config, FrameTooLarge, InvalidPayload, Raw
 from node_ipc.codecs import choose
 from node_ipc.codecs.json import decode_large_envelope
-from node_ipc.codecs.large import FEW, LARGE_FRAME, count_values, has_many_long_numbers, without_collector
+from node_ipc.codecs.large import FEW_LONG_NUMBERS, LARGE_FRAME, count_values, has_many_long_numbers, without_collector
 from node_ipc.events import typed_decoder
 from node_ipc.testing import Wire, pair, serve
 from node_ipc.transport.memory import MemoryDriver
 
 LONG = "17976931348623158079.25"
-MANY_LONG = FEW + 1000
+MANY_LONG = FEW_LONG_NUMBERS + 1000
 MANY = 100_000
 """A number that ``max_message_values`` is set to here."""
 
@@ -37,7 +37,7 @@ def test_values_are_counted(frame: bytes, values: int) -> None:
     [(b"1234567890123456789", False), (b"12345678901234567890", True), (b"0.1234567890123456789", True)],
 )
 def test_many_long_numbers_are_found(number: bytes, is_long: bool) -> None:
-    few, many = (b",".join([number] * count) for count in (FEW, FEW + 1))
+    few, many = (b",".join([number] * count) for count in (FEW_LONG_NUMBERS, FEW_LONG_NUMBERS + 1))
     assert has_many_long_numbers(many) is has_many_long_numbers(Raw(many)) is is_long
     assert not has_many_long_numbers(few)
 
@@ -71,7 +71,7 @@ def test_a_number_beyond_a_double_is_refused_in_a_large_frame_too() -> None:
     assert found.event == "m"
 
 
-@pytest.mark.parametrize("count", [1, FEW + 1])
+@pytest.mark.parametrize("count", [1, FEW_LONG_NUMBERS + 1])
 def test_a_payload_with_a_type(count: int) -> None:
     raw = Raw(f"[{','.join([LONG] * count)}{' ' * LARGE_FRAME}]".encode())
     assert typed_decoder(list[float], "m")(raw) == [1.7976931348623158e19] * count
