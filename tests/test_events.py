@@ -120,6 +120,22 @@ def test_on_gives_the_handler_back(desk: Desk) -> None:
     assert desk.events.once("a", handler) is handler
 
 
+def test_what_is_registered_tells_its_payload_types(desk: Desk) -> None:
+    def counted(data: int) -> None: ...
+
+    def gone(data: dict[str, int]) -> None: ...
+
+    desk.events.on("a", counted)
+    desk.events.on("a", desk.note("whatever"))
+    desk.events.on("b", desk.note("h"), type=list[str])
+    desk.events.on(Event("c", bytes), desk.note("h"))
+    desk.events.on("error", desk.note("h"))  # of this side, and not from the wire
+    desk.events.on("*", desk.note("all"))
+    desk.events.on("d", gone)
+    desk.events.off("d")
+    assert desk.events.payload_types() == {"a": [int, None], "b": [list[str]], "c": [bytes]}
+
+
 def test_handlers_run_in_the_order_of_registration_everything_first(desk: Desk) -> None:
     desk.events.on("a", desk.note("1"))
     desk.events.on("*", desk.note("all"))

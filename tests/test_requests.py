@@ -180,6 +180,22 @@ def test_params_that_json_cannot_hold_raise_at_the_call_and_nothing_is_pending(e
     assert ends.client.requests.pending == 0
 
 
+def test_what_is_answered_tells_its_handler_and_the_type_of_its_params(ends: Pair) -> None:
+    def add(params: Add) -> int:
+        return params.a + params.b
+
+    whatever = ends.server.handle("whatever", lambda: None)
+    ends.server.handle("add", add)
+    given = ends.server.handle("given", lambda params: params, type=list[int])
+    named = ends.server.handle(Event("named", bytes), lambda params: params)
+    assert ends.server.requests.methods() == {
+        "whatever": (whatever, None),
+        "add": (add, Add),
+        "given": (given, list[int]),
+        "named": (named, bytes),
+    }
+
+
 def test_one_method_has_one_handler(ends: Pair) -> None:
     ends.server.handle("add", lambda: 1)
     with pytest.raises(ValueError, match="already"):

@@ -65,12 +65,14 @@ class Event(Generic[T]):
 class Registration:
     """One handler of one event."""
 
-    __slots__ = ("call", "handler", "live", "once", "typed")
+    __slots__ = ("call", "handler", "live", "once", "type", "typed")
 
     def __init__(self, handler: Callable[..., Any], once: bool) -> None:
         self.handler = handler
         self.once = once
         self.live = True
+        self.type: Any = None
+        """What payloads are decoded to; None is whatever comes."""
         self.typed = False
         self.call: Callable[..., Any] = handler
 
@@ -182,6 +184,10 @@ class Events:
         found = self._wire.get(event, []) + self._lifecycle.get(event, [])
         return [registration.handler for registration in found]
 
+    def payload_types(self) -> dict[str, list[Any]]:
+        """By name, the payload type of each handler of an event from the wire; None takes whatever comes."""
+        return {name: [each.type for each in registrations] for name, registrations in self._wire.items()}
+
     def _decorate(self, event: str | Event[Any], type: Any, once: bool, handler: H) -> H:
         self._add(event, handler, type, once)
         return handler
@@ -216,6 +222,7 @@ class Events:
         registration = Registration(handler, once)
         if type is None:
             type = signature.payload_type(handler)
+        registration.type = type
         registration.typed = type is not None
         registration.call = self._adapted(name, handler, signature, self._carries)
         if registration.typed:

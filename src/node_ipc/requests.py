@@ -106,14 +106,16 @@ class _Asked:
 class _Method:
     """A handler of requests."""
 
-    __slots__ = ("asynchronous", "call", "decode")
+    __slots__ = ("asynchronous", "call", "decode", "handler", "type")
 
     def __init__(self, name: str, handler: Callable[..., Any], type: Any) -> None:
         signature = signature_of(handler)
         if signature.required > 2:
             raise TypeError(f"the handler {describe(handler)} of {name!r} may take (params) or (params, socket)")
         self.asynchronous = signature.asynchronous
-        self.decode = typed_decoder(type if type is not None else signature.payload_type(handler), name)
+        self.handler = handler
+        self.type = type if type is not None else signature.payload_type(handler)
+        self.decode = typed_decoder(self.type, name)
         count = 2 if signature.accepts is None else min(signature.accepts, 2)
         self.call: Callable[[Any, Session], Any] = (
             handler
@@ -286,6 +288,10 @@ class Requests:
             self._events.on(REQUEST, self._requested, type=Request)
             self._events.on(CANCEL, self._cancelled, type=Cancel)
         self._methods[method] = entry
+
+    def methods(self) -> dict[str, tuple[Callable[..., Any], Any]]:
+        """By name, the handler of each method and the type of its params; None takes whatever comes."""
+        return {name: (method.handler, method.type) for name, method in self._methods.items()}
 
     def refuse_unheard(self, data: Any) -> None:
         """A request to an endpoint that answers none fails at once, too."""
