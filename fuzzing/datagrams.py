@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 
 from node_ipc import Config
-from node_ipc.datagram import AMPLIFICATION, DatagramPeer, DatagramServer
+from node_ipc.config.address import Udp
+from node_ipc.core.datagram import AMPLIFICATION, DatagramPeer, DatagramServer
+from node_ipc.drivers.memory import MemoryDriver
 from node_ipc.errors import AddressNotValidated, FrameTooLarge, HandlerError, IPCError
-from node_ipc.transport.address import Udp
-from node_ipc.transport.memory import MemoryDriver
 
 from .choices import Choices
 

@@ -11,10 +11,10 @@ from typing import Any
 import msgspec
 
 from node_ipc import Config
-from node_ipc.codecs import Codec, choose
-from node_ipc.codecs.json import Envelope
+from node_ipc.core.events import typed_decoder
 from node_ipc.errors import InvalidPayload, IPCError, ProtocolError
-from node_ipc.events import typed_decoder
+from node_ipc.wire.codec import Codec, choose
+from node_ipc.wire.json import Envelope
 
 from .choices import Choices
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from node_ipc.codecs.framing import Splitter
 from node_ipc.errors import ProtocolError
+from node_ipc.wire.framing import Splitter
 
 from .choices import Choices
 

@@ -8,10 +8,10 @@ import math
 from typing import Any
 
 from node_ipc import Config
-from node_ipc.assured import require_assured
-from node_ipc.codecs import choose
+from node_ipc.config.address import Address, Handed, Pipe, Unix, local_path, parse
+from node_ipc.config.profiles import require_assured
 from node_ipc.errors import AddressError, AssuredError, ConfigError
-from node_ipc.transport.address import Address, Handed, Pipe, Unix, local_path, parse
+from node_ipc.wire.codec import choose
 
 from .choices import Choices
 

@@ -24,7 +24,7 @@ from fuzzing.mutation import TARGETS  # noqa: E402 - this folder is no installed
 
 LIMITS = ("-max_len=65536", "-timeout=2", "-rss_limit_mb=512")
 
-NOT_ABOUT_BYTES = ["node_ipc.transport.memory", "node_ipc.trace", "node_ipc.outcome"]
+NOT_ABOUT_BYTES = ["node_ipc.drivers.memory", "node_ipc.core.trace", "node_ipc.core.outcome"]
 """What runs for every input in the same way: it tells libFuzzer nothing, and what is watched is slower."""
 
 

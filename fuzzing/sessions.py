@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 
 from node_ipc import Config, Server
+from node_ipc.config.address import Unix
+from node_ipc.core.seam import Peer
+from node_ipc.core.session import Session
+from node_ipc.core.trace import Trace
+from node_ipc.drivers.memory import MemoryDriver
 from node_ipc.errors import HandlerError, IPCError
-from node_ipc.session import Session
-from node_ipc.trace import Trace
-from node_ipc.transport.address import Unix
-from node_ipc.transport.driver import Peer
-from node_ipc.transport.memory import MemoryDriver
 
 from .choices import Choices
 

@@ -46,10 +46,10 @@ from node_ipc import (
     blocking,
 )
 from node_ipc.blocking import BlockingClient, BlockingServer
+from node_ipc.config.options import UnknownOption
 from node_ipc.errors import DrainTimeout
-from node_ipc.options import UnknownOption
 from processes import Program
-from transport.tls_certificates import Identity, identity
+from tls_certificates import Identity, identity
 
 PEER = str(Path(__file__).with_name("blocking_peer.py"))
 SECONDS = 20.0
@@ -319,7 +319,7 @@ def test_requests_both_ways(served: Served) -> None:
             client.request("subtract")
 
         def ask() -> None:
-            from node_ipc.server import Server
+            from node_ipc.core.server import Server
 
             for socket in served.server.sockets:
                 answer = Server.request(served.server, socket, "double", 21)

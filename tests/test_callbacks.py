@@ -16,7 +16,7 @@ import pytest
 import uvloop
 
 from node_ipc import IPC, AddressError, Client, ConfigError, IPCError, NotConnected, WrongThreadError
-from node_ipc.transport.address import Tcp, Udp, Unix
+from node_ipc.config.address import Tcp, Udp, Unix
 
 
 def instance(root: Path, id: str = "world") -> IPC:

@@ -78,7 +78,7 @@ def test_a_target_notices(monkeypatch: pytest.MonkeyPatch) -> None:
     """A splitter that forgets a byte, a decoder that lets an exception through, a handler that is called too much."""
     from fuzzing import frames
 
-    from node_ipc.codecs.framing import Splitter
+    from node_ipc.wire.framing import Splitter
 
     whole = Splitter.split
     monkeypatch.setattr(Splitter, "split", lambda self, chunk: whole(self, chunk[:40]))

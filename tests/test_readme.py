@@ -137,7 +137,7 @@ def test_every_option_is_in_the_table_with_its_default() -> None:
 
 
 def test_every_event_is_one() -> None:
-    from node_ipc.codecs.names import LIFECYCLE
+    from node_ipc.wire.names import LIFECYCLE
 
     told = {row[0].strip("`") for row in rows(section("### Events"))}
     assert told == LIFECYCLE | {"your own", "*"}

@@ -22,8 +22,8 @@ import pytest
 import trustme
 
 from node_ipc.errors import ConfigError, IPCError, WouldDeadlock
-from node_ipc.scale import turns, workers
-from node_ipc.scale.turns import ABSENT, SLACK, Board, Turn
+from node_ipc.scale import fairness, workers
+from node_ipc.scale.fairness import ABSENT, SLACK, Board, Turn
 from processes import DEADLINE, Program
 
 TESTS = Path(__file__).parent
@@ -564,19 +564,19 @@ def test_the_least_loaded_is_first_and_of_equals_the_one_that_waited_longest() -
 
 def test_who_has_many_more_waits_once(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = 100.0
-    monkeypatch.setattr(turns.time, "monotonic", lambda: clock)
+    monkeypatch.setattr(fairness.time, "monotonic", lambda: clock)
     board = Board(2)
     turn = Turn(board, 0, most=100)
     board.write(0, 10 + SLACK)
     board.write(1, 10)
     assert turn.wait() == 0
     board.write(0, 11 + SLACK)
-    assert turn.wait() == turns.WAIT_SECONDS
-    clock += turns.WAIT_SECONDS
+    assert turn.wait() == fairness.WAIT_SECONDS
+    clock += fairness.WAIT_SECONDS
     assert turn.wait() == 0, "the other one did not take it"
-    assert turn.wait() == turns.WAIT_SECONDS
+    assert turn.wait() == fairness.WAIT_SECONDS
     clock += 1
-    assert turn.wait() == turns.WAIT_SECONDS, "that was another connection"
+    assert turn.wait() == fairness.WAIT_SECONDS, "that was another connection"
 
 
 def test_a_full_one_waits_as_long_as_another_has_room() -> None:
@@ -584,8 +584,8 @@ def test_a_full_one_waits_as_long_as_another_has_room() -> None:
     turn = Turn(board, 0, most=10)
     board.write(0, 10)
     board.write(1, 9)
-    assert [turn.wait() for _ in range(3)] == [turns.FULL_SECONDS] * 3
+    assert [turn.wait() for _ in range(3)] == [fairness.FULL_SECONDS] * 3
     board.write(1, 10)
     assert turn.wait() == 0, "all are full: refused at once"
     board.leave(1)
-    assert turn.wait() == turns.FULL_SECONDS, "whoever replaces it will have room"
+    assert turn.wait() == fairness.FULL_SECONDS, "whoever replaces it will have room"

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from node_ipc.client import Client, ClientState
-from node_ipc.config import Config
+from node_ipc.config.address import Unix
+from node_ipc.config.config import Config
+from node_ipc.core.client import Client, ClientState
+from node_ipc.core.server import Server, ServerState
+from node_ipc.core.session import Loss, Session
 from node_ipc.errors import BackpressureError, IPCError, NotConnected
-from node_ipc.server import Server, ServerState
-from node_ipc.session import Loss, Session
 from node_ipc.testing import Conditions, MemoryDriver
-from node_ipc.transport.address import Unix
 
 STEPS = 200
 SEEDS = [int(seed) for seed in os.environ["SEEDS"].split(",")] if "SEEDS" in os.environ else list(range(1000))

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 import node_ipc
-from node_ipc.config import Config
+from node_ipc.config.address import Pipe, Tcp
+from node_ipc.config.config import Config
 from node_ipc.errors import AddressInUse, ConfigError, ConnectDenied
 from node_ipc.testing import Conditions, MemoryDriver, Started, Wire, WireServer, connect, pair, serve
-from node_ipc.transport.address import Pipe, Tcp
 
 
 def test_a_pair_in_one_line() -> None:

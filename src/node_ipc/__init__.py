@@ -23,26 +23,26 @@ if TYPE_CHECKING:
     from .aio import serve as serve
     from .callbacks import IPC as IPC
     from .callbacks import ipc as ipc
-    from .client import Client as Client
-    from .client import ClientState as ClientState
-    from .codecs.json import buffer as buffer
-    from .codecs.json import to_bytes as to_bytes
-    from .config import Config as Config
-    from .datagram import DatagramPeer as DatagramPeer
-    from .datagram import DatagramServer as DatagramServer
+    from .config.address import runtime_socket_root as runtime_socket_root
+    from .config.config import Config as Config
+    from .config.logs import style as style
+    from .core.client import Client as Client
+    from .core.client import ClientState as ClientState
+    from .core.datagram import DatagramPeer as DatagramPeer
+    from .core.datagram import DatagramServer as DatagramServer
+    from .core.events import Event as Event
+    from .core.inbox import Received as Received
+    from .core.seam import Peer as Peer
+    from .core.server import Server as Server
+    from .core.session import Loss as Loss
+    from .core.session import Session
+    from .core.trace import Stats as Stats
+    from .core.trace import Trace as Trace
+    from .drivers.runner import run as run
     from .errors import *  # noqa: F403
-    from .events import Event as Event
-    from .inbox import Received as Received
-    from .logs import style as style
-    from .runner import run as run
-    from .server import Server as Server
-    from .session import Loss as Loss
-    from .session import Session
-    from .trace import Stats as Stats
-    from .trace import Trace as Trace
-    from .transport.address import runtime_socket_root as runtime_socket_root
-    from .transport.driver import Peer as Peer
-    from .transport.local_socket import inherited_sockets
+    from .net.unix import inherited_sockets
+    from .wire.json import buffer as buffer
+    from .wire.json import to_bytes as to_bytes
 
     Socket = Session
     systemd_sockets = inherited_sockets
@@ -50,28 +50,28 @@ if TYPE_CHECKING:
 _HOMES = {
     "connect": "aio",
     "serve": "aio",
-    "Received": "inbox",
+    "Received": "core.inbox",
     "IPC": "callbacks",
     "ipc": "callbacks",
-    "Client": "client",
-    "ClientState": "client",
-    "Config": "config",
-    "DatagramPeer": "datagram",
-    "DatagramServer": "datagram",
-    "Event": "events",
-    "Loss": "session",
-    "Peer": "transport.driver",
+    "Client": "core.client",
+    "ClientState": "core.client",
+    "Config": "config.config",
+    "DatagramPeer": "core.datagram",
+    "DatagramServer": "core.datagram",
+    "Event": "core.events",
+    "Loss": "core.session",
+    "Peer": "core.seam",
     "Raw": "msgspec",
-    "Server": "server",
-    "Socket": "session",
-    "Stats": "trace",
-    "Trace": "trace",
-    "buffer": "codecs.json",
-    "run": "runner",
-    "runtime_socket_root": "transport.address",
-    "style": "logs",
-    "systemd_sockets": "transport.local_socket",
-    "to_bytes": "codecs.json",
+    "Server": "core.server",
+    "Socket": "core.session",
+    "Stats": "core.trace",
+    "Trace": "core.trace",
+    "buffer": "wire.json",
+    "run": "drivers.runner",
+    "runtime_socket_root": "config.address",
+    "style": "config.logs",
+    "systemd_sockets": "net.unix",
+    "to_bytes": "wire.json",
 }
 _MODULES = ("blocking", "errors", "scale", "testing")
 _ALIASES = {"Socket": "Session", "systemd_sockets": "inherited_sockets"}

@@ -1,7 +1,7 @@
 """The asyncio front: ``connect`` and ``serve`` for ``async with`` and ``await``.
 
-Only what waits is here; everything else is in ``client.py`` and ``server.py``, which these classes extend. All
-times are seconds.
+Only what waits is here; everything else is in ``core/client.py`` and ``core/server.py``, which these classes extend.
+All times are seconds.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, overload
 
-from .client import Client, ClientState, connect_timeout
-from .config import Config
-from .datagram import DatagramServer
-from .endpoint import Place, TLSChoice, resolve
+from .config.address import Udp
+from .config.config import Config
+from .config.resolve import Place, TLSChoice, resolve
+from .core.client import Client, ClientState, connect_timeout
+from .core.datagram import DatagramServer
+from .core.events import Event
+from .core.inbox import Inbox, Received, receive_timeout
+from .core.outcome import Outcome
+from .core.server import Server
+from .drivers.loop import EventLoopDriver
 from .errors import IPCError, NotConnected
-from .events import Event
-from .inbox import Inbox, Received, receive_timeout
-from .outcome import Outcome
-from .server import Server
-from .transport.address import Udp
-from .transport.event_loop import EventLoopDriver
 
 __all__ = ["AsyncClient", "AsyncDatagramServer", "AsyncServer", "Received", "Serving", "connect", "serve"]
 

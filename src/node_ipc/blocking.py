@@ -10,9 +10,9 @@ Whoever calls does the work: a call that waits reads meanwhile, runs the handler
 no handler for ``receive`` and iteration. Between two calls nothing is read and nothing happens; the kernel holds what
 comes, and pushes back on the server when it is full. ``poll`` is the call that does nothing else.
 
-Everything but the waiting is in ``client.py`` and ``server.py``, which these classes extend. A client belongs to the
-thread that made it; only ``emit`` may be called from others: what they emit goes out, in order, when the owner waits
-the next time. All times are seconds.
+Everything but the waiting is in ``core/client.py`` and ``core/server.py``, which these classes extend. A client belongs
+to the thread that made it; only ``emit`` may be called from others: what they emit goes out, in order, when the owner
+waits the next time. All times are seconds.
 
 Handlers run inside whatever call waits. In a handler, ``emit`` hands over what it is given and does not wait;
 ``close`` and ``stop`` begin what the waiting call ends; any other call that would have to wait raises
@@ -27,30 +27,23 @@ from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
-from .blocking_inbox import BlockingInbox
-from .client import STEADY_SECONDS, Client, ClientState, connect_timeout, retry_delay
-from .endpoint import Place, TLSChoice, resolve
-from .errors import (
-    BackpressureError,
-    ConnectionLost,
-    DrainTimeout,
-    IPCError,
-    NotConnected,
-    WouldDeadlock,
-)
-from .events import Event
-from .inbox import Received, receive_timeout
-from .server import Server, serving
-from .session import Session, refuse_other_threads
-from .transport.address import Tls, Udp, Unix
-from .transport.caller import CallerDriver
-from .transport.driver import FORKED
+from .config.address import Tls, Udp, Unix
+from .config.resolve import Place, TLSChoice, resolve
+from .core.blocking_inbox import BlockingInbox
+from .core.client import STEADY_SECONDS, Client, ClientState, connect_timeout, retry_delay
+from .core.events import Event
+from .core.inbox import Received, receive_timeout
+from .core.seam import FORKED
+from .core.server import Server, serving
+from .core.session import Session, refuse_other_threads
+from .drivers.thread import CallerDriver
+from .errors import BackpressureError, ConnectionLost, DrainTimeout, IPCError, NotConnected, WouldDeadlock
 
 if TYPE_CHECKING:
-    from .config import Config
-    from .outcome import Outcome
-    from .requests import Requests
-    from .transport.address import Address
+    from .config.address import Address
+    from .config.config import Config
+    from .core.outcome import Outcome
+    from .core.requests import Requests
 
 __all__ = ["BlockingClient", "BlockingServer", "Received", "Serving", "connect", "finish", "reconnect", "serve"]
 

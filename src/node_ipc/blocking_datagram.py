@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from .blocking import Serving, finish
-from .datagram import DatagramServer
-from .transport.caller import CallerDriver
+from .core.datagram import DatagramServer
+from .drivers.thread import CallerDriver
 
 __all__ = ["BlockingDatagramServer"]
 

@@ -1,7 +1,7 @@
 """The callback front: node-ipc's own shape, on asyncio.
 
-``ipc`` is the shared instance, ``IPC()`` makes independent ones. It makes endpoints and keeps them; what they do
-is in ``client.py`` and ``server.py``. Called before a loop runs, ``start`` and ``connect_to`` begin when ``run``
+``ipc`` is the shared instance, ``IPC()`` makes independent ones. It makes endpoints and keeps them; what they do is in
+``core/client.py`` and ``core/server.py``. Called before a loop runs, ``start`` and ``connect_to`` begin when ``run``
 does; inside a running asyncio loop they begin at once, and what they return can be awaited.
 """
 
@@ -17,25 +17,25 @@ from functools import partial
 from socket import socket
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeGuard
 
-from .client import Client, ClientState
-from .config import Config
+from .config import address as addresses
+from .config.address import Tcp, Tls, Udp
+from .config.config import Config
+from .config.logs import Log, RateLimited, style
+from .config.options import snake_case
+from .core.client import Client, ClientState
+from .core.events import describe
+from .core.outcome import Outcome
+from .core.seam import FORKED
+from .core.server import Server, ServerState
+from .core.session import refuse_other_threads
+from .core.signature import signature_of
+from .core.trace import Trace
+from .drivers.loop import EventLoopDriver
 from .errors import AddressError, ConfigError, ConnectError, ForkError, HandlerError, IPCError, NotConnected
-from .events import describe
-from .logs import Log, RateLimited, style
-from .options import snake_case
-from .outcome import Outcome
-from .server import Server, ServerState
-from .session import refuse_other_threads
-from .signature import signature_of
-from .trace import Trace
-from .transport import address as addresses
-from .transport.address import Tcp, Tls, Udp
-from .transport.driver import FORKED
-from .transport.event_loop import EventLoopDriver
-from .transport.local_socket import handed
+from .net.unix import handed
 
 if TYPE_CHECKING:
-    from .datagram import DatagramServer
+    from .core.datagram import DatagramServer
 
 __all__ = ["IPC", "Clients", "ipc"]
 
@@ -289,7 +289,7 @@ class IPC:
             self._leaving.add(self._server)  # replaced, as in node-ipc; it goes on until it is stopped
         settings = self._config.settings()
         if isinstance(where, Udp):
-            from .datagram import DatagramServer
+            from .core.datagram import DatagramServer
 
             server: Server | DatagramServer = DatagramServer(where, self._driver, settings)
         else:
@@ -335,7 +335,7 @@ class IPC:
 
         loop: ``"asyncio"``, ``"uvloop"``, ``"auto"`` (uvloop where it is installed), or what makes a loop.
         """
-        from .runner import loop_factory
+        from .drivers.runner import loop_factory
 
         self._refuse_forked()
         if self._driver.loop is not None and not self._driver.loop.is_closed():

@@ -17,16 +17,16 @@ from __future__ import annotations
 import builtins
 from typing import Any, NamedTuple
 
-from .client import Client
-from .config import Config, Settings
-from .server import Server
-from .session import Session
-from .transport import address as addresses
-from .transport.address import Address
-from .transport.driver import Link, Peer
-from .transport.memory import MemoryDriver, MemoryListener, MemoryOutcome, NothingHappens
-from .transport.memory_link import Conditions, Connection, Direction, MemoryLink
-from .transport.memory_port import MemoryPort
+from .config import address as addresses
+from .config.address import Address
+from .config.config import Config, Settings
+from .core.client import Client
+from .core.seam import Link, Peer
+from .core.server import Server
+from .core.session import Session
+from .drivers.memory import MemoryDriver, MemoryListener, MemoryOutcome, NothingHappens
+from .drivers.memory_link import Conditions, Connection, Direction, MemoryLink
+from .drivers.memory_port import MemoryPort
 
 __all__ = [
     "Conditions",

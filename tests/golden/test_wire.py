@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from node_ipc import Config, InvalidPayload
-from node_ipc.codecs import Codec, choose
+from node_ipc.wire.codec import Codec, choose
 
 WIRE = json.loads(Path(__file__).with_name("wire.json").read_text())
 NEWEST = WIRE["node-ipc 14.0.0"]

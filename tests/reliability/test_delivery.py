@@ -22,15 +22,7 @@ from typing import Any
 import pytest
 
 import node_ipc
-from node_ipc import (
-    BackpressureError,
-    Config,
-    Loss,
-    MessageTimeout,
-    NotConnected,
-    Socket,
-    WrongThreadError,
-)
+from node_ipc import BackpressureError, Config, Loss, MessageTimeout, NotConnected, Socket, WrongThreadError
 
 MIB = 1024 * 1024
 NIGHTLY = os.environ.get("NIGHTLY")
@@ -386,7 +378,7 @@ async def test_order_is_kept_and_loss_comes_only_with_a_disconnect(
     Every client is back before the next kill. With the pauses that grow while links are short (row 33) that would
     take minutes of waiting: here each retry is a first one.
     """
-    monkeypatch.setattr("node_ipc.client.STEADY_SECONDS", 0.0)
+    monkeypatch.setattr("node_ipc.core.client.STEADY_SECONDS", 0.0)
     count, kills = (64, 200) if NIGHTLY == "chaos" else (16, 30)
     script = tmp_path / "server.py"
     script.write_text(SERVER)

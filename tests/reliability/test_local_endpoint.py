@@ -1,6 +1,6 @@
 """The local endpoint's promises, at clients and servers of the callback front (reliability rows 19 to 27 and 44).
 
-What the kernel's part does alone is in ``tests/transport/test_local_socket.py``. Attackers are forked processes that
+What the kernel's part does alone is in ``tests/net/test_unix.py``. Attackers are forked processes that
 give up root for another user: without root those tests are skipped, under ``CI=true`` they fail.
 """
 

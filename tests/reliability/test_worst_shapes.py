@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from node_ipc.codecs.depth import DEEPEST, is_too_deep
-from node_ipc.transport import stack
+from node_ipc.drivers import small_stack
+from node_ipc.wire.depth import DEEPEST, is_too_deep
 
 HERE = Path(__file__).parent
 MIB = 1024 * 1024
@@ -106,7 +106,7 @@ def small_in_a_thread(kib: int) -> bool:
     found: list[bool] = []
     before = threading.stack_size(kib * 1024)
     try:
-        thread = threading.Thread(target=lambda: found.append(stack.is_small()))
+        thread = threading.Thread(target=lambda: found.append(small_stack.is_small()))
         thread.start()
     finally:
         threading.stack_size(before)
@@ -117,15 +117,15 @@ def small_in_a_thread(kib: int) -> bool:
 def test_threads_with_little_stack_are_told_from_others() -> None:
     assert small_in_a_thread(512)
     assert not small_in_a_thread(16 * 1024)
-    assert not stack.is_small()
+    assert not small_stack.is_small()
 
 
 def test_off_linux_the_size_of_new_threads_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert not stack.is_small()
+    assert not small_stack.is_small()
     before = threading.stack_size(256 * 1024)
     try:
-        assert stack.is_small()
+        assert small_stack.is_small()
     finally:
         threading.stack_size(before)
 
@@ -139,7 +139,7 @@ def test_where_the_stack_cannot_be_measured_the_size_of_new_threads_is_asked(mon
 
     monkeypatch.setattr(ctypes, "CDLL", lambda name: Libc())
     monkeypatch.setattr(os, "getpid", lambda: 0)
-    assert not stack.is_small()
+    assert not small_stack.is_small()
 
 
 @pytest.mark.parametrize(

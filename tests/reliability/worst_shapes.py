@@ -17,9 +17,9 @@ import time
 from typing import Any
 
 from node_ipc import Config
-from node_ipc.session import Session
+from node_ipc.core.session import Session
+from node_ipc.drivers.memory import MemoryDriver
 from node_ipc.testing import Wire, serve
-from node_ipc.transport.memory import MemoryDriver
 
 SHAPES: dict[str, tuple[bytes, bytes, bytes]] = {
     "empty lists": (b"[", b"[],", b"0]"),

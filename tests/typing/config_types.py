@@ -6,9 +6,9 @@ import ssl
 from collections.abc import Callable
 from typing import Any, Literal, assert_type
 
-from node_ipc.config import Config, Interfaces, Settings
-from node_ipc.logs import Log, Styled, style
-from node_ipc.tls_options import TLSOptions
+from node_ipc.config.config import Config, Interfaces, Settings
+from node_ipc.config.logs import Log, Styled, style
+from node_ipc.config.tls_options import TLSOptions
 
 config = Config(retry=5)
 assert_type(config.retry, int)

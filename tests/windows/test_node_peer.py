@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from node_ipc import IPC, ConnectError, blocking, runtime_socket_root
-from node_ipc.transport.driver import Peer
+from node_ipc.core.seam import Peer
 
 from .node_peer import DEADLINE, NodePeer
 

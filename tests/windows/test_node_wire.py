@@ -8,9 +8,9 @@ import json
 import os
 from typing import Any
 
-from node_ipc.transport.address import local_server
-from node_ipc.transport.driver import Peer
-from node_ipc.transport.pipe_event_loop import listen_pipe, open_pipe
+from node_ipc.config.address import local_server
+from node_ipc.core.seam import Peer
+from node_ipc.drivers.loop_pipes import listen_pipe, open_pipe
 
 from .node_peer import DEADLINE, NodePeer
 

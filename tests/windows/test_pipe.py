@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 
+from node_ipc.core.seam import Peer
+from node_ipc.drivers.loop_pipes import listen_pipe, open_pipe
+from node_ipc.drivers.thread_pipes import PipeChannel, PipePort
 from node_ipc.errors import AddressInUse, ConnectError, ConnectTimeout, PeerRefused
-from node_ipc.transport.driver import Peer
-from node_ipc.transport.pipe import (
+from node_ipc.net.pipe import (
     PipeHandle,
     PipeListener,
     WinAPI,
@@ -25,8 +27,6 @@ from node_ipc.transport.pipe import (
     open_instance,
     security_descriptor,
 )
-from node_ipc.transport.pipe_caller import PipeChannel, PipePort
-from node_ipc.transport.pipe_event_loop import listen_pipe, open_pipe
 
 WINE = hasattr(ctypes.WinDLL("ntdll"), "wine_get_version")
 LIMIT = 20.0
@@ -283,7 +283,7 @@ async def test_closing_the_listener_keeps_its_clients(path: str) -> None:
 
 SERVER = """
 import asyncio, sys
-from node_ipc.transport.pipe_event_loop import listen_pipe
+from node_ipc.drivers.loop_pipes import listen_pipe
 
 class Echo(asyncio.Protocol):
     def connection_made(self, transport):

@@ -11,18 +11,18 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..aio import AsyncDatagramServer, AsyncServer
-from ..logs import logger
-from ..server import Server, ServerState
-from ..transport.address import Udp
-from ..transport.event_loop import EventLoopDriver
+from ..config.address import Udp
+from ..config.logs import logger
+from ..core.server import Server, ServerState
+from ..drivers.loop import EventLoopDriver
 
 if TYPE_CHECKING:
-    from ..config import Settings
-    from ..outcome import Outcome
-    from ..session import Session
-    from ..transport.address import Address, Handed
-    from ..transport.driver import Peer
-    from .turns import Board
+    from ..config.address import Address, Handed
+    from ..config.config import Settings
+    from ..core.outcome import Outcome
+    from ..core.seam import Peer
+    from ..core.session import Session
+    from .fairness import Board
 
 __all__ = ["FAILED", "READY", "Worker", "WorkerServer"]
 

@@ -29,14 +29,14 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn, TypeAlias
 
-from ..config import Config, Settings
-from ..endpoint import Place, TLSChoice, resolve
+from ..config.address import Address, Handed, Tcp, Tls, Udp, Unix
+from ..config.config import Config, Settings
+from ..config.logs import logger
+from ..config.resolve import Place, TLSChoice, resolve
+from ..drivers.runner import LoopFactory, loop_factory
 from ..errors import AddressError, ConfigError, IPCError, WouldDeadlock
-from ..logs import logger
-from ..runner import LoopFactory, loop_factory
-from ..transport import local_socket, network, udp_socket
-from ..transport.address import Address, Handed, Tcp, Tls, Udp, Unix
-from .turns import Board, Turn
+from ..net import tcp, udp, unix
+from .fairness import Board, Turn
 from .worker import FAILED, READY, Worker
 
 __all__ = ["run"]
@@ -124,17 +124,17 @@ def _listen(
             return _bind(address, count, undo)
         where, sockets = _listen_once(address, settings, undo)
     except Exception as error:
-        raise network.listen_failed(address, error) from error
+        raise tcp.listen_failed(address, error) from error
     return where, [sockets] * count
 
 
 def _listen_once(address: Address, settings: Settings, undo: contextlib.ExitStack) -> tuple[Where, Sockets]:
     if isinstance(address, Unix):
-        owned = local_socket.listen_unix(
+        owned = unix.listen_unix(
             address.path,
             root=settings.socket_root,
             secure=settings.requires_secure_root,
-            mode=local_socket.socket_mode(readable_all=settings.readable_all, writable_all=settings.writable_all),
+            mode=unix.socket_mode(readable_all=settings.readable_all, writable_all=settings.writable_all),
             unlink=settings.unlink,
             backlog=settings.backlog,
         )
@@ -143,19 +143,19 @@ def _listen_once(address: Address, settings: Settings, undo: contextlib.ExitStac
     if isinstance(address, Handed):
         for sock in address.sockets:
             undo.callback(sock.close)
-        local_socket.adopt_all(address.sockets, root=settings.socket_root, secure=settings.requires_secure_root)
+        unix.adopt_all(address.sockets, root=settings.socket_root, secure=settings.requires_secure_root)
         if not isinstance(address.where, Tls):
-            network.warn_if_exposed(address, address.sockets)
+            tcp.warn_if_exposed(address, address.sockets)
         return address.where, address.sockets
     if not isinstance(address, (Tcp, Tls)):
         raise AddressError(f"workers cannot share {address}: give a Unix socket, or a network address")
     resolved = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    sockets = network.listen_tcp(resolved, address.port, settings.backlog)
+    sockets = tcp.listen_tcp(resolved, address.port, settings.backlog)
     for sock in sockets:
         undo.callback(sock.close)
     where = type(address)(address.host, sockets[0].getsockname()[1])
     if isinstance(where, Tcp):
-        network.warn_if_exposed(where, sockets)
+        tcp.warn_if_exposed(where, sockets)
     return where, tuple(sockets)
 
 
@@ -164,16 +164,16 @@ def _bind(address: Udp, count: int, undo: contextlib.ExitStack) -> tuple[Where, 
 
     The parent keeps them open, so what comes for a worker that is being replaced waits for its successor.
     """
-    resolved = udp_socket.look_up(address)
+    resolved = udp.look_up(address)
     port = address.port
     sockets: list[Sockets] = []
     for _ in range(count):
-        sock = udp_socket.bind(resolved, port, reuse_port=True)
+        sock = udp.bind(resolved, port, reuse_port=True)
         undo.callback(sock.close)
         port = sock.getsockname()[1]
         sockets.append((sock,))
     where = Udp(address.host, port, address.family)
-    udp_socket.warn_if_exposed(where, sockets[0][0])
+    udp.warn_if_exposed(where, sockets[0][0])
     return where, sockets
 
 

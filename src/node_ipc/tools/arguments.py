@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..config import Config
+from ..config.config import Config
 from ..errors import ConfigError
 
 __all__ = ["Commands", "UsageError", "add_command", "add_configuration", "configuration", "json_argument", "seconds"]

@@ -14,8 +14,8 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
+from ..config.logs import escape
 from ..errors import ConfigError, IPCError
-from ..logs import escape
 from . import demo, doctor, emit, listen, tap
 from .arguments import UsageError
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from ..logs import escape
+from ..config.logs import escape
 from .arguments import Commands, UsageError, add_command
 from .demo_node import NodeIPC, NodeIPCMissing, find_node_ipc, install_node_ipc
 from .output import json_text

@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 from ..callbacks import IPC, ipc
-from ..session import Loss
+from ..core.session import Loss
 from .demo_server import report
 
 ORDER = {"item": "tea", "cups": 2, "note": "☕ without sugar"}

@@ -11,8 +11,8 @@ import sys
 from typing import Any
 
 from ..callbacks import ipc
-from ..server import Server
-from ..session import Session
+from ..core.server import Server
+from ..core.session import Session
 
 ORPHAN_SECONDS = 120.0
 """Whoever started this is gone if nobody has connected and left by then."""

@@ -18,11 +18,11 @@ from pathlib import Path
 
 from .. import __version__
 from ..aio import connect
-from ..config import Config
-from ..endpoint import resolve
+from ..config.address import Address, Pipe, Udp, Unix, runtime_socket_root
+from ..config.config import Config
+from ..config.logs import escape
+from ..config.resolve import resolve
 from ..errors import IPCError
-from ..logs import escape
-from ..transport.address import Address, Pipe, Udp, Unix, runtime_socket_root
 from .arguments import Commands, UsageError, add_command, add_configuration, configuration, seconds
 
 __all__ = ["add_commands"]

@@ -8,20 +8,12 @@ import sys
 from typing import Any
 
 from ..aio import AsyncClient, AsyncDatagramServer, connect, serve
-from ..config import Config
-from ..endpoint import resolve
+from ..config.address import Udp
+from ..config.config import Config
+from ..config.resolve import resolve
+from ..core.session import Loss
 from ..errors import ConnectionLost, NotConnected, ReceiveTimeout
-from ..session import Loss
-from ..transport.address import Udp
-from .arguments import (
-    Commands,
-    UsageError,
-    add_command,
-    add_configuration,
-    configuration,
-    json_argument,
-    seconds,
-)
+from .arguments import Commands, UsageError, add_command, add_configuration, configuration, json_argument, seconds
 from .output import json_text
 
 __all__ = ["add_commands"]

@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from ..codecs.names import LIFECYCLE
-from ..datagram import DatagramPeer, DatagramServer
-from ..endpoint import resolve
+from ..config.address import Udp
+from ..config.logs import escape
+from ..config.resolve import resolve
+from ..core.datagram import DatagramPeer, DatagramServer
+from ..core.server import Server
+from ..core.session import Session
+from ..drivers.loop import EventLoopDriver
 from ..errors import IPCError
-from ..logs import escape
-from ..server import Server
-from ..session import Session
-from ..transport.address import Udp
-from ..transport.event_loop import EventLoopDriver
+from ..wire.names import LIFECYCLE
 from .arguments import Commands, add_command, add_configuration, configuration
 from .output import Lines, library_warnings, notice, peer_members, short
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from ..logs import escape, logger
-from ..transport.driver import Peer
+from ..config.logs import escape, logger
+from ..core.seam import Peer
 
 __all__ = ["Lines", "json_text", "library_warnings", "notice", "peer_members", "short"]
 

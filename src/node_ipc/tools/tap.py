@@ -13,14 +13,14 @@ from typing import Any
 
 import msgspec
 
-from ..codecs.json import Envelope, decode_envelope, salvage
-from ..config import Settings
-from ..endpoint import resolve
+from ..config.address import Address, Udp
+from ..config.config import Settings
+from ..config.logs import escape
+from ..config.resolve import resolve
+from ..core.seam import Driver, Link, Peer
+from ..drivers.loop import EventLoopDriver
 from ..errors import InvalidPayload, ProtocolError
-from ..logs import escape
-from ..transport.address import Address, Udp
-from ..transport.driver import Driver, Link, Peer
-from ..transport.event_loop import EventLoopDriver
+from ..wire.json import Envelope, decode_envelope, salvage
 from .arguments import Commands, UsageError, add_command, add_configuration, configuration
 from .listen import stop_signals
 from .output import Lines, library_warnings, notice, peer_members, short

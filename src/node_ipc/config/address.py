@@ -1,0 +1,402 @@
+"""Where an endpoint is: the kinds of address, how they are written, and where node-ipc puts a name.
+
+An address is a value: making one looks at no file and opens nothing. Reading relative paths takes the current
+directory, and ``runtime_socket_root`` takes the environment, both at the moment of the call.
+
+    world                    an id: ``socket_root + appspace + id``, where node-ipc puts it
+    unix:/run/app.sock       a Unix socket; ``unix:abstract:name`` is in Linux's abstract namespace
+    pipe:name                a named pipe of Windows, ``\\\\.\\pipe\\name``
+    tcp://host:port          tls://host:port
+    udp4://host:port         udp6://[host]:port
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import msgspec
+
+from ..errors import AddressError
+
+if TYPE_CHECKING:
+    from socket import socket
+
+    from ..core.seam import Share
+
+__all__ = [
+    "Address",
+    "Handed",
+    "Local",
+    "Pipe",
+    "Role",
+    "Tcp",
+    "Tls",
+    "Udp",
+    "Unix",
+    "lies_directly_in",
+    "local_client",
+    "local_path",
+    "local_server",
+    "parse",
+    "runtime_socket_root",
+]
+
+Role: TypeAlias = Literal["client", "server"]
+
+_ABSTRACT = "abstract:"
+_PIPE_PREFIX = "\\\\.\\pipe\\"
+_PIPE_PATH_MAX = 256  # characters, the prefix included: the limit of CreateNamedPipe
+_ALLOWED = (
+    "an id such as 'world', unix:/path, pipe:name, tcp://host:port, tls://host:port, "
+    "udp4://host:port or udp6://[host]:port"
+)
+
+
+class Unix(msgspec.Struct, frozen=True):
+    """A Unix socket."""
+
+    path: str
+    """The socket's file; a leading NUL means a name in Linux's abstract namespace."""
+    also: tuple[str, ...] = ()
+    """Further paths that a client tries in order while nobody listens at ``path``; a server ignores them."""
+
+    def __post_init__(self) -> None:
+        for path in (self.path, *self.also):
+            _check_path(path)
+
+    def __str__(self) -> str:
+        return f"unix:{_ABSTRACT}{self.path[1:]}" if self.path.startswith("\0") else f"unix:{self.path}"
+
+
+class Pipe(msgspec.Struct, frozen=True):
+    r"""A named pipe of Windows."""
+
+    name: str
+    r"""The name without the prefix ``\\.\pipe\``."""
+    also: tuple[str, ...] = ()
+    """Further names that a client tries in order while nobody listens at ``name``; a server ignores them."""
+
+    def __post_init__(self) -> None:
+        for name in (self.name, *self.also):
+            _check_pipe_name(name)
+
+    @property
+    def path(self) -> str:
+        r"""The pipe's full path, ``\\.\pipe\name``."""
+        return _PIPE_PREFIX + self.name
+
+    def __str__(self) -> str:
+        return f"pipe:{self.name}"
+
+
+class Tcp(msgspec.Struct, frozen=True):
+    """A TCP port."""
+
+    host: str
+    """A host name, or an IPv4 or IPv6 address (without brackets)."""
+    port: int
+    """0 to 65535; a server on port 0 gets a free one."""
+
+    def __post_init__(self) -> None:
+        _check_host_and_port(self.host, self.port)
+
+    def __str__(self) -> str:
+        return f"tcp://{_bracketed(self.host)}:{self.port}"
+
+
+class Tls(msgspec.Struct, frozen=True):
+    """A TCP port that speaks TLS."""
+
+    host: str
+    """A host name, or an IPv4 or IPv6 address (without brackets)."""
+    port: int
+    """0 to 65535; a server on port 0 gets a free one."""
+
+    def __post_init__(self) -> None:
+        _check_host_and_port(self.host, self.port)
+
+    def __str__(self) -> str:
+        return f"tls://{_bracketed(self.host)}:{self.port}"
+
+
+class Udp(msgspec.Struct, frozen=True):
+    """A UDP port."""
+
+    host: str
+    """A host name, or an address of the family (without brackets)."""
+    port: int
+    """0 to 65535; a server on port 0 gets a free one."""
+    family: Literal["udp4", "udp6"]
+    """Over IPv4 or over IPv6."""
+
+    def __post_init__(self) -> None:
+        _check_host_and_port(self.host, self.port)
+        if self.family == "udp4" and ":" in self.host:
+            raise AddressError(f"udp4 cannot use the IPv6 address {self.host!r}: give an IPv4 one or use udp6")
+        if self.family == "udp6" and re.fullmatch(r"[0-9]+(\.[0-9]+){3}", self.host):
+            raise AddressError(f"udp6 cannot use the IPv4 address {self.host!r}: give an IPv6 one or use udp4")
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if self.family == "udp6" else self.host
+        return f"{self.family}://{host}:{self.port}"
+
+
+class Handed:
+    """Sockets that somebody else has bound (a service manager, a parent process): a server takes them as they are."""
+
+    __slots__ = ("share", "sockets", "where")
+
+    def __init__(self, sockets: tuple[socket, ...], where: Unix | Tcp | Tls | Udp, share: Share | None = None) -> None:
+        self.sockets = sockets
+        """The sockets; who serves them closes them."""
+        self.where = where
+        """Where they are; nothing is made, changed or removed there."""
+        self.share = share
+        """Whose turn it is to accept, where several processes have the same sockets; ``None``: always ours."""
+
+    def __str__(self) -> str:
+        return str(self.where)
+
+
+Local: TypeAlias = Unix | Pipe
+Address: TypeAlias = Unix | Pipe | Tcp | Tls | Udp | Handed
+
+
+def parse(
+    text: str,
+    *,
+    socket_root: str,
+    appspace: str,
+    role: Role = "client",
+    platform: str = sys.platform,
+) -> Address:
+    """Read an address as the module's head lists them; ``str`` of the result reads back as the same address.
+
+    ``role`` matters to an id only: see ``local_client`` and ``local_server``.
+
+    Raises:
+        AddressError: for anything else; the message says what is wrong and what is allowed.
+    """
+    if not isinstance(text, str) or not text:
+        raise AddressError(f"no address: {text!r}. Allowed is {_ALLOWED}")
+    if _is_pipe_path(text):
+        return _pipe(text, platform)
+    scheme, colon, rest = text.partition(":")
+    if not colon:
+        return _by_id(text, socket_root, appspace, role, platform)
+    match scheme.lower():
+        case "unix":
+            return _unix(rest, platform)
+        case "pipe":
+            return _pipe(rest, platform)
+        case "tcp":
+            return Tcp(*_host_and_port(text, rest))
+        case "tls":
+            return Tls(*_host_and_port(text, rest))
+        case ("udp4" | "udp6") as family:
+            return Udp(*_host_and_port(text, rest), family)
+    if re.fullmatch("[0-9]{1,5}", rest):
+        raise AddressError(f"not an address: {text!r}. A host and a port are tcp://{text}")
+    raise AddressError(f"unknown kind of address {scheme!r} in {text!r}. Allowed is {_ALLOWED}")
+
+
+def local_server(id: str, *, socket_root: str, appspace: str, platform: str = sys.platform) -> Local:
+    """Where a server with this id listens: ``socket_root + appspace + id``, as a path or as a pipe.
+
+    Raises:
+        AddressError: the result is no path (empty, a NUL, a directory's name).
+    """
+    return local_path(f"{socket_root}{appspace}{_checked_id(id)}", platform=platform)
+
+
+def local_client(id: str, *, socket_root: str, appspace: str, platform: str = sys.platform) -> Local:
+    """Where a client looks for a server with this id: as ``local_server``, then where node-ipc 14 puts it.
+
+    Raises:
+        AddressError: the result is no path (empty, a NUL, a directory's name).
+    """
+    own = local_server(id, socket_root=socket_root, appspace=appspace, platform=platform)
+    root = runtime_socket_root(platform=platform)
+    newer = local_server(id, socket_root=root, appspace=appspace, platform=platform)
+    if newer == own:
+        return own
+    if isinstance(own, Pipe):
+        assert isinstance(newer, Pipe)  # one platform gives one kind
+        return Pipe(own.name, (newer.name,))
+    return Unix(own.path, (newer.path,))
+
+
+def local_path(path: str, *, platform: str = sys.platform) -> Local:
+    r"""The local endpoint at a path of the user's, for a server as for a client.
+
+    A relative path counts from the current directory of this moment. ``abstract:name`` is Linux's abstract
+    namespace; a file of that name is written ``./abstract:name``. On Windows the path becomes a pipe's name
+    as node-ipc makes it: one leading ``/`` goes, every other ``/`` becomes ``-``; a full ``\\.\pipe\…`` is
+    taken as it is.
+
+    Raises:
+        AddressError: the path is empty, holds a NUL, or names a directory.
+    """
+    if platform != "win32":
+        return _unix(path, platform)
+    if _is_pipe_path(path):
+        return _pipe(path, platform)
+    return Pipe(path.removeprefix("/").replace("/", "-"))
+
+
+def lies_directly_in(path: str, directory: str) -> bool:
+    """Whether a path names something in this directory and not in one below it; no link is followed."""
+    return os.path.dirname(os.path.abspath(path)) == os.path.abspath(directory)
+
+
+def runtime_socket_root(
+    *,
+    platform: str = sys.platform,
+    environ: Mapping[str, str] | None = None,
+    user: str | None = None,
+) -> str:
+    """The directory where node-ipc 14 puts its sockets, with a ``/`` at the end; nothing is created.
+
+    ``$XDG_RUNTIME_DIR/node-ipc/`` where that variable is set, else ``node-ipc-<uid>/`` in the directory for
+    temporary files; on Windows ``/node-ipc-<user>/``, which becomes the beginning of a pipe's name.
+    ``environ`` and ``user`` are this process's unless given.
+    """
+    environ = os.environ if environ is None else environ
+    if platform == "win32":
+        return f"/node-ipc-{_safe_segment(_user_name() if user is None else user)}/"
+    if runtime := environ.get("XDG_RUNTIME_DIR"):
+        return _joined(runtime, "node-ipc")
+    # node takes the first of these that is not empty and does not look whether it can be written to;
+    # tempfile.gettempdir does, so the two could disagree
+    temporary = environ.get("TMPDIR") or environ.get("TMP") or environ.get("TEMP") or "/tmp"
+    return _joined(temporary, f"node-ipc-{os.getuid()}")
+
+
+# Local addresses
+
+
+def _by_id(id: str, socket_root: str, appspace: str, role: Role, platform: str) -> Local:
+    if "/" in id or "\\" in id:
+        raise AddressError(f"an id holds no path: {id!r}. A socket is unix:/path, a pipe pipe:name")
+    find = local_client if role == "client" else local_server
+    return find(id, socket_root=socket_root, appspace=appspace, platform=platform)
+
+
+def _checked_id(id: str) -> str:
+    if not id:
+        raise AddressError("the id is empty: a local address needs one, such as 'world'")
+    return id
+
+
+def _unix(path: str, platform: str) -> Unix:
+    if platform == "win32":
+        raise AddressError(f"no Unix sockets on Windows: {path!r}. Write pipe:name")
+    if path.startswith(_ABSTRACT):
+        if platform != "linux":
+            raise AddressError(f"only Linux has abstract sockets: {path!r}. Write unix:/path")
+        return Unix("\0" + path.removeprefix(_ABSTRACT))
+    _check_path(path)
+    return Unix(path if path.startswith("/") else f"{os.getcwd()}/{path}")
+
+
+def _check_path(path: str) -> None:
+    abstract = path.startswith("\0")
+    name = path[1:] if abstract else path
+    if not name:
+        raise AddressError("the socket's path is empty: give a file's name (or abstract:name)")
+    if "\0" in name:
+        raise AddressError(f"a path cannot hold a NUL: {path!r}. An abstract socket is abstract:name")
+    if not abstract and posixpath.basename(name) in ("", ".", ".."):
+        raise AddressError(f"this names a directory and not a socket: {path!r}. Add the socket's own name")
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError as exc:
+        raise AddressError(f"the file system cannot hold this path: {path!r} ({exc.reason})") from exc
+
+
+def _is_pipe_path(path: str) -> bool:
+    return path[: len(_PIPE_PREFIX)].lower() == _PIPE_PREFIX  # Windows does not look at the case
+
+
+def _pipe(name: str, platform: str) -> Pipe:
+    if platform != "win32":
+        raise AddressError(f"only Windows has named pipes: {name!r}. Write unix:/path")
+    return Pipe(name[len(_PIPE_PREFIX) :] if _is_pipe_path(name) else name)
+
+
+def _check_pipe_name(name: str) -> None:
+    if not name or "\0" in name:
+        raise AddressError(f"a pipe's name cannot be empty nor hold a NUL: {name!r}. Write pipe:name")
+    if _is_pipe_path(name):
+        raise AddressError(f"a pipe's name stands without {_PIPE_PREFIX} or behind one of them: {name!r}")
+    if len(_PIPE_PREFIX + name) > _PIPE_PATH_MAX:
+        longest = _PIPE_PATH_MAX - len(_PIPE_PREFIX)
+        raise AddressError(f"a pipe's name has at most {longest} characters, this one {len(name)}: {name!r}")
+
+
+# Network addresses
+
+
+def _host_and_port(text: str, rest: str) -> tuple[str, int]:
+    found = re.fullmatch(r"//(?:\[(?P<six>[^\[\]]*)\]|(?P<host>[^\[\]:]*)):(?P<port>[^:]*)", rest)
+    if found is None and re.fullmatch(r"//(?:\[[^\[\]]*\]|[^\[\]:]+)", rest):
+        raise AddressError(f"there is no port in {text!r}: write it behind the host, {text}:8000")
+    if found is None:
+        raise AddressError(
+            f"not scheme://host:port: {text!r}. A port is needed, as in tcp://localhost:8000, and an IPv6 address "
+            "stands in brackets, tcp://[::1]:8000"
+        )
+    port = found["port"]
+    if not re.fullmatch("[0-9]{1,5}", port):
+        raise AddressError(f"the port {port!r} in {text!r} is not a number from 0 to 65535")
+    return found["host"] if found["six"] is None else found["six"], int(port)
+
+
+def _check_host_and_port(host: str, port: int) -> None:
+    if not host:
+        raise AddressError("the host is empty: give a name or an address, such as localhost or 127.0.0.1")
+    if not host.isprintable() or re.search(r"[\s/@?#\[\]\\]", host):
+        raise AddressError(f"not a host's name or address: {host!r}")
+    if ":" in host:
+        _check_ipv6(host)
+    if type(port) is not int or not 0 <= port <= 65535:
+        raise AddressError(f"the port {port!r} is not a number from 0 to 65535")
+
+
+def _check_ipv6(host: str) -> None:
+    import ipaddress  # only where needed: the import costs as much as the rest of this module
+
+    try:
+        ipaddress.IPv6Address(host)
+    except ValueError as exc:
+        raise AddressError(f"not an IPv6 address: {host!r} ({exc})") from exc
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+# node-ipc 14's root
+
+
+def _joined(directory: str, name: str) -> str:
+    """Join as node's ``path.join`` does: normalised, and never with two slashes at the start."""
+    joined = posixpath.normpath(f"{directory}/{name}")
+    return f"/{joined.lstrip('/')}/" if joined.startswith("/") else f"{joined}/"
+
+
+def _user_name() -> str:
+    try:
+        return os.getlogin()  # on Windows the user's name, as node's os.userInfo has it
+    except OSError:
+        return "user"
+
+
+def _safe_segment(value: str) -> str:
+    """Replace what is not safe in a path by ``_``, one for each UTF-16 unit, since node counts in those."""
+    return re.sub(r"[^a-zA-Z0-9_.-]", lambda found: "_" * (1 + (found[0] > "\uffff")), value)

@@ -1,0 +1,633 @@
+"""The options: node-ipc's names in Python spelling, checked when they are assigned.
+
+``Config`` is what the user sets, ``Settings`` the frozen copy that each endpoint takes when it is made. This
+module owns names, defaults and what single options take; it knows nothing of sockets, loops or the wire, and
+imports neither ``asyncio`` nor ``ssl``. What is stored is always in its final form (``None``, ``False`` and
+infinity already turned into what the option's line says), so nobody after it has to check a value again.
+
+Times are milliseconds here, as in node-ipc, and sizes are bytes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from ..errors import ConfigError
+from . import checks
+from .options import Option, Options, spelt
+from .tls_options import TLSOptions
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+__all__ = [
+    "ENCODINGS",
+    "HARD_MESSAGE_SIZE",
+    "PROFILES",
+    "Config",
+    "InterfaceSettings",
+    "Interfaces",
+    "Settings",
+]
+
+PROFILES = ("raw", "fast", "guarded", "assured")
+"""The names that ``parser`` takes."""
+
+ENCODINGS = ("ascii", "utf8", "utf16le", "ucs2", "base64", "hex", "latin1", "binary")
+"""The names that ``encoding`` takes, in any case and also as ``utf-8``, ``utf-16le``, ``ucs-2``."""
+
+MIB = 1024 * 1024
+
+HARD_MESSAGE_SIZE = 256 * MIB
+"""No message is larger than this many bytes, whatever ``max_message_size`` says."""
+
+
+# --- what single options take ----------------------------------------------------------------------------
+
+
+def _directory(value: object) -> str:
+    """A prefix of socket paths. Only text may lack the slash at its end: a path object means a directory."""
+    if isinstance(value, os.PathLike):
+        value = os.path.join(os.fspath(value), "")
+    try:
+        return checks.text(value)
+    except checks.Refused as refused:
+        raise checks.Refused(f"{refused}, or a path object") from None
+
+
+def _encoding(value: object) -> str:
+    if isinstance(value, str):
+        name = value.lower()
+        name = {"utf-8": "utf8", "utf-16le": "utf16le", "ucs-2": "ucs2"}.get(name, name)
+        if name in ENCODINGS:
+            return name
+    raise checks.Refused(f"one of {checks.listed(ENCODINGS)}")
+
+
+# JSON text outside its strings is structure, numbers and true, false, null; inside an escape sequence it is the
+# backslash, "/bfnrtu and hexadecimal digits. A delimiter needs one character besides these: wherever that one
+# occurs it is inside a string, where \uXXXX can stand for it. Line ends and tabs may stand between JSON's parts, but
+# no encoder in use here or in node-ipc writes them there (a Raw payload that has some is refused at emit).
+_JSON_ITSELF = frozenset(' {}[]:,"\\/0123456789+-.abcdefABCDEFbfnrtutruefalsenull')
+
+
+def _delimiter(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise checks.Refused("text of at least one character")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise checks.Refused("text that UTF-8 can hold: no lone surrogates") from None
+    if _JSON_ITSELF.issuperset(value):
+        raise checks.Refused(
+            "text with at least one character that JSON never has outside its strings nor in an escape "
+            r"sequence: a control character such as '\f' or '\n', or one like '|', '<', '!', '~'"
+        )
+    return str(value)
+
+
+def _log_depth(value: object) -> int | None:
+    return None if checks.is_infinite(value) else checks.or_none(checks.integer(0))(value)
+
+
+def _max_retries(value: object) -> int:
+    if checks.is_off(value) or checks.is_infinite(value):
+        return False
+    number = checks.whole(value)
+    if number is None or number < 0:
+        raise checks.Refused("False for no limit, or a whole number of at least 0")
+    return number
+
+
+def _stop_retrying(value: object) -> int:
+    if isinstance(value, bool):
+        return value
+    number = checks.whole(value)
+    if number is None or number < 0:
+        raise checks.Refused("True, False, or a whole number of at least 0")
+    return number
+
+
+def _unlink(value: object) -> bool | Literal["force"]:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value == "force":
+        return "force"
+    raise checks.Refused("True, False or 'force'")
+
+
+def _parser(value: object) -> Any:
+    if checks.is_off(value):
+        return "guarded"
+    if isinstance(value, str):
+        if value in PROFILES:
+            return value
+    elif callable(getattr(value, "encode", None)) and callable(getattr(value, "decode", None)):
+        return value
+    raise checks.Refused(
+        f"one of {checks.listed(PROFILES)}, or an object or a class with the methods encode and decode"
+    )
+
+
+def _message_size(value: object) -> int:
+    if checks.is_infinite(value):
+        return HARD_MESSAGE_SIZE
+    return checks.integer(1, HARD_MESSAGE_SIZE, "a whole number of bytes")(value)
+
+
+def _message_timeout(value: object) -> int:
+    if checks.is_off(value) or checks.is_infinite(value):
+        return 0
+    return checks.milliseconds(0)(value)
+
+
+def _heartbeat(value: object) -> int:
+    if checks.is_off(value):
+        return False
+    try:
+        return checks.milliseconds()(value)
+    except checks.Refused as refused:
+        raise checks.Refused(f"False, or {refused}") from None
+
+
+def _allowed_events(value: object) -> frozenset[str] | None:
+    return checks.gathered(value, str, "a list, tuple or set of event names, at least one")
+
+
+def _allowed_uids(value: object) -> frozenset[int] | None:
+    allowed = "a list, tuple or set of numeric user ids, at least one"
+    uids = checks.gathered(value, int, allowed)
+    if uids is not None and min(uids) < 0:
+        raise checks.Refused(f"None, or {allowed}")
+    return uids
+
+
+def _local_address(value: object) -> str | None:
+    if checks.is_off(value):
+        return None
+    if isinstance(value, str):
+        import ipaddress  # only programs that choose an interface pay for it
+
+        try:
+            ipaddress.ip_address(value)
+        except ValueError:
+            pass
+        else:
+            return str(value)
+    raise checks.Refused("the numeric address of an interface, such as '127.0.0.1' or '::1', or None")
+
+
+def _local_port(value: object) -> int | None:
+    return None if value is False else checks.or_none(checks.integer(0, 65535, "a port number"))(value)
+
+
+def _family(value: object) -> int:
+    if checks.is_off(value):
+        return 0
+    if isinstance(value, str) and value.lower() in ("ipv4", "ipv6"):
+        return int(value[-1])
+    number = checks.whole(value)
+    if number in (0, 4, 6):
+        return number
+    raise checks.Refused("4 or 'IPv4', 6 or 'IPv6', or 0 for either")
+
+
+def _hints(value: object) -> int:
+    return 0 if checks.is_off(value) else checks.integer(0, what="getaddrinfo flags (socket.AI_…) as a number")(value)
+
+
+def _lookup(value: object) -> Callable[..., Any] | None:
+    return None if checks.is_off(value) else checks.function(value)
+
+
+def _interfaces(value: object) -> Interfaces:
+    if isinstance(value, Interfaces):
+        return value.copy()  # two configs never share one
+    if isinstance(value, Mapping):
+        return Interfaces.from_mapping(value)
+    if checks.is_off(value):
+        return Interfaces()
+    raise checks.Refused("an Interfaces object, or a mapping of local_address, local_port, family, hints, lookup")
+
+
+def _is_ssl_context(value: object) -> bool:
+    """Told by the class's name, so that ssl is loaded only by those who use it."""
+    return any(kind.__module__ == "ssl" and kind.__name__ == "SSLContext" for kind in type(value).__mro__)
+
+
+def _tls(value: object) -> TLSOptions | SSLContext | Literal[False]:
+    if checks.is_off(value):
+        return False
+    if isinstance(value, TLSOptions) or _is_ssl_context(value):
+        return value  # type: ignore[return-value]  # told by name, see above
+    if isinstance(value, Mapping):
+        return TLSOptions(value)
+    raise checks.Refused("False, a mapping of TLS options ({} trusts the system's authorities), an ssl.SSLContext")
+
+
+# --- the interfaces --------------------------------------------------------------------------------------
+
+
+class Interfaces(Options):
+    """Which local interface network connections go out by: ``config.interfaces``.
+
+    node-ipc's ``False`` for "not set" is taken everywhere, and ``None`` too.
+    """
+
+    _prefix = "interfaces."
+
+    local_address: Option[str | None, str | Literal[False] | None] = Option(None, _local_address)
+    """The numeric address to connect from; ``None``: the system chooses."""
+
+    local_port: Option[int | None, int | None] = Option(None, _local_port)
+    """The port to connect from; ``None`` or 0: the system chooses."""
+
+    family: Option[int, int | str | None] = Option(0, _family)
+    """4 (or ``"IPv4"``) or 6 (or ``"IPv6"``): only addresses of that family; 0: either."""
+
+    hints: Option[int, int | None] = Option(0, _hints)
+    """Flags for ``getaddrinfo`` (``socket.AI_…``); 0: none."""
+
+    lookup: Option[Callable[..., Any] | None, Callable[..., Any] | Literal[False] | None] = Option(None, _lookup)
+    """Resolves host names: called with one, it gives an address or several, or an awaitable of them; ``None``:
+    the system does."""
+
+    def settings(self) -> InterfaceSettings:
+        """A frozen copy."""
+        return InterfaceSettings(**vars(self))
+
+
+class InterfaceSettings(msgspec.Struct, frozen=True):
+    """A frozen copy of ``Interfaces``: the same names and meanings."""
+
+    local_address: str | None = None
+    local_port: int | None = None
+    family: int = 0
+    hints: int = 0
+    lookup: Callable[..., Any] | None = None
+
+
+# --- the configuration -----------------------------------------------------------------------------------
+
+
+def _hostname() -> str:
+    import socket  # drivers load it anyway; reading a configuration alone need not
+
+    return socket.gethostname() or "localhost"
+
+
+def _profile(raw_buffer: bool, parser: object) -> str:
+    if raw_buffer:
+        return "raw"
+    return parser if isinstance(parser, str) else "custom"
+
+
+class Config(Options):
+    """The options of an ``IPC``, of a client or of a server.
+
+    Each assignment is checked at once: what is not allowed raises ``ConfigError`` and changes nothing.
+    ``Config(retry=1000)`` sets options while making one, ``Config.from_mapping`` reads a node-ipc
+    configuration from JSON, ``del config.retry`` puts the default back. An endpoint takes a frozen copy
+    (``settings()``) when it is made; only ``stop_retrying`` of an ``IPC``'s config is read again later.
+
+    Times are milliseconds and sizes are bytes. Where an option is a limit, ``math.inf`` means none (stored as
+    ``NO_LIMIT``, a very large integer).
+    """
+
+    # Where
+
+    appspace: Option[str, str] = Option("app.", checks.text)
+    """Put before the id in socket paths, so that applications do not meet by accident."""
+
+    socket_root: Option[str, str | os.PathLike[str]] = Option("/tmp/", _directory)
+    """What socket paths begin with: text as it stands (end it with a slash), or a path object."""
+
+    id: Option[str, str] = Option(None, checks.name, make=_hostname)
+    """The name of this service; default: the host's name."""
+
+    network_host: Option[str, str] = Option("localhost", checks.name)
+    """The host to serve on and to connect to where none is given."""
+
+    network_port: Option[int, int] = Option(8000, checks.integer(0, 65535, "a port number"))
+    """The port where none is given; 0: a server takes a free one."""
+
+    interfaces: Option[Interfaces, Interfaces | Mapping[str, Any] | Literal[False] | None] = Option(
+        None, _interfaces, make=lambda: Interfaces()
+    )
+    """Which local interface network connections go out by; an ``Interfaces`` or a mapping of its options."""
+
+    # What goes over the wire
+
+    encoding: Option[str, str] = Option("utf8", _encoding)
+    """How text becomes bytes in raw mode: ascii, utf8, utf16le, ucs2, base64, hex, latin1 or binary."""
+
+    raw_buffer: Option[bool, bool] = Option(False, checks.flag)
+    """True: bytes instead of events, the same as ``parser = "raw"``."""
+
+    delimiter: Option[str, str] = Option("\f", _delimiter)
+    """What ends a message: text with at least one character that JSON never has outside its strings."""
+
+    parser: Option[Any, Any] = Option("guarded", _parser)
+    """The profile ``"raw"``, ``"fast"``, ``"guarded"`` or ``"assured"``, or a codec of one's own: an object
+    or a class with ``encode`` and ``decode``. ``None`` and ``False`` are the default, ``"guarded"``."""
+
+    sync: Option[bool, bool] = Option(False, checks.flag)
+    """True: a client sends its next message only when something came back for the last one."""
+
+    identify_peer: Option[bool, bool] = Option(False, checks.flag)
+    """True: a server notes the id that peers claim in their payloads (``claimed_id``); nobody verified it."""
+
+    # Who may connect
+
+    readable_all: Option[bool, bool] = Option(False, checks.flag)
+    """True: every user of the machine may read from the local socket or pipe."""
+
+    writable_all: Option[bool, bool] = Option(False, checks.flag)
+    """True: every user of the machine may write to the local socket or pipe, and so connect to it."""
+
+    allowed_uids: Option[frozenset[int] | None, Collection[int] | Literal[False] | None] = Option(None, _allowed_uids)
+    """The numeric users that local peers may run as, kept as a frozenset; ``None``: this user and root."""
+
+    secure_socket_root: Option[bool | None, bool | None] = Option(None, checks.or_none(checks.flag))
+    """Whether local sockets must be in a directory that only its owner can enter; ``None``: the assured
+    profile demands it, the others do not."""
+
+    unlink: Option[bool | Literal["force"], bool | Literal["force"]] = Option(True, _unlink)
+    """Whether a server removes a dead server's socket before it starts. ``False``: never; ``"force"``: also
+    one that may be alive (logged)."""
+
+    tls: Option[TLSOptions | SSLContext | Literal[False], Mapping[str, Any] | SSLContext | Literal[False] | None] = (
+        Option(False, _tls)
+    )
+    """TLS on network connections: a mapping of ``TLSOptions``, or an ``ssl.SSLContext``; ``False`` or
+    ``None``: no TLS."""
+
+    allow_reserved_events: Option[bool, bool] = Option(False, checks.flag)
+    """True: the guarded profile takes events with the names of lifecycle events from peers."""
+
+    allowed_events: Option[frozenset[str] | None, Collection[str] | Literal[False] | None] = Option(
+        None, _allowed_events
+    )
+    """The only events that the assured profile sends and takes, kept as a frozenset; ``None``: not set, which
+    that profile refuses."""
+
+    # Connections
+
+    max_connections: Option[int, float] = Option(100, checks.limit(), infinite=True)
+    """How many clients a server has at once."""
+
+    max_connections_per_uid: Option[int | None, float | None] = Option(None, checks.quota)
+    """How many of them may be of one user (local sockets); ``None``: only ``max_connections`` limits."""
+
+    max_connections_per_host: Option[int | None, float | None] = Option(None, checks.quota)
+    """How many of them may come from one address (network); ``None``: only ``max_connections`` limits."""
+
+    backlog: Option[int, int] = Option(128, checks.integer(1, 65535))
+    """How many connections the kernel holds for a server that has not accepted them yet."""
+
+    connect_timeout: Option[int | None, int | None] = Option(None, checks.or_none(checks.milliseconds()))
+    """The time for one attempt to connect (ms); ``None``: 2,000 for local sockets, 5,000 for the network."""
+
+    handshake_timeout: Option[int, int] = Option(10_000, checks.milliseconds())
+    """The time for a TLS handshake (ms), at either end."""
+
+    close_timeout: Option[int, int] = Option(5_000, checks.milliseconds(0))
+    """How long closing waits for what was emitted to be written (ms); 0: not at all."""
+
+    heartbeat: Option[int, int | None] = Option(False, _heartbeat)
+    """After how long a silence the peer is asked whether it is there (ms); ``False``: never.
+
+    The question is the event ``ipc.ping``, which peers of this library answer with ``ipc.pong`` whether or not they
+    have a heartbeat themselves; no handler hears of either, not even ``"*"``. To a Node peer both are events like any
+    other: one that says nothing by itself needs a handler that answers, as in
+    ``ipc.server.on('ipc.ping', (data, socket) => ipc.server.emit(socket, 'ipc.pong', {}))``, or its link is cut. With
+    the assured profile both names have to be in ``allowed_events``, at both ends. Whoever reads nothing answers
+    nothing: a blocking client outside of its calls, handlers that are busy for longer than ``heartbeat_timeout``. UDP
+    has no links and no heartbeat."""
+
+    heartbeat_timeout: Option[int, int] = Option(20_000, checks.milliseconds())
+    """How long the answer to a heartbeat may take (ms): if nothing at all came by then, the link is cut."""
+
+    # Reconnecting
+
+    retry: Option[int, int] = Option(500, checks.milliseconds())
+    """The first delay before connecting again (ms); later ones grow."""
+
+    max_retries: Option[int, float | None] = Option(False, _max_retries, infinite=True)
+    """How often a client tries again after it lost its link; ``False``, ``None``, infinity: no limit. It is counted
+    anew once a link held: a message came over it, or it was up for 5 s. What accepts and drops at once is given up."""
+
+    stop_retrying: Option[int, int] = Option(False, _stop_retrying)
+    """``False``: go on; ``True``: stop now, also when set while running; a number: stop after that many
+    retries, counted as for ``max_retries``; 0: never reconnect. 0 and ``False`` are told apart by their type."""
+
+    max_protocol_errors: Option[int, float] = Option(5, checks.limit(), infinite=True)
+    """After how many protocol errors without a good message in between a client stops reconnecting."""
+
+    # Limits on messages
+
+    max_message_size: Option[int, float] = Option(16 * MIB, _message_size, infinite=True)
+    """The largest message, sent or received (bytes); at most 256 MiB, which is also what infinity means."""
+
+    max_message_values: Option[int, float] = Option(600_000, checks.limit(32_768), infinite=True)
+    """How many values a message may have, sent or received: about one for each comma, ``[`` and ``{`` in it, so that
+    none holds a process up for longer than a tenth of a second or so. The profiles ``fast`` and ``raw`` have no such
+    limit. 32,768 at the least: messages of up to 64 KiB, which cannot have more, are not counted."""
+
+    max_event_name_length: Option[int, float] = Option(256, checks.limit(), infinite=True)
+    """The longest name of an event (characters)."""
+
+    message_timeout: Option[int, float | None] = Option(30_000, _message_timeout, infinite=True)
+    """How long a message may stay half received (ms); 0, ``False``, ``None`` or infinity: for ever."""
+
+    max_handler_frames: Option[int, float] = Option(16, checks.limit(), infinite=True)
+    """How many messages of one peer wait for its async handlers before nothing more is read from it.
+
+    While this side waits for an answer of that peer's, which is behind those messages, 16,384 may wait."""
+
+    max_handler_bytes: Option[int, float] = Option(MIB, checks.limit(), infinite=True)
+    """How many bytes of messages wait so; while an answer is waited for, ``max_pending_bytes``."""
+
+    max_inbox_bytes: Option[int, float] = Option(64 * MIB, checks.limit(), infinite=True)
+    """How many bytes of events wait in a blocking client to be received, 256 counted for each besides its own;
+    beyond, calls that would have to read more raise."""
+
+    # Limits on what waits to be sent
+
+    max_pending_bytes: Option[int, float] = Option(8 * MIB, checks.limit(), infinite=True)
+    """How many bytes wait for one peer; beyond, ``emit`` raises and a broadcast follows ``slow_policy``."""
+
+    soft_pending_bytes: Option[int, float] = Option(MIB, checks.limit(), infinite=True)
+    """From how many waiting bytes on ``emit`` returns False; never above ``max_pending_bytes``."""
+
+    slow_timeout: Option[int, int] = Option(10_000, checks.milliseconds())
+    """How long a peer may stay above ``soft_pending_bytes`` before it is cut (ms)."""
+
+    slow_policy: Option[str, str] = Option("disconnect", checks.one_of("disconnect", "drop_newest", "drop_oldest"))
+    """What a broadcast does with a peer at its limit: ``"disconnect"`` it, or drop the ``"drop_newest"`` or
+    ``"drop_oldest"`` message."""
+
+    max_total_pending_bytes: Option[int, float] = Option(256 * MIB, checks.limit(), infinite=True)
+    """How many bytes wait for all peers of a server together; beyond, the slowest is cut."""
+
+    max_queued_messages: Option[int, float] = Option(1000, checks.limit(0), infinite=True)
+    """How many messages a client keeps while its link is down; 0: none."""
+
+    max_queued_bytes: Option[int, float] = Option(2 * MIB, checks.limit(0), infinite=True)
+    """How many bytes of messages a client keeps while its link is down."""
+
+    # UDP
+
+    max_udp_peers: Option[int, float] = Option(1024, checks.limit(), infinite=True)
+    """How many addresses a UDP server remembers; the one unheard for longest is forgotten first."""
+
+    udp_peer_ttl: Option[int, int] = Option(25_000, checks.milliseconds())
+    """How long an address is remembered after it was last heard (ms)."""
+
+    # What is logged
+
+    silent: Option[bool, bool] = Option(False, checks.flag)
+    """True: ``ipc.log`` does nothing at all."""
+
+    log_in_color: Option[bool, bool] = Option(True, checks.flag)
+    """True: ``ipc.log`` uses colours where the output can show them."""
+
+    log_depth: Option[int | None, float | None] = Option(5, _log_depth, infinite=True)
+    """How many levels of nested objects ``ipc.log`` shows below the first; ``None``: all."""
+
+    logger: Option[Callable[..., Any], Callable[..., Any]] = Option(print, checks.function)
+    """Gets each line of ``ipc.log`` as one string."""
+
+    log_payloads: Option[bool, bool] = Option(False, checks.flag)
+    """True: the library's own log lines show payloads too."""
+
+    @classmethod
+    def _name_in_mapping(cls, name: object) -> str | None:
+        # Node finds IPType out by itself, to choose between 127.0.0.1 and ::1; "localhost" does that here.
+        return None if spelt(name) == "ip_type" else super()._name_in_mapping(name)
+
+    def settings(self) -> Settings:
+        """A frozen copy, which later changes of this configuration do not reach.
+
+        Raises:
+            ConfigError: the assured profile is chosen without ``allowed_events``, or ``heartbeat`` where its events
+                cannot pass.
+        """
+        profile = _profile(self.raw_buffer, self.parser)
+        if profile == "assured" and self.allowed_events is None:
+            raise ConfigError("parser 'assured' needs 'allowed_events': assign the event names that may pass")
+        if self.heartbeat is not False:
+            self._check_heartbeat(profile)
+        values = dict(vars(self))
+        values["interfaces"] = self.interfaces.settings()
+        values["soft_pending_bytes"] = min(self.soft_pending_bytes, self.max_pending_bytes)
+        return Settings(**values)
+
+    def _check_heartbeat(self, profile: str) -> None:
+        from ..wire.names import PING, PONG  # only where there is a heartbeat
+
+        if profile == "raw":
+            raise ConfigError("config option 'heartbeat' needs events, and raw mode has none: set it to False")
+        if profile == "assured" and not {PING, PONG} <= (self.allowed_events or frozenset()):
+            raise ConfigError(f"config option 'heartbeat' needs {PING!r} and {PONG!r} in 'allowed_events'")
+        if profile != "fast" and self.max_event_name_length < len(PING):
+            raise ConfigError(
+                f"config option 'heartbeat' needs the event names {PING!r} and {PONG!r}, and 'max_event_name_length' "
+                f"is {self.max_event_name_length}: set it to {len(PING)} at least"
+            )
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """A frozen copy of a ``Config``: the same names and meanings, and what follows from them.
+
+    Made by ``Config.settings()``, which is what checks the values.
+    """
+
+    appspace: str
+    socket_root: str
+    id: str
+    network_host: str
+    network_port: int
+    interfaces: InterfaceSettings
+    encoding: str
+    raw_buffer: bool
+    delimiter: str
+    parser: Any
+    sync: bool
+    identify_peer: bool
+    readable_all: bool
+    writable_all: bool
+    allowed_uids: frozenset[int] | None
+    secure_socket_root: bool | None
+    unlink: bool | Literal["force"]
+    tls: TLSOptions | SSLContext | Literal[False]
+    allow_reserved_events: bool
+    allowed_events: frozenset[str] | None
+    max_connections: int
+    max_connections_per_uid: int | None
+    max_connections_per_host: int | None
+    backlog: int
+    connect_timeout: int | None
+    handshake_timeout: int
+    close_timeout: int
+    heartbeat: int
+    heartbeat_timeout: int
+    retry: int
+    max_retries: int
+    stop_retrying: int
+    max_protocol_errors: int
+    max_message_size: int
+    max_message_values: int
+    max_event_name_length: int
+    message_timeout: int
+    max_handler_frames: int
+    max_handler_bytes: int
+    max_inbox_bytes: int
+    max_pending_bytes: int
+    soft_pending_bytes: int
+    slow_timeout: int
+    slow_policy: str
+    max_total_pending_bytes: int
+    max_queued_messages: int
+    max_queued_bytes: int
+    max_udp_peers: int
+    udp_peer_ttl: int
+    silent: bool
+    log_in_color: bool
+    log_depth: int | None
+    logger: Callable[..., Any]
+    log_payloads: bool
+
+    @property
+    def profile(self) -> str:
+        """``raw``, ``fast``, ``guarded``, ``assured``, or ``custom`` for a codec of one's own."""
+        return _profile(self.raw_buffer, self.parser)
+
+    @property
+    def delimiter_bytes(self) -> bytes:
+        """The delimiter as it stands on the wire."""
+        return self.delimiter.encode()
+
+    @property
+    def delimiter_escape_char(self) -> str | None:
+        r"""The character of the delimiter that has to be written as ``\uXXXX`` wherever a frame holds it.
+
+        ``None`` where the delimiter has a control character, since JSON escapes those anyway. It may be any
+        other character, also one beyond U+FFFF, which is written as two ``\uXXXX``. Escaping goes for the
+        whole frame: names of members hold the character too when it is ``y`` or ``p``.
+        """
+        usable = [character for character in self.delimiter if character not in _JSON_ITSELF]
+        if any(character < " " for character in usable):
+            return None
+        return min(usable, key=lambda character: (character in "yp", character))
+
+    @property
+    def requires_secure_root(self) -> bool:
+        """Whether local sockets must be in an owner-only directory, by that option or by the profile."""
+        if self.secure_socket_root is None:
+            return self.profile == "assured"
+        return self.secure_socket_root

@@ -1,0 +1,513 @@
+"""What is said to people: ``ipc.log`` with its styles, and the library's own log lines.
+
+``Log`` is node-ipc's ``ipc.log``: the user's lines, on the screen unless ``config.logger`` says otherwise.
+``logger`` is the standard library's, named ``node_ipc``, with a ``NullHandler``: the library's own lines,
+which appear where the application configures logging.
+
+Two rules: nothing is built for a line that nobody sees, and no text reaches an output with control characters
+in it, since it may have come from a peer (what ``escape`` and ``Log`` do about it, they do for all text).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+from collections import deque
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import fields, is_dataclass
+from functools import cache
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+from ..errors import HandlerError, IPCError
+
+if TYPE_CHECKING:
+    from .config import Config, Settings
+
+__all__ = ["FaultLog", "Log", "RateLimited", "Styled", "escape", "logger", "style"]
+
+logger = logging.getLogger("node_ipc")
+logger.addHandler(logging.NullHandler())
+
+PEER_TEXT = 256
+"""How many characters of text from a peer are shown."""
+
+
+# --- text ------------------------------------------------------------------------------------------------
+
+# C0 but for new line and tab, DEL, C1; the marks, embeddings, overrides and isolates of bidirectional text;
+# line and paragraph separators; lone surrogates. Joiners and wide spaces stay: languages and emoji use them.
+_UNSAFE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2028\u2029\u2066-\u2069\ud800-\udfff]"
+)
+_SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if character in _SHORT:
+        return _SHORT[character]
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def escape(text: str, limit: int = PEER_TEXT) -> str:
+    r"""Text from a peer, fit for a log line: one line, printable characters only, at most ``limit`` of them.
+
+    What is not printable (``str.isprintable``) becomes ``\n``, ``\x1b``, ``\u202e``; longer text ends in an
+    ellipsis, and no escape is cut in two.
+    """
+    kept: list[str] = []
+    room = limit
+    for character in text[: limit + 1]:
+        shown = character if character.isprintable() else _escaped(character)
+        kept.append(shown)
+        room -= len(shown)
+        if room < 0:
+            return _cut(kept, limit)
+    return "".join(kept)
+
+
+def _cut(pieces: list[str], limit: int) -> str:
+    """The first pieces, as many as fit before an ellipsis."""
+    size = sum(map(len, pieces))
+    while size >= limit and pieces:
+        size -= len(pieces.pop())
+    return "".join(pieces) + "…" if limit > 0 else ""
+
+
+def _tame(text: str) -> str:
+    """Text of ``ipc.log``, where new lines and tabs are allowed, with its control characters escaped."""
+    return text.translate(_escapes()) if _UNSAFE.search(text) else text
+
+
+@cache
+def _escapes() -> dict[int, str]:
+    unsafe = filter(_UNSAFE.match, map(chr, range(0x10000)))
+    return {ord(character): _escaped(character) for character in unsafe}
+
+
+# --- styles ----------------------------------------------------------------------------------------------
+
+_RESET = "\x1b[0m"
+_ANSI = re.compile("\x1b\\[[0-9;]*m")
+
+_STYLES = {
+    "data": "\x1b[90m",
+    "debug": "\x1b[34m",
+    "error": "\x1b[31m",
+    "good": "\x1b[32m",
+    "help": "\x1b[36m",
+    "info": "\x1b[32m",
+    "input": "\x1b[90m",
+    "notice": "\x1b[35m",
+    "prompt": "\x1b[90m",
+    "verbose": "\x1b[36m",
+    "warning": "\x1b[33m",
+}
+_RAINBOW = ("\x1b[31m", "\x1b[33m", "\x1b[32m", "\x1b[34m", "\x1b[35m")
+
+
+class Styled(str):
+    """Text with the name of a style: ordinary text everywhere, and coloured where ``ipc.log`` may colour."""
+
+    __slots__ = ("style",)
+
+    style: str
+    """The name of the style, as in ``style.debug``."""
+
+    def __new__(cls, text: object, style: str) -> Styled:
+        styled = super().__new__(cls, text)
+        styled.style = style
+        return styled
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Styled, (str(self), self.style)
+
+
+class _Styles:
+    """``style.debug(text)`` and so on: node-ipc's examples dress their log lines in these."""
+
+    __slots__ = ()
+
+    def data(self, text: object) -> Styled:
+        """Grey."""
+        return Styled(text, "data")
+
+    def debug(self, text: object) -> Styled:
+        """Blue."""
+        return Styled(text, "debug")
+
+    def error(self, text: object) -> Styled:
+        """Red."""
+        return Styled(text, "error")
+
+    def good(self, text: object) -> Styled:
+        """Green."""
+        return Styled(text, "good")
+
+    def help(self, text: object) -> Styled:
+        """Cyan."""
+        return Styled(text, "help")
+
+    def info(self, text: object) -> Styled:
+        """Green."""
+        return Styled(text, "info")
+
+    def input(self, text: object) -> Styled:
+        """Grey."""
+        return Styled(text, "input")
+
+    def notice(self, text: object) -> Styled:
+        """Magenta."""
+        return Styled(text, "notice")
+
+    def prompt(self, text: object) -> Styled:
+        """Grey."""
+        return Styled(text, "prompt")
+
+    def rainbow(self, text: object) -> Styled:
+        """Each character in the next colour."""
+        return Styled(text, "rainbow")
+
+    def silly(self, text: object) -> Styled:
+        """Like ``rainbow``."""
+        return Styled(text, "rainbow")
+
+    def verbose(self, text: object) -> Styled:
+        """Cyan."""
+        return Styled(text, "verbose")
+
+    def warning(self, text: object) -> Styled:
+        """Yellow."""
+        return Styled(text, "warning")
+
+
+style = _Styles()
+
+
+def _painted(text: str, name: str) -> str:
+    if name == "rainbow":
+        return "".join(_RAINBOW[at % len(_RAINBOW)] + character for at, character in enumerate(text)) + _RESET
+    return f"{_STYLES[name]}{text}{_RESET}" if name in _STYLES else text
+
+
+# --- ipc.log ---------------------------------------------------------------------------------------------
+
+
+class Log:
+    """``ipc.log``: any number of arguments, joined by one space, go to ``config.logger`` as one string.
+
+    Text is shown as it is, but for control characters other than new line and tab, which are escaped. Other
+    objects are pretty-printed down to ``config.log_depth`` levels below their first, long ones are cut. With
+    ``config.silent`` nothing is done at all. The options are read at each call.
+    """
+
+    __slots__ = ("_config",)
+
+    def __init__(self, config: Config | Settings) -> None:
+        self._config = config
+
+    def __call__(self, *args: object) -> None:
+        config = self._config
+        if config.silent:
+            return
+        colour = config.log_in_color and _shows_colour(config.logger)
+        line = " ".join([_rendered(arg, config.log_depth, colour) for arg in args])
+        try:
+            config.logger(line)
+        except UnicodeEncodeError:  # an output that knows fewer characters than the text has
+            config.logger(line.encode("ascii", "backslashreplace").decode())
+
+
+_WINDOWS = sys.platform == "win32"
+_COLOUR_CONSOLES = frozenset({"WT_SESSION", "ANSICON", "CONEMUANSI", "TERM"})
+
+
+def _shows_colour(logger: Callable[..., Any]) -> bool:
+    """Whether ``logger`` writes where colours show: a terminal, unless the environment says otherwise.
+
+    ``FORCE_COLOR`` (other than 0) goes before ``NO_COLOR``, as in Node.
+    """
+    forced = os.environ.get("FORCE_COLOR")
+    if forced:
+        return forced not in ("0", "false")
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or logger is not print:
+        return False
+    if _WINDOWS and _COLOUR_CONSOLES.isdisjoint(os.environ):
+        return False  # an old console prints the codes themselves
+    try:
+        return sys.stdout.isatty()
+    except (AttributeError, ValueError):  # no output at all, or closed
+        return False
+
+
+def _rendered(value: object, depth: int | None, colour: bool) -> str:
+    if isinstance(value, str):
+        text = _tame(value)
+        return _painted(text, value.style) if colour and isinstance(value, Styled) else text
+    return _Inspector(depth, colour).show(value, 0)
+
+
+LINE = 72
+"""Characters; an object that fits goes on one line, another gets a line for each item."""
+SHORT = 16
+"""Characters; items no longer than this share a line where one object needs several lines."""
+ITEMS = 100
+"""How many items of one collection are shown."""
+VALUES = 5_000
+"""How many items of all collections inside one object are shown: nested ones multiply."""
+CHARACTERS = 10_000
+"""How much is shown of one text inside an object."""
+BYTES = 64
+"""How much is shown of one bytes object."""
+
+
+class _Parts(NamedTuple):
+    """A collection or a record, taken apart."""
+
+    start: str
+    end: str
+    joint: str
+    """Between label and item: ``": "`` (the label is an object), ``"="`` (a name) or nothing (no label)."""
+    size: int
+    items: Iterable[tuple[Any, Any]]
+    """Labels and items."""
+
+
+class _Inspector:
+    """Shows one object, with limits on depth, length and number of items; cycles end."""
+
+    def __init__(self, depth: int | None, colour: bool) -> None:
+        self._depth = depth
+        self._colour = colour
+        self._open: set[int] = set()  # the collections around the current one
+        self._values = VALUES
+
+    def show(self, value: object, level: int = 0) -> str:
+        try:
+            return self._shown(value, level)
+        except RecursionError:  # all levels were asked for, and the interpreter has a limit
+            return "…"
+        except Exception as error:  # somebody else's repr, property or iterator
+            return f"<{_type(value)}: cannot be shown, {_type(error)}>"
+
+    def _shown(self, value: object, level: int) -> str:
+        if isinstance(value, str):
+            return self._paint(_quoted(value), "\x1b[32m")
+        if isinstance(value, bytes | bytearray | memoryview):
+            return self._paint(_bytes(value), "\x1b[32m")
+        if isinstance(value, BaseException):
+            return self._paint(_clipped(_exception(value)), "\x1b[31m")
+        parts = _parts(value)
+        if parts is not None:
+            return self._collection(value, parts, level)
+        text = _clipped(repr(value))
+        return self._paint(text, "\x1b[33m") if value is None or isinstance(value, int | float) else text
+
+    def _paint(self, text: str, code: str) -> str:
+        return f"{code}{text}{_RESET}" if self._colour else text
+
+    def _collection(self, value: object, parts: _Parts, level: int) -> str:
+        if id(value) in self._open:
+            return f"{parts.start}<cycle>{parts.end}"
+        if parts.size and self._depth is not None and level > self._depth:
+            return f"{parts.start}…{parts.end}"
+        self._open.add(id(value))
+        try:
+            return _laid_out(parts.start, self._items(parts, level + 1), parts.end)
+        finally:
+            self._open.discard(id(value))
+
+    def _items(self, parts: _Parts, level: int) -> list[str]:
+        shown: list[str] = []
+        for label, item in parts.items:
+            if len(shown) == ITEMS or not self._values:
+                break
+            self._values -= 1
+            label = self.show(label, level) if parts.joint == ": " else label
+            shown.append(f"{label}{parts.joint}{self.show(item, level)}")
+        if len(shown) < parts.size:
+            shown.append(f"… {parts.size - len(shown):,} more")
+        return shown
+
+
+def _parts(value: object) -> _Parts | None:
+    """The collection or record taken apart; ``None`` for what ``repr`` shows better."""
+    if isinstance(value, type) or _has_own_repr(value):
+        return None
+    if isinstance(value, dict):
+        start, end = _brackets(value, dict, "{", "}")
+        return _Parts(start, end, ": ", len(value), value.items())
+    names = _field_names(value)
+    if names is not None:
+        items = ((name, getattr(value, name)) for name in names)
+        return _Parts(f"{_type(value)}(", ")", "=", len(names), items)
+    for kind, opening, closing in _SEQUENCES:
+        if isinstance(value, kind):
+            start, end = _brackets(value, kind, opening, closing)
+            return _Parts(start, end, "", len(value), (("", item) for item in value))
+    return None
+
+
+_SEQUENCES: tuple[tuple[type[Collection[Any]], str, str], ...] = (
+    (list, "[", "]"),
+    (tuple, "(", ")"),
+    (set, "{", "}"),
+    (frozenset, "frozenset({", "})"),
+    (deque, "deque([", "])"),
+)
+
+
+def _brackets(value: Collection[Any], kind: type, start: str, end: str) -> tuple[str, str]:
+    if type(value) is not kind:
+        return f"{_type(value)}({start}", f"{end})"
+    if kind is set and not value:
+        return "set(", ")"
+    if kind is tuple and len(value) == 1:
+        return start, f",{end}"
+    return start, end
+
+
+def _field_names(value: object) -> list[str] | None:
+    """The names of the fields of a dataclass, a msgspec Struct or a named tuple."""
+    if is_dataclass(value):
+        return [field.name for field in fields(value) if field.repr]
+    names = getattr(type(value), "__struct_fields__", None)
+    if names is None and isinstance(value, tuple):
+        names = getattr(type(value), "_fields", None)
+    return None if names is None else list(names)
+
+
+def _has_own_repr(value: object) -> bool:
+    """Whether the class says how it is shown; what ``dataclass`` and namedtuple write does not count."""
+    method = type(value).__repr__
+    if not isinstance(method, FunctionType) or method.__module__ == "collections":
+        return False
+    return not (hasattr(method, "__wrapped__") and method.__wrapped__.__code__.co_filename == "<string>")
+
+
+def _type(value: object) -> str:
+    return _tame(type(value).__name__)
+
+
+def _quoted(text: str) -> str:
+    more = len(text) - CHARACTERS
+    return repr(text) if more <= 0 else f"{text[:CHARACTERS]!r}… {more:,} more characters"
+
+
+def _bytes(value: bytes | bytearray | memoryview) -> str:
+    view = memoryview(value).cast("B")
+    more = len(view) - BYTES
+    return repr(bytes(view)) if more <= 0 else f"{bytes(view[:BYTES])!r}… {more:,} more bytes"
+
+
+def _exception(error: BaseException) -> str:
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return text if error.__cause__ is None else f"{text} (from {type(error.__cause__).__name__}: {error.__cause__})"
+
+
+def _clipped(text: str) -> str:
+    more = len(text) - CHARACTERS
+    return _tame(text) if more <= 0 else f"{_tame(text[:CHARACTERS])}… {more:,} more characters"
+
+
+def _laid_out(start: str, items: list[str], end: str) -> str:
+    line = f"{start}{', '.join(items)}{end}"
+    if "\n" not in line and _width(line) <= LINE:
+        return line
+    if all(_width(item) <= SHORT and "\n" not in item for item in items):
+        items = _filled(items)
+    inside = ",\n".join(items).replace("\n", "\n  ")
+    return f"{start}\n  {inside}\n{end}"
+
+
+def _filled(items: list[str]) -> list[str]:
+    """Short items, as many to a line as fit."""
+    lines: list[str] = []
+    room = 0
+    for item in items:
+        room -= _width(item) + 2
+        if room < 0:
+            lines.append(item)
+            room = LINE - _width(item)
+        else:
+            lines[-1] += f", {item}"
+    return lines
+
+
+def _width(text: str) -> int:
+    """Characters on the screen."""
+    return len(_ANSI.sub("", text))
+
+
+# --- the library's own lines -----------------------------------------------------------------------------
+
+
+class RateLimited:
+    """Log lines about one peer, at most ``lines`` of them in any ``seconds``.
+
+    What is left out is counted, and the next line that passes says how many there were. ``clock`` gives
+    seconds that only go forward (a driver's ``now``).
+    """
+
+    __slots__ = ("_clock", "_left_out", "_seconds", "_times")
+
+    def __init__(self, clock: Callable[[], float], *, lines: int = 5, seconds: float = 1.0) -> None:
+        self._clock = clock
+        self._seconds = seconds
+        self._times: deque[float] = deque(maxlen=lines)
+        self._left_out = 0
+
+    def log(self, level: int, message: str, *args: object) -> bool:
+        """Log ``message % args``; False where the limit held it back or nobody listens to ``level``.
+
+        Whatever is not a number among ``args`` may hold a peer's text, so its ``str`` is escaped and cut;
+        ``message`` has to be our own.
+        """
+        if not logger.isEnabledFor(level) or not self.passes():
+            return False
+        safe: list[object] = [arg if isinstance(arg, int | float) else escape(str(arg)) for arg in args]
+        if self._left_out:
+            message += " (%d lines before this one were left out)"
+            safe.append(self._left_out)
+            self._left_out = 0
+        logger.log(level, message, *safe, stacklevel=2)
+        return True
+
+    def passes(self) -> bool:
+        """Whether one more line may be written now; a line that may not is counted."""
+        now, times = self._clock(), self._times
+        if len(times) == times.maxlen and now - times[0] < self._seconds:
+            self._left_out += 1
+            return False
+        times.append(now)  # and the oldest falls out
+        return True
+
+
+class FaultLog:
+    """The log lines about errors that no ``error`` handler heard, for one endpoint.
+
+    A failing handler is an error with its traceback, each time. Anything else is a warning that names the peer, a few
+    times a second for each: whoever can send can cause them.
+    """
+
+    __slots__ = ("_clock", "_limited")
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._limited: WeakKeyDictionary[object, RateLimited] = WeakKeyDictionary()
+
+    def log(self, about: object, error: IPCError) -> None:
+        """A line about a socket, or about the endpoint where no socket is to blame."""
+        if isinstance(error, HandlerError):
+            logger.error("%s", error, exc_info=error.__cause__)
+            return
+        limited = self._limited.get(about)
+        if limited is None:
+            limited = self._limited[about] = RateLimited(self._clock)
+        limited.log(logging.WARNING, "%s: %s", about, error)

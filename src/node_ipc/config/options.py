@@ -1,0 +1,247 @@
+"""How options work: assigning checks, a wrong name is told the right one, a mapping from JSON is read.
+
+``Options`` holds :class:`Option` attributes; ``Config`` is one, and says which there are. This module knows no single
+option but for the two spellings that node-ipc itself has.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, Self, TypeVar, overload
+
+from ..errors import ConfigError
+from .checks import Check, Refused, listed
+
+__all__ = ["Option", "Options", "UnknownOption", "shown", "snake_case", "spelt", "unknown", "wrong"]
+
+Read = TypeVar("Read")
+Write = TypeVar("Write", contravariant=True)
+
+
+class UnknownOption(ConfigError, AttributeError):
+    """There is no option of this name; the message names the nearest one.
+
+    It is also an ``AttributeError``, so ``hasattr(config, name)`` works.
+    """
+
+
+# --- names and values in messages ------------------------------------------------------------------------
+
+
+def shown(value: object, width: int = 80) -> str:
+    """The value's ``repr`` on one line of at most ``width`` characters; never raises."""
+    part = value[:width] if isinstance(value, str | bytes) else value
+    try:
+        text = repr(part)
+    except Exception:
+        text = f"<{type(value).__name__} without a repr>"
+    text = "".join(character if character.isprintable() else " " for character in text[: width + 1])
+    return text if len(text) <= width and part == value else text[: width - 1] + "…"
+
+
+def snake_case(name: str) -> str:
+    """``maxRetries`` and ``max-retries`` as ``max_retries``."""
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name)
+    return words.replace("-", "_").lower()
+
+
+_ALSO_CALLED = {"interface": "interfaces"}  # node-ipc's README has one name, its code the other
+
+
+def spelt(name: object) -> str:
+    """An option's name as Python spells it, whichever way it came."""
+    snake = snake_case(name) if isinstance(name, str) else ""
+    return _ALSO_CALLED.get(snake, snake)
+
+
+def unknown(name: object, known: Collection[str], prefix: str = "") -> UnknownOption:
+    message = f"there is no config option {shown(f'{prefix}{name}')}"
+    snake = spelt(name)[:80]
+    if snake in known:
+        return UnknownOption(f"{message}: in Python it is {prefix + snake!r}")
+    if snake == "ip_type":
+        return UnknownOption(f"{message}: a host is tried in both families; 'interfaces.family' chooses one")
+    import difflib  # only a mistake pays for it
+
+    nearest = difflib.get_close_matches(snake, known, 1)
+    if nearest:
+        return UnknownOption(f"{message}: did you mean {prefix + nearest[0]!r}?")
+    if prefix:
+        return UnknownOption(f"{message}; there are {listed(known)}")
+    return UnknownOption(f"{message}; help(node_ipc.Config) lists them")
+
+
+def wrong(name: str, value: str, allowed: object) -> ConfigError:
+    return ConfigError(f"config option {name!r}: {value} is not allowed; it takes {allowed}")
+
+
+# --- options and their owners ----------------------------------------------------------------------------
+
+
+class Option(Generic[Read, Write]):
+    """One option: ``Read`` is what the attribute gives, ``Write`` what may be assigned to it."""
+
+    def __init__(
+        self,
+        default: Read | None,
+        check: Check[Read],
+        *,
+        make: Callable[[], Read] | None = None,
+        infinite: bool = False,
+    ) -> None:
+        """``make`` gives a default of its own to each owner; ``infinite``: JSON's null stands for infinity.
+
+        (``JSON.stringify`` writes null for ``Infinity``.)
+        """
+        self.default = default
+        self.check = check
+        self.make = make
+        self.infinite = infinite
+        self.name = ""
+
+    def __set_name__(self, owner: type[Options], name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Self: ...
+
+    @overload
+    def __get__(self, instance: Options, owner: type) -> Read: ...
+
+    def __get__(self, instance: Options | None, owner: type) -> Self | Read:
+        if instance is None:
+            return self
+        value: Read = instance.__dict__[self.name]
+        return value
+
+    def __set__(self, instance: Options, value: Write) -> None:
+        instance.__dict__[self.name] = self.checked(value, instance._prefix)
+
+    def __delete__(self, instance: Options) -> None:
+        self.reset(instance)
+
+    def reset(self, instance: Options) -> None:
+        """Put the default back."""
+        instance.__dict__[self.name] = self.default if self.make is None else self.make()
+
+    def checked(self, value: object, prefix: str) -> Read:
+        """What is kept for ``value``; raises ConfigError where it is not allowed."""
+        try:
+            return self.check(value)
+        except Refused as refused:
+            # what was meant as TLS options may hold a key
+            what = f"a value of type {type(value).__name__}" if self.name == "tls" else shown(value)
+            raise wrong(prefix + self.name, what, refused) from None
+
+
+class Options:
+    """Holds options. Assigning checks; a name that is no option is an error that names the right one."""
+
+    _options: ClassVar[dict[str, Option[Any, Any]]] = {}
+    _prefix: ClassVar[str] = ""
+
+    def __init_subclass__(cls) -> None:
+        own = {name: option for name, option in vars(cls).items() if isinstance(option, Option)}
+        cls._options = {**cls._options, **own}
+
+    def __init__(self, **options: Any) -> None:
+        for option in self._options.values():
+            option.reset(self)
+        self.update(**options)
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any]) -> Self:
+        """Read options as a node-ipc configuration has them in JSON: camelCase or snake_case.
+
+        ``null`` and ``"Infinity"`` stand for infinity where an option takes that.
+
+        Raises:
+            ConfigError: ``mapping`` is not a mapping, a name is unknown or comes in two spellings, or a
+                value is not allowed.
+        """
+        if not isinstance(mapping, Mapping):
+            raise ConfigError(f"options come as a mapping (a JSON object), not {shown(mapping)}")
+        options: dict[str, Any] = {}
+        for name, value in mapping.items():
+            known = cls._name_in_mapping(name)
+            if known is None:
+                continue
+            if known in options:
+                raise ConfigError(f"config option {cls._prefix + known!r} is given twice, in two spellings")
+            options[known] = value
+        return cls(**{name: cls._value_in_mapping(name, value) for name, value in options.items()})
+
+    @classmethod
+    def _name_in_mapping(cls, name: object) -> str | None:
+        known = spelt(name)
+        if known not in cls._options:
+            raise unknown(name, cls._options, cls._prefix)
+        return known
+
+    @classmethod
+    def _value_in_mapping(cls, name: str, value: object) -> object:
+        stands_for_infinity = value is None or value == "Infinity"
+        return math.inf if stands_for_infinity and cls._options[name].infinite else value
+
+    def update(self, **options: Any) -> None:
+        """Assign several options: all of them, or, where one is wrong, none."""
+        checked = {}
+        for name, value in options.items():
+            if name not in self._options:
+                raise unknown(name, self._options, self._prefix)
+            checked[name] = self._options[name].checked(value, self._prefix)
+        self.__dict__.update(checked)
+
+    def copy(self) -> Self:
+        """An independent copy; loggers, parsers and SSL contexts are the same objects in both."""
+        other = type(self)()
+        for name, value in vars(self).items():
+            other.__dict__[name] = value.copy() if isinstance(value, Options) else value
+        return other
+
+    def __copy__(self) -> Self:
+        return self.copy()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        # Everything but what cannot be copied (a context, a logger) is copied or immutable anyway.
+        return self.copy()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (type(self), dict(vars(self)))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, type(self)):
+            return NotImplemented
+        return not self._differing(other)
+
+    def _differing(self, other: Options) -> list[str]:
+        """The options that are not the same; 0 and False are equal in Python, but not as options."""
+        ours, theirs = vars(self), vars(other)
+        return [name for name in ours if type(ours[name]) is not type(theirs[name]) or ours[name] != theirs[name]]
+
+    __hash__ = None  # type: ignore[assignment]  # what can change cannot be a key
+
+    def __repr__(self) -> str:
+        """The options that are not at their default; TLS keys and passphrases are never shown."""
+        changed = (f"{name}={shown(vars(self)[name])}" for name in self._differing(type(self)()))
+        return f"{type(self).__name__}({', '.join(changed)})"
+
+    # A type checker knows the names; these are for those who run without one.
+    if not TYPE_CHECKING:  # pragma: no branch - always so while running
+
+        def __setattr__(self, name: str, value: object) -> None:
+            if name not in self._options:
+                raise unknown(name, self._options, self._prefix)
+            super().__setattr__(name, value)
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise unknown(name, self._options, self._prefix)
+
+
+Owner = TypeVar("Owner", bound=Options)
+
+
+def _restored(kind: type[Owner], options: dict[str, Any]) -> Owner:
+    return kind(**options)

@@ -1,0 +1,82 @@
+"""From what a user gives to ``connect`` and ``serve`` to an address and a frozen configuration.
+
+Both fronts use it, so an address, a ``Config`` and single options mean the same in each.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from ..errors import AddressError, ConfigError
+from .address import Address, Handed, Pipe, Role, Tcp, Tls, Udp, Unix, local_path, parse
+from .config import Config, Settings
+
+if TYPE_CHECKING:
+    from socket import socket
+    from ssl import SSLContext
+
+__all__ = ["Place", "TLSChoice", "resolve"]
+
+Place: TypeAlias = "str | os.PathLike[str] | Address | socket | Sequence[socket]"
+"""Where to connect or to serve: an id, a URL, a path object (a Unix socket or a pipe), or an address.
+
+A server also takes a socket that is bound already, or several."""
+
+TLSChoice: TypeAlias = "Mapping[str, Any] | SSLContext | bool | None"
+"""``tls=``: the options of ``config.tls`` or an ``ssl.SSLContext``; True is TLS with the defaults, False is none."""
+
+
+def resolve(
+    address: Place,
+    config: Config | None,
+    options: Mapping[str, Any],
+    role: Role,
+    tls: TLSChoice = None,
+) -> tuple[Address, Settings]:
+    """The address that ``address`` means, and the settings that ``config`` and ``options`` make together.
+
+    ``options`` are options of :class:`Config` and go before what ``config`` says, which is not changed. ``tls``
+    sets ``config.tls``; with TLS options a ``tcp://`` address is served and reached with TLS, as in node-ipc.
+
+    Raises:
+        UnknownOption: there is no option of that name; the message names the nearest one.
+        ConfigError: a value is not allowed, or ``config`` is not a ``Config``.
+        AddressError: the address cannot be read, or ``tls`` was asked for where there is no network.
+    """
+    whole = _configuration(config, options, tls)
+    where = _address(address, whole, role)
+    if tls not in (None, False) and isinstance(getattr(where, "where", where), (Unix, Pipe, Udp)):
+        raise AddressError(f"tls= is for tcp:// and tls:// addresses: {where} has no TLS")
+    if isinstance(where, Tcp) and whole.tls is not False:
+        where = Tls(where.host, where.port)
+    if isinstance(where, Handed) and isinstance(where.where, Tcp) and whole.tls is not False:
+        where = Handed(where.sockets, Tls(where.where.host, where.where.port), where.share)
+    return where, whole.settings()
+
+
+def _configuration(config: Config | None, options: Mapping[str, Any], tls: TLSChoice) -> Config:
+    if config is not None and not isinstance(config, Config):
+        raise ConfigError(f"config takes a node_ipc.Config (or its from_mapping), not {type(config).__name__}")
+    whole = Config() if config is None else config.copy()
+    whole.update(**options)
+    if tls is True:
+        whole.tls = {}
+    elif tls is not None:
+        whole.tls = tls
+    return whole
+
+
+def _address(address: Place, config: Config, role: Role) -> Address:
+    if isinstance(address, (Unix, Pipe, Tcp, Tls, Udp, Handed)):
+        return address
+    if isinstance(address, os.PathLike):
+        return local_path(os.fspath(address))
+    if not isinstance(address, str):
+        if role == "client":
+            raise AddressError(f"an address to connect to is an id, a URL or a path, not {address!r:.80}")
+        from ..net.unix import handed
+
+        return handed(address)
+    return parse(address, socket_root=config.socket_root, appspace=config.appspace, role=role)

@@ -1,0 +1,676 @@
+"""One link out: its state table, its retries, and the emits that wait while it is down.
+
+Every input (the user's, the driver's, a timer's) is looked up in ``TRANSITIONS``; a pair that is not there is
+ignored. The client outlives its links: each gets a session of its own, the handlers stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from ..config.profiles import require_assured
+from ..errors import (
+    BackpressureError,
+    ConnectError,
+    ConnectTimeout,
+    ForkError,
+    HandlerError,
+    IPCError,
+    NotConnected,
+    ProtocolError,
+)
+from ..wire.codec import choose
+from .endpoint import LinkPublisher, Register
+from .events import Event, Events
+from .seam import FORKED
+from .session import Loss, Session, refuse_other_threads
+from .trace import Stats, Trace, Traces
+
+if TYPE_CHECKING:
+    from ..config.address import Address
+    from ..config.config import Settings
+    from ..wire.text import RawPayload
+    from .outcome import Outcome
+    from .seam import Driver, Peer, Timer
+
+__all__ = ["TRANSITIONS", "Client", "ClientState", "connect_timeout", "retry_delay"]
+
+STEADY_SECONDS = 5.0
+"""A link that was up this long makes the next retry a first one again, in its delay and in its number."""
+GROWTH = 1.6
+JITTER = 0.2
+LONGEST_LOCAL = 5.0
+LONGEST_NETWORK = 30.0
+
+
+T = TypeVar("T")
+A = TypeVar("A")
+R = TypeVar("R")
+H = TypeVar("H", bound=Callable[..., Any])
+
+
+class ClientState(Enum):
+    """Where a client stands."""
+
+    IDLE = "idle"
+    """Made, not told to connect."""
+    CONNECTING = "connecting"
+    """An attempt is under way; emits wait in the queue."""
+    CONNECTED = "connected"
+    """The link is up."""
+    WAITING = "waiting"
+    """Until the next attempt; emits wait in the queue."""
+    CLOSING = "closing"
+    """Told to close: what was emitted still goes out, nothing more is taken."""
+    CLOSED = "closed"
+    """Over: no retry will follow."""
+
+
+_S = ClientState
+TRANSITIONS: dict[tuple[ClientState, str], str] = {
+    (_S.IDLE, "connect"): "_attempt",
+    (_S.IDLE, "close"): "_close_now",
+    (_S.CONNECTING, "opened"): "_up",
+    (_S.CONNECTING, "failed"): "_attempt_failed",
+    (_S.CONNECTING, "close"): "_close_when_up",
+    (_S.CONNECTED, "lost"): "_down",
+    (_S.CONNECTED, "close"): "_close_session",
+    (_S.WAITING, "retry"): "_retry",
+    (_S.WAITING, "close"): "_close_now",
+    (_S.CLOSING, "opened"): "_up_to_close",
+    (_S.CLOSING, "failed"): "_closed_unsent",
+    (_S.CLOSING, "lost"): "_closed",
+    (_S.CLOSING, "expired"): "_expire",
+    (_S.CLOSED, "connect"): "_attempt",
+}
+"""``(state, input) → what is done``; the methods set the next state."""
+
+
+def retry_delay(base: float, attempt: int, longest: float, random: float) -> float:
+    """Seconds to wait before retry number ``attempt`` (from 0): growing by 1.6, 20 % either way, up to ``longest``.
+
+    ``base`` is never cut: a user who asks for a minute between retries gets it.
+    """
+    delay = min(base * GROWTH ** min(attempt, 64), max(longest, base))
+    return delay * (1 - JITTER + 2 * JITTER * random)
+
+
+def connect_timeout(client: Client, seconds: float) -> ConnectTimeout:
+    """What was waited for and how long, and what the last attempt met."""
+    why = "" if client.last_error is None else f": {client.last_error}"
+    return ConnectTimeout(f"no link to {client.address} within {seconds:g} s{why}")
+
+
+class Client(LinkPublisher):
+    """A connection to a server that comes back when it breaks.
+
+    Made by ``ipc.connect_to``, ``node_ipc.connect`` and ``blocking.connect``; one class serves all fronts, since
+    nothing in it waits.
+    """
+
+    def __init__(
+        self,
+        id: str,
+        address: Address,
+        driver: Driver,
+        settings: Settings,
+        *,
+        stop_retrying: Callable[[], bool | int] | None = None,
+    ) -> None:
+        """Make a client; ``connect`` connects it. Raises :class:`AssuredError` where the profile forbids it."""
+        require_assured(address, settings, "client")
+        self.id = id
+        self.address = address
+        self.state = ClientState.IDLE
+        self.failure: IPCError | None = None
+        """The error that ended the client, where no ``error`` handler heard it."""
+        self.connected: Outcome[Client] = driver.outcome(self)
+        """Settled when the link is up for the first time, or with the error that ended the client."""
+        self.closed: Outcome[Client] = driver.outcome(self)
+        """Settled when the state becomes closed, after ``destroy`` was published."""
+        self.unheard: Callable[[str, Any, Session], None] | None = None
+        """Told of events that no handler has: the inbox of the waiting fronts."""
+        self.on_link: Callable[[], None] | None = None
+        """Called when a link is up, before ``connect`` is published."""
+        self.on_request: Callable[[], None] | None = None
+        """Called when a request was made."""
+        self.last_error: IPCError | None = None
+        """Why the latest attempt failed."""
+        self.on_drained: list[Callable[[], None]] = []
+        """Called when the kernel has taken everything, and when the link is lost with what waited for it."""
+        self.retries = 0
+        """How many retries there were since a link held: a message came over it, or it was up for 5 s."""
+        self._driver = driver
+        driver.endpoints.add(self)
+        self._settings = settings
+        self._stop_retrying = stop_retrying or (lambda: settings.stop_retrying)
+        self._traces = Traces(self._hand_trace_on)
+        self._gone = Stats()  # of the links that are over
+        self._errors = 0
+        self._made_at = driver.now()
+        self._codec = choose(settings)
+        self.events = Events(
+            1,
+            self._codec.check_name,
+            self.session_fault,
+            driver.spawn if driver.runs_coroutines else None,
+            settings.allow_reserved_events,
+            self._codec.gives_raw,
+        )
+        self.events.unheard = self._unheard
+        self.events.answer_heartbeats()
+        self._sync = settings.sync
+        self._answer_due = False
+        self._queue: list[bytes] = []
+        self._queue_bytes = 0
+        self._queued_afar = self._bytes_afar = 0  # from other threads, not in the queue yet
+        self._direct: Session | None = None  # the session, while emits may go straight to it
+        self._session: Session | None = None
+        self._links = 0
+        self._up_since = 0.0
+        self._attempts = 0  # since a link was last steady: what the delay grows with
+        self._protocol_errors = 0
+        self._warned = False
+        self._close_seconds = 0.0
+        self._timer: Timer | None = None
+
+    def __repr__(self) -> str:
+        waiting = f", {len(self._queue)} queued" if self._queue else ""
+        return f"<Client {self.id!r} {self.address} {self.state.value}{waiting}>"
+
+    @property
+    def peer(self) -> Peer:
+        """Who the server is, as the kernel or the TLS handshake tells it. Raises :class:`NotConnected` while down."""
+        if self._session is None:
+            raise NotConnected(f"{self.id!r} is not connected")
+        return self._session.peer
+
+    @property
+    def pending_bytes(self) -> int:
+        """The bytes that wait: for the link, or for the server to take them."""
+        return self._queue_bytes + (self._session.pending_bytes if self._session else 0)
+
+    def _trouble(self) -> str:
+        if self.state is _S.CONNECTED:
+            return ""
+        why = "" if self.last_error is None else f" ({self.last_error})"
+        return f": the client is {self.state.value}{why}"
+
+    # ---- events
+
+    @overload
+    def on(self, event: Event[T]) -> Register[T]: ...
+    @overload
+    def on(self, event: Event[T], handler: Callable[[T], A]) -> Callable[[T], A]: ...
+    @overload
+    def on(self, event: Event[T], handler: Callable[[], A]) -> Callable[[], A]: ...
+    @overload
+    def on(self, event: str, *, type: Any = None) -> Callable[[H], H]: ...
+    @overload
+    def on(self, event: str, handler: H, *, type: Any = None) -> H: ...
+    def on(self, event: str | Event[Any], handler: Any = None, *, type: Any = None) -> Any:
+        """Call ``handler(data)`` for each event of this name; without a handler it is a decorator.
+
+        ``"*"`` hears every event as ``(type, *arguments)``, before the event's own handlers. The lifecycle:
+        ``connect()``, ``disconnect(loss)``, ``destroy()``, ``error(error)``, and in raw mode ``data(bytes)``. A
+        handler may take fewer arguments. A handler whose first argument is annotated, or ``type=``, gets its
+        payload decoded to that type.
+        """
+        refuse_other_threads(self._driver, "on")
+        return self.events.on(event, handler, type=type)
+
+    @overload
+    def once(self, event: Event[T]) -> Register[T]: ...
+    @overload
+    def once(self, event: Event[T], handler: Callable[[T], A]) -> Callable[[T], A]: ...
+    @overload
+    def once(self, event: Event[T], handler: Callable[[], A]) -> Callable[[], A]: ...
+    @overload
+    def once(self, event: str, *, type: Any = None) -> Callable[[H], H]: ...
+    @overload
+    def once(self, event: str, handler: H, *, type: Any = None) -> H: ...
+    def once(self, event: str | Event[Any], handler: Any = None, *, type: Any = None) -> Any:
+        """As ``on``, for the next such event only."""
+        refuse_other_threads(self._driver, "once")
+        return self.events.once(event, handler, type=type)
+
+    # ---- traces and statistics
+
+    def _tell(self, what: str, detail: Any = None, session: Session | None = None) -> None:
+        if (told := self._traces.all) is not None:
+            told(Trace(what, self, session, detail=detail))
+
+    def _drop(self, count: int) -> None:
+        """So many messages that waited for a link will not be sent."""
+        if count:
+            self._gone.dropped += count
+            if (told := self._traces.all) is not None:
+                told(Trace("dropped", self, messages=count))
+
+    def _hand_trace_on(self) -> None:
+        if self._session is not None:
+            self._session.trace, self._session.traffic = self._traces.all, self._traces.traffic
+
+    def stats(self) -> Stats:
+        """What this client did since it was made, over all its links."""
+        total = Stats()
+        total += self._gone
+        if self._session is not None:
+            total += self._session.stats()
+        total.pending_bytes = self.pending_bytes
+        total.errors = self._errors
+        total.late = self._requests.late if self._requests is not None else 0
+        total.seconds = self._driver.now() - self._made_at
+        return total
+
+    # ---- out
+
+    @overload
+    def emit(self, type: Event[T], data: T) -> bool: ...
+    @overload
+    def emit(self, type: str | RawPayload, data: Any = ...) -> bool: ...
+    def emit(self, type: Any, data: Any = {}) -> bool:  # noqa: B006 - never changed: data left out is {}
+        """Send one event (in raw mode: ``emit(payload)``); never waits.
+
+        While the link is down the message waits in a queue of at most ``max_queued_messages`` and
+        ``max_queued_bytes`` and goes out, in order, when it is back. Returns True, or False while more than
+        ``soft_pending_bytes`` wait. Raises :class:`BackpressureError` when the queue or the peer's buffer is full,
+        :class:`NotConnected` when the client is closed, a :class:`ProtocolError` for a name or payload that
+        cannot be sent. Safe from any thread.
+        """
+        session = self._direct
+        if session is not None:
+            return session.emit(type, data)
+        return self._emit_indirectly(type, data)
+
+    def _emit_indirectly(self, type: Any, data: Any) -> bool:
+        """While there is no link, and in sync mode."""
+        if self._driver.home == FORKED:
+            raise ForkError("this process was forked: its parent owns the client. Connect anew in the child")
+        frame = self._codec.encode(type, data)
+        if self._driver.home and self._driver.thread() != self._driver.home:
+            return self._emit_from_afar(type, frame)
+        self._enqueue(type, frame)
+        if self._sync:
+            self._send_next()
+        return True
+
+    def _enqueue(self, type: Any, frame: bytes) -> None:
+        if self.state in (_S.CLOSED, _S.CLOSING):
+            raise NotConnected(f"cannot emit {type!r:.80}: the client {self.id!r} is {self.state.value}")
+        self._require_room(type, len(frame), len(self._queue), self._queue_bytes)
+        self._queue.append(frame)
+        self._queue_bytes += len(frame)
+
+    def _require_room(self, type: Any, size: int, waiting: int, waiting_bytes: int) -> None:
+        """Raise where the queue has no room for ``size`` bytes more; a message that waits alone may have any size."""
+        settings = self._settings
+        too_large = waiting_bytes + size > settings.max_queued_bytes and waiting
+        if waiting >= settings.max_queued_messages or too_large:
+            raise BackpressureError(
+                f"cannot emit {type!r:.80}: {waiting} messages ({waiting_bytes} bytes) already wait for "
+                f"{self.id!r} ({self.state.value}). Emit less, or raise max_queued_messages "
+                f"({settings.max_queued_messages}) and max_queued_bytes ({settings.max_queued_bytes})"
+            )
+
+    def _emit_from_afar(self, type: Any, frame: bytes) -> bool:
+        with self._driver.lock:
+            waiting, waiting_bytes = len(self._queue) + self._queued_afar, self._queue_bytes + self._bytes_afar
+            self._require_room(type, len(frame), waiting, waiting_bytes)
+            self._queued_afar += 1
+            self._bytes_afar += len(frame)
+        self._driver.call_from_thread(partial(self._arrive_from_afar, type, frame))
+        return True
+
+    def _arrive_from_afar(self, type: Any, frame: bytes) -> None:
+        with self._driver.lock:
+            self._queued_afar -= 1
+            self._bytes_afar -= len(frame)
+        try:
+            if self._direct is not None:
+                self._direct.write_frame(frame)
+            else:
+                self._enqueue(type, frame)
+                if self._sync:
+                    self._send_next()
+        except (BackpressureError, NotConnected) as error:
+            self._drop(1)
+            self.session_fault(None, error)
+
+    def _send_queue(self) -> None:
+        queue, self._queue, self._queue_bytes = self._queue, [], 0
+        session = self._session
+        assert session is not None
+        session.write_queue(queue)
+
+    def _send_next(self) -> None:
+        """Sync mode: one message, and the next when something came back."""
+        session = self._session
+        if self._queue and not self._answer_due and session is not None and session.is_open:
+            self._answer_due = True
+            frame = self._queue.pop(0)
+            self._queue_bytes -= len(frame)
+            session.write_frame(frame)
+
+    # ---- requests
+
+    @overload
+    def request(self, method: Event[T], params: T, *, timeout: float | None = 30.0, type: type[R]) -> Outcome[R]: ...
+    @overload
+    def request(self, method: Event[T], params: T, *, timeout: float | None = 30.0) -> Outcome[Any]: ...
+    @overload
+    def request(
+        self, method: str, params: Any = None, *, timeout: float | None = 30.0, type: type[R]
+    ) -> Outcome[R]: ...
+    @overload
+    def request(self, method: str, params: Any = None, *, timeout: float | None = 30.0) -> Outcome[Any]: ...
+    def request(
+        self, method: str | Event[Any], params: Any = None, *, timeout: float | None = 30.0, type: Any = None
+    ) -> Outcome[Any]:
+        """Ask the server, and get what its handler returns: ``await client.request("add", {"a": 1, "b": 2})``.
+
+        timeout: seconds; ``None`` waits as long as the link holds. type: what to decode the result to.
+
+        The outcome is settled with the result, or with :class:`RemoteError` (the other side's error),
+        :class:`RequestTimeout`, :class:`ConnectionLost` (the link went away before the answer) or
+        :class:`InvalidPayload` (the result does not fit ``type``). While the link is down the request waits in the
+        queue, and its time runs.
+        """
+        refuse_other_threads(self._driver, "request")
+        if self.state in (_S.CLOSED, _S.CLOSING):
+            name = method.name if isinstance(method, Event) else method
+            raise NotConnected(f"cannot request {name!r:.80}: the client {self.id!r} is {self.state.value}")
+        answer = self.requests.ask(self.emit, self._session if self._direct else None, method, params, timeout, type)
+        if self.on_request is not None:
+            self.on_request()
+        return answer
+
+    @property
+    def awaits_answers(self) -> bool:
+        """Whether a request waits for its answer."""
+        return self._requests is not None and self._requests.pending > 0
+
+    def _unheard(self, type: str, data: Any, session: Session) -> None:
+        if type == "rpc.request":
+            self.requests.refuse_unheard(data)
+        elif self.unheard is not None:
+            self.unheard(type, data, session)
+
+    def pause_reading(self, pause: bool) -> None:
+        """Read nothing more from this link until told otherwise: a full inbox pushes back on the server."""
+        if self._session is not None:
+            self._session.pause_reading("inbox", pause)
+
+    # ---- the state table
+
+    def _input(self, name: str, *arguments: Any) -> None:
+        """Look the input up and do what the table says."""
+        method = TRANSITIONS.get((self.state, name))
+        if method is not None:
+            getattr(self, method)(*arguments)
+
+    def connect(self) -> Outcome[Client]:
+        """Begin to connect; a client that is connecting or connected stays as it is.
+
+        What is returned is settled when the link is up, or when no further attempt will be made.
+        """
+        refuse_other_threads(self._driver, "connect")
+        if self.state in (_S.IDLE, _S.CLOSED):
+            self.failure = None
+            self.retries = self._attempts = self._protocol_errors = 0
+            self.connected = self._driver.outcome(self)
+            self.closed = self._driver.outcome(self)
+        self._input("connect")
+        return self.connected
+
+    def close(self, timeout: float | None = None) -> Outcome[Client]:
+        """Send what was emitted, then end; ``disconnect`` and ``destroy`` are published when that is done.
+
+        timeout: the seconds it may take; ``None`` is ``close_timeout``. What is not sent by then is dropped and
+        counted, as is at once what is queued while the client waits for a retry.
+        """
+        refuse_other_threads(self._driver, "close")
+        self._close_seconds = self._settings.close_timeout / 1000 if timeout is None else timeout
+        self._input("close")
+        return self.closed
+
+    def abort(self) -> None:
+        """End at once; what is not sent yet is dropped and counted in ``disconnect``."""
+        refuse_other_threads(self._driver, "abort")
+        self.close()
+        self._input("expired")
+
+    def _attempt(self) -> None:
+        self.state = _S.CONNECTING
+        self._timer = None
+        self._links += 1
+        self._tell("connecting", self.address)
+        self._session = Session(
+            self, self._codec, self.events, self._driver, self._settings, self._links, serving=False
+        )
+        self._hand_trace_on()
+        self._driver.open(self.address, self._session, self._settings)
+
+    def _up(self, session: Session) -> None:
+        self.state = _S.CONNECTED
+        self._warned = False
+        self._up_since = self._driver.now()
+        session.heard = self._heard
+        if self._sync:
+            self._answer_due = False
+            self._send_next()
+        else:
+            self._send_queue()
+            self._direct = session
+        if self._requests is not None:
+            self._requests.link_up(session)
+        if self.on_link is not None:
+            self.on_link()
+        self.events.publish("connect", session=session)
+        self.connected.settle()
+
+    def _heard(self) -> None:
+        """A whole message came: the link works, and in sync mode the next message may go."""
+        self._protocol_errors = self.retries = 0
+        if self._sync:
+            self._answer_due = False
+            self._send_next()
+        elif self._session is not None:
+            self._session.heard = None
+
+    def _attempt_failed(self, error: IPCError) -> None:
+        self._session = None
+        self.last_error = error
+        self._count_error(error, None)
+        heard = self.events.publish("error", error)
+        if self.state is _S.CLOSING:  # the handler closed the client
+            self._closed_unsent(None)
+            return
+        if self.state is not _S.CONNECTING or self._session is not None:  # it aborted, and perhaps began anew
+            return
+        if _final(error) or not self._may_retry():
+            self.failure = None if heard else error
+            self._finish(Loss(error, len(self._queue)))
+            return
+        if not (heard or self._warned):
+            self._warned = True
+            _warn("cannot connect to %s at %s yet, trying again: %s", self.id, self.address, error)
+        self._wait()
+
+    def _down(self, loss: Loss) -> None:
+        self._direct = None
+        if isinstance(loss.reason, ProtocolError):
+            self._protocol_errors += 1
+        if self._driver.now() - self._up_since >= STEADY_SECONDS:
+            self._attempts = self.retries = 0
+        if self._may_retry():
+            self._wait()  # armed before `disconnect` is published, so a handler may close
+            self.events.publish("disconnect", loss)
+        else:
+            self._finish(Loss(loss.reason, loss.dropped + len(self._queue), loss.in_flight))
+
+    def _may_retry(self) -> bool:
+        """``stop_retrying`` in its five forms, ``max_retries``, and the count of protocol errors.
+
+        node-ipc counts anew with every connection, so it never stops where something accepts and drops at once: a
+        full server, or a proxy whose backend is gone. Here the link has to hold first.
+        """
+        stop, most = self._stop_retrying(), self._settings.max_retries
+        if stop is True or self._protocol_errors >= self._settings.max_protocol_errors:
+            return False
+        if stop is not False and self.retries >= stop:
+            return False
+        return most is False or self.retries < most
+
+    def _wait(self) -> None:
+        self.state = _S.WAITING
+        longest = LONGEST_NETWORK if hasattr(self.address, "host") else LONGEST_LOCAL
+        delay = retry_delay(self._settings.retry / 1000, self._attempts, longest, self._driver.random())
+        self._attempts += 1
+        self._tell("retrying", delay)
+        self._timer = self._driver.call_later(delay, partial(self._input, "retry"))
+
+    def _retry(self) -> None:
+        self._timer = None
+        if not self._may_retry():  # stop_retrying was set meanwhile
+            self._finish(Loss(None, len(self._queue)))
+            return
+        self.retries += 1
+        self._gone.retries += 1
+        self._attempt()
+
+    # ---- closing
+
+    def _close_now(self) -> None:
+        self._closed_unsent(None)
+
+    def _closed_unsent(self, error: IPCError | None) -> None:
+        self._cancel_timer()
+        self.state = _S.CLOSING
+        self._timer = self._driver.call_later(0, partial(self._finish, Loss(error, len(self._queue))))
+
+    def _close_when_up(self) -> None:
+        self.state = _S.CLOSING
+        self._arm_expiry()
+
+    def _close_session(self) -> None:
+        self.state = _S.CLOSING
+        self._direct = None
+        assert self._session is not None
+        self._send_queue()  # in sync mode what waits for answers goes out now: none will be heard
+        self._session.close(self._close_seconds)
+        self._arm_expiry()
+
+    def _up_to_close(self, session: Session) -> None:
+        self._send_queue()
+        session.close(self._close_seconds)
+
+    def _arm_expiry(self) -> None:
+        self._timer = self._driver.call_later(self._close_seconds, partial(self._input, "expired"))
+
+    def _expire(self) -> None:
+        """The time for closing is over: an open link is cut, an attempt under way is forgotten."""
+        self._cancel_timer()
+        if self._session is not None and self._session.opened_at_all:
+            self._session.abort()
+        else:
+            self._session = None
+            self._finish(Loss(None, len(self._queue)))
+
+    def _closed(self, loss: Loss) -> None:
+        self._finish(Loss(loss.reason, loss.dropped + len(self._queue), loss.in_flight))
+
+    def _finish(self, loss: Loss) -> None:
+        if self.state is _S.CLOSED:
+            return
+        self._cancel_timer()
+        self.state = _S.CLOSED
+        self._session = self._direct = None
+        self._drop(len(self._queue))
+        self._queue.clear()
+        self._queue_bytes = 0
+        closed, connected = self.closed, self.connected  # a handler may connect anew, which makes new ones
+        self.events.publish("disconnect", loss)
+        self.events.publish("destroy")
+        if self._requests is not None:
+            self._requests.end()
+        closed.settle()
+        connected.settle(loss.reason or NotConnected(f"the client {self.id!r} was closed"))
+        self._drained()
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def forked(self) -> None:
+        if self._session is not None:
+            self._session.forked()
+
+    # ---- the session's owner
+
+    def request_from(
+        self, session: Session, method: str | Event[Any], params: Any, *, timeout: float | None, type: Any
+    ) -> Outcome[Any]:
+        return self.request(method, params, timeout=timeout, type=type)
+
+    def session_opened(self, session: Session) -> None:
+        if session is self._session:
+            self._input("opened", session)
+        else:  # the client was aborted while this attempt was under way
+            session.abort()
+
+    def session_closing(self, session: Session) -> None:
+        if session is self._session:
+            self._direct = None  # emits wait for the next link, if there will be one
+
+    def session_failed(self, session: Session, error: Exception) -> None:
+        if session is self._session:
+            self._input("failed", error)
+
+    def session_lost(self, session: Session, loss: Loss) -> None:
+        if self._requests is not None:
+            self._requests.link_lost(session, loss.reason)
+        self._gone += session.stats()
+        if session is self._session:
+            self._session = None
+            self._input("lost", loss)
+            self._drained()
+
+    def session_fault(self, session: Session | None, error: IPCError) -> None:
+        self._count_error(error, session)
+        heard = False
+        if not (isinstance(error, HandlerError) and error.event == "error"):
+            heard = self.events.publish("error", error, session=session)
+        if not heard:
+            self._log_fault(self, error)
+
+    def _count_error(self, error: IPCError, session: Session | None) -> None:
+        self._errors += 1
+        if session is not None:
+            session.errors += 1
+        self._tell("error", error, session)
+
+    def pending_changed(self, session: Session, pending: int) -> None:
+        if pending == 0:
+            self._drained()
+
+    def _drained(self) -> None:
+        for hook in tuple(self.on_drained):
+            hook()
+
+
+def _final(error: Exception) -> bool:
+    """Whether trying again is of no use: permission, an address that cannot be, a server that is not ours."""
+    if not isinstance(error, ConnectError):
+        return True
+    return isinstance(error, PermissionError) or isinstance(error.__cause__, PermissionError)
+
+
+def _warn(message: str, *arguments: Any) -> None:
+    from ..config.logs import logger  # importing logging costs 8 ms: only where something is logged
+
+    logger.warning(message, *arguments)

@@ -1,0 +1,836 @@
+"""UDP: a port that hears from addresses and sends to addresses; there are no connections.
+
+It knows its codec, its driver's clock and its port; it knows nothing of sockets, names or loops.
+
+In: a datagram holds one or more whole frames, and nothing is carried over to the next. One that ends in the middle of
+a frame, or is no message, is one ``error`` event and has no other effect.
+
+Who is remembered: an address is entered into the table when a whole message came from it, for ``udp_peer_ttl`` since
+the last one, at most ``max_udp_peers`` of them. While the table is full of such addresses, newcomers are served (their
+messages are delivered and can be answered) and not remembered, so a flood of forged addresses neither drives out who
+is there nor costs memory; they get in when somebody has been silent for that long. The table is ordered by when each
+was last heard, so all this takes constant time.
+
+Out: anybody can write somebody else's address on a datagram, so whoever answers those can be made to shoot at third
+parties. Nothing in node-ipc's wire proves that an address is real (a second datagram can be forged like the first),
+so the rule is QUIC's (RFC 9000, 8.1) without its handshake: an address beyond loopback gets at most three times the
+bytes that came from it, by answers and broadcasts together, until the application says that it is real
+(``socket.validated = True``: it sent back a random number that was emitted to it, say, or a secret). What the
+application emits to an address that it names itself is its own decision, and makes that address validated. By itself
+this module sends nothing.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
+from operator import length_hint
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+
+import msgspec
+
+from ..config.address import Handed, Udp
+from ..errors import (
+    AddressError,
+    AddressNotValidated,
+    AssuredError,
+    BackpressureError,
+    ForkError,
+    FrameTooLarge,
+    HandlerError,
+    InvalidPayload,
+    IPCError,
+    NotConnected,
+    ProtocolError,
+)
+from ..wire.codec import choose
+from ..wire.depth import shallow
+from .endpoint import SocketPublisher
+from .events import Event, Events
+from .seam import FORKED, Peer
+from .server import ServerState
+from .session import refuse_other_threads
+from .trace import Stats, Trace, Traces
+
+if TYPE_CHECKING:
+    from ..config.address import Address
+    from ..config.config import Settings
+    from ..config.logs import RateLimited
+    from ..wire.text import RawPayload
+    from .outcome import Outcome
+    from .seam import DatagramPort, Driver, Timer
+
+__all__ = ["LARGEST_DATAGRAM", "DatagramPeer", "DatagramServer"]
+
+T = TypeVar("T")
+H = TypeVar("H", bound=Callable[..., Any])
+
+LARGEST_DATAGRAM = 65_507
+"""Bytes that a UDP datagram carries over IPv4 (65,535 with the headers)."""
+AMPLIFICATION = 3
+"""How many times its bytes an address gets that was not validated (RFC 9000, 8.1)."""
+NAMED_ADDRESSES = 1024
+"""Addresses that the application named itself, and that are remembered as such."""
+HANDLERS_FACTOR = 64
+"""A port has so many times the ``max_handler_frames`` of a connection, since all its peers share it."""
+BOOKKEEPING = 256
+"""Bytes counted for each datagram that waits, besides its own."""
+LOOK_AGAIN_SECONDS = 0.01
+"""How often a port is asked whether the kernel has taken everything, while somebody waits for that."""
+WARNING = 30  # logging.WARNING, without the import
+
+_S = ServerState
+_LEFT_OUT: Any = {}
+
+
+class DatagramPeer:
+    """An address that a datagram came from: what handlers get as ``socket``.
+
+    ``socket["address"]`` works as well as ``socket.address``, as in node-ipc, and ``dict(socket)`` is a plain one.
+    Two peers of one server are equal when their addresses are.
+    """
+
+    __slots__ = (
+        "_made_at",
+        "_server",
+        "_state",
+        "address",
+        "bytes_in",
+        "bytes_out",
+        "claimed_id",
+        "errors",
+        "heard_at",
+        "id",
+        "messages_in",
+        "messages_out",
+        "port",
+        "validated",
+    )
+
+    def __init__(self, server: DatagramServer, id: int, address: str, port: int, validated: bool) -> None:
+        self.id = id
+        """A number that no other peer of this server ever had."""
+        self.address = address
+        """The numeric address."""
+        self.port = port
+        self.claimed_id: Any = None
+        """What the peer calls itself, with ``identify_peer``: a claim, never an identity."""
+        self.validated = validated
+        """Whether the address is known to be real; until then it gets three times the bytes it sent, at most.
+
+        True on loopback and for addresses that the application named itself. Set it when your own protocol has
+        shown that whoever is there reads what you send.
+        """
+        self.heard_at = 0.0
+        """When the last whole message came, in seconds of the driver's clock."""
+        self.bytes_in = self.bytes_out = self.messages_in = self.messages_out = self.errors = 0
+        self._made_at = server._driver.now()
+        self._server = server
+        self._state: dict[str, Any] | None = None
+
+    def __repr__(self) -> str:
+        return f"<DatagramPeer {self.id} {self.peer}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, DatagramPeer) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash((self.address, self.port))
+
+    def _key(self) -> tuple[str, int, int]:
+        return self.address, self.port, id(self._server)
+
+    @property
+    def family(self) -> str:
+        """``IPv4`` or ``IPv6``, as in Node."""
+        return "IPv6" if ":" in self.address else "IPv4"
+
+    @property
+    def peer(self) -> Peer:
+        """The same address in the form that sockets of streams have it."""
+        return Peer("udp6" if ":" in self.address else "udp4", host=self.address, port=self.port)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """A place for your own data about this peer; it is gone when the peer is forgotten."""
+        if self._state is None:
+            self._state = {}
+        return self._state
+
+    @property
+    def is_open(self) -> bool:
+        """Whether emits are still taken."""
+        return self._server.state is _S.LISTENING
+
+    def keys(self) -> Iterator[str]:
+        return iter(("address", "family", "port"))
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in ("address", "family", "port"):
+            raise KeyError(name)
+        return getattr(self, name)
+
+    @overload
+    def emit(self, type: Event[T], data: T) -> bool: ...
+    @overload
+    def emit(self, type: str | RawPayload, data: Any = ...) -> bool: ...
+    def emit(self, type: Any, data: Any = _LEFT_OUT) -> bool:
+        """Send one event to this address (in raw mode: ``emit(payload)``); as ``server.emit``."""
+        return self._server.emit(self, type, data)
+
+    def stats(self) -> Stats:
+        """What went between the port and this address since it is known."""
+        return Stats(
+            messages_in=self.messages_in,
+            messages_out=self.messages_out,
+            bytes_in=self.bytes_in,
+            bytes_out=self.bytes_out,
+            errors=self.errors,
+            seconds=self._server._driver.now() - self._made_at,
+        )
+
+    def forget(self) -> None:
+        """Out of the table: broadcasts do not reach it until it is heard again."""
+        self._server._forget(self)
+
+    # What events.py asks of a session
+
+    def handler_started(self) -> int:
+        return self._server._handler_started()
+
+    def handler_done(self, size: int) -> None:
+        self._server._handler_done(size)
+
+
+class DatagramServer(SocketPublisher[DatagramPeer]):
+    """A bound UDP port. In UDP every end is one: whoever wants to hear answers binds a port of its own."""
+
+    def __init__(
+        self,
+        address: Udp | Handed,
+        driver: Driver,
+        settings: Settings,
+    ) -> None:
+        if settings.profile == "assured":
+            raise AssuredError(
+                f"the assured profile does not allow UDP ({address}): datagrams are not encrypted, and anybody can "
+                "forge their sender. Use tls://, or another parser"
+            )
+        self.address: Address = address
+        """Where it is bound; once started, with the real port."""
+        self.state = _S.IDLE
+        self.failure: IPCError | None = None
+        """The error of ``start``, where no ``error`` handler heard it."""
+        self.started: Outcome[DatagramServer] = driver.outcome(self)
+        """Settled when the port is bound, or with the error why it never will be."""
+        self.closed: Outcome[DatagramServer] = driver.outcome(self)
+        """Settled when the port is closed."""
+        self.on_closed: list[Callable[[], None]] = []
+        """Called each time the port was closed."""
+        self.on_drained: list[Callable[[], None]] = []
+        """Called when the kernel has taken everything after too much waited for it."""
+        self._driver = driver
+        self._settings = settings
+        self._family = _family(address)
+        self._traces = Traces(lambda: None)
+        self._stats = Stats()
+        self._made_at = driver.now()
+        self._codec = choose(settings)
+        self._splitter = self._codec.splitter()
+        self.events = Events(
+            2,
+            self._codec.check_name,
+            self._fault,
+            driver.spawn if driver.runs_coroutines else None,
+            settings.allow_reserved_events,
+        )
+        if settings.identify_peer:
+            self.events.tap(_identify)
+        self._port: DatagramPort | None = None  # while listening
+        self._binding: DatagramPort | None = None  # from start to the end
+        self._peers: OrderedDict[tuple[str, int], DatagramPeer] = OrderedDict()
+        self._ids = 0
+        self._named: dict[tuple[str, int], None] = {}
+        # Emits before the port is bound, and from other threads; each is a frame and where it goes.
+        self._waiting: list[tuple[bytes, Any]] = []
+        self._waiting_bytes = 0
+        # Async handlers under way, and the datagrams that wait for them to end.
+        self._handlers = self._handler_bytes = self._size = 0
+        self._busy = False  # as many handlers as may be are at work
+        self._held: deque[tuple[bytes, str, int]] = deque()
+        self._held_bytes = 0
+        self._frames: Iterator[Any] = iter(())
+        self._timer: Timer | None = None
+        self._watching = False
+        self._limited: RateLimited | None = None
+
+    def __repr__(self) -> str:
+        return f"<DatagramServer {self.address} {self.state.value}, {len(self._peers)} peers>"
+
+    @property
+    def sockets(self) -> list[DatagramPeer]:
+        """The addresses heard within ``udp_peer_ttl``, the one that is silent for longest first."""
+        self._forget_silent()
+        return list(self._peers.values())
+
+    @property
+    def pending_bytes(self) -> int:
+        """The bytes that wait for the kernel to take them, or for a host's name."""
+        return 0 if self._binding is None else self._binding.pending_bytes()
+
+    # ---- traces and statistics
+
+    def _tell(self, what: str, peer: Any = None, messages: int = 0, bytes: int = 0, detail: Any = None) -> None:
+        told = self._traces.traffic if what in ("sent", "received") else self._traces.all
+        if told is not None:
+            told(Trace(what, self, peer, messages, bytes, detail))
+
+    def stats(self) -> Stats:
+        """What this port did since it was made; ``dropped``: not sent, or not delivered, because of a limit."""
+        total = Stats()
+        total += self._stats
+        total.pending_bytes = self.pending_bytes
+        total.seconds = self._driver.now() - self._made_at
+        return total
+
+    # ---- out
+
+    @overload
+    def emit(self, socket: Any, type: Event[T], data: T) -> bool: ...
+    @overload
+    def emit(self, socket: Any, type: str | RawPayload, data: Any = ...) -> bool: ...
+    def emit(self, socket: Any, type: Any, data: Any = _LEFT_OUT) -> bool:
+        """Send one event in one datagram (in raw mode: ``emit(socket, payload)``); never waits.
+
+        socket: what a handler got, ``{"address": host, "port": port}`` or ``(host, port)``; the host may be a name,
+            which is looked up once.
+
+        Returns True, or False while more than ``soft_pending_bytes`` wait for the kernel or for a name. Raises
+        :class:`FrameTooLarge` above 65,507 bytes, :class:`AddressError` where ``socket`` is no address (an emit never
+        goes to everybody: that is ``broadcast``), :class:`AddressNotValidated` for an answer that is too large for an
+        address that may be forged, :class:`BackpressureError` above ``max_pending_bytes``, :class:`NotConnected`
+        before ``start()`` and after ``stop()``, and a :class:`ProtocolError` for a name or payload that cannot be
+        sent; nothing is sent then. Safe from any thread.
+        """
+        driver = self._driver
+        if self._port is None or driver.thread() != driver.home:
+            return self._emit_guarded(socket, type, data)
+        return self._send(self._frame(type, data), socket)
+
+    def _frame(self, type: Any, data: Any) -> bytes:
+        encode = self._codec.encode
+        frame = encode(type) if data is _LEFT_OUT else encode(type, data)
+        if len(frame) > LARGEST_DATAGRAM:
+            what = "raw bytes" if self._codec.raw else repr(getattr(type, "name", type))
+            raise FrameTooLarge(
+                f"cannot emit {what}: the datagram would have {len(frame)} bytes, and UDP carries at most "
+                f"{LARGEST_DATAGRAM}: send it in parts, or over TCP"
+            )
+        return frame
+
+    def _send(self, frame: bytes, socket: Any) -> bool:
+        port, settings = self._port, self._settings
+        assert port is not None
+        pending = port.pending_bytes()
+        if pending and pending + len(frame) > settings.max_pending_bytes:
+            raise BackpressureError(
+                f"{pending} bytes wait for the kernel or for a host's name, and {len(frame)} more would pass "
+                f"max_pending_bytes ({settings.max_pending_bytes}); nothing was sent. Emit less, or raise the limit"
+            )
+        if isinstance(socket, DatagramPeer) and socket._server is self:
+            if not (socket.validated or self._affords(socket, frame)):
+                raise _too_much(frame, socket)
+            socket.messages_out += 1
+            socket.bytes_out += len(frame)
+            place = socket.address, socket.port
+        else:
+            place = self._named_by_application(socket)
+        port.send(frame, *place)
+        self._sent(place, 1, len(frame))
+        if pending > settings.soft_pending_bytes:
+            self._watch()
+            return False
+        return True
+
+    def _sent(self, to: Any, messages: int, bytes: int) -> None:
+        self._stats.messages_out += messages
+        self._stats.bytes_out += bytes
+        if self._traces.traffic is not None:
+            self._tell("sent", None, messages, bytes, to)
+
+    def _affords(self, peer: DatagramPeer, frame: bytes) -> bool:
+        return peer.bytes_out + len(frame) <= AMPLIFICATION * peer.bytes_in
+
+    def _named_by_application(self, socket: Any) -> tuple[str, int]:
+        """The address in an emit, checked once; naming it makes it validated."""
+        place = _place(socket)
+        if place not in self._named:
+            self._check(*place)
+            if len(self._named) >= NAMED_ADDRESSES:
+                del self._named[next(iter(self._named))]
+            self._named[place] = None
+            if place in self._peers:
+                self._peers[place].validated = True
+        return place
+
+    def _check(self, host: str, port: int) -> None:
+        if Udp(host, port, self._family).port == 0:
+            raise AddressError(f"cannot emit to port 0 of {host!r}: nobody can be there")
+
+    @overload
+    def broadcast(self, type: Event[T], data: T, *, exclude: Collection[DatagramPeer] = ...) -> None: ...
+    @overload
+    def broadcast(
+        self, type: str | RawPayload, data: Any = ..., *, exclude: Collection[DatagramPeer] = ...
+    ) -> None: ...
+    def broadcast(self, type: Any, data: Any = _LEFT_OUT, *, exclude: Collection[DatagramPeer] = ()) -> None:
+        """Send one event to every address heard within ``udp_peer_ttl`` but those in ``exclude``; never waits.
+
+        What a limit holds back is counted in ``stats().dropped`` and reported as one ``error`` event.
+        """
+        refuse_other_threads(self._driver, "broadcast")
+        frame = self._frame(type, data)
+        port = self._port
+        if port is None:
+            return
+        self._forget_silent()
+        limit, sent, forged, full = self._settings.max_pending_bytes, 0, 0, 0
+        for peer in self._peers.values():
+            if exclude and peer in exclude:
+                continue
+            if not (peer.validated or self._affords(peer, frame)):
+                forged += 1
+            elif (pending := port.pending_bytes()) and pending + len(frame) > limit:
+                full += 1
+            else:
+                peer.messages_out += 1
+                peer.bytes_out += len(frame)
+                port.send(frame, peer.address, peer.port)
+                sent += 1
+        self._sent("all", sent, sent * len(frame))
+        if forged or full:
+            self._held_back(forged, full)
+
+    def _held_back(self, forged: int, full: int) -> None:
+        self._dropped(forged + full)
+        if forged:
+            self._fault(
+                None,
+                AddressNotValidated(
+                    f"a broadcast left out {forged} addresses that may be forged and have had {AMPLIFICATION} times "
+                    "the bytes that came from them: set socket.validated = True once you know that one is real"
+                ),
+            )
+        if full:
+            self._fault(
+                None,
+                BackpressureError(
+                    f"a broadcast did not reach {full} addresses: the kernel does not take datagrams as fast as they "
+                    f"are emitted, and max_pending_bytes ({self._settings.max_pending_bytes}) is reached"
+                ),
+            )
+
+    # ---- emits that have to wait
+
+    def _emit_guarded(self, socket: Any, type: Any, data: Any) -> bool:
+        """``emit`` before the port is bound, in another thread, in a forked child, or when closed."""
+        if self._driver.home == FORKED:
+            raise ForkError("this process was forked: its parent owns the port. Bind one of your own in the child")
+        if self.state not in (_S.STARTING, _S.LISTENING):
+            raise NotConnected(f"cannot emit: the UDP port is {self.state.value}; start() binds it")
+        frame = self._frame(type, data)
+        if not isinstance(socket, DatagramPeer):
+            self._check(*_place(socket))
+        with self._driver.lock:
+            self._bound_waiting(len(frame))
+            self._waiting.append((frame, socket))
+            self._waiting_bytes += len(frame)
+            first = len(self._waiting) == 1
+        if first and self.state is _S.LISTENING:
+            self._driver.call_from_thread(self._send_waiting)
+        return True
+
+    def _bound_waiting(self, size: int) -> None:
+        settings = self._settings
+        most: int | None
+        if self.state is _S.STARTING:
+            most, limit, option = settings.max_queued_messages, settings.max_queued_bytes, "max_queued_messages/_bytes"
+        else:
+            most, limit, option = None, settings.max_pending_bytes, "max_pending_bytes"
+        count = len(self._waiting)
+        if (most is not None and count >= most) or (count and self._waiting_bytes + size > limit):
+            raise BackpressureError(
+                f"{count} messages of {self._waiting_bytes} bytes wait to be sent already ({option}): emit less at once"
+            )
+
+    def _dropped(self, messages: int) -> None:
+        if messages:
+            self._stats.dropped += messages
+            self._tell("dropped", messages=messages)
+
+    def _send_waiting(self) -> None:
+        if self._port is None:  # closed since: what waits is dropped there
+            return
+        with self._driver.lock:
+            waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        for frame, socket in waiting:
+            try:
+                self._send(frame, socket)
+            except IPCError as error:
+                self._dropped(1)
+                self._fault(None, error)
+
+    # ---- life
+
+    def start(self) -> Outcome[DatagramServer]:
+        """Bind the port: ``connect`` and ``start`` are published when it is bound, ``error`` where it cannot be."""
+        refuse_other_threads(self._driver, "start")
+        if self.state in (_S.IDLE, _S.CLOSED):
+            self.started = self._driver.outcome(self)
+            self.closed = self._driver.outcome(self)
+            self.state = _S.STARTING
+            self.failure = None
+            self._tell("starting", detail=self.address)
+            self._binding = self._driver.bind(self.address, self, self._settings)
+        return self.started
+
+    def stop(self, timeout: float | None = None) -> Outcome[DatagramServer]:
+        """Receive nothing more, send what was emitted, close the port.
+
+        timeout: the seconds it may take, after which what is not sent is dropped; ``None`` is ``close_timeout``.
+        """
+        refuse_other_threads(self._driver, "stop")
+        if self.state is _S.IDLE:
+            self.state = _S.CLOSED
+            self.closed.settle()
+        if self.state in (_S.CLOSING, _S.CLOSED):
+            return self.closed
+        self._send_waiting()
+        self.state = _S.CLOSING
+        self._port = None
+        self._held.clear()
+        list(self._frames)  # ends the loop over them
+        seconds = self._settings.close_timeout / 1000 if timeout is None else timeout
+        self._timer = self._driver.call_later(seconds, self._finish)
+        self._driver.call_later(0, self._finish_if_sent)
+        return self.closed
+
+    def abort(self) -> None:
+        """Stop at once; what is not sent yet is dropped."""
+        self.stop()
+        self._driver.call_later(0, self._finish)
+
+    def _finish_if_sent(self) -> None:
+        if self.state is not _S.CLOSING:
+            return
+        assert self._binding is not None
+        if self._binding.pending_bytes():
+            self._driver.call_later(LOOK_AGAIN_SECONDS, self._finish_if_sent)
+        else:
+            self._finish()
+
+    def _finish(self) -> None:
+        if self.state is not _S.CLOSING:
+            return
+        self._close()
+        self.started.settle(NotConnected("the server was stopped"))
+        self.closed.settle()
+        for hook in (*self.on_closed, *self.on_drained):
+            hook()
+
+    def _close(self) -> None:
+        self.state = _S.CLOSED
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        binding, self._binding = self._binding, None
+        assert binding is not None
+        binding.close()
+        with self._driver.lock:
+            waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        self._dropped(len(waiting))
+        self._peers.clear()
+        self._held_bytes = 0
+
+    def _watch(self) -> None:
+        """Look again and again until the kernel has taken everything, and say so."""
+        if not self._watching:
+            self._watching = True
+            self._driver.call_later(LOOK_AGAIN_SECONDS, self._look)
+
+    def _look(self) -> None:
+        self._watching = False
+        if self._port is None:
+            return
+        if self._port.pending_bytes():
+            self._watch()
+            return
+        for hook in tuple(self.on_drained):
+            hook()
+
+    # ---- the driver's receiver
+
+    def bound(self, address: Address) -> None:
+        self.address = address
+        if self.state is not _S.STARTING:
+            return
+        self.state = _S.LISTENING
+        self._port = self._binding
+        if self._driver.has_small_stack:
+            self._codec = shallow(self._codec)
+        self._tell("listening", detail=address)
+        self._send_waiting()
+        self.events.publish("connect", self)
+        self.events.publish("start", self)
+        self.started.settle()
+
+    def not_bound(self, error: Exception) -> None:
+        assert isinstance(error, IPCError)
+        self._close()
+        self.failure = error
+        self._stats.errors += 1
+        self._tell("error", detail=error)
+        if self.events.publish("error", error, None):
+            self.failure = None
+        self.started.settle(error)
+        self.closed.settle()
+        for hook in tuple(self.on_closed):
+            hook()
+
+    def datagram_error(self, error: Exception) -> None:
+        assert isinstance(error, IPCError)
+        self._fault(None, error)
+
+    def datagram(self, data: bytes, host: str, port: int) -> None:
+        if self._port is None:
+            return
+        if self._busy:
+            self._hold(data, host, port)
+        else:
+            self._take(data, host, port)
+
+    def _take(self, data: bytes, host: str, port: int) -> None:
+        peer = self._peers.get((host, port)) or self._newcomer(host, port)
+        peer.bytes_in += len(data)
+        self._stats.bytes_in += len(data)
+        self._size = len(data)
+        if self._traces.traffic is not None:
+            before = self._stats.messages_in
+            self._receive(data, peer)
+            self._tell("received", peer, self._stats.messages_in - before, len(data))
+        else:
+            self._receive(data, peer)
+
+    def _receive(self, data: bytes, peer: Any) -> None:
+        if self._codec.raw:
+            self._count(peer, 1)
+            self._remember(peer)
+            self.events.publish("data", data, peer, session=peer)
+            return
+        frames, fault = self._split(data, peer)
+        if frames:
+            self._deliver_all(frames, peer)
+        if fault is not None:
+            self._fault(peer, fault)
+
+    def _count(self, peer: DatagramPeer, messages: int) -> None:
+        peer.messages_in += messages
+        self._stats.messages_in += messages
+
+    def _split(self, data: bytes, peer: DatagramPeer) -> tuple[list[Any], ProtocolError | None]:
+        """The frames of a datagram, and what is wrong behind them."""
+        splitter = self._splitter
+        frames = splitter.split(data)
+        fault = splitter.fault
+        if fault is None and frames and not splitter.rest:
+            return frames, None
+        self._splitter = self._codec.splitter()
+        if fault is not None:
+            return frames, fault
+        return [], ProtocolError(
+            f"a datagram of {len(data)} bytes from {peer.peer} does not end with a whole message: it is dropped, since "
+            "nothing of UDP is carried over to the next one. Is the delimiter the same at both ends?"
+        )
+
+    def _deliver_all(self, frames: list[Any], peer: DatagramPeer) -> None:
+        codec = self._codec
+        decode = codec.decode_raw if self.events.wants_raw else codec.decode
+        try:
+            envelopes = list(map(decode, frames))
+        except (msgspec.MsgspecError, RecursionError, ValueError, MemoryError):
+            self._deliver_each(frames, decode, peer)
+            return
+        self._deliver_from(envelopes, peer)
+
+    def _deliver_each(self, frames: list[Any], decode: Callable[[Any], Any], peer: DatagramPeer) -> None:
+        """One of the frames is not sound: those before it are delivered."""
+        for frame in frames:
+            if self._port is None:
+                return
+            try:
+                envelope = self._decoded(frame, decode)
+            except ProtocolError as fault:
+                self._fault(peer, fault)
+                return
+            if isinstance(envelope, InvalidPayload):
+                self._fault(peer, envelope)
+                continue
+            self._deliver_from([envelope], peer)
+
+    def _decoded(self, frame: Any, decode: Callable[[Any], Any]) -> Any:
+        try:
+            return decode(frame)
+        except ProtocolError:
+            raise
+        except (msgspec.MsgspecError, RecursionError, ValueError, MemoryError):
+            return self._codec.salvage(frame)
+
+    def _deliver_from(self, envelopes: list[Any], peer: DatagramPeer) -> None:
+        """Messages of a sender, who is remembered unless the very first has a name that the profile refuses."""
+        self._count(peer, len(envelopes))
+        new = self._remember(peer)
+        if not self._deliver(envelopes, peer) and new:
+            self._peers.pop((peer.address, peer.port), None)
+
+    def _deliver(self, envelopes: list[Any], peer: Any) -> bool:  # events.py asks no more of a session than a peer has
+        """Whether the profile lets the first name in."""
+        frames = self._frames = iter(envelopes)
+        try:
+            self.events.deliver(frames, peer)
+        except ProtocolError as error:  # a name that the profile refuses
+            self._fault(peer, error)
+            return len(envelopes) - length_hint(frames) > 1
+        except BaseException:  # KeyboardInterrupt, SystemExit: who catches them goes on with the next message
+            self._driver.call_later(0, partial(self._deliver_rest, list(frames), peer))
+            raise
+        return True
+
+    def _deliver_rest(self, envelopes: list[Any], peer: DatagramPeer) -> None:
+        if self._port is not None:
+            self._deliver(envelopes, peer)
+
+    # ---- the table
+
+    def _newcomer(self, host: str, port: int) -> DatagramPeer:
+        self._ids += 1
+        validated = host.startswith("127.") or host == "::1" or (host, port) in self._named
+        return DatagramPeer(self, self._ids, host, port, validated)
+
+    def _remember(self, peer: DatagramPeer) -> bool:
+        """A whole message came from there; whether it is the first."""
+        key = (peer.address, peer.port)
+        peer.heard_at = self._driver.now()
+        if key in self._peers:
+            self._peers.move_to_end(key)
+            return False
+        self._forget_silent()
+        if len(self._peers) < self._settings.max_udp_peers:
+            self._peers[key] = peer
+        return True
+
+    def _forget_silent(self) -> None:
+        peers = self._peers
+        silent_since = self._driver.now() - self._settings.udp_peer_ttl / 1000
+        while peers and next(iter(peers.values())).heard_at < silent_since:
+            peers.popitem(last=False)
+
+    def _forget(self, peer: DatagramPeer) -> None:
+        refuse_other_threads(self._driver, "forget")
+        self._peers.pop((peer.address, peer.port), None)
+
+    # ---- async handlers
+
+    def _handler_started(self) -> int:
+        self._handlers += 1
+        self._handler_bytes += self._size
+        self._busy = self._busy or self._overloaded()
+        return self._size
+
+    def _handler_done(self, size: int) -> None:
+        self._handlers -= 1
+        self._handler_bytes -= size
+        self._busy = self._overloaded()
+        while self._held and not self._busy:
+            data, host, port = self._held.popleft()
+            self._held_bytes -= len(data) + BOOKKEEPING
+            self._take(data, host, port)
+
+    def _overloaded(self) -> bool:
+        settings = self._settings
+        return (
+            self._handlers >= settings.max_handler_frames * HANDLERS_FACTOR
+            or self._handler_bytes >= settings.max_handler_bytes * HANDLERS_FACTOR
+        )
+
+    def _hold(self, data: bytes, host: str, port: int) -> None:
+        """As many handlers as may be are at work: keep some datagrams, as the kernel would, and drop the rest."""
+        size = len(data) + BOOKKEEPING
+        if self._held_bytes + size > self._settings.max_handler_bytes:
+            self._dropped(1)
+            return
+        self._held.append((data, host, port))
+        self._held_bytes += size
+
+    # ---- faults
+
+    def _fault(self, peer: Any, error: IPCError) -> None:
+        self._stats.errors += 1
+        if peer is not None:
+            peer.errors += 1
+        self._tell("error", peer, detail=error)
+        heard = False
+        if not (isinstance(error, HandlerError) and error.event == "error"):
+            heard = self.events.publish("error", error, peer, session=peer)
+        if not heard:
+            self._report(error)
+
+    def _report(self, error: IPCError) -> None:
+        """A line in the log; a flood of bad datagrams is a few lines a second."""
+        from ..config.logs import RateLimited, logger  # importing logging costs 8 ms: only where something is logged
+
+        if isinstance(error, HandlerError):
+            logger.error("%s", error, exc_info=error.__cause__)
+            return
+        if self._limited is None:
+            self._limited = RateLimited(lambda: self._driver.now())
+        self._limited.log(WARNING, "%s", error)
+
+
+def _family(address: Udp | Handed) -> Literal["udp4", "udp6"]:
+    where = address.where if isinstance(address, Handed) else address
+    if not isinstance(where, Udp):
+        raise AddressError(f"{where} has no datagrams: bind udp4://host:port or udp6://[host]:port")
+    return where.family
+
+
+def _place(socket: Any) -> tuple[str, int]:
+    """Host and port of whatever names an address."""
+    if isinstance(socket, Mapping):
+        host, port = socket.get("address"), socket.get("port")
+    elif isinstance(socket, (tuple, list)) and len(socket) == 2:
+        host, port = socket
+    elif isinstance(socket, DatagramPeer):
+        host, port = socket.address, socket.port
+    else:
+        host = port = None
+    if not isinstance(host, str) or type(port) is not int:
+        raise AddressError(
+            f'emit takes first where to: what a handler got as socket, {{"address": host, "port": port}} or '
+            f"(host, port), not {socket!r:.80}. To send to everybody heard from, use broadcast(type, data)"
+        )
+    return host, port
+
+
+def _too_much(frame: bytes, peer: DatagramPeer) -> AddressNotValidated:
+    return AddressNotValidated(
+        f"cannot emit {len(frame)} bytes to {peer.peer}: it sent {peer.bytes_in} and had {peer.bytes_out}, and an "
+        f"address that may be forged gets at most {AMPLIFICATION} times its bytes. Set socket.validated = True once "
+        "your protocol has shown that it is real, let it ask with more bytes, or emit to an address of your own choice"
+    )
+
+
+def _identify(type: str, data: Any, peer: DatagramPeer) -> None:
+    """node-ipc up to 12: a payload's ``id`` names the socket. A claim: nothing here decides by it."""
+    if isinstance(data, dict) and data.get("id"):
+        peer.claimed_id = data["id"]

@@ -1,0 +1,183 @@
+"""What clients, servers and UDP ports have in common: whoever registers handlers and listens to traces.
+
+What is published, and when, is the business of ``client.py``, ``server.py`` and ``datagram.py``, which extend these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
+
+from ..wire.codec import logged
+from .session import refuse_other_threads
+
+if TYPE_CHECKING:
+    from ..config.config import Settings
+    from ..config.logs import FaultLog
+    from ..errors import IPCError
+    from ..wire.codec import Codec
+    from .events import Event, Events
+    from .requests import Requests
+    from .seam import Driver
+    from .session import Session
+    from .trace import TraceHook, Traces
+
+__all__ = ["LinkPublisher", "Publisher", "Register", "RegisterWithSocket", "SocketPublisher"]
+
+T = TypeVar("T")
+S = TypeVar("S")
+H = TypeVar("H", bound=Callable[..., Any])
+A = TypeVar("A")
+
+
+class Register(Protocol[T]):
+    """The decorator for handlers of an :class:`Event`: they take its payload, or nothing."""
+
+    @overload
+    def __call__(self, handler: Callable[[T], A]) -> Callable[[T], A]: ...
+    @overload
+    def __call__(self, handler: Callable[[], A]) -> Callable[[], A]: ...
+
+
+class RegisterWithSocket(Protocol[T, S]):
+    """The decorator for handlers of an :class:`Event` that may also take the socket it came from."""
+
+    @overload
+    def __call__(self, handler: Callable[[T, S], A]) -> Callable[[T, S], A]: ...
+    @overload
+    def __call__(self, handler: Callable[[T], A]) -> Callable[[T], A]: ...
+    @overload
+    def __call__(self, handler: Callable[[], A]) -> Callable[[], A]: ...
+
+
+class Publisher:
+    """Has handlers and listeners."""
+
+    events: Events
+    """The handlers."""
+    _driver: Driver
+    _settings: Settings
+    _codec: Codec
+    _traces: Traces
+
+    @property
+    def settings(self) -> Settings:
+        """The configuration this was made with; it does not change any more."""
+        return self._settings
+
+    def off(self, event: str | Event[Any], handler: Any = "*") -> None:
+        """Remove a handler, or all of an event; ``off("*", "*")`` removes every handler of every event."""
+        refuse_other_threads(self._driver, "off")
+        self.events.off(event, handler)
+
+    def log_payloads(self, log: Callable[..., Any]) -> None:
+        """A line for every event in and out, payload included (the option ``log_payloads``)."""
+        self.events.tap(lambda type, data, *rest: log("received event", type, data))
+        self._codec = logged(self._codec, log)
+
+    def on_trace(self, hook: TraceHook, *, traffic: bool = True) -> Callable[[], None]:
+        """Call ``hook(trace)`` for whatever happens on the links or the port, errors included; returns the undoing.
+
+        It is called in the middle of things: it may look and count, and must not call back. traffic: False leaves out
+        ``sent`` and ``received``, of which there is one for each write and read.
+        """
+        return self._traces.add(hook, traffic)
+
+
+class SocketPublisher(Publisher, Generic[S]):
+    """A server of either kind: its handlers get a socket (``S``), too."""
+
+    @overload
+    def on(self, event: Event[T]) -> RegisterWithSocket[T, S]: ...
+    @overload
+    def on(self, event: Event[T], handler: Callable[[T, S], A]) -> Callable[[T, S], A]: ...
+    @overload
+    def on(self, event: Event[T], handler: Callable[[T], A]) -> Callable[[T], A]: ...
+    @overload
+    def on(self, event: Event[T], handler: Callable[[], A]) -> Callable[[], A]: ...
+    @overload
+    def on(self, event: str, *, type: Any = None) -> Callable[[H], H]: ...
+    @overload
+    def on(self, event: str, handler: H, *, type: Any = None) -> H: ...
+    def on(self, event: str | Event[Any], handler: Any = None, *, type: Any = None) -> Any:
+        """Call ``handler(data, socket)`` for each event of this name; without a handler it is a decorator.
+
+        ``"*"`` hears every event as ``(type, *arguments)``, before the event's own handlers. The lifecycle:
+        ``start(server)``, ``connect(socket)``, ``socket.disconnected(socket, destroyed_socket_id)``,
+        ``close(socket)``, ``error(error, socket or None)``, and in raw mode ``data(bytes, socket)``. With UDP there
+        are no connections: ``connect(server)`` and ``start(server)`` when the port is bound, ``error``, and ``data``
+        for each datagram. A handler may take fewer arguments. A handler whose first argument is annotated, or
+        ``type=``, gets its payload decoded to that type.
+        """
+        refuse_other_threads(self._driver, "on")
+        return self.events.on(event, handler, type=type)
+
+    @overload
+    def once(self, event: Event[T]) -> RegisterWithSocket[T, S]: ...
+    @overload
+    def once(self, event: Event[T], handler: Callable[[T, S], A]) -> Callable[[T, S], A]: ...
+    @overload
+    def once(self, event: Event[T], handler: Callable[[T], A]) -> Callable[[T], A]: ...
+    @overload
+    def once(self, event: Event[T], handler: Callable[[], A]) -> Callable[[], A]: ...
+    @overload
+    def once(self, event: str, *, type: Any = None) -> Callable[[H], H]: ...
+    @overload
+    def once(self, event: str, handler: H, *, type: Any = None) -> H: ...
+    def once(self, event: str | Event[Any], handler: Any = None, *, type: Any = None) -> Any:
+        """As ``on``, for the next such event only."""
+        refuse_other_threads(self._driver, "once")
+        return self.events.once(event, handler, type=type)
+
+
+class LinkPublisher(Publisher):
+    """A client or a server: it has links, and over these goes what is asked and answered."""
+
+    _requests: Requests | None = None
+    _fault_log: FaultLog | None = None
+
+    def session_fault(self, session: Session | None, error: IPCError) -> None:
+        """Publish ``error``."""
+        raise NotImplementedError
+
+    def _trouble(self) -> str:
+        """Why nothing may come, for the end of messages about time-outs; empty where the link is up."""
+        return ""
+
+    @property
+    def requests(self) -> Requests:
+        """What is asked and answered here; made when it is first needed."""
+        if self._requests is None:
+            from .requests import Requests
+
+            self._requests = Requests(self.events, self._driver, self.session_fault, self._trouble)
+        return self._requests
+
+    @overload
+    def handle(self, method: Event[T]) -> RegisterWithSocket[T, Session]: ...
+    @overload
+    def handle(self, method: Event[T], handler: Callable[[T, Session], A]) -> Callable[[T, Session], A]: ...
+    @overload
+    def handle(self, method: Event[T], handler: Callable[[T], A]) -> Callable[[T], A]: ...
+    @overload
+    def handle(self, method: Event[T], handler: Callable[[], A]) -> Callable[[], A]: ...
+    @overload
+    def handle(self, method: str, *, type: Any = None) -> Callable[[H], H]: ...
+    @overload
+    def handle(self, method: str, handler: H, *, type: Any = None) -> H: ...
+    def handle(self, method: str | Event[Any], handler: Any = None, *, type: Any = None) -> Any:
+        """Answer the other side's requests: what ``handler(params, socket)`` returns goes back.
+
+        Without a handler it is a decorator. A handler may take fewer arguments, and its first one's annotation (or
+        ``type=``) is what the params are decoded to. An async handler may take its time. Raise :class:`RemoteError` to
+        answer with an error of your own; of any other exception the other side learns only that the handler failed.
+        """
+        refuse_other_threads(self._driver, "handle")
+        return self.requests.handle(method, handler, type=type)
+
+    def _log_fault(self, about: Any, error: IPCError) -> None:
+        if self._fault_log is None:
+            from ..config.logs import FaultLog  # importing logging costs 8 ms: only where something is logged
+
+            self._fault_log = FaultLog(lambda: self._driver.now())
+        self._fault_log.log(about, error)

@@ -1,0 +1,555 @@
+"""Who hears what: ``on``, ``once``, ``off``, and the one loop that calls a handler for each message.
+
+Two registries: events from the wire, and the lifecycle (``connect``, ``error`` …), so no peer can raise a local
+event. For the wire a table ``name → callable`` is kept compiled: ``on`` and ``off`` rebuild the entry of their
+name, and a message costs one look-up and one call. The entry is the handler itself where it is single, plain and
+takes what the event carries; otherwise a closure that does what is more (``*`` handlers first, several handlers,
+``once``, fewer arguments, a type, a coroutine).
+
+Payloads: while every handler takes whatever comes, messages are decoded whole (``wants_raw`` is false). From the
+first handler with a type on, payloads stay ``Raw`` and each handler decodes its own, once. The switch is never
+turned back, and both kinds of entry take both kinds of payload, so it may happen in the middle of a block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import msgspec
+from msgspec import Raw
+
+from ..errors import HandlerError, InvalidEvent, InvalidPayload, IPCError, ProtocolError
+from ..wire.json import decode_large_payload, encode, encode_slowly, salvage
+from ..wire.large import LARGE_FRAME
+from ..wire.names import LIFECYCLE, PING, PONG, NameCheck
+from .signature import Signature, signature_of
+
+if TYPE_CHECKING:
+    from .session import Session
+
+__all__ = ["Event", "Events", "Registration", "describe", "typed_decoder"]
+
+T = TypeVar("T")
+H = TypeVar("H", bound=Callable[..., Any])
+
+EVERYTHING = "*"
+PASSING = (KeyboardInterrupt, SystemExit)
+"""What ends the program, also out of a handler; anything else harms the handler only."""
+
+
+class Event(Generic[T]):
+    """An event's name and its payload's type in one object.
+
+    ``order = Event("order", Order)`` serves ``on``, ``emit``, ``receive`` and ``request`` alike, and a type
+    checker then knows what each of them takes and gives.
+    """
+
+    __slots__ = ("name", "type")
+
+    def __init__(self, name: str, type: type[T]) -> None:
+        self.name = name
+        self.type = type
+
+    def __repr__(self) -> str:
+        return f"Event({self.name!r}, {getattr(self.type, '__name__', self.type)})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Event) and (self.name, self.type) == (other.name, other.type)
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+
+class Registration:
+    """One handler of one event."""
+
+    __slots__ = ("call", "handler", "live", "once", "type", "typed")
+
+    def __init__(self, handler: Callable[..., Any], once: bool) -> None:
+        self.handler = handler
+        self.once = once
+        self.live = True
+        self.type: Any = None
+        """What payloads are decoded to; None is whatever comes."""
+        self.typed = False
+        self.call: Callable[..., Any] = handler
+
+
+class Events:
+    """The handlers of one endpoint.
+
+    ``carries`` is how many arguments an event from the wire brings: 2 on a server (data, socket), 1 on a client.
+    ``check_name`` is the profile's check of names, asked at registration and for names that nobody registered.
+    ``failed`` hears what a handler raised.
+    """
+
+    def __init__(
+        self,
+        carries: int,
+        check_name: NameCheck,
+        failed: Callable[[Session | None, IPCError], None],
+        spawn: Callable[[Any, Callable[[BaseException | None], None]], Any] | None,
+        allow_reserved: bool = False,
+        gives_raw: bool = False,
+    ) -> None:
+        self._carries = carries
+        self._check_name = check_name
+        self._failed = failed
+        self._spawn = spawn
+        self._allow_reserved = allow_reserved
+        self._gives_raw = gives_raw  # whether the codec leaves payloads undecoded where asked to
+        self._wire: dict[str, list[Registration]] = {}
+        self._lifecycle: dict[str, list[Registration]] = {}
+        self._everything: list[Registration] = []
+        self._taps: list[Callable[..., Any]] = []
+        self._table: dict[str, Callable[..., Any]] = {}
+        self._hidden: dict[str, Callable[..., Any]] = {}
+        self.current: Session | None = None
+        """Whose event is being handled now."""
+        self.unheard: Callable[[str, Any, Session], None] | None = None
+        """Told of events from the wire that no handler has."""
+        self.wants_raw = False
+
+    # ---- registering
+
+    def on(self, event: str | Event[Any], handler: Any = None, *, type: Any = None, once: bool = False) -> Any:
+        """Register ``handler``, or return a decorator that does."""
+        if handler is None:
+            _event_name(event)  # a bare @on, or a handler without a name, is a mistake that shows here
+            return partial(self._decorate, event, type, once)
+        self._add(event, handler, type, once)
+        return handler
+
+    def once(self, event: str | Event[Any], handler: Any = None, *, type: Any = None) -> Any:
+        """Register a handler for the next event of this name only."""
+        return self.on(event, handler, type=type, once=True)
+
+    def off(self, event: str | Event[Any], handler: Any = EVERYTHING) -> None:
+        """Remove one handler of an event, all of them (``"*"``), or with ``off("*", "*")`` all of all."""
+        name = _event_name(event)
+        if name == EVERYTHING and handler == EVERYTHING:
+            for registrations in (*self._wire.values(), *self._lifecycle.values(), self._everything):
+                _retire(registrations, EVERYTHING)
+        elif name == EVERYTHING:
+            _retire(self._everything, handler)
+        else:
+            for registry in (self._wire, self._lifecycle):
+                _retire(registry.get(name, []), handler)
+        self._compile(None if name == EVERYTHING else name)
+
+    def tap(self, hear: Callable[..., Any]) -> Callable[[], None]:
+        """Call ``hear(type, data, …)`` for every event from the wire, before its handlers; returns the undoing."""
+        self._taps.append(hear)
+        self._compile(None)
+
+        def untap() -> None:
+            if hear in self._taps:
+                self._taps.remove(hear)
+                self._compile(None)
+
+        return untap
+
+    def shortcut(self, event: str, call: Callable[[Any], Any]) -> None:
+        """Give events of this name, which has no handler, straight to ``call(data)`` until handlers or taps change."""
+        if event not in self._table and not (self._everything or self._taps):
+            self._check_name(event)
+            self._table[event] = call
+
+    def answer_heartbeats(self) -> None:
+        """Take the peer's heartbeats out of the events: no handler, ``*`` or tap hears of them.
+
+        A handler registered for such a name gets it all the same, and answers for itself.
+        """
+        for name in (PING, PONG):
+            try:
+                self._check_name(name)
+            except ProtocolError:  # to this profile it is a name like any other that is not allowed
+                continue
+            self._table[name] = self._hidden[name] = partial(self._beat, name == PING)
+
+    def _beat(self, asked: bool, *_: Any) -> None:
+        if self.current is not None:
+            self.current.beat(asked)
+
+    def has_handler(self, event: str) -> bool:
+        """Whether an event of this name from the wire has a handler of its own."""
+        return event in self._wire
+
+    def handlers(self, event: str) -> list[Callable[..., Any]]:
+        """What is registered for this name, in order."""
+        if event == EVERYTHING:
+            return [registration.handler for registration in self._everything]
+        found = self._wire.get(event, []) + self._lifecycle.get(event, [])
+        return [registration.handler for registration in found]
+
+    def payload_types(self) -> dict[str, list[Any]]:
+        """By name, the payload type of each handler of an event from the wire; None takes whatever comes."""
+        return {name: [each.type for each in registrations] for name, registrations in self._wire.items()}
+
+    def _decorate(self, event: str | Event[Any], type: Any, once: bool, handler: H) -> H:
+        self._add(event, handler, type, once)
+        return handler
+
+    def _add(self, event: str | Event[Any], handler: Any, type: Any, once: bool) -> None:
+        name = _event_name(event)
+        if not callable(handler):
+            raise TypeError(f"a handler of {name!r} must be callable, not {handler!r:.80}")
+        if isinstance(event, Event) and type is None:
+            type = event.type
+        signature = signature_of(handler)
+        self._refuse_coroutine(name, signature)
+        registration = Registration(handler, once)
+        if name == EVERYTHING:
+            registration.call = self._adapted(name, handler, signature, None)
+            self._everything.append(registration)
+            self._compile(None)
+            return
+        if name in LIFECYCLE:
+            registration.call = self._adapted(name, handler, signature, None)
+            self._lifecycle.setdefault(name, []).append(registration)
+        if name not in LIFECYCLE or self._allow_reserved:
+            self._add_wire(name, handler, signature, type, once)
+
+    def _add_wire(self, name: str, handler: Any, signature: Signature, type: Any, once: bool) -> None:
+        self._check_name(name)
+        if signature.required > self._carries:
+            raise TypeError(
+                f"the handler {describe(handler)} of {name!r} requires {signature.required} arguments, "
+                f"and the event brings {self._carries}: {'(data, socket)' if self._carries == 2 else '(data)'}"
+            )
+        registration = Registration(handler, once)
+        if type is None:
+            type = signature.payload_type(handler)
+        registration.type = type
+        registration.typed = type is not None
+        registration.call = self._adapted(name, handler, signature, self._carries)
+        if registration.typed:
+            registration.call = self._typed(registration.call, type, name)
+            self._want_raw()
+        self._wire.setdefault(name, []).append(registration)
+        self._compile(None if registration.typed else name)
+
+    def _want_raw(self) -> None:
+        """Payloads stay in bytes from now on, also those of the block that is being delivered."""
+        if not self.wants_raw:
+            self.wants_raw = True
+            if self.current is not None:
+                self.current.decode_rest_anew()
+
+    def _typed(self, call: Callable[..., Any], type: Any, name: str) -> Callable[..., Any]:
+        """Decode the payload by the handler's own type, straight from its bytes."""
+        if type is Raw and self._gives_raw:
+            return call
+        decode = typed_decoder(type, name)
+        return self._converting(call, decode)
+
+    def _converting(self, call: Callable[..., Any], decode: Callable[[Any], Any]) -> Callable[..., Any]:
+        # as many arguments as come and no star: that would cost as much again as the call
+        if self._carries == 2:
+            return lambda data, socket: call(decode(data), socket)
+        return lambda data: call(decode(data))
+
+    def _refuse_coroutine(self, name: str, signature: Signature) -> None:
+        if signature.asynchronous and self._spawn is None:
+            raise TypeError(
+                f"the handler of {name!r} is an async function, and this front has no event loop to run it: "
+                "use a plain function here, or the asyncio front"
+            )
+
+    def _adapted(self, name: str, handler: Any, signature: Signature, carries: int | None) -> Callable[..., Any]:
+        """The handler, taking as many arguments as come, and started as a task where it is async."""
+        call: Callable[..., Any] = handler
+        if signature.accepts is not None and (carries is None or signature.accepts < carries):
+            call = _taking(handler, signature.accepts)
+        if signature.asynchronous:
+            call = self._starting(name, call)
+        return call
+
+    def _starting(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        spawn = self._spawn
+        assert spawn is not None
+
+        def start(*arguments: Any) -> None:
+            session = self.current
+            coroutine = call(*arguments)
+            size = 0 if session is None else session.handler_started()
+            spawn(coroutine, partial(self._task_done, name, session, size))
+
+        return start
+
+    def _task_done(self, event: str, session: Session | None, size: int, error: BaseException | None) -> None:
+        if error is not None and not isinstance(error, PASSING):
+            self._report(event, error, session)
+        if session is not None:
+            session.handler_done(size)
+
+    # ---- compiling
+
+    def _compile(self, name: str | None) -> None:
+        """Rebuild the table's entry of one name, or of all of them; the table itself stays the same object."""
+        if name is None:
+            self._table.clear()
+            self._table.update(self._hidden)
+            for each in list(self._wire):
+                self._compile(each)
+            return
+        registrations = self._wire.get(name)
+        if not registrations:
+            self._wire.pop(name, None)
+            self._table.pop(name, None)
+            if name in self._hidden:
+                self._table[name] = self._hidden[name]
+        else:
+            self._table[name] = self._entry(name, registrations)
+
+    def _entry(self, name: str, registrations: list[Registration]) -> Callable[..., Any]:
+        single = registrations[0]
+        if self._everything or self._taps or len(registrations) > 1 or single.once:
+            return self._calling_all(name)
+        if single.typed or not self.wants_raw:
+            return single.call
+        return self._converting(single.call, typed_decoder(None, name))
+
+    def _calling_all(self, name: str) -> Callable[..., Any]:
+        """The general entry: taps and ``*`` handlers first, then the event's own, as registered just now."""
+
+        def call_all(data: Any, *rest: Any) -> None:
+            whole = _Payload(data, name)
+            registrations = self._wire.get(name, [])
+            now = tuple(registrations)  # what the others add hears the next one
+            for tap in tuple(self._taps):
+                tap(name, whole.decoded(), *rest)
+            self._call_each(self._everything, tuple(self._everything), name, name, whole, rest)
+            self._call_each(registrations, now, name, None, whole, rest)
+
+        return call_all
+
+    def _call_each(
+        self,
+        registrations: list[Registration],
+        now: tuple[Registration, ...],
+        name: str,
+        first: str | None,
+        whole: _Payload,
+        rest: tuple[Any, ...],
+    ) -> None:
+        for registration in now:
+            if not registration.live:
+                continue
+            if registration.once:
+                self._retire_once(registrations, registration, name)
+            try:
+                if first is not None:
+                    registration.call(first, whole.decoded(), *rest)
+                else:
+                    registration.call(whole.given if registration.typed else whole.decoded(), *rest)
+            except BaseException as error:
+                self._report(name, error, self.current)
+
+    def _retire_once(self, registrations: list[Registration], registration: Registration, name: str) -> None:
+        registration.live = False
+        registrations.remove(registration)
+        if registrations is self._wire.get(name):
+            self._compile(name)
+        elif registrations is self._everything:
+            self._compile(None)
+
+    # ---- publishing
+
+    def deliver(self, envelopes: Iterable[Any], session: Session) -> None:
+        """Call the handlers of each message in turn; what the iterable raises is the caller's.
+
+        This is the only loop that runs once for each message. It stops when ``envelopes`` ends, so whoever wants
+        to stop it (a handler that closes the session) empties the iterator behind it.
+        """
+        find = self._table.get
+        previous, self.current = self.current, session
+        try:
+            if self._carries == 2:
+                for envelope in envelopes:
+                    if (call := find(envelope.type)) is None:
+                        self._unheard(envelope, session)
+                        continue
+                    try:
+                        call(envelope.data, session)
+                    except BaseException as error:
+                        self._report(envelope.type, error, session)
+            else:
+                for envelope in envelopes:
+                    if (call := find(envelope.type)) is None:
+                        self._unheard(envelope)
+                        continue
+                    try:
+                        call(envelope.data)
+                    except BaseException as error:
+                        self._report(envelope.type, error, session)
+        finally:
+            self.current = previous
+
+    def _unheard(self, envelope: Any, *rest: Any) -> None:
+        """A name without a handler is checked here; one with a handler was when that was registered."""
+        self._check_name(envelope.type)
+        whole = _Payload(envelope.data, envelope.type)
+        try:
+            if self.unheard is not None and self.current is not None:
+                self.unheard(envelope.type, envelope.data, self.current)
+            for tap in tuple(self._taps):
+                tap(envelope.type, whole.decoded(), *rest)
+            self._call_each(self._everything, tuple(self._everything), envelope.type, envelope.type, whole, rest)
+        except InvalidPayload as error:
+            self._report(envelope.type, error, self.current)
+
+    def publish(self, name: str, *arguments: Any, session: Session | None = None) -> bool:
+        """Publish a lifecycle event; returns whether a handler of that very name heard it."""
+        previous, self.current = self.current, session
+        try:
+            registrations = self._lifecycle.get(name, [])
+            now = tuple(registrations)
+            for registration in tuple(self._everything):
+                self._call_lifecycle(self._everything, registration, name, (name, *arguments))
+            for registration in now:
+                self._call_lifecycle(registrations, registration, name, arguments)
+            return bool(now)
+        finally:
+            self.current = previous
+
+    def _call_lifecycle(
+        self, registrations: list[Registration], registration: Registration, name: str, arguments: tuple[Any, ...]
+    ) -> None:
+        if not registration.live:
+            return
+        if registration.once:
+            self._retire_once(registrations, registration, name)
+        try:
+            registration.call(*arguments)
+        except BaseException as error:
+            self._report(name, error, self.current)
+
+    def _report(self, event: str, error: BaseException, session: Session | None) -> None:
+        """Tell of a handler that failed; any exception harms only itself, but for those that end the program."""
+        if isinstance(error, PASSING):
+            raise error
+        if isinstance(error, InvalidPayload):
+            failure: Any = error
+            failure.event = failure.event or event
+        else:
+            failure = HandlerError(f"a handler of {event[:64]!r} failed: {error!r:.200}", event=event)
+            failure.__cause__ = error
+        self._failed(session, failure)
+
+
+class _Payload:
+    """A payload on its way to several handlers: decoded once at the most."""
+
+    __slots__ = ("_decoded", "_name", "given")
+
+    def __init__(self, given: Any, name: str) -> None:
+        self.given = given
+        self._name = name
+        self._decoded = _UNDECODED if given.__class__ is Raw else given
+
+    def decoded(self) -> Any:
+        if self._decoded is _UNDECODED:
+            self._decoded = _decode(self.given, self._name)
+        return self._decoded
+
+
+_UNDECODED: Any = object()
+_decode_any = msgspec.json.Decoder().decode
+
+
+def _decode(raw: Raw, name: str, decode: Callable[[Any], Any] = _decode_any) -> Any:
+    """A payload off the wire; :class:`InvalidPayload` where it does not fit or cannot be held."""
+    try:
+        return decode(raw)
+    except msgspec.ValidationError as error:
+        raise _misfit(error, name) from error
+    except RecursionError as error:
+        raise InvalidPayload(f"the payload of {name[:64]!r} is nested too deeply", event=name) from error
+    except msgspec.DecodeError:
+        # lone surrogates: rare, and sound JSON
+        found = salvage(b'{"type":' + _encoded(name, name) + b',"data":' + bytes(raw) + b"}")
+        if isinstance(found, InvalidPayload):
+            raise found from None
+        return _convert(found.data, name, decode)
+
+
+def _convert(data: Any, name: str, decode: Callable[[Any], Any]) -> Any:
+    if decode is _decode_any:
+        return data
+    try:
+        try:
+            return decode(encode(data))
+        except UnicodeEncodeError:  # lone surrogates, which go through neither encoder nor decoder
+            type = decode.__self__.type  # type: ignore[attr-defined]  # a bound method of msgspec's Decoder
+            return msgspec.convert(data, type, str_keys=True)
+    except msgspec.ValidationError as error:
+        raise _misfit(error, name) from error
+    except UnicodeEncodeError as error:  # a lone surrogate where a number is wanted
+        raise InvalidPayload(f"the payload of {name[:64]!r} does not fit: {error}", event=name) from error
+
+
+def _encoded(data: Any, name: str) -> bytes:
+    """A payload that was decoded already back in bytes: lone surrogates are why it was."""
+    try:
+        return encode(data)
+    except UnicodeEncodeError as error:
+        return encode_slowly(data, name, error)
+
+
+def _misfit(error: msgspec.ValidationError, name: str) -> InvalidPayload:
+    text, _, place = str(error).partition(" - at ")
+    path = place.strip("`") or "$"
+    return InvalidPayload(f"the payload of {name[:64]!r} does not fit at {path}: {text}", event=name, path=path)
+
+
+def typed_decoder(type: Any, name: str) -> Callable[[Any], Any]:
+    """What turns a payload, in bytes or decoded already, into ``type`` (None: whatever comes).
+
+    It raises :class:`InvalidPayload` for one that does not fit.
+    """
+    if type is Raw:
+        return lambda data: data if data.__class__ is Raw else Raw(_encoded(data, name))
+    try:
+        decode = _decode_any if type is None else msgspec.json.Decoder(type).decode
+    except TypeError as error:
+        raise TypeError(f"payloads of {name!r} cannot be decoded to {type!r:.80}: {error}") from error
+
+    def decoded(data: Any) -> Any:
+        if data.__class__ is not Raw:
+            return _convert(data, name, decode)
+        try:
+            return decode(data) if len(data) <= LARGE_FRAME else decode_large_payload(data, decode)
+        except (msgspec.MsgspecError, RecursionError):
+            return _decode(data, name, decode)
+
+    return decoded
+
+
+def _taking(handler: Callable[..., Any], count: int) -> Callable[..., Any]:
+    if count == 0:
+        return lambda *_: handler()
+    if count == 1:
+        return lambda *arguments: handler(*arguments[:1])  # lifecycle events may bring none
+    return lambda *arguments: handler(*arguments[:count])
+
+
+def _retire(registrations: list[Registration], handler: Any) -> None:
+    for registration in tuple(registrations):
+        if handler == EVERYTHING or registration.handler == handler:
+            registration.live = False
+            registrations.remove(registration)
+
+
+def _event_name(event: Any) -> str:
+    name = event.name if isinstance(event, Event) else event
+    if not isinstance(name, str):
+        raise InvalidEvent(f"an event's name must be text, not {type(name).__name__}: {name!r:.80}")
+    return name
+
+
+def describe(handler: Any) -> str:
+    """A handler's name, for messages."""
+    return getattr(handler, "__qualname__", None) or repr(handler)

@@ -1,0 +1,80 @@
+"""Whether the other end is still there: a question once it has been silent, and the link's end when nothing comes back.
+
+Opt-in (``config.heartbeat``), and made of two ordinary events that any peer can read: ``ipc.ping`` asks, ``ipc.pong``
+answers, and whatever else arrives is an answer too. Each link that is watched has one timer, armed for as long as it
+may be silent and not anew for each read. This module knows the session and the driver's clock, nothing of links.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from ..errors import ConnectionLost, IPCError
+from ..wire.names import PING
+
+if TYPE_CHECKING:
+    from ..config.config import Settings
+    from .seam import Driver
+    from .session import Session
+
+__all__ = ["Heartbeat"]
+
+INSTANT = 1e-6
+"""Seconds by which a timer may come early: clocks and delays are rounded."""
+LATE = 0.05
+"""Seconds by which it is so late that this process was held up itself, and may have to read the answer yet."""
+
+
+class Heartbeat:
+    """Watches one open link, from either end."""
+
+    def __init__(self, session: Session, driver: Driver, settings: Settings) -> None:
+        self._session = session
+        self._driver = driver
+        self._interval = settings.heartbeat / 1000
+        self._patience = settings.heartbeat_timeout / 1000
+        self._heard_at = driver.now()
+        self._asked_at = -1.0
+        self._timer = driver.call_later(self._interval, self._due)
+
+    def heard(self) -> None:
+        """Something arrived."""
+        self._heard_at = self._driver.now()
+
+    def stop(self) -> None:
+        """The link is ending."""
+        self._timer.cancel()
+
+    def _due(self) -> None:
+        now = self._driver.now()
+        if self._session.is_reading_paused:  # it is we who do not listen
+            self._heard_at = now
+        if self._heard_at < self._asked_at:
+            due = self._asked_at + self._patience
+            if now > due + LATE:
+                due = now + LATE
+                self._asked_at = due - self._patience
+            elif now >= due - INSTANT:
+                self._give_up(now)
+                return
+        else:
+            due = self._heard_at + self._interval
+            if now >= due - INSTANT:
+                self._asked_at = now
+                due = now + self._patience
+                self._ask()
+        self._timer = self._driver.call_later(due - now, self._due)
+
+    def _ask(self) -> None:
+        # A peer that takes nothing any more answers nothing either: the time runs without the question.
+        with contextlib.suppress(IPCError):
+            self._session.emit(PING)
+
+    def _give_up(self, now: float) -> None:
+        self._session.cut(
+            ConnectionLost(
+                f"{self._session.peer} has been silent for {now - self._heard_at:.1f} s and did not answer a heartbeat "
+                f"within {self._patience:g} s (heartbeat_timeout): its link is cut"
+            )
+        )

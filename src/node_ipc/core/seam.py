@@ -1,0 +1,276 @@
+"""The seam between the pure middle and the kernel: what a driver offers, and what it may expect.
+
+The middle (client, server, session, …) knows only the protocols below. A driver does the waiting: the asyncio one in
+``drivers/loop.py``, the one in the caller's thread in ``drivers/thread.py``, and the one in memory with a virtual clock
+in ``drivers/memory.py``. A contract test runs the same checks on each of them.
+
+Three rules keep re-entrant calls safe:
+
+- ``Link.write``, ``Link.close`` and ``Link.abort`` never call back into the receiver, but for ``pause``, which
+  comes inside ``write`` when the kernel does not take everything;
+- ``Receiver.opened`` and ``Receiver.lost`` come exactly once each, and ``lost`` only after ``opened`` (an
+  attempt that fails gets ``failed`` instead of both);
+- neither comes inside the call that caused it, so a table that is being walked does not change.
+
+All times are in seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import msgspec
+
+if TYPE_CHECKING:
+    from weakref import WeakSet
+
+    from ..config.address import Address
+    from ..config.config import Settings
+    from .outcome import Outcome
+
+T = TypeVar("T")
+
+__all__ = [
+    "FORKED",
+    "Acceptor",
+    "Cancellable",
+    "DatagramPort",
+    "DatagramReceiver",
+    "Driver",
+    "Endpoint",
+    "Flushable",
+    "Link",
+    "Listener",
+    "Lock",
+    "Peer",
+    "Receiver",
+    "Share",
+    "Timer",
+]
+
+FORKED = -1
+"""``Driver.home`` in a forked child: no thread has this identifier, so every call takes its guarded path."""
+
+
+class Peer(msgspec.Struct, frozen=True):
+    """Who is at the other end of a link, as the kernel (not the peer) tells it."""
+
+    transport: str
+    """``unix``, ``pipe``, ``tcp``, ``tls``, ``udp4``, ``udp6`` or ``memory``."""
+    pid: int | None = None
+    """The process that connected (Unix sockets on Linux; pipes)."""
+    uid: int | None = None
+    """Its user (Unix sockets)."""
+    gid: int | None = None
+    """Its group (Unix sockets)."""
+    host: str | None = None
+    """The numeric address (network transports)."""
+    port: int | None = None
+    """The port (network transports)."""
+    certificate: dict[str, Any] | None = None
+    """The verified certificate, as ``ssl.SSLSocket.getpeercert`` gives it (TLS)."""
+
+    def __hash__(self) -> int:
+        return hash((self.transport, self.pid, self.uid, self.gid, self.host, self.port))
+
+    def __str__(self) -> str:
+        if self.host is not None:
+            host = f"[{self.host}]" if ":" in self.host else self.host
+            return f"{self.transport} {host}:{self.port}"
+        pid = "" if self.pid is None else f" pid {self.pid}"
+        return self.transport + pid + ("" if self.uid is None else f" uid {self.uid}")
+
+
+class Timer(Protocol):
+    """A call that is due later."""
+
+    def cancel(self) -> None:
+        """Forget the call; cancelling twice, or after it ran, does nothing."""
+
+
+class Cancellable(Protocol):
+    """A coroutine that runs."""
+
+    def cancel(self) -> Any:
+        """Stop it where it waits; ``done`` hears ``None``."""
+
+
+class Link(Protocol):
+    """One open connection, as the session sees it."""
+
+    peer: Peer
+
+    def write(self, data: bytes) -> None:
+        """Hand bytes to the kernel, or to the driver's own buffer when the kernel is full; never raises."""
+
+    def pending_bytes(self) -> int:
+        """The bytes that ``write`` took and the kernel did not take yet."""
+
+    def close(self) -> None:
+        """End our side once everything written is with the kernel; ``lost(None)`` comes when the peer ends too."""
+
+    def abort(self) -> None:
+        """Drop what is unsent and end both sides now; ``lost`` comes in a later turn."""
+
+    def pause_reading(self) -> None:
+        """Read nothing more until ``resume_reading``; what the kernel holds stays there."""
+
+    def resume_reading(self) -> None: ...
+
+
+class Receiver(Protocol):
+    """What the driver tells a session."""
+
+    def opened(self, link: Link) -> None:
+        """The link is usable (after the TLS handshake, after the credentials check)."""
+
+    def failed(self, error: Exception) -> None:
+        """The attempt to open failed; instead of ``opened`` and ``lost``."""
+
+    def received(self, data: bytes) -> None:
+        """Bytes, at most 64 KiB of them; never empty."""
+
+    def ended(self) -> None:
+        """The peer will send nothing more. The session flushes and closes."""
+
+    def pause(self) -> None:
+        """The kernel did not take everything: keep what is to be written until ``writable``."""
+
+    def writable(self) -> None:
+        """The driver's buffer is empty again."""
+
+    def lost(self, error: Exception | None) -> None:
+        """The link is gone: ``None`` after an orderly end."""
+
+
+class Acceptor(Protocol):
+    """What the driver tells a server."""
+
+    def listening(self, address: Address) -> None:
+        """The server is reachable, at this address (a port of 0 is now the real one)."""
+
+    def not_listening(self, error: Exception) -> None:
+        """The address cannot be listened on; instead of ``listening``."""
+
+    def accept(self, peer: Peer) -> Receiver | None:
+        """A connection is there: who gets it, or ``None`` to refuse it."""
+
+
+class Listener(Protocol):
+    """A listening socket."""
+
+    def close(self) -> None:
+        """Accept nothing more and remove the socket's file if it is still ours; open links stay."""
+
+    def reload_tls(self, tls: Any) -> None:
+        """Read the certificates anew, or those of other TLS options; open links and handshakes keep the old ones.
+
+        Raises ``AddressError`` where there is no TLS, ``ConfigError`` where the new ones cannot be used.
+        """
+
+
+class Share(Protocol):
+    """Whose turn it is, where several processes accept from one listening socket."""
+
+    def wait(self) -> float:
+        """A connection waits: the seconds to leave it to the other processes before asking again; 0 to take it."""
+
+
+class DatagramReceiver(Protocol):
+    """What the driver tells a datagram server."""
+
+    def bound(self, address: Address) -> None:
+        """The port is ours, at this address."""
+
+    def not_bound(self, error: Exception) -> None:
+        """The address cannot be used; instead of ``bound``."""
+
+    def datagram(self, data: bytes, host: str, port: int) -> None:
+        """One datagram, whole."""
+
+    def datagram_error(self, error: Exception) -> None:
+        """The kernel reports that sending failed."""
+
+
+class DatagramPort(Protocol):
+    """A bound UDP port."""
+
+    def send(self, data: bytes, host: str, port: int) -> None:
+        """Send one datagram. A host name is resolved first (once; the result is kept)."""
+
+    def pending_bytes(self) -> int: ...
+
+    def close(self) -> None: ...
+
+
+class Endpoint(Protocol):
+    """A client or server."""
+
+    def forked(self) -> None:
+        """This is a forked child: the parent owns the links, and nothing may be emitted."""
+
+
+class Flushable(Protocol):
+    """Something that holds bytes back until the end of the turn."""
+
+    def turn_ended(self) -> None: ...
+
+
+class Lock(Protocol):
+    """What ``with`` needs of a ``threading.Lock``."""
+
+    def __enter__(self) -> bool: ...
+    def __exit__(self, *exception: Any) -> None: ...
+
+
+class Driver(Protocol):
+    """Whatever does the waiting.
+
+    ``home`` is the identifier of the thread that runs the driver and ``thread`` tells the caller's: the middle
+    compares them (a fork makes ``home`` match no thread). Before a driver runs, ``home`` is 0: no thread is
+    wrong yet. ``lock`` guards what other threads hand over.
+    """
+
+    home: int
+    thread: Callable[[], int]
+    runs_coroutines: bool
+    """Whether ``spawn`` works; where it does not, async handlers are refused at ``on``."""
+    has_small_stack: bool
+    """Whether its thread has too little stack for what msgspec would decode; see ``wire/depth.py``."""
+    lock: Lock
+    endpoints: WeakSet[Endpoint]
+    """Who works with this driver; told when a fork makes it somebody else's."""
+
+    def open(self, address: Address, receiver: Receiver, settings: Settings) -> None:
+        """Connect; ``receiver`` hears ``opened`` or ``failed`` in a later turn."""
+
+    def listen(self, address: Address, acceptor: Acceptor, settings: Settings) -> Listener:
+        """Listen; ``acceptor`` hears ``listening`` or ``not_listening`` in a later turn."""
+
+    def bind(self, address: Address, receiver: DatagramReceiver, settings: Settings) -> DatagramPort:
+        """Bind a UDP port; ``receiver`` hears ``bound`` or ``not_bound`` in a later turn."""
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
+        """Call once after ``delay`` seconds; 0 is a later turn."""
+
+    def now(self) -> float:
+        """Seconds on a clock that only goes forward."""
+
+    def random(self) -> float:
+        """A number from 0 up to 1, for the jitter of retries."""
+
+    def turn_ends(self, session: Flushable) -> bool:
+        """Call ``session.turn_ended()`` once at the end of this turn; False where none is under way.
+
+        (Outside a pump of the caller's driver each write is a turn of its own.)
+        """
+
+    def spawn(self, coroutine: Coroutine[Any, Any, Any], done: Callable[[BaseException | None], None]) -> Cancellable:
+        """Run an async handler, keep it referenced, and tell ``done`` its exception or ``None``, in a later turn."""
+
+    def call_from_thread(self, callback: Callable[[], None]) -> None:
+        """Run ``callback`` in the driver's thread, in the order of the calls; safe from any thread."""
+
+    def outcome(self, value: T) -> Outcome[T]:
+        """Something to be settled later that this driver's front can wait for."""

@@ -1,0 +1,491 @@
+"""Many links in: who is let in, emit to one, broadcast to all, and the limits that concern all of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection
+from enum import Enum
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+from weakref import WeakSet
+
+from ..config.profiles import require_assured
+from ..errors import BackpressureError, HandlerError, InvalidEvent, IPCError, NotConnected
+from ..wire.codec import choose
+from .endpoint import LinkPublisher, SocketPublisher
+from .events import Event, Events
+from .session import Loss, Session, broadcast, refuse_other_threads
+from .trace import Stats, Trace, Traces
+
+if TYPE_CHECKING:
+    from ..config.address import Address
+    from ..config.config import Settings
+    from ..wire.text import RawPayload
+    from .outcome import Outcome
+    from .seam import Driver, Listener, Peer, Timer
+
+__all__ = ["Server", "ServerState", "serving"]
+
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+serving: dict[int, WeakSet[Server]] = {}
+"""Who listens in which thread; no entry where nobody does. A blocking call there that needs one of them never ends."""
+
+
+class ServerState(Enum):
+    """Where a server stands."""
+
+    IDLE = "idle"
+    """Made, not started."""
+    STARTING = "starting"
+    LISTENING = "listening"
+    CLOSING = "closing"
+    """Told to stop: no new connection, what was emitted still goes out."""
+    CLOSED = "closed"
+
+
+class Server(SocketPublisher[Session], LinkPublisher):
+    """A socket that clients connect to; each of them is a :class:`Session`, called *socket* in handlers."""
+
+    def __init__(
+        self,
+        address: Address,
+        driver: Driver,
+        settings: Settings,
+    ) -> None:
+        """Make a server; ``start`` makes it listen. Raises :class:`AssuredError` where the profile forbids it."""
+        require_assured(address, settings, "server")
+        self.address = address
+        """Where it listens; once started, with the real port."""
+        self.state = ServerState.IDLE
+        self.failure: IPCError | None = None
+        """The error of ``start``, where no ``error`` handler heard it."""
+        self.started: Outcome[Server] = driver.outcome(self)
+        """Settled when clients can connect, or with the error why they never will."""
+        self.closed: Outcome[Server] = driver.outcome(self)
+        """Settled when the server has stopped and its last socket is gone."""
+        self.on_closed: list[Callable[[], None]] = []
+        """Called each time the server has stopped and its last socket is gone."""
+        self.on_drained: list[Callable[[], None]] = []
+        """Called when some socket's kernel has taken everything, and when a socket is gone."""
+        self.refused = 0
+        """How many connections were refused because of a limit."""
+        self._driver = driver
+        driver.endpoints.add(self)
+        self._settings = settings
+        self._traces = Traces(self._hand_trace_on)
+        self._gone = Stats()  # of the sockets that are over
+        self._errors = 0
+        self._made_at = driver.now()
+        self._codec = choose(settings)
+        self.runs_in_event_loop = driver.runs_coroutines
+        """Whether an event loop runs it; otherwise whoever calls."""
+        self.events = Events(
+            2,
+            self._codec.check_name,
+            self.session_fault,
+            driver.spawn if driver.runs_coroutines else None,
+            settings.allow_reserved_events,
+            self._codec.gives_raw,
+        )
+        self.events.unheard = self._unheard
+        self.events.answer_heartbeats()
+        if settings.identify_peer:
+            self.events.tap(_identify)
+        self._listener: Listener | None = None
+        self._sessions: dict[int, Session] = {}
+        self._opening: set[Session] = set()
+        self._per_uid: Counter[int] = Counter()
+        self._per_host: Counter[str] = Counter()
+        self._ids = 0
+        self._full: set[Session] = set()  # those for whom the kernel holds bytes back
+        self._timer: Timer | None = None
+
+    def __repr__(self) -> str:
+        return f"<Server {self.address} {self.state.value}, {len(self._sessions)} sockets>"
+
+    @property
+    def sockets(self) -> list[Session]:
+        """The sockets that are connected now, oldest first."""
+        return list(self._sessions.values())
+
+    @property
+    def pending_bytes(self) -> int:
+        """The bytes that wait for the peers to take them, all sockets together."""
+        return sum(session.pending_bytes for session in self._sessions.values())
+
+    # ---- traces and statistics
+
+    def _tell(self, what: str, detail: Any = None, session: Session | None = None) -> None:
+        if (told := self._traces.all) is not None:
+            told(Trace(what, self, session, detail=detail))
+
+    def _hand_trace_on(self) -> None:
+        for session in self._everybody():
+            self._trace(session)
+
+    def _trace(self, session: Session) -> None:
+        session.trace, session.traffic = self._traces.all, self._traces.traffic
+
+    def stats(self) -> Stats:
+        """What this server did since it was made, over all its sockets."""
+        total = Stats()
+        total += self._gone
+        for session in self._sessions.values():
+            total += session.stats()
+        total.pending_bytes = self.pending_bytes
+        total.errors = self._errors
+        total.refused = self.refused
+        total.late = self._requests.late if self._requests is not None else 0
+        total.seconds = self._driver.now() - self._made_at
+        return total
+
+    # ---- out
+
+    @overload
+    def emit(self, socket: Session, type: Event[T], data: T) -> bool: ...
+    @overload
+    def emit(self, socket: Session, type: str | RawPayload, data: Any = ...) -> bool: ...
+    def emit(self, socket: Session, type: Any, data: Any = {}) -> bool:  # noqa: B006 - never changed
+        """Send one event to one socket (in raw mode: ``emit(socket, payload)``); as ``socket.emit``."""
+        if not isinstance(socket, Session):
+            raise InvalidEvent(
+                f"emit takes the socket first: server.emit(socket, type, data), not {socket!r:.80}. "
+                "To send to all of them use broadcast(type, data)"
+            )
+        return socket.emit(type, data)
+
+    @overload
+    def broadcast(self, type: Event[T], data: T, *, exclude: Collection[Session] = ...) -> None: ...
+    @overload
+    def broadcast(self, type: str | RawPayload, data: Any = ..., *, exclude: Collection[Session] = ...) -> None: ...
+    def broadcast(self, type: Any, data: Any = {}, *, exclude: Collection[Session] = ()) -> None:  # noqa: B006
+        """Send one event to every connected socket but those in ``exclude``; encoded once, never waits.
+
+        One slow peer never raises here and never holds the others up: past ``max_pending_bytes`` its
+        ``slow_policy`` applies.
+        """
+        refuse_other_threads(self._driver, "broadcast")
+        frame = self._codec.encode(type, data)
+        to: Any = self._sessions.values()
+        if exclude:
+            to = [session for session in to if session not in exclude]
+        for session in broadcast(to, frame):
+            session.cut(
+                BackpressureError(
+                    f"{session!r} does not read: a broadcast would pass max_pending_bytes "
+                    f"({self._settings.max_pending_bytes}); its link is cut (slow_policy is 'disconnect')"
+                )
+            )
+
+    # ---- requests
+
+    @overload
+    def request(
+        self, socket: Session, method: Event[T], params: T, *, timeout: float | None = 30.0, type: type[R]
+    ) -> Outcome[R]: ...
+    @overload
+    def request(
+        self, socket: Session, method: Event[T], params: T, *, timeout: float | None = 30.0
+    ) -> Outcome[Any]: ...
+    @overload
+    def request(
+        self, socket: Session, method: str, params: Any = None, *, timeout: float | None = 30.0, type: type[R]
+    ) -> Outcome[R]: ...
+    @overload
+    def request(
+        self, socket: Session, method: str, params: Any = None, *, timeout: float | None = 30.0
+    ) -> Outcome[Any]: ...
+    def request(
+        self,
+        socket: Session,
+        method: str | Event[Any],
+        params: Any = None,
+        *,
+        timeout: float | None = 30.0,
+        type: Any = None,
+    ) -> Outcome[Any]:
+        """Ask one client; as ``Client.request``."""
+        refuse_other_threads(self._driver, "request")
+        if not isinstance(socket, Session):
+            raise InvalidEvent(
+                f"request takes the socket first: server.request(socket, method, params), not {socket!r:.80}. "
+                "To ask all of them use request_all(method, params)"
+            )
+        return self.requests.ask(socket.emit, socket, method, params, timeout, type)
+
+    def request_all(
+        self,
+        method: str | Event[Any],
+        params: Any = None,
+        *,
+        timeout: float | None = 30.0,
+        type: Any = None,
+        exclude: Collection[Session] = (),
+    ) -> Outcome[dict[Session, Any]]:
+        """Ask every connected client: settled with ``{socket: result or exception}`` when the last has answered."""
+        from .requests import ask_all
+
+        to = [session for session in self.sockets if session not in exclude]
+
+        def ask(socket: Session) -> Outcome[Any]:  # not self.request: a front's own waits for each
+            return Server.request(self, socket, method, params, timeout=timeout, type=type)
+
+        return ask_all(self._driver, to, ask)
+
+    def _unheard(self, type: str, data: Any, session: Session) -> None:
+        if type == "rpc.request":
+            self.requests.refuse_unheard(data)
+
+    # ---- life
+
+    def start(self) -> Outcome[Server]:
+        """Begin to listen: ``start`` is published when clients can connect, ``error`` where they never will."""
+        refuse_other_threads(self._driver, "start")
+        if self.state in (ServerState.IDLE, ServerState.CLOSED):
+            self.started = self._driver.outcome(self)
+            self.closed = self._driver.outcome(self)
+            self.state = ServerState.STARTING
+            self.failure = None
+            self._tell("starting", self.address)
+            self._listener = self._driver.listen(self.address, self, self._settings)
+        return self.started
+
+    def stop(self, timeout: float | None = None) -> Outcome[Server]:
+        """Accept nobody more, send what was emitted, end every link.
+
+        timeout: the seconds it may take, after which every link is cut; ``None`` is ``close_timeout``.
+        """
+        refuse_other_threads(self._driver, "stop")
+        if self.state is ServerState.IDLE:
+            self.state = ServerState.CLOSED
+            self.closed.settle()
+        if self.state in (ServerState.CLOSING, ServerState.CLOSED):
+            return self.closed
+        self.state = ServerState.CLOSING
+        self._serves_no_more()
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+        seconds = self._settings.close_timeout / 1000 if timeout is None else timeout
+        for session in self._everybody():
+            session.close(seconds)
+        self._timer = self._driver.call_later(seconds, self._expire)
+        if not self._everybody():
+            self._driver.call_later(0, self._finish_if_empty)
+        return self.closed
+
+    def abort(self) -> None:
+        """Stop at once; what is not sent yet is dropped."""
+        self.stop()
+        self._expire()
+
+    def reload_tls(self, tls: Any = None) -> None:
+        """Use new certificates for new connections; open ones stay as they are.
+
+        tls: other options than those of ``config.tls``, in the same form, or an ``ssl.SSLContext``; without it, the
+            same files are read anew.
+
+        If anything is wrong with the new ones the old ones stay. Raises :class:`ConfigError` for a file that cannot
+        be read or does not fit, :class:`AddressError` where the server has no TLS, :class:`NotConnected` where it
+        does not listen (``start`` reads the certificates).
+        """
+        refuse_other_threads(self._driver, "reload_tls")
+        if self._listener is None or self.state is not ServerState.LISTENING:
+            raise NotConnected(f"cannot reload: the server is {self.state.value}, and start() reads the certificates")
+        self._listener.reload_tls(tls)
+
+    def _everybody(self) -> list[Session]:
+        return [*self._sessions.values(), *self._opening]
+
+    def _expire(self) -> None:
+        for session in self._everybody():
+            session.abort()
+        for session in list(self._opening):  # handshakes have no link to cut yet
+            self._forget(session)
+        self._driver.call_later(0, self._finish_if_empty)
+
+    def _finish_if_empty(self) -> None:
+        if self.state is not ServerState.CLOSING or self._everybody():
+            return
+        self.state = ServerState.CLOSED
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.started.settle(NotConnected("the server was stopped"))
+        self.closed.settle()
+        for hook in (*self.on_closed, *self.on_drained):
+            hook()
+
+    # ---- the acceptor
+
+    def listening(self, address: Address) -> None:
+        self.address = address
+        if self.state is ServerState.STARTING:
+            self.state = ServerState.LISTENING
+            serving.setdefault(self._driver.home, WeakSet()).add(self)
+            self._tell("listening", address)
+            self.events.publish("start", self)
+            self.started.settle()
+
+    def not_listening(self, error: Exception) -> None:
+        assert isinstance(error, IPCError)
+        self._listener = None
+        self.state = ServerState.CLOSED
+        self.failure = error
+        self._errors += 1
+        self._tell("error", error)
+        if self.events.publish("error", error, None):
+            self.failure = None
+        self.started.settle(error)
+        self.closed.settle()
+        for hook in tuple(self.on_closed):
+            hook()
+
+    def accept(self, peer: Peer) -> Session | None:
+        """A session for a new connection, or None where a limit is reached."""
+        settings, count = self._settings, len(self._sessions) + len(self._opening)
+        if (
+            self.state is not ServerState.LISTENING
+            or count >= settings.max_connections
+            or (peer.transport == "tls" and len(self._opening) >= max(settings.max_connections // 2, 1))
+            or _over(settings.max_connections_per_uid, self._per_uid, peer.uid)
+            or _over(settings.max_connections_per_host, self._per_host, peer.host)
+        ):
+            self.refused += 1
+            self._tell("refused", peer)
+            return None
+        self._ids += 1
+        session = Session(self, self._codec, self.events, self._driver, settings, self._ids, serving=True)
+        self._opening.add(session)
+        self._per_uid.update(() if peer.uid is None else (peer.uid,))
+        self._per_host.update(() if peer.host is None else (peer.host,))
+        session.admitted_as = peer
+        self._trace(session)
+        return session
+
+    def _serves_no_more(self) -> None:
+        for home, servers in list(serving.items()):
+            servers.discard(self)
+            if not servers:
+                serving.pop(home, None)
+
+    def forked(self) -> None:
+        self._serves_no_more()
+        for session in self._everybody():
+            session.forked()
+
+    # ---- the sessions' owner
+
+    def request_from(
+        self, session: Session, method: str | Event[Any], params: Any, *, timeout: float | None, type: Any
+    ) -> Outcome[Any]:
+        return self.request(session, method, params, timeout=timeout, type=type)
+
+    def session_opened(self, session: Session) -> None:
+        if session not in self._opening:  # its handshake outlived the server
+            session.abort()
+            return
+        if self.state is ServerState.CLOSING:  # nobody hears of it
+            session.close()
+            return
+        self._opening.discard(session)
+        self._sessions[session.id] = session
+        self.events.publish("connect", session, session=session)
+
+    def session_failed(self, session: Session, error: Exception) -> None:
+        if not self._forget(session):
+            return
+        assert isinstance(error, IPCError)
+        self.session_fault(None, error)
+        self._finish_if_empty()
+
+    def session_closing(self, session: Session) -> None:
+        """Its place is free when it is lost, not before."""
+
+    def session_lost(self, session: Session, loss: Loss) -> None:
+        if self._requests is not None:
+            self._requests.link_lost(session, loss.reason)
+        was_connected = session.id in self._sessions
+        if not self._forget(session):
+            return
+        self._gone += session.stats()
+        if was_connected:
+            self._tell_of_the_end(session)
+            self._drained()
+        self._finish_if_empty()
+
+    def _tell_of_the_end(self, session: Session) -> None:
+        name = session.id if session.claimed_id is None else session.claimed_id
+        self.events.publish("socket.disconnected", session, name, session=session)
+        self.events.publish("close", session, session=session)
+
+    def _forget(self, session: Session) -> bool:
+        """Free a socket's place; whether it had one."""
+        if session not in self._opening and session.id not in self._sessions:
+            return False
+        self._opening.discard(session)
+        self._full.discard(session)
+        self._sessions.pop(session.id, None)
+        _uncount(self._per_uid, session.admitted_as.uid)
+        _uncount(self._per_host, session.admitted_as.host)
+        return True
+
+    def session_fault(self, session: Session | None, error: IPCError) -> None:
+        self._errors += 1
+        if session is not None:
+            session.errors += 1
+        self._tell("error", error, session)
+        heard = False
+        if not (isinstance(error, HandlerError) and error.event == "error"):
+            heard = self.events.publish("error", error, session, session=session)
+        if not heard:
+            self._log_fault(self if session is None else session, error)
+
+    def pending_changed(self, session: Session, pending: int) -> None:
+        if pending == 0:
+            self._full.discard(session)
+            self._drained()
+            return
+        self._full.add(session)
+        limit = self._settings.max_total_pending_bytes
+        if len(self._full) * self._settings.max_pending_bytes > limit:
+            self._bound_total(limit)
+
+    def _drained(self) -> None:
+        for hook in tuple(self.on_drained):
+            hook()
+
+    def _bound_total(self, limit: int) -> None:
+        """Cut the sockets with the most waiting bytes until the rest is within ``max_total_pending_bytes``."""
+        waiting = {session: session.pending_bytes for session in self._full if session.is_open}
+        total = sum(waiting.values())
+        for session in sorted(waiting, key=waiting.__getitem__, reverse=True):
+            if total <= limit:
+                return
+            total -= waiting[session]
+            session.cut(
+                BackpressureError(
+                    f"{total + waiting[session]} bytes wait for all peers together, above max_total_pending_bytes "
+                    f"({limit}): the link of {session!r}, with {waiting[session]} of them, is cut"
+                )
+            )
+
+
+def _over(limit: int | None, counter: Counter[Any], key: Any) -> bool:
+    return limit is not None and key is not None and counter[key] >= limit
+
+
+def _uncount(counter: Counter[Any], key: Any) -> None:
+    if key is not None:
+        counter[key] -= 1
+        if counter[key] <= 0:
+            del counter[key]
+
+
+def _identify(type: str, data: Any, socket: Session) -> None:
+    """node-ipc up to 12: a payload's ``id`` names the socket. A claim: nothing here decides by it."""
+    if isinstance(data, dict) and data.get("id"):
+        socket.claimed_id = data["id"]

@@ -1,0 +1,942 @@
+"""One peer's conversation: messages to bytes, bytes to messages, limits and deadlines.
+
+A server's socket, as handlers see it, *is* the session. It knows its codec, its link and the driver's clock; it
+knows nothing of reconnecting, listening, loops or sockets.
+
+Out: ``emit`` encodes at once (a payload changed later goes out as it was, and its errors belong to the caller) and
+appends the frame to ``_out``. The first write of a turn goes to the link at once, what follows is written
+together: at the end of the read or of the turn, every 64 frames, or every 16 KiB. While the kernel is full, frames
+wait here, within the limits.
+
+In: a read becomes a block of whole frames; the decoder is mapped over it lazily and ``events`` runs the loop.
+Whoever wants the loop to stop (a handler that closes, too many async handlers under way) takes the rest out of
+the iterator: it costs nothing per message.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import length_hint
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
+
+import msgspec
+
+from ..errors import (
+    BackpressureError,
+    ForkError,
+    InvalidPayload,
+    IPCError,
+    MessageTimeout,
+    NotConnected,
+    ProtocolError,
+    WrongThreadError,
+)
+from ..wire.depth import shallow
+from ..wire.large import LARGE_FRAME
+from ..wire.names import PONG
+from .seam import FORKED
+from .trace import Stats, Trace
+
+if TYPE_CHECKING:
+    from ..config.address import Address
+    from ..config.config import Settings
+    from ..wire.codec import Codec
+    from ..wire.text import RawPayload
+    from .events import Event, Events
+    from .heartbeat import Heartbeat
+    from .outcome import Outcome
+    from .seam import Driver, Link, Peer, Timer
+    from .trace import TraceHook
+
+__all__ = ["Loss", "Owner", "Session", "broadcast", "refuse_other_threads"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+FLUSH_FRAMES = 64
+"""Frames written together. Both ends work in lockstep with more, and make more calls with less: pipelined echo
+ran at 231,000 messages a second with one flush a read, at 457,000 with 64; 16 and 256 were worse."""
+COUNTED_BYTES = 1024
+"""A frame up to this size is counted, not weighed: the limits are off by 64 KiB at the most."""
+FLUSH_BYTES = 16 * 1024
+SLOWEST_BYTES_PER_SECOND = 1024
+GRACE_SECONDS = 5.0
+LATE_SECONDS = 0.5
+"""Seconds by which a timer is so late that this process was held up itself (by a handler, or because nobody called the
+blocking front): that time is not counted against the peer."""
+MOST_REQUESTS = 16_384
+"""Requests of one peer that async handlers work on at once; past that the peer waits."""
+
+NOT_PAUSED: frozenset[str] = frozenset()
+NO_FRAMES: Iterator[Any] = iter(())  # it has ended, so everybody can have it
+NO_BLOCK: Sequence[Any] = ()
+
+CLOSED = -2  # no thread has this identifier, so `emit` takes its slow path and says why it cannot
+
+
+class Loss(msgspec.Struct, frozen=True):
+    """What a lost link took with it."""
+
+    reason: Exception | None = None
+    """Why the link ended; None after an orderly end."""
+    dropped: int = 0
+    """Messages that were emitted and never reached the kernel."""
+    in_flight: int = 0
+    """Messages that the kernel may have taken in part: they may or may not have arrived, and are not sent again."""
+
+    def __str__(self) -> str:
+        text = "in order" if self.reason is None else str(self.reason)
+        if self.dropped or self.in_flight:
+            text += f"; {self.dropped} messages dropped, {self.in_flight} in flight"
+        return text
+
+
+class Owner(Protocol):
+    """The client or server behind a session."""
+
+    address: Address
+
+    def session_opened(self, session: Session) -> None: ...
+    def session_failed(self, session: Session, error: Exception) -> None:
+        """No link came about."""
+
+    def session_closing(self, session: Session) -> None:
+        """It takes no emits any more; ``session_lost`` follows."""
+
+    def session_lost(self, session: Session, loss: Loss) -> None: ...
+    def session_fault(self, session: Session | None, error: IPCError) -> None:
+        """Something to report as an ``error`` event."""
+
+    def request_from(
+        self, session: Session, method: str | Event[Any], params: Any, *, timeout: float | None, type: Any
+    ) -> Outcome[Any]:
+        """Ask the peer of this session."""
+
+    def pending_changed(self, session: Session, pending: int) -> None:
+        """The kernel does not take a session's bytes (so many wait), or has taken them all (0)."""
+
+
+class Session:
+    """One link's two directions; on a server, the socket that handlers get."""
+
+    __slots__ = (  # 460 bytes for each connection; with a dict for so many attributes it was 1,640
+        "__weakref__",
+        "_afar",
+        "_afar_bytes",
+        "_answers",
+        "_beats",
+        "_below_soft",
+        "_block",
+        "_close_timer",
+        "_closing",
+        "_codec",
+        "_corked",
+        "_driver",
+        "_encode",
+        "_events",
+        "_frames",
+        "_half_due_at",
+        "_half_since",
+        "_half_timer",
+        "_handler_bytes",
+        "_handlers",
+        "_heartbeat",
+        "_held",
+        "_home",
+        "_is_lost",
+        "_link",
+        "_opened_at",
+        "_out",
+        "_out_bytes",
+        "_owner",
+        "_paused",
+        "_peer_ended",
+        "_raw",
+        "_reading_paused",
+        "_requests",
+        "_serving",
+        "_settings",
+        "_slow_due_at",
+        "_slow_timer",
+        "_splitter",
+        "_thread",
+        "_turn",
+        "_unconfirmed",
+        "_undecoded",
+        "_weighed",
+        "admitted_as",
+        "bytes_in",
+        "bytes_out",
+        "claimed_id",
+        "dropped",
+        "errors",
+        "heard",
+        "id",
+        "loss",
+        "messages_in",
+        "messages_out",
+        "state",
+        "trace",
+        "traffic",
+    )
+
+    def __init__(
+        self, owner: Owner, codec: Codec, events: Events, driver: Driver, settings: Settings, id: int, serving: bool
+    ) -> None:
+        self.id = id
+        """A number that no other socket of this endpoint ever had."""
+        self.claimed_id: Any = None
+        """What the peer calls itself, with ``identify_peer``: a claim, never an identity."""
+        self.state: dict[str, Any] = {}
+        """A place for your own data about this peer."""
+        self.loss: Loss | None = None
+        """What was lost with the link, once it is gone."""
+        self.heard: Callable[[], None] | None = None
+        """Called after each read that brought a whole message (a client's sync queue waits for it)."""
+        self.admitted_as: Any = None
+        """The peer under whose name the server counts this socket."""
+        self._owner = owner
+        self._events = events
+        self._driver = driver
+        self._settings = settings
+        self._serving = serving
+        self._link: Link | None = None
+        # out
+        self._encode = codec.encode
+        self._thread = driver.thread
+        self._home = CLOSED
+        self._out: list[bytes] = []
+        self._weighed = 0  # how many frames of _out are in _out_bytes
+        self._out_bytes = 0
+        self._corked = False  # a flush is coming: of the read, of the turn, or when the kernel takes more
+        self._turn = False  # the driver will call turn_ended
+        self._paused = False  # the kernel is full
+        self._below_soft = True
+        self._slow_timer: Timer | None = None
+        self._close_timer: Timer | None = None
+        self._unconfirmed = 0  # frames given to the link that the kernel did not take whole yet
+        self._afar: list[bytes] = []  # frames from other threads
+        self._afar_bytes = 0
+        # in
+        self._codec = shallow(codec) if driver.has_small_stack else codec
+        self._splitter = codec.splitter()
+        self._raw = codec.raw
+        self._block: Sequence[Any] = NO_BLOCK
+        self._frames: Iterator[Any] = NO_FRAMES
+        self._undecoded: Sequence[Any] = NO_BLOCK  # the rest of a block that is to be decoded in another way
+        self._held: list[Any] = []  # frames that wait until async handlers are done
+        self._handlers = self._handler_bytes = self._requests = 0
+        self._answers = 0  # that somebody waits for
+        self._reading_paused: frozenset[str] = NOT_PAUSED
+        self._half_since: float | None = None
+        self._half_timer: Timer | None = None
+        self._heartbeat: Heartbeat | None = None
+        self._beats = 0  # heartbeats of the peer's among the messages of a read; counted while somebody waits for one
+        self._closing = False
+        self._peer_ended = self._is_lost = False
+        # statistics: each line that moves a counter is where a trace is told
+        self.bytes_in = self.bytes_out = self.messages_in = self.messages_out = self.dropped = self.errors = 0
+        self.trace: TraceHook | None = None
+        """Hears what happens on this link, but for reads and writes; set by the endpoint's ``on_trace``."""
+        self.traffic: TraceHook | None = None
+        """Hears of each read and write."""
+        self._opened_at = 0.0
+
+    def __repr__(self) -> str:
+        claimed = "" if self.claimed_id is None else f" claims {self.claimed_id!r:.40}"
+        state = "closed" if self._home == CLOSED else "open"
+        return f"<Socket {self.id} {self.peer if self._link else 'unopened'}{claimed} {state}>"
+
+    @property
+    def address(self) -> Address:
+        """Where the server listens that this link leads to; who is at the other end, and where, is ``peer``."""
+        return self._owner.address
+
+    @property
+    def peer(self) -> Peer:
+        """Who is at the other end, as the kernel or the TLS handshake tells it."""
+        if self._link is None:
+            raise NotConnected("this socket has no link yet")
+        return self._link.peer
+
+    @property
+    def opened_at_all(self) -> bool:
+        """Whether there is, or was, a link."""
+        return self._link is not None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether emits are still taken."""
+        return self._home != CLOSED
+
+    @property
+    def pending_bytes(self) -> int:
+        """The bytes that wait for the peer to take them."""
+        return self._weigh() if self._link is not None else 0
+
+    # ---- out
+
+    @overload
+    def emit(self, type: Event[T], data: T) -> bool: ...
+    @overload
+    def emit(self, type: str | RawPayload, data: Any = ...) -> bool: ...
+    def emit(self, type: Any, data: Any = {}) -> bool:  # noqa: B006 - never changed: data left out is {}
+        """Send one event to this peer (in raw mode: ``emit(payload)``); never waits.
+
+        Returns True, or False while more than ``soft_pending_bytes`` wait for the peer. Raises
+        :class:`BackpressureError` above ``max_pending_bytes`` (nothing is sent, the link stays),
+        :class:`NotConnected` when the socket is closed, and a :class:`ProtocolError` for a name or payload that
+        cannot be sent. Safe from any thread.
+        """
+        if self._thread() != self._home:
+            return self._emit_guarded(type, data)
+        frame = self._encode(type, data)
+        out = self._out
+        out.append(frame)
+        if self._corked and len(out) % FLUSH_FRAMES and len(frame) <= COUNTED_BYTES:
+            return self._below_soft
+        return self._press(frame)
+
+    def write_frame(self, frame: bytes) -> bool:
+        """Send a frame that is encoded already; otherwise as ``emit``."""
+        self._out.append(frame)
+        if self._corked and len(self._out) % FLUSH_FRAMES and len(frame) <= COUNTED_BYTES:
+            return self._below_soft
+        return self._press(frame)
+
+    @overload
+    def request(self, method: Event[T], params: T, *, timeout: float | None = 30.0, type: type[R]) -> Outcome[R]: ...
+    @overload
+    def request(self, method: Event[T], params: T, *, timeout: float | None = 30.0) -> Outcome[Any]: ...
+    @overload
+    def request(
+        self, method: str, params: Any = None, *, timeout: float | None = 30.0, type: type[R]
+    ) -> Outcome[R]: ...
+    @overload
+    def request(self, method: str, params: Any = None, *, timeout: float | None = 30.0) -> Outcome[Any]: ...
+    def request(
+        self, method: str | Event[Any], params: Any = None, *, timeout: float | None = 30.0, type: Any = None
+    ) -> Outcome[Any]:
+        """Ask this peer; as ``Client.request`` and ``Server.request``."""
+        return self._owner.request_from(self, method, params, timeout=timeout, type=type)
+
+    def write_queue(self, frames: list[bytes]) -> None:
+        """Send what waited for the link, within the limits of that queue; right after opening or before closing."""
+        self._out += frames
+
+    def encode(self, type: Any, data: Any = {}) -> bytes:  # noqa: B006 - never changed
+        """The frame that ``emit`` would send."""
+        return self._encode(type, data)
+
+    def _press(self, frame: bytes) -> bool:
+        """The first frame of a turn, every 64th, or a large one."""
+        if self._paused:
+            return self._wait_for_kernel(frame)
+        if not self._corked:
+            self._flush()
+            self._turn = self._driver.turn_ends(self)
+            self._corked = self._turn or self._paused
+        elif len(self._out) >= FLUSH_FRAMES or self._weigh() >= FLUSH_BYTES:
+            self._flush()
+        return self._below_soft
+
+    def turn_ended(self) -> None:
+        """The driver: this turn's emits are all there."""
+        self._turn = False
+        self._uncork()
+
+    def _uncork(self) -> None:
+        if self._out and not self._paused and not self._closing:
+            self._flush()
+        self._corked = self._turn or self._paused
+
+    def _flush(self) -> None:
+        out, link = self._out, self._link
+        count = len(out)
+        if count == 0 or link is None:
+            return
+        data = out[0] if count == 1 else b"".join(out)
+        out.clear()
+        self._weighed = self._out_bytes = 0
+        self.messages_out += count
+        self.bytes_out += len(data)
+        if self.traffic is not None:
+            self.traffic(Trace("sent", self._owner, self, count, len(data)))
+        link.write(data)
+        if self._paused:
+            self._unconfirmed += count
+            pending = self._weigh()
+            self._judge(pending)
+            self._owner.pending_changed(self, pending)
+
+    def _weigh(self) -> int:
+        """The bytes that wait, here and in the link."""
+        out = self._out
+        if self._weighed != len(out):
+            self._out_bytes += sum(map(len, out[self._weighed :]))
+            self._weighed = len(out)
+        return self._out_bytes + self._link.pending_bytes() if self._paused and self._link else self._out_bytes
+
+    def _wait_for_kernel(self, frame: bytes) -> bool:
+        """Hold ``frame``, which is the last of ``_out``, back until the kernel takes more, or refuse it."""
+        pending = self._weigh()
+        limit, soft = self._settings.max_pending_bytes, self._settings.soft_pending_bytes
+        if pending > limit and pending - len(frame) > soft:  # one large frame alone may be above the limit
+            if self._make_room(frame):
+                return False
+            raise BackpressureError(
+                f"the peer does not read: {pending - len(frame)} bytes wait, and {len(frame)} more would pass "
+                f"max_pending_bytes ({limit}); nothing was sent. Wait for drain(), emit less, or raise the limit"
+            )
+        self._judge(pending)
+        self._owner.pending_changed(self, pending)
+        return self._below_soft
+
+    def _make_room(self, frame: bytes) -> bool:
+        """Apply ``slow_policy`` to an emit past the hard limit; False where it is the caller's to know."""
+        policy = self._settings.slow_policy
+        if policy == "drop_oldest":
+            self._drop_oldest(len(frame))
+            return True
+        self._unappend(frame)
+        if policy == "drop_newest":
+            self._drop(1)
+            return True
+        return False
+
+    def _unappend(self, frame: bytes) -> None:
+        self._out.pop()
+        self._weighed -= 1
+        self._out_bytes -= len(frame)
+
+    def _drop_oldest(self, needed: int) -> None:
+        freed = count = 0
+        while freed < needed and count < len(self._out) - 1:
+            freed += len(self._out[count])
+            count += 1
+        del self._out[:count]
+        self._weighed -= count
+        self._out_bytes -= freed
+        self._drop(count)
+
+    def _judge(self, pending: int) -> None:
+        """Note on which side of the soft limit the waiting bytes are."""
+        below = pending <= self._settings.soft_pending_bytes
+        if below == self._below_soft:
+            return
+        self._below_soft = below
+        if below:
+            self._cancel_slow()
+        else:
+            self._arm_slow()
+        if self._serving:  # an echo server cannot be flooded; two clients that did this would wait for ever
+            self.pause_reading("outgoing", not below)
+
+    def _arm_slow(self) -> None:
+        seconds = self._settings.slow_timeout / 1000
+        self._slow_due_at = self._driver.now() + seconds
+        self._slow_timer = self._driver.call_later(seconds, self._too_slow)
+
+    def _cancel_slow(self) -> None:
+        if self._slow_timer is not None:
+            self._slow_timer.cancel()
+            self._slow_timer = None
+
+    def _too_slow(self) -> None:
+        self._slow_timer = None
+        pending = self._weigh()
+        if pending <= self._settings.soft_pending_bytes:
+            self._judge(pending)
+            return
+        if self._driver.now() > self._slow_due_at + LATE_SECONDS:  # nothing was offered to it meanwhile
+            self._arm_slow()
+            return
+        self.cut(
+            BackpressureError(
+                f"the peer {self.peer} did not take its bytes: {pending} waited for "
+                f"{self._settings.slow_timeout / 1000:g} s; its link is cut"
+            )
+        )
+
+    def _emit_guarded(self, type: Any, data: Any) -> bool:
+        """``emit`` in another thread, in a forked child, or on a closed socket."""
+        home = self._driver.home
+        if home == FORKED:
+            raise ForkError("this process was forked: its parent owns the link. Connect anew in the child")
+        if self._home == CLOSED:
+            raise NotConnected(f"cannot emit {_named(type)}: this socket is closed")
+        frame = self._encode(type, data)
+        return self._post(frame)
+
+    def _post(self, frame: bytes) -> bool:
+        with self._driver.lock:
+            if self._afar_bytes + len(frame) > self._settings.max_pending_bytes and self._afar:
+                raise BackpressureError(
+                    f"{self._afar_bytes} bytes from other threads wait for the event loop: emit less at once"
+                )
+            self._afar.append(frame)
+            self._afar_bytes += len(frame)
+            first = len(self._afar) == 1
+        if first:
+            self._driver.call_from_thread(self._take_afar)
+        return self._below_soft
+
+    def _take_afar(self) -> None:
+        with self._driver.lock:
+            frames, self._afar, self._afar_bytes = self._afar, [], 0
+        for index, frame in enumerate(frames):
+            if self._home == CLOSED:
+                self._out += frames[index:]  # for the loss to count
+                if self._is_lost:
+                    self._drop(len(self._out))
+                    self._out.clear()
+                return
+            try:
+                self.write_frame(frame)
+            except BackpressureError as error:
+                self._drop(1)
+                self._owner.session_fault(self, error)
+
+    # ---- in
+
+    def received(self, data: bytes) -> None:
+        """The driver: bytes of a read, at most 64 KiB."""
+        self.bytes_in += len(data)
+        if self._heartbeat is not None:
+            self._heartbeat.heard()
+        if self.traffic is not None:
+            self._trace_received(data)
+            return
+        self._receive(data)
+
+    def _trace_received(self, data: bytes) -> None:
+        before = self.messages_in
+        self._receive(data)
+        if self.traffic is not None:
+            self.traffic(Trace("received", self._owner, self, self.messages_in - before, len(data)))
+
+    def _receive(self, data: bytes) -> None:
+        splitter = self._splitter
+        if self._closing or (self._held and splitter.fault is not None):  # read and dropped until the link ends
+            return
+        self._corked = True
+        frames = splitter.split(data)
+        if frames:
+            self.messages_in += len(frames)
+            sound = True
+            if self._held:
+                self._held += frames
+            else:
+                sound = self._deliver(frames)
+            if sound and self.heard is not None:
+                if self._beats < len(frames):
+                    self.heard()
+                self._beats = 0
+        if self._closing:
+            return
+        if splitter.fault is not None:
+            if not self._held:  # what came before it is delivered first
+                self.fail(splitter.fault)
+        elif splitter.rest:
+            if (fault := splitter.hopeless(splitter.rest)) is not None:
+                self.fail(fault)
+            else:
+                self._watch_half_frame(bool(frames))
+        elif self._half_since is not None:
+            self._half_since = None
+        if self._out:
+            self._uncork()
+        else:
+            self._corked = self._turn or self._paused
+
+    def _deliver(self, block: Sequence[Any], held: bool = False) -> bool:
+        """Call the handlers of each message; whether any message was sound.
+
+        Of a read only the first frame can be large, since it alone may have begun before it; of what was held, each.
+        """
+        if self._raw:
+            for chunk in block:
+                self._publish_raw(chunk)
+            return True
+        self._block = block
+        frames = self._frames = iter(block)
+        events, codec = self._events, self._codec
+        decode = codec.decode_large if held or len(block[0]) > LARGE_FRAME else codec.decode
+        while True:
+            try:
+                events.deliver(map(codec.decode_raw if events.wants_raw else decode, frames), self)
+                if not self._undecoded:
+                    self._block = NO_BLOCK  # each quiet connection would keep up to 64 KiB
+                    return True
+                block, self._undecoded = self._undecoded, NO_BLOCK
+                self._block = block
+                frames = self._frames = iter(block)
+            except ProtocolError as error:  # a name that the profile refuses
+                before = len(block) - length_hint(frames) - 1
+                self.fail(error)
+                return before > 0
+            except (msgspec.MsgspecError, RecursionError, ValueError, MemoryError):
+                before = len(block) - length_hint(frames) - 1
+                if not self._salvage(block[before]):
+                    return before > 0
+            except BaseException:  # KeyboardInterrupt, SystemExit: who catches them goes on with the next message
+                self._held[:0] = [*frames, *self._undecoded]
+                self._undecoded = NO_BLOCK
+                self._driver.call_later(0, self._go_on)
+                raise
+
+    def decode_rest_anew(self) -> None:
+        """A handler changed what payloads are decoded to: the rest of the block goes the new way."""
+        self._undecoded = list(self._frames)  # which ends the loop over them
+
+    def _go_on(self) -> None:
+        """The messages that wait, and what their handlers emit."""
+        self._catch_up()
+        self._uncork()
+
+    def _catch_up(self) -> None:
+        self._deliver_held()
+        if not self._held and not self._handlers_busy():
+            self.pause_reading("handlers", False)
+            if self._peer_ended:
+                self._end()
+
+    def _deliver_held(self) -> None:
+        while self._held and not self._handlers_busy() and not self._closing:
+            held, self._held = self._held, []
+            self._deliver(held, held=True)
+        if self._splitter.fault is not None and not self._held and not self._closing:
+            self.fail(self._splitter.fault)
+
+    def _publish_raw(self, chunk: bytes) -> None:
+        if self._serving:
+            self._events.publish("data", chunk, self, session=self)
+        else:
+            self._events.publish("data", chunk, session=self)
+
+    def _salvage(self, frame: Any) -> bool:
+        """A frame the decoder refused: deliver it, report it, or give the connection up (False)."""
+        try:
+            found = self._codec.salvage(frame)
+            if isinstance(found, InvalidPayload):
+                self._owner.session_fault(self, found)
+            else:
+                self._events.deliver([_undecoded(found) if self._events.wants_raw else found], self)
+            return True
+        except ProtocolError as error:
+            self.fail(error)
+            return False
+
+    def handler_started(self) -> int:
+        """An async handler of a message from this peer starts; too many, and the peer waits.
+
+        Returns what ``handler_done`` wants back: the size of the message.
+        """
+        index = len(self._block) - length_hint(self._frames) - 1
+        size = len(self._block[index]) if index >= 0 else 0
+        self._handlers += 1
+        self._handler_bytes += size
+        if self._handlers_busy():
+            self._held += list(self._frames)  # which ends the loop over them
+            self.pause_reading("handlers", True)
+        return size
+
+    def handler_done(self, size: int, count: int = 1) -> None:
+        """An async handler ended."""
+        self._handlers -= count
+        self._handler_bytes -= size
+        self._catch_up()
+
+    def request_started(self) -> None:
+        """An async handler of a request starts; these may wait for one another, so many more are let run."""
+        self._requests += 1
+        if self._requests >= MOST_REQUESTS:
+            self._held += list(self._frames)
+            self.pause_reading("handlers", True)
+
+    def request_done(self) -> None:
+        """An async handler of a request ended."""
+        self._requests -= 1
+        self.handler_done(0, 0)
+
+    def answer_awaited(self) -> None:
+        """This side asked something: the answer is behind the messages that wait, perhaps for those who asked."""
+        self._answers += 1
+        if "handlers" in self._reading_paused:
+            self._driver.call_later(0, self._go_on)
+
+    def answer_settled(self) -> None:
+        """The answer came, or nobody waits for it any more."""
+        self._answers -= 1
+
+    def _handlers_busy(self) -> bool:
+        settings = self._settings
+        if self._answers:
+            return self._handlers + self._requests >= MOST_REQUESTS or self._handler_bytes >= settings.max_pending_bytes
+        return (
+            self._handlers >= settings.max_handler_frames
+            or self._handler_bytes >= settings.max_handler_bytes
+            or self._requests >= MOST_REQUESTS
+        )
+
+    def pause_reading(self, reason: str, pause: bool) -> None:
+        """Stop or go on for one reason; reading stops for the first and goes on when none is left."""
+        was = self._reading_paused
+        self._reading_paused = was | {reason} if pause else was - {reason}
+        if self._link is None or bool(was) == bool(self._reading_paused) or self._closing:
+            return
+        if self._reading_paused:
+            self._link.pause_reading()
+        else:
+            if self._heartbeat is not None:  # what came meanwhile is read from now on
+                self._heartbeat.heard()
+            self._link.resume_reading()
+
+    @property
+    def is_reading_paused(self) -> bool:
+        """Whether bytes are left where they are for now."""
+        return bool(self._reading_paused)
+
+    def beat(self, asked: bool) -> None:
+        """The peer asks whether we are there (and is told so), or says that it is."""
+        self._beats += 1
+        if asked and self.is_open:
+            with contextlib.suppress(IPCError):  # one that does not read needs no answer
+                self.emit(PONG)
+
+    def _watch_half_frame(self, new: bool) -> None:
+        """Message timeout: per frame since its first byte, by one lazy timer for each connection."""
+        limit = self._settings.message_timeout
+        if not limit or self._settings.profile in ("fast", "raw"):
+            return
+        if new or self._half_since is None:
+            self._half_since = self._driver.now()
+        if self._half_timer is None:
+            self._arm_half(self._half_wait())
+
+    def _arm_half(self, seconds: float) -> None:
+        self._half_due_at = self._driver.now() + seconds
+        self._half_timer = self._driver.call_later(seconds, self._half_frame_due)
+
+    def _half_wait(self) -> float:
+        return min(self._settings.message_timeout / 1000, GRACE_SECONDS)
+
+    def _half_frame_due(self) -> None:
+        self._half_timer = None
+        pending = len(self._splitter.rest)
+        if self._half_since is None or self._closing:
+            return
+        now = self._driver.now()
+        late = now - self._half_due_at
+        if self._reading_paused:  # it is we who do not read
+            self._half_since += self._half_wait()
+        elif late > LATE_SECONDS:
+            self._half_since = min(self._half_since + late + self._half_wait(), now)
+        age = now - self._half_since
+        limit = self._settings.message_timeout / 1000
+        too_slow = age > GRACE_SECONDS and pending < (age - GRACE_SECONDS) * SLOWEST_BYTES_PER_SECOND
+        if age >= limit - 1e-6 or too_slow:
+            self.fail(
+                MessageTimeout(
+                    f"a message was begun {age:.1f} s ago and is not complete: {pending} bytes came; "
+                    f"message_timeout is {limit:g} s"
+                )
+            )
+            return
+        self._arm_half(min(limit - age, GRACE_SECONDS))
+
+    # ---- statistics
+
+    def stats(self) -> Stats:
+        """What went over this link so far."""
+        return Stats(
+            messages_in=self.messages_in,
+            messages_out=self.messages_out,
+            bytes_in=self.bytes_in,
+            bytes_out=self.bytes_out,
+            pending_bytes=self.pending_bytes,
+            dropped=self.dropped,
+            errors=self.errors,
+            links=int(self.opened_at_all),
+            seconds=self._driver.now() - self._opened_at if self.opened_at_all else 0.0,
+        )
+
+    def _drop(self, count: int) -> None:
+        if count:
+            self.dropped += count
+            self._tell("dropped", messages=count)
+
+    def _tell(self, what: str, messages: int = 0, detail: Any = None) -> None:
+        if self.trace is not None:
+            self.trace(Trace(what, self._owner, self, messages, detail=detail))
+
+    # ---- life
+
+    def opened(self, link: Link) -> None:
+        """The driver: the link is usable."""
+        self._link = link
+        self._opened_at = self._driver.now()
+        self._tell("opened", detail=link.peer)
+        self._home = self._driver.home
+        if self._settings.heartbeat:
+            from .heartbeat import Heartbeat  # only for those who want it
+
+            self._heartbeat = Heartbeat(self, self._driver, self._settings)
+        self._corked = True  # what the handlers of `connect` emit goes out together
+        self._owner.session_opened(self)
+        self._uncork()
+
+    def forked(self) -> None:
+        """This is a forked child: every emit takes its guarded path, and is refused there."""
+        if self._home != CLOSED:
+            self._home = FORKED
+
+    def failed(self, error: Exception) -> None:
+        """The driver: there will be no link."""
+        self._owner.session_failed(self, error)
+
+    def pause(self) -> None:
+        """The driver: the kernel is full."""
+        self._paused = self._corked = True
+
+    def writable(self) -> None:
+        """The driver: the kernel has taken everything given to it."""
+        self._paused = False
+        self._unconfirmed = 0
+        if self._out:
+            self._flush()
+        if not self._paused:
+            self._judge(0)
+            self._corked = self._turn
+            if self._closing and self._link is not None:
+                self._link.close()
+            self._owner.pending_changed(self, 0)
+
+    def ended(self) -> None:
+        """The driver: the peer sends nothing more. What is emitted already still goes out."""
+        self._peer_ended = True
+        if not self._held:
+            self._end()
+
+    def _end(self) -> None:
+        if not self._closing:
+            self.close()
+        elif self._link is not None and not self._paused:
+            self._link.close()
+
+    def lost(self, error: Exception | None) -> None:
+        """The driver: the link is gone."""
+        with self._driver.lock:
+            afar, self._afar, self._afar_bytes = self._afar, [], 0
+        waiting = len(self._out) + len(afar)
+        self._is_lost = True
+        self._shut()
+        self._out.clear()
+        if self._close_timer is not None:
+            self._close_timer.cancel()
+        self.loss = Loss(error if self.loss is None else self.loss.reason, waiting, self._unconfirmed)
+        self._drop(waiting)
+        self._tell("lost", detail=self.loss)
+        self._owner.session_lost(self, self.loss)
+
+    def close(self, timeout: float | None = None) -> None:
+        """Send what was emitted, then end; what still arrives is read and dropped. The other one is ``abort``.
+
+        timeout: the seconds it may take (``None`` is ``close_timeout``): a peer that does not take what was emitted,
+        or does not end too, is cut then.
+        """
+        self._refuse_other_threads("close")
+        if self._closing or self._link is None:
+            return
+        if self._out and not self._paused:
+            self._flush()
+        self._shut()
+        seconds = self._settings.close_timeout / 1000 if timeout is None else timeout
+        self._close_timer = self._driver.call_later(seconds, self.abort)
+        if self._reading_paused:
+            self._link.resume_reading()
+        if not self._paused:
+            self._link.close()
+
+    def abort(self) -> None:
+        """End at once; what is not with the kernel yet is dropped and counted."""
+        self._refuse_other_threads("abort")
+        if self._link is not None:
+            self._shut()
+            self._link.abort()
+
+    def cut(self, reason: IPCError) -> None:
+        """End at once, for a reason that is reported as an ``error`` event."""
+        if self.loss is None:
+            self.loss = Loss(reason)
+            self.abort()
+            self._owner.session_fault(self, reason)
+
+    def fail(self, fault: ProtocolError) -> None:
+        """The peer broke the protocol: one ``error`` event, and the link ends behind what was emitted so far."""
+        if self._out and not self._paused and self.loss is None:
+            self._flush()
+        self.cut(fault)
+
+    def _shut(self) -> None:
+        """Take nothing more in and no emits: the frames of a block under way end here too."""
+        self._closing = True
+        self._home = CLOSED
+        self._owner.session_closing(self)
+        self._held.clear()
+        list(self._frames)  # ends the loop over them
+        self._cancel_slow()
+        if self._half_timer is not None:
+            self._half_timer.cancel()
+            self._half_timer = None
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
+
+    def _refuse_other_threads(self, verb: str) -> None:
+        refuse_other_threads(self._driver, verb)
+
+
+def refuse_other_threads(driver: Driver, verb: str) -> None:
+    """Raise where the caller is not the driver's thread."""
+    if driver.home == FORKED:
+        raise ForkError(
+            f"{verb}() in a forked child: its parent owns the link. Make an endpoint of your own in the child"
+        )
+    if driver.home and driver.thread() != driver.home:
+        raise WrongThreadError(
+            f"{verb}() was called from another thread: only emit() may be. "
+            + ("Use loop.call_soon_threadsafe" if driver.runs_coroutines else "Make a client for each thread")
+        )
+
+
+def broadcast(sessions: Iterable[Session], frame: bytes) -> list[Session]:
+    """Append one encoded frame to every session; each writes at the end of the turn. Returns the full ones."""
+    full = []
+    for session in sessions:
+        if session._home == CLOSED:
+            continue
+        if not session._corked:
+            session._corked = session._turn = session._driver.turn_ends(session)
+        out = session._out
+        out.append(frame)
+        if len(out) % FLUSH_FRAMES == 0 or len(frame) > COUNTED_BYTES or not session._corked:
+            try:
+                session._press(frame)
+            except BackpressureError:
+                full.append(session)
+    return full
+
+
+def _undecoded(message: Any) -> Any:
+    """A message of which only the slow decoder could make anything, as those are that are not decoded yet."""
+    from ..wire.json import RawEnvelope, encode_slowly
+
+    return RawEnvelope(message.type, msgspec.Raw(encode_slowly(message.data, message.type, _SURROGATES)))
+
+
+_SURROGATES = UnicodeEncodeError("utf-8", "", 0, 0, "lone surrogates")
+
+
+def _named(type: Any) -> str:
+    return repr(type)[:80] if isinstance(type, str) else type.__class__.__name__

@@ -1,0 +1,468 @@
+"""The driver in memory, on a virtual clock: whole conversations in one thread, without a socket and without waiting.
+
+Endpoints made with one :class:`MemoryDriver` reach each other by their addresses, whatever kind those are. Nothing
+happens by itself: ``run_until_idle``, ``advance`` and ``run_until`` do what is due, in the same order each time.
+The clock stands still but for these calls, so an hour of retries takes milliseconds. ``random`` starts from
+``seed``, so the same test gives the same run.
+
+Faults: ``conditions`` says how links carry bytes (latency, pieces, room in the kernel), for all of them or for one;
+``stall``, ``drop``, ``cut`` and ``end`` do to a link what networks and operating systems do (``memory_link.py``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import heapq
+import random
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from ..config.address import Pipe, Udp, Unix
+from ..core.outcome import Outcome
+from ..core.seam import FORKED, Acceptor, DatagramReceiver, Endpoint, Flushable, Lock, Peer, Receiver
+from ..errors import AddressError, IPCError
+from ..net import tcp
+from .memory_link import Conditions, Connection
+from .memory_port import MemoryPort
+
+if TYPE_CHECKING:
+    from ..config.address import Address
+    from ..config.config import Settings
+
+__all__ = ["MemoryDriver", "MemoryListener", "MemoryOutcome", "NothingHappens"]
+
+T = TypeVar("T")
+
+FIRST_FREE_PORT = 49152
+LOCAL_CONNECT_SECONDS, NETWORK_CONNECT_SECONDS = 2.0, 5.0
+TURNS = 1_000_000
+"""Turns at one moment after which ``run_until_idle`` takes it that they never end."""
+
+
+class NothingHappens(IPCError, TimeoutError):
+    """``run_until`` gave up: nothing is due any more, or the virtual time allowed is over."""
+
+    code = "ERR_IPC_NOTHING_HAPPENS"
+
+
+class _Call:
+    """Something due later."""
+
+    __slots__ = ("callback", "cancelled", "number", "when")
+
+    def __init__(self, when: float, number: int, callback: Callable[[], None]) -> None:
+        self.when = when
+        self.number = number
+        self.callback = callback
+        self.cancelled = False
+
+    def __lt__(self, other: _Call) -> bool:
+        return (self.when, self.number) < (other.when, other.number)
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class MemoryDriver:
+    """Drives endpoints in memory; see the module.
+
+    seed: where ``random`` starts.
+    conditions: how links carry bytes, unless a link has conditions of its own.
+    """
+
+    runs_coroutines = True
+    has_small_stack = False
+
+    def __init__(self, *, seed: int = 0, conditions: Conditions | None = None) -> None:
+        self.random = random.Random(seed).random
+        self.conditions = conditions or Conditions()
+        self.identity = Peer("memory", pid=1, uid=1000, gid=1000)
+        """Who connects from now on, as servers see it."""
+        self.server_identity = Peer("memory", pid=2, uid=1000, gid=1000)
+        """Who listens, as clients see it."""
+        self.refusal: Exception | None = None
+        """While set: every attempt to connect fails with it."""
+        self.loses: Callable[[bytes], bool] = lambda data: False
+        """Asked for each datagram whether it is lost."""
+        self.connections: list[Connection] = []
+        """What is open now, oldest first."""
+        self.ports: dict[tuple[str, int], MemoryPort] = {}
+        """The UDP ports that are bound, by host and number."""
+        self.home = threading.get_ident()
+        self.thread: Callable[[], int] = self._caller
+        self.lock: Lock = threading.Lock()
+        self.endpoints: weakref.WeakSet[Endpoint] = weakref.WeakSet()
+        self._elsewhere: int | None = None
+        self._now = 0.0
+        self._numbers = 0
+        self._timers: list[_Call] = []
+        self._ready: deque[_Call] = deque()
+        self._turn: list[Flushable] = []
+        self._listeners: dict[Address, MemoryListener] = {}
+        self._free_port = FIRST_FREE_PORT
+        self._tasks: set[_Task] = set()
+
+    def __repr__(self) -> str:
+        return f"<MemoryDriver at {self._now:g} s, {len(self.connections)} connections>"
+
+    # ---- the clock
+
+    def run_until_idle(self) -> None:
+        """Do everything that is due now and what follows from it; the clock stands still."""
+        for _ in range(TURNS):
+            if not self._turn_due():
+                return
+            self._run_turn()
+        raise NothingHappens(f"{TURNS} turns went by at {self._now:g} s and there is still something to do at once")
+
+    def advance(self, seconds: float) -> None:
+        """Let so much time pass, and do what is due in it when it is due."""
+        until = self._now + seconds
+        self.run_until_idle()
+        while (due := self._next_due()) is not None and due <= until:
+            self._now = max(self._now, due)
+            self.run_until_idle()
+        self._now = until
+
+    def run_until(self, condition: Callable[[], object] | Outcome[Any], limit: float = 60.0) -> None:
+        """Let time pass until ``condition()`` holds, or the outcome has ended (its error is not raised).
+
+        limit: virtual seconds. Raises :class:`NothingHappens` when they are over, or nothing is due any more.
+        """
+        holds: Callable[[], object] = (lambda: condition.done) if isinstance(condition, Outcome) else condition
+        until, turns = self._now + limit, 0
+        while not holds():
+            if self._turn_due():
+                self._run_turn()
+                turns += 1
+                if turns > TURNS:
+                    raise NothingHappens(f"{TURNS} turns went by at {self._now:g} s without what was waited for")
+                continue
+            due = self._next_due()
+            if due is None or due > until:
+                reason = "nothing more is due" if due is None else f"{limit:g} virtual seconds are over"
+                raise NothingHappens(f"what was waited for did not happen: {reason}, at {self._now:g} s")
+            self._now, turns = max(self._now, due), 0
+
+    def run(self, main: Coroutine[Any, Any, T], limit: float = 60.0) -> T:
+        """Run a coroutine to its end and return what it returns; it may await ``sleep`` and outcomes."""
+        task = self.spawn(main, lambda error: None)
+        try:
+            self.run_until(lambda: task not in self._tasks, limit)
+        finally:
+            self._tasks.discard(task)
+            main.close()
+        if task.error is not None:
+            raise task.error
+        result: T = task.result
+        return result
+
+    async def sleep(self, seconds: float) -> None:
+        """In a coroutine that this driver runs: let virtual time pass."""
+        over = self.outcome(None)
+        self.call_later(seconds, over.settle)
+        await over
+
+    def close(self) -> None:
+        """Forget everything that is due, and end the coroutines that still run."""
+        self._timers.clear()
+        self._ready.clear()
+        self._turn.clear()
+        for task in list(self._tasks):
+            self._tasks.discard(task)
+            task.coroutine.close()
+
+    def __enter__(self) -> MemoryDriver:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _turn_due(self) -> bool:
+        self._drop_cancelled()
+        return bool(self._ready or self._turn or (self._timers and self._timers[0].when <= self._now))
+
+    def _next_due(self) -> float | None:
+        self._drop_cancelled()
+        return self._timers[0].when if self._timers else None
+
+    def _drop_cancelled(self) -> None:
+        while self._timers and self._timers[0].cancelled:
+            heapq.heappop(self._timers)
+
+    def _run_turn(self) -> None:
+        """What is due now, but not what that leads to; then the end of the turn."""
+        while self._timers and self._timers[0].when <= self._now:
+            self._ready.append(heapq.heappop(self._timers))
+        for _ in range(len(self._ready)):
+            call = self._ready.popleft()
+            if not call.cancelled:
+                call.callback()
+        turn, self._turn = self._turn, []
+        for session in turn:
+            session.turn_ended()
+
+    # ---- the seam
+
+    def now(self) -> float:
+        """Virtual seconds since the driver was made."""
+        return self._now
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> _Call:
+        self._numbers += 1
+        call = _Call(self._now + max(delay, 0.0), self._numbers, callback)
+        if delay <= 0:
+            self._ready.append(call)
+        else:
+            heapq.heappush(self._timers, call)
+        return call
+
+    def turn_ends(self, session: Flushable) -> bool:
+        self._turn.append(session)
+        return True
+
+    def _caller(self) -> int:
+        """The caller's thread, or another one inside ``other_thread``."""
+        return threading.get_ident() if self._elsewhere is None else self._elsewhere
+
+    def call_from_thread(self, callback: Callable[[], None]) -> None:
+        self.call_later(0, callback)
+
+    def spawn(self, coroutine: Coroutine[Any, Any, Any], done: Callable[[BaseException | None], None]) -> _Task:
+        task = _Task(self, coroutine, done)
+        self._tasks.add(task)
+        self.call_later(0, task.step)
+        return task
+
+    def outcome(self, value: T) -> MemoryOutcome[T]:
+        return MemoryOutcome(value)
+
+    def open(self, address: Address, receiver: Receiver, settings: Settings) -> None:
+        seconds = LOCAL_CONNECT_SECONDS if isinstance(address, (Unix, Pipe)) else NETWORK_CONNECT_SECONDS
+        if settings.connect_timeout is not None:
+            seconds = settings.connect_timeout / 1000
+        latency = self.conditions.next_latency()
+        if latency > seconds:
+            self.call_later(seconds, partial(self._no_answer, address, receiver, seconds))
+        else:
+            self.call_later(latency, partial(self._connect, address, receiver))
+
+    def listen(self, address: Address, acceptor: Acceptor, settings: Settings) -> MemoryListener:
+        return MemoryListener(self, address, acceptor)
+
+    def bind(self, address: Address, receiver: DatagramReceiver, settings: Settings) -> MemoryPort:
+        return MemoryPort(self, address, receiver)
+
+    # ---- connecting
+
+    def _no_answer(self, address: Address, receiver: Receiver, seconds: float) -> None:
+        receiver.failed(tcp.connect_failed(address, TimeoutError(), seconds))
+
+    def _connect(self, address: Address, receiver: Receiver) -> None:
+        listener = self._find(address)
+        error = self.refusal
+        if error is None and isinstance(address, Udp):
+            error = AddressError(f"{address} has no connections: send datagrams with serve_net")
+        if error is None and listener is None:
+            error = ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
+        if error is not None:
+            receiver.failed(tcp.connect_failed(address, error, 0))
+            return
+        assert listener is not None
+        connection = Connection(self, address, receiver)
+        self.connections.append(connection)
+        connection.open(listener)
+
+    def _find(self, address: Address) -> MemoryListener | None:
+        if isinstance(address, Unix):
+            addresses: list[Address] = [Unix(path) for path in (address.path, *address.also)]
+        elif isinstance(address, Pipe):
+            addresses = [Pipe(name) for name in (address.name, *address.also)]
+        else:
+            addresses = [address]
+        return next((self._listeners[each] for each in addresses if each in self._listeners), None)
+
+    def new_port(self) -> int:
+        """A port that nobody has, as the kernel gives one for port 0."""
+        self._free_port += 1
+        return self._free_port - 1
+
+    # ---- faults of all links
+
+    def stall(self) -> None:
+        """Nothing arrives on any link that is open now, until ``resume``."""
+        for connection in self.connections:
+            connection.stall()
+
+    def resume(self) -> None:
+        """What ``stall`` held back arrives."""
+        for connection in self.connections:
+            connection.resume()
+
+    def drop(self, error: Exception | None = None) -> None:
+        """Break every link, as ``Connection.drop`` does."""
+        for connection in tuple(self.connections):
+            connection.drop(error)
+
+    def cut(self) -> None:
+        """Cut every link silently, as ``Connection.cut`` does."""
+        for connection in self.connections:
+            connection.cut()
+
+    # ---- threads and forks that are not there
+
+    @contextlib.contextmanager
+    def other_thread(self) -> Iterator[None]:
+        """What is called inside counts as called from another thread."""
+        before, self._elsewhere = self._elsewhere, self.home + 1
+        try:
+            yield
+        finally:
+            self._elsewhere = before
+
+    @contextlib.contextmanager
+    def forked_child(self) -> Iterator[None]:
+        """What is called inside counts as called in a forked child."""
+        before, self.home = self.home, FORKED
+        try:
+            yield
+        finally:
+            self.home = before
+
+
+# ---- coroutines
+
+
+class MemoryOutcome(Outcome[T]):
+    """An outcome for ``await`` in coroutines that a :class:`MemoryDriver` runs."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[Any, None, T]:
+        if not self.done:
+            try:
+                yield self
+            except BaseException:  # whoever waited was cancelled
+                if self.abandon is not None:
+                    self.abandon()
+                raise
+        return self.result()
+
+
+class _Task:
+    """A coroutine under way."""
+
+    def __init__(
+        self, driver: MemoryDriver, coroutine: Coroutine[Any, Any, Any], done: Callable[[BaseException | None], None]
+    ) -> None:
+        self.coroutine = coroutine
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self._driver = driver
+        self._done = done
+        self._waits = 0
+
+    def cancel(self) -> None:
+        """Raise ``asyncio.CancelledError`` where it waits."""
+        from asyncio import CancelledError
+
+        self._waits += 1  # what it waits for does not wake it any more
+        self._driver.call_later(0, partial(self.step, CancelledError()))
+
+    def step(self, error: BaseException | None = None) -> None:
+        """Run on to the next ``await`` that has to wait."""
+        if self not in self._driver._tasks:
+            return
+        try:
+            awaited = self.coroutine.send(None) if error is None else self.coroutine.throw(error)
+        except StopIteration as end:
+            self.result = end.value
+            self._end(None)
+        except (KeyboardInterrupt, SystemExit) as stop:
+            self._end(stop)
+            raise
+        except BaseException as failure:
+            self._end(failure)
+        else:
+            self._wait_for(awaited)
+
+    def _wait_for(self, awaited: Any) -> None:
+        self._waits += 1
+        if awaited is None:
+            self._go_on(self._waits)
+        elif isinstance(awaited, Outcome):
+            awaited.then(partial(self._go_on, self._waits))
+        else:
+            wrong = TypeError(
+                f"a coroutine on the memory driver can await driver.sleep() and outcomes, not {awaited!r:.80}"
+            )
+            self._driver.call_later(0, partial(self.step, wrong))
+
+    def _go_on(self, wait: int) -> None:
+        self._driver.call_later(0, partial(self._resume, wait))
+
+    def _resume(self, wait: int) -> None:
+        if wait == self._waits:  # not cancelled meanwhile
+            self.step()
+
+    def _end(self, error: BaseException | None) -> None:
+        self.error = error
+        self._driver._tasks.discard(self)
+        self._driver.call_later(0, partial(self._done, None if _is_cancelled(error) else error))
+
+
+def _is_cancelled(error: BaseException | None) -> bool:
+    if error is None:
+        return False
+    from asyncio import CancelledError  # loaded for failures only
+
+    return isinstance(error, CancelledError)
+
+
+# ---- listening
+
+
+class MemoryListener:
+    """A place that can be connected to."""
+
+    def __init__(self, driver: MemoryDriver, address: Address, acceptor: Acceptor) -> None:
+        self.acceptor = acceptor
+        self.is_closed = False
+        self._driver = driver
+        self._address: Any = address
+        driver.call_later(0, self._begin)
+
+    def _begin(self) -> None:
+        if self.is_closed:
+            return
+        if isinstance(self._address, Udp):
+            self._fail(AddressError(f"{self._address} is for datagrams, which have no connections"))
+        elif self._address in self._driver._listeners:
+            self._fail(OSError(errno.EADDRINUSE, "Address already in use"))
+        else:
+            if getattr(self._address, "port", None) == 0:
+                self._address = msgspec.structs.replace(self._address, port=self._driver.new_port())
+            self._driver._listeners[self._address] = self
+            self.acceptor.listening(self._address)
+
+    def _fail(self, error: Exception) -> None:
+        self.is_closed = True
+        self.acceptor.not_listening(tcp.listen_failed(self._address, error))
+
+    def close(self) -> None:
+        """Accept nothing more; open links stay."""
+        if not self.is_closed:
+            self.is_closed = True
+            if self._driver._listeners.get(self._address) is self:
+                del self._driver._listeners[self._address]
+
+    def reload_tls(self, tls: Any) -> None:
+        """There is no TLS in memory, so there are no certificates: always an ``AddressError``."""
+        raise AddressError(f"{self._address} has no TLS to reload")

@@ -1,0 +1,231 @@
+r"""Named pipes in the caller's thread: overlapped reads and writes that are waited for with a time limit.
+
+A ``PipePort`` is one of Windows' completion ports, without asyncio: whatever its channels and ``accept`` have
+begun is finished by ``poll``, which runs the callbacks in the thread that calls it. Any number of pipes fits
+(waiting for events would end at 64), and ``wake`` ends a ``poll`` from another thread.
+
+No callback comes inside the call that began its operation.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from ..core.seam import Timer
+from ..net.pipe import PipeHandle
+
+__all__ = ["PipeChannel", "PipePort"]
+
+READ_BYTES = 65536
+"""The most that one read brings."""
+
+_INFINITE = 0xFFFFFFFF
+_GOODBYE = 2.0
+"""Seconds that ``close`` gives cancelled operations: until they end, Windows may write into their memory."""
+
+
+class PipePort:
+    """Waits for pipes in the thread that calls ``poll``."""
+
+    def __init__(self) -> None:
+        self._overlapped: Any = importlib.import_module("_overlapped")
+        self._close_handle: Callable[[int], None] = importlib.import_module("_winapi").CloseHandle
+        no_file = self._overlapped.INVALID_HANDLE_VALUE
+        self._port: int | None = self._overlapped.CreateIoCompletionPort(no_file, 0, 0, 1)
+        # Stands for no operation; its address makes a wake-up.
+        self._nudge: Any = self._overlapped.Overlapped(0)
+        # What Windows works on, by the address it will name: must not be freed before its end is told.
+        self._begun: dict[int, _Operation] = {}
+        # What has ended already when Windows was asked, and will not be told by it.
+        self._told: deque[tuple[_Operation, OSError | None]] = deque()
+
+    def poll(self, timeout: float | None) -> None:
+        """Wait until something ends, ``timeout`` seconds at most (``None``: no limit), and run its callbacks.
+
+        Everything that has ended by then is told; ``wake`` ends the wait without a callback.
+        """
+        milliseconds = _INFINITE if timeout is None else math.ceil(max(timeout, 0) * 1000)
+        for _ in range(len(self._told)):
+            milliseconds = 0
+            operation, error = self._told.popleft()
+            operation.end(error)
+        while self._port is not None:
+            status = self._overlapped.GetQueuedCompletionStatus(self._port, milliseconds)
+            if status is None:
+                return
+            milliseconds = 0
+            ended = self._begun.pop(status[3], None)
+            if ended is not None:
+                ended.end()
+
+    def wake(self) -> None:
+        """End the ``poll`` that runs now, or the next one; safe from any thread."""
+        port = self._port
+        if port is not None:
+            self._overlapped.PostQueuedCompletionStatus(port, 0, 0, self._nudge.address)
+
+    def accept(self, handle: PipeHandle, done: Callable[[OSError | None], None]) -> Timer:
+        """Tell ``done`` that a client is there, or why none can come to this instance."""
+        self.join(handle)
+        return self.begin(
+            lambda overlapped: bool(overlapped.ConnectNamedPipe(handle.fileno())),
+            lambda _, error: done(error),
+        )
+
+    def join(self, handle: PipeHandle) -> None:
+        """Have the ends of a handle's operations told here; Windows takes each handle once, and keeps it."""
+        self._overlapped.CreateIoCompletionPort(handle.fileno(), self._port, 0, 0)
+
+    def begin(self, start: Callable[[Any], bool], ended: Callable[[Any, OSError | None], None]) -> _Operation:
+        """Begin what ``start`` does with an overlapped object; ``ended`` gets its result or its error.
+
+        ``start`` returns True when it is done already and Windows will say nothing more.
+        """
+        operation = _Operation(self._overlapped.Overlapped(0), ended)
+        try:
+            done = start(operation.overlapped)
+        except OSError as error:
+            self._told.append((operation, error))
+            return operation
+        if done:
+            self._told.append((operation, None))
+        else:
+            self._begun[operation.overlapped.address] = operation
+        return operation
+
+    def close(self) -> None:
+        """Cancel what is under way, tell nobody, and free the port."""
+        for operation in list(self._begun.values()):
+            operation.cancel()
+        self._told.clear()
+        deadline = time.monotonic() + _GOODBYE
+        while self._begun and (left := deadline - time.monotonic()) > 0:
+            self.poll(left)
+        port, self._port = self._port, None
+        if port is not None:
+            self._close_handle(port)
+
+
+class _Operation:
+    """Something that Windows was asked to do."""
+
+    __slots__ = ("_ended", "overlapped")
+
+    def __init__(self, overlapped: Any, ended: Callable[[Any, OSError | None], None]) -> None:
+        self.overlapped = overlapped
+        self._ended: Callable[[Any, OSError | None], None] | None = ended
+
+    def cancel(self) -> None:
+        """Ask for an early end and tell nobody; Windows still says when it has let go of the memory."""
+        if self._ended is not None:
+            self._ended = None
+            self.overlapped.cancel()
+
+    def succeeded(self) -> bool:
+        """Whether it is done, though ``poll`` has not told it yet."""
+        return not self.overlapped.pending and self.overlapped.error == 0
+
+    def forget(self) -> None:
+        """Tell nobody, and let it go on."""
+        self._ended = None
+
+    def end(self, error: OSError | None = None) -> None:
+        ended, self._ended = self._ended, None
+        if ended is None:
+            return
+        result = None
+        if error is None:
+            try:
+                result = self.overlapped.getresult()
+            except OSError as failure:
+                error = failure
+        ended(result, error)
+
+
+class PipeChannel:
+    """One open pipe of a ``PipePort``: at most one read and one write under way.
+
+    ``received`` gets the bytes of a read, and ``b""`` when the peer has ended; ``written`` says that the
+    write that was under way is with the kernel; ``lost`` says why a read or a write failed.
+    """
+
+    def __init__(
+        self,
+        port: PipePort,
+        handle: PipeHandle,
+        received: Callable[[bytes], None],
+        written: Callable[[], None],
+        lost: Callable[[OSError], None],
+        *,
+        accepted: bool = False,
+    ) -> None:
+        """``accepted``: the handle came through this port's ``accept``."""
+        self._port = port
+        self._handle = handle
+        self._received = received
+        self._written = written
+        self._lost = lost
+        self._read: _Operation | None = None
+        self._write: _Operation | None = None
+        self._pending_bytes = 0
+        if not accepted:
+            port.join(handle)
+
+    def pending_bytes(self) -> int:
+        """The size of the write that is under way."""
+        return self._pending_bytes
+
+    def read_start(self) -> None:
+        """Begin one read, unless one is under way; each read needs its own call."""
+        if self._read is None:
+            self._read = self._port.begin(self._start_read, self._end_read)
+
+    def write_start(self, data: bytes) -> bool:
+        """Begin the next write, of at least one byte; True when the kernel has all of it already.
+
+        ``written`` (or ``lost``) comes only after False, and the next write has to wait for it.
+        """
+        if self._write is not None:
+            raise RuntimeError("a write is under way on this pipe: wait for it")
+        write = self._port.begin(lambda overlapped: self._start_write(overlapped, data), self._end_write)
+        if write.succeeded():
+            write.forget()
+            return True
+        self._write, self._pending_bytes = write, len(data)
+        return False
+
+    def close(self) -> None:
+        """End both directions now; no callback comes any more."""
+        for operation in (self._read, self._write):
+            if operation is not None:
+                operation.cancel()
+        self._read = self._write = None
+        self._pending_bytes = 0
+        self._handle.close()
+
+    def _start_read(self, overlapped: Any) -> bool:
+        overlapped.ReadFile(self._handle.fileno(), READ_BYTES)
+        return False
+
+    def _end_read(self, data: bytes | None, error: OSError | None) -> None:
+        self._read = None
+        if error is None or isinstance(error, BrokenPipeError):
+            self._received(data or b"")
+        else:
+            self._lost(error)
+
+    def _start_write(self, overlapped: Any, data: bytes) -> bool:
+        overlapped.WriteFile(self._handle.fileno(), data)
+        return False
+
+    def _end_write(self, _: int | None, error: OSError | None) -> None:
+        self._write, self._pending_bytes = None, 0
+        if error is None:
+            self._written()
+        else:
+            self._lost(error)

@@ -1,0 +1,291 @@
+"""Listening on Unix sockets, TCP and TLS, for both drivers: the sockets, who is let in, and what is refused.
+
+What a driver does in its own way is in ``drivers/thread_listen.py`` and ``drivers/loop_listen.py``: looking up a host
+name, and making a link of an accepted socket.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..config.address import Handed, Tcp, Tls, Unix
+from ..config.logs import RateLimited, logger  # here, not when needed: then there may be no descriptor to read it with
+from ..core.seam import Acceptor, Driver, Peer, Receiver, Share, Timer
+from ..drivers.poller import READ
+from ..errors import AddressError, ConnectionLost, PeerRefused
+from . import tcp, unix
+from .stream import Watcher
+
+if TYPE_CHECKING:
+    from ..config.address import Address
+    from ..config.config import Settings
+    from .tls import ServerTLS
+    from .tls_link import TLSLink
+
+__all__ = ["LOOKUP", "Door", "StreamListener"]
+
+LOOKUP: dict[str, Any] = {"type": socket.SOCK_STREAM, "flags": socket.AI_PASSIVE}
+"""What ``getaddrinfo`` is asked for, besides a host and a port."""
+ACCEPTS_PER_TURN = 10
+FIRST_BACKOFF, LONGEST_BACKOFF = 0.01, 1.0
+OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+class Host(Driver, Watcher, Protocol):
+    """What a listener needs of its driver."""
+
+
+class StreamListener(ABC):
+    """Accepts connections and gives each to whom the acceptor names."""
+
+    def __init__(self, driver: Host, address: Address, acceptor: Acceptor, settings: Settings) -> None:
+        self._driver = driver
+        self._handed = address if isinstance(address, Handed) else None
+        self._address = address if self._handed is None else self._handed.where
+        self._acceptor = acceptor
+        self._settings = settings
+        self._closed = False
+        self._doors: list[Door] = []
+        self._tls: ServerTLS | None = None
+        self._shaking: set[TLSLink] = set()
+        self._warned_at = float("-inf")
+        self._refusals = RateLimited(lambda: driver.now())
+
+    # ---- what each driver does in its own way
+
+    @abstractmethod
+    def _carry(self, sock: socket.socket, peer: Peer, receiver: Receiver) -> None:
+        """Make a link of an accepted socket."""
+
+    def _open(self, door: Door) -> None:
+        door.open()
+
+    # ---- beginning
+
+    def _prepare(self) -> Tcp | Tls | None:
+        """Load the certificates; the address whose host has to be looked up next, ``None`` where there is none."""
+        address = self._address
+        if isinstance(address, Tls):
+            from . import tls
+
+            self._tls = tls.ServerTLS(self._settings.tls, assured=self._settings.profile == "assured")
+        return address if self._handed is None and isinstance(address, (Tcp, Tls)) else None
+
+    def _begin_at(self, resolved: list[tcp.Resolved]) -> None:
+        """Listen, at what the host name stands for if there is one, and tell the acceptor how that went."""
+        try:
+            address = self._listen(resolved)
+            for door in self._doors:
+                self._open(door)
+        except Exception as error:
+            self._fail(error)
+        else:
+            self._acceptor.listening(address)
+
+    def _fail(self, error: Exception) -> None:
+        self._release()
+        self._acceptor.not_listening(tcp.listen_failed(self._address, error))
+
+    def _listen(self, resolved: list[tcp.Resolved]) -> Address:
+        address, settings = self._address, self._settings
+        if self._handed is not None:
+            root, secure = settings.socket_root, settings.requires_secure_root
+            self._add(*unix.adopt_all(self._handed.sockets, root=root, secure=secure))
+            self._warn_if_exposed(self._handed)
+            return self._handed
+        if isinstance(address, Unix):
+            self._add(self._listen_unix(address))
+            return address
+        if not isinstance(address, (Tcp, Tls)):
+            raise AddressError(f"{address} is for datagrams, which have no connections")
+        sockets = tcp.listen_tcp(resolved, address.port, settings.backlog)
+        self._add(*(unix.OwnedSocket(sock, address) for sock in sockets))
+        address = self._address = type(address)(address.host, sockets[0].getsockname()[1])
+        self._warn_if_exposed(address)
+        return address
+
+    def _listen_unix(self, address: Unix) -> unix.OwnedSocket:
+        settings = self._settings
+        return unix.listen_unix(
+            address.path,
+            root=settings.socket_root,
+            secure=settings.requires_secure_root,
+            mode=unix.socket_mode(readable_all=settings.readable_all, writable_all=settings.writable_all),
+            unlink=settings.unlink,
+            backlog=settings.backlog,
+        )
+
+    @property
+    def _share(self) -> Share | None:
+        return None if self._handed is None else self._handed.share
+
+    def _add(self, *owned: unix.OwnedSocket) -> None:
+        most = ACCEPTS_PER_TURN if self._tls is None and self._share is None else 1
+        self._doors += [Door(self._driver, each, self._take, self._trouble, self._share, most) for each in owned]
+
+    def _warn_if_exposed(self, address: Address) -> None:
+        if self._tls is None and self._share is None:
+            tcp.warn_if_exposed(address, [door.sock for door in self._doors])
+
+    # ---- accepting
+
+    def _trouble(self, error: Exception) -> None:
+        """Nobody can be accepted for the moment; said once a second."""
+        now = self._driver.now()
+        if now - self._warned_at >= 1.0:
+            self._warned_at = now
+            logger.warning("cannot accept connections at %s for the moment: %s", self._address, error)
+
+    def _take(self, sock: socket.socket, where: Any) -> None:
+        try:
+            sock.setblocking(False)
+            tcp.tune(sock)
+            peer = self._peer(sock, where)
+            receiver = self._admit(peer)
+        except (OSError, PeerRefused) as error:
+            self._refusals.log(30, "a connection to %s was refused: %s", self._address, error)
+            receiver = None
+        if receiver is None:
+            sock.close()
+            return
+        self._carry(sock, peer, receiver)
+
+    def _peer(self, sock: socket.socket, where: Any) -> Peer:
+        if not isinstance(self._address, Unix):
+            return Peer("tls" if self._tls is not None else "tcp", host=where[0], port=where[1])
+        peer = unix.peer_of(sock)
+        if peer.uid is not None:
+            unix.check_peer(peer.uid, self._settings.allowed_uids, everyone=self._settings.writable_all, end="a client")
+        return peer
+
+    def _admit(self, peer: Peer) -> Receiver | None:
+        receiver = self._acceptor.accept(peer)
+        if receiver is None or self._tls is None:
+            return receiver
+        from .tls_link import TLSLink
+
+        channel = self._tls.channel(name=f"the client {peer}".replace("tls ", ""))
+        seconds = self._settings.handshake_timeout / 1000
+        link = TLSLink(self._driver, receiver, channel, seconds, self._shaking.discard)
+        self._shaking.add(link)
+        return link
+
+    # ---- the server's side
+
+    def reload_tls(self, tls: Any) -> None:
+        """New certificates for new handshakes: the files as they are now, or other options; open links stay."""
+        if self._tls is None:
+            raise AddressError(f"{self._address} has no TLS to reload")
+        self._tls.reload(tls)
+
+    def close(self) -> None:
+        """Accept nothing more and remove the socket's file if it is still ours; open links stay."""
+        self._closed = True
+        self._release()
+        for link in tuple(self._shaking):  # those that have shaken hands are the server's to close
+            link.give_up(ConnectionLost("the server was stopped before the TLS handshake was done"))
+
+    def _release(self) -> None:
+        for door in self._doors:
+            door.close()
+        self._doors.clear()
+
+
+class Door:
+    """One listening socket."""
+
+    def __init__(
+        self,
+        driver: Host,
+        owned: unix.OwnedSocket,
+        take: Callable[[socket.socket, Any], None],
+        trouble: Callable[[Exception], None],
+        share: Share | None,
+        most: int,
+    ) -> None:
+        self._driver = driver
+        self._owned = owned
+        self._take = take
+        self._trouble = trouble
+        self._share = share
+        self._most = most
+        self._backoff = FIRST_BACKOFF
+        self._open = False
+        self._timer: Timer | None = None
+
+    @property
+    def sock(self) -> socket.socket:
+        return self._owned.sock
+
+    def open(self) -> None:
+        """Accept whoever comes."""
+        self._timer = None
+        self._driver.watch(self, READ)
+        self._open = True
+
+    def fileno(self) -> int:
+        return self._owned.sock.fileno()
+
+    def readable(self) -> None:
+        if self._share is not None and (seconds := self._share.wait()):
+            self._rest(seconds)
+            return
+        for _ in range(self._most):
+            if not self._open:
+                return  # a handler stopped the server
+            try:
+                sock, where = self._owned.sock.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in OUT_OF_RESOURCES:
+                    self._rest(self.backed_off(error))
+                    return
+                continue  # the peer went away while it waited (accept(2))
+            self.came(sock, where)
+
+    def came(self, sock: socket.socket, where: Any) -> None:
+        """Somebody connected."""
+        self._backoff = FIRST_BACKOFF
+        self._take(sock, where)
+
+    def backed_off(self, error: OSError) -> float:
+        """Say what is wrong; the seconds not to try again for."""
+        self._trouble(error)
+        seconds, self._backoff = self._backoff, min(self._backoff * 2, LONGEST_BACKOFF)
+        return seconds
+
+    def _rest(self, seconds: float) -> None:
+        """Look away for a while: the kernel would say it again at once, for ever."""
+        self._shut()
+        self._timer = self._driver.call_later(seconds, self._look_again)
+
+    def _look_again(self) -> None:
+        try:
+            self.open()
+        except OSError as error:  # to wait takes a descriptor too, where nothing else is waited for
+            self._rest(self.backed_off(error))
+
+    def writable(self) -> None:
+        """A listening socket is never written to."""
+
+    def _shut(self) -> None:
+        """Closing is not enough: another process may have the socket too, and it would stay in our epoll."""
+        if self._open:
+            self._open = False
+            self._driver.watch(self, 0)
+
+    def close(self) -> None:
+        self._shut()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._owned.close()
+
+    def discard(self) -> None:
+        self._open = False
+        self._owned.close()

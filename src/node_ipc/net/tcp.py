@@ -1,0 +1,239 @@
+"""TCP for every driver: listening sockets, the habits of a socket, and the kernel's errors in our words.
+
+No waiting happens here: names are resolved by the caller, sockets do not block.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from ..errors import AddressError, AddressInUse, ConnectDenied, ConnectError, ConnectionLost, ConnectTimeout, IPCError
+
+if TYPE_CHECKING:
+    from ..config.address import Address, Tcp, Tls
+    from ..config.config import Settings
+
+__all__ = [
+    "Resolved",
+    "connect_failed",
+    "exposed",
+    "link_failed",
+    "listen_failed",
+    "listen_tcp",
+    "look_up",
+    "new_stream",
+    "tune",
+    "warn_if_exposed",
+]
+
+Resolved = tuple[Any, Any, int, str, Any]
+"""One line of ``getaddrinfo``: family, type, protocol, canonical name, socket address."""
+
+KEEPALIVE_IDLE, KEEPALIVE_EVERY, KEEPALIVE_PROBES = 15, 5, 3  # seconds, seconds, probes
+UNACKNOWLEDGED_MS = 30_000
+"""TCP_USER_TIMEOUT (tcp(7)): how long sent data may stay unacknowledged before the link is given up."""
+
+FREE_PORT_TRIES = 10
+_NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+
+
+def tune(sock: socket.socket) -> None:
+    """What every TCP link gets: no delay for small messages, and an end when the other machine is gone."""
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (
+        ("TCP_KEEPIDLE", KEEPALIVE_IDLE),
+        ("TCP_KEEPINTVL", KEEPALIVE_EVERY),
+        ("TCP_KEEPCNT", KEEPALIVE_PROBES),
+        ("TCP_USER_TIMEOUT", UNACKNOWLEDGED_MS),
+    ):
+        option = getattr(socket, name, None)
+        if option is not None:
+            with contextlib.suppress(OSError):  # a habit, not a promise: some systems have the name and not the option
+                sock.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def look_up(address: Tcp | Tls, settings: Settings) -> list[Resolved]:
+    """The addresses of a host name, by the user's ``interfaces.lookup`` or the system's resolver; this waits for it.
+
+    Raises ``OSError`` as the resolver gives it, and :class:`AddressError` for a lookup that cannot be waited for.
+    """
+    how = settings.interfaces
+    family = {4: socket.AF_INET, 6: socket.AF_INET6}.get(how.family, socket.AF_UNSPEC)
+    hosts: Any = address.host if how.lookup is None else how.lookup(address.host)
+    if hasattr(hosts, "__await__"):
+        if hasattr(hosts, "close"):
+            hosts.close()  # a coroutine that nobody awaits would complain
+        raise AddressError(
+            f"cannot look up {address.host!r}: interfaces.lookup is async, and there is no event loop here. "
+            "Give a plain function, or use the asyncio front"
+        )
+    found: list[Resolved] = []
+    for host in [hosts] if isinstance(hosts, str) else hosts:
+        found += socket.getaddrinfo(host, address.port, family=family, type=socket.SOCK_STREAM, flags=how.hints)
+    return found
+
+
+def new_stream(family: int, settings: Settings, port_at_peer: int = 0) -> socket.socket:
+    """A TCP socket that does not block, bound to ``interfaces.local_address`` and ``local_port`` where they are set."""
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        local = settings.interfaces
+        if local.local_address or local.local_port:
+            if local.local_port and sys.platform != "win32":
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind((local.local_address or "", local.local_port or 0))
+        tune(sock)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def listen_tcp(resolved: Iterable[Resolved], port: int, backlog: int, reuse_port: bool = False) -> list[socket.socket]:
+    """Listen at every address of a name that this machine has; one is enough.
+
+    With port 0 the kernel chooses once, and all addresses get the same port. Raises ``OSError`` as the kernel
+    gives it.
+    """
+    places = dict.fromkeys(resolved)
+    tries = 1 if port else FREE_PORT_TRIES
+    while True:
+        tries -= 1
+        try:
+            return _listen_at(places, port, backlog, reuse_port)
+        except OSError as error:  # a port that is free at the first address may be taken at the next
+            if error.errno != errno.EADDRINUSE or not tries:
+                raise
+
+
+def _listen_at(places: Iterable[Resolved], port: int, backlog: int, reuse_port: bool) -> list[socket.socket]:
+    sockets: list[socket.socket] = []
+    refused: OSError | None = None
+    try:
+        for family, _, _, _, where in places:
+            chosen = sockets[0].getsockname()[1] if sockets and port == 0 else port
+            try:
+                sockets.append(_listen_one(family, (where[0], chosen, *where[2:]), backlog, reuse_port))
+            except OSError as error:
+                if error.errno not in _NOT_HERE:
+                    raise
+                refused = error
+    except BaseException:
+        for sock in sockets:
+            sock.close()
+        raise
+    if not sockets:
+        raise refused or OSError(errno.EADDRNOTAVAIL, "the name has no address here")
+    return sockets
+
+
+def _listen_one(family: int, where: Any, backlog: int, reuse_port: bool) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if sys.platform == "win32":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        else:  # a port in TIME_WAIT may be taken again, one that somebody listens on may not
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.setblocking(False)
+        sock.bind(where)
+        sock.listen(backlog)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def exposed(sock: socket.socket) -> str | None:
+    """Who beyond this machine can reach a bound socket, in words; None where nobody can."""
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return None
+    import ipaddress  # 4 ms, and only a server on the network asks
+
+    host = sock.getsockname()[0]
+    address = ipaddress.ip_address(host.partition("%")[0])
+    if address.is_loopback:
+        return None
+    return "every machine that reaches any of its addresses" if address.is_unspecified else f"whoever reaches {host}"
+
+
+def warn_if_exposed(address: Address, sockets: Iterable[socket.socket]) -> None:
+    """Log who can reach a server without TLS from other machines, if anybody can."""
+    for sock in sockets:
+        if who := exposed(sock):
+            from ..config.logs import logger
+
+            logger.warning(
+                "the server at %s is open to %s, without TLS: anybody there can read and send events. "
+                "Set config.tls, or network_host to 127.0.0.1",
+                address,
+                who,
+            )
+            return
+
+
+def listen_failed(address: Address, error: Exception) -> IPCError:
+    """Why nobody can be served at ``address``."""
+    if isinstance(error, IPCError):
+        return error
+    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+        failure: IPCError = AddressInUse(
+            f"somebody listens at {address} already: stop that program, or choose another port (network_port)"
+        )
+    elif isinstance(error, socket.gaierror):
+        failure = AddressError(f"cannot listen at {address}: the host name is not known here ({error.strerror})")
+    elif isinstance(error, OSError) and error.errno == errno.EADDRNOTAVAIL:
+        failure = AddressError(
+            f"cannot listen at {address}: no interface of this machine has that address. "
+            "Choose one that it has, localhost, or 0.0.0.0 for all"
+        )
+    elif isinstance(error, PermissionError):
+        failure = AddressError(f"cannot listen at {address}: {error.strerror}; ports below 1024 are for root")
+    else:
+        failure = AddressError(f"cannot listen at {address}: {error}")
+    failure.__cause__ = error
+    return failure
+
+
+def connect_failed(address: Address, error: BaseException, seconds: float) -> IPCError:
+    """Why no link to ``address`` came about."""
+    if isinstance(error, IPCError):
+        return error
+    if isinstance(error, TimeoutError):
+        failure: IPCError = ConnectTimeout(f"no answer from {address} within {seconds:g} s")
+    elif isinstance(error, PermissionError):
+        failure = ConnectDenied(f"cannot connect to {address}: {error.strerror}")
+    elif isinstance(error, ConnectionRefusedError):  # asyncio calls it "Connect call failed ('127.0.0.1', 8000)"
+        failure = ConnectError(
+            f"cannot connect to {address}: Connection refused. Start the server, or check its host and port"
+        )
+    elif isinstance(error, socket.gaierror):
+        failure = ConnectError(f"cannot connect to {address}: the host name is not known here ({error.strerror})")
+    elif isinstance(error, OSError):
+        failure = ConnectError(f"cannot connect to {address}: {error.strerror or error}")
+    else:
+        failure = ConnectError(f"cannot connect to {address}: {error!r:.200}")
+    failure.__cause__ = error
+    return failure
+
+
+def link_failed(error: BaseException | None) -> Exception | None:
+    """The end of a link: None where it was orderly, also when the peer just went away without a word."""
+    if error is None or isinstance(error, IPCError):
+        return error
+    reason = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+    lost = ConnectionLost(f"the link broke: {reason}")
+    lost.__cause__ = error
+    return lost

@@ -1,0 +1,294 @@
+"""UDP for every driver: bound sockets, where a datagram goes, and the kernel's errors in our words.
+
+No waiting happens here: names are resolved by the caller, sockets do not block. An unconnected UDP socket of Linux
+hears nothing of ICMP's "port unreachable" (udp(7)): to send to a port that nobody has is no error there. Systems
+that do report it (Windows) do so at some later call, whose own datagram is not concerned.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from ..errors import AddressError, ConnectError, FrameTooLarge, IPCError
+from .tcp import Resolved, exposed
+
+if TYPE_CHECKING:
+    from ..config.address import Address, Udp
+
+__all__ = [
+    "FAMILIES",
+    "Outbox",
+    "Place",
+    "SocketAddress",
+    "at_once",
+    "bind",
+    "is_late",
+    "look_up",
+    "numeric",
+    "place_of",
+    "port_failed",
+    "put",
+    "send_failed",
+    "sender",
+    "warn_if_exposed",
+]
+
+FAMILIES = {"udp4": socket.AF_INET, "udp6": socket.AF_INET6}
+RECEIVE_BUFFER = 4 * 1024 * 1024
+"""Bytes asked of the kernel for what waits to be read: it gives what its own limit allows, by default twice what a
+socket has otherwise (Linux counts some 768 bytes for each small datagram, so 212,992 are 277 of them)."""
+BOOKKEEPING = 128
+"""Bytes counted for each datagram that waits, besides its own."""
+KNOWN_HOSTS = 4096
+"""Hosts whose address is kept; the one known for longest is looked up anew."""
+
+SocketAddress: TypeAlias = tuple[Any, ...]
+Place: TypeAlias = tuple[str, int]
+"""A numeric address as the socket functions take it, and its scope (IPv6; 0 for none)."""
+
+_NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+_LATE = (errno.ECONNREFUSED, errno.ECONNRESET)
+"""What an earlier datagram came to."""
+
+
+def look_up(where: Udp) -> list[Resolved]:
+    """Where to bind: a name's addresses are the system resolver's, and this waits for it; raises its ``OSError``."""
+    family = FAMILIES[where.family]
+    return at_once(where) or socket.getaddrinfo(
+        where.host, where.port, family=family, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE
+    )
+
+
+def at_once(where: Udp) -> list[Resolved]:
+    """The address of a host that is one already (``numeric``); nothing for a name."""
+    family = FAMILIES[where.family]
+    place = numeric(where.host, family)
+    if place is None:
+        return []
+    return [(family, socket.SOCK_DGRAM, 0, "", place if family == socket.AF_INET else (place[0], 0, 0, place[1]))]
+
+
+def bind(resolved: Iterable[Resolved], port: int, reuse_port: bool = False) -> socket.socket:
+    """A socket at the first of these addresses that this machine has; raises ``OSError`` as the kernel gives it."""
+    refused: OSError | None = None
+    for family, _, _, _, where in resolved:
+        try:
+            return _bind_one(family, (where[0], port, *where[2:]), reuse_port)
+        except OSError as error:
+            if error.errno not in _NOT_HERE:
+                raise
+            refused = error
+    raise refused or OSError(errno.EADDRNOTAVAIL, "the name has no address of this family here")
+
+
+def _bind_one(family: int, where: SocketAddress, reuse_port: bool) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        if sys.platform == "win32":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        # No SO_REUSEADDR: with it, two programs may bind the same UDP port and one of them hears nothing.
+        if reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        with contextlib.suppress(OSError):  # some systems refuse what is above their limit
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        sock.setblocking(False)
+        sock.bind(where)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def warn_if_exposed(address: Address, sock: socket.socket) -> None:
+    """Log who can reach the port from other machines, if anybody can."""
+    if who := exposed(sock):
+        from ..config.logs import logger
+
+        logger.warning(
+            "the UDP port of %s is open to %s: anybody there can send events, under any sender's address. "
+            "Set network_host to 127.0.0.1 or ::1, or use TLS",
+            address,
+            who,
+        )
+
+
+def put(sock: socket.socket, data: bytes, where: SocketAddress, failed: Callable[[IPCError], None]) -> bool:
+    """Give one datagram to the kernel; False when it is full. What fails is told to ``failed`` and gone."""
+    for _ in range(2):
+        try:
+            sock.sendto(data, where)
+            return True
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError as error:
+            if not is_late(error):
+                failed(send_failed(error, len(data), *sender(where)))
+                return True
+            failed(port_failed(error))  # and this datagram is sent again
+    return True
+
+
+def numeric(host: str, family: int) -> Place | None:
+    """A host that is an address already, or None for a name (or an address of the other family).
+
+    ``localhost`` is one (RFC 6761, 6.3): many a machine's ``/etc/hosts`` has it for one family only.
+    """
+    if host.lower() == "localhost":
+        return ("127.0.0.1" if family == socket.AF_INET else "::1"), 0
+    address, percent, scope = host.partition("%")
+    try:
+        socket.inet_pton(family, address)
+        return address, _scope(scope) if percent else 0
+    except (OSError, ValueError):
+        return None
+
+
+def _scope(text: str) -> int:
+    return int(text) if text.isdecimal() else socket.if_nametoindex(text)
+
+
+def place_of(resolved: Iterable[Resolved]) -> Place:
+    """Where a name leads: the first address of it. Raises ``OSError`` where there is none."""
+    for _, _, _, _, where in resolved:
+        return where[0].partition("%")[0], where[3] if len(where) > 2 else 0
+    raise OSError(errno.EADDRNOTAVAIL, "the name has no address of this family")
+
+
+def sender(where: SocketAddress) -> tuple[str, int]:
+    """Host and port of who sent a datagram; a link-local address keeps its scope, so that it can be answered."""
+    if len(where) > 2 and where[3] and "%" not in where[0]:
+        return f"{where[0]}%{where[3]}", where[1]
+    return where[0], where[1]
+
+
+def send_failed(error: BaseException, size: int, host: str, port: int) -> IPCError:
+    """Why a datagram was not sent."""
+    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    number = error.errno if isinstance(error, OSError) else None
+    reason = (isinstance(error, OSError) and error.strerror) or str(error)
+    if number == errno.EMSGSIZE:
+        failure: IPCError = FrameTooLarge(
+            f"a datagram of {size} bytes to {place} is more than this system sends in one piece: send it in parts"
+        )
+    elif isinstance(error, (socket.gaierror, UnicodeError)):
+        failure = AddressError(f"cannot send to {place}: the host name is not known here ({reason})")
+    elif number in (errno.EACCES, errno.EINVAL, *_NOT_HERE):
+        failure = AddressError(f"cannot send to {place}: {reason}")
+    else:
+        failure = ConnectError(f"cannot send to {place}: {reason}")
+    failure.__cause__ = error
+    return failure
+
+
+def is_late(error: OSError) -> bool:
+    """Whether the kernel reports at this call what became of an earlier datagram."""
+    return error.errno in _LATE
+
+
+def port_failed(error: Exception) -> IPCError:
+    """What the kernel says of a port, without saying which datagram it is about."""
+    reason = (isinstance(error, OSError) and error.strerror) or str(error)
+    if isinstance(error, OSError) and is_late(error):
+        failure: IPCError = ConnectError(f"a datagram sent earlier did not arrive: nobody has that port ({reason})")
+    elif isinstance(error, OSError) and error.errno == errno.EMSGSIZE:  # a Proactor says so later
+        failure = FrameTooLarge(f"a datagram is more than this system sends in one piece: send it in parts ({reason})")
+    else:
+        failure = ConnectError(f"the UDP port has a fault: {reason}")
+    failure.__cause__ = error
+    return failure
+
+
+class Outbox:
+    """Datagrams on their way to the kernel, in order for each host.
+
+    They wait while their host's name is looked up, and while the kernel is full. How much may wait is for the
+    caller to say: ``pending_bytes`` tells how much does.
+    """
+
+    def __init__(
+        self,
+        family: int,
+        put: Callable[[bytes, SocketAddress], bool],
+        look_up: Callable[[str], None],
+        failed: Callable[[IPCError], None],
+    ) -> None:
+        self.pending_bytes = 0
+        self._family = family
+        self._put = put  # gives one to the kernel; False: the kernel is full, `flush` later
+        self._look_up = look_up  # begins to look a name up; `found` or `unknown` comes later, never at once
+        self._failed = failed
+        self._places: dict[str, Place] = {}
+        self._nameless: dict[str, list[tuple[bytes, int]]] = {}
+        self._full: deque[tuple[bytes, SocketAddress]] = deque()
+
+    def send(self, data: bytes, host: str, port: int) -> None:
+        """Give one datagram to the kernel, now or when that is possible."""
+        place = self._places.get(host) or self._find(host)
+        if place is None:
+            self._nameless[host].append((data, port))
+            self.pending_bytes += len(data) + BOOKKEEPING
+            return
+        self._give(data, self._address(place, port))
+
+    def _give(self, data: bytes, address: SocketAddress) -> None:
+        if self._full or not self._put(data, address):
+            self._full.append((data, address))
+            self.pending_bytes += len(data) + BOOKKEEPING
+
+    def _address(self, place: Place, port: int) -> SocketAddress:
+        host, scope = place
+        return (host, port) if self._family == socket.AF_INET else (host, port, 0, scope)
+
+    def _find(self, host: str) -> Place | None:
+        if host in self._nameless:
+            return None
+        place = numeric(host, self._family)
+        if place is None:
+            self._nameless[host] = []
+            self._look_up(host)
+        else:
+            self._know(host, place)
+        return place
+
+    def _know(self, host: str, place: Place) -> None:
+        if len(self._places) >= KNOWN_HOSTS:
+            del self._places[next(iter(self._places))]
+        self._places[host] = place
+
+    def found(self, host: str, place: Place) -> None:
+        """The name leads there: what waited for it is sent."""
+        self._know(host, place)
+        for data, port in self._nameless.pop(host, ()):
+            self.pending_bytes -= len(data) + BOOKKEEPING
+            self._give(data, self._address(place, port))
+
+    def unknown(self, host: str, error: BaseException) -> None:
+        """The name leads nowhere: what waited for it is lost; the next datagram looks again."""
+        for data, port in self._nameless.pop(host, ()):
+            self.pending_bytes -= len(data) + BOOKKEEPING
+            self._failed(send_failed(error, len(data), host, port))
+
+    def flush(self) -> bool:
+        """The kernel may take more; whether it took everything."""
+        full = self._full
+        while full:
+            data, address = full[0]
+            if not self._put(data, address):
+                return False
+            full.popleft()
+            self.pending_bytes -= len(data) + BOOKKEEPING
+        return True
+
+    def clear(self) -> None:
+        """Drop what waits."""
+        self._full.clear()
+        self._nameless.clear()
+        self.pending_bytes = 0

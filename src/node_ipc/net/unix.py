@@ -1,0 +1,813 @@
+"""Unix sockets, made so that no other user can slip in, take over or be robbed.
+
+This module tells the kernel everything that a safe Unix socket needs: which directory is fit for one, the
+lock that keeps a path to one server, the mode before the name exists, who the other end is, and what may be
+removed afterwards. It waits for nothing and knows no loop: what it returns is a ready, non-blocking socket,
+and waiting on that is the drivers' business. Errors of the kernel leave as the types of ``errors.py``.
+
+How a path is taken (``listen_unix``):
+
+1. The directory is opened once, component by component; what follows works relative to that descriptor. It
+   has to belong to root or to us, and others may write to it only if it is sticky, as /tmp is. On the way a
+   symbolic link counts only if root or we made it.
+2. Anything at the path but a socket is refused, before a lock is made beside it.
+3. ``<path>.lock`` is locked for the server's life. A server that leaves removes its lock file, so after
+   locking, the file must still be the one at that name.
+4. A socket that is there already is asked: "connection refused" means that its server is dead, and it is
+   removed. Every other answer, also a full queue or no permission, means a live server. Neither step alone
+   is enough: a socket that is bound but does not listen yet refuses too, and a server that is no node_ipc of
+   Python's takes no lock.
+5. The mode is set on the descriptor, before ``bind`` gives it a name: no moment exists with a wider one. The
+   umask is never touched, since it belongs to all threads of the process.
+
+On Linux a client needs write permission on a socket to connect to it; read permission changes nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+import struct
+import sys
+from collections.abc import Collection, Iterable, Iterator, MutableMapping
+from typing import Any, Literal, NamedTuple
+
+from ..config.address import Address, Handed, Tcp, Tls, Unix, lies_directly_in
+from ..core.seam import Peer
+from ..errors import (
+    AddressError,
+    AddressInUse,
+    ConnectDenied,
+    ConnectError,
+    IPCError,
+    NotASocket,
+    PeerRefused,
+    SocketRootError,
+)
+
+if sys.platform != "win32":  # pragma: no branch - the module is only looked at there, for its types
+    import fcntl
+
+__all__ = [
+    "Credentials",
+    "OwnedSocket",
+    "adopt",
+    "adopt_all",
+    "check_peer",
+    "connect_unix",
+    "handed",
+    "inherited_sockets",
+    "listen_unix",
+    "peer_credentials",
+    "peer_of",
+    "secure_root",
+    "socket_mode",
+]
+
+_LINUX = sys.platform == "linux"
+_FD_PATHS = os.path.isdir("/proc/self/fd")  # false in a bare chroot: then paths are used as they stand
+_SUN_PATH_MAX = 107 if _LINUX else 103  # bytes of a socket's path, without the NUL at its end
+_FIND = getattr(os, "O_PATH", os.O_RDONLY) | getattr(os, "O_NOFOLLOW", 0)
+_FIND_DIRECTORY = _FIND | getattr(os, "O_DIRECTORY", 0)
+_LINKS_MAX = 40  # symbolic links on one way, as in the kernel
+_LOCK_TRIES = 50  # each is a few system calls and means that another server has just left
+_FIRST_INHERITED = 3  # systemd's SD_LISTEN_FDS_START
+
+_HINTS = {
+    errno.ENOENT: "the directory has to be there; only socket_root itself is made",
+    errno.EACCES: "this user may not use that directory; choose one of your own",
+    errno.EPERM: "what is there belongs to another user; choose another path",
+    errno.EROFS: "choose a socket_root on a file system that can be written to",
+    errno.ENOSPC: "make room there, or choose another socket_root",
+    errno.ENAMETOOLONG: "a socket's own name has at most 250 bytes",
+}
+
+
+class OwnedSocket:
+    """A socket that listens and does not block, and whatever was made for it in the file system."""
+
+    __slots__ = ("_claim", "address", "sock")
+
+    def __init__(self, sock: socket.socket, address: Address, claim: _Claim | None = None) -> None:
+        self.sock = sock
+        """The socket, for ``accept``. Whoever closes it has to call ``close`` here as well."""
+        self.address = address
+        """Where it listens."""
+        self._claim = claim
+
+    def close(self) -> None:
+        """Listen no more, and remove the socket's file and the lock.
+
+        What is no longer the very file that we made stays, and in a forked child everything stays. A file
+        that cannot be removed is logged. Closing twice does nothing.
+        """
+        claim, self._claim = self._claim, None
+        if claim is not None:
+            claim.release()  # while we listen still: nobody takes the socket for a dead server's
+        self.sock.close()
+
+
+class Credentials(NamedTuple):
+    """Who is at the other end of a Unix socket, as the kernel saw it at ``connect`` or ``listen``."""
+
+    pid: int | None
+    """The process; ``None`` where the system does not tell."""
+    uid: int
+    """Its effective user."""
+    gid: int | None
+    """Its effective group; ``None`` where the system does not tell."""
+
+
+# Listening
+
+
+def socket_mode(*, readable_all: bool = False, writable_all: bool = False) -> int:
+    """The mode of a socket's file: 0600, and what node gives everybody with these options."""
+    return 0o600 | (0o444 if readable_all else 0) | (0o222 if writable_all else 0)
+
+
+def listen_unix(
+    path: str,
+    *,
+    root: str | None = None,
+    secure: bool = False,
+    mode: int = 0o600,
+    unlink: bool | Literal["force"] = True,
+    backlog: int = 128,
+) -> OwnedSocket:
+    r"""Listen at a path, or at ``"\0name"`` in Linux's abstract namespace.
+
+    root: the configured directory of sockets. Where the path lies directly in it and it is missing, it is
+        made, for its owner only. ``None``: no directory is made.
+    secure: the path has to lie directly in ``root``, and that has to pass ``secure_root``.
+    mode: the socket's permissions; see ``socket_mode``.
+    unlink: what happens to a socket at the path: ``True`` removes a dead server's, ``False`` removes none
+        (for several processes on one path), ``"force"`` removes a live server's too, and logs it. Only
+        sockets are ever removed.
+    backlog: connections that may wait to be accepted.
+
+    Raises:
+        AddressInUse: a live server has the path; or, with ``unlink=False``, any socket is there.
+        NotASocket: something else is in the place.
+        SocketRootError: the directory is not safe.
+        AddressError: the path is none, or the kernel refuses it.
+    """
+    address = Unix(path)
+    with _listen_errors(path):
+        if path.startswith("\0"):
+            if secure:
+                _require_directly_in(root, path)
+            return _listen_abstract(address, backlog)
+        claim = _Claim(path)
+        with contextlib.ExitStack() as undo:
+            undo.callback(claim.release)
+            claim.open_directory(root, secure)
+            claim.refuse_other_files()
+            claim.take_lock(force=unlink == "force")
+            claim.free_path(unlink)
+            sock = undo.enter_context(_new_socket())
+            claim.bind(sock, mode)
+            sock.listen(backlog)
+            undo.pop_all()
+    return OwnedSocket(sock, address, claim)
+
+
+def adopt(sock: socket.socket) -> OwnedSocket:
+    """Take a stream socket that somebody else bound: its file is never removed, nor its mode changed.
+
+    A socket that does not listen yet is told to.
+
+    Raises:
+        AddressError: it is no stream socket, is not bound, or is connected.
+    """
+    try:
+        if sock.type != socket.SOCK_STREAM:
+            raise AddressError(f"not a stream socket: {sock!r}. Give one of type SOCK_STREAM")
+        if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            sock.listen(128)
+        sock.setblocking(False)
+        return OwnedSocket(sock, _address_of(sock))
+    except OSError as exc:
+        raise AddressError(f"cannot listen on {sock!r}: {exc}. Give a bound socket") from exc
+
+
+def adopt_all(sockets: Collection[socket.socket], *, root: str, secure: bool = False) -> list[OwnedSocket]:
+    """``adopt`` each of them.
+
+    secure: a Unix socket has to lie directly in ``root``, and that has to pass ``secure_root``.
+
+    Raises:
+        SocketRootError: ``secure``, and a socket is elsewhere, or the directory is not safe.
+        AddressError: as ``adopt``.
+    """
+    if secure:
+        local = [place.path for place in map(_place_of, sockets) if isinstance(place, Unix)]
+        for path in local:
+            _require_directly_in(root, path)
+        if local:
+            secure_root(root)
+    return [adopt(sock) for sock in sockets]
+
+
+def handed(sockets: socket.socket | Iterable[socket.socket], *, tls: bool = False) -> Handed:
+    """The address of a socket, or of several, that are bound already; nothing is done to them.
+
+    tls: whether TLS is spoken there, where they are network sockets.
+
+    Raises:
+        AddressError: there is none, one is not a bound stream socket, or some are Unix sockets and others not.
+    """
+    all_of_them = (sockets,) if isinstance(sockets, socket.socket) else tuple(sockets)
+    if not all_of_them:
+        raise AddressError("no socket was handed over: there is nothing to serve")
+    for sock in all_of_them:
+        if not isinstance(sock, socket.socket):
+            raise AddressError(f"not a socket: {sock!r:.80}. Give a path, or a socket that is bound")
+        if sock.type != socket.SOCK_STREAM:
+            raise AddressError(f"not a stream socket: {sock!r}. Give one of type SOCK_STREAM")
+    where, *others = map(_place_of, all_of_them)
+    for other in others:
+        if type(other) is not type(where):
+            raise AddressError(f"{where} and {other} cannot have one server: make one for each kind of socket")
+    if isinstance(where, Tcp) and tls:
+        return Handed(all_of_them, Tls(where.host, where.port))
+    return Handed(all_of_them, where)
+
+
+def _place_of(sock: socket.socket) -> Tcp | Unix:
+    try:
+        return _address_of(sock)
+    except OSError as exc:
+        raise AddressError(f"cannot serve {sock!r}: {exc}. Give a bound socket") from exc
+
+
+def inherited_sockets(environ: MutableMapping[str, str] | None = None) -> list[socket.socket]:
+    """The sockets that systemd, or a program like it, handed to this process; none if they are not for it.
+
+    ``LISTEN_FDS`` counts only when ``LISTEN_PID`` is this process. The variables are removed, since the
+    sockets are handed over once; a program started by this one inherits neither. ``environ`` is the
+    process's unless given.
+
+    Raises:
+        AddressError: ``LISTEN_FDS`` is no number, or one of the descriptors is no socket.
+    """
+    environ = os.environ if environ is None else environ
+    if environ.get("LISTEN_PID") != str(os.getpid()):
+        return []
+    count = environ.get("LISTEN_FDS", "")
+    for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
+        environ.pop(name, None)
+    if not (count.isascii() and count.isdigit()):
+        raise AddressError(f"LISTEN_FDS is {count!r}, and not the number of sockets handed over")
+    taken: list[socket.socket] = []
+    for fd in range(_FIRST_INHERITED, _FIRST_INHERITED + int(count)):
+        try:
+            sock = socket.socket(fileno=fd)
+        except OSError as exc:
+            for earlier in taken:
+                earlier.close()
+            raise AddressError(f"LISTEN_FDS is {count}, but descriptor {fd} is no socket") from exc
+        sock.set_inheritable(False)
+        sock.setblocking(False)
+        taken.append(sock)
+    return taken
+
+
+def _require_directly_in(root: str | None, path: str) -> None:
+    """Refuse a socket that is elsewhere; an abstract one is in no directory."""
+    if path.startswith("\0"):
+        raise SocketRootError(f"an abstract socket is in no directory: {_shown(path)}. Give a path in {root!r}")
+    if root is None or not lies_directly_in(path, root):
+        raise SocketRootError(f"{_shown(path)} is not directly in socket_root, {root!r}, as secure_socket_root demands")
+
+
+def secure_root(path: str) -> None:
+    """Make sure that a directory of sockets is ours alone: made with mode 0700 if missing, verified if not.
+
+    One that others may enter but not write to is closed to them, and that is logged.
+
+    Raises:
+        SocketRootError: it belongs to somebody else, is a symbolic link or no directory, or others may write
+            to it, so that they may have put something there.
+        AddressError: it cannot be made or opened.
+    """
+    with _listen_errors(path):
+        directory = _open_directory(path, create=True, real=True)
+        try:
+            _require_owner_only(directory, path)
+        finally:
+            os.close(directory)
+
+
+# Connecting
+
+
+def connect_unix(
+    path: str,
+    *,
+    also: Iterable[str] = (),
+    allowed_uids: Collection[int] | None = None,
+) -> socket.socket:
+    r"""Connect to the server at a path, or else at the first of ``also`` that has one; without blocking.
+
+    A Unix socket connects at once or not at all, and the server's user is checked (``check_peer``) before the
+    socket is returned: nothing can be written to an impostor. One that sits at the first path does not keep
+    us from the others.
+
+    Raises (what the first path gave, where none worked):
+        BlockingIOError: a server is there, but its queue is full. Try again a few milliseconds later.
+        ConnectDenied: the kernel does not let us; final.
+        PeerRefused: the server runs as another user.
+        AddressError: the path can be no socket's; final.
+        ConnectError: nobody listens there; a later attempt may succeed.
+    """
+    first: ConnectError | None = None
+    for candidate in (path, *also):
+        try:
+            return _connect(candidate, allowed_uids)
+        except ConnectError as exc:
+            first = first or exc
+    assert first is not None  # there is at least one path
+    raise first
+
+
+def peer_credentials(sock: socket.socket) -> Credentials | None:
+    """Who is at the other end of a connected Unix socket; ``None`` for another kind, or if unknown."""
+    if sock.family != getattr(socket, "AF_UNIX", None):
+        return None
+    if _LINUX:
+        layout = struct.Struct("=iII")
+        return Credentials(*layout.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, layout.size)))
+    return _peer_credentials_elsewhere(sock)  # pragma: no cover - not Linux
+
+
+def peer_of(sock: socket.socket) -> Peer:
+    """Who is at the other end of a connected Unix socket, as links and handlers see it."""
+    credentials = peer_credentials(sock)
+    if credentials is None:
+        return Peer("unix")
+    return Peer("unix", pid=credentials.pid, uid=credentials.uid, gid=credentials.gid)
+
+
+def check_peer(
+    uid: int,
+    allowed_uids: Collection[int] | None = None,
+    *,
+    everyone: bool = False,
+    end: str = "the peer",
+) -> None:
+    """Let a peer pass that runs as this process's effective user, as root, or as one of ``allowed_uids``.
+
+    ``everyone`` lets all pass (a server with ``writable_all``); ``end`` is what the message calls the peer.
+
+    Raises:
+        PeerRefused: it runs as anybody else.
+    """
+    if everyone or uid in (0, os.geteuid()) or uid in (allowed_uids or ()):
+        return
+    raise PeerRefused(
+        f"{end} runs as user {uid}, this process as user {os.geteuid()}. "
+        f"If that is meant, put {uid} into the option allowed_uids"
+    )
+
+
+def _connect(path: str, allowed_uids: Collection[int] | None) -> socket.socket:
+    Unix(path)  # checks it
+    with contextlib.ExitStack() as undo:
+        sock = undo.enter_context(_new_socket())
+        try:
+            _connect_long(sock, path) if _FD_PATHS and _is_long(path) else sock.connect(path)
+        except BlockingIOError:
+            raise
+        except OSError as exc:
+            raise _connect_error(path, exc) from exc
+        credentials = peer_credentials(sock)
+        if credentials is not None:  # pragma: no branch - Linux always tells
+            check_peer(credentials.uid, allowed_uids, end=f"the server at {_shown(path)}")
+        undo.pop_all()
+    return sock
+
+
+def _connect_long(sock: socket.socket, path: str) -> None:
+    found = os.open(path, os.O_PATH)
+    try:
+        sock.connect(_by_descriptor(found, path))
+    finally:
+        os.close(found)
+
+
+def _connect_error(path: str, exc: OSError) -> IPCError:
+    reason = exc.strerror or str(exc)
+    if exc.errno in (errno.EACCES, errno.EPERM):
+        return ConnectDenied(
+            f"no permission to connect to {_shown(path)}: {reason}. "
+            "Its server has to set writable_all, or run as the same user"
+        )
+    if exc.errno in (errno.ENAMETOOLONG, errno.ELOOP, None):
+        return AddressError(f"no socket can be at {_shown(path)}: {reason}")
+    kind = _kind_at(path)
+    if kind is not None:  # the kernel says "Connection refused" of it
+        return ConnectError(
+            f"no server at {_shown(path)}: {kind} is there, which is no socket. Move it away, or choose another path"
+        )
+    return ConnectError(
+        f"no server at {_shown(path)}: {reason}. Start it, or check the id, appspace and socket_root of both"
+    )
+
+
+def _kind_at(path: str) -> str | None:
+    """What stands at a path that is no socket; ``None`` for a socket, and where there is nothing to see."""
+    with contextlib.suppress(OSError, ValueError):
+        status = os.stat(path)
+        return None if stat.S_ISSOCK(status.st_mode) else _kind(status)
+    return None
+
+
+def _peer_credentials_elsewhere(sock: socket.socket) -> Credentials | None:  # pragma: no cover - not Linux
+    """Ask with LOCAL_PEERCRED, as macOS has it: a struct xucred (version, uid, group count, groups)."""
+    option = getattr(socket, "LOCAL_PEERCRED", None)
+    if option is None:
+        return None
+    layout = struct.Struct("=IIh2xI")
+    _version, uid, groups, gid = layout.unpack_from(sock.getsockopt(0, option, 128))
+    return Credentials(None, uid, gid if groups else None)
+
+
+# A path in the file system that is ours
+
+
+class _Claim:
+    """The way to a path and what was made there: descriptors to close, files to remove."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        parent, _, self.name = path.rpartition("/")
+        self.parent = parent or ("/" if path.startswith("/") else ".")
+        self.lock_name = f"{self.name}.lock"
+        self.pid = os.getpid()
+        self.directory = -1
+        self.descriptors: list[int] = []
+        self.made: list[tuple[str, os.stat_result]] = []
+
+    def release(self) -> None:
+        """Remove what is still ours, unless this process is a fork of the one that made it; close everything.
+
+        Our descriptors pin the inodes until that is done, so no stranger's file can have the same number.
+        """
+        if self.pid == os.getpid():
+            for name, status in reversed(self.made):
+                try:
+                    self._remove(name, status)
+                except OSError as exc:
+                    _log().warning("cannot remove %r in %r: %s", name, self.parent, exc.strerror)
+        # The lock is closed and not unlocked: so a forked child leaves the parent's lock alone.
+        for descriptor in reversed(self.descriptors):
+            os.close(descriptor)
+
+    def open_directory(self, root: str | None, secure: bool) -> None:
+        if secure:
+            _require_directly_in(root, self.path)
+        in_root = root is not None and lies_directly_in(self.path, root)
+        self.directory = self._keep(_open_directory(self.parent, create=in_root, real=secure))
+        (_require_owner_only if secure else _require_safe)(self.directory, self.parent)
+
+    def refuse_other_files(self) -> bool:
+        """Whether a socket is at the path. Anything else there is refused."""
+        found = self._look(self.name)
+        if found is not None:
+            self._check_kind(found)
+        return found is not None
+
+    def take_lock(self, *, force: bool) -> None:
+        for _ in range(_LOCK_TRIES):
+            descriptor = self._open_lock()
+            locked = _lock(descriptor)
+            if not self._is_at(self.lock_name, os.fstat(descriptor)):
+                os.close(descriptor)  # the server that had it has just left, and removed it
+            elif locked:
+                self.made.append((self.lock_name, os.fstat(self._keep(descriptor))))
+                return
+            else:
+                os.close(descriptor)
+                if not force:
+                    raise _in_use(
+                        f"a running server holds {_shown(self.path)} (its lock is {self.lock_name!r}). "
+                        "Stop it, or choose another id or path"
+                    )
+                _log().warning("unlink='force': taking %r from the server that runs there", self.path)
+                self._unlink(self.lock_name)
+        raise _in_use(f"other servers start and stop at {_shown(self.path)} all the time. Choose another path")
+
+    def free_path(self, unlink: bool | Literal["force"]) -> None:
+        if not self.refuse_other_files():
+            return
+        if unlink is False:
+            raise _in_use(
+                f"a socket is at {_shown(self.path)}, and unlink is False. "
+                "Remove it if no server uses it, or set unlink to True, which removes a dead server's"
+            )
+        pin = self._pin(self.name)  # so that what is asked is what is removed
+        try:
+            found = os.fstat(pin)
+            self._check_kind(found)
+            if unlink == "force":
+                _log().warning("unlink='force': removing the socket at %r", self.path)
+            else:
+                self._require_dead(pin)
+            self._remove(self.name, found)
+        finally:
+            os.close(pin)
+
+    def bind(self, sock: socket.socket, mode: int) -> None:
+        if _LINUX:  # pragma: no branch - elsewhere fchmod refuses sockets, and the check below sets the mode
+            os.fchmod(sock.fileno(), mode)
+        self._bind_name(sock)
+        try:
+            pin = self._pin(self.name)
+        except BaseException:
+            self._unlink(self.name)  # nothing tells later that it is ours
+            raise
+        self.descriptors.append(pin)
+        made = os.fstat(pin)
+        self.made.append((self.name, made))
+        if stat.S_IMODE(made.st_mode) != mode:
+            os.chmod(self._reach(pin), mode)  # the umask took bits away; nobody can connect before listen
+
+    def _bind_name(self, sock: socket.socket) -> None:
+        address = self._address(self.name)
+        if not _is_long(address):
+            sock.bind(address)
+            return
+        # Not even the name alone fits: bind a short one and give the file its own afterwards.
+        interim = f".{os.urandom(6).hex()}"
+        sock.bind(self._address(interim))
+        try:
+            here = self.directory
+            os.link(interim, self.name, src_dir_fd=here, dst_dir_fd=here, follow_symlinks=False)
+        finally:
+            self._unlink(interim)
+
+    def _open_lock(self) -> int:
+        """Open or make the lock file: a plain file of ours with one name, or it is none of our locks."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+        try:
+            descriptor = os.open(self.lock_name, flags, 0o600, dir_fd=self.directory)
+        except OSError:
+            found = self._look(self.lock_name)
+            if found is not None:
+                self._check_lock(found)
+            raise
+        try:
+            self._check_lock(os.fstat(descriptor))
+            os.fchmod(descriptor, 0o600)  # whatever the umask was
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def _check_lock(self, status: os.stat_result) -> None:
+        lock = _shown(f"{self.path}.lock")
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+            kind = "a file with several names" if stat.S_ISREG(status.st_mode) else _kind(status)
+            raise AddressError(f"{kind} is in the place of the lock {lock}. Remove it, or choose another path")
+        if status.st_uid != os.geteuid():
+            raise _in_use(f"the lock {lock} belongs to user {status.st_uid}. Choose another path, or have it removed")
+
+    def _require_dead(self, pin: int) -> None:
+        owner = _owner_of(self._reach(pin))
+        if owner is not None:
+            raise _in_use(f"another server is at {_shown(self.path)}: {owner}. Stop it, or choose another path")
+
+    def _check_kind(self, status: os.stat_result) -> None:
+        if not stat.S_ISSOCK(status.st_mode):
+            raise NotASocket(
+                f"{_kind(status)} is at {_shown(self.path)}, and only sockets are ever removed. "
+                "Move it away, or choose another path"
+            )
+
+    def _pin(self, name: str) -> int:
+        """Hold on to a file of any kind without opening it."""
+        return os.open(name, _FIND, dir_fd=self.directory)
+
+    def _reach(self, pin: int) -> str:
+        """A way to the pinned socket that no renaming can lead elsewhere, and that is short."""
+        return _by_descriptor(pin, f"{self.parent}/{self.name}")
+
+    def _address(self, name: str) -> str:
+        """A path for calls that take no directory descriptor."""
+        return f"/proc/self/fd/{self.directory}/{name}" if _FD_PATHS else f"{self.parent}/{name}"
+
+    def _look(self, name: str) -> os.stat_result | None:
+        try:
+            return os.stat(name, dir_fd=self.directory, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
+    def _is_at(self, name: str, status: os.stat_result) -> bool:
+        found = self._look(name)
+        return found is not None and os.path.samestat(found, status)
+
+    def _remove(self, name: str, status: os.stat_result) -> None:
+        if self._is_at(name, status):
+            self._unlink(name)
+
+    def _unlink(self, name: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self.directory)
+
+    def _keep(self, descriptor: int) -> int:
+        self.descriptors.append(descriptor)
+        return descriptor
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _owner_of(reach: str) -> str | None:
+    """Who answers at a socket, in words; ``None`` if its server is dead."""
+    with _new_socket() as probe:
+        try:
+            probe.connect(reach)
+        except ConnectionRefusedError:
+            return None
+        except BlockingIOError:
+            return "its queue is full"
+        except OSError as exc:
+            return f"it answers {(exc.strerror or str(exc)).lower()!r}"
+        credentials = peer_credentials(probe)
+    return f"process {credentials.pid} of user {credentials.uid}" if credentials else "it answers"
+
+
+def _listen_abstract(address: Unix, backlog: int) -> OwnedSocket:
+    with contextlib.ExitStack() as undo:
+        sock = undo.enter_context(_new_socket())
+        sock.bind(address.path)
+        sock.listen(backlog)
+        undo.pop_all()
+    return OwnedSocket(sock, address)
+
+
+# Directories
+
+
+def _open_directory(path: str, *, create: bool, real: bool) -> int:
+    """Open a directory by walking to it; a symbolic link of a stranger's on the way is refused.
+
+    create: make it, for its owner only, if only its last component is missing.
+    real: the last component may not be a link, whoever made it.
+    """
+    if not hasattr(os, "O_PATH"):  # pragma: no cover - not Linux: no descriptor of a link to check
+        return os.open(path, _FIND_DIRECTORY if real else os.O_RDONLY | os.O_DIRECTORY)
+    todo = _components(path)
+    links = 0
+    here = os.open("/" if path.startswith("/") else ".", _FIND_DIRECTORY)
+    try:
+        while todo:
+            part = todo.pop()
+            try:
+                inner = os.open(part, _FIND_DIRECTORY, dir_fd=here)
+            except FileNotFoundError:
+                if todo or not create:
+                    raise
+                with contextlib.suppress(FileExistsError):  # another starter of ours was faster
+                    os.mkdir(part, 0o700, dir_fd=here)
+                inner = os.open(part, _FIND_DIRECTORY, dir_fd=here)
+            except NotADirectoryError:
+                target = _target_of_link(here, part, path)
+                links += 1
+                if links > _LINKS_MAX:
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from None
+                if real and not todo:
+                    raise SocketRootError(f"{path!r} is a symbolic link. Give the directory itself") from None
+                todo += _components(target)
+                inner = os.open("/" if target.startswith("/") else ".", _FIND_DIRECTORY, dir_fd=here)
+            os.close(here)
+            here = inner
+    except BaseException:
+        os.close(here)
+        raise
+    return here
+
+
+def _components(path: str) -> list[str]:
+    return [part for part in reversed(path.split("/")) if part not in ("", ".")]
+
+
+def _target_of_link(here: int, part: str, path: str) -> str:
+    link = os.open(part, _FIND, dir_fd=here)
+    try:
+        status = os.fstat(link)
+        if not stat.S_ISLNK(status.st_mode):
+            raise SocketRootError(f"{part!r} in {path!r} is {_kind(status)}, and not a directory")
+        if status.st_uid not in (0, os.geteuid()):
+            raise SocketRootError(
+                f"{part!r} in {path!r} is a symbolic link of user {status.st_uid}, who can turn it "
+                "elsewhere. Choose another directory"
+            )
+        return os.readlink("", dir_fd=link)
+    finally:
+        os.close(link)
+
+
+def _require_safe(directory: int, path: str) -> None:
+    """Nobody but root and us can rename or remove what we make there."""
+    status = os.fstat(directory)
+    if status.st_uid not in (0, os.geteuid()):
+        raise SocketRootError(
+            f"the directory {path!r} belongs to user {status.st_uid}, who can replace a socket there. "
+            "Choose a directory of your own"
+        )
+    if status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX:
+        raise SocketRootError(
+            f"other users may write to the directory {path!r} and replace a socket there. "
+            "Take that right away (chmod go-w), or choose another directory"
+        )
+
+
+def _require_owner_only(directory: int, path: str) -> None:
+    status = os.fstat(directory)
+    if status.st_uid != os.geteuid():
+        raise SocketRootError(
+            f"socket_root {path!r} belongs to user {status.st_uid}, this process to user {os.geteuid()}. "
+            "Choose a directory of your own"
+        )
+    if status.st_mode & 0o022:
+        raise SocketRootError(
+            f"other users may write to socket_root {path!r}, and may have put something there. "
+            "Look at what is inside, then take that right away (chmod 700), or choose another directory"
+        )
+    if status.st_mode & 0o077:
+        os.chmod(_by_descriptor(directory, path), 0o700)
+        _log().warning("socket_root %r was open to other users; its mode is now 0700", path)
+
+
+# Names and errors
+
+
+def _new_socket() -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.setblocking(False)
+    return sock
+
+
+def _by_descriptor(descriptor: int, path: str) -> str:
+    return f"/proc/self/fd/{descriptor}" if _FD_PATHS else path
+
+
+def _is_long(path: str) -> bool:
+    """Whether a file's path does not fit into a socket's address; an abstract name has no longer way."""
+    return len(os.fsencode(path)) > _SUN_PATH_MAX and not path.startswith("\0")
+
+
+def _address_of(sock: socket.socket) -> Tcp | Unix:
+    name = sock.getsockname()
+    return Tcp(name[0], name[1]) if isinstance(name, tuple) else Unix(os.fsdecode(name))
+
+
+def _shown(path: str) -> str:
+    return repr(f"abstract:{path[1:]}" if path.startswith("\0") else path)
+
+
+def _kind(status: os.stat_result) -> str:
+    kinds = {
+        stat.S_IFREG: "a regular file",
+        stat.S_IFDIR: "a directory",
+        stat.S_IFLNK: "a symbolic link",
+        stat.S_IFIFO: "a FIFO",
+        stat.S_IFSOCK: "a socket",
+    }
+    return kinds.get(stat.S_IFMT(status.st_mode), "a device")
+
+
+def _in_use(message: str) -> AddressInUse:
+    error = AddressInUse(message)
+    error.errno = errno.EADDRINUSE
+    return error
+
+
+@contextlib.contextmanager
+def _listen_errors(path: str) -> Iterator[None]:
+    try:
+        yield
+    except IPCError:
+        raise
+    except OSError as exc:
+        reason = exc.strerror or str(exc)
+        if exc.errno in (errno.EADDRINUSE, errno.EEXIST):
+            raise _in_use(f"another server has just started at {_shown(path)}. Choose another path") from exc
+        hint = _HINTS.get(exc.errno or 0, "choose another path")
+        raise AddressError(f"cannot use {_shown(path)} for a socket: {reason}; {hint}") from exc
+
+
+def _log() -> Any:
+    from ..config.logs import logger  # importing logging costs 8 ms: only where something is logged
+
+    return logger

@@ -1,0 +1,1293 @@
+"""One link out: every state and input, retries, the queue, and what a handler may do."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import random
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from node_ipc.config.address import Address, Tcp, Unix
+from node_ipc.config.config import Config, Settings
+from node_ipc.core.client import (
+    GROWTH,
+    JITTER,
+    LONGEST_LOCAL,
+    LONGEST_NETWORK,
+    TRANSITIONS,
+    Client,
+    ClientState,
+    retry_delay,
+)
+from node_ipc.core.server import Server
+from node_ipc.core.session import Loss
+from node_ipc.errors import (
+    AddressError,
+    BackpressureError,
+    ConnectDenied,
+    ConnectError,
+    ConnectionLost,
+    ForkError,
+    InvalidPayload,
+    IPCError,
+    NotConnected,
+    PeerRefused,
+    ProtocolError,
+    ReservedEvent,
+    WrongThreadError,
+)
+from node_ipc.testing import Conditions, MemoryDriver, NothingHappens, Wire, WireServer, connect, pair, serve
+
+WORLD = Unix("/memory/app.world")
+INPUTS = sorted({name for _, name in TRANSITIONS})
+S = ClientState
+
+
+def settings_of(**options: Any) -> Settings:
+    return Config(**options).settings()
+
+
+DEFAULTS = settings_of()
+
+
+class Alone:
+    """A client and what it publishes; a server comes and goes as the test says."""
+
+    def __init__(self, driver: MemoryDriver | None = None, address: Address = WORLD, **options: Any) -> None:
+        self.driver = driver or MemoryDriver()
+        self.address = address
+        self.settings = settings_of(**options) if options else DEFAULTS
+        self.client = Client("world", address, self.driver, self.settings)
+        self.published: list[str] = []
+        self.errors: list[IPCError] = []
+        self.losses: list[Loss] = []
+        self.server: Server | None = None
+        self.heard: list[Any] = []
+        for name in ("connect", "disconnect", "destroy", "error"):
+            self.client.on(name, self._note(name))
+
+    def _note(self, name: str) -> Callable[..., None]:
+        def note(*arguments: Any) -> None:
+            self.published.append(name)
+            if name == "error":
+                self.errors.append(arguments[0])
+            elif name == "disconnect":
+                self.losses.append(arguments[0])
+
+        return note
+
+    def serve(self, **options: Any) -> Server:
+        self.server = serve(self.driver, self.address, **options)
+        self.server.on("n", self.heard.append)
+        return self.server
+
+    def kill(self) -> None:
+        """The server is gone, with its links."""
+        assert self.server is not None
+        self.server.abort()
+        self.driver.run_until_idle()
+
+    def connected(self) -> Alone:
+        self.serve()
+        self.client.connect()
+        self.driver.run_until_idle()
+        assert self.client.state is S.CONNECTED
+        return self
+
+
+# ---- the table
+
+
+def bring(state: ClientState) -> Alone:
+    """A client in this state, by what users and networks do."""
+    alone = Alone()
+    if state is S.CONNECTED:
+        alone.connected()
+    elif state is S.CONNECTING:
+        alone.serve()
+        alone.client.connect()
+    elif state is S.WAITING:
+        alone.client.connect()
+        alone.driver.run_until(lambda: alone.client.state is S.WAITING)
+    elif state is S.CLOSING:
+        alone.connected()
+        alone.client.close()
+    elif state is S.CLOSED:
+        alone.client.close()
+        alone.driver.run_until_idle()
+    assert alone.client.state is state
+    return alone
+
+
+NEXT: dict[tuple[ClientState, str], set[ClientState]] = {
+    (S.IDLE, "connect"): {S.CONNECTING},
+    (S.IDLE, "close"): {S.CLOSING},
+    (S.CONNECTING, "opened"): {S.CONNECTED},
+    (S.CONNECTING, "failed"): {S.WAITING, S.CLOSED},
+    (S.CONNECTING, "close"): {S.CLOSING},
+    (S.CONNECTED, "lost"): {S.WAITING, S.CLOSED},
+    (S.CONNECTED, "close"): {S.CLOSING},
+    (S.WAITING, "retry"): {S.CONNECTING, S.CLOSED},
+    (S.WAITING, "close"): {S.CLOSING},
+    (S.CLOSING, "opened"): {S.CLOSING},
+    (S.CLOSING, "failed"): {S.CLOSING},
+    (S.CLOSING, "lost"): {S.CLOSED},
+    (S.CLOSING, "expired"): {S.CLOSING, S.CLOSED},
+    (S.CLOSED, "connect"): {S.CONNECTING},
+}
+
+
+def test_the_table_is_the_one_that_is_tested() -> None:
+    assert NEXT.keys() == TRANSITIONS.keys()
+    assert all(hasattr(Client, method) for method in TRANSITIONS.values())
+
+
+def give(alone: Alone, name: str) -> None:
+    """This input, with what the driver would give along."""
+    client = alone.client
+    arguments: dict[str, list[Any]] = {
+        "opened": [client._session],
+        "failed": [ConnectError("no")],
+        "lost": [Loss(ConnectionLost("broken"))],
+    }
+    client._input(name, *arguments.get(name, []))
+
+
+@pytest.mark.parametrize("name", INPUTS)
+@pytest.mark.parametrize("state", list(S), ids=lambda state: state.value)
+def test_every_state_and_input(state: ClientState, name: str) -> None:
+    alone = bring(state)
+    if name in ("opened", "lost") and (state, name) in TRANSITIONS:
+        alone.driver.run_until(lambda: alone.client._session is not None and alone.client._session.opened_at_all)
+        if alone.client.state is not state:  # the driver gave the input already
+            assert alone.client.state in NEXT[state, name]
+            return
+    before = list(alone.published)
+    give(alone, name)
+    if (state, name) in TRANSITIONS:
+        assert alone.client.state in NEXT[state, name]
+    else:
+        assert alone.client.state is state
+        assert alone.published == before
+
+
+USER = ["connect", "close", "abort", "emit", "serve", "kill", "drop", "cut", "refuse", "allow", "turn", "soon", "later"]
+
+
+@given(st.lists(st.sampled_from(USER), max_size=25), st.integers(0, 3), st.booleans())
+@settings(max_examples=300, deadline=None)
+def test_any_walk_keeps_the_promises_of_the_states(steps: list[str], seed: int, sync: bool) -> None:
+    alone = Alone(MemoryDriver(seed=seed), sync=sync)
+    client, driver = alone.client, alone.driver
+    seen = [client.state]
+    inputs: list[tuple[ClientState, str, ClientState]] = []
+    act = client._input
+
+    def watched(name: str, *arguments: Any) -> None:
+        before = client.state
+        act(name, *arguments)
+        inputs.append((before, name, client.state))
+
+    client._input = watched  # type: ignore[method-assign]
+    for step in steps:
+        if step == "emit":
+            try:
+                client.emit("n", 1)
+            except NotConnected:
+                assert client.state in (S.CLOSING, S.CLOSED)
+        elif step in ("connect", "close", "abort"):
+            getattr(client, step)()
+        elif step == "serve" and (alone.server is None or alone.server.state.value == "closed"):
+            alone.serve()
+        elif step == "kill" and alone.server is not None:
+            alone.kill()
+        elif step == "drop":
+            driver.drop()
+        elif step == "cut":
+            driver.cut()
+        elif step in ("refuse", "allow"):
+            driver.refusal = PermissionError(13, "no") if step == "refuse" else None
+        elif step == "turn" and driver._turn_due():
+            driver._run_turn()
+        elif step in ("soon", "later"):
+            driver.advance(0.1 if step == "soon" else 10)
+        seen.append(client.state)
+        assert client.closed.done == (client.state is S.CLOSED)
+        assert client.connected.done or client.state not in (S.CONNECTED, S.CLOSED)
+        if client.state in (S.IDLE, S.WAITING, S.CLOSED):
+            assert client._direct is None
+        if client.state is S.CLOSED:
+            assert client.pending_bytes == 0
+    for before, name, after in inputs:
+        allowed = NEXT.get((before, name), {before})
+        assert after in allowed, (before, name, after)
+    client.abort()
+    driver.advance(100)
+    assert client.state in (S.CLOSED, S.IDLE) or driver.refusal is None
+    assert client.state is S.CLOSED
+    assert alone.published.count("destroy") == seen_closings(alone.published)
+
+
+def seen_closings(published: list[str]) -> int:
+    """Each end is a ``disconnect`` and then a ``destroy``."""
+    return sum(1 for a, b in itertools.pairwise(published) if (a, b) == ("disconnect", "destroy"))
+
+
+# ---- connecting
+
+
+def test_a_life() -> None:
+    alone = Alone()
+    assert "idle" in repr(alone.client)
+    alone.client.emit("n", 1)
+    assert "1 queued" in repr(alone.client)
+    connected = alone.connected().client.connected
+    assert connected.result() is alone.client
+    assert alone.client.peer == alone.driver.server_identity
+    alone.client.emit("n", 2)
+    closed = alone.client.close()
+    closed.then(lambda: alone.published.append("closed"))
+    assert not closed.done
+    alone.driver.run_until_idle()
+    assert closed.result() is alone.client
+    assert alone.published.pop() == "closed"
+    assert alone.heard == [1, 2]
+    assert alone.published == ["connect", "disconnect", "destroy"]
+    assert alone.losses == [Loss()]
+    with pytest.raises(NotConnected, match="'world' is not connected"):
+        alone.client.peer  # noqa: B018
+    assert alone.client.settings is alone.settings
+
+
+def test_what_waited_goes_out_before_what_connect_handlers_emit() -> None:
+    alone = Alone()
+    alone.client.on("connect", lambda: alone.client.emit("n", "connect"))
+    for number in range(100):
+        assert alone.client.emit("n", number)
+    alone.connected()
+    assert alone.heard == [*range(100), "connect"]
+
+
+def test_connecting_while_connected_does_nothing() -> None:
+    alone = Alone().connected()
+    assert alone.client.connect() is alone.client.connected
+    alone.driver.run_until_idle()
+    assert alone.published == ["connect"]
+
+
+def test_a_client_connects_anew_after_it_was_closed() -> None:
+    alone = Alone().connected()
+    alone.client.close()
+    alone.driver.run_until_idle()
+    old = alone.client.connected
+    assert alone.client.connect() is not old
+    alone.driver.run_until_idle()
+    assert alone.client.state is S.CONNECTED
+    assert not alone.client.closed.done
+    alone.client.emit("n", 3)
+    alone.driver.run_until_idle()
+    assert alone.heard == [3]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ConnectDenied("no"), PeerRefused("no"), AddressError("no"), PermissionError(13, "Permission denied")],
+    ids=repr,
+)
+def test_errors_that_waiting_does_not_mend_are_final(error: Exception) -> None:
+    alone = Alone()
+    alone.driver.refusal = error
+    connected = alone.client.connect()
+    alone.driver.run_until_idle()
+    assert alone.client.state is S.CLOSED
+    assert alone.published == ["error", "disconnect", "destroy"]
+    with pytest.raises(IPCError):
+        connected.result()
+    assert alone.client.failure is None  # it was heard
+    assert alone.client.last_error is alone.errors[0]
+
+
+def test_a_final_error_that_nobody_hears_is_kept() -> None:
+    alone = Alone()
+    alone.client.off("error")
+    alone.driver.refusal = ConnectDenied("no")
+    alone.client.connect()
+    alone.driver.run_until_idle()
+    assert alone.client.failure is alone.driver.refusal
+    alone.driver.refusal = None
+    alone.connected()
+    assert alone.client.failure is None
+
+
+def test_one_warning_and_not_a_line_per_attempt(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "node_ipc")
+    alone = Alone()
+    alone.client.off("error")
+    alone.client.connect()
+    alone.driver.advance(60)
+    assert alone.client.retries > 5
+    assert len(caplog.records) == 1
+    assert "cannot connect to world at unix:/memory/app.world yet, trying again" in caplog.text
+    alone.serve()
+    alone.driver.advance(10)
+    alone.kill()
+    alone.driver.advance(60)
+    assert len(caplog.records) == 2
+
+
+# ---- retries
+
+
+def attempts(driver: MemoryDriver, client: Client, count: int) -> list[float]:
+    """When the next attempts come."""
+    times: list[float] = []
+    undo = client.on_trace(lambda trace: times.append(driver.now()) if trace.what == "connecting" else None)
+    driver.run_until(lambda: len(times) == count, limit=1e6)
+    undo()
+    return times
+
+
+@pytest.mark.row(33)
+def test_10_000_schedules_keep_their_bounds() -> None:
+    chance = random.Random(33)
+    local, network = settings_of(retry=500), settings_of(retry=500)
+    for seed in range(10_000):
+        address: Address = WORLD if seed % 2 else Tcp("localhost", 8000)
+        longest = LONGEST_LOCAL if seed % 2 else LONGEST_NETWORK
+        driver = MemoryDriver(seed=seed)
+        client = Client("world", address, driver, local if seed % 2 else network)
+        client.connect()
+        count = chance.randint(2, 6)
+        times = [0.0, *attempts(driver, client, count)]
+        for number, (before, after) in enumerate(itertools.pairwise(times)):
+            wait = min(0.5 * GROWTH**number, longest)
+            assert wait * (1 - JITTER) - 1e-9 <= after - before <= wait * (1 + JITTER) + 1e-9, f"seed {seed}"
+
+
+@pytest.mark.row(33)
+@given(st.floats(0.001, 1000), st.integers(0, 10_000), st.floats(0.1, 100), st.floats(0, 1, exclude_max=True))
+def test_delays_grow_up_to_a_limit_that_never_cuts_the_base(
+    base: float, attempt: int, longest: float, chance: float
+) -> None:
+    delay = retry_delay(base, attempt, longest, chance)
+    assert 0.79 * base <= delay <= 1.21 * max(longest, base)
+    assert retry_delay(base, attempt, longest, 0.5) <= retry_delay(base, attempt + 1, longest, 0.5)
+
+
+@pytest.mark.row(33)
+def test_delays_are_spread() -> None:
+    first = []
+    for seed in range(200):
+        alone = Alone(MemoryDriver(seed=seed))
+        alone.client.connect()
+        first += attempts(alone.driver, alone.client, 1)
+    assert len(set(first)) == 200
+    assert max(first) - min(first) > 0.15
+
+
+@pytest.mark.row(33)
+@pytest.mark.parametrize("limit", [250, 100])
+def test_200_clients_come_back_after_a_restart(limit: int) -> None:
+    """With a limit below their number, too: our own guard refuses, and they try again.
+
+    One round of retries alone cannot be spread wider than 20 % either way of 500 ms: the server is down for two.
+    """
+    driver = MemoryDriver(seed=1)
+    server = serve(driver, max_connections=250)
+    clients = [Client(f"c{number}", WORLD, driver, DEFAULTS) for number in range(200)]
+    tries: list[float] = []
+    for client in clients:
+        client.on_trace(lambda trace: tries.append(driver.now()) if trace.what == "connecting" else None)
+        client.on("error", lambda error: None)
+        client.connect()
+    driver.run_until(lambda: all(client.state is S.CONNECTED for client in clients))
+    driver.advance(10)
+    tries.clear()
+    server.abort()
+    driver.run_until(lambda: all(client.retries == 2 and client.state is S.WAITING for client in clients))
+    back = driver.now()
+    server = serve(driver, max_connections=limit)
+    driver.run_until(lambda: len(server.sockets) == min(limit, 200), limit=3)
+    assert driver.now() - back <= 3
+    if limit == 250:
+        assert max(sum(start <= when <= start + 0.1 for when in tries) for start in tries) <= 0.25 * len(tries)
+        return
+    for client in clients[:150]:
+        client.close()
+    driver.advance(40)
+    assert sum(client.state is S.CONNECTED for client in clients) == 50
+
+
+def test_the_delay_begins_anew_only_after_a_steady_link() -> None:
+    alone = Alone().connected()
+    for _ in range(6):
+        alone.driver.advance(1)
+        alone.driver.drop()
+        alone.driver.run_until(lambda: alone.client.state is S.CONNECTED, limit=100)
+    before = alone.driver.now()
+    alone.driver.drop()
+    alone.driver.run_until_idle()
+    (after,) = attempts(alone.driver, alone.client, 1)
+    assert after - before > 2  # a server that drops at once is not hammered
+    alone.driver.run_until(lambda: alone.client.state is S.CONNECTED)
+    alone.driver.advance(5)
+    before = alone.driver.now()
+    alone.driver.drop()
+    alone.driver.run_until_idle()
+    (after,) = attempts(alone.driver, alone.client, 1)
+    assert after - before <= 0.6
+
+
+@pytest.mark.parametrize(
+    ("options", "tries"),
+    [
+        ({"max_retries": 0}, 1),
+        ({"max_retries": 3}, 4),
+        ({"stop_retrying": True}, 1),
+        ({"stop_retrying": 0}, 1),
+        ({"stop_retrying": 2}, 3),
+        ({"stop_retrying": True, "max_retries": 5}, 1),
+        ({"stop_retrying": 4, "max_retries": 2}, 3),
+        ({"stop_retrying": 2, "max_retries": 4}, 3),
+    ],
+    ids=str,
+)
+def test_how_often_it_is_tried(options: dict[str, Any], tries: int) -> None:
+    alone = Alone(**options)
+    alone.client.connect()
+    alone.driver.run_until(alone.client.closed, limit=1000)
+    assert alone.published == ["error"] * tries + ["disconnect", "destroy"]
+    assert alone.losses[0].reason is alone.errors[-1]
+    alone.client.connect()  # counts begin anew
+    alone.driver.run_until(alone.client.closed, limit=1000)
+    assert alone.published.count("error") == 2 * tries
+
+
+@pytest.mark.parametrize("options", [{}, {"max_retries": False}, {"stop_retrying": False}], ids=str)
+def test_retries_without_limit(options: dict[str, Any]) -> None:
+    alone = Alone(**options)
+    alone.client.connect()
+    alone.driver.advance(3600)
+    assert alone.client.retries > 500
+    assert alone.client.state in (S.WAITING, S.CONNECTING)
+
+
+@pytest.mark.parametrize("held", ["a message came", "5 s"])
+def test_retries_are_counted_since_a_link_held(held: str) -> None:
+    alone = Alone(max_retries=2).connected()
+    for _ in range(5):
+        alone.kill()
+        alone.driver.advance(0.7)
+        alone.serve().on("connect", lambda socket: socket.emit("hello") if held == "a message came" else None)
+        alone.driver.run_until(lambda: alone.client.state is S.CONNECTED, limit=5)
+        alone.driver.advance(5 if held == "5 s" else 0.1)
+        assert alone.client.state is S.CONNECTED
+
+
+@pytest.mark.parametrize("options", [{"max_retries": 3}, {"stop_retrying": 3}], ids=str)
+def test_what_accepts_and_drops_at_once_is_given_up(options: dict[str, Any]) -> None:
+    alone = Alone(**options)
+    server = WireServer(alone.driver)
+    alone.client.connect()
+    for number in range(4):
+        alone.driver.run_until(lambda number=number: len(server.wires) == number + 1 and server.wires[-1].link, limit=5)  # type: ignore[misc]
+        server.wires[-1].abort()
+        alone.driver.run_until(lambda: alone.client.state is not S.CONNECTED)
+    assert alone.client.state is S.CLOSED
+    assert alone.published == ["connect", "disconnect"] * 4 + ["destroy"]
+    alone.client.connect()  # the count begins anew
+    alone.driver.run_until(lambda: len(server.wires) == 5 and server.wires[-1].link)
+    server.wires[-1].abort()
+    alone.driver.run_until_idle()
+    assert alone.client.state is S.WAITING
+
+
+def test_stop_retrying_set_while_it_runs() -> None:
+    stop: list[bool] = [False]
+    driver = MemoryDriver()
+    client = Client("world", WORLD, driver, DEFAULTS, stop_retrying=lambda: stop[0])
+    lost: list[Loss] = []
+    client.on("disconnect", lost.append)
+    client.on("error", lambda error: None)
+    client.connect()
+    client.emit("n", 1)
+    driver.run_until(lambda: client.state is S.WAITING)
+    stop[0] = True
+    driver.run_until(client.closed)
+    assert lost == [Loss(None, 1)]
+
+
+@pytest.mark.parametrize("stop", [True, 0])
+def test_a_lost_link_without_retries_ends_the_client(stop: Any) -> None:
+    alone = Alone(stop_retrying=stop).connected()
+    alone.driver.drop()
+    alone.driver.run_until_idle()
+    assert alone.published == ["connect", "disconnect", "destroy"]
+    assert isinstance(alone.losses[0].reason, ConnectionLost)
+
+
+@pytest.mark.row(33)
+@pytest.mark.parametrize("bad", [b"garbage\f", b'{"type":"connect"}\f', b"\xff\f", b"x" * 5000])
+def test_protocol_errors_end_a_client_after_five_in_a_row(bad: bytes) -> None:
+    alone = Alone(max_protocol_errors=5, max_message_size=1000)
+    server = WireServer(alone.driver)
+    alone.client.connect()
+    for number in range(5):
+        alone.driver.run_until(lambda number=number: len(server.wires) == number + 1 and server.wires[-1].link)  # type: ignore[misc]
+        server.wires[-1].write(bad)
+        alone.driver.run_until(lambda: alone.client.state is not S.CONNECTED)
+    assert alone.client.state is S.CLOSED
+    assert len(alone.errors) == 5
+    assert all(isinstance(error, ProtocolError) for error in alone.errors)
+    assert isinstance(alone.losses[-1].reason, ProtocolError)
+
+
+@pytest.mark.row(33)
+def test_connecting_anew_sets_all_counts_back() -> None:
+    alone = Alone(max_protocol_errors=2)
+    server = WireServer(alone.driver)
+    for round in range(3):
+        alone.client.connect()
+        for number in range(2):
+            alone.driver.run_until(lambda: alone.client.state is S.CONNECTED, limit=0.7 * GROWTH**number)
+            alone.driver.run_until_idle()
+            server.wires[-1].write(b"garbage\f")
+            alone.driver.run_until(lambda: alone.client.state is not S.CONNECTED)
+        assert alone.client.state is S.CLOSED
+        assert len(alone.errors) == 2 * (round + 1)
+
+
+@pytest.mark.row(33)
+def test_one_good_message_sets_the_count_back() -> None:
+    alone = Alone(max_protocol_errors=3)
+    server = WireServer(alone.driver)
+    alone.client.connect()
+    for number in range(8):
+        alone.driver.run_until(
+            lambda number=number: len(server.wires) == number + 1 and server.wires[-1].link, limit=100
+        )  # type: ignore[misc]
+        server.wires[-1].write(b'{"type":"fine"}\f' + b"garbage\f" if number % 2 else b"garbage\f")
+        alone.driver.run_until(lambda: alone.client.state is not S.CONNECTED)
+        assert alone.client.state is S.WAITING
+
+
+# ---- the queue
+
+
+@pytest.mark.row(31)
+def test_a_hundred_emits_while_the_server_is_down_arrive_in_order() -> None:
+    alone = Alone().connected()
+    alone.kill()
+    for number in range(100):
+        alone.client.emit("n", number)
+        alone.driver.advance(0.006)
+    alone.serve()
+    alone.driver.advance(10)
+    assert alone.heard == list(range(100))
+
+
+@pytest.mark.row(31)
+@pytest.mark.parametrize(
+    ("options", "size", "accepted"),
+    [
+        ({"max_queued_messages": 10}, 1, 10),
+        ({"max_queued_bytes": 1000}, 480, 1),
+        ({"max_queued_bytes": 1100}, 480, 2),
+        ({"max_queued_bytes": 1000}, 5000, 1),  # one large message alone may be above the limit
+    ],
+)
+def test_the_queue_has_an_end(options: dict[str, Any], size: int, accepted: int) -> None:
+    alone = Alone(**options)
+    with pytest.raises(BackpressureError, match=r"cannot emit 'n': \d+ messages .* already wait.*max_queued_messages"):
+        for _ in range(20):
+            alone.client.emit("n", "x" * size)
+    assert alone.client.pending_bytes >= size
+    alone.connected()
+    assert len(alone.heard) == accepted
+    assert alone.client.pending_bytes == 0
+
+
+@pytest.mark.row(31)
+def test_what_waited_is_not_refused_by_the_limit_of_the_link() -> None:
+    alone = Alone(
+        MemoryDriver(conditions=Conditions(buffer=1000)),
+        max_queued_messages=5000,
+        max_queued_bytes=4_000_000,
+        max_pending_bytes=100_000,
+    )
+    for number in range(3000):
+        alone.client.emit("n", [number, "x" * 500])
+    alone.connected()
+    alone.driver.run_until_idle()
+    assert [number for number, _ in alone.heard] == list(range(3000))
+
+
+@pytest.mark.parametrize("state", [S.IDLE, S.CONNECTING, S.CONNECTED, S.WAITING])
+def test_what_cannot_be_sent_is_refused_in_every_state(state: ClientState) -> None:
+    alone = bring(state)
+    with pytest.raises(ReservedEvent):
+        alone.client.emit("connect", 1)
+    with pytest.raises(InvalidPayload):
+        alone.client.emit("n", object())
+    assert alone.client.pending_bytes == 0
+
+
+@pytest.mark.parametrize("state", [S.CLOSING, S.CLOSED])
+def test_nothing_is_taken_when_it_is_over(state: ClientState) -> None:
+    alone = bring(state)
+    with pytest.raises(NotConnected, match=f"cannot emit 'n': the client 'world' is {state.value}"):
+        alone.client.emit("n", 1)
+
+
+@pytest.mark.row(31)
+def test_emits_between_the_end_of_a_link_and_its_news_wait_for_the_next() -> None:
+    alone = Alone(retry=10).connected()
+    alone.client.on("error", lambda error: alone.client.emit("n", "in error"))
+    alone.client.on("disconnect", lambda loss: alone.client.emit("n", "in disconnect"))
+    alone.driver.connections[0].server.write(b"garbage\f")
+    alone.driver.advance(1)
+    assert alone.heard == ["in error", "in disconnect"]
+    assert len(alone.errors) == 1
+
+
+# ---- sync mode
+
+
+def test_sync_sends_one_and_waits_for_an_answer() -> None:
+    alone = Alone(sync=True)
+    for number in range(3):
+        assert alone.client.emit("n", number)
+    alone.connected()
+    alone.driver.advance(10)
+    assert alone.heard == [0]
+    assert alone.server is not None
+    for expected in ([0, 1], [0, 1, 2], [0, 1, 2]):
+        alone.server.broadcast("answer")
+        alone.driver.run_until_idle()
+        assert alone.heard == expected
+    alone.client.emit("n", 3)
+    alone.driver.run_until_idle()
+    assert alone.heard == [0, 1, 2, 3]
+
+
+def test_sync_goes_on_after_a_lost_link() -> None:
+    alone = Alone(sync=True).connected()
+    for number in range(3):
+        alone.client.emit("n", number)
+    alone.driver.run_until_idle()
+    alone.driver.drop()
+    alone.driver.advance(5)
+    assert alone.heard == [0, 1]  # the second goes out on the new link, without an answer to the first
+
+
+def test_sync_sends_the_rest_when_it_is_closed() -> None:
+    alone = Alone(sync=True).connected()
+    for number in range(5):
+        alone.client.emit("n", number)
+    alone.client.close()
+    alone.driver.run_until_idle()
+    assert alone.heard == [0, 1, 2, 3, 4]
+    assert alone.losses == [Loss()]
+
+
+def test_sync_does_not_give_messages_to_a_link_that_is_ending() -> None:
+    alone = Alone(sync=True, retry=10).connected()
+    alone.client.on("error", lambda error: alone.client.emit("n", "in error"))
+    alone.driver.connections[0].server.write(b"garbage\f")
+    alone.driver.advance(1)
+    assert alone.heard == ["in error"]
+
+
+def test_sync_from_another_thread() -> None:
+    alone = Alone(sync=True).connected()
+    with alone.driver.other_thread():
+        alone.client.emit("n", 1)
+        alone.client.emit("n", 2)
+    alone.driver.run_until_idle()
+    assert alone.heard == [1]
+    assert alone.server is not None
+    alone.server.broadcast("answer")
+    alone.driver.run_until_idle()
+    assert alone.heard == [1, 2]
+
+
+# ---- closing
+
+
+def test_closing_while_connecting_delivers_if_the_link_comes_up_in_time() -> None:
+    alone = Alone()
+    alone.serve()
+    alone.driver.conditions.latency = 1.5
+    alone.client.connect()
+    alone.client.emit("n", 1)
+    alone.client.close()
+    alone.driver.run_until(alone.client.closed)
+    assert alone.heard == [1]
+    assert alone.published == ["disconnect", "destroy"]
+    assert alone.losses == [Loss()]
+
+
+@pytest.mark.parametrize("how", ["failed", "expired", "abort"])
+def test_closing_while_connecting_drops_if_it_does_not(how: str) -> None:
+    alone = Alone(close_timeout=1000 if how == "expired" else 5000)
+    if how != "failed":
+        alone.serve()
+    alone.driver.conditions.latency = 1.5
+    connected = alone.client.connect()
+    alone.client.emit("n", 1)
+    (alone.client.abort if how == "abort" else alone.client.close)()
+    alone.driver.run_until(alone.client.closed)
+    assert alone.driver.now() == {"failed": 1.5, "expired": 1.0, "abort": 0.0}[how]
+    assert alone.losses[0].dropped == 1
+    assert connected.error is not None
+    alone.driver.advance(10)  # the attempt that is forgotten ends, and nobody hears of it
+    assert alone.published == ["disconnect", "destroy"]
+    assert alone.driver.connections == []
+    assert alone.heard == []
+
+
+def test_closing_while_waiting_drops_and_counts() -> None:
+    alone = bring(S.WAITING)
+    alone.client.emit("n", 1)
+    alone.client.emit("n", 2)
+    assert alone.client.close() is alone.client.closed
+    assert alone.client.state is S.CLOSING
+    alone.driver.run_until_idle()
+    assert alone.losses == [Loss(None, 2)]
+    assert alone.client.stats().dropped == 2
+
+
+@pytest.mark.row(36)
+def test_closing_ends_in_time() -> None:
+    alone = Alone(close_timeout=5000).connected()
+    alone.driver.connections[0].to_server.stall()
+    for _ in range(1000):
+        alone.client.emit("n", "x" * 1000)
+    alone.client.close()
+    alone.driver.advance(4.9)
+    assert alone.client.state is S.CLOSING
+    alone.driver.advance(0.2)
+    assert alone.client.state is S.CLOSED
+    assert alone.losses[0].dropped + alone.losses[0].in_flight > 500
+
+
+def test_closing_with_a_time_of_its_own() -> None:
+    alone = Alone().connected()
+    alone.driver.cut()
+    closed = alone.client.close(timeout=0.5)
+    alone.driver.run_until(closed)
+    assert alone.driver.now() == 0.5
+
+
+def test_aborting_is_over_at_once() -> None:
+    alone = Alone().connected()
+    alone.driver.connections[0].to_server.stall()
+    for _ in range(1000):
+        alone.client.emit("n", "x" * 1000)
+    alone.client.abort()
+    alone.driver.run_until_idle()
+    assert alone.driver.now() == 0
+    assert alone.client.state is S.CLOSED
+    assert alone.losses[0].dropped > 0
+
+
+def test_closing_twice_and_aborting_afterwards() -> None:
+    alone = Alone().connected()
+    closed = alone.client.close()
+    assert alone.client.close() is closed
+    alone.client.abort()
+    alone.driver.run_until_idle()
+    alone.client.close()
+    alone.client.abort()
+    alone.driver.run_until_idle()
+    assert alone.published == ["connect", "disconnect", "destroy"]
+
+
+def test_closing_what_never_connected() -> None:
+    alone = Alone()
+    alone.client.emit("n", 1)
+    alone.client.close()
+    alone.driver.run_until_idle()
+    assert alone.published == ["disconnect", "destroy"]
+    assert alone.losses == [Loss(None, 1)]
+    with pytest.raises(NotConnected, match="was closed"):
+        alone.client.connected.result()
+
+
+# ---- inside handlers
+
+
+@pytest.mark.row(38)
+@pytest.mark.parametrize("verb", ["close", "abort"])
+@pytest.mark.parametrize("event", ["connect", "disconnect", "error", "n"])
+def test_ending_inside_a_handler(event: str, verb: str) -> None:
+    alone = Alone()
+    alone.client.on(event, lambda: getattr(alone.client, verb)())
+    if event == "error":
+        alone.client.connect()
+    else:
+        server = alone.serve()
+        server.on("connect", lambda socket: socket.emit("n"))
+        alone.client.connect()
+        if event == "disconnect":
+            alone.driver.run_until_idle()
+            alone.driver.drop()
+    alone.driver.run_until(alone.client.closed)
+    assert alone.driver.now() == 0
+    assert alone.published[-2:] == ["disconnect", "destroy"]
+    assert alone.published.count("destroy") == 1
+    alone.driver.advance(100)
+    assert alone.client.state is S.CLOSED
+
+
+@pytest.mark.row(38)
+@pytest.mark.parametrize("event", ["disconnect", "destroy"])
+def test_connecting_anew_inside_a_handler_of_the_end(event: str) -> None:
+    alone = Alone().connected()
+    begun: list[Any] = []
+    alone.client.once(event, lambda: begun.append(alone.client.connect()))
+    closed = alone.client.close()
+    alone.driver.run_until(lambda: begun)
+    alone.driver.run_until_idle()
+    assert alone.client.state is S.CONNECTED
+    assert closed.done
+    assert begun[0].result() is alone.client
+    assert not alone.client.closed.done
+
+
+@pytest.mark.row(38)
+def test_aborting_and_connecting_anew_at_once() -> None:
+    alone = bring(S.WAITING)
+    alone.serve()
+    alone.client.close()
+    alone.client.abort()
+    alone.client.connect()
+    alone.driver.run_until_idle()
+    assert alone.client.state is S.CONNECTED
+    alone.client.emit("n", 1)
+    alone.driver.run_until_idle()
+    assert alone.heard == [1]
+
+
+@pytest.mark.row(38)
+def test_aborting_and_connecting_anew_in_the_error_handler() -> None:
+    alone = Alone()
+
+    def anew() -> None:
+        alone.serve_later = True  # type: ignore[attr-defined]
+        alone.client.abort()
+        alone.client.connect()
+
+    alone.client.once("error", anew)
+    alone.client.connect()
+    alone.driver.run_until(lambda: len(alone.errors) == 2)
+    assert alone.client.state is S.WAITING
+    alone.serve()
+    alone.driver.run_until(lambda: alone.client.state is S.CONNECTED)
+
+
+@pytest.mark.row(38)
+def test_emitting_and_registering_inside_handlers() -> None:
+    alone = Alone().connected()
+    server = alone.server
+    assert server is not None
+    server.on("n", lambda data, socket: socket.emit("n", data))
+
+    def first(data: int) -> None:
+        alone.client.off("n", first)
+        alone.client.once("n", lambda data: alone.client.emit("n", data + 1))
+        alone.client.emit("n", data + 1)
+
+    alone.client.on("n", first)
+    alone.client.emit("n", 0)
+    alone.driver.run_until_idle()
+    assert alone.heard == [0, 1, 2]
+
+
+# ---- threads and forks
+
+
+@pytest.mark.row(40)
+@pytest.mark.parametrize("state", [S.IDLE, S.CONNECTING, S.CONNECTED, S.WAITING])
+def test_only_emit_is_for_other_threads(state: ClientState) -> None:
+    alone = bring(state)
+    with alone.driver.other_thread():
+        for number in range(10):
+            assert alone.client.emit("n", number)
+        for verb in ("connect", "close", "abort"):
+            with pytest.raises(WrongThreadError, match=rf"{verb}\(\)"):
+                getattr(alone.client, verb)()
+        for verb in ("on", "once", "off", "handle"):
+            with pytest.raises(WrongThreadError):
+                getattr(alone.client, verb)("n", print)
+        with pytest.raises(WrongThreadError):
+            alone.client.request("n")
+        with pytest.raises(InvalidPayload):
+            alone.client.emit("n", object())
+    if alone.server is None:
+        alone.serve()
+    alone.client.connect()
+    alone.driver.advance(2)
+    assert alone.heard == list(range(10))
+
+
+@pytest.mark.row(40)
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [
+        ({"max_queued_messages": 10}, 1),
+        ({"max_queued_bytes": 10 * (100 + len('{"type":"n","data":""}\f'))}, 100),
+    ],
+)
+def test_emits_from_other_threads_are_bounded_while_the_link_is_down(options: dict[str, Any], size: int) -> None:
+    alone = Alone(**options)
+    with alone.driver.other_thread():
+        for _ in range(6):
+            alone.client.emit("n", "x" * size)
+    alone.driver.run_until_idle()  # these six wait in the queue now
+    with alone.driver.other_thread():
+        for _ in range(4):
+            alone.client.emit("n", "x" * size)
+        with pytest.raises(BackpressureError, match=r"10 messages \(\d+ bytes\) already wait"):
+            alone.client.emit("n", "x" * size)
+    alone.driver.run_until_idle()
+    with pytest.raises(BackpressureError):
+        alone.client.emit("n", "x" * size)
+    alone.connected()
+    assert alone.heard == ["x" * size] * 10
+
+
+@pytest.mark.row(31)
+def test_emits_from_other_threads_that_come_too_late_are_an_error() -> None:
+    alone = bring(S.WAITING)
+    with alone.driver.other_thread():
+        alone.client.emit("n", 1)
+    alone.client.abort()
+    alone.errors.clear()
+    alone.driver.run_until_idle()
+    assert [type(error) for error in alone.errors] == [NotConnected]
+
+
+@pytest.mark.row(40)
+def test_emits_from_other_threads_arrive_when_the_link_came_up_meanwhile() -> None:
+    alone = Alone()
+    alone.serve()
+    alone.client.connect()
+    with alone.driver.other_thread():
+        alone.client.emit("n", 1)
+    alone.driver._ready.rotate(-1)
+    alone.driver.run_until_idle()
+    assert alone.heard == [1]
+
+
+@pytest.mark.row(41)
+@pytest.mark.parametrize("state", [S.IDLE, S.CONNECTING, S.WAITING])
+def test_a_forked_child_is_told_to_connect_anew(state: ClientState) -> None:
+    alone = bring(state)
+    with alone.driver.forked_child():
+        with pytest.raises(ForkError, match="Connect anew in the child"):
+            alone.client.emit("n", 1)
+        for verb in ("connect", "close", "abort"):
+            with pytest.raises(ForkError):
+                getattr(alone.client, verb)()
+
+
+# ---- statistics, drain, errors
+
+
+def test_statistics_over_several_links() -> None:
+    alone = Alone().connected()
+    for number in range(3):
+        alone.client.emit("n", number)
+    alone.driver.run_until_idle()
+    alone.driver.drop()
+    alone.driver.advance(1)
+    alone.client.emit("n", 3)
+    alone.driver.run_until_idle()
+    stats = alone.client.stats()
+    assert (stats.messages_out, stats.links, stats.retries, stats.errors) == (4, 2, 1, 0)
+    assert stats.seconds == alone.driver.now()
+    assert stats.pending_bytes == 0
+
+
+def test_traces_of_a_life() -> None:
+    alone = Alone()
+    told: list[str] = []
+    alone.client.on_trace(lambda trace: told.append(trace.what))
+    undo = alone.client.on_trace(lambda trace: told.append("second"))
+    undo()
+    undo()
+    alone.client.connect()
+    alone.driver.run_until(lambda: alone.client.state is S.WAITING)
+    alone.serve()
+    alone.driver.run_until(lambda: alone.client.state is S.CONNECTED)
+    alone.client.emit("n", 1)
+    alone.client.close()
+    alone.driver.run_until(alone.client.closed)
+    assert told == ["connecting", "error", "retrying", "connecting", "opened", "sent", "lost"]
+
+
+def test_drained_is_told() -> None:
+    alone = Alone().connected()
+    told: list[int] = []
+    alone.client.on_drained.append(lambda: told.append(alone.client.pending_bytes))
+    alone.driver.connections[0].change(buffer=1000)
+    for _ in range(10):
+        alone.client.emit("n", "x" * 1000)
+    assert alone.client.pending_bytes > 0
+    alone.driver.run_until_idle()
+    assert set(told) == {0}
+    alone.client.close()
+    alone.driver.run_until_idle()
+    assert told[-1] == 0
+
+
+@pytest.mark.row(37)
+def test_errors_that_nobody_hears_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    client, _, socket, driver = pair()
+
+    def fail() -> None:
+        raise ValueError("no")
+
+    client.on("n", fail)
+    socket.emit("n")
+    driver.run_until_idle()
+    assert caplog.records[-1].levelname == "ERROR"
+    assert caplog.records[-1].exc_info
+    client.on("m", lambda data: None, type=int)
+    socket.emit("m", "x")
+    driver.run_until_idle()
+    assert caplog.records[-1].levelname == "WARNING"
+    assert re.search("<Client 'world' .* does not fit", caplog.text)
+    for _ in range(100):
+        socket.emit("m", "x")
+    driver.run_until_idle()
+    assert len(caplog.records) == 6  # the traceback, and a few lines a second
+
+
+@pytest.mark.row(37)
+def test_a_failing_error_handler_is_logged_and_not_told_again(caplog: pytest.LogCaptureFixture) -> None:
+    client, _, socket, driver = pair()
+    told: list[IPCError] = []
+
+    def fail(error: IPCError) -> None:
+        told.append(error)
+        raise ValueError("the error handler")
+
+    client.on("error", fail)
+    client.on("n", lambda: 1 / 0)
+    socket.emit("n")
+    driver.run_until_idle()
+    assert len(told) == 1
+    assert "the error handler" in caplog.text
+
+
+def test_events_of_unknown_names_go_to_unheard() -> None:
+    client, _, socket, driver = pair()
+    told: list[Any] = []
+    client.unheard = lambda type, data, session: told.append((type, data))
+    client.on("known", lambda: None)
+    socket.emit("known", 1)
+    socket.emit("unknown", 2)
+    driver.run_until_idle()
+    assert told == [("unknown", 2)]
+
+
+def test_requests_that_nobody_handles_are_answered() -> None:
+    client, _, socket, driver = pair()
+    answer = socket.request("nothing")
+    driver.run_until(answer)
+    assert answer.error is not None
+    assert not client.awaits_answers
+    asked = client.request("nothing")
+    assert client.awaits_answers
+    driver.run_until(asked)
+    assert not client.awaits_answers
+
+
+def test_reading_can_be_paused() -> None:
+    client, _, socket, driver = pair()
+    heard: list[Any] = []
+    client.on("n", heard.append)
+    client.pause_reading(True)
+    socket.emit("n", 1)
+    driver.run_until_idle()
+    assert heard == []
+    client.pause_reading(False)
+    driver.run_until_idle()
+    assert heard == [1]
+    client.close()
+    driver.run_until_idle()
+    client.pause_reading(True)
+
+
+def test_a_client_that_is_never_answered() -> None:
+    driver = MemoryDriver(conditions=Conditions(latency=100))
+    client = Client("world", WORLD, driver, settings_of(max_retries=1))
+    client.on("error", lambda error: None)
+    with pytest.raises(ConnectError):
+        connected = client.connect()
+        driver.run_until(connected)
+        connected.result()
+    assert 4 < driver.now() < 5
+
+
+def test_the_testing_helpers_raise_what_kept_a_client() -> None:
+    driver = MemoryDriver()
+    driver.refusal = ConnectDenied("no")
+    with pytest.raises(ConnectDenied):
+        connect(driver)
+    driver.refusal = None
+    with pytest.raises(NothingHappens):
+        connect(driver)  # it tries for ever
+    assert Wire.connected(driver, WORLD).error is not None
+
+
+def test_log_payloads() -> None:
+    client, _, socket, driver = pair()
+    lines: list[Any] = []
+    client.log_payloads(lambda *arguments: lines.append(arguments))
+    socket.emit("n", [1])
+    driver.run_until_idle()
+    client.close()
+    driver.run_until_idle()
+    client.connect()
+    client.emit("m", 2)
+    assert lines == [("received event", "n", [1]), ("dispatching event", "m", 2)]
+
+
+def test_log_payloads_in_raw_mode() -> None:
+    alone = Alone(raw_buffer=True)
+    lines: list[Any] = []
+    alone.client.log_payloads(lambda *arguments: lines.append(arguments))
+    alone.client.emit(b"hello")
+    assert lines == [("dispatching", b"hello")]
+
+
+def test_hooks_of_the_waiting_fronts() -> None:
+    alone = Alone()
+    told: list[str] = []
+    alone.client.on_link = lambda: told.append("link")
+    alone.client.on_request = lambda: told.append("request")
+    alone.client.on("connect", lambda: told.append("connect"))
+    answer = alone.client.request("nothing")
+    alone.connected()
+    alone.driver.run_until(answer)
+    assert told == ["request", "link", "connect"]
+
+
+@pytest.mark.parametrize("how", ["drop", "close", "close while waiting", "session"])
+def test_requests_end_with_the_link(how: str) -> None:
+    alone = Alone().connected()
+    assert alone.server is not None
+
+    @alone.server.handle("wait")
+    async def wait() -> None:
+        await alone.driver.sleep(1000)
+
+    if how == "close while waiting":
+        alone.kill()
+    ask = alone.client._session.request if how == "session" else alone.client.request  # type: ignore[union-attr]
+    answer = ask("wait", timeout=None)
+    alone.driver.run_until_idle()
+    assert not answer.done
+    (alone.driver.drop if how in ("drop", "session") else alone.client.close)()
+    alone.driver.run_until(answer, limit=10)
+    assert isinstance(answer.error, (ConnectionLost, NotConnected))
+
+
+# ---- counters
+
+
+ACTIONS = (
+    "emit",
+    "emit",
+    "emit",
+    "large",
+    "thread",
+    "drop",
+    "abort server",
+    "stall",
+    "resume",
+    "advance",
+    "turn",
+    "bad",
+    "end",
+)
+
+
+@pytest.mark.row(31)
+def test_in_10_000_schedules_every_emit_is_accounted_for() -> None:
+    """Accepted = given to the kernel + waiting + dropped and reported; refused ones raised."""
+    chance = random.Random(31)
+    options = settings_of(
+        max_queued_messages=6, max_queued_bytes=20_000, max_pending_bytes=30_000, soft_pending_bytes=10_000,
+        slow_timeout=3000, close_timeout=1000,
+    )  # fmt: skip
+    totals = {"accepted": 0, "refused": 0, "sent": 0, "waiting": 0, "dropped": 0}
+    for schedule in range(10_000):
+        actions = chance.choices(ACTIONS, k=chance.randint(4, 14))
+        driver = MemoryDriver(seed=schedule, conditions=Conditions(buffer=chance.choice((500, 5000, 200_000))))
+        server = Server(WORLD, driver, options)
+        server.on("error", lambda error: None)
+        if chance.random() < 0.8:
+            server.start()
+        client = Client("world", WORLD, driver, options)
+        lost: list[Loss] = []
+        errors: list[Any] = []
+        client.on("disconnect", lost.append)
+        client.on("error", errors.append)
+        client.connect()
+        accepted = 0
+        for action in actions:
+            try:
+                if action == "emit":
+                    client.emit("n", accepted)
+                    accepted += 1
+                elif action == "large":
+                    client.emit("n", "x" * chance.randint(2000, 9000))
+                    accepted += 1
+                elif action == "thread":
+                    with driver.other_thread():
+                        client.emit("n", accepted)
+                    accepted += 1
+            except (BackpressureError, NotConnected):
+                totals["refused"] += 1
+            if action == "drop":
+                driver.drop()
+            elif action == "abort server":
+                server.abort()
+            elif action in ("stall", "resume"):
+                getattr(driver, action)()
+            elif action == "bad" and driver.connections:
+                driver.connections[0].server.write(b"garbage\f")
+            elif action == "end" and driver.connections:
+                driver.connections[0].to_client.end()
+            elif action == "turn" and driver._turn_due():
+                driver._run_turn()
+            elif action == "advance":
+                driver.advance(chance.random() * 2)
+        if chance.random() < 0.5:
+            (client.close if chance.random() < 0.5 else client.abort)()
+            driver.advance(5)
+        else:
+            driver.run_until_idle()
+        stats = client.stats()
+        waiting = len(client._queue) + (len(client._session._out) if client._session else 0)
+        assert stats.messages_out + waiting + stats.dropped == accepted, f"schedule {schedule}: {actions}"
+        reasons = [id(loss.reason) for loss in lost]
+        late = [error for error in errors if isinstance(error, (BackpressureError, NotConnected))]
+        refused_late = sum(id(error) not in reasons for error in late)  # emitted from a thread, refused in the loop
+        reported = sum(loss.dropped for loss in lost) + refused_late
+        assert reported == stats.dropped, f"schedule {schedule}: {actions}"
+        for name, number in (("accepted", accepted), ("sent", stats.messages_out), ("waiting", waiting)):
+            totals[name] += number
+        totals["dropped"] += stats.dropped
+        driver.close()
+    assert all(total > 100 for total in totals.values()), totals

@@ -1,0 +1,979 @@
+"""Who hears what, in which order, and what becomes of handlers that fail."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import functools
+from collections.abc import Callable
+from typing import Any, Literal, TypedDict
+
+import attrs
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec import Raw
+
+from node_ipc.core.events import Event, Events, Registration, describe, typed_decoder
+from node_ipc.errors import HandlerError, InvalidEvent, InvalidPayload, IPCError, ReservedEvent
+from node_ipc.testing import Pair, pair
+from node_ipc.wire.json import Envelope, RawEnvelope
+from node_ipc.wire.names import guarded_name
+
+
+class Order(msgspec.Struct):
+    price: float
+    items: list[int] = []
+
+
+class Socket:
+    """What events need of a session."""
+
+    def __init__(self) -> None:
+        self.started = self.done = 0
+
+    def handler_started(self) -> int:
+        self.started += 1
+        return 7
+
+    def handler_done(self, size: int) -> None:
+        assert size == 7
+        self.done += 1
+
+
+class Desk:
+    """Events with everything around them: deliveries in, failures out."""
+
+    def __init__(self, carries: int = 2, *, allow_reserved: bool = False, coroutines: bool = True) -> None:
+        self.failures: list[IPCError] = []
+        self.failed_sockets: list[Any] = []
+        self.spawned: list[tuple[Any, Callable[[BaseException | None], None]]] = []
+        self.socket: Any = Socket()
+        self.heard: list[Any] = []
+        self.events = Events(
+            carries,
+            guarded_name(256, allow_reserved),
+            self._failed,
+            (lambda coroutine, done: self.spawned.append((coroutine, done))) if coroutines else None,
+            allow_reserved,
+        )
+
+    def _failed(self, socket: Any, error: IPCError) -> None:
+        self.failures.append(error)
+        self.failed_sockets.append(socket)
+
+    def note(self, name: str) -> Callable[..., None]:
+        return lambda *arguments: self.heard.append((name, *arguments))
+
+    def deliver(self, *messages: tuple[str, Any]) -> list[Any]:
+        """Messages as a read brings them; what was heard of them."""
+        if self.events.wants_raw:
+            envelopes: list[Any] = [
+                RawEnvelope(type, data if isinstance(data, Raw) else Raw(msgspec.json.encode(data)))
+                for type, data in messages
+            ]
+        else:
+            envelopes = [Envelope(*message) for message in messages]
+        self.heard.clear()
+        self.events.deliver(iter(envelopes), self.socket)
+        return list(self.heard)
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+# ---- registering and hearing
+
+
+def test_a_handler_hears_its_event(desk: Desk) -> None:
+    desk.events.on("a", desk.note("h"))
+    assert desk.deliver(("a", 1), ("b", 2), ("a", 3)) == [("h", 1, desk.socket), ("h", 3, desk.socket)]
+
+
+def test_a_client_has_no_socket_to_give() -> None:
+    desk = Desk(carries=1)
+    desk.events.on("a", desk.note("h"))
+    desk.events.on("*", desk.note("all"))
+    assert desk.deliver(("a", 1), ("b", 2)) == [("all", "a", 1), ("h", 1), ("all", "b", 2)]
+
+
+def test_on_is_a_decorator_that_gives_the_handler_back(desk: Desk) -> None:
+    @desk.events.on("a")
+    def first(data: Any) -> None:
+        desk.heard.append(("first", data))
+
+    @desk.events.once("a")
+    def second(data: Any) -> None:
+        desk.heard.append(("second", data))
+
+    assert callable(first)
+    assert callable(second)
+    assert desk.deliver(("a", 1), ("a", 2)) == [("first", 1), ("second", 1), ("first", 2)]
+
+
+def test_on_gives_the_handler_back(desk: Desk) -> None:
+    handler = desk.note("h")
+    assert desk.events.on("a", handler) is handler
+    assert desk.events.once("a", handler) is handler
+
+
+def test_what_is_registered_tells_its_payload_types(desk: Desk) -> None:
+    def counted(data: int) -> None: ...
+
+    def gone(data: dict[str, int]) -> None: ...
+
+    desk.events.on("a", counted)
+    desk.events.on("a", desk.note("whatever"))
+    desk.events.on("b", desk.note("h"), type=list[str])
+    desk.events.on(Event("c", bytes), desk.note("h"))
+    desk.events.on("error", desk.note("h"))  # of this side, and not from the wire
+    desk.events.on("*", desk.note("all"))
+    desk.events.on("d", gone)
+    desk.events.off("d")
+    assert desk.events.payload_types() == {"a": [int, None], "b": [list[str]], "c": [bytes]}
+
+
+def test_handlers_run_in_the_order_of_registration_everything_first(desk: Desk) -> None:
+    desk.events.on("a", desk.note("1"))
+    desk.events.on("*", desk.note("all"))
+    desk.events.on("a", desk.note("2"))
+    desk.events.on("*", desk.note("all 2"))
+    assert [name for name, *_ in desk.deliver(("a", 0))] == ["all", "all 2", "1", "2"]
+
+
+def test_one_handler_registered_twice_is_called_twice(desk: Desk) -> None:
+    handler = desk.note("h")
+    desk.events.on("a", handler)
+    desk.events.on("a", handler)
+    assert len(desk.deliver(("a", 0))) == 2
+    desk.events.off("a", handler)
+    assert desk.deliver(("a", 0)) == []
+
+
+def takes(count: int, heard: list[Any]) -> Callable[..., Any]:
+    handlers: list[Callable[..., Any]] = [
+        lambda: heard.append(()),
+        lambda a: heard.append((a,)),
+        lambda a, b: heard.append((a, b)),
+        lambda a, b, c: heard.append((a, b, c)),
+    ]
+    return handlers[count]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_handlers_may_take_fewer_arguments(desk: Desk, count: int) -> None:
+    desk.events.on("a", takes(count, desk.heard))
+    assert desk.deliver(("a", 5)) == [(5, desk.socket)[:count]]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3])
+def test_everything_handlers_may_take_fewer_arguments(desk: Desk, count: int) -> None:
+    desk.events.on("*", takes(count, desk.heard))
+    assert desk.deliver(("a", 5)) == [("a", 5, desk.socket)[:count]]
+
+
+@pytest.mark.parametrize("carries", [1, 2])
+def test_handlers_that_want_more_are_refused_at_once(carries: int) -> None:
+    desk = Desk(carries)
+    with pytest.raises(TypeError, match=rf"requires 3 arguments, and the event brings {carries}"):
+        desk.events.on("a", takes(3, []))
+    desk.events.on("connect", takes(3, []))  # what a lifecycle event brings differs from event to event
+
+
+@pytest.mark.parametrize("handler", [5, "h", [1]])
+def test_handlers_can_be_called(desk: Desk, handler: Any) -> None:
+    with pytest.raises(TypeError, match="must be callable"):
+        desk.events.on("a", handler)
+
+
+@pytest.mark.parametrize("name", [None, 5, b"a"])
+def test_names_are_text(desk: Desk, name: Any) -> None:
+    for call in (
+        lambda: desk.events.on(name, print),
+        lambda: desk.events.on(name),
+        lambda: desk.events.once(name, print),
+        lambda: desk.events.off(name),
+    ):
+        with pytest.raises(InvalidEvent, match="must be text"):
+            call()
+
+
+def test_names_are_checked_when_they_are_registered(desk: Desk) -> None:
+    with pytest.raises(InvalidEvent):
+        desk.events.on("constructor", print)
+    with pytest.raises(InvalidEvent):
+        desk.events.on("", print)
+
+
+def test_names_without_a_handler_are_checked_when_they_come(desk: Desk) -> None:
+    desk.events.on("a", desk.note("h"))
+    with pytest.raises(ReservedEvent):
+        desk.deliver(("a", 1), ("connect", 2), ("a", 3))
+    assert desk.heard == [("h", 1, desk.socket)]
+    desk.events.on("*", desk.note("all"))
+    with pytest.raises(ReservedEvent):
+        desk.deliver(("connect", 2))
+
+
+def test_unheard_names_are_told() -> None:
+    desk, told = Desk(), []
+    desk.events.unheard = lambda *arguments: told.append(arguments)
+    desk.events.on("a", desk.note("h"))
+    desk.deliver(("a", 1), ("b", 2))
+    assert told == [("b", 2, desk.socket)]
+
+
+def test_handlers_tells_who_is_registered(desk: Desk) -> None:
+    one, two, three = desk.note("1"), desk.note("2"), desk.note("3")
+    desk.events.on("a", one)
+    desk.events.once("a", two)
+    desk.events.on("connect", two)
+    desk.events.on("*", three)
+    assert desk.events.handlers("a") == [one, two]
+    assert desk.events.handlers("connect") == [two]
+    assert desk.events.handlers("*") == [three]
+    assert desk.events.handlers("b") == []
+
+
+# ---- once and off
+
+
+def test_once_is_gone_before_it_runs(desk: Desk) -> None:
+    def handler(data: Any) -> None:
+        desk.heard.append(data)
+        desk.events.deliver([Envelope("a", "inside")], desk.socket)
+
+    desk.events.once("a", handler)
+    assert desk.deliver(("a", 1), ("a", 2)) == [1]
+
+
+def test_once_for_everything_and_for_the_lifecycle(desk: Desk) -> None:
+    desk.events.once("*", desk.note("all"))
+    assert desk.deliver(("a", 1), ("a", 2)) == [("all", "a", 1, desk.socket)]
+    desk.events.once("*", desk.note("all"))
+    desk.events.once("connect", desk.note("connect"))
+    desk.heard.clear()
+    for _ in range(2):
+        desk.events.publish("connect", 5)
+    assert desk.heard == [("all", "connect", 5), ("connect", 5)]
+
+
+def test_off_removes_one_handler_all_of_an_event_or_all(desk: Desk) -> None:
+    one, two = desk.note("1"), desk.note("2")
+    for name in ("a", "b", "connect", "*"):
+        desk.events.on(name, one)
+        desk.events.on(name, two)
+
+    def names(*, publish: bool = False) -> list[str]:
+        heard = desk.deliver(("a", 0), ("b", 0))
+        if publish:
+            desk.heard.clear()
+            desk.events.publish("connect")
+            return [name for name, *_ in desk.heard]
+        return [name for name, *_ in heard]
+
+    desk.events.off("a", one)
+    assert names() == ["1", "2", "2", "1", "2", "1", "2"]
+    desk.events.off("*", two)
+    assert names() == ["1", "2", "1", "1", "2"]
+    desk.events.off("b")
+    assert names() == ["1", "2", "1"]
+    assert names(publish=True) == ["1", "1", "2"]
+    desk.events.off("connect", one)
+    assert names(publish=True) == ["1", "2"]
+    desk.events.off("*", "*")
+    assert names() == names(publish=True) == []
+
+
+def test_off_of_what_is_not_there_does_nothing(desk: Desk) -> None:
+    desk.events.off("a")
+    desk.events.off("a", print)
+    desk.events.off("*", print)
+    desk.events.on("a", desk.note("h"))
+    desk.events.off("a", print)
+    assert len(desk.deliver(("a", 1))) == 1
+
+
+def test_off_finds_methods(desk: Desk) -> None:
+    class Listener:
+        def heard(self, data: Any) -> None:
+            raise AssertionError
+
+    listener = Listener()
+    desk.events.on("a", listener.heard)
+    desk.events.off("a", listener.heard)
+    assert desk.deliver(("a", 1)) == []
+    assert desk.failures == []
+
+
+# ---- changes inside handlers
+
+
+@pytest.mark.row(38)
+def test_what_is_added_during_an_event_hears_the_next_one(desk: Desk) -> None:
+    def adding() -> None:
+        desk.heard.append("adding")
+        desk.events.on("a", desk.note("added"))
+        desk.events.on("*", desk.note("all"))
+
+    desk.events.once("a", adding)
+    assert desk.deliver(("a", 1)) == ["adding"]
+    assert [name for name, *_ in desk.deliver(("a", 2))] == ["all", "added"]
+
+
+@pytest.mark.row(38)
+def test_what_is_removed_during_an_event_is_not_called_any_more(desk: Desk) -> None:
+    later, other = desk.note("later"), desk.note("other")
+
+    def removing() -> None:
+        desk.events.off("a", later)
+        desk.events.off("*", other)
+        desk.events.off("b")
+
+    desk.events.on("*", removing)
+    desk.events.on("*", other)
+    desk.events.on("a", later)
+    desk.events.on("b", later)
+    assert desk.deliver(("a", 1), ("b", 2)) == []
+
+
+@pytest.mark.row(38)
+def test_a_handler_that_removes_itself_and_everything(desk: Desk) -> None:
+    def first(data: Any) -> None:
+        desk.heard.append(data)
+        desk.events.off("*", "*")
+
+    desk.events.on("a", first)
+    desk.events.on("a", desk.note("second"))
+    assert desk.deliver(("a", 1), ("a", 2)) == [1]
+
+
+@pytest.mark.row(38)
+def test_a_once_handler_removed_by_another_is_not_called(desk: Desk) -> None:
+    once = desk.note("once")
+    desk.events.on("connect", lambda: desk.events.off("connect", once))
+    desk.events.once("connect", once)
+    assert desk.events.publish("connect")
+    assert desk.heard == []
+
+
+@pytest.mark.row(38)
+def test_publishing_inside_a_handler(desk: Desk) -> None:
+    desk.events.on("destroy", lambda: desk.heard.append("destroy"))
+
+    def connect() -> None:
+        desk.heard.append("connect")
+        desk.events.publish("destroy")
+        desk.heard.append("back")
+
+    desk.events.on("connect", connect)
+    desk.events.on("connect", lambda: desk.heard.append("second"))
+    desk.events.publish("connect")
+    assert desk.heard == ["connect", "destroy", "back", "second"]
+
+
+OPERATIONS = st.lists(
+    st.tuples(
+        st.sampled_from(["on", "once", "off", "off all", "off everything", "deliver"]),
+        st.sampled_from(["a", "b", "*"]),
+        st.integers(0, 3),
+        st.sampled_from([None, "on", "once", "off", "off everything"]),
+    ),
+    max_size=14,
+)
+
+
+@pytest.mark.row(38)
+@given(OPERATIONS, st.booleans())
+@settings(max_examples=400, deadline=None)
+def test_any_sequence_does_what_a_plain_model_does(
+    operations: list[tuple[str, str, int, str | None]], typed: bool
+) -> None:
+    """The compiled table against lists that are walked: the same handlers hear the same messages in the same order."""
+    desk = Desk()
+    if typed:
+        desk.events.on("typed", print, type=int)
+    model: list[tuple[str, int, bool, list[bool]]] = []  # name, handler, once, live
+    expected: list[tuple[int, str]] = []
+    found: list[tuple[int, str]] = []
+    inside: list[tuple[str, str, int]] = []
+
+    def change_events(verb: str, name: str, number: int) -> None:
+        if verb in ("on", "once"):
+            getattr(desk.events, verb)(name, handlers[number])
+        elif verb == "off":
+            desk.events.off(name, handlers[number])
+        else:
+            desk.events.off("*" if verb == "off everything" else name, "*")
+
+    def change_model(verb: str, name: str, number: int) -> None:
+        if verb in ("on", "once"):
+            model.append((name, number, verb == "once", [True]))
+            return
+        everything = verb == "off everything" or (verb == "off all" and name == "*")
+        for entry in tuple(model):
+            if everything or (entry[0] == name and (verb == "off all" or entry[1] == number)):
+                entry[3][0] = False
+                model.remove(entry)
+
+    def handler(number: int) -> Callable[..., None]:
+        def hear(*arguments: Any) -> None:
+            found.append((number, str(arguments[0])))
+            if inside:
+                change_events(*inside.pop())
+
+        return hear
+
+    handlers = [handler(number) for number in range(4)]
+    model_inside: list[tuple[str, str, int]] = []
+    for verb, name, number, nested in operations:
+        if verb != "deliver":
+            change_events(verb, name, number)
+            change_model(verb, name, number)
+            continue
+        wire = "a" if name == "*" else name
+        if nested is not None:
+            inside[:] = model_inside[:] = [(nested, name, number)]
+        desk.deliver((wire, "payload"))
+        for entry in [each for name in ("*", wire) for each in model if each[0] == name]:
+            if not entry[3][0]:
+                continue
+            if entry[2]:
+                entry[3][0] = False
+                model.remove(entry)
+            expected.append((entry[1], wire if entry[0] == "*" else "payload"))
+            if model_inside:
+                change_model(*model_inside.pop())
+        inside.clear()
+        model_inside.clear()
+    assert found == expected
+    assert desk.failures == []
+
+
+# ---- the lifecycle
+
+
+@pytest.mark.row(9)
+def test_the_wire_cannot_raise_a_lifecycle_event() -> None:
+    desk = Desk()
+    for name in ("connect", "disconnect", "error", "data", "close"):
+        desk.events.on(name, desk.note(name))
+        with pytest.raises(ReservedEvent):
+            desk.deliver((name, 1))
+    assert desk.heard == []
+
+
+def test_publish_tells_whether_somebody_heard(desk: Desk) -> None:
+    assert not desk.events.publish("error", 1)
+    desk.events.on("*", desk.note("all"))
+    assert not desk.events.publish("error", 1)
+    desk.events.on("error", desk.note("error"))
+    assert desk.events.publish("error", 1)
+    assert desk.heard == [("all", "error", 1), ("all", "error", 1), ("error", 1)]
+    desk.events.off("error")
+    assert not desk.events.publish("error", 1)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_lifecycle_handlers_may_take_fewer_arguments(desk: Desk, count: int) -> None:
+    desk.events.on("error", takes(count, desk.heard))
+    desk.events.publish("error", 1, 2)
+    assert desk.heard == [(1, 2)[:count]]
+
+
+def test_reserved_names_on_the_wire_where_they_are_allowed() -> None:
+    desk = Desk(allow_reserved=True)
+    desk.events.on("connect", desk.note("h"))
+    assert desk.deliver(("connect", 1)) == [("h", 1, desk.socket)]
+    desk.events.publish("connect", 2)
+    assert desk.heard[-1] == ("h", 2)
+    desk.events.off("connect")
+    assert desk.deliver(("connect", 1)) == []
+    assert not desk.events.publish("connect")
+
+
+# ---- failures
+
+
+class Odd(BaseException):
+    pass
+
+
+FAILURES = [
+    ValueError("no"),
+    KeyError("a"),
+    IPCError("no"),
+    RecursionError("no"),
+    GeneratorExit(),
+    Odd("odd"),
+    StopIteration(),
+]
+
+
+@pytest.mark.row(37)
+@pytest.mark.parametrize("error", FAILURES, ids=repr)
+@pytest.mark.parametrize("carries", [1, 2])
+@pytest.mark.parametrize("shape", ["single", "among others", "everything", "unheard", "typed", "once"])
+def test_a_failing_handler_harms_only_itself(carries: int, shape: str, error: BaseException) -> None:
+    desk = Desk(carries)
+
+    def fail(*arguments: Any) -> None:
+        raise error
+
+    name = {"everything": "*", "unheard": "*"}.get(shape, "a")
+    if shape == "once":
+        desk.events.once("a", fail)
+    elif shape == "typed":
+        desk.events.on("a", fail, type=int)
+    else:
+        desk.events.on(name, fail)
+    if shape == "among others":
+        desk.events.on("a", desk.note("good"))
+    if shape != "unheard":
+        desk.events.on("a", desk.note("good"))
+    desk.events.on("b", desk.note("b"))
+    heard = desk.deliver(("a", 1), ("b", 2))
+    assert heard[-1][0] == "b"
+    assert [failure.__cause__ for failure in desk.failures][:1] == [error]
+    assert all(isinstance(failure, HandlerError) and failure.event in ("a", "b") for failure in desk.failures)
+    assert desk.failed_sockets[0] is desk.socket
+
+
+@pytest.mark.row(37)
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_what_ends_the_program_passes(desk: Desk, error: type[BaseException]) -> None:
+    def fail() -> None:
+        raise error
+
+    desk.events.on("a", fail)
+    desk.events.on("connect", fail)
+    with pytest.raises(error):
+        desk.deliver(("a", 1))
+    with pytest.raises(error):
+        desk.events.publish("connect")
+    assert desk.failures == []
+    assert desk.events.current is None
+
+
+@pytest.mark.row(37)
+def test_a_failing_lifecycle_handler(desk: Desk) -> None:
+    def fail() -> None:
+        raise ValueError("no")
+
+    desk.events.on("*", fail)
+    desk.events.on("connect", fail)
+    desk.events.on("connect", desk.note("good"))
+    assert desk.events.publish("connect", session=desk.socket)
+    assert desk.heard == [("good",)]
+    assert [failure.event for failure in desk.failures] == ["connect", "connect"]  # type: ignore[attr-defined]
+    assert desk.failed_sockets == [desk.socket, desk.socket]
+
+
+@pytest.mark.row(37)
+def test_reports_are_short(desk: Desk) -> None:
+    def fail() -> None:
+        raise ValueError("x" * 10_000)
+
+    desk.events.on("*", fail)
+    desk.deliver(("a" * 200, 1))
+    assert len(str(desk.failures[0])) < 400
+
+
+# ---- async handlers
+
+
+async def waiting(data: Any) -> None: ...
+
+
+def test_async_handlers_are_started(desk: Desk) -> None:
+    async def handler(data: Any, socket: Any) -> None:
+        desk.heard.append((data, socket))
+
+    desk.events.on("a", handler)
+    desk.deliver(("a", 5))
+    ((coroutine, done),) = desk.spawned
+    assert desk.socket.started == 1
+    assert desk.socket.done == 0
+    with pytest.raises(StopIteration):
+        coroutine.send(None)
+    done(None)
+    assert desk.heard == [(5, desk.socket)]
+    assert desk.socket.done == 1
+    assert desk.failures == []
+
+
+@pytest.mark.row(37)
+def test_async_handlers_that_fail_are_reported(desk: Desk) -> None:
+    desk.events.on("a", waiting)
+    desk.deliver(("a", 1), ("a", 2), ("a", 3))
+    error = ValueError("no")
+    for coroutine, done in desk.spawned:
+        coroutine.close()
+        done(
+            error
+            if coroutine is desk.spawned[0][0]
+            else KeyboardInterrupt()
+            if coroutine is desk.spawned[1][0]
+            else None
+        )
+    assert [failure.__cause__ for failure in desk.failures] == [error]
+    assert desk.socket.done == 3
+
+
+def test_async_lifecycle_handlers_belong_to_no_socket(desk: Desk) -> None:
+    async def handler() -> None:
+        raise AssertionError
+
+    desk.events.on("start", handler)
+    desk.events.publish("start", 1)
+    ((coroutine, done),) = desk.spawned
+    coroutine.close()
+    done(ValueError("no"))
+    assert desk.failed_sockets == [None]
+
+
+@pytest.mark.parametrize("name", ["a", "*", "connect"])
+def test_async_handlers_are_refused_where_nothing_runs_them(name: str) -> None:
+    with pytest.raises(TypeError, match="this front has no event loop"):
+        Desk(coroutines=False).events.on(name, waiting)
+    with pytest.raises(TypeError, match="this front has no event loop"):
+        Desk(coroutines=False).events.on(name, functools.partial(waiting))
+
+
+# ---- typed payloads
+
+
+def test_payloads_are_decoded_to_the_annotation(desk: Desk) -> None:
+    def handler(data: Order) -> None:
+        desk.heard.append(data)
+
+    desk.events.on("order", handler)
+    assert desk.events.wants_raw
+    assert desk.deliver(("order", {"price": 1, "items": [2]})) == [Order(1.0, [2])]
+
+
+def test_payloads_are_decoded_to_type(desk: Desk) -> None:
+    desk.events.on("n", lambda data: desk.heard.append(data), type=set[int])
+    desk.events.once("n", lambda data: desk.heard.append(data), type=tuple[int, ...])
+    assert desk.deliver(("n", [1, 2])) == [{1, 2}, (1, 2)]
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+    y: int = 0
+
+
+@attrs.define
+class Size:
+    width: int
+    height: int = 0
+
+
+class Options(TypedDict):
+    depth: int
+
+
+class Circle(msgspec.Struct, tag="circle"):
+    radius: float
+
+
+class Square(msgspec.Struct, tag="square"):
+    side: float
+
+
+@pytest.mark.parametrize(
+    ("type", "payload", "decoded", "misfit", "path"),
+    [
+        (Order, {"price": 1, "items": [2]}, Order(1.0, [2]), {"price": 1, "items": ["x"]}, "$.items[0]"),
+        (Point, {"x": 1}, Point(1), {"x": "one"}, "$.x"),
+        (Size, {"width": 1}, Size(1), {"width": None}, "$.width"),
+        (Options, {"depth": 1}, {"depth": 1}, {}, "$"),
+        (dict[str, list[int]], {"a": [1]}, {"a": [1]}, {"a": [1, "2"]}, "$[...][1]"),
+        (int, 1, 1, 1.5, "$"),
+        (datetime.date, "2026-01-31", datetime.date(2026, 1, 31), "2026-02-31", "$"),
+        (Literal["on", "off"], "on", "on", "perhaps", "$"),
+        (int | str | None, None, None, [], "$"),
+        (Circle | Square, {"type": "square", "side": 2}, Square(2.0), {"type": "line"}, "$.type"),
+    ],
+)
+@pytest.mark.parametrize("how", ["annotation", "type=", "Event"])
+def test_kinds_of_types(how: str, type: Any, payload: Any, decoded: Any, misfit: Any, path: str) -> None:
+    desk = Desk()
+
+    def handler(data: Any, socket: Any) -> None:
+        desk.heard.append(data)
+
+    if how == "annotation":
+        handler.__annotations__["data"] = type
+        desk.events.on("kind", handler)
+    elif how == "type=":
+        desk.events.on("kind", handler, type=type)
+    else:
+        desk.events.on(Event("kind", type), handler)
+    assert desk.deliver(("kind", payload), ("kind", misfit)) == [decoded]
+    (failure,) = desk.failures
+    assert isinstance(failure, InvalidPayload)
+    assert (failure.event, failure.path) == ("kind", path)
+    assert desk.failed_sockets == [desk.socket]
+
+
+def test_an_event_object_brings_its_type(desk: Desk) -> None:
+    order = Event("order", Order)
+    desk.events.on(order, lambda data: desk.heard.append(data))
+    assert desk.deliver(("order", {"price": 2})) == [Order(2.0)]
+    desk.events.off(order)
+    desk.events.on(order, lambda data: desk.heard.append(data), type=dict[str, int])
+    assert desk.deliver(("order", {"price": 2})) == [{"price": 2}]
+
+
+def test_untyped_handlers_beside_typed_ones_hear_plain_payloads(desk: Desk) -> None:
+    desk.events.on("before", lambda data: desk.heard.append(data))
+    desk.events.on("both", lambda data: desk.heard.append(data))
+    desk.events.on("both", lambda data: desk.heard.append(data), type=Order)
+    desk.events.on("*", lambda type, data: desk.heard.append((type, data)))
+    assert desk.deliver(("before", {"price": 1}), ("both", {"price": 1}), ("none", [1])) == [
+        ("before", {"price": 1}),
+        {"price": 1},
+        ("both", {"price": 1}),
+        {"price": 1},
+        Order(1.0),
+        ("none", [1]),
+    ]
+    assert desk.deliver(("before", [1]))[-1] == [1]
+
+
+def test_types_may_come_in_the_middle_of_a_block(desk: Desk) -> None:
+    """The rest of the block is decoded anew, so that typed and plain handlers get what they are to get."""
+    ends = pair()
+    heard = desk.heard
+
+    def go() -> None:
+        ends.server.on("order", lambda data: heard.append(data), type=Order)
+        ends.server.on("bytes", lambda data: heard.append(bytes(data)), type=Raw)
+
+    ends.server.on("plain", lambda data: heard.append(data))
+    ends.server.on("go", go)
+    for event, data in (("plain", 0), ("go", 0), ("order", {"price": 1}), ("bytes", [1]), ("plain", 1), ("plain", [2])):
+        ends.client.emit(event, data)
+    ends.driver.run_until_idle()
+    assert heard == [0, Order(1.0), b"[1]", 1, [2]]
+    assert ends.server.stats().messages_in == 6
+
+
+def test_raw_payloads_stay_undecoded(desk: Desk) -> None:
+    def handler(data: Raw) -> None:
+        desk.heard.append(bytes(data))
+
+    desk.events.on("a", handler)
+    assert desk.deliver(("a", Raw(b'{"a": 1 }'))) == [b'{"a": 1 }']
+    desk.events.deliver([Envelope("a", {"b": [1]})], desk.socket)
+    assert desk.heard[-1] == b'{"b":[1]}'
+
+
+@pytest.mark.parametrize(
+    ("payload", "path", "words"),
+    [
+        ({"price": "x"}, "$.price", "Expected `float`, got `str`"),
+        ({"price": 1, "items": [1, None]}, "$.items[1]", "Expected `int`, got `null`"),
+        ({}, "$", "missing required field `price`"),
+        ([], "$", "Expected `object`, got `array`"),
+        (Raw(b'{"price":"\\ud800"}'), "$", "surrogates not allowed"),
+    ],
+)
+def test_payloads_that_do_not_fit_are_one_error(desk: Desk, payload: Any, path: str, words: str) -> None:
+    desk.events.on("order", desk.note("h"), type=Order)
+    desk.events.on("b", desk.note("b"), type=int)
+    assert desk.deliver(("order", payload), ("b", 1)) == [("b", 1, desk.socket)]
+    (failure,) = desk.failures
+    assert isinstance(failure, InvalidPayload)
+    assert (failure.event, failure.path) == ("order", path)
+    assert words in str(failure)
+
+
+def test_payloads_decoded_already_that_do_not_fit(desk: Desk) -> None:
+    desk.events.on("order", desk.note("h"), type=Order)
+    desk.events.deliver([Envelope("order", {"price": "x"})], desk.socket)
+    (failure,) = desk.failures
+    assert isinstance(failure, InvalidPayload)
+    assert (failure.event, failure.path) == ("order", "$.price")
+
+
+@pytest.mark.parametrize("raw", [b"1e400", b'["\\ud800",1e400]', b"[" * 100_000 + b"]" * 100_000])
+@pytest.mark.parametrize("name", ["*", "a", "b"])
+def test_payloads_that_cannot_be_held_are_one_error(name: str, raw: bytes) -> None:
+    desk = Desk()
+    desk.events.on("typed", print, type=int)
+    desk.events.on(name, desk.note("h"))
+    desk.deliver(("a", Raw(raw)))
+    if name == "b":
+        assert desk.failures == []
+    else:
+        (failure,) = desk.failures
+        assert isinstance(failure, InvalidPayload)
+        assert failure.event == "a"
+    assert desk.heard == []
+
+
+def test_lone_surrogates_reach_typed_and_plain_handlers(desk: Desk) -> None:
+    desk.events.on("a", lambda data: desk.heard.append(data), type=list[str])
+    desk.events.on("a", lambda data: desk.heard.append(data))
+    assert desk.deliver(("a", Raw(b'["\\ud800"]'))) == [["\ud800"], ["\ud800"]]
+
+
+def test_an_error_of_a_payload_keeps_its_event(desk: Desk) -> None:
+    def handler() -> None:
+        raise InvalidPayload("mine", event="other")
+
+    def nameless() -> None:
+        raise InvalidPayload("mine")
+
+    desk.events.on("a", handler)
+    desk.events.on("a", nameless)
+    desk.deliver(("a", 1))
+    assert [failure.event for failure in desk.failures] == ["other", "a"]  # type: ignore[attr-defined]
+
+
+def test_types_that_cannot_be_decoded_are_refused_at_once(desk: Desk) -> None:
+    with pytest.raises(TypeError, match="payloads of 'a' cannot be decoded"):
+        desk.events.on("a", print, type=5)
+
+
+def test_typed_decoder() -> None:
+    assert typed_decoder(None, "a")(Raw(b"[1]")) == [1]
+    assert typed_decoder(None, "a")([1]) == [1]
+    assert typed_decoder(int, "a")(Raw(b"5")) == 5
+    assert bytes(typed_decoder(Raw, "a")([1])) == b"[1]"
+    assert bytes(typed_decoder(Raw, "a")(["\ud800"])) == b'["\\ud800"]'
+    with pytest.raises(InvalidPayload):
+        typed_decoder(int, "a")("x")
+
+
+def test_event_objects() -> None:
+    assert Event("a", int) == Event("a", int)
+    assert Event("a", int) != Event("a", str)
+    assert Event("a", int) != "a"
+    assert len({Event("a", int), Event("a", int), Event("a", str)}) == 2
+    assert repr(Event("a", int)) == "Event('a', int)"
+
+
+def test_describe() -> None:
+    assert describe(print) == "print"
+    assert describe(functools.partial(print)).startswith("functools.partial")
+    assert Registration(print, True).once
+
+
+# ---- taps
+
+
+def test_taps_hear_everything_first_until_they_are_taken_off(desk: Desk) -> None:
+    desk.events.on("a", desk.note("h"))
+    desk.events.on("*", desk.note("all"))
+    untap = desk.events.tap(desk.note("tap"))
+    assert [name for name, *_ in desk.deliver(("a", 1), ("b", 2))] == ["tap", "all", "h", "tap", "all"]
+    untap()
+    untap()
+    assert [name for name, *_ in desk.deliver(("a", 1), ("b", 2))] == ["all", "h", "all"]
+    desk.events.off("*")
+    desk.events.tap(desk.note("tap"))
+    assert [name for name, *_ in desk.deliver(("b", 2))] == ["tap"]
+
+
+# ---- shortcuts and heartbeats
+
+
+def test_a_shortcut_lasts_until_handlers_change(desk: Desk) -> None:
+    desk.events.shortcut("a", lambda data, *rest: desk.heard.append(("short", data)))
+    assert desk.deliver(("a", 1)) == [("short", 1)]
+    assert not desk.events.has_handler("a")
+    desk.events.on("a", desk.note("h"))
+    assert desk.events.has_handler("a")
+    assert desk.deliver(("a", 1)) == [("h", 1, desk.socket)]
+    desk.events.shortcut("a", lambda *data: desk.heard.append("short"))
+    assert desk.deliver(("a", 1)) == [("h", 1, desk.socket)]
+    desk.events.on("*", desk.note("all"))
+    desk.events.shortcut("b", lambda *data: desk.heard.append("short"))
+    assert desk.deliver(("b", 1)) == [("all", "b", 1, desk.socket)]
+    with pytest.raises(ReservedEvent):
+        Desk().events.shortcut("connect", print)
+
+
+def test_heartbeats_reach_no_handler(desk: Desk) -> None:
+    beats: list[bool] = []
+    desk.socket.beat = beats.append
+    desk.events.answer_heartbeats()
+    desk.events.on("*", desk.note("all"))
+    untap = desk.events.tap(desk.note("tap"))
+    assert desk.deliver(("ipc.ping", {}), ("ipc.pong", {})) == []
+    assert beats == [True, False]
+    untap()
+    desk.events.on("ipc.ping", desk.note("mine"))
+    assert [name for name, *_ in desk.deliver(("ipc.ping", {}))] == ["all", "mine"]
+    desk.events.off("ipc.ping")
+    assert desk.deliver(("ipc.ping", {})) == []
+    assert beats == [True, False, True]
+
+
+@pytest.mark.parametrize("raw", [b"1e400", b"[" * 100_000 + b"]" * 100_000])
+def test_unheard_payloads_that_cannot_be_held_are_one_error(raw: bytes) -> None:
+    desk = Desk()
+    desk.events.tap(desk.note("tap"))
+    desk.events.on("typed", print, type=int)
+    desk.deliver(("a", Raw(raw)))
+    assert [type(failure) for failure in desk.failures] == [InvalidPayload]
+
+
+# ---- with everything around
+
+
+@pytest.mark.row(37)
+def test_a_thousand_failing_handlers_among_a_thousand_good_ones() -> None:
+    client, server, _, driver = everything = pair()
+    good: list[Any] = []
+    reports: list[IPCError] = []
+    kinds = [ValueError, GeneratorExit, Odd, InvalidPayload, KeyError]
+
+    def failing(number: int) -> Callable[..., Any]:
+        def fail(data: Any) -> None:
+            raise kinds[number % len(kinds)]("no")
+
+        async def fail_later(data: Any) -> None:
+            await driver.sleep(0.1)
+            raise kinds[number % len(kinds)]("no")
+
+        return fail_later if number % 4 == 3 else fail
+
+    def succeeding(number: int) -> Callable[..., Any]:
+        async def later(data: Any) -> None:
+            await driver.sleep(0.1)
+            good.append(number)
+
+        return later if number % 4 == 3 else lambda data: good.append(number)
+
+    for number in range(1000):
+        server.on("a", failing(number))
+        server.on("a", succeeding(number))
+
+    def error(error: IPCError) -> None:
+        reports.append(error)
+        raise ValueError("the error handler fails as well")
+
+    server.on("error", error)
+    client.emit("a", 1)
+    driver.advance(1)
+    assert sorted(good) == list(range(1000))
+    assert len(reports) == 1000
+    assert still_connected(everything)
+
+
+def still_connected(everything: Pair) -> bool:
+    """Whether a message still gets through."""
+    heard: list[Any] = []
+    everything.server.on("ping", lambda data, socket: socket.emit("pong", data))
+    everything.client.on("pong", heard.append)
+    everything.client.emit("ping", "x")
+    everything.driver.run_until_idle()
+    return heard == ["x"]

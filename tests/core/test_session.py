@@ -1,0 +1,1343 @@
+"""One peer's conversation: batches, limits, deadlines, and every kind of bytes that a peer may send."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from msgspec import Raw
+
+from hostile import ENVELOPES
+from node_ipc.core.session import FLUSH_BYTES, FLUSH_FRAMES, Loss, Session
+from node_ipc.errors import (
+    BackpressureError,
+    ConnectionLost,
+    ForkError,
+    FrameTooLarge,
+    InvalidEvent,
+    InvalidJSON,
+    InvalidMessage,
+    InvalidPayload,
+    IPCError,
+    MessageTimeout,
+    NotConnected,
+    ProtocolError,
+    ReservedEvent,
+    WrongThreadError,
+)
+from node_ipc.testing import Conditions, MemoryDriver, Pair, Started, Wire, pair, serve
+
+KIB, MIB = 1024, 1024 * 1024
+
+
+class Ears:
+    """A server that writes down all it hears of its peers."""
+
+    def __init__(self, **options: Any) -> None:
+        self.driver = MemoryDriver()
+        self.server = serve(self.driver, **options)
+        self.messages: list[tuple[str, Any]] = []
+        self.errors: list[IPCError] = []
+        self.lifecycle: list[str] = []
+        self.server.on("*", self._hear)
+
+    def _hear(self, type: str, *arguments: Any) -> None:
+        if type == "error":
+            self.errors.append(arguments[0])
+        elif type in ("connect", "close", "socket.disconnected", "start", "data"):
+            self.lifecycle.append(type)
+        else:
+            self.messages.append((type, arguments[0]))
+
+    def wire(self) -> Wire:
+        return Started(self.server, self.driver).wire()
+
+    def hear(self, *chunks: bytes) -> Verdict:
+        """What a new peer that sends these bytes brings about: events, errors, and whether it was cut off."""
+        self.messages.clear()
+        self.errors.clear()
+        wire = self.wire()
+        for chunk in chunks:
+            if not wire.is_lost:
+                wire.write(chunk)
+            self.driver.run_until_idle()
+        verdict = list(self.messages), [type(error) for error in self.errors], wire.has_ended or wire.is_lost
+        if not wire.is_lost:
+            wire.abort()
+        self.driver.run_until_idle()
+        return verdict
+
+
+Verdict = tuple[list[tuple[str, Any]], list[type[IPCError]], bool]
+
+
+def frame(type: str, data: str = "1") -> bytes:
+    return b'{"type":"%s","data":%s}\f' % (type.encode(), data.encode())
+
+
+# ---- bytes in
+
+
+@pytest.mark.row(1)
+@pytest.mark.parametrize(
+    ("data", "messages", "errors", "cut"),
+    [
+        (frame("a") + frame("b"), [("a", 1), ("b", 1)], [], False),
+        (frame("a")[:-3], [], [], False),
+        (b'{"type":"a"}\f', [("a", {})], [], False),
+        (frame("a") + b"garbage\f" + frame("b"), [("a", 1)], [InvalidJSON], True),
+        (frame("a") + b"[]\f" + frame("b"), [("a", 1)], [InvalidMessage], True),
+        (frame("a") + b"{}\f" + frame("b"), [("a", 1)], [InvalidEvent], True),
+        (frame("a") + frame("connect") + frame("b"), [("a", 1)], [ReservedEvent], True),
+        (frame("a") + b"\xff\f" + frame("b"), [("a", 1)], [InvalidJSON], True),
+        (frame("a") + b"\f", [("a", 1)], [InvalidJSON], True),
+        (frame("a") + frame("b", "1e400") + frame("c"), [("a", 1), ("c", 1)], [InvalidPayload], False),
+        (frame("a") + frame("b", "[" * 9999 + "]" * 9999) + frame("c"), [("a", 1), ("c", 1)], [InvalidPayload], False),
+        (frame("a", '"\\ud800"') + frame("b"), [("a", "\ud800"), ("b", 1)], [], False),
+        (frame("a") + b"x" * 2000, [("a", 1)], [FrameTooLarge], True),
+        (frame("a") + b"x" * 2000 + b"\f" + frame("b"), [("a", 1)], [FrameTooLarge], True),
+    ],
+)
+def test_bytes_and_what_comes_of_them(data: bytes, messages: list[Any], errors: list[Any], cut: bool) -> None:
+    ears = Ears(max_message_size=50_000 if b"[[" in data else 1000)
+    assert ears.hear(data) == (messages, errors, cut)
+    assert ears.lifecycle == ["connect", "socket.disconnected", "close"]
+    assert ears.hear(frame("next")) == ([("next", 1)], [], False)
+
+
+PIECES = [
+    b"\f", b"\f\f", b"{", b"}", b'{"type":"a"}', b'{"type":"a","data":[1]}\f', b'{"type":"connect"}\f', b'{"type":5}\f',
+    b'{"type":"b","data":"\\ud800"}\f', b'{"type":"b","data":1e999}\f', b"null\f", b"[]\f", b'"x"\f', b"\xff",
+    b"\xc3\xa9",
+    b"\xef\xbb\xbf", b"\\u", b"garbage\f", b'{"type":"__proto__"}\f', b'{"data":1}\f', b"1" * 5000 + b"\f", b"[" * 3000,
+    b'{"type":"a","data":' + b"1" * 4400 + b"}\f", b'{"type":"a","data":' + b"[" * 2000 + b"]" * 2000 + b"}\f",
+    b'{"type":"a\\ud800","data":{"\\udc00":NaN}}\f', b'{"t\\u0079pe":"c"}\f', b"\x00\f", b"\r\n\f",
+    b"{\"type\":\"a\"}\x0b\f",
+]  # fmt: skip
+hostile = st.one_of(
+    st.lists(st.sampled_from(PIECES), max_size=8).map(b"".join),
+    st.lists(st.one_of(st.sampled_from(PIECES), st.binary(max_size=20)), max_size=8).map(b"".join),
+    st.binary(max_size=100),
+)
+ROW_1 = {profile: Ears(parser=profile, max_message_size=8000) for profile in ("guarded", "fast")}
+ROW_1["assured"] = Ears(parser="assured", allowed_events=["a", "b"], max_message_size=8000)
+ROW_1["typed"] = Ears(max_message_size=8000)
+ROW_1["typed"].server.on("a", lambda data: None, type=list[int])
+
+
+@pytest.mark.row(1)
+@pytest.mark.row(2)
+@pytest.mark.parametrize("profile", ROW_1)
+def test_any_bytes_give_events_or_one_documented_error_however_they_are_cut(profile: str) -> None:
+    ears = ROW_1[profile]
+
+    @given(hostile, st.lists(st.integers(1, 60), max_size=6))
+    @settings(max_examples=250, deadline=None)
+    @example(b"".join(PIECES), [])
+    def check(data: bytes, sizes: list[int]) -> None:
+        verdict = ears.hear(data)
+        assert all(issubclass(error, ProtocolError) for error in verdict[1])
+        fatal = [error for error in verdict[1] if error is not InvalidPayload]
+        assert fatal == verdict[1][-1:] if fatal else True
+        assert verdict[2] == bool(fatal)
+        chunks, rest = [], data
+        for size in sizes:
+            chunks.append(rest[:size])
+            rest = rest[size:]
+        assert ears.hear(*[chunk for chunk in (*chunks, rest) if chunk]) == verdict
+        assert not any(event in ("error", "data") for event in ears.lifecycle)
+
+    check()
+    assert not ears.server.sockets
+
+
+@pytest.mark.parametrize("parser", ["fast", "guarded"])
+def test_who_speaks_tls_here_is_told_at_once_and_not_waited_for(parser: str) -> None:
+    ears = Ears(parser=parser)
+    for hello in ([b"\x16\x03\x01\x02\x00"], [b"\x16", b"\x03\x01\x02\x00"], [b"\x16\x03\x01\xfc\f\x00"]):
+        messages, errors, cut = ears.hear(*hello)
+        assert (messages, errors, cut) == ([], [InvalidJSON], True)
+
+
+@pytest.mark.row(2)
+def test_every_cut_of_a_conversation() -> None:
+    data = frame("a", '{"é":"\\f"}') + frame("b", "[1,null]") + frame("ü", '"€😀"') + b"{}\f"
+    ears = Ears()
+    verdict = ears.hear(data)
+    assert verdict[1] == [InvalidEvent]
+    for cut in range(1, len(data)):
+        assert ears.hear(data[:cut], data[cut:]) == verdict, cut
+    assert ears.hear(*[data[i : i + 1] for i in range(len(data))]) == verdict
+
+
+@pytest.mark.row(9)
+def test_forty_hostile_envelopes() -> None:
+    ears = Ears()
+    ears.server.on("ping", lambda data, socket: socket.emit("pong", data))
+    for envelope, refused in ENVELOPES:
+        before = len(ears.lifecycle)
+        _, errors, cut = ears.hear(envelope + b"\f")
+        assert (len(errors), cut) == (refused, refused), envelope
+        assert ears.lifecycle[before:] == ["connect", "socket.disconnected", "close"]
+        wire = ears.wire()
+        wire.write(frame("ping", "7"))
+        ears.driver.run_until_idle()
+        assert wire.take() == frame("pong", "7")
+        wire.abort()
+        ears.driver.run_until_idle()
+
+
+@pytest.mark.row(4)
+def test_no_frame_over_the_cap_is_buffered() -> None:
+    ears = Ears(max_message_size=MIB)
+    wire = ears.wire()
+    sent = 0
+    while not (wire.is_lost or wire.has_ended) and sent < 256 * MIB:
+        wire.write(b"x" * 64 * KIB)
+        sent += 64 * KIB
+        ears.driver.run_until_idle()
+    assert sent <= MIB + 64 * KIB
+    assert [type(error) for error in ears.errors] == [FrameTooLarge]
+
+
+def test_bytes_behind_a_close_are_dropped() -> None:
+    ears = Ears()
+    ears.server.on("bye", lambda data, socket: socket.close())
+    messages, errors, _ = ears.hear(frame("a") + frame("bye") + frame("b") + b"garbage\f" + b"\xff\f")
+    assert messages == [("a", 1), ("bye", 1)]
+    assert errors == []
+
+
+def test_bytes_behind_an_abort_are_dropped() -> None:
+    ears = Ears()
+    ears.server.on("bye", lambda data, socket: socket.abort())
+    assert ears.hear(frame("bye") + frame("b"), frame("c")) == ([("bye", 1)], [], True)
+
+
+# ---- half frames
+
+
+@pytest.mark.row(13)
+def test_half_frames_expire() -> None:
+    ears = Ears(message_timeout=1000)
+    drippers = [ears.wire() for _ in range(50)]
+    for _ in range(30):
+        for wire in drippers:
+            if not wire.is_lost:
+                wire.write(b"x")
+        ears.driver.advance(0.1)
+        if ears.errors:
+            break
+    assert 1.0 <= ears.driver.now() <= 1.5
+    ears.driver.advance(0.5)
+    assert [type(error) for error in ears.errors] == [MessageTimeout] * 50
+    assert "message_timeout is 1 s" in str(ears.errors[0])
+    assert ears.server.sockets == []
+
+
+@pytest.mark.row(13)
+def test_whole_streams_do_not_expire() -> None:
+    ears = Ears(message_timeout=1000)
+    wire = ears.wire()
+    stream = b"".join(frame("n", str(number)) for number in range(400))
+    half = len(frame("n", "0")) // 2
+    wire.write(stream[:half])
+    position = half
+    while position < len(stream):
+        ears.driver.advance(0.25)
+        wire.write(stream[position : position + 100])
+        position += 100
+    ears.driver.advance(0.25)
+    assert ears.messages == [("n", number) for number in range(400)]
+    assert ears.errors == []
+
+
+@pytest.mark.row(13)
+def test_a_large_message_may_take_its_time_but_not_forever() -> None:
+    ears = Ears(message_timeout=30_000)
+    quick, slow = ears.wire(), ears.wire()
+    for second in range(28):
+        quick.write(b"x" * 2000)
+        if not slow.is_lost and not slow.has_ended:
+            slow.write(b"x" * 500)
+        ears.driver.advance(1)
+        if second < 4:
+            assert ears.errors == []
+        elif second > 10:  # it is looked at every five seconds
+            assert len(ears.errors) == 1
+    assert [type(error) for error in ears.errors] == [MessageTimeout]
+    assert slow.is_lost or slow.has_ended
+    assert not quick.has_ended
+    ears.driver.advance(5)
+    assert quick.has_ended or quick.is_lost
+
+
+@pytest.mark.parametrize("options", [{"message_timeout": 0}, {"parser": "fast"}])
+def test_half_frames_without_a_limit(options: dict[str, Any]) -> None:
+    ears = Ears(**options)
+    wire = ears.wire()
+    wire.write(b'{"type":')
+    ears.driver.advance(1000)
+    wire.write(b'"a"}\f')
+    ears.driver.run_until_idle()
+    assert ears.messages == [("a", {})]
+
+
+def test_half_frames_do_not_age_while_it_is_we_who_do_not_read() -> None:
+    ears = Ears(message_timeout=1000, max_handler_frames=1)
+
+    @ears.server.on("work")
+    async def work(data: Any) -> None:
+        await ears.driver.sleep(10)
+
+    wire = ears.wire()
+    wire.write(frame("work") + b'{"type":"a"')
+    ears.driver.advance(5)
+    wire.write(b"}\f")
+    ears.driver.advance(6)
+    assert ears.errors == []
+    assert ears.messages == [("work", 1), ("a", {})]
+
+
+def test_a_frame_completed_in_time_is_forgotten() -> None:
+    ears = Ears(message_timeout=1000)
+    wire = ears.wire()
+    wire.write(b'{"type":')
+    ears.driver.advance(0.9)
+    wire.write(b'"a"}\f')
+    ears.driver.advance(10)
+    assert ears.errors == []
+
+
+# ---- batches out
+
+
+def writes(everything: Pair) -> list[int]:
+    """Notes how many messages each write of the server's end holds."""
+    sizes: list[int] = []
+    end = everything.connection.server
+    write = end.write
+
+    def note(data: bytes) -> None:
+        sizes.append(data.count(b"\f"))
+        write(data)
+
+    end.write = note  # type: ignore[method-assign]
+    return sizes
+
+
+def test_the_first_emit_of_a_turn_goes_out_at_once_the_rest_together() -> None:
+    everything = pair()
+    sizes = writes(everything)
+    for number in range(10):
+        assert everything.socket.emit("n", number)
+    assert sizes == [1]
+    everything.driver.run_until_idle()
+    assert sizes == [1, 9]
+    everything.socket.emit("n", 10)
+    assert sizes == [1, 9, 1]
+
+
+def test_many_emits_go_out_in_blocks() -> None:
+    everything = pair()
+    sizes = writes(everything)
+    heard: list[int] = []
+    everything.client.on("n", heard.append)
+    for number in range(1000):
+        everything.socket.emit("n", number)
+    everything.driver.run_until_idle()
+    assert heard == list(range(1000))
+    assert set(sizes[1:-1]) == {FLUSH_FRAMES}
+
+
+def test_large_frames_are_weighed() -> None:
+    everything = pair()
+    sizes = writes(everything)
+    for _ in range(40):
+        everything.socket.emit("n", "x" * 2000)
+    everything.driver.run_until_idle()
+    per_write = -(-FLUSH_BYTES // 2000)
+    assert max(sizes) <= per_write
+
+
+def test_what_handlers_emit_goes_out_at_the_end_of_the_read() -> None:
+    everything = pair()
+    sizes = writes(everything)
+    everything.server.on("n", lambda data, socket: socket.emit("m", data))
+    for number in range(10):
+        everything.client.emit("n", number)
+    everything.driver.run_until_idle()
+    assert sizes == [1, 9]
+
+
+def test_what_connect_handlers_emit_goes_out_together() -> None:
+    driver = MemoryDriver()
+    server = serve(driver)
+
+    @server.on("connect")
+    def connected(socket: Session) -> None:
+        for number in range(3):
+            socket.emit("n", number)
+
+    wire = Wire.connected(driver, server.address)
+    assert wire.take() == frame("n", "0") + frame("n", "1") + frame("n", "2")
+
+
+def test_a_payload_changed_after_emit_goes_out_as_it_was() -> None:
+    client, server, _, driver = pair()
+    heard: list[Any] = []
+    server.on("a", heard.append)
+    data = [1]
+    client.emit("a", data)
+    data.append(2)
+    driver.run_until_idle()
+    assert heard == [[1]]
+
+
+def test_a_frame_encoded_once_can_be_written_to_many() -> None:
+    everything = pair()
+    heard: list[Any] = []
+    everything.client.on("a", heard.append)
+    encoded = everything.socket.encode("a", [1])
+    for _ in range(70):
+        everything.socket.write_frame(encoded)
+    everything.driver.run_until_idle()
+    assert heard == [[1]] * 70
+
+
+# ---- limits out
+
+
+def stuck(**options: Any) -> Pair:
+    """A pair whose client reads nothing, with a kernel that takes 10,000 bytes."""
+    driver = MemoryDriver(conditions=Conditions(buffer=10_000))
+    everything = pair(driver=driver, **{"max_pending_bytes": 100_000, "soft_pending_bytes": 20_000, **options})
+    everything.connection.to_client.stall()
+    return everything
+
+
+@pytest.mark.row(10)
+def test_emit_tells_of_the_soft_limit_and_refuses_above_the_hard_one() -> None:
+    everything = stuck()
+    results = []
+    with pytest.raises(BackpressureError, match=r"max_pending_bytes \(100000\); nothing was sent"):
+        for _ in range(1000):
+            results.append(everything.socket.emit("n", "x" * 1980))
+    assert results == sorted(results, reverse=True)  # True up to the soft limit, False from then on
+    assert 12 <= results.count(True) <= 16
+    assert 100_000 - 2010 < everything.socket.pending_bytes <= 100_000
+    with pytest.raises(BackpressureError):
+        everything.socket.emit("n", "x" * 1980)
+    heard: list[Any] = []
+    everything.client.on("n", heard.append)
+    everything.connection.resume()
+    everything.driver.run_until_idle()
+    assert len(heard) == len(results)
+    assert everything.socket.pending_bytes == 0
+    assert everything.socket.emit("n", 1)
+
+
+@pytest.mark.row(10)
+def test_small_frames_are_bounded_too() -> None:
+    everything = stuck()
+    count = 0
+    with pytest.raises(BackpressureError):
+        while count < 100_000:
+            everything.socket.emit("n", count)
+            count += 1
+    assert everything.socket.pending_bytes <= 100_000 + 64 * KIB
+    heard: list[int] = []
+    everything.client.on("n", heard.append)
+    everything.connection.resume()
+    everything.driver.run_until_idle()
+    assert heard == list(range(count))
+
+
+def test_one_large_message_alone_may_be_above_the_limit() -> None:
+    everything = stuck()
+    assert everything.socket.emit("n", "x" * 500_000) is False
+    with pytest.raises(BackpressureError):
+        everything.socket.emit("n", "x" * 2000)
+    heard: list[Any] = []
+    everything.client.on("n", heard.append)
+    everything.connection.resume()
+    everything.driver.run_until_idle()
+    assert [len(data) for data in heard] == [500_000]
+
+
+@pytest.mark.row(10)
+def test_a_peer_that_stays_above_the_soft_limit_is_cut() -> None:
+    everything = stuck(slow_timeout=10_000)
+    errors: list[Any] = []
+    everything.server.on("error", lambda error, socket: errors.append((error, socket)))
+    everything.server.on("socket.disconnected", lambda socket: errors.append(socket.loss))
+    for _ in range(20):
+        everything.socket.emit("n", "x" * 1980)
+    everything.driver.advance(9.9)
+    assert errors == []
+    everything.driver.advance(0.2)
+    (error, socket), loss = errors
+    assert isinstance(error, BackpressureError)
+    assert "for 10 s; its link is cut" in str(error)
+    assert socket is everything.socket
+    assert loss.reason is error
+    assert loss.dropped + loss.in_flight + 5 >= 20 > loss.dropped
+    assert everything.server.sockets == []
+
+
+@pytest.mark.row(10)
+def test_a_peer_that_reads_in_time_is_not_cut() -> None:
+    everything = stuck(slow_timeout=10_000)
+    for _ in range(5):
+        while everything.socket.emit("n", "x" * 1980):
+            pass
+        everything.driver.advance(9)
+        everything.connection.resume()
+        everything.driver.run_until_idle()
+        everything.connection.to_client.stall()
+    everything.driver.advance(100)
+    assert everything.server.sockets == [everything.socket]
+
+
+def test_a_peer_that_reads_some_in_time_is_not_cut() -> None:
+    everything = stuck(slow_timeout=10_000, message_timeout=0)
+    for _ in range(14):
+        everything.socket.emit("n", "x" * 1980)
+    assert not everything.socket.emit("n", "x" * 1980)
+    everything.driver.advance(5)
+    everything.connection.resume()
+    for _ in range(2):  # one read, and the kernel takes as much again
+        everything.driver._run_turn()
+    everything.connection.to_client.stall()
+    assert 0 < everything.socket.pending_bytes < 20_000
+    everything.driver.advance(20)
+    assert everything.server.sockets == [everything.socket]
+    while everything.socket.emit("n", "x" * 1980):
+        pass
+    everything.driver.advance(10.1)
+    assert everything.socket not in everything.server.sockets
+
+
+@pytest.mark.row(10)
+def test_only_a_server_stops_reading_from_a_peer_that_does_not_read() -> None:
+    everything = stuck()
+    heard: list[Any] = []
+    everything.server.on("n", heard.append)
+    while everything.socket.emit("n", "x" * 1980):
+        pass
+    everything.client.emit("n", 1)
+    everything.driver.run_until_idle()
+    assert heard == []
+    everything.connection.resume()
+    everything.driver.run_until_idle()
+    assert heard == [1]
+
+
+def test_a_client_reads_on() -> None:
+    everything = pair(
+        driver=MemoryDriver(conditions=Conditions(buffer=10_000)), max_pending_bytes=100_000, soft_pending_bytes=20_000
+    )
+    heard: list[Any] = []
+    everything.client.on("n", heard.append)
+    everything.connection.to_server.stall()
+    while everything.client.emit("n", "x" * 1980):
+        pass
+    everything.socket.emit("n", 1)
+    everything.driver.run_until_idle()
+    assert heard == [1]
+
+
+@pytest.mark.row(10)
+def test_an_echo_server_cannot_be_flooded() -> None:
+    driver = MemoryDriver()
+    server = serve(driver, max_pending_bytes=MIB, soft_pending_bytes=100_000)
+    server.on("n", lambda data, socket: socket.emit("n", data))
+    failures: list[Any] = []
+    server.on("error", failures.append)
+    wire = Wire.connected(driver, server.address)
+    connection = driver.connections[-1]
+    connection.to_client.stall()
+    written = 0
+    while not wire.is_full:
+        wire.write(frame("n", f'"{"x" * 2000}"'))
+        written += 1
+        driver.run_until_idle()
+    assert server.sockets[0].pending_bytes <= MIB
+    assert failures == []
+    connection.resume()
+    driver.run_until_idle()
+    assert wire.bytes.count(b"\f") == written
+
+
+@pytest.mark.parametrize("policy", ["drop_newest", "drop_oldest"])
+def test_dropping_instead_of_refusing(policy: str) -> None:
+    everything = stuck(slow_policy=policy)
+    for number in range(200):
+        everything.socket.emit("n", [number, "x" * 1980])
+    assert everything.socket.pending_bytes <= 100_000 + 2010
+    dropped = everything.socket.dropped
+    assert dropped > 0
+    heard: list[int] = []
+    everything.client.on("n", lambda data: heard.append(data[0]))
+    everything.connection.resume()
+    everything.driver.run_until_idle()
+    assert len(heard) + dropped == 200
+    assert heard == sorted(set(heard))
+    kept_last = heard[-1] == 199
+    assert kept_last == (policy == "drop_oldest")
+    assert heard[0] == 0
+
+
+def test_closing_while_the_kernel_is_full_sends_everything_first() -> None:
+    everything = stuck()
+    for number in range(20):
+        everything.socket.emit("n", [number, "x" * 1980])
+    everything.socket.close()
+    with pytest.raises(NotConnected, match="this socket is closed"):
+        everything.socket.emit("n", 1)
+    heard: list[Any] = []
+    lost: list[Loss] = []
+    everything.client.on("n", lambda data: heard.append(data[0]))
+    everything.client.on("disconnect", lost.append)
+    everything.driver.advance(1)
+    everything.connection.resume()
+    everything.driver.run_until_idle()
+    assert heard == list(range(20))
+    assert lost[0].reason is None
+
+
+@pytest.mark.row(36)
+def test_closing_ends_in_time() -> None:
+    everything = stuck(close_timeout=5000)
+    lost: list[Loss] = []
+    everything.server.on("close", lambda socket: lost.append(socket.loss))
+    for number in range(20):
+        everything.socket.emit("n", [number, "x" * 1980])
+    everything.socket.close()
+    everything.driver.advance(4.9)
+    assert lost == []
+    everything.driver.advance(0.2)
+    assert lost[0].dropped > 0
+    assert everything.server.sockets == []
+
+
+@pytest.mark.row(36)
+def test_a_peer_that_ended_and_does_not_read_is_cut_in_time() -> None:
+    driver = MemoryDriver()
+    server = serve(driver)
+    wire = Wire.connected(driver, server.address)
+    assert wire.link is not None
+    wire.link.pause_reading()
+    for _ in range(200):
+        server.sockets[0].emit("n", "x" * 2000)
+    wire.close()
+    driver.advance(4.9)
+    assert len(server.sockets) == 1
+    driver.advance(0.2)
+    assert server.sockets == []
+
+
+@pytest.mark.row(36)
+def test_a_peer_that_never_ends_is_cut_in_time() -> None:
+    driver = MemoryDriver()
+    server = serve(driver)
+    wire = Wire.connected(driver, server.address)
+    server.sockets[0].close()
+    driver.advance(4.9)
+    assert wire.has_ended
+    assert not wire.is_lost
+    assert len(server.sockets) == 1
+    driver.advance(0.2)
+    assert server.sockets == []
+
+
+# ---- async handlers push back
+
+
+@pytest.mark.row(12)
+def test_slow_handlers_make_the_sender_wait() -> None:
+    client, server, _, driver = pair(max_handler_frames=16)
+    running = most = done = 0
+
+    @server.on("work")
+    async def work(data: Any) -> None:
+        nonlocal running, most, done
+        running += 1
+        most = max(most, running)
+        await driver.sleep(1)
+        running -= 1
+        done += 1
+
+    sent = 0
+    while client.emit("work", "x" * 1000):
+        sent += 1
+        driver.run_until_idle()
+    assert most == 16
+    assert sent * 1000 <= 2 * MIB
+    driver.advance(sent)
+    assert done == sent + 1
+    assert most == 16
+
+
+@pytest.mark.row(12)
+def test_large_messages_count_by_their_size() -> None:
+    client, server, _, driver = pair(max_handler_frames=1000, max_handler_bytes=100_000)
+    running: list[int] = []
+
+    @server.on("work")
+    async def work(data: Any) -> None:
+        running.append(1)
+        await driver.sleep(1)
+        running.pop()
+
+    for _ in range(20):
+        client.emit("work", "x" * 30_000)
+    driver.run_until_idle()
+    assert len(running) == 4
+    driver.advance(10)
+    assert running == []
+
+
+def test_closing_while_handlers_are_busy_does_not_wait_for_them_nor_for_the_time_limit() -> None:
+    ears = Ears(max_handler_frames=1)
+
+    @ears.server.on("work")
+    async def work(data: Any) -> None:
+        await ears.driver.sleep(60)
+
+    wire = ears.wire()
+    wire.write(frame("work") * 2 + frame("a"))
+    ears.driver.run_until_idle()
+    (socket,) = ears.server.sockets
+    assert socket.is_reading_paused
+    socket.close()
+    wire.write(frame("a"))  # read and dropped, as is the end behind it
+    wire.close()
+    ears.driver.run_until_idle()
+    assert ears.server.sockets == []
+    assert ears.messages == [("work", 1)]
+
+
+def test_messages_keep_their_order_behind_slow_handlers() -> None:
+    client, server, _, driver = pair(max_handler_frames=2)
+    heard: list[int] = []
+
+    @server.on("n")
+    async def slow(data: int) -> None:
+        heard.append(data)
+        await driver.sleep(1)
+
+    for number in range(20):
+        client.emit("n", number)
+    client.close()
+    driver.advance(60)
+    assert heard == list(range(20))
+    assert server.sockets == []
+
+
+def test_a_peer_that_ends_is_heard_to_the_end() -> None:
+    driver = MemoryDriver()
+    server = serve(driver, max_handler_frames=1)
+    heard: list[int] = []
+
+    @server.on("n")
+    async def slow(data: int, socket: Session) -> None:
+        await driver.sleep(1)
+        heard.append(data)
+        if socket.is_open:
+            socket.emit("done", data)
+
+    wire = Wire.connected(driver, server.address)
+    wire.write(b"".join(frame("n", str(number)) for number in range(5)))
+    wire.close()
+    driver.advance(20)
+    assert heard == [0, 1, 2, 3, 4]
+    assert wire.bytes == b"".join(frame("done", str(number)) for number in range(5))
+    assert wire.is_lost or wire.has_ended
+
+
+@pytest.mark.row(2)
+@pytest.mark.parametrize(
+    ("bad", "error"),
+    [
+        (b"garbage\f", InvalidJSON),
+        (b"\xff\f", InvalidJSON),
+        (frame("connect"), ReservedEvent),
+        (b"x" * 2000, FrameTooLarge),
+        (b"x" * 2000 + b"\f", FrameTooLarge),
+    ],
+)
+@pytest.mark.parametrize("later", [False, True])
+def test_messages_before_a_bad_one_are_delivered_behind_slow_handlers_too(
+    bad: bytes, error: type[IPCError], later: bool
+) -> None:
+    """Whether handlers are slow or not, and however the bytes are cut, the same messages come of them."""
+    ears = Ears(max_handler_frames=1, max_message_size=1000)
+    heard: list[int] = []
+
+    @ears.server.on("n")
+    async def slow(data: int) -> None:
+        await ears.driver.sleep(1)
+        heard.append(data)
+
+    wire = ears.wire()
+    good, behind = b"".join(frame("n", str(number)) for number in range(5)), frame("n", "5")
+    wire.write(good if later else good + bad + behind)
+    ears.driver.run_until_idle()
+    socket = ears.server.sockets[0]
+    if later:  # a driver may bring what it had read already
+        socket.received(bad)
+    socket.received(behind)
+    ears.driver.advance(20)
+    assert heard == [0, 1, 2, 3, 4]
+    assert [type(each) for each in ears.errors] == [error]
+    assert wire.is_lost or wire.has_ended
+    assert ears.server.sockets == []
+
+
+def test_a_message_that_waits_for_handlers_is_counted_once() -> None:
+    client, server, _, driver = pair(max_handler_frames=2)
+    told: list[int] = []
+    server.on_trace(lambda trace: told.append(trace.messages if trace.what == "received" else 0))
+
+    @server.on("n")
+    async def slow(data: int) -> None:
+        await driver.sleep(1)
+
+    for number in range(20):
+        client.emit("n", number)
+    driver.advance(20)
+    assert server.stats().messages_in == client.stats().messages_out == sum(told) == 20
+
+
+def test_closing_drops_what_waits_for_handlers() -> None:
+    client, server, socket, driver = pair(max_handler_frames=1)
+    heard: list[int] = []
+
+    @server.on("n")
+    async def slow(data: int) -> None:
+        heard.append(data)
+        await driver.sleep(1)
+
+    for number in range(5):
+        client.emit("n", number)
+    driver.run_until_idle()
+    socket.close()
+    driver.advance(20)
+    assert heard == [0]
+    assert socket not in server.sockets
+
+
+# ---- interrupts
+
+
+@pytest.mark.row(37)
+def test_after_an_interrupt_the_conversation_goes_on() -> None:
+    client, server, _, driver = pair()
+    heard: list[int] = []
+    answers: list[int] = []
+
+    @server.on("n")
+    def handler(data: int, socket: Session) -> None:
+        if data == 1:
+            raise KeyboardInterrupt
+        heard.append(data)
+        socket.emit("m", data)
+
+    client.on("m", answers.append)
+    for number in range(5):
+        client.emit("n", number)
+    with pytest.raises(KeyboardInterrupt):
+        driver.run_until_idle()
+    driver.run_until_idle()
+    client.emit("n", 5)
+    driver.run_until_idle()
+    assert heard == answers == [0, 2, 3, 4, 5]
+
+
+# ---- ending
+
+
+def test_close_sends_what_was_emitted_and_drops_what_comes() -> None:
+    client, server, socket, driver = pair()
+    heard: list[Any] = []
+    client.on("n", heard.append)
+    server.on("n", heard.append)
+    for number in range(3):
+        socket.emit("n", number)
+    socket.close()
+    socket.close()
+    client.emit("n", "late")
+    driver.run_until_idle()
+    assert heard == [0, 1, 2]
+    assert not socket.is_open
+    assert socket.loss == Loss()
+    assert "closed" in repr(socket)
+
+
+@pytest.mark.row(31)
+def test_abort_counts_what_was_dropped() -> None:
+    _, server, socket, driver = pair()
+    lost: list[Loss] = []
+    server.on("socket.disconnected", lambda socket: lost.append(socket.loss))
+    for number in range(3):
+        socket.emit("n", number)  # the first goes out at once
+    socket.abort()
+    socket.turn_ended()  # a driver may tell the end of the turn before the loss
+    driver.run_until_idle()
+    assert lost == [Loss(None, 2, 0)]
+    assert socket.dropped == 2
+    assert socket.messages_out == 1
+
+
+@pytest.mark.row(31)
+@pytest.mark.parametrize("verb", ["close", "abort"])
+def test_ending_inside_a_handler_counts_what_it_emitted(verb: str) -> None:
+    client, server, socket, driver = pair()
+    got: list[Any] = []
+    client.on("*", lambda type, *rest: got.append(type))
+
+    def handler(data: Any, socket: Session) -> None:
+        socket.emit("a", 1)
+        socket.emit("b", 2)
+        getattr(socket, verb)()
+        with pytest.raises(NotConnected):
+            socket.emit("c", 3)
+
+    server.on("go", handler)
+    client.emit("go")
+    driver.run_until_idle()
+    sent = got[: got.index("disconnect")]
+    assert sent == (["a", "b"] if verb == "close" else [])
+    assert socket.dropped == (0 if verb == "close" else 2)
+    assert socket.messages_out == len(sent)
+
+
+def test_a_loss_tells_what_it_took_with_it() -> None:
+    everything = stuck()
+    for number in range(30):
+        everything.socket.emit("n", [number, "x" * 1980])
+    everything.connection.drop()
+    everything.driver.run_until_idle()
+    loss = everything.socket.loss
+    assert loss is not None
+    assert isinstance(loss.reason, ConnectionLost)
+    assert loss.dropped > 0
+    assert loss.in_flight > 0
+    assert f"{loss.dropped} messages dropped, {loss.in_flight} in flight" in str(loss)
+    assert str(Loss()) == "in order"
+
+
+def test_a_socket_before_its_link() -> None:
+    driver = MemoryDriver()
+    server = serve(driver)
+    session = server.accept(driver.identity)
+    assert session is not None
+    with pytest.raises(NotConnected, match="no link yet"):
+        session.peer  # noqa: B018
+    assert "unopened" in repr(session)
+    assert session.pending_bytes == 0
+    assert not session.opened_at_all
+    session.close()
+    session.abort()
+    with pytest.raises(NotConnected):
+        session.emit("a")
+
+
+def test_names_that_are_not_text_in_errors_about_closed_sockets() -> None:
+    socket = pair().socket
+    socket.close()
+    with pytest.raises(NotConnected, match="cannot emit 'a'"):
+        socket.emit("a")
+    with pytest.raises(NotConnected, match="cannot emit bytes"):
+        socket.emit(b"x" * 10_000)
+
+
+# ---- threads and forks
+
+
+@pytest.mark.row(40)
+def test_emits_from_another_thread_arrive_in_order() -> None:
+    client, _, socket, driver = pair()
+    heard: list[int] = []
+    client.on("n", heard.append)
+    with driver.other_thread():
+        for number in range(1000):
+            assert socket.emit("n", number)
+        with pytest.raises(InvalidPayload):
+            socket.emit("n", object())
+        for verb in ("close", "abort"):
+            with pytest.raises(WrongThreadError, match=rf"{verb}\(\) was called from another thread"):
+                getattr(socket, verb)()
+    assert heard == []
+    driver.run_until_idle()
+    assert heard == list(range(1000))
+
+
+@pytest.mark.row(40)
+def test_emits_from_another_thread_are_bounded() -> None:
+    everything = stuck()
+    errors: list[Any] = []
+    everything.server.on("error", errors.append)
+    with everything.driver.other_thread(), pytest.raises(BackpressureError, match="other threads wait"):
+        for _ in range(1000):
+            everything.socket.emit("n", "x" * 1980)
+    everything.driver.run_until_idle()
+    assert all(isinstance(error, BackpressureError) for error in errors)
+    assert everything.socket.pending_bytes <= 100_000
+    everything.driver.run_until_idle()
+    with everything.driver.other_thread():
+        for _ in range(30):
+            everything.socket.emit("n", "x" * 1980)
+    everything.driver.run_until_idle()
+    assert errors
+    assert everything.socket.dropped == len(errors)
+
+
+@pytest.mark.row(31)
+@pytest.mark.parametrize("when", ["lost", "closing"])
+def test_emits_from_another_thread_are_counted_when_the_link_is_gone(when: str) -> None:
+    _, _, socket, driver = pair()
+    with driver.other_thread():
+        for number in range(5):
+            socket.emit("n", number)
+    if when == "closing":
+        socket.abort()
+    else:
+        driver.drop()
+        driver._ready.rotate(-1)  # the news of the loss comes before what the thread handed over
+    driver.run_until_idle()
+    assert socket.dropped == 5
+    assert socket.messages_out == 0
+
+
+@pytest.mark.row(41)
+def test_a_forked_child_can_end_nothing() -> None:
+    _, _, socket, driver = pair()
+    with driver.forked_child():
+        for verb in ("close", "abort"):
+            with pytest.raises(ForkError):
+                getattr(socket, verb)()
+    driver.run_until_idle()
+    assert socket.is_open
+
+
+# ---- raw mode
+
+
+def test_raw_mode_passes_bytes() -> None:
+    client, server, socket, driver = pair(raw_buffer=True)
+    heard: list[Any] = []
+    answers: list[bytes] = []
+    server.on("data", lambda data, socket: heard.append((data, socket)))
+    client.on("data", answers.append)
+    client.emit(b"\x00\xff\f")
+    client.emit("é")
+    socket.emit([1, 2])
+    driver.run_until_idle()
+    assert b"".join(data for data, _ in heard) == b"\x00\xff\f\xc3\xa9"
+    assert {each for _, each in heard} == {socket}
+    assert answers == [b"\x01\x02"]
+    with pytest.raises(InvalidPayload):
+        client.emit("message", "data")
+
+
+def test_raw_payloads_are_relayed_without_decoding() -> None:
+    client, server, _, driver = pair()
+    heard: list[Any] = []
+
+    @server.on("a")
+    def relay(data: Raw, socket: Session) -> None:
+        socket.emit("b", data)
+
+    client.on("b", heard.append)
+    client.emit("a", {"x": [1, 2.5]})
+    driver.run_until_idle()
+    assert heard == [{"x": [1, 2.5]}]
+
+
+# ---- re-entrancy
+
+
+@pytest.mark.row(38)
+def test_a_ping_pong_of_100_000_keeps_order_and_depth() -> None:
+    import sys
+
+    client, server, _, driver = pair()
+    depths: set[int] = set()
+    expected = 0
+
+    def depth() -> int:
+        frame, count = sys._getframe(), 0
+        while frame is not None:
+            frame, count = frame.f_back, count + 1  # type: ignore[assignment]
+        return count
+
+    @server.on("ping")
+    def ping(data: int, socket: Session) -> None:
+        socket.emit("pong", data + 1)
+
+    @client.on("pong")
+    def pong(data: int) -> None:
+        nonlocal expected
+        expected += 1
+        assert data == expected
+        if data % 10_000 == 1:
+            depths.add(depth())
+        if data < 100_000:
+            client.emit("ping", data)
+
+    client.emit("ping", 0)
+    driver.run_until_idle()
+    assert expected == 100_000
+    assert len(depths) == 1
+
+
+@pytest.mark.row(38)
+@pytest.mark.parametrize("verb", ["close", "abort"])
+def test_ending_inside_an_error_handler(verb: str) -> None:
+    client, server, _, driver = pair()
+    told: list[Any] = []
+
+    def error(error: Any, socket: Session) -> None:
+        told.append(type(error))
+        getattr(socket, verb)()
+
+    server.on("error", error)
+    server.on("close", lambda socket: told.append("close"))
+    client._direct._link.write(b"garbage\f" + frame("n"))  # type: ignore[union-attr]
+    driver.run_until_idle()
+    assert told == [InvalidJSON, "close"]
+
+
+# ---- what happened, told and counted
+
+
+def test_traces_and_statistics_tell_the_same() -> None:
+    client, server, socket, driver = pair()
+    told: list[Any] = []
+    undo = server.on_trace(told.append)
+    server.on("n", lambda data, socket: socket.emit("m", data))
+    for number in range(5):
+        client.emit("n", number)
+    driver.run_until_idle()
+    stats = socket.stats()
+    for what, messages, size in (
+        ("received", stats.messages_in, stats.bytes_in),
+        ("sent", stats.messages_out, stats.bytes_out),
+    ):
+        traces = [trace for trace in told if trace.what == what]
+        assert sum(trace.messages for trace in traces) == messages == 5
+        assert sum(trace.bytes for trace in traces) == size
+        assert {trace.socket for trace in traces} == {socket}
+    client.close()
+    driver.run_until_idle()
+    assert told[-1].what == "lost"
+    undo()
+    count = len(told)
+    client.connect()
+    driver.run_until_idle()
+    assert len(told) == count
+
+
+def test_a_trace_taken_off_while_a_read_is_under_way() -> None:
+    client, server, _, driver = pair()
+    told: list[Any] = []
+    undo = server.on_trace(told.append)
+    server.on("n", lambda: undo())
+    client.emit("n")
+    driver.run_until_idle()
+    assert [trace.what for trace in told] == []
+
+
+def test_requests_from_a_socket() -> None:
+    client, server, socket, driver = pair()
+    client.handle("double", lambda number: 2 * number)
+
+    @client.handle("later")
+    async def later(number: int) -> int:
+        await driver.sleep(1)
+        return number
+
+    answers = [socket.request("double", 4), socket.request("later", 5), server.request(socket, "double", 6)]
+    driver.run_until(answers[1])
+    assert [answer.result() for answer in answers] == [8, 5, 12]
+
+
+def test_what_arrives_while_messages_wait_for_handlers_waits_behind_them() -> None:
+    ears = Ears(max_handler_frames=1)
+    heard: list[int] = []
+
+    @ears.server.on("n")
+    async def slow(data: int) -> None:
+        heard.append(data)
+        await ears.driver.sleep(1)
+
+    wire = ears.wire()
+    wire.write(frame("n", "1") + frame("n", "2") + frame("n", "3"))
+    ears.driver.run_until_idle()
+    assert heard == [1]
+    ears.server.sockets[0].received(frame("n", "4"))  # a driver may bring what it had read already
+    ears.driver.advance(10)
+    assert heard == [1, 2, 3, 4]
+
+
+def test_handlers_that_ask_their_own_peer_get_their_answers() -> None:
+    """The answers are behind the messages that wait for these very handlers."""
+    ends = pair(max_handler_frames=16)
+    for end, other, number in ((ends.server, ends.client, 1000), (ends.client, ends.server, 2000)):
+        done: list[int] = []
+        other.handle("double", lambda number: number * 2)
+
+        @end.on("job")
+        async def job(data: int, ask: Any = ends.socket if end is ends.server else ends.client) -> None:
+            done.append(await answered(ask.request("double", data), ends.driver))  # noqa: B023 - runs in this round
+
+        speaker = ends.client if end is ends.server else ends.socket
+        for value in range(number, number + 100):
+            speaker.emit("job", value)
+        ends.driver.run_until_idle()
+        assert sorted(done) == [2 * value for value in range(number, number + 100)]
+
+
+async def answered(outcome: Any, driver: MemoryDriver) -> Any:
+    while not outcome.done:
+        await driver.sleep(0)
+    return outcome.result()
+
+
+def test_handlers_that_wait_for_answers_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node_ipc.core.session.MOST_REQUESTS", 50)
+    client, server, socket, driver = pair(max_handler_frames=2)
+    running: list[int] = []
+
+    @server.on("job")
+    async def job(data: int) -> None:
+        running.append(data)
+        await driver.sleep(100)
+
+    for number in range(100):
+        client.emit("job", number)
+    driver.run_until_idle()
+    assert len(running) == 2
+    answer = socket.request("never", timeout=1)  # the client's refusal is behind what waits
+    driver.run_until_idle()
+    assert len(running) == 50 and not answer.done
+    driver.advance(2)
+    assert answer.done and len(running) == 50
+    driver.advance(99)
+    assert len(running) == 52, "nobody waits for an answer any more"
+
+
+def test_many_requests_under_way_make_the_peer_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node_ipc.core.session.MOST_REQUESTS", 3)
+    client, server, _, driver = pair()
+    running: list[int] = []
+    most = 0
+
+    @server.handle("work")
+    async def work(number: int) -> int:
+        nonlocal most
+        running.append(number)
+        most = max(most, len(running))
+        await driver.sleep(1)
+        running.remove(number)
+        return number
+
+    answers = [client.request("work", number) for number in range(10)]
+    driver.run_until(lambda: all(answer.done for answer in answers))
+    assert [answer.result() for answer in answers] == list(range(10))
+    assert most == 3
+
+
+def test_a_link_that_never_came_about_is_told_to_the_owner() -> None:
+    driver = MemoryDriver()
+    server = serve(driver)
+    errors: list[Any] = []
+    server.on("error", lambda error, socket: errors.append((error, socket)))
+    session = server.accept(driver.identity)
+    assert session is not None
+    error = IPCError("handshake")
+    session.failed(error)
+    assert errors == [(error, None)]
+
+
+@pytest.mark.row(38)
+def test_emits_that_wait_for_a_full_kernel_go_out_before_the_link_is_given_up() -> None:
+    everything = pair()
+    heard: list[Any] = []
+    everything.client.on("n", heard.append)
+    wire = everything.connection.client
+
+    def handler(data: Any, socket: Session) -> None:
+        socket.emit("n", data)
+
+    everything.server.on("n", handler)
+    wire.write(frame("n", "1") + frame("n", "2") + b"garbage\f")
+    everything.driver.run_until_idle()
+    assert heard == [1, 2]
+
+
+def test_a_typed_handler_that_comes_in_the_middle_of_a_read() -> None:
+    ears = Ears()
+    heard: list[Any] = []
+
+    def go() -> None:
+        ears.server.on("n", heard.append, type=Raw)
+
+    ears.server.on("go", go)
+    wire = ears.wire()
+    wire.write(frame("n", "0") + frame("go") + frame("n", '{"a": 1}') + frame("m", '"\\ud800"') + frame("m", "2"))
+    ears.driver.run_until_idle()
+    assert [bytes(data) for data in heard] == [b'{"a": 1}'] or [bytes(data) for data in heard] == [b'{"a":1}']
+    assert ears.messages[-2:] == [("m", "\ud800"), ("m", 2)]
+
+
+@pytest.mark.row(37)
+def test_an_interrupt_while_the_rest_is_decoded_anew() -> None:
+    ears = Ears()
+    heard: list[Any] = []
+
+    def go() -> None:
+        ears.server.on("n", heard.append, type=int)
+        raise KeyboardInterrupt
+
+    ears.server.on("go", go)
+    wire = ears.wire()
+    wire.write(frame("go") + frame("n", "1") + frame("n", "2"))
+    with pytest.raises(KeyboardInterrupt):
+        ears.driver.run_until_idle()
+    wire.write(frame("n", "3"))
+    ears.driver.run_until_idle()
+    assert heard == [1, 2, 3]
+
+
+@pytest.mark.row(34)
+def test_heartbeats_notice_a_dead_peer() -> None:
+    _, server, socket, driver = pair(heartbeat=1000, heartbeat_timeout=500, message_timeout=0)
+    driver.advance(30)
+    assert socket.is_open
+    driver.cut()
+    driver.advance(3)
+    assert not socket.is_open
+    assert socket not in server.sockets
+
+
+def test_without_anything_to_send_nothing_is_written() -> None:
+    everything = pair()
+    sizes = writes(everything)
+    everything.socket.turn_ended()
+    everything.socket._flush()
+    assert sizes == []
+
+
+@pytest.mark.row(31)
+def test_emits_from_another_thread_behind_the_end_are_counted() -> None:
+    _, _, socket, driver = pair()
+    driver.drop()
+    driver.run_until_idle()
+    socket._afar.append(b"late")  # a thread that was in the middle of its emit when the link went away
+    socket._take_afar()
+    assert socket.dropped == 1

@@ -1,0 +1,119 @@
+"""What a handler takes, read off functions, methods, partials and objects."""
+
+from __future__ import annotations
+
+import functools
+from typing import Annotated, Any
+
+import pytest
+
+from node_ipc.core.signature import signature_of
+
+
+class Order:
+    pass
+
+
+def none() -> None: ...
+def one(data: Any) -> None: ...
+def two(data: int, socket: Any) -> None: ...
+def defaults(data: str, socket: Any = None, more: int = 0) -> None: ...
+def anything(*arguments: Any) -> None: ...
+def one_and_more(data: list[int], *rest: Any) -> None: ...
+def keywords(data: Any, *, quiet: bool = False, **more: Any) -> None: ...
+def positional(data: float, /, socket: Any) -> None: ...
+def unannotated(data, socket):  # type: ignore[no-untyped-def]
+    ...
+def text(data: "Order") -> None: ...  # noqa: UP037
+async def waiting(data: Order, socket: Any) -> None: ...
+
+
+@functools.wraps(two)
+def wrapped(*arguments: Any, **options: Any) -> None: ...
+
+
+class Holder:
+    def method(self, data: int, socket: Any) -> None: ...
+    def nothing(self) -> None: ...
+    def anything(*arguments: Any) -> None: ...
+
+    @classmethod
+    def of_class(cls, data: int) -> None: ...
+    @staticmethod
+    def static(data: int) -> None: ...
+    async def waiting(self, data: int) -> None: ...
+
+
+class Called:
+    def __call__(self, data: bytes, socket: Any = None) -> None: ...
+
+
+class CalledAsync:
+    async def __call__(self, data: bytes) -> None: ...
+
+
+CASES: list[tuple[Any, int, int | None, bool, Any]] = [
+    (none, 0, 0, False, None),
+    (one, 1, 1, False, None),
+    (two, 2, 2, False, int),
+    (defaults, 1, 3, False, str),
+    (anything, 0, None, False, None),
+    (one_and_more, 1, None, False, list[int]),
+    (keywords, 1, 1, False, None),
+    (positional, 2, 2, False, float),
+    (unannotated, 2, 2, False, None),
+    (text, 1, 1, False, Order),
+    (waiting, 2, 2, True, Order),
+    (wrapped, 2, 2, False, int),
+    (lambda: None, 0, 0, False, None),
+    (lambda data, socket=None: None, 1, 2, False, None),
+    (Holder().method, 2, 2, False, int),
+    (Holder().nothing, 0, 0, False, None),
+    (Holder().anything, 0, None, False, None),
+    (Holder.of_class, 1, 1, False, int),
+    (Holder.static, 1, 1, False, int),
+    (Holder().waiting, 1, 1, True, int),
+    (Called(), 1, 2, False, bytes),
+    (CalledAsync(), 1, 1, True, bytes),
+    (functools.partial(two, 1), 1, 1, False, None),
+    (functools.partial(waiting), 2, 2, True, None),
+    ([].append, 1, 1, False, None),
+    (print, 0, None, False, None),
+    (dict, 0, None, False, None),  # a builtin that does not tell
+]
+
+
+@pytest.mark.parametrize(
+    ("handler", "required", "accepts", "asynchronous", "payload"), CASES, ids=lambda case: f"{case!r:.40}"
+)
+def test_what_a_handler_takes(
+    handler: Any, required: int, accepts: int | None, asynchronous: bool, payload: Any
+) -> None:
+    signature = signature_of(handler)
+    assert (signature.required, signature.accepts) == (required, accepts)
+    assert signature.asynchronous is asynchronous
+    assert signature.payload_type(handler) is payload or signature.payload_type(handler) == payload
+
+
+def test_metadata_of_annotations_is_kept() -> None:
+    def handler(data: Annotated[int, "meta"]) -> None: ...
+
+    handler.__annotations__["data"] = Annotated[int, "meta"]
+    assert signature_of(handler).payload_type(handler) == Annotated[int, "meta"]
+
+
+@pytest.mark.parametrize("annotation", [Any, object, "Any", "object"])
+def test_annotations_that_say_nothing(annotation: Any) -> None:
+    def handler(data): ...  # type: ignore[no-untyped-def]
+
+    handler.__annotations__["data"] = annotation
+    assert signature_of(handler).payload_type(handler) is None
+
+
+def test_an_annotation_that_cannot_be_resolved_says_so() -> None:
+    def handler(data: Nowhere) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+
+    with pytest.raises(
+        TypeError, match=r"'Nowhere' of the handler .*handler.* cannot be resolved.*on\(event, type=\.\.\.\)"
+    ):
+        signature_of(handler).payload_type(handler)

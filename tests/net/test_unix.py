@@ -1,0 +1,1510 @@
+"""Unix sockets on the real kernel: modes, locks, strangers, odd paths, and what is left behind.
+
+Attackers are forked processes that give up root for another user. Where a test needs that and the run is not
+root's, it is skipped with a reason; under ``CI=true`` that is a failure.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import logging
+import mmap
+import os
+import resource
+import select
+import shutil
+import signal
+import socket
+import stat
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from children import DEADLINE, NOBODY, SOMEBODY, Child, Held, refuse_to_run
+from node_ipc.config.address import Tcp, Unix
+from node_ipc.errors import (
+    AddressError,
+    AddressInUse,
+    ConnectDenied,
+    ConnectError,
+    IPCError,
+    NotASocket,
+    PeerRefused,
+    SocketRootError,
+)
+from node_ipc.net import unix
+from node_ipc.net.unix import (
+    Credentials,
+    OwnedSocket,
+    adopt,
+    check_peer,
+    connect_unix,
+    inherited_sockets,
+    listen_unix,
+    peer_credentials,
+    secure_root,
+    socket_mode,
+)
+
+pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no Unix sockets on this system")
+
+
+# Directories and other users
+
+
+@pytest.fixture
+def root() -> None:
+    if os.geteuid() != 0:
+        refuse_to_run("only root can act as several users")
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A directory that everybody may write to and that is sticky, as /tmp is."""
+    path = Path(tempfile.mkdtemp(prefix="ipc-", dir="/tmp"))
+    path.chmod(0o1777)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def own() -> Iterator[Path]:
+    """A directory of ours that others may enter but not write to; its name is short."""
+    path = Path(tempfile.mkdtemp(prefix="ipc-", dir="/tmp"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_open() -> Iterator[None]:
+    def kernel_objects() -> list[str]:
+        found = []
+        for fd in os.listdir("/proc/self/fd"):
+            with contextlib.suppress(FileNotFoundError):
+                found.append(f"{fd} {os.readlink(f'/proc/self/fd/{fd}')}")
+        return sorted(found)
+
+    def umask() -> str:
+        return Path("/proc/self/status").read_text().split("Umask:")[1].split()[0]
+
+    before = kernel_objects(), umask()
+    yield
+    assert (kernel_objects(), umask()) == before
+
+
+def foreign_server(path: str, backlog: int = 5) -> socket.socket:
+    """A server as any other program makes one: no lock, whatever is there removed."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    sock = socket.socket(socket.AF_UNIX)
+    sock.bind(path)
+    sock.listen(backlog)
+    return sock
+
+
+def stale(path: str) -> None:
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(path)
+
+
+def names(directory: Path) -> set[str]:
+    return set(os.listdir(directory))
+
+
+def mode(path: Path | str) -> int:
+    return stat.S_IMODE(os.lstat(path).st_mode)
+
+
+def talks(server: OwnedSocket, path: str) -> bool:
+    client = connect_unix(path)
+    accepted, _ = server.sock.accept()
+    with client, accepted:
+        client.send(b"hello")
+        return accepted.recv(5) == b"hello"
+
+
+# The ordinary life
+
+
+def test_listens_talks_and_leaves_nothing(own: Path) -> None:
+    path = f"{own}/app.world"
+    server = listen_unix(path)
+    assert server.address == Unix(path)
+    assert server.sock.getblocking() is False
+    assert server.sock.get_inheritable() is False
+    assert names(own) == {"app.world", "app.world.lock"}
+    assert mode(path) == 0o600
+    assert mode(f"{path}.lock") == 0o600
+    assert talks(server, path)
+    server.close()
+    server.close()
+    assert names(own) == set()
+    assert server.sock.fileno() == -1
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, 0o600),
+        ({"readable_all": True}, 0o644),
+        ({"writable_all": True}, 0o622),
+        ({"readable_all": True, "writable_all": True}, 0o666),
+    ],
+)
+def test_modes_are_nodes_whatever_the_umask(own: Path, options: dict[str, bool], expected: int) -> None:
+    assert socket_mode(**options) == expected
+
+    def under(umask: int) -> list[int]:
+        os.umask(umask)
+        path = f"{own}/{umask}"
+        server = listen_unix(path, mode=socket_mode(**options))
+        assert os.umask(umask) == umask
+        try:
+            return [mode(path), mode(f"{path}.lock")]
+        finally:
+            server.close()
+
+    for umask in (0o000, 0o022, 0o077, 0o777):
+        assert Child(lambda umask=umask: under(umask)).result() == [expected, 0o600]  # type: ignore[misc]
+    server = listen_unix(f"{own}/here", mode=0o666)
+    assert mode(f"{own}/here") == 0o666
+    server.close()
+
+
+def test_write_permission_is_what_a_client_needs(root: None, own: Path) -> None:
+    for options, expected in (({"readable_all": True}, "ConnectDenied"), ({"writable_all": True}, "ok")):
+        path = f"{own}/{expected}"
+        server = listen_unix(path, mode=socket_mode(**options))
+        assert Child(lambda path=path: connect_unix(path).close(), uid=NOBODY).outcome()[0] == expected  # type: ignore[misc]
+        server.close()
+
+
+def test_the_root_is_made_and_nothing_above_it(own: Path) -> None:
+    server = listen_unix(f"{own}/run/app.world", root=f"{own}/run/")
+    assert mode(own / "run") == 0o700
+    server.close()
+    for path, configured in [("new/app.world", None), ("new/app.world", "run"), ("new/deep/app.world", "new/deep")]:
+        where = None if configured is None else f"{own}/{configured}"
+        with pytest.raises(AddressError, match="No such file or directory; the directory has to be there"):
+            listen_unix(f"{own}/{path}", root=where)
+    assert names(own) == {"run"}
+
+
+def test_two_starters_may_make_the_root_at_once(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make = os.mkdir
+
+    def make_twice(*args: Any, **options: Any) -> None:
+        make(*args, **options)
+        make(*args, **options)
+
+    monkeypatch.setattr(os, "mkdir", make_twice)
+    listen_unix(f"{own}/run/app.world", root=f"{own}/run").close()
+    assert mode(own / "run") == 0o700
+
+
+def test_works_where_proc_is_missing(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unix, "_FD_PATHS", False)
+    path = f"{own}/app.world"
+    stale(path)
+    server = listen_unix(path, mode=0o666)
+    assert mode(path) == 0o666
+    assert talks(server, path)
+    server.close()
+    (own / ("d" * 100)).mkdir()
+    long = f"{own}/{'d' * 100}/app.world"
+    with pytest.raises(AddressError, match="too long"):
+        listen_unix(long)
+    with pytest.raises(AddressError, match="too long"):
+        connect_unix(long)
+    assert names(Path(long).parent) == set()
+
+
+# Row 19
+
+
+def watch_as_stranger(path: str, board: mmap.mmap) -> None:
+    """Look and try to connect until told to stop; counts looks, wide modes and connections."""
+    seen = wide = connected = 0
+    while board[0] == 0:
+        with contextlib.suppress(OSError):
+            found = os.lstat(path)
+            seen += 1
+            wide += bool(found.st_mode & 0o077)
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.setblocking(False)
+            connected += sock.connect_ex(path) == 0
+        for place, count in ((8, seen), (16, wide), (24, connected)):
+            board[place : place + 8] = count.to_bytes(8, "little")
+
+
+def counts(board: mmap.mmap) -> tuple[int, int, int]:
+    seen, wide, connected = (int.from_bytes(board[place : place + 8], "little") for place in (8, 16, 24))
+    return seen, wide, connected
+
+
+@contextlib.contextmanager
+def stranger(path: str) -> Iterator[mmap.mmap]:
+    with mmap.mmap(-1, 32) as board:
+        child = Child(lambda: watch_as_stranger(path, board), uid=NOBODY)
+        yield board
+        board[0] = 1
+        child.result()
+
+
+@pytest.mark.slow
+@pytest.mark.row(19)
+def test_no_moment_with_a_wider_mode(root: None, shared: Path) -> None:
+    path = f"{shared}/app.world"
+
+    def start_often() -> list[str]:
+        os.umask(0)
+        umasks = set()
+        done = threading.Event()
+
+        def watch_umask() -> None:
+            while not done.is_set():
+                umasks.add(Path("/proc/self/status").read_text().split("Umask:")[1].split()[0])
+
+        watcher = threading.Thread(target=watch_umask)
+        watcher.start()
+        for _ in range(3000):
+            listen_unix(path).close()
+        done.set()
+        watcher.join()
+        return sorted(umasks)
+
+    with stranger(path) as board:
+        assert Child(start_often).result() == ["0000"]
+        seen, wide, connected = counts(board)
+    assert seen > 100, "the stranger hardly saw the socket, so it proves nothing"
+    assert (wide, connected) == (0, 0)
+
+
+@pytest.mark.row(19)
+def test_the_stranger_of_row_19_does_get_in_where_the_mode_comes_last(root: None, shared: Path) -> None:
+    path = f"{shared}/app.world"
+    with stranger(path) as board:
+
+        def start_carelessly() -> None:
+            os.umask(0)
+            deadline = time.monotonic() + DEADLINE
+            while counts(board)[2] == 0 and time.monotonic() < deadline:
+                with foreign_server(path):
+                    os.chmod(path, 0o600)
+
+        Child(start_carelessly).result()
+        assert counts(board)[2] > 0
+
+
+# Row 20
+
+
+def starter(path: str, commands: int, answers: int) -> None:
+    server: OwnedSocket | None = None
+    while command := os.read(commands, 1):
+        if command == b"+":
+            try:
+                server = listen_unix(path)
+                os.write(answers, b"O")
+            except AddressInUse:
+                os.write(answers, b"u")
+            except BaseException:
+                os.write(answers, b"E")
+        else:
+            if server is not None:
+                server.close()
+                server = None
+            os.write(answers, b".")
+
+
+@pytest.mark.slow
+@pytest.mark.row(20)
+def test_of_eight_starters_one_owns_a_stale_path(own: Path) -> None:
+    path = f"{own}/app.world"
+    answers, tell = os.pipe()
+    starters: list[tuple[Child, int]] = []
+    for _ in range(8):
+        commands, order = os.pipe()
+
+        def work(commands: int = commands, order: int = order) -> None:
+            os.close(order)
+            for _, earlier in starters:
+                os.close(earlier)
+            starter(path, commands, tell)
+
+        starters.append((Child(work), order))
+        os.close(commands)
+    os.close(tell)
+
+    def everybody(command: bytes) -> str:
+        for _, order in starters:
+            os.write(order, command)
+        heard = b""
+        while len(heard) < len(starters):
+            assert select.select([answers], [], [], DEADLINE)[0], f"only {heard!r} after {command!r}"
+            heard += os.read(answers, 64)
+        return "".join(sorted(heard.decode()))
+
+    rounds = []
+    for number in range(300):
+        stale(path)
+        if number % 2:
+            Path(f"{path}.lock").touch()  # a killed server leaves its lock file, too
+        rounds.append(everybody(b"+"))
+        assert everybody(b"-") == "........"
+        assert names(own) == set()
+    for child, order in starters:
+        os.close(order)
+        child.result()
+    os.close(answers)
+    assert rounds == ["Ouuuuuuu"] * 300
+
+
+@pytest.mark.slow
+@pytest.mark.row(20)
+def test_owners_that_come_and_go_never_overlap(own: Path) -> None:
+    """Every server removes the lock file when it leaves, and still no two hold the path."""
+    path = f"{own}/app.world"
+    marker = f"{own}/owned"
+
+    def come_and_go() -> int:
+        owned = tries = 0
+        while owned < 100:
+            tries += 1
+            assert tries < 200_000
+            try:
+                server = listen_unix(path)
+            except AddressInUse:
+                continue
+            os.mkdir(marker)  # fails where another owner made it
+            owned += 1
+            os.rmdir(marker)
+            server.close()
+        return owned
+
+    children = [Child(come_and_go) for _ in range(8)]
+    assert [child.outcome() for child in children] == [["ok", 100]] * 8
+    assert names(own) == set()
+
+
+def full(path: str) -> list[socket.socket]:
+    """A server whose queue is full."""
+    kept = [foreign_server(path, backlog=0)]
+    while True:
+        client = socket.socket(socket.AF_UNIX)
+        client.setblocking(False)
+        kept.append(client)
+        if client.connect_ex(path) == errno.EAGAIN:
+            return kept
+
+
+def datagrams(path: str) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    sock.bind(path)
+    return sock
+
+
+@pytest.mark.row(20)
+@pytest.mark.parametrize(
+    ("begin", "says"),
+    [
+        (listen_unix, "a running server holds"),
+        (foreign_server, "process"),
+        (full, "its queue is full"),
+        (datagrams, "wrong type"),
+    ],
+)
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_live_server_keeps_its_path(own: Path, begin: Callable[[str], Any], says: str, stopped: bool) -> None:
+    path = f"{own}/app.world"
+    with Held(lambda: begin(path)) as owner:
+        before = os.lstat(path).st_ino
+        if stopped:
+            os.kill(owner.pid, signal.SIGSTOP)
+        started = time.monotonic()
+        with pytest.raises(AddressInUse) as caught:
+            listen_unix(path)
+        assert time.monotonic() - started <= 0.2
+        assert os.lstat(path).st_ino == before
+        assert "app.world.lock" not in names(own) or begin is listen_unix
+    assert path in str(caught.value)
+    assert says in str(caught.value)
+    assert caught.value.errno == errno.EADDRINUSE
+
+
+@pytest.mark.row(20)
+def test_a_server_that_we_may_not_ask_counts_as_alive(root: None, shared: Path) -> None:
+    path = f"{shared}/app.world"
+    stale(path)
+    os.chmod(path, 0o600)
+    outcome = Child(lambda: listen_unix(path).close(), uid=NOBODY).outcome()
+    assert outcome[0] == "AddressInUse"
+    assert "permission denied" in outcome[1]
+    assert names(shared) == {"app.world"}
+
+
+def test_the_same_process_is_refused_too(own: Path) -> None:
+    path = f"{own}/app.world"
+    server = listen_unix(path)
+    with pytest.raises(AddressInUse):
+        listen_unix(path)
+    assert talks(server, path)
+    server.close()
+
+
+def test_force_takes_over_and_says_so(own: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = f"{own}/app.world"
+    first = listen_unix(path)
+    second = listen_unix(path, unlink="force")
+    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
+    assert path in caplog.text
+    first.close()
+    assert names(own) == {"app.world", "app.world.lock"}
+    assert talks(second, path)
+    with pytest.raises(AddressInUse):
+        listen_unix(path)
+    second.close()
+    assert names(own) == set()
+
+
+def test_without_unlink_a_dead_servers_socket_stays(own: Path) -> None:
+    path = f"{own}/app.world"
+    server = listen_unix(path, unlink=False)
+    assert talks(server, path)
+    server.close()
+    assert names(own) == set()
+    stale(path)
+    with pytest.raises(AddressInUse, match=r"unlink is False.*set unlink to True"):
+        listen_unix(path, unlink=False)
+    assert names(own) == {"app.world"}
+
+
+def test_a_lock_that_its_owner_just_removed_is_no_lock(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = f"{own}/app.world"
+    lock = unix._lock
+    removals = [True, True, False]
+
+    def lock_a_moment_late(descriptor: int) -> bool:
+        if removals.pop(0):
+            os.unlink(f"{path}.lock")
+        return lock(descriptor)
+
+    monkeypatch.setattr(unix, "_lock", lock_a_moment_late)
+    server = listen_unix(path)
+    assert removals == []
+    assert names(own) == {"app.world", "app.world.lock"}
+    server.close()
+    removals += [True] * 100
+    with pytest.raises(AddressInUse, match="start and stop"):
+        listen_unix(path)
+    assert names(own) == set()
+
+
+def test_a_path_taken_between_look_and_bind_is_in_use(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[socket.socket] = []
+    for name in ("app.world", "n" * 120):
+        path = f"{own}/{name}"
+        new = unix._new_socket
+
+        def taken_meanwhile(path: str = path, new: Callable[[], socket.socket] = new) -> socket.socket:
+            if not os.path.lexists(path):
+                stale(f"{own}/rival")
+                os.rename(f"{own}/rival", path)
+            return new()
+
+        monkeypatch.setattr(unix, "_new_socket", taken_meanwhile)
+        with pytest.raises(AddressInUse, match="just started"):
+            listen_unix(path)
+        monkeypatch.setattr(unix, "_new_socket", new)
+        assert names(own) == {name}
+        os.unlink(path)
+    assert kept == []
+
+
+# Row 21
+
+
+@pytest.mark.slow
+@pytest.mark.row(21)
+def test_a_killed_servers_socket_is_reclaimed(own: Path) -> None:
+    path = f"{own}/app.world"
+    for _ in range(100):
+        started = time.monotonic()
+        with Held(lambda: listen_unix(path)):
+            assert time.monotonic() - started <= 1
+            connect_unix(path).close()
+        assert names(own) == {"app.world", "app.world.lock"}
+    listen_unix(path).close()
+    assert names(own) == set()
+
+
+# Row 22
+
+
+def put_server(path: str) -> Any:
+    return foreign_server(path)
+
+
+def put_file(path: str) -> None:
+    os.unlink(path)
+    Path(path).write_text("mine")
+
+
+def put_link(path: str) -> None:
+    os.rename(path, f"{path}.moved")
+    os.symlink(f"{path}.moved", path)
+
+
+def put_directory(path: str) -> None:
+    os.unlink(path)
+    os.mkdir(path)
+
+
+def put_fifo(path: str) -> None:
+    os.unlink(path)
+    os.mkfifo(path)
+
+
+def put_stale(path: str) -> None:
+    os.unlink(path)
+    stale(path)
+
+
+@pytest.mark.row(22)
+@pytest.mark.parametrize("put", [put_server, put_file, put_link, put_directory, put_fifo, put_stale])
+def test_stop_leaves_what_took_our_place(own: Path, put: Callable[[str], Any]) -> None:
+    path = f"{own}/app.world"
+    server = listen_unix(path)
+    kept = put(path)
+    there = os.lstat(path)
+    server.close()
+    assert os.path.samestat(os.lstat(path), there)
+    assert f"{path}.lock" not in names(own)
+    if kept is not None:
+        kept.close()
+
+
+@pytest.mark.row(22)
+def test_stop_leaves_what_was_renamed_or_has_gone(own: Path) -> None:
+    path = f"{own}/app.world"
+    server = listen_unix(path)
+    os.rename(path, f"{own}/elsewhere")
+    server.close()
+    assert names(own) == {"elsewhere"}
+    server = listen_unix(path)
+    os.unlink(path)
+    os.unlink(f"{path}.lock")
+    server.close()
+    assert names(own) == {"elsewhere"}
+
+
+@pytest.mark.row(22)
+def test_a_recycled_inode_is_not_ours(shared: Path) -> None:
+    path = f"{shared}/app.world"
+    for _ in range(100):
+        server = listen_unix(path)
+        server.sock.close()  # as asyncio's server closes it
+        with foreign_server(path):
+            server.close()
+            assert os.path.lexists(path)
+
+
+@pytest.mark.row(22)
+def test_a_forked_child_removes_nothing_and_keeps_the_lock(own: Path) -> None:
+    path = f"{own}/app.world"
+    server = listen_unix(path)
+    Child(server.close).result()
+    assert names(own) == {"app.world", "app.world.lock"}
+    with pytest.raises(AddressInUse, match="a running server holds"):
+        listen_unix(path)
+    assert talks(server, path)
+    server.close()
+    assert names(own) == set()
+
+
+@pytest.mark.row(22)
+def test_whoever_has_another_pid_removes_nothing(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = listen_unix(f"{own}/app.world")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getpid", lambda: -1)
+        server.close()
+    assert names(own) == {"app.world", "app.world.lock"}
+
+
+def test_what_cannot_be_removed_is_logged(
+    own: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = listen_unix(f"{own}/app.world")
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", refuse)
+        server.close()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"cannot remove 'app.world' in '{own}': Operation not permitted",
+        f"cannot remove 'app.world.lock' in '{own}': Operation not permitted",
+    ]
+    assert server.sock.fileno() == -1
+
+
+# Row 23
+
+
+def plant_directory(place: Path, permissions: int, uid: int) -> None:
+    place.mkdir()
+    os.chown(place, uid, uid)
+    place.chmod(permissions)
+
+
+def plant_link(place: Path, target: Path | str, uid: int) -> None:
+    place.symlink_to(target)
+    os.lchown(place, uid, uid)
+
+
+def victim_of(place: Path) -> Path:
+    victim = place.parent / "victim"
+    victim.mkdir(mode=0o700, exist_ok=True)
+    return victim
+
+
+def plant_link_on_the_way(place: Path) -> None:
+    (victim_of(place) / place.name).mkdir()
+    plant_link(place.parent / "way", victim_of(place), NOBODY)
+
+
+def plant_chain(place: Path) -> None:
+    plant_link(place.parent / "inner", victim_of(place), NOBODY)
+    plant_link(place, "inner", 0)
+
+
+def plant_owned(make: Callable[[Path], Any]) -> Callable[[Path], None]:
+    def plant(place: Path) -> None:
+        make(place)
+        os.lchown(place, NOBODY, NOBODY)
+
+    return plant
+
+
+def plant_link_to_theirs(place: Path) -> None:
+    plant_directory(place.parent / "theirs", 0o755, NOBODY)
+    plant_link(place, "theirs", NOBODY)
+
+
+PLANTS: dict[str, Callable[[Path], None]] = {
+    "a directory of another user": lambda place: plant_directory(place, 0o755, NOBODY),
+    "a sticky directory of another user": lambda place: plant_directory(place, 0o1777, NOBODY),
+    "a directory of ours that all may write to": lambda place: plant_directory(place, 0o777, 0),
+    "a directory of ours that a group may write to": lambda place: plant_directory(place, 0o770, 0),
+    "a link to a directory of ours": lambda place: plant_link(place, victim_of(place), NOBODY),
+    "a link to a directory of theirs": plant_link_to_theirs,
+    "a dangling link": lambda place: plant_link(place, victim_of(place) / "new", NOBODY),
+    "a link of root's to a link of theirs": plant_chain,
+    "a link on the way": plant_link_on_the_way,
+    "a file": plant_owned(Path.touch),
+    "a FIFO": plant_owned(os.mkfifo),
+    "a socket": plant_owned(lambda place: stale(str(place))),
+}
+
+
+@pytest.mark.row(23)
+@pytest.mark.parametrize("plant", PLANTS)
+@pytest.mark.parametrize("secure", [False, True])
+def test_a_hostile_directory_is_refused(root: None, shared: Path, plant: str, secure: bool) -> None:
+    place = shared / "run"
+    PLANTS[plant](place)
+    if plant == "a link on the way":
+        place = shared / "way" / "run"
+    before = [(entry, os.lstat(entry).st_mode) for entry in sorted(shared.rglob("*"))]
+    with pytest.raises(SocketRootError) as caught:
+        listen_unix(f"{place}/app.world", root=f"{place}/", secure=secure)
+    assert isinstance(caught.value, PermissionError)
+    assert place.name in str(caught.value)
+    with pytest.raises(SocketRootError):
+        secure_root(str(place))
+    assert [(entry, os.lstat(entry).st_mode) for entry in sorted(shared.rglob("*"))] == before
+
+
+@pytest.mark.row(23)
+@pytest.mark.parametrize(
+    ("plant", "error"),
+    [
+        (lambda lock, victim: os.symlink(victim, lock), AddressError),
+        (lambda lock, victim: os.symlink(f"{lock}.new", lock), AddressError),
+        (lambda lock, victim: os.mkfifo(lock), AddressError),
+        (lambda lock, victim: os.mkdir(lock), AddressError),
+        (lambda lock, victim: os.link(victim, lock), AddressError),
+        (lambda lock, victim: Path(lock).touch(0o666), AddressInUse),
+    ],
+    ids=["link", "dangling link", "fifo", "directory", "hard link", "file of another user"],
+)
+def test_a_planted_lock_is_refused(
+    root: None, shared: Path, plant: Callable[[str, str], Any], error: type[IPCError]
+) -> None:
+    victim = shared / "victim"
+    victim.write_text("precious")
+    victim.chmod(0o640)
+    lock = f"{shared}/app.world.lock"
+    plant(lock, str(victim))
+    if error is AddressInUse:
+        os.chown(lock, NOBODY, NOBODY)
+    before = names(shared)
+    with pytest.raises(error, match=r"app\.world\.lock"):
+        listen_unix(f"{shared}/app.world")
+    assert names(shared) == before
+    assert (victim.read_text(), mode(victim)) == ("precious", 0o640)
+
+
+@pytest.mark.row(23)
+def test_a_strangers_open_lock_file_is_refused_where_the_kernel_lets_it_pass(root: None, own: Path) -> None:
+    """In a directory that is not sticky the kernel opens it, and the check after that has to see the owner."""
+    lock = own / "app.world.lock"
+    lock.touch()
+    os.chown(lock, NOBODY, NOBODY)
+    with pytest.raises(AddressInUse, match=f"belongs to user {NOBODY}"):
+        listen_unix(f"{own}/app.world")
+    assert names(own) == {"app.world.lock"}
+
+
+def test_links_of_our_own_are_followed(own: Path) -> None:
+    (own / "real").mkdir(mode=0o700)
+    (own / "absolute").symlink_to(own / "real")
+    (own / "relative").symlink_to("./real/../real")
+    for way in ("absolute", "relative", "real/../relative", "./real"):
+        server = listen_unix(f"{own}/{way}/app.world")
+        assert names(own / "real") == {"app.world", "app.world.lock"}
+        server.close()
+    with pytest.raises(SocketRootError, match=r"is a symbolic link\. Give the directory itself"):
+        listen_unix(f"{own}/absolute/app.world", root=f"{own}/absolute", secure=True)
+    (own / "loop").symlink_to("loop")
+    with pytest.raises(AddressError, match="Too many levels of symbolic links"):
+        listen_unix(f"{own}/loop/app.world")
+
+
+@pytest.mark.row(23)
+def test_secure_root_makes_verifies_and_tightens(own: Path, caplog: pytest.LogCaptureFixture) -> None:
+    place = own / "run"
+    secure_root(f"{place}/")
+    assert mode(place) == 0o700
+    secure_root(str(place))
+    assert caplog.records == []
+    place.chmod(0o755)
+    secure_root(str(place))
+    assert mode(place) == 0o700
+    assert caplog.record_tuples == [
+        ("node_ipc", logging.WARNING, f"socket_root '{place}' was open to other users; its mode is now 0700")
+    ]
+    with pytest.raises(AddressError, match="No such file or directory"):
+        secure_root(f"{own}/missing/run")
+
+
+@pytest.mark.row(23)
+def test_a_secure_socket_lies_directly_in_the_root(own: Path) -> None:
+    (own / "run").mkdir(mode=0o700)
+    (own / "run" / "deep").mkdir(mode=0o700)
+    root = f"{own}/run/"
+    listen_unix(f"{root}app.world", root=root, secure=True).close()
+    for path in (f"{root}deep/app.world", f"{own}/app.world", "\0app.world"):
+        with pytest.raises(SocketRootError):
+            listen_unix(path, root=root, secure=True)
+    with pytest.raises(SocketRootError, match="not directly in socket_root"):
+        listen_unix(f"{own}/app.world", secure=True)
+    assert names(own / "run") == {"deep"}
+
+
+@pytest.mark.row(23)
+def test_a_shared_sticky_directory_will_do_but_not_where_security_is_asked_for(shared: Path) -> None:
+    path = f"{shared}/app.world"
+    listen_unix(path, root=str(shared)).close()
+    with pytest.raises(SocketRootError, match="may have put something there"):
+        listen_unix(path, root=str(shared), secure=True)
+    assert mode(shared) == 0o1777
+
+
+# Row 24
+
+
+def link_to(make: Callable[[str], object]) -> Callable[[str], None]:
+    def plant(path: str) -> None:
+        make(f"{path}.to")
+        os.symlink(f"{path}.to", path)
+
+    return plant
+
+
+KINDS: dict[str, tuple[Callable[[str], object], str]] = {
+    "file": (lambda path: Path(path).write_text("mine"), "a regular file"),
+    "directory": (os.mkdir, "a directory"),
+    "fifo": (os.mkfifo, "a FIFO"),
+    "character device": (lambda path: os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 3)), "a device"),
+    "block device": (lambda path: os.mknod(path, stat.S_IFBLK | 0o600, os.makedev(7, 0)), "a device"),
+    "link to a file": (link_to(lambda path: Path(path).write_text("mine")), "a symbolic link"),
+    "link to a directory": (link_to(os.mkdir), "a symbolic link"),
+    "link to a fifo": (link_to(os.mkfifo), "a symbolic link"),
+    "link to a socket": (link_to(stale), "a symbolic link"),
+    "link to a device": (lambda path: os.symlink("/dev/null", path), "a symbolic link"),
+    "dangling link": (lambda path: os.symlink(f"{path}.to", path), "a symbolic link"),
+}
+
+
+@pytest.mark.row(24)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("unlink", [True, False, "force"])
+def test_only_sockets_are_removed(own: Path, kind: str, unlink: Any, request: pytest.FixtureRequest) -> None:
+    if "device" in kind:
+        request.getfixturevalue("root")
+    make, called = KINDS[kind]
+    path = f"{own}/app.world"
+    make(path)
+    before = names(own), os.lstat(path).st_ino, own.stat().st_mtime_ns  # no lock was made for a moment either
+    with pytest.raises(NotASocket, match=f"{called} is at '{path}', and only sockets are ever removed") as refused:
+        listen_unix(path, unlink=unlink)
+    assert refused.value.code == "ERR_IPC_UNLINK_NOT_SOCKET"
+    assert (names(own), os.lstat(path).st_ino, own.stat().st_mtime_ns) == before
+
+
+@pytest.mark.row(24)
+def test_a_file_put_there_after_the_look_stays(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = f"{own}/app.world"
+    stale(path)
+    find = unix._Claim._pin
+
+    def exchanged(claim: Any, name: str) -> int:
+        os.unlink(path)
+        Path(path).write_text("mine")
+        return find(claim, name)
+
+    monkeypatch.setattr(unix._Claim, "_pin", exchanged)
+    with pytest.raises(NotASocket, match="a regular file"):
+        listen_unix(path)
+    assert Path(path).read_text() == "mine"
+    assert names(own) == {"app.world"}
+
+
+# Row 25
+
+
+@pytest.mark.row(25)
+def test_both_ends_know_the_other(own: Path) -> None:
+    path = f"{own}/app.world"
+    server = listen_unix(path)
+    with connect_unix(path) as client:
+        accepted, _ = server.sock.accept()
+        with accepted:
+            assert peer_credentials(accepted) == (os.getpid(), os.geteuid(), os.getegid())
+            assert peer_credentials(client) == (os.getpid(), os.geteuid(), os.getegid())
+    server.close()
+    with socket.socket() as other:
+        assert peer_credentials(other) is None
+
+
+@pytest.mark.row(25)
+def test_a_server_refuses_a_strange_client(root: None, own: Path) -> None:
+    path = f"{own}/app.world"
+    server = listen_unix(path, mode=socket_mode(writable_all=True))
+    for uid, allowed in ((NOBODY, False), (SOMEBODY, False), (0, True)):
+        with Held(lambda: connect_unix(path), uid=uid) as client:
+            accepted, _ = server.sock.accept()
+            with accepted:
+                credentials = peer_credentials(accepted)
+                assert credentials == Credentials(client.pid, uid, uid)
+                if allowed:
+                    check_peer(credentials.uid)
+                    continue
+                with pytest.raises(PeerRefused, match=rf"user {uid}.*user 0.*put {uid} into the option allowed_uids"):
+                    check_peer(credentials.uid)
+                check_peer(credentials.uid, {uid})
+                check_peer(credentials.uid, everyone=True)
+    server.close()
+
+
+@pytest.mark.row(25)
+@pytest.mark.parametrize("uid", [0, SOMEBODY])
+def test_a_client_refuses_an_impostor_before_any_byte(root: None, shared: Path, uid: int) -> None:
+    path = f"{shared}/app.world"
+    heard, tell = os.pipe()
+
+    def impostor() -> Any:
+        sock = foreign_server(path)
+        os.chmod(path, 0o666)
+
+        def listen() -> None:
+            accepted, _ = sock.accept()
+            os.write(tell, b"%d" % len(accepted.recv(100)))
+
+        threading.Thread(target=listen, daemon=True).start()
+        return sock
+
+    def connect(*allowed: int) -> None:
+        connect_unix(path, allowed_uids=allowed).send(b"secret")
+
+    try:
+        with Held(impostor, uid=NOBODY):
+            outcome = Child(connect, uid=uid).outcome()
+            assert outcome[0] == "PeerRefused"
+            assert f"runs as user {NOBODY}" in outcome[1]
+            assert select.select([heard], [], [], DEADLINE)[0]
+            assert os.read(heard, 10) == b"0"
+        with Held(impostor, uid=NOBODY):
+            Child(lambda: connect(NOBODY), uid=uid).result()
+            assert select.select([heard], [], [], DEADLINE)[0]
+            assert os.read(heard, 10) == b"6"
+    finally:
+        os.close(heard)
+        os.close(tell)
+
+
+@pytest.mark.row(25)
+def test_an_ordinary_user_trusts_root(root: None, own: Path) -> None:
+    path = f"{own}/app.world"
+    server = listen_unix(path, mode=socket_mode(writable_all=True))
+    Child(lambda: connect_unix(path).close(), uid=NOBODY).result()
+    server.close()
+
+
+# Row 26
+
+
+def served_at(directory: Path, path: str) -> str:
+    """Serve, talk and stop; what came of it: the name in the directory, or the error."""
+    try:
+        server = listen_unix(path)
+    except AddressError as exc:
+        return type(exc).__name__
+    try:
+        assert talks(server, path)
+        (name,) = (name for name in names(directory) if not name.endswith(".lock"))
+        return name
+    finally:
+        server.close()
+
+
+@pytest.mark.row(26)
+def test_names_of_every_length(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(own)
+    for length in range(1, 301):
+        name = "n" * length
+        expected = name if length <= 250 else "AddressError"
+        assert served_at(own, name) == expected
+        assert served_at(own, f"{own}/{name}") == expected
+        assert names(own) == set()
+
+
+@pytest.mark.row(26)
+def test_paths_of_every_length(own: Path) -> None:
+    for length in range(len(str(own)) + 4, 301):
+        directory = own / ("d" * min(length - len(str(own)) - 3, 200))
+        while len(str(directory)) < length - 2:
+            directory /= "e" * max(1, length - len(str(directory)) - 3)
+        directory.mkdir(parents=True, exist_ok=True)
+        path = f"{directory}/s"
+        assert len(path) in (length, length + 1)
+        assert served_at(directory, path) == "s"
+        assert names(directory) <= {name for name in names(directory) if name[0] in "de"}
+
+
+@pytest.mark.row(26)
+@pytest.mark.parametrize(
+    "name",
+    [
+        *["a\nb", "\x1b[31m", "\x7f", " ", "-rf", "~", "$HOME", "*", "%s", "a\\b", "...", "a.lock"],
+        *["@world", "world@", "abstract:x", "é", "名前", "\N{GRINNING FACE}", "日" * 83, os.fsdecode(b"\xff\xfe")],
+    ],
+)
+def test_odd_names_are_taken_as_they_are(own: Path, name: str) -> None:
+    path = f"{own}/{name}"
+    server = listen_unix(path)
+    assert names(own) == {name, f"{name}.lock"}
+    assert talks(server, path)
+    server.close()
+    assert names(own) == set()
+
+
+@pytest.mark.row(26)
+@pytest.mark.parametrize(
+    "path", ["", "a\0b", "/tmp/a\0", "/tmp/", "/", ".", "..", "/tmp/..", "\0", "\0a\0b", "/tmp/\ud800"]
+)
+def test_what_is_no_path_is_refused(path: str) -> None:
+    for use in (listen_unix, connect_unix):
+        with pytest.raises(AddressError):
+            use(path)
+
+
+@pytest.mark.row(26)
+def test_a_relative_path_counts_from_where_it_was_given(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (own / "sub").mkdir()
+    monkeypatch.chdir(own / "sub")
+    server = listen_unix("../app.world")
+    assert names(own) == {"sub", "app.world", "app.world.lock"}
+    monkeypatch.chdir("/")
+    server.close()
+    assert names(own) == {"sub"}
+
+
+@pytest.mark.row(26)
+def test_abstract_sockets_of_every_length() -> None:
+    for length in range(1, 301):
+        path = "\0" + (f"{os.getpid()}-" + "n" * 300)[:length]
+        if length > 107:
+            for use in (listen_unix, connect_unix):
+                with pytest.raises(AddressError, match=r"'abstract:.*too long"):
+                    use(path)
+            continue
+        server = listen_unix(path)
+        assert server.sock.getsockname() == path.encode()
+        assert talks(server, path)
+        server.close()
+
+
+def test_an_abstract_name_has_one_server() -> None:
+    path = f"\0node-ipc-{os.getpid()}"
+    server = listen_unix(path)
+    assert server.address == Unix(path)
+    with pytest.raises(AddressInUse, match="'abstract:node-ipc-"):
+        listen_unix(path)
+    server.close()
+    listen_unix(path).close()
+
+
+# Row 27
+
+
+PRELUDE = """
+import json, os, socket, sys
+from node_ipc.net.unix import adopt, inherited_sockets
+"""
+
+
+class Service(Child):
+    """A program started as a service manager does it: the sockets are its descriptors 3, 4, …
+
+    Its standard output is what ``Child`` expects: one JSON list.
+    """
+
+    def __init__(self, sockets: list[socket.socket], script: str, **environ: str) -> None:
+        self._from, to = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                self._become(to, sockets, script, environ)
+            finally:
+                os._exit(127)
+        os.close(to)
+
+    def _become(self, to: int, sockets: list[socket.socket], script: str, environ: dict[str, str]) -> None:
+        os.dup2(to, 1)
+        high = [os.dup2(sock.fileno(), 200 + number) for number, sock in enumerate(sockets)]
+        for number, fd in enumerate(high):
+            os.dup2(fd, 3 + number)
+            os.close(fd)
+        own = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(len(sockets))}
+        python_path = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        command = [sys.executable, "-c", PRELUDE + script]
+        os.execve(sys.executable, command, {**os.environ, **python_path, **own, **environ})
+
+
+@pytest.mark.slow
+@pytest.mark.row(27)
+def test_an_inherited_socket_survives_restarts_without_a_refusal(own: Path) -> None:
+    path = f"{own}/app.world"
+    manager = foreign_server(path, backlog=128)
+    os.chmod(path, 0o622)
+    there = os.lstat(path)
+    serve = """
+(sock,) = inherited_sockets()
+assert inherited_sockets() == [] and "LISTEN_FDS" not in os.environ
+assert not sock.get_inheritable() and not sock.getblocking()
+server = adopt(sock)
+sock.setblocking(True)
+for _ in range(200):
+    accepted, _ = sock.accept()
+    accepted.send(b"!")
+    accepted.close()
+server.close()
+print(json.dumps(["ok", str(server.address)]))
+"""
+    refused = 0
+    for _ in range(5):
+        service = Service([manager], serve)
+        for _ in range(200):
+            try:
+                with connect_unix(path) as client:
+                    client.settimeout(DEADLINE)
+                    assert client.recv(1) == b"!"
+            except ConnectError:
+                refused += 1
+        assert service.result() == f"unix:{path}"
+    assert refused == 0
+    assert os.path.samestat(os.lstat(path), there)
+    assert mode(path) == 0o622
+    manager.close()
+
+
+@pytest.mark.row(27)
+@pytest.mark.parametrize(
+    ("environ", "outcome"),
+    [
+        ({}, ["ok", ["AF_UNIX", "AF_INET"]]),
+        ({"LISTEN_PID": "1"}, ["ok", []]),
+        ({"LISTEN_PID": ""}, ["ok", []]),
+        ({"LISTEN_FDS": "0"}, ["ok", []]),
+        ({"LISTEN_FDS": "three"}, ["AddressError", "LISTEN_FDS is 'three', and not the number of sockets handed over"]),
+        ({"LISTEN_FDS": ""}, ["AddressError", "LISTEN_FDS is '', and not the number of sockets handed over"]),
+        ({"LISTEN_FDS": "60"}, ["AddressError", "LISTEN_FDS is 60, but descriptor 5 is no socket"]),
+    ],
+)
+def test_only_the_addressee_takes_the_sockets(own: Path, environ: dict[str, str], outcome: list[Any]) -> None:
+    take = """
+try:
+    print(json.dumps(["ok", [sock.family.name for sock in inherited_sockets()]]))
+except Exception as error:
+    print(json.dumps([type(error).__name__, str(error)]))
+"""
+    with foreign_server(f"{own}/app.world") as first, socket.socket() as second:
+        assert list(Service([first, second], take, **environ).outcome()) == outcome
+
+
+@pytest.mark.row(27)
+def test_takes_descriptors_from_three_on(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = foreign_server(f"{own}/a"), foreign_server(f"{own}/b")
+    base = os.dup(first.fileno())
+    os.dup2(second.fileno(), base + 1)
+    first.close()
+    second.close()
+    monkeypatch.setattr(unix, "_FIRST_INHERITED", base)
+    environ = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "3", "LISTEN_FDNAMES": "a:b:c", "HOME": "/"}
+    with open("/dev/null") as plain:
+        os.dup2(plain.fileno(), base + 2)
+    with pytest.raises(AddressError, match=f"descriptor {base + 2} is no socket"):
+        inherited_sockets(environ)
+    os.close(base + 2)
+    assert environ == {"HOME": "/"}
+    assert inherited_sockets(environ) == []
+    with pytest.raises(AddressError, match="'-1', and not the number"):
+        inherited_sockets({"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "-1"})
+    again = foreign_server(f"{own}/c")
+    monkeypatch.setattr(unix, "_FIRST_INHERITED", again.fileno())
+    (taken,) = inherited_sockets({"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"})
+    assert taken.fileno() == again.detach()
+    taken.close()
+
+
+def test_adopts_what_is_bound_and_touches_no_file(own: Path) -> None:
+    path = f"{own}/app.world"
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(path)
+        os.chmod(path, 0o640)
+        server = adopt(sock)  # it did not listen yet
+        assert server.address == Unix(path)
+        assert talks(server, path)
+        again = adopt(sock)
+        again.close()
+        server.close()
+    assert mode(path) == 0o640
+    assert names(own) == {"app.world"}
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(f"\0adopted-{os.getpid()}")
+        assert adopt(sock).address == Unix(f"\0adopted-{os.getpid()}")
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        server = adopt(sock)
+        assert server.address == Tcp("127.0.0.1", sock.getsockname()[1])
+        assert server.sock.getblocking() is False
+
+
+def test_adopts_nothing_else(own: Path) -> None:
+    one, other = socket.socketpair()
+    with one, other, socket.socket(socket.AF_UNIX) as unbound, datagrams(f"{own}/d") as datagram:
+        for sock, says in ((one, "bound socket"), (unbound, "bound socket"), (datagram, "SOCK_STREAM")):
+            with pytest.raises(AddressError, match=says):
+                adopt(sock)
+
+
+# Clients
+
+
+@pytest.mark.row(44)
+def test_what_a_client_may_try_again(root: None, own: Path) -> None:
+    stale(f"{own}/stale")
+    (own / "file").touch()
+    for name in ("missing", "stale", "file", "missing/deep", "file/deep", "n" * 120, f"{'n' * 120}/deep"):
+        with pytest.raises(ConnectError) as caught:
+            connect_unix(f"{own}/{name}")
+        assert not isinstance(caught.value, ConnectDenied), name
+        assert isinstance(caught.value.__cause__, OSError)
+    with datagrams(f"{own}/datagrams"), pytest.raises(ConnectError, match="wrong type"):
+        connect_unix(f"{own}/datagrams")
+
+
+def test_a_client_is_told_that_something_else_is_in_the_place(own: Path) -> None:
+    (own / "file").touch()
+    (own / "directory").mkdir()
+    os.symlink(f"{own}/file", f"{own}/link")
+    for name, kind in (("file", "a regular file"), ("link", "a regular file"), ("directory", "a directory")):
+        with pytest.raises(ConnectError, match=f"{kind} is there, which is no socket"):
+            connect_unix(f"{own}/{name}")
+
+
+@pytest.mark.row(44)
+def test_what_is_final_for_a_client(root: None, own: Path) -> None:
+    server = listen_unix(f"{own}/private")
+    name, text = Child(lambda: connect_unix(f"{own}/private").close(), uid=NOBODY).outcome()
+    assert name == "ConnectDenied"
+    assert "writable_all" in text
+    server.close()
+    closed = own / "closed"
+    closed.mkdir(mode=0o700)
+    assert Child(lambda: connect_unix(f"{closed}/x").close(), uid=NOBODY).outcome()[0] == "ConnectDenied"
+    (own / "loop").symlink_to("loop")
+    for path in (f"{own}/loop", f"{own}/{'n' * 256}", f"/{'n' * 5000}"):
+        with pytest.raises(AddressError):
+            connect_unix(path)
+
+
+@pytest.mark.row(44)
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM])
+def test_no_permission_is_final(own: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise PermissionError(number, os.strerror(number))
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    with pytest.raises(ConnectDenied, match="writable_all") as caught:
+        connect_unix(f"{own}/app.world")
+    assert isinstance(caught.value, PermissionError)
+    assert isinstance(caught.value.__cause__, PermissionError)
+
+
+def test_a_full_queue_is_told_apart(own: Path) -> None:
+    path = f"{own}/app.world"
+    kept = full(path)
+    with pytest.raises(BlockingIOError):
+        connect_unix(path)
+    for sock in kept:
+        sock.close()
+
+
+def test_tries_the_other_places_in_order(root: None, shared: Path) -> None:
+    places = [f"{shared}/{name}" for name in ("first", "second", "third")]
+    with pytest.raises(ConnectError, match="/first"):
+        connect_unix(places[0], also=places[1:])
+    server = listen_unix(places[2])
+    stale(places[1])
+    connect_unix(places[0], also=places[1:]).close()
+
+    def impostor() -> socket.socket:
+        sock = foreign_server(places[0])
+        os.chmod(places[0], 0o666)
+        return sock
+
+    with Held(impostor, uid=NOBODY):
+        with pytest.raises(PeerRefused):
+            connect_unix(places[0])
+        connect_unix(places[0], also=places[1:]).close()
+        with pytest.raises(PeerRefused):
+            connect_unix(places[0], also=[places[1]])
+    server.close()
+
+
+# Row 44
+
+
+MS_REMOUNT, MS_RDONLY, MS_REC, MS_PRIVATE, CLONE_NEWNS = 32, 1, 16384, 1 << 18, 0x20000
+
+
+def mount(place: Path, options: str, flags: int = 0) -> None:
+    """Mount a tmpfs in a mount namespace of our own (call it in a child)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not flags & MS_REMOUNT:
+        if libc.unshare(CLONE_NEWNS) != 0:
+            raise InterruptedError("unshare is not permitted")
+        assert libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None) == 0
+    if libc.mount(b"none", bytes(place), b"tmpfs", flags, options.encode()) != 0:
+        raise InterruptedError(f"mount is not permitted: {os.strerror(ctypes.get_errno())}")
+
+
+def in_namespace(work: Callable[[], Any]) -> Any:
+    name, value = Child(work).outcome()
+    if name == "InterruptedError":
+        refuse_to_run(value)
+    assert name == "ok", f"{name}: {value}"
+    return value
+
+
+def refusal(work: Callable[[], Any]) -> list[Any]:
+    """The type and text of the error, and whether it came within 200 ms."""
+    started = time.monotonic()
+    try:
+        work()
+    except Exception as exc:
+        return [type(exc).__name__, str(exc), time.monotonic() - started <= 0.2]
+    return ["ok"]
+
+
+@pytest.mark.row(44)
+@pytest.mark.parametrize(("inodes", "works"), [(1, False), (2, False), (3, True)])
+def test_a_full_file_system(root: None, own: Path, inodes: int, works: bool) -> None:
+    def work() -> list[Any]:
+        mount(own, f"nr_inodes={inodes}")
+        path = f"{own}/app.world"
+        outcome = refusal(lambda: listen_unix(path).close())
+        again = refusal(lambda: listen_unix(path).close())
+        assert outcome[0] == again[0]
+        return [*outcome, os.listdir(own)]
+
+    outcome = in_namespace(work)
+    if works:
+        assert outcome == ["ok", []]
+    else:
+        assert outcome[0] == "AddressError"
+        assert "No space left on device; make room there" in outcome[1]
+        assert outcome[2:] == [True, []]
+
+
+@pytest.mark.row(44)
+def test_a_read_only_file_system(root: None, own: Path) -> None:
+    def work() -> list[Any]:
+        mount(own, "mode=700")
+        stale(f"{own}/stale")
+        mount(own, "", MS_REMOUNT | MS_RDONLY)
+        return [refusal(partial(listen_unix, f"{own}/{name}")) for name in ("new", "stale")]
+
+    for name, text, soon in in_namespace(work):
+        assert name == "AddressError"
+        assert "Read-only file system; choose a socket_root" in text
+        assert soon
+
+
+@pytest.mark.row(44)
+def test_a_directory_without_permissions(root: None, shared: Path) -> None:
+    place = shared / "run"
+    plant_directory(place, 0o000, NOBODY)
+    path = f"{place}/app.world"
+
+    def work() -> list[Any]:
+        return [refusal(lambda: listen_unix(path)), refusal(lambda: connect_unix(path))]
+
+    listening, connecting = Child(work, uid=NOBODY).result()
+    assert listening[0] == "AddressError"
+    assert "Permission denied; this user may not use that directory" in listening[1]
+    assert connecting[0] == "ConnectDenied"
+    assert (listening[2], connecting[2]) == (True, True)
+    assert names(place) == set()
+
+
+@pytest.mark.row(44)
+def test_another_users_dead_socket_in_a_sticky_directory(root: None, shared: Path) -> None:
+    path = f"{shared}/app.world"
+    stale(path)
+    os.chmod(path, 0o666)
+    name, text = Child(lambda: listen_unix(path).close(), uid=NOBODY).outcome()
+    assert name == "AddressError"
+    assert "Operation not permitted; what is there belongs to another user" in text
+    assert names(shared) == {"app.world"}
+
+
+@pytest.mark.row(44)
+def test_the_directory_goes_while_serving(own: Path) -> None:
+    place = own / "run"
+    path = f"{place}/app.world"
+    server = listen_unix(path, root=str(place))
+    shutil.rmtree(place)
+    with pytest.raises(AddressError, match="No such file or directory"):
+        listen_unix(path)
+    rival = listen_unix(path, root=str(place))
+    server.close()
+    assert names(place) == {"app.world", "app.world.lock"}
+    rival.close()
+
+
+@pytest.mark.row(44)
+def test_the_lock_file_goes_while_serving(own: Path) -> None:
+    path = f"{own}/app.world"
+    server = listen_unix(path)
+    os.unlink(f"{path}.lock")
+    with pytest.raises(AddressInUse, match=f"process {os.getpid()} of user {os.geteuid()}"):
+        listen_unix(path)
+    assert names(own) == {"app.world"}
+    server.close()
+    assert names(own) == set()
+
+
+@contextlib.contextmanager
+def descriptors_left(count: int) -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = [os.open("/", os.O_RDONLY) for _ in range(count + 1)]
+    for descriptor in taken:
+        os.close(descriptor)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (taken[-1], hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.row(44)
+@pytest.mark.parametrize("before", [set(), {"app.world"}, {"app.world", "app.world.lock"}])
+def test_running_out_of_descriptors(own: Path, before: set[str]) -> None:
+    """With every number of free descriptors: one typed error, and nothing of ours is left behind."""
+    path = f"{own}/app.world"
+    outcomes = []
+    for count in range(12):
+        if "app.world" in before:
+            stale(path)
+        if "app.world.lock" in before:
+            Path(f"{path}.lock").touch()
+        with descriptors_left(count):
+            outcome = refusal(lambda: listen_unix(path).close())
+        if outcome[0] == "AddressError":
+            assert "Too many open files" in outcome[1]
+            assert names(own) <= before
+        outcomes.append(outcome[0])
+        for name in names(own):
+            os.unlink(own / name)
+    failed = outcomes.count("AddressError")
+    assert 4 <= failed <= 8
+    assert outcomes == ["AddressError"] * failed + ["ok"] * (12 - failed)
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_lock_that_cannot_be_opened(own: Path, there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if there:
+        (own / "app.world.lock").touch()
+    before = names(own)
+    opening = os.open
+
+    def broken(path: str, *args: Any, **options: Any) -> int:
+        if path == "app.world.lock":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return opening(path, *args, **options)
+
+    monkeypatch.setattr(os, "open", broken)
+    with pytest.raises(AddressError, match="Input/output error"):
+        listen_unix(f"{own}/app.world")
+    monkeypatch.undo()
+    assert names(own) == before
+
+
+def test_without_a_descriptor_for_the_new_file_it_is_removed_again(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(*_: Any) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(unix._Claim, "_pin", none_left)
+    with pytest.raises(AddressError, match="Too many open files; choose another path"):
+        listen_unix(f"{own}/app.world")
+    assert names(own) == set()
+
+
+def test_public_names_are_listed() -> None:
+    mine = [name for name, value in vars(unix).items() if getattr(value, "__module__", "") == unix.__name__]
+    assert {name for name in mine if not name.startswith("_")} == set(unix.__all__)

@@ -1,0 +1,69 @@
+"""Names of events: which pass in which profile."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from node_ipc.errors import EventNotAllowed, EventTooLarge, InvalidEvent, ReservedEvent
+from node_ipc.wire.names import LIFECYCLE, UNSAFE, any_name, assured_name, guarded_name
+
+ORDINARY = ["a", "message", "app.message", " ", "😀", "__class__", "__init__", "rpc.request", "*", "Connect", "é" * 256]
+
+
+@pytest.mark.parametrize("name", [*ORDINARY, "", "x" * 10_000, *sorted(LIFECYCLE), *sorted(UNSAFE), "\ud800"])
+def test_any_text_passes_in_the_fast_profile(name: str) -> None:
+    any_name(name)
+
+
+@pytest.mark.parametrize("name", [None, 5, b"a", ["a"], {"a": 1}, True])
+def test_only_text_passes(name: Any) -> None:
+    for check in (any_name, guarded_name(256, True), assured_name(256, frozenset())):
+        with pytest.raises(InvalidEvent, match="must be text"):
+            check(name)
+
+
+@pytest.mark.parametrize("name", ORDINARY)
+def test_ordinary_names_pass(name: str) -> None:
+    guarded_name(256, False)(name)
+    assured_name(256, frozenset(ORDINARY))(name)
+
+
+def test_characters_are_counted_exactly() -> None:
+    guarded_name(5, False)("é" * 5)
+    with pytest.raises(EventTooLarge, match=r"6 characters .* limit of 5.*max_event_name_length"):
+        guarded_name(5, False)("é" * 6)
+
+
+@pytest.mark.row(9)
+@pytest.mark.parametrize("name", sorted(LIFECYCLE))
+def test_lifecycle_names_are_reserved(name: str) -> None:
+    with pytest.raises(ReservedEvent, match="allow_reserved_events"):
+        guarded_name(256, False)(name)
+    guarded_name(256, True)(name)
+    with pytest.raises(ReservedEvent):
+        assured_name(256, frozenset({name}))(name)
+
+
+@pytest.mark.row(9)
+@pytest.mark.parametrize("name", sorted(UNSAFE))
+def test_names_of_javascript_objects_are_unsafe(name: str) -> None:
+    for check in (guarded_name(256, True), assured_name(256, frozenset({name}))):
+        with pytest.raises(InvalidEvent, match="unsafe"):
+            check(name)
+
+
+def test_empty_names() -> None:
+    with pytest.raises(InvalidEvent, match="must not be empty"):
+        guarded_name(256, True)("")
+
+
+def test_the_assured_profile_lets_listed_names_pass_only() -> None:
+    check = assured_name(256, frozenset({"a", "b"}))
+    check("a")
+    with pytest.raises(EventNotAllowed, match="'c' is not in allowed_events"):
+        check("c")
+    with pytest.raises(EventNotAllowed) as caught:
+        check("y" * 200)
+    assert len(str(caught.value)) < 150
