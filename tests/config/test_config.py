@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node_ipc.config.checks import NO_LIMIT
-from node_ipc.config.config import HARD_MESSAGE_SIZE, Config, Interfaces, InterfaceSettings, Settings
+from node_ipc.config.config import HARD_MESSAGE_SIZE, Config, Interfaces
 from node_ipc.config.options import UnknownOption
 from node_ipc.errors import ConfigError
 
@@ -130,9 +130,10 @@ def test_every_default() -> None:
         assert same(getattr(config, name), value), name
 
 
-def test_settings_have_the_same_options_in_the_same_order() -> None:
-    assert list(Settings.__struct_fields__) == list(DEFAULTS)
-    assert list(InterfaceSettings.__struct_fields__) == list(vars(Interfaces()))
+def test_a_frozen_configuration_has_the_same_options_in_the_same_order() -> None:
+    config = Config()
+    assert list(type(config.settings()).__slots__) == list(DEFAULTS)
+    assert type(config.settings()).__name__ == "Config" and isinstance(config.settings(), Config)
 
 
 @pytest.mark.parametrize("owner", [Config, Interfaces])
@@ -480,16 +481,25 @@ def test_settings_are_a_frozen_copy() -> None:
     config.interfaces.family = 6
     config.allowed_events = ["b"]
     assert settings.retry == 7
-    assert settings.interfaces == InterfaceSettings(family=4)
+    assert settings.interfaces == Interfaces(family=4)
     assert settings.allowed_events == {"a"}
     assert same(settings.stop_retrying, 0)
-    with pytest.raises(AttributeError):
-        settings.retry = 5  # type: ignore[misc]
-    with pytest.raises(AttributeError):
-        settings.interfaces.family = 0  # type: ignore[misc]
-    assert not hasattr(settings, "__dict__")
-    hash(settings)
-    assert pickle.loads(pickle.dumps(settings)) == settings
+    with pytest.raises(ConfigError, match="'retry' cannot be changed here: an endpoint takes a frozen copy"):
+        settings.retry = 5
+    with pytest.raises(AttributeError, match=r"'interfaces\.family' cannot be changed here"):
+        settings.interfaces.family = 0
+    with pytest.raises(ConfigError, match="'retry' cannot be changed here"):
+        del settings.retry
+    assert vars(settings) == {}, "reading from slots costs a third of reading through the options"
+    assert settings == settings.copy() and repr(settings) == repr(settings.copy())
+    assert repr(Config().settings()) == "Config()"
+    again = settings.copy()
+    again.retry = 5
+    assert settings.retry == 7 and again.settings().retry == 5
+    restored = pickle.loads(pickle.dumps(settings))
+    assert restored == settings
+    with pytest.raises(ConfigError):
+        restored.retry = 1
 
 
 @pytest.mark.parametrize(

@@ -40,4 +40,3 @@ Log(config)("a", 1)
 config.retry = "500"  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]
 config.maxRetries = 1  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
 config.unlink = "always"  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]
-config.settings().retry = 1  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]

@@ -1,6 +1,6 @@
 """The options: node-ipc's names in Python spelling, checked when they are assigned.
 
-``Config`` is what the user sets, ``Settings`` the frozen copy that each endpoint takes when it is made. This
+``Config`` is what the user sets; each endpoint takes a frozen copy of it when it is made. This
 module owns names, defaults and what single options take; it knows nothing of sockets, loops or the wire, and
 imports neither ``asyncio`` nor ``ssl``. What is stored is always in its final form (``None``, ``False`` and
 infinity already turned into what the option's line says), so nobody after it has to check a value again.
@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Any, Literal
-
-import msgspec
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from ..errors import ConfigError
 from . import checks
@@ -29,7 +27,6 @@ __all__ = [
     "HARD_MESSAGE_SIZE",
     "PROFILES",
     "Config",
-    "InterfaceSettings",
     "Interfaces",
     "Settings",
 ]
@@ -256,20 +253,6 @@ class Interfaces(Options):
     """Resolves host names: called with one, it gives an address or several, or an awaitable of them; ``None``:
     the system does."""
 
-    def settings(self) -> InterfaceSettings:
-        """A frozen copy."""
-        return InterfaceSettings(**vars(self))
-
-
-class InterfaceSettings(msgspec.Struct, frozen=True):
-    """A frozen copy of ``Interfaces``: the same names and meanings."""
-
-    local_address: str | None = None
-    local_port: int | None = None
-    family: int = 0
-    hints: int = 0
-    lookup: Callable[..., Any] | None = None
-
 
 # --- the configuration -----------------------------------------------------------------------------------
 
@@ -278,12 +261,6 @@ def _hostname() -> str:
     import socket  # drivers load it anyway; reading a configuration alone need not
 
     return socket.gethostname() or "localhost"
-
-
-def _profile(raw_buffer: bool, parser: object) -> str:
-    if raw_buffer:
-        return "raw"
-    return parser if isinstance(parser, str) else "custom"
 
 
 class Config(Options):
@@ -361,7 +338,7 @@ class Config(Options):
     one that may be alive (logged)."""
 
     tls: Option[TLSOptions | SSLContext | Literal[False], Mapping[str, Any] | SSLContext | Literal[False] | None] = (
-        Option(False, _tls)
+        Option(False, _tls, secret=True)
     )
     """TLS on network connections: a mapping of ``TLSOptions``, or an ``ssl.SSLContext``; ``False`` or
     ``None``: no TLS."""
@@ -510,22 +487,19 @@ class Config(Options):
         # Node finds IPType out by itself, to choose between 127.0.0.1 and ::1; "localhost" does that here.
         return None if spelt(name) == "ip_type" else super()._name_in_mapping(name)
 
-    def settings(self) -> Settings:
+    def settings(self) -> Config:
         """A frozen copy, which later changes of this configuration do not reach.
 
         Raises:
             ConfigError: the assured profile is chosen without ``allowed_events``, or ``heartbeat`` where its events
                 cannot pass.
         """
-        profile = _profile(self.raw_buffer, self.parser)
+        profile = self.profile
         if profile == "assured" and self.allowed_events is None:
             raise ConfigError("parser 'assured' needs 'allowed_events': assign the event names that may pass")
         if self.heartbeat is not False:
             self._check_heartbeat(profile)
-        values = dict(vars(self))
-        values["interfaces"] = self.interfaces.settings()
-        values["soft_pending_bytes"] = min(self.soft_pending_bytes, self.max_pending_bytes)
-        return Settings(**values)
+        return self.frozen(soft_pending_bytes=min(self.soft_pending_bytes, self.max_pending_bytes))
 
     def _check_heartbeat(self, profile: str) -> None:
         from ..wire.names import PING, PONG  # only where there is a heartbeat
@@ -540,72 +514,12 @@ class Config(Options):
                 f"is {self.max_event_name_length}: set it to {len(PING)} at least"
             )
 
-
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """A frozen copy of a ``Config``: the same names and meanings, and what follows from them.
-
-    Made by ``Config.settings()``, which is what checks the values.
-    """
-
-    appspace: str
-    socket_root: str
-    id: str
-    network_host: str
-    network_port: int
-    interfaces: InterfaceSettings
-    encoding: str
-    raw_buffer: bool
-    delimiter: str
-    parser: Any
-    sync: bool
-    identify_peer: bool
-    readable_all: bool
-    writable_all: bool
-    allowed_uids: frozenset[int] | None
-    secure_socket_root: bool | None
-    unlink: bool | Literal["force"]
-    tls: TLSOptions | SSLContext | Literal[False]
-    allow_reserved_events: bool
-    allowed_events: frozenset[str] | None
-    max_connections: int
-    max_connections_per_uid: int | None
-    max_connections_per_host: int | None
-    backlog: int
-    connect_timeout: int | None
-    handshake_timeout: int
-    close_timeout: int
-    heartbeat: int
-    heartbeat_timeout: int
-    retry: int
-    max_retries: int
-    stop_retrying: int
-    max_protocol_errors: int
-    max_message_size: int
-    max_message_values: int
-    max_event_name_length: int
-    message_timeout: int
-    max_handler_frames: int
-    max_handler_bytes: int
-    max_inbox_bytes: int
-    max_pending_bytes: int
-    soft_pending_bytes: int
-    slow_timeout: int
-    slow_policy: str
-    max_total_pending_bytes: int
-    max_queued_messages: int
-    max_queued_bytes: int
-    max_udp_peers: int
-    udp_peer_ttl: int
-    silent: bool
-    log_in_color: bool
-    log_depth: int | None
-    logger: Callable[..., Any]
-    log_payloads: bool
-
     @property
     def profile(self) -> str:
         """``raw``, ``fast``, ``guarded``, ``assured``, or ``custom`` for a codec of one's own."""
-        return _profile(self.raw_buffer, self.parser)
+        if self.raw_buffer:
+            return "raw"
+        return self.parser if isinstance(self.parser, str) else "custom"
 
     @property
     def delimiter_bytes(self) -> bytes:
@@ -631,3 +545,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         if self.secure_socket_root is None:
             return self.profile == "assured"
         return self.secure_socket_root
+
+
+Settings: TypeAlias = Config
+"""A frozen copy of a configuration, which each endpoint takes when it is made."""

@@ -9,12 +9,23 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, Self, TypeVar, cast, overload
 
 from ..errors import ConfigError
 from .checks import Check, Refused, listed
 
-__all__ = ["Option", "Options", "UnknownOption", "shown", "snake_case", "spelt", "unknown", "wrong"]
+__all__ = [
+    "FrozenOption",
+    "Option",
+    "Options",
+    "UnknownOption",
+    "refuse_to_change",
+    "shown",
+    "snake_case",
+    "spelt",
+    "unknown",
+    "wrong",
+]
 
 Read = TypeVar("Read")
 Write = TypeVar("Write", contravariant=True)
@@ -25,6 +36,10 @@ class UnknownOption(ConfigError, AttributeError):
 
     It is also an ``AttributeError``, so ``hasattr(config, name)`` works.
     """
+
+
+class FrozenOption(ConfigError, AttributeError):
+    """The configuration that an endpoint holds cannot be changed."""
 
 
 # --- names and values in messages ------------------------------------------------------------------------
@@ -90,15 +105,17 @@ class Option(Generic[Read, Write]):
         *,
         make: Callable[[], Read] | None = None,
         infinite: bool = False,
+        secret: bool = False,
     ) -> None:
         """``make`` gives a default of its own to each owner; ``infinite``: JSON's null stands for infinity.
 
-        (``JSON.stringify`` writes null for ``Infinity``.)
+        (``JSON.stringify`` writes null for ``Infinity``.) ``secret``: no message and no ``repr`` shows a value of it.
         """
         self.default = default
         self.check = check
         self.make = make
         self.infinite = infinite
+        self.secret = secret
         self.name = ""
 
     def __set_name__(self, owner: type[Options], name: str) -> None:
@@ -131,8 +148,7 @@ class Option(Generic[Read, Write]):
         try:
             return self.check(value)
         except Refused as refused:
-            # what was meant as TLS options may hold a key
-            what = f"a value of type {type(value).__name__}" if self.name == "tls" else shown(value)
+            what = f"a value of type {type(value).__name__}" if self.secret else shown(value)
             raise wrong(prefix + self.name, what, refused) from None
 
 
@@ -141,6 +157,7 @@ class Options:
 
     _options: ClassVar[dict[str, Option[Any, Any]]] = {}
     _prefix: ClassVar[str] = ""
+    _is_frozen: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         own = {name: option for name, option in vars(cls).items() if isinstance(option, Option)}
@@ -161,6 +178,10 @@ class Options:
             ConfigError: ``mapping`` is not a mapping, a name is unknown or comes in two spellings, or a
                 value is not allowed.
         """
+        return cls(**cls._read(mapping))
+
+    @classmethod
+    def _read(cls, mapping: Mapping[str, Any]) -> dict[str, Any]:
         if not isinstance(mapping, Mapping):
             raise ConfigError(f"options come as a mapping (a JSON object), not {shown(mapping)}")
         options: dict[str, Any] = {}
@@ -170,8 +191,8 @@ class Options:
                 continue
             if known in options:
                 raise ConfigError(f"config option {cls._prefix + known!r} is given twice, in two spellings")
-            options[known] = value
-        return cls(**{name: cls._value_in_mapping(name, value) for name, value in options.items()})
+            options[known] = cls._value_in_mapping(known, value)
+        return options
 
     @classmethod
     def _name_in_mapping(cls, name: object) -> str | None:
@@ -195,11 +216,30 @@ class Options:
         self.__dict__.update(checked)
 
     def copy(self) -> Self:
-        """An independent copy; loggers, parsers and SSL contexts are the same objects in both."""
-        other = type(self)()
-        for name, value in vars(self).items():
+        """An independent copy that can be changed; loggers, parsers and SSL contexts are the same objects in both."""
+        other = self._kind()()
+        for name, value in self._values().items():
             other.__dict__[name] = value.copy() if isinstance(value, Options) else value
         return other
+
+    def frozen(self, **instead: Any) -> Self:
+        """A copy that cannot be changed, with other (checked) values for some options.
+
+        Its values lie in slots: reading one costs what reading any attribute does.
+        """
+        kind = _frozen(self._kind())
+        other = cast(Self, object.__new__(kind))
+        for name, value in {**self._values(), **instead}.items():
+            object.__setattr__(other, name, value.frozen() if isinstance(value, Options) else value)
+        return other
+
+    @classmethod
+    def _kind(cls) -> type[Self]:
+        """The class as it was written, also of a frozen one."""
+        return cls.__mro__[1] if cls._is_frozen else cls
+
+    def _values(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self._options}
 
     def __copy__(self) -> Self:
         return self.copy()
@@ -209,24 +249,22 @@ class Options:
         return self.copy()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restored, (type(self), dict(vars(self)))
+        return _restored, (self._kind(), self._is_frozen, self._values())
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, type(self)):
+        if not isinstance(other, self._kind()):
             return NotImplemented
         return not self._differing(other)
 
     def _differing(self, other: Options) -> list[str]:
         """The options that are not the same; 0 and False are equal in Python, but not as options."""
-        ours, theirs = vars(self), vars(other)
-        return [name for name in ours if type(ours[name]) is not type(theirs[name]) or ours[name] != theirs[name]]
-
-    __hash__ = None  # type: ignore[assignment]  # what can change cannot be a key
+        ours, theirs = self._values(), other._values()
+        return [name for name, value in ours.items() if not _same(value, theirs[name])]
 
     def __repr__(self) -> str:
         """The options that are not at their default; TLS keys and passphrases are never shown."""
-        changed = (f"{name}={shown(vars(self)[name])}" for name in self._differing(type(self)()))
-        return f"{type(self).__name__}({', '.join(changed)})"
+        changed = (f"{name}={shown(getattr(self, name))}" for name in self._differing(self._kind()()))
+        return f"{self._kind().__name__}({', '.join(changed)})"
 
     # A type checker knows the names; these are for those who run without one.
     if not TYPE_CHECKING:  # pragma: no branch - always so while running
@@ -243,5 +281,29 @@ class Options:
 Owner = TypeVar("Owner", bound=Options)
 
 
-def _restored(kind: type[Owner], options: dict[str, Any]) -> Owner:
-    return kind(**options)
+def refuse_to_change(self: Options, name: str, _value: object = None) -> NoReturn:
+    raise FrozenOption(
+        f"config option {self._prefix + name!r} cannot be changed here: an endpoint takes a frozen copy of its "
+        "configuration when it is made"
+    )
+
+
+def _same(one: object, other: object) -> bool:
+    alike = isinstance(one, Options) or type(one) is type(other)
+    return alike and one == other
+
+
+_FROZEN: dict[type[Options], type[Options]] = {}
+
+
+def _frozen(kind: type[Options]) -> type[Options]:
+    if kind not in _FROZEN:
+        body = {"__slots__": tuple(kind._options), "__module__": kind.__module__, "__doc__": kind.__doc__}
+        refusals = {"__setattr__": refuse_to_change, "__delattr__": refuse_to_change, "_is_frozen": True}
+        _FROZEN[kind] = type(kind.__name__, (kind,), {**body, **refusals})
+    return _FROZEN[kind]
+
+
+def _restored(kind: type[Owner], is_frozen: bool, options: dict[str, Any]) -> Owner:
+    restored = kind(**options)
+    return restored.frozen() if is_frozen else restored

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
-from ..errors import ConfigError
 from . import checks
-from .options import shown, spelt, unknown, wrong
+from .options import Option, Options, refuse_to_change, shown
 
 __all__ = ["TLSOptions"]
 
@@ -63,94 +62,115 @@ def _min_version(value: object) -> str:
     raise checks.Refused("'TLSv1.2' or 'TLSv1.3'; older ones are not secure")
 
 
-_CHECKS: dict[str, checks.Check[Any]] = {
-    "private": _file,
-    "public": _file,
-    "dhparam": _dhparam,
-    "trusted_connections": _files,
-    "request_cert": checks.flag,
-    "reject_unauthorized": checks.flag,
-    "key": _pem,
-    "cert": _pem,
-    "ca": _authorities,
-    "servername": checks.name,
-    "passphrase": _passphrase,
-    "min_version": _min_version,
-    "ciphers": checks.name,
-    "strict_x509": checks.flag,
-}
-_SECRETS = frozenset({"key", "passphrase", "private"})  # private: somebody may put the key itself there
+def _unless_off(check: checks.Check[Any]) -> checks.Check[Any]:
+    """``None``, and ``False`` for what is no flag, is the same as leaving the option out."""
 
-
-class TLSOptions(Mapping[str, Any]):
-    """The TLS options, checked and immutable; names in snake_case, only those that were given.
-
-    Always true, also when empty: ``tls = {}`` is TLS with the system's authorities.
-
-    =======================  ==============================================================================
-    ``private``              path of the private key, PEM
-    ``public``               path of the certificate (and its chain), PEM
-    ``dhparam``              path of the Diffie-Hellman parameters, or they themselves, PEM
-    ``trusted_connections``  path of a certificate authority to trust, or a list of paths; kept as a tuple
-    ``request_cert``         a server asks clients for a certificate (default: when it has an authority)
-    ``reject_unauthorized``  a peer that cannot be verified is refused (default True)
-    ``key``, ``cert``        the key and the certificate themselves, PEM text or bytes
-    ``ca``                   authorities: PEM text or bytes, DER bytes, or a list of them; kept as a tuple
-    ``servername``           the name that the server's certificate must have (default: the host)
-    ``passphrase``           of the private key
-    ``min_version``          ``"TLSv1.2"`` (default) or ``"TLSv1.3"``
-    ``ciphers``              OpenSSL's list of ciphers for TLS 1.2
-    ``strict_x509``          certificates follow RFC 5280 strictly (default True; False for old ones)
-    =======================  ==============================================================================
-
-    ``None`` for any of them, and ``False`` for those that are not flags, is the same as leaving it out.
-    """
-
-    __slots__ = ("_values",)
-
-    def __init__(self, options: Mapping[str, Any]) -> None:
-        values: dict[str, Any] = {}
-        for name, value in options.items():
-            known = spelt(name)
-            if known not in _CHECKS:
-                raise unknown(name, _CHECKS, "tls.")
-            if known in values:
-                raise ConfigError(f"config option {'tls.' + known!r} is given twice, in two spellings")
-            values[known] = self._checked(known, value)
-        self._values = {name: value for name, value in values.items() if value is not None}
-
-    @staticmethod
-    def _checked(name: str, value: object) -> Any:
-        check = _CHECKS[name]
+    def checked(value: object) -> Any:
         if value is None or (value is False and check is not checks.flag):
             return None
-        try:
-            return check(value)
-        except checks.Refused as refused:
-            what = f"a value of type {type(value).__name__}" if name in _SECRETS else shown(value)
-            raise wrong(f"tls.{name}", what, refused) from None
+        return check(value)
+
+    return checked
+
+
+def _option(check: checks.Check[Any], *, secret: bool = False) -> Option[Any, Any]:
+    return Option(None, _unless_off(check), secret=secret)
+
+
+class TLSOptions(Options, Mapping[str, Any]):
+    """The TLS options, checked and immutable; a mapping of those that were given, names in snake_case.
+
+    Always true, also when empty: ``tls = {}`` is TLS with the system's authorities. ``None`` for any of them, and
+    ``False`` for those that are not flags, is the same as leaving it out.
+
+    Raises:
+        ConfigError: a name is unknown or comes in two spellings, or a value is not allowed.
+    """
+
+    _prefix = "tls."
+
+    private = _option(_file, secret=True)  # somebody may put the key itself there
+    """The path of the private key, PEM."""
+
+    public = _option(_file)
+    """The path of the certificate (and its chain), PEM."""
+
+    dhparam = _option(_dhparam)
+    """The path of the Diffie-Hellman parameters, or they themselves, PEM."""
+
+    trusted_connections = _option(_files)
+    """The path of a certificate authority to trust, or a list of paths; kept as a tuple."""
+
+    request_cert = _option(checks.flag)
+    """A server asks clients for a certificate; default: when it has an authority."""
+
+    reject_unauthorized = _option(checks.flag)
+    """A peer that cannot be verified is refused; default: True."""
+
+    key = _option(_pem, secret=True)
+    """The private key itself, PEM text or bytes."""
+
+    cert = _option(_pem)
+    """The certificate itself (and its chain), PEM text or bytes."""
+
+    ca = _option(_authorities)
+    """Authorities to trust: PEM text or bytes, DER bytes, or a list of them; kept as a tuple."""
+
+    servername = _option(checks.name)
+    """The name that the server's certificate must have; default: the host."""
+
+    passphrase = _option(_passphrase, secret=True)
+    """What the private key is encrypted with, text or bytes."""
+
+    min_version = _option(_min_version)
+    """``"TLSv1.2"`` (the default) or ``"TLSv1.3"``."""
+
+    ciphers = _option(checks.name)
+    """OpenSSL's list of ciphers for TLS 1.2."""
+
+    strict_x509 = _option(checks.flag)
+    """Certificates follow RFC 5280 strictly; default: True. False is for old ones."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        super().__init__(**self._read(options))
+
+    def copy(self) -> Self:
+        """Itself: it cannot be changed."""
+        return self
+
+    def frozen(self, **instead: Any) -> Self:
+        """Itself: it cannot be changed."""
+        return self
+
+    if not TYPE_CHECKING:  # pragma: no branch - always so while running
+        __setattr__ = __delattr__ = refuse_to_change
 
     def __getitem__(self, name: str) -> Any:
-        return self._values[name]
+        value = getattr(self, name) if name in self._options else None
+        if value is None:
+            raise KeyError(name)
+        return value
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
+        return (name for name, value in self._values().items() if value is not None)
 
     def __len__(self) -> int:
-        return len(self._values)
+        return sum(1 for _ in self)
 
     def __bool__(self) -> bool:
         return True
 
+    __eq__ = Mapping.__eq__
+
     def __hash__(self) -> int:
-        return hash(frozenset(self._values.items()))
+        return hash(frozenset(self.items()))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return TLSOptions, (dict(self._values),)
+        return TLSOptions, (dict(self),)
 
     def __repr__(self) -> str:
         """Names and harmless values: no key, no passphrase, no PEM."""
-        harmless = (f"{name}={self._harmless(name, value)}" for name, value in self._values.items())
+        harmless = (f"{name}={self._harmless(name, value)}" for name, value in self.items())
         return f"TLSOptions({', '.join(harmless)})"
 
     @staticmethod
