@@ -85,10 +85,6 @@ def arrows() -> dict[str, set[str]]:
 
 
 OUTWARDS = {
-    ("config.address", "core.seam"),
-    ("config.config", "wire.names"),
-    ("config.profiles", "net.tls"),
-    ("config.resolve", "net.unix"),
     ("core.blocking_inbox", "blocking"),
     ("net.listen", "drivers.poller"),
     ("net.pipe_link", "drivers.thread"),
@@ -97,7 +93,6 @@ OUTWARDS = {
 }
 """Arrows that still point the wrong way; none may be added."""
 CIRCLES = {
-    ("config.address", "core.seam"),
     ("core.events", "core.heartbeat", "core.session", "core.trace"),
     ("drivers.loop", "drivers.loop_datagrams", "drivers.loop_listen"),
     ("drivers.memory", "drivers.memory_link", "drivers.memory_port"),

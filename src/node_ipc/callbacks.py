@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeGuard
 from .config import address as addresses
 from .config.address import Tcp, Tls, Udp
 from .config.config import Config
+from .config.handed import handed
 from .config.logs import Log, RateLimited, style
 from .config.options import snake_case
 from .core.client import Client, ClientState
@@ -32,7 +33,6 @@ from .core.signature import signature_of
 from .core.trace import Trace
 from .drivers.loop import EventLoopDriver
 from .errors import AddressError, ConfigError, ConnectError, ForkError, HandlerError, IPCError, NotConnected
-from .net.unix import handed
 
 if TYPE_CHECKING:
     from .core.datagram import DatagramServer

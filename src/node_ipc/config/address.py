@@ -17,7 +17,7 @@ import posixpath
 import re
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 import msgspec
 
@@ -26,14 +26,13 @@ from ..errors import AddressError
 if TYPE_CHECKING:
     from socket import socket
 
-    from ..core.seam import Share
-
 __all__ = [
     "Address",
     "Handed",
     "Local",
     "Pipe",
     "Role",
+    "Share",
     "Tcp",
     "Tls",
     "Udp",
@@ -144,6 +143,13 @@ class Udp(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         host = f"[{self.host}]" if self.family == "udp6" else self.host
         return f"{self.family}://{host}:{self.port}"
+
+
+class Share(Protocol):
+    """Whose turn it is, where several processes accept from one listening socket."""
+
+    def wait(self) -> float:
+        """A connection waits: the seconds to leave it to the other processes before asking again; 0 to take it."""
 
 
 class Handed:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = [
     "ENCODINGS",
     "HARD_MESSAGE_SIZE",
+    "PING",
+    "PONG",
     "PROFILES",
     "Config",
     "Interfaces",
@@ -36,6 +38,9 @@ PROFILES = ("raw", "fast", "guarded", "assured")
 
 ENCODINGS = ("ascii", "utf8", "utf16le", "ucs2", "base64", "hex", "latin1", "binary")
 """The names that ``encoding`` takes, in any case and also as ``utf-8``, ``utf-16le``, ``ucs-2``."""
+
+PING, PONG = "ipc.ping", "ipc.pong"
+"""A heartbeat's question and answer: events like any other on the wire, and no handler's business."""
 
 MIB = 1024 * 1024
 
@@ -502,8 +507,6 @@ class Config(Options):
         return self.frozen(soft_pending_bytes=min(self.soft_pending_bytes, self.max_pending_bytes))
 
     def _check_heartbeat(self, profile: str) -> None:
-        from ..wire.names import PING, PONG  # only where there is a heartbeat
-
         if profile == "raw":
             raise ConfigError("config option 'heartbeat' needs events, and raw mode has none: set it to False")
         if profile == "assured" and not {PING, PONG} <= (self.allowed_events or frozenset()):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from ..errors import AddressError, ConfigError
 from .address import Address, Handed, Pipe, Role, Tcp, Tls, Udp, Unix, local_path, parse
 from .config import Config, Settings
+from .handed import handed
 
 if TYPE_CHECKING:
     from socket import socket
@@ -76,7 +77,5 @@ def _address(address: Place, config: Config, role: Role) -> Address:
     if not isinstance(address, str):
         if role == "client":
             raise AddressError(f"an address to connect to is an id, a URL or a path, not {address!r:.80}")
-        from ..net.unix import handed
-
         return handed(address)
     return parse(address, socket_root=config.socket_root, appspace=config.appspace, role=role)

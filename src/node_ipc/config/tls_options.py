@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
+from ..errors import ConfigError
 from . import checks
 from .options import Option, Options, refuse_to_change, shown
 
-__all__ = ["TLSOptions"]
+__all__ = ["SERVER_NEEDS_A_PAIR", "TLSOptions", "unusable"]
 
 
 def _is_pem(value: object) -> bool:
@@ -134,6 +135,11 @@ class TLSOptions(Options, Mapping[str, Any]):
     def __init__(self, options: Mapping[str, Any]) -> None:
         super().__init__(**self._read(options))
 
+    @classmethod
+    def of(cls, options: Mapping[str, Any] | Literal[False] | None) -> TLSOptions:
+        """Checked options of what ``config.tls`` takes, but for a context; ``False`` and ``None`` are none of them."""
+        return options if isinstance(options, TLSOptions) else cls(options or {})
+
     def copy(self) -> Self:
         """Itself: it cannot be changed."""
         return self
@@ -178,3 +184,16 @@ class TLSOptions(Options, Mapping[str, Any]):
         if name in ("key", "passphrase"):
             return "<hidden>"
         return "<certificates>" if name in ("cert", "ca") or _is_pem(value) else shown(value)
+
+
+SERVER_NEEDS_A_PAIR = (
+    "a TLS server needs a key and a certificate of its own: set tls.private and tls.public to their files, or "
+    "tls.key and tls.cert to their PEM text"
+)
+
+
+def unusable(message: str) -> ConfigError:
+    """The error of TLS options that no context can be made of."""
+    error = ConfigError(message)
+    error.code = "ERR_IPC_TLS_CONFIGURATION"
+    return error

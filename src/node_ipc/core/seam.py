@@ -45,7 +45,6 @@ __all__ = [
     "Lock",
     "Peer",
     "Receiver",
-    "Share",
     "Timer",
 ]
 
@@ -168,13 +167,6 @@ class Listener(Protocol):
 
         Raises ``AddressError`` where there is no TLS, ``ConfigError`` where the new ones cannot be used.
         """
-
-
-class Share(Protocol):
-    """Whose turn it is, where several processes accept from one listening socket."""
-
-    def wait(self) -> float:
-        """A connection waits: the seconds to leave it to the other processes before asking again; 0 to take it."""
 
 
 class DatagramReceiver(Protocol):

@@ -12,9 +12,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..config.address import Handed, Tcp, Tls, Unix
+from ..config.address import Handed, Share, Tcp, Tls, Unix
 from ..config.logs import RateLimited, logger  # here, not when needed: then there may be no descriptor to read it with
-from ..core.seam import Acceptor, Driver, Peer, Receiver, Share, Timer
+from ..core.seam import Acceptor, Driver, Peer, Receiver, Timer
 from ..drivers.poller import READ
 from ..errors import AddressError, ConnectionLost, PeerRefused
 from . import tcp, unix

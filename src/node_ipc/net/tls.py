@@ -30,8 +30,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, TypeAlias
 
-from ..config.tls_options import TLSOptions
-from ..errors import AssuredError, ConfigError, ConnectionLost, IPCError, TLSError
+from ..config.profiles import require_assured_tls
+from ..config.tls_options import SERVER_NEEDS_A_PAIR, TLSOptions, unusable
+from ..errors import ConfigError, ConnectionLost, IPCError, TLSError
 from . import tls_faults
 from .tls_faults import Certificate, Side
 
@@ -42,7 +43,6 @@ __all__ = [
     "TLSChannel",
     "client_context",
     "explain",
-    "require_assured",
     "server_context",
 ]
 
@@ -116,7 +116,7 @@ class ServerTLS:
         """
         source = self._tls if tls is None else tls
         if tls is None and isinstance(source, ssl.SSLContext):
-            raise _unusable(
+            raise unusable(
                 "this server uses an ssl.SSLContext of yours: call its load_cert_chain(), or give "
                 "reload_tls() a new context"
             )
@@ -144,13 +144,13 @@ def server_context(tls: TLSSource, *, assured: bool = False) -> ssl.SSLContext:
     if isinstance(tls, ssl.SSLContext):
         return _users_context(tls, "server", assured)
     if assured:
-        require_assured(tls, "server")
+        require_assured_tls(tls, "server")
     options = _Options(tls, assured)
     if not (options.key and options.certificate):
-        raise _unusable(_SERVER_NEEDS_A_PAIR)
+        raise unusable(SERVER_NEEDS_A_PAIR)
     demands = options.flag("request_cert", options.trusts_somebody) and options.flag("reject_unauthorized", True)
     if demands and not options.trusts_somebody:
-        raise _unusable(
+        raise unusable(
             "tls.request_cert asks clients for a certificate, but nothing says which: set tls.ca or "
             "tls.trusted_connections to their authority"
         )
@@ -179,11 +179,11 @@ def client_context(tls: TLSSource, *, assured: bool = False) -> ClientTLS:
     if isinstance(tls, ssl.SSLContext):
         return ClientTLS(_users_context(tls, "client", assured))
     if assured:
-        require_assured(tls, "client")
+        require_assured_tls(tls, "client")
     options = _Options(tls, assured)
     verifies = options.flag("reject_unauthorized", True)
     if bool(options.key) != bool(options.certificate):
-        raise _unusable(
+        raise unusable(
             "a client certificate needs both its halves: tls.key and tls.cert, or tls.private and tls.public"
         )
     context = _Context(ssl.PROTOCOL_TLS_CLIENT)
@@ -197,58 +197,13 @@ def client_context(tls: TLSSource, *, assured: bool = False) -> ClientTLS:
     return ClientTLS(context, options.get("servername"))
 
 
-_SERVER_NEEDS_A_PAIR = (
-    "a TLS server needs a key and a certificate of its own: set tls.private and tls.public to their files, or "
-    "tls.key and tls.cert to their PEM text"
-)
-
-
-def require_assured(tls: TLSSource, side: Side) -> None:
-    """See to it that ``config.tls`` is enough for the assured profile, before any file is read.
-
-    Raises:
-        AssuredError: it is not; the message says what to set (``ERR_IPC_ASSURED_TLS``).
-        ConfigError: a server has no key or no certificate (``ERR_IPC_TLS_CONFIGURATION``), as in node-ipc.
-    """
-    if isinstance(tls, ssl.SSLContext):
-        _users_context(tls, side, assured=True)
-        return
-    options = _as_options(tls)
-    has_pair = ("private" in options or "key" in options) and ("public" in options or "cert" in options)
-    trusts_somebody = bool(options.get("ca") or options.get("trusted_connections"))
-    verifies = trusts_somebody and bool(options.get("reject_unauthorized", True))
-    if side == "server" and not has_pair:
-        raise _unusable(_SERVER_NEEDS_A_PAIR)
-    if side == "server" and not (verifies and options.get("request_cert", True)):
-        raise _not_assured(
-            "the assured profile needs a server that verifies every client: set tls.ca or "
-            "tls.trusted_connections, and leave tls.request_cert and tls.reject_unauthorized at True"
-        )
-    if side == "client" and not (verifies and has_pair):
-        raise _not_assured(
-            "the assured profile needs a client that verifies the server and has a certificate: set "
-            "tls.key and tls.cert (or tls.private and tls.public), tls.ca or tls.trusted_connections, and "
-            "leave tls.reject_unauthorized at True"
-        )
-    if options.get("min_version") == "TLSv1.2":
-        raise _not_assured("the assured profile needs TLS 1.3: leave tls.min_version out, or set it to 'TLSv1.3'")
-
-
-def _as_options(tls: Mapping[str, Any] | Literal[False] | None) -> TLSOptions:
-    return tls if isinstance(tls, TLSOptions) else TLSOptions(tls or {})
-
-
 def _users_context(context: ssl.SSLContext, side: Side, assured: bool) -> ssl.SSLContext:
     """A context of the user's is used as it is, if it can be."""
     other = ssl.PROTOCOL_TLS_CLIENT if side == "server" else ssl.PROTOCOL_TLS_SERVER
     if context.protocol == other:
-        raise _unusable(f"tls is an ssl.SSLContext made with {other.name}, which no {side} can use")
-    if assured and context.verify_mode != ssl.CERT_REQUIRED:
-        raise _not_assured("the assured profile needs an ssl.SSLContext whose verify_mode is CERT_REQUIRED")
-    if assured and side == "client" and not context.check_hostname:
-        raise _not_assured("the assured profile needs an ssl.SSLContext whose check_hostname is True")
-    if assured and context.minimum_version < ssl.TLSVersion.TLSv1_3:
-        raise _not_assured("the assured profile needs an ssl.SSLContext whose minimum_version is TLSv1_3")
+        raise unusable(f"tls is an ssl.SSLContext made with {other.name}, which no {side} can use")
+    if assured:
+        require_assured_tls(context, side)
     return context
 
 
@@ -256,7 +211,7 @@ class _Options:
     """The TLS options with their files read: what goes into a context is what was looked at here."""
 
     def __init__(self, tls: Mapping[str, Any] | Literal[False] | None, assured: bool) -> None:
-        self.get = _as_options(tls).get
+        self.get = TLSOptions.of(tls).get
         self.key = self._one("private", "key")
         self.certificate = self._one("public", "cert")
         self.authorities = self._authorities()
@@ -278,7 +233,7 @@ class _Options:
     def _authorities(self) -> list[tuple[str, bytes]]:
         given = self.get("ca"), self.get("trusted_connections")
         if () in given:
-            raise _unusable("tls.ca or tls.trusted_connections is an empty list, which trusts nobody: leave it out")
+            raise unusable("tls.ca or tls.trusted_connections is an empty list, which trusts nobody: leave it out")
         texts, paths = (one or () for one in given)
         return [("tls.ca", _as_bytes(text)) for text in texts] + [
             (f"tls.trusted_connections ({path})", _read("trusted_connections", path)) for path in paths
@@ -311,7 +266,7 @@ class _Options:
         self, context: _Context, key_name: str, key: bytes, certificate_name: str, certificate: bytes
     ) -> None:
         if b"-----BEGIN CERTIFICATE" not in certificate:
-            raise _unusable(f"{certificate_name} holds no certificate in PEM form")
+            raise unusable(f"{certificate_name} holds no certificate in PEM form")
         damaged = "the key or the certificate is damaged, or tls.passphrase is wrong"
         with (
             _blaming(f"{key_name} with {certificate_name}", damaged),
@@ -326,7 +281,7 @@ class _Options:
         def passphrase() -> str | bytes:
             given: str | bytes | None = self.get("passphrase")
             if given is None:
-                raise _unusable(f"{key_name} is encrypted: set tls.passphrase")
+                raise unusable(f"{key_name} is encrypted: set tls.passphrase")
             return given
 
         return passphrase
@@ -360,19 +315,7 @@ def _read(name: str, path: str | bytes) -> bytes:
         with open(path, "rb") as file:
             return file.read()
     except OSError as error:
-        raise _unusable(f"tls.{name}: cannot read {os.fsdecode(path)!r}: {error.strerror}") from error
-
-
-def _unusable(message: str) -> ConfigError:
-    error = ConfigError(message)
-    error.code = "ERR_IPC_TLS_CONFIGURATION"
-    return error
-
-
-def _not_assured(message: str) -> AssuredError:
-    error = AssuredError(message)
-    error.code = "ERR_IPC_ASSURED_TLS"
-    return error
+        raise unusable(f"tls.{name}: cannot read {os.fsdecode(path)!r}: {error.strerror}") from error
 
 
 _UNUSABLE = {
@@ -392,7 +335,7 @@ def _blaming(name: str, otherwise: str) -> Iterator[None]:
     except ConfigError:
         raise
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        raise _unusable(f"{name}: {_UNUSABLE.get(getattr(error, 'reason', ''), otherwise)}") from error
+        raise unusable(f"{name}: {_UNUSABLE.get(getattr(error, 'reason', ''), otherwise)}") from error
 
 
 @contextlib.contextmanager

@@ -35,7 +35,8 @@ import sys
 from collections.abc import Collection, Iterable, Iterator, MutableMapping
 from typing import Any, Literal, NamedTuple
 
-from ..config.address import Address, Handed, Tcp, Tls, Unix, lies_directly_in
+from ..config.address import Address, Unix, lies_directly_in
+from ..config.handed import address_of, place_of
 from ..core.seam import Peer
 from ..errors import (
     AddressError,
@@ -58,7 +59,6 @@ __all__ = [
     "adopt_all",
     "check_peer",
     "connect_unix",
-    "handed",
     "inherited_sockets",
     "listen_unix",
     "peer_credentials",
@@ -189,7 +189,7 @@ def adopt(sock: socket.socket) -> OwnedSocket:
         if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             sock.listen(128)
         sock.setblocking(False)
-        return OwnedSocket(sock, _address_of(sock))
+        return OwnedSocket(sock, address_of(sock))
     except OSError as exc:
         raise AddressError(f"cannot listen on {sock!r}: {exc}. Give a bound socket") from exc
 
@@ -204,44 +204,12 @@ def adopt_all(sockets: Collection[socket.socket], *, root: str, secure: bool = F
         AddressError: as ``adopt``.
     """
     if secure:
-        local = [place.path for place in map(_place_of, sockets) if isinstance(place, Unix)]
+        local = [place.path for place in map(place_of, sockets) if isinstance(place, Unix)]
         for path in local:
             _require_directly_in(root, path)
         if local:
             secure_root(root)
     return [adopt(sock) for sock in sockets]
-
-
-def handed(sockets: socket.socket | Iterable[socket.socket], *, tls: bool = False) -> Handed:
-    """The address of a socket, or of several, that are bound already; nothing is done to them.
-
-    tls: whether TLS is spoken there, where they are network sockets.
-
-    Raises:
-        AddressError: there is none, one is not a bound stream socket, or some are Unix sockets and others not.
-    """
-    all_of_them = (sockets,) if isinstance(sockets, socket.socket) else tuple(sockets)
-    if not all_of_them:
-        raise AddressError("no socket was handed over: there is nothing to serve")
-    for sock in all_of_them:
-        if not isinstance(sock, socket.socket):
-            raise AddressError(f"not a socket: {sock!r:.80}. Give a path, or a socket that is bound")
-        if sock.type != socket.SOCK_STREAM:
-            raise AddressError(f"not a stream socket: {sock!r}. Give one of type SOCK_STREAM")
-    where, *others = map(_place_of, all_of_them)
-    for other in others:
-        if type(other) is not type(where):
-            raise AddressError(f"{where} and {other} cannot have one server: make one for each kind of socket")
-    if isinstance(where, Tcp) and tls:
-        return Handed(all_of_them, Tls(where.host, where.port))
-    return Handed(all_of_them, where)
-
-
-def _place_of(sock: socket.socket) -> Tcp | Unix:
-    try:
-        return _address_of(sock)
-    except OSError as exc:
-        raise AddressError(f"cannot serve {sock!r}: {exc}. Give a bound socket") from exc
 
 
 def inherited_sockets(environ: MutableMapping[str, str] | None = None) -> list[socket.socket]:
@@ -765,11 +733,6 @@ def _by_descriptor(descriptor: int, path: str) -> str:
 def _is_long(path: str) -> bool:
     """Whether a file's path does not fit into a socket's address; an abstract name has no longer way."""
     return len(os.fsencode(path)) > _SUN_PATH_MAX and not path.startswith("\0")
-
-
-def _address_of(sock: socket.socket) -> Tcp | Unix:
-    name = sock.getsockname()
-    return Tcp(name[0], name[1]) if isinstance(name, tuple) else Unix(os.fsdecode(name))
 
 
 def _shown(path: str) -> str:

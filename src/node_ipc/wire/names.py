@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..config.config import PING, PONG
 from ..errors import EventNotAllowed, EventTooLarge, InvalidEvent, ReservedEvent
 
 __all__ = ["LIFECYCLE", "PING", "PONG", "UNSAFE", "NameCheck", "any_name", "assured_name", "guarded_name"]
 
 LIFECYCLE = frozenset({"start", "connect", "disconnect", "destroy", "close", "socket.disconnected", "error", "data"})
 """Events that this library publishes itself. They live in a registry of their own, so no peer can raise one."""
-
-PING, PONG = "ipc.ping", "ipc.pong"
-"""A heartbeat's question and answer: events like any other on the wire, and no handler's business."""
 
 UNSAFE = frozenset(
     {
