@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from node_ipc.drivers import small_stack
-from node_ipc.wire.depth import DEEPEST, is_too_deep
+from node_ipc.wire.costs import DEEPEST, is_too_deep
 
 HERE = Path(__file__).parent
 MIB = 1024 * 1024

@@ -17,8 +17,7 @@ from msgspec import Raw
 
 from node_ipc import Config
 from node_ipc.errors import InvalidEvent, InvalidJSON, InvalidMessage, InvalidPayload
-from node_ipc.wire.codec import choose
-from node_ipc.wire.depth import shallow
+from node_ipc.wire.codec import choose, shallow
 from node_ipc.wire.json import (
     Envelope,
     buffer,

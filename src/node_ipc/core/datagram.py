@@ -44,8 +44,7 @@ from ..errors import (
     NotConnected,
     ProtocolError,
 )
-from ..wire.codec import choose
-from ..wire.depth import shallow
+from ..wire.codec import choose, shallow
 from .endpoint import SocketPublisher
 from .events import Event, Events
 from .seam import FORKED, Peer

@@ -21,8 +21,8 @@ import msgspec
 from msgspec import Raw
 
 from ..errors import HandlerError, InvalidEvent, InvalidPayload, IPCError, ProtocolError
+from ..wire.costs import LARGE_FRAME
 from ..wire.json import decode_large_payload, encode, encode_slowly, salvage
-from ..wire.large import LARGE_FRAME
 from ..wire.names import LIFECYCLE, PING, PONG, NameCheck
 from .signature import Signature, signature_of
 

@@ -229,7 +229,7 @@ class Driver(Protocol):
     runs_coroutines: bool
     """Whether ``spawn`` works; where it does not, async handlers are refused at ``on``."""
     has_small_stack: bool
-    """Whether its thread has too little stack for what msgspec would decode; see ``wire/depth.py``."""
+    """Whether its thread has too little stack for what msgspec would decode; see ``wire/costs.py``."""
     lock: Lock
     endpoints: WeakSet[Endpoint]
     """Who works with this driver; told when a fork makes it somebody else's."""

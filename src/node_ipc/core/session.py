@@ -32,8 +32,8 @@ from ..errors import (
     ProtocolError,
     WrongThreadError,
 )
-from ..wire.depth import shallow
-from ..wire.large import LARGE_FRAME
+from ..wire.codec import shallow
+from ..wire.costs import LARGE_FRAME
 from ..wire.names import PONG
 from .seam import FORKED
 from .trace import Stats, Trace

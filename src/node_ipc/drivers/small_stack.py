@@ -1,4 +1,4 @@
-"""How much stack the thread that runs a driver has; see ``wire/depth.py`` for why somebody asks."""
+"""How much stack the thread that runs a driver has; see ``wire/costs.py`` for why somebody asks."""
 
 from __future__ import annotations
 

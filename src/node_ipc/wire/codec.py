@@ -9,14 +9,15 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ..errors import ConfigError, InvalidPayload, ProtocolError
+from .costs import is_too_deep
 from .framed import FramedCodec
-from .json import Envelope
+from .json import Envelope, nested_too_deeply
 from .raw import RawCodec
 
 if TYPE_CHECKING:
     from ..config.config import Settings
 
-__all__ = ["Codec", "CustomCodec", "Splits", "UserCodec", "choose", "logged"]
+__all__ = ["Codec", "CustomCodec", "Splits", "UserCodec", "choose", "logged", "shallow"]
 
 
 class Splits(Protocol):
@@ -63,7 +64,7 @@ class Codec(Protocol):
 
     @property
     def decode_large(self) -> Callable[[Any], Any]:
-        """``decode`` for frames of any size, at a bounded cost; see ``large.py``."""
+        """``decode`` for frames of any size, at a bounded cost; see ``costs.py``."""
 
     def salvage(self, frame: Any) -> Envelope | InvalidPayload:
         """A second, slower look at a frame that ``decode`` refused; see ``json.salvage``."""
@@ -191,3 +192,38 @@ class _Logged:
 def logged(codec: Codec, log: Callable[..., Any]) -> Codec:
     """``codec``, with a line in the log for each event that is encoded."""
     return cast("Codec", _Logged(codec, log))  # what it has not itself it takes from the codec
+
+
+class _Shallow:
+    """A codec that looks how deep a frame goes before it decodes it."""
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._codec, name)
+
+    def decode(self, frame: bytes) -> Any:
+        if is_too_deep(frame):
+            raise RecursionError
+        return self._codec.decode(frame)
+
+    def decode_raw(self, frame: bytes) -> Any:
+        if is_too_deep(frame):
+            raise RecursionError
+        return self._codec.decode_raw(frame)
+
+    def decode_large(self, frame: bytes) -> Any:
+        if is_too_deep(frame):
+            raise RecursionError
+        return self._codec.decode_large(frame)
+
+    def salvage(self, frame: bytes) -> Envelope | InvalidPayload:
+        return nested_too_deeply(frame) if is_too_deep(frame) else self._codec.salvage(frame)
+
+
+def shallow(codec: Codec) -> Codec:
+    """``codec`` for a thread with little stack: what is nested too deeply is an ``InvalidPayload``, as elsewhere."""
+    if isinstance(codec, _Shallow) or not codec.gives_raw:  # raw mode decodes nothing; other formats know themselves
+        return codec
+    return cast(Codec, _Shallow(codec))  # what it has not itself it takes from the codec

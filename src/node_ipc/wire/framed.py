@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import FrameTooLarge, InvalidEvent, InvalidPayload
 from . import json
+from .costs import count_values, may_have_more_values
 from .framing import Splitter
-from .large import count_values, may_have_more_values
 from .names import NameCheck, any_name, assured_name, guarded_name
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import codecs
 import sys
 
 from ..errors import FrameTooLarge, InvalidJSON, ProtocolError
-from .large import count_values, may_have_more_values
+from .costs import count_values, may_have_more_values
 
 __all__ = ["Splitter"]
 

@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Raw
 
 from ..errors import InvalidEvent, InvalidJSON, InvalidMessage, InvalidPayload
-from .large import LARGE_FRAME, has_many_long_numbers, without_collector
+from .costs import LARGE_FRAME, has_many_long_numbers, without_collector
 
 __all__ = [
     "Envelope",

@@ -12,8 +12,8 @@ from node_ipc.config.address import Udp
 from node_ipc.core.datagram import DatagramServer
 from node_ipc.drivers.memory import MemoryDriver
 from node_ipc.testing import Wire, serve
-from node_ipc.wire.codec import choose
-from node_ipc.wire.depth import DEEPEST, shallow
+from node_ipc.wire.codec import choose, shallow
+from node_ipc.wire.costs import DEEPEST
 
 DEEP = b'{"type":"any","data":' + b"[" * (DEEPEST + 1) + b"]" * (DEEPEST + 1) + b"}\f"
 SOUND = b'{"type":"any","data":[[1]]}\f'

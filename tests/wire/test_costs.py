@@ -15,8 +15,8 @@ from node_ipc.core.events import typed_decoder
 from node_ipc.drivers.memory import MemoryDriver
 from node_ipc.testing import Wire, pair, serve
 from node_ipc.wire.codec import choose
+from node_ipc.wire.costs import FEW_LONG_NUMBERS, LARGE_FRAME, count_values, has_many_long_numbers, without_collector
 from node_ipc.wire.json import decode_large_envelope
-from node_ipc.wire.large import FEW_LONG_NUMBERS, LARGE_FRAME, count_values, has_many_long_numbers, without_collector
 
 LONG = "17976931348623158079.25"
 MANY_LONG = FEW_LONG_NUMBERS + 1000

@@ -1,4 +1,4 @@
-"""What a single large frame may cost, in time and memory.
+"""What a single frame may cost: time, memory and stack.
 
 16 MiB of empty lists are 5.6 million objects, and 16 MiB of numbers with twenty digits take msgspec 14 seconds, 20 µs
 each. So the values in a message are bounded (``max_message_values``), numbers of that kind are read by Python's own
@@ -6,16 +6,29 @@ each. So the values in a message are bounded (``max_message_values``), numbers o
 long as the decoding. (From 3.12 on it runs between two instructions and never inside a call.)
 
 Frames up to 128 KiB cannot cost much, and nobody looks at them.
+
+Stack: msgspec decodes by recursion, about 400 bytes of it for each level, and stops at the interpreter's own limit:
+1,000 levels in Python 3.11, up to 10,000 in later ones, which is 4 MiB. A thread that was given less would crash on a
+few kilobytes from a peer, so sessions in such a thread look at each frame first. All others do not.
 """
 
 from __future__ import annotations
 
 import gc
+import re
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-__all__ = ["LARGE_FRAME", "count_values", "has_many_long_numbers", "may_have_more_values", "without_collector"]
+__all__ = [
+    "DEEPEST",
+    "LARGE_FRAME",
+    "count_values",
+    "has_many_long_numbers",
+    "is_too_deep",
+    "may_have_more_values",
+    "without_collector",
+]
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -72,3 +85,27 @@ def without_collector(call: Callable[[A], T], argument: A) -> T:
         return call(argument)
     finally:
         gc.enable()
+
+
+# ---- stack
+
+DEEPEST = 400
+"""Levels: 160 KiB of stack."""
+
+_tokens = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[{]++|[\]}]', re.DOTALL)
+
+
+def is_too_deep(frame: bytes) -> bool:
+    """Whether more than ``DEEPEST`` brackets are open anywhere in this frame."""
+    if len(frame) <= DEEPEST:
+        return False
+    depth = 0
+    for token in _tokens.finditer(frame):
+        first = frame[token.start()]
+        if first in b"[{":
+            depth += token.end() - token.start()
+            if depth > DEEPEST:
+                return True
+        elif first != 0x22:
+            depth -= 1
+    return False
