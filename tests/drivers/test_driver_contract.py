@@ -7,6 +7,7 @@ The ends are wires (``node_ipc.testing.Wire``) that write down what the driver t
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import os
 import sys
@@ -502,6 +503,25 @@ def test_calls_on_a_link_that_is_gone_do_nothing(rig: Rig) -> None:
     client.link.pending_bytes()
     rig.turns()
     assert client.told == told
+
+
+@pytest.mark.row(16)
+@pytest.mark.parametrize("verb", ["close", "abort"])
+def test_what_a_link_held_is_freed_when_it_is_gone_and_not_when_a_collector_comes(rig: Rig, verb: str) -> None:
+    client, server, _ = rig.pair()
+    client.write(b"x" * 100)
+    rig.until(lambda: server.bytes)
+    gc.collect()
+    gc.disable()
+    try:
+        getattr(client, verb)()
+        rig.until(lambda: client.is_lost and server.is_lost)
+        client.link = server.link = None
+        rig.turns()
+        left = {type(each).__name__ for each in gc.get_objects()}
+        assert left.isdisjoint({"StreamLink", "TransportLink", "PipeLink", "TLSLink", "TLSChannel"})
+    finally:
+        gc.enable()
 
 
 def test_closing_twice_and_aborting_a_closing_link_is_one_end(rig: Rig) -> None:

@@ -426,13 +426,23 @@ class Config(Options):
     message_timeout: Option[int, float | None] = Option(30_000, _message_timeout, infinite=True)
     """How long a message may stay half received (ms); 0, ``False``, ``None`` or infinity: for ever."""
 
-    max_handler_frames: Option[int, float] = Option(16, checks.limit(), infinite=True)
-    """How many messages of one peer wait for its async handlers before nothing more is read from it.
+    max_handler_frames: Option[int, float] = Option(1000, checks.limit(), infinite=True)
+    """How many messages of one peer its async handlers may be at work on before nothing more is read from it.
 
-    While this side waits for an answer of that peer's, which is behind those messages, 16,384 may wait."""
+    Requests are not among them: their handlers may wait for one another, so of all together 16,384 may be under way.
+    The same goes for events while this side waits for an answer of that peer's, which is behind them."""
 
     max_handler_bytes: Option[int, float] = Option(MIB, checks.limit(), infinite=True)
-    """How many bytes of messages wait so; while an answer is waited for, ``max_pending_bytes``."""
+    """How many bytes these messages have, before nothing more is read."""
+
+    max_request_bytes: Option[int, float] = Option(8 * MIB, checks.limit(), infinite=True)
+    """How many bytes of one peer's messages and requests async handlers are at work on, all together, before nothing
+    more is read from it; never below ``max_handler_bytes``."""
+
+    max_total_received_bytes: Option[int, float] = Option(256 * MIB, checks.limit(), infinite=True)
+    """How many bytes the process holds of all peers together: half received messages, and what async handlers are at
+    work on. Beyond, the link with the largest half message is cut, and peers whose handlers hold more than 64 KiB wait.
+    """
 
     max_inbox_bytes: Option[int, float] = Option(64 * MIB, checks.limit(), infinite=True)
     """How many bytes of events wait in a blocking client to be received, 256 counted for each besides its own;
@@ -504,7 +514,10 @@ class Config(Options):
             raise ConfigError("parser 'assured' needs 'allowed_events': assign the event names that may pass")
         if self.heartbeat is not False:
             self._check_heartbeat(profile)
-        return self.frozen(soft_pending_bytes=min(self.soft_pending_bytes, self.max_pending_bytes))
+        return self.frozen(
+            max_request_bytes=max(self.max_request_bytes, self.max_handler_bytes),
+            soft_pending_bytes=min(self.soft_pending_bytes, self.max_pending_bytes),
+        )
 
     def _check_heartbeat(self, profile: str) -> None:
         if profile == "raw":

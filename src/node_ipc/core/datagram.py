@@ -72,7 +72,9 @@ AMPLIFICATION = 3
 NAMED_ADDRESSES = 1024
 """Addresses that the application named itself, and that are remembered as such."""
 HANDLERS_FACTOR = 64
-"""A port has so many times the ``max_handler_frames`` of a connection, since all its peers share it."""
+"""A port has so many times the ``max_handler_frames`` and ``max_handler_bytes`` of a connection: all its peers share
+it. Of handlers never more than ``MOST_HANDLERS``."""
+MOST_HANDLERS = 16_384
 BOOKKEEPING = 256
 """Bytes counted for each datagram that waits, besides its own."""
 LOOK_AGAIN_SECONDS = 0.01
@@ -758,7 +760,7 @@ class DatagramServer(SocketPublisher[DatagramPeer]):
     def _overloaded(self) -> bool:
         settings = self._settings
         return (
-            self._handlers >= settings.max_handler_frames * HANDLERS_FACTOR
+            self._handlers >= min(settings.max_handler_frames * HANDLERS_FACTOR, MOST_HANDLERS)
             or self._handler_bytes >= settings.max_handler_bytes * HANDLERS_FACTOR
         )
 

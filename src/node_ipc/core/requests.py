@@ -321,11 +321,11 @@ class Requests:
 
     def _run(self, session: Session, request: Request, coroutine: Coroutine[Any, Any, Any]) -> None:
         key = (session.id, bytes(request.id))
-        session.request_started()
+        size = session.request_started()
 
         def done(error: BaseException | None) -> None:
             self._running.pop(key, None)
-            session.request_done()
+            session.request_done(size)
             if error is not None:
                 self._failed(session, request, error)
 

@@ -33,6 +33,7 @@ T = TypeVar("T")
 
 __all__ = [
     "FORKED",
+    "NOBODY",
     "Acceptor",
     "Cancellable",
     "DatagramPort",
@@ -40,9 +41,11 @@ __all__ = [
     "Driver",
     "Endpoint",
     "Flushable",
+    "Gone",
     "Link",
     "Listener",
     "Lock",
+    "Nobody",
     "Peer",
     "Receiver",
     "Timer",
@@ -118,6 +121,24 @@ class Link(Protocol):
     def resume_reading(self) -> None: ...
 
 
+class Gone:
+    """A link that is over, for its session: all that is left of it is who was there."""
+
+    __slots__ = ("peer",)
+
+    def __init__(self, peer: Peer) -> None:
+        self.peer = peer
+
+    def write(self, data: bytes) -> None: ...
+    def pending_bytes(self) -> int:
+        return 0
+
+    def close(self) -> None: ...
+    def abort(self) -> None: ...
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
+
+
 class Receiver(Protocol):
     """What the driver tells a session."""
 
@@ -141,6 +162,25 @@ class Receiver(Protocol):
 
     def lost(self, error: Exception | None) -> None:
         """The link is gone: ``None`` after an orderly end."""
+
+
+class Nobody:
+    """The receiver of a link that is over, or that was refused.
+
+    Whoever has told ``lost`` puts this in the session's place: links and sessions know each other, and what a lost
+    link holds (TLS buffers, half a message) is to be freed at once, not when the cyclic collector comes.
+    """
+
+    def opened(self, link: Link) -> None: ...
+    def failed(self, error: Exception) -> None: ...
+    def received(self, data: bytes) -> None: ...
+    def ended(self) -> None: ...
+    def pause(self) -> None: ...
+    def writable(self) -> None: ...
+    def lost(self, error: Exception | None) -> None: ...
+
+
+NOBODY = Nobody()
 
 
 class Acceptor(Protocol):

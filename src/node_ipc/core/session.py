@@ -35,13 +35,14 @@ from ..errors import (
 from ..wire.codec import shallow
 from ..wire.costs import LARGE_FRAME
 from ..wire.names import PONG
-from .seam import FORKED
+from .holdings import PER_HANDLER, SMALL, everybody
+from .seam import FORKED, Gone
 from .trace import Stats, Trace
 
 if TYPE_CHECKING:
     from ..config.address import Address
     from ..config.config import Settings
-    from ..wire.codec import Codec
+    from ..wire.codec import Codec, Splits
     from ..wire.text import RawPayload
     from .events import Event, Events
     from .heartbeat import Heartbeat
@@ -71,6 +72,22 @@ MOST_REQUESTS = 16_384
 NOT_PAUSED: frozenset[str] = frozenset()
 NO_FRAMES: Iterator[Any] = iter(())  # it has ended, so everybody can have it
 NO_BLOCK: Sequence[Any] = ()
+
+
+class _Ended:
+    """What cuts the bytes of a link that ends: nothing is kept of them."""
+
+    fault: ProtocolError | None = None
+    rest = b""
+
+    def split(self, chunk: bytes) -> list[bytes]:
+        return []
+
+    def hopeless(self, begun: bytes | bytearray) -> None:
+        """Nobody waits for the rest of it."""
+
+
+ENDED = _Ended()
 
 CLOSED = -2  # no thread has this identifier, so `emit` takes its slow path and says why it cannot
 
@@ -132,6 +149,7 @@ class Session:
         "_closing",
         "_codec",
         "_corked",
+        "_counted",
         "_driver",
         "_encode",
         "_events",
@@ -154,6 +172,7 @@ class Session:
         "_peer_ended",
         "_raw",
         "_reading_paused",
+        "_request_bytes",
         "_requests",
         "_serving",
         "_settings",
@@ -220,13 +239,14 @@ class Session:
         self._afar_bytes = 0
         # in
         self._codec = shallow(codec) if driver.has_small_stack else codec
-        self._splitter = codec.splitter()
+        self._splitter: Splits = codec.splitter()
         self._raw = codec.raw
         self._block: Sequence[Any] = NO_BLOCK
         self._frames: Iterator[Any] = NO_FRAMES
         self._undecoded: Sequence[Any] = NO_BLOCK  # the rest of a block that is to be decoded in another way
         self._held: list[Any] = []  # frames that wait until async handlers are done
-        self._handlers = self._handler_bytes = self._requests = 0
+        self._handlers = self._handler_bytes = self._requests = self._request_bytes = 0
+        self._counted = 0  # the bytes that this session is entered with in what all peers make us hold
         self._answers = 0  # that somebody waits for
         self._reading_paused: frozenset[str] = NOT_PAUSED
         self._half_since: float | None = None
@@ -543,8 +563,13 @@ class Session:
                 self.fail(fault)
             else:
                 self._watch_half_frame(bool(frames))
+                if self._counted or len(splitter.rest) > SMALL:
+                    self._count()
+                    self._bound_half_frames()
         elif self._half_since is not None:
             self._half_since = None
+            if self._counted:
+                self._count()
         if self._out:
             self._uncork()
         else:
@@ -633,32 +658,47 @@ class Session:
 
         Returns what ``handler_done`` wants back: the size of the message.
         """
-        index = len(self._block) - length_hint(self._frames) - 1
-        size = len(self._block[index]) if index >= 0 else 0
+        size = self._size_at_hand()
         self._handlers += 1
         self._handler_bytes += size
+        self._hold_if_busy()
+        return size
+
+    def handler_done(self, size: int) -> None:
+        """An async handler ended."""
+        self._handlers -= 1
+        self._handler_bytes -= size
+        self._one_less()
+
+    def request_started(self) -> int:
+        """As ``handler_started``, for a request. Their handlers may wait for one another, so many more are let run."""
+        size = self._size_at_hand()
+        self._requests += 1
+        self._request_bytes += size
+        self._hold_if_busy()
+        return size
+
+    def request_done(self, size: int) -> None:
+        """An async handler of a request ended."""
+        self._requests -= 1
+        self._request_bytes -= size
+        self._one_less()
+
+    def _size_at_hand(self) -> int:
+        """The bytes of the message that is being delivered."""
+        index = len(self._block) - length_hint(self._frames) - 1
+        return len(self._block[index]) if index >= 0 else 0
+
+    def _hold_if_busy(self) -> None:
+        self._count()
         if self._handlers_busy():
             self._held += list(self._frames)  # which ends the loop over them
             self.pause_reading("handlers", True)
-        return size
 
-    def handler_done(self, size: int, count: int = 1) -> None:
-        """An async handler ended."""
-        self._handlers -= count
-        self._handler_bytes -= size
+    def _one_less(self) -> None:
+        if self._counted:
+            self._count()
         self._catch_up()
-
-    def request_started(self) -> None:
-        """An async handler of a request starts; these may wait for one another, so many more are let run."""
-        self._requests += 1
-        if self._requests >= MOST_REQUESTS:
-            self._held += list(self._frames)
-            self.pause_reading("handlers", True)
-
-    def request_done(self) -> None:
-        """An async handler of a request ended."""
-        self._requests -= 1
-        self.handler_done(0, 0)
 
     def answer_awaited(self) -> None:
         """This side asked something: the answer is behind the messages that wait, perhaps for those who asked."""
@@ -672,13 +712,45 @@ class Session:
 
     def _handlers_busy(self) -> bool:
         settings = self._settings
+        size = self._handler_bytes + self._request_bytes
+        if self._handlers + self._requests >= MOST_REQUESTS or size >= settings.max_request_bytes:
+            return True
+        if self._counted and self._is_too_much_for_all():
+            return True
         if self._answers:
-            return self._handlers + self._requests >= MOST_REQUESTS or self._handler_bytes >= settings.max_pending_bytes
-        return (
-            self._handlers >= settings.max_handler_frames
-            or self._handler_bytes >= settings.max_handler_bytes
-            or self._requests >= MOST_REQUESTS
-        )
+            return False
+        return self._handlers >= settings.max_handler_frames or self._handler_bytes >= settings.max_handler_bytes
+
+    # ---- what this peer makes the process hold
+
+    def _count(self) -> None:
+        under_way = self._handler_bytes + self._request_bytes + PER_HANDLER * (self._handlers + self._requests)
+        size = (len(self._splitter.rest) + under_way) // SMALL * SMALL
+        if size != self._counted:
+            self._counted = size
+            everybody.hold(self, size)
+
+    def _is_too_much_for_all(self) -> bool:
+        return everybody.total > self._settings.max_total_received_bytes
+
+    def _bound_half_frames(self) -> None:
+        """Cut the links with the largest half received messages until all peers together are within the limit."""
+        if not self._is_too_much_for_all():
+            return
+        total, limit, home = everybody.total, self._settings.max_total_received_bytes, self._driver.home
+        halves = [each for each in everybody.sessions() if each._driver.home == home and each._splitter.rest]
+        for session in sorted(halves, key=lambda each: len(each._splitter.rest), reverse=True):
+            if total <= limit:
+                return
+            half = len(session._splitter.rest)
+            session.cut(
+                BackpressureError(
+                    f"{total} bytes of messages that are not complete, or not done with, came from all peers together, "
+                    f"above max_total_received_bytes ({limit}): the link of {session.peer}, with a half message of "
+                    f"{half} bytes, is cut. Raise the limit if peers are meant to send so much at once"
+                )
+            )
+            total -= half
 
     def pause_reading(self, reason: str, pause: bool) -> None:
         """Stop or go on for one reason; reading stops for the first and goes on when none is left."""
@@ -835,6 +907,8 @@ class Session:
         self._out.clear()
         if self._close_timer is not None:
             self._close_timer.cancel()
+        if self._link is not None:
+            self._link = Gone(self._link.peer)  # and with it what the driver keeps for each link
         self.loss = Loss(error if self.loss is None else self.loss.reason, waiting, self._unconfirmed)
         self._drop(waiting)
         self._tell("lost", detail=self.loss)
@@ -886,12 +960,16 @@ class Session:
         self._owner.session_closing(self)
         self._held.clear()
         list(self._frames)  # ends the loop over them
+        self._splitter = ENDED
+        if self._counted:
+            self._count()
         self._cancel_slow()
         if self._half_timer is not None:
             self._half_timer.cancel()
             self._half_timer = None
         if self._heartbeat is not None:
             self._heartbeat.stop()
+            self._heartbeat = None
 
     def _refuse_other_threads(self, verb: str) -> None:
         refuse_other_threads(self._driver, verb)

@@ -27,6 +27,7 @@ from ..config.address import Pipe, Tcp, Tls, Udp, Unix
 from ..core.outcome import Outcome
 from ..core.seam import (
     FORKED,
+    NOBODY,
     Acceptor,
     Cancellable,
     DatagramPort,
@@ -393,7 +394,8 @@ class TransportLink(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost = True
         self.write = _to_nobody  # uvloop's transport raises from here on
-        self._receiver.lost(tcp.link_failed(exc))
+        receiver, self._receiver = self._receiver, NOBODY
+        receiver.lost(tcp.link_failed(exc))
 
     # the session's side
 

@@ -68,6 +68,11 @@ class _Call:
 
     def cancel(self) -> None:
         self.cancelled = True
+        self.callback = _nothing  # who cancels may be gone before the time comes
+
+
+def _nothing() -> None:
+    """What a cancelled call does."""
 
 
 class MemoryDriver:

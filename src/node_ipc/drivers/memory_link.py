@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..core.seam import Peer, Receiver
+from ..core.seam import NOBODY, Peer, Receiver
 from ..net import tcp
 
 if TYPE_CHECKING:
@@ -287,19 +287,8 @@ class MemoryLink:
 
     def _lost(self, error: Exception | None) -> None:
         self.connection._forget(self)
-        self._receiver.lost(error)
-
-
-class _Nobody:
-    """The receiver of a connection that the server refused."""
-
-    def opened(self, link: Any) -> None: ...
-    def failed(self, error: Exception) -> None: ...
-    def received(self, data: bytes) -> None: ...
-    def ended(self) -> None: ...
-    def pause(self) -> None: ...
-    def writable(self) -> None: ...
-    def lost(self, error: Exception | None) -> None: ...
+        receiver, self._receiver = self._receiver, NOBODY
+        receiver.lost(error)
 
 
 class Connection:
@@ -314,7 +303,7 @@ class Connection:
         there = _seen(driver.server_identity, address, getattr(address, "port", None))
         self.client = MemoryLink(self, receiver, there)
         """The end of whoever connected."""
-        self.server = MemoryLink(self, _Nobody(), here)
+        self.server = MemoryLink(self, NOBODY, here)
         """The end of whoever listens."""
         self.to_server = self._direction(self.client, self.server)
         self.to_client = self._direction(self.server, self.client)

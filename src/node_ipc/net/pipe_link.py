@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..config.address import Pipe
-from ..core.seam import Acceptor, Peer, Receiver, Timer
+from ..core.seam import NOBODY, Acceptor, Peer, Receiver, Timer
 from ..drivers.thread_pipes import PipeChannel
 from ..errors import AddressError, ConnectError, PeerRefused
 from . import tcp
@@ -128,7 +128,8 @@ class PipeLink:
         self._unsent.clear()
         self._waiting = 0
         self._channel.close()
-        self._driver.call_later(0, partial(self._receiver.lost, tcp.link_failed(error)))
+        receiver, self._receiver = self._receiver, NOBODY
+        self._driver.call_later(0, partial(receiver.lost, tcp.link_failed(error)))
 
 
 class PipeAttempt:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
-from ..core.seam import Peer, Receiver, Timer
+from ..core.seam import NOBODY, Peer, Receiver, Timer
 from ..drivers.poller import DONT_WAIT, READ, WRITE, Watched, block_for_reads
 from . import tcp
 
@@ -229,4 +229,6 @@ class StreamLink:
         self._unsent = NOTHING
         self._pending = 0
         self._sock.close()
-        self._driver.call_later(0, partial(self._receiver.lost, tcp.link_failed(error)))
+        self._read_direct = None
+        receiver, self._receiver = self._receiver, NOBODY
+        self._driver.call_later(0, partial(receiver.lost, tcp.link_failed(error)))

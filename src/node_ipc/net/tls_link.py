@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..core.seam import Peer
+from ..core.seam import NOBODY, Peer
 from ..errors import TLSError
 
 if TYPE_CHECKING:
@@ -151,11 +151,12 @@ class TLSLink:
             error = self._channel.explained(error or EOFError())
         elif error is not None and not self._over:
             error = self._cut_off(error)
+        receiver, self._receiver = self._receiver, NOBODY
         if self._open:
-            self._receiver.lost(error)
+            receiver.lost(error)
         else:
             assert error is not None
-            self._receiver.failed(error)
+            receiver.failed(error)
 
     # ---- the session's link
 
