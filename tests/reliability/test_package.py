@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import importlib.metadata
 import json
 import os
 import re
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
 
 import node_ipc
 from children import refuse_to_run
@@ -33,6 +35,8 @@ LIBFAKETIME = [
 ]
 STEADY = ("monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "process_time", "sleep")
 OPTIONAL = ("uvloop", "winloop")
+SBOM = "sboms/node-ipc.cdx.json"
+"""In the wheel's dist-info, where PEP 770 wants it."""
 
 
 def modules() -> list[str]:
@@ -197,8 +201,9 @@ def test_it_can_be_imported_without_a_home_a_user_or_standard_streams(tmp_path: 
 def build(tree: Path, at: int) -> dict[str, str]:
     """Build both distributions in a copy of the project, and give their hashes."""
     shutil.copytree(SOURCE, tree / "src" / "node_ipc", ignore=shutil.ignore_patterns("__pycache__", ".mypy_cache"))
-    for name in ("pyproject.toml", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE"):
+    for name in ("pyproject.toml", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE"):
         shutil.copy(ROOT / name, tree / name)
+    shutil.copytree(ROOT / "release", tree / "release", ignore=shutil.ignore_patterns("__pycache__"))
     for folder in ("tests", "examples", "fuzzing", "benchmarks", "docs"):
         (tree / folder).mkdir()
         (tree / folder / "one.py").write_text("")
@@ -247,7 +252,8 @@ def _check_wheel(path: Path) -> None:
         assert "node_ipc/py.typed" in code
         assert code == {f"node_ipc/{file.relative_to(SOURCE).as_posix()}" for file in _sources()}
         others = {name.removeprefix(f"{info}/") for name in names if name not in code}
-        assert others == {"METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE"}
+        assert others == {"METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE", SBOM}
+        assert wheel.read(f"{info}/{SBOM}") == (ROOT / "release" / Path(SBOM).name).read_bytes()
         metadata = wheel.read(f"{info}/METADATA").decode()
     needed = [line for line in metadata.splitlines() if line.startswith("Requires-Dist:") and "extra ==" not in line]
     assert len(needed) == 1 and "msgspec" in needed[0]
@@ -265,9 +271,45 @@ def _check_sdist(path: Path) -> None:
         top = {name.split("/")[1] for name in sdist.getnames() if "/" in name}
         assert all(member.uid == member.gid == 0 and not member.issym() for member in sdist.getmembers())
     assert top == {
-        "src", "tests", "fuzzing", "examples", "benchmarks", "docs",  # whatever the README leads to
-        "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "pyproject.toml", "PKG-INFO",
+        "src", "tests", "fuzzing", "examples", "benchmarks", "docs", "release",  # whatever the README leads to
+        "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE", "pyproject.toml", "PKG-INFO",
     }  # fmt: skip
+
+
+# ---- the bill of materials
+
+
+def test_the_bill_of_materials_names_what_an_installation_needs_and_nothing_else() -> None:
+    """Against what pip reads: the metadata of the installed package."""
+    bill = json.loads((ROOT / "release" / "node-ipc.cdx.json").read_text("utf-8"))
+    assert (bill["bomFormat"], bill["specVersion"], bill["metadata"]["component"]["version"]) == (
+        *("CycloneDX", "1.7"),
+        node_ipc.__version__,
+    )
+    wanted = {}
+    for line in importlib.metadata.requires("node-ipc") or []:
+        requirement = Requirement(line)
+        asked_by = re.search(r"extra == .(\w+)", line)
+        if asked_by is None or asked_by[1] == "fast":
+            wanted[requirement.name] = (f"vers:pypi/{requirement.specifier}", "optional" if asked_by else "required")
+    assert {one["name"]: (one["versionRange"], one["scope"]) for one in bill["components"]} == wanted
+    assert {"msgspec", "uvloop"} <= set(wanted)
+    first, *others = bill["dependencies"]
+    assert first["ref"] == bill["metadata"]["component"]["bom-ref"]
+    assert first["dependsOn"] == [one["ref"] for one in others] == [one["bom-ref"] for one in bill["components"]]
+
+
+def test_the_bill_of_materials_is_what_its_script_writes(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "release", tmp_path / "release")
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    check = [sys.executable, tmp_path / "release" / "sbom.py", "--check"]
+    assert subprocess.run(check, timeout=60).returncode == 0
+    project = tmp_path / "pyproject.toml"
+    project.write_text(project.read_text("utf-8").replace("msgspec>=0.20", "msgspec<2,>=0.21"), "utf-8")
+    stale = subprocess.run(check, capture_output=True, text=True, timeout=60)
+    assert stale.returncode == 1 and "run python release/sbom.py" in stale.stderr
+    assert subprocess.run(check[:-1], timeout=60).returncode == 0
+    assert "vers:pypi/>=0.21|<2" in (tmp_path / "release" / "node-ipc.cdx.json").read_text("utf-8")
 
 
 # ---- clocks
