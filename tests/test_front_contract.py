@@ -1,0 +1,520 @@
+"""What every front does, said once and run on each: what is emitted, asked, refused, timed and ended."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+import node_ipc
+from fronts import FRONTS, Front, front_of
+from node_ipc import (
+    BackpressureError,
+    ClientState,
+    Config,
+    ConnectError,
+    Event,
+    InvalidEvent,
+    InvalidPayload,
+    NotConnected,
+    ReceiveTimeout,
+    RemoteError,
+    RequestTimeout,
+)
+
+
+class Order(msgspec.Struct):
+    item: str
+    count: int
+
+
+ORDER = Event("order", Order)
+
+
+@pytest.fixture(params=FRONTS, ids=lambda kind: kind.name)
+def front(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
+    config = Config(socket_root=f"{tmp_path}/", retry=20, silent=True)
+    with front_of(request.param, config) as front:
+        yield front
+
+
+@pytest.fixture(params=[kind for kind in FRONTS if kind.waits], ids=lambda kind: kind.name)
+def waiting(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
+    """Those fronts whose clients receive."""
+    config = Config(socket_root=f"{tmp_path}/", retry=20, silent=True)
+    with front_of(request.param, config) as front:
+        yield front
+
+
+def echoing(front: Front, **options: Any) -> Any:
+    server = front.serve(**options)
+    server.on("echo", lambda data, socket: socket.emit("echo", data))
+    return server
+
+
+# ---- events
+
+
+def test_events_arrive_in_the_order_of_their_emits(front: Any) -> None:
+    echoing(front)
+    client = front.connect()
+    heard: list[int] = []
+    client.on("echo", heard.append)
+    for number in range(500):
+        client.emit("echo", number)
+    client.until(lambda: len(heard) == 500)
+    assert heard == list(range(500))
+
+
+def test_a_payload_is_what_it_was_when_it_was_emitted(front: Any) -> None:
+    echoing(front)
+    client = front.connect()
+    heard: list[Any] = []
+    client.on("echo", heard.append)
+    payload = [1]
+    client.emit("echo", payload)
+    payload.append(2)
+    client.until(lambda: heard)
+    assert heard == [[1]]
+
+
+def test_data_that_is_left_out_is_an_empty_object(front: Any) -> None:
+    server = front.serve()
+    heard: list[Any] = []
+    server.on("plain", lambda data, socket: heard.append(data))
+    client = front.connect()
+    client.emit("plain")
+    client.until(lambda: heard)
+    assert heard == [{}]
+
+
+def test_a_handler_may_take_fewer_arguments(front: Any) -> None:
+    server = front.serve()
+    heard: list[Any] = []
+    server.on("one", lambda data: heard.append(data))
+    server.on("none", lambda: heard.append("none"))
+    client = front.connect()
+    client.emit("one", 1)
+    client.emit("none", 2)
+    client.until(lambda: len(heard) == 2)
+    assert heard == [1, "none"]
+
+
+def test_once_hears_one_and_off_hears_nothing_more(front: Any) -> None:
+    echoing(front)
+    client = front.connect()
+    once: list[Any] = []
+    every: list[Any] = []
+    client.once("echo", once.append)
+    client.on("echo", every.append)
+    for number in range(3):
+        client.emit("echo", number)
+    client.until(lambda: len(every) == 3)
+    assert once == [0]
+    client.off("echo")
+    last: list[Any] = []
+    client.on("echo", last.append)
+    client.emit("echo", 4)
+    client.until(lambda: last)
+    assert every == [0, 1, 2]
+
+
+def test_everything_is_heard_by_a_star_before_the_own_handler(front: Any) -> None:
+    echoing(front)
+    client = front.connect()
+    heard: list[Any] = []
+    client.on("*", lambda type, data: heard.append(("*", type, data)))
+    client.on("echo", lambda data: heard.append(("own", data)))
+    client.emit("echo", 7)
+    client.until(lambda: len(heard) == 2)
+    assert heard == [("*", "echo", 7), ("own", 7)]
+
+
+def test_a_broadcast_reaches_everybody_but_those_who_are_left_out(front: Any) -> None:
+    server = front.serve()
+    here: list[Any] = []
+    server.on("hello", lambda data, socket: here.append(socket))
+    clients = [front.connect() for _ in range(3)]
+    heard: list[list[Any]] = [[], [], []]
+    for count, client in enumerate(clients, 1):
+        client.on("news", heard[count - 1].append)
+        client.emit("hello")
+        client.until(lambda count=count: len(here) == count)
+    server.broadcast("news", 1, exclude=[here[1]])
+    server.broadcast("news", 2)
+    for client, mine in zip(clients, heard, strict=True):
+        client.until(lambda mine=mine: 2 in mine)
+    assert heard == [[1, 2], [2], [1, 2]]
+
+
+def test_other_threads_may_emit_and_keep_their_order(front: Any) -> None:
+    server = front.serve()
+    heard: list[Any] = []
+    server.on("from", lambda data, socket: heard.append(data))
+    client = front.connect()
+
+    def emit(name: str) -> None:
+        for number in range(100):
+            client.client.emit("from", [name, number])
+
+    threads = [threading.Thread(target=emit, args=(name,)) for name in "ab"]
+    for thread in threads:
+        thread.start()
+    client.until(lambda: len(heard) == 200)
+    for thread in threads:
+        thread.join()
+    for name in "ab":
+        assert [number for who, number in heard if who == name] == list(range(100))
+
+
+def test_other_verbs_from_another_thread_are_refused(front: Any) -> None:
+    front.serve()
+    client = front.connect()
+    for verb in (lambda: client.client.on("x", print), client.client.close, client.client.abort):
+        said: list[BaseException] = []
+
+        def call(verb: Any = verb, said: list[BaseException] = said) -> None:
+            try:
+                verb()
+            except BaseException as error:
+                said.append(error)
+
+        thread = threading.Thread(target=call)
+        thread.start()
+        thread.join()
+        assert isinstance(said[0], node_ipc.WrongThreadError)
+    assert client.client.state is ClientState.CONNECTED
+
+
+# ---- what cannot be sent or read
+
+
+def test_what_cannot_be_sent_raises_and_the_link_stays(front: Any) -> None:
+    echoing(front)
+    client = front.connect()
+    heard: list[Any] = []
+    client.on("echo", heard.append)
+    with pytest.raises(InvalidPayload):
+        client.emit("echo", object())
+    with pytest.raises(InvalidEvent):
+        client.emit("__proto__", 1)
+    with pytest.raises(node_ipc.FrameTooLarge):
+        client.emit("echo", "x" * (16 * 1024 * 1024))
+    client.emit("echo", 1)
+    client.until(lambda: heard)
+    assert heard == [1]
+
+
+def test_typed_payloads_come_as_their_type_and_others_are_an_error_event(front: Any) -> None:
+    server = front.serve()
+    heard: list[Any] = []
+    errors: list[Any] = []
+    server.on(ORDER, lambda data, socket: heard.append(data))
+    server.on("error", lambda error, socket: errors.append(error))
+    client = front.connect()
+    client.emit("order", {"item": "nut"})
+    client.emit(ORDER, Order("bolt", 2))
+    client.until(lambda: heard)
+    assert heard == [Order("bolt", 2)]
+    assert [type(error) for error in errors] == [InvalidPayload]
+    assert "count" in str(errors[0])
+
+
+def test_a_failing_handler_harms_only_itself(front: Any) -> None:
+    server = echoing(front)
+    errors: list[Any] = []
+    server.on("error", lambda error, socket: errors.append((error, socket)))
+    server.on("bad", lambda data, socket: 1 / data)
+    client = front.connect()
+    heard: list[Any] = []
+    client.on("echo", heard.append)
+    client.emit("bad", 0)
+    client.emit("echo", 1)
+    client.until(lambda: heard)
+    (error, socket) = errors[0]
+    assert isinstance(error, node_ipc.HandlerError) and isinstance(error.__cause__, ZeroDivisionError)
+    assert socket.is_open
+
+
+# ---- requests
+
+
+def test_a_request_gives_what_the_handler_returns(front: Any) -> None:
+    server = front.serve()
+    server.handle("add", lambda params, socket: params["a"] + params["b"])
+    client = front.connect()
+    assert client.request("add", {"a": 1, "b": 2}, timeout=10) == 3
+    assert client.request("add", {"a": "x", "b": "y"}, timeout=10, type=str) == "xy"
+
+
+def test_a_request_s_result_that_does_not_fit_raises(front: Any) -> None:
+    server = front.serve()
+    server.handle("name", lambda: "nut")
+    client = front.connect()
+    with pytest.raises(InvalidPayload):
+        client.request("name", timeout=10, type=int)
+
+
+def test_the_other_side_s_error_is_raised(front: Any) -> None:
+    server = front.serve()
+    server.on("error", lambda error, socket: None)
+
+    def refuse(params: Any, socket: Any) -> None:
+        raise RemoteError(-32001, "no such order", {"id": params})
+
+    server.handle("order", refuse)
+    server.handle("broken", lambda: 1 / 0)
+    client = front.connect()
+    with pytest.raises(RemoteError, match="no such order") as told:
+        client.request("order", 7, timeout=10)
+    assert str(told.value) == "no such order (-32001)" and told.value.data == {"id": 7}
+    with pytest.raises(RemoteError):
+        client.request("broken", timeout=10)
+    with pytest.raises(RemoteError):
+        client.request("nobody", timeout=10)
+
+
+def test_a_request_that_nobody_answers_times_out_and_names_itself(front: Any) -> None:
+    server = front.serve()
+    server.on("rpc.request", lambda data, socket: None)
+    client = front.connect()
+    with pytest.raises(RequestTimeout, match="'slow'"):
+        client.request("slow", timeout=0.05)
+    with pytest.raises(TimeoutError):
+        client.request("slow", timeout=0.05)
+
+
+def test_a_request_whose_link_is_lost_fails_at_once(front: Any) -> None:
+    server = front.serve()
+    server.on("rpc.request", lambda data, socket: socket.abort())
+    client = front.connect()
+    with pytest.raises(node_ipc.ConnectionLost):
+        client.request("any", timeout=10)
+
+
+# ---- receiving
+
+
+def test_receive_takes_by_name_and_leaves_the_others_in_order(waiting: Any) -> None:
+    echoing(waiting).on("more", lambda data, socket: [socket.emit(name, name) for name in ("a", "b", "a")])
+    client = waiting.connect()
+    client.emit("more")
+    assert client.receive("b", timeout=10) == "b"
+    assert [(event.type, event.data) for event in client.take(2)] == [("a", "a"), ("a", "a")]
+
+
+def test_receive_decodes_to_a_type(waiting: Any) -> None:
+    echoing(waiting)
+    client = waiting.connect()
+    client.emit("echo", {"item": "nut", "count": 1})
+    assert client.receive("echo", type=Order, timeout=10) == Order("nut", 1)
+    client.emit("echo", 5)
+    with pytest.raises(InvalidPayload):
+        client.receive("echo", type=Order, timeout=10)
+
+
+def test_a_receive_that_times_out_says_what_it_waited_for_and_loses_nothing(waiting: Any) -> None:
+    echoing(waiting)
+    client = waiting.connect()
+    with pytest.raises(ReceiveTimeout, match="'echo'"):
+        client.receive("echo", timeout=0.02)
+    client.emit("echo", 1)
+    assert client.receive("echo", timeout=10) == 1
+
+
+def test_iteration_sees_every_event_also_those_with_a_handler(waiting: Any) -> None:
+    server = waiting.serve()
+    server.on("go", lambda data, socket: [socket.emit("number", number) for number in range(5)])
+    client = waiting.connect()
+    handled: list[Any] = []
+    client.on("number", handled.append)
+    assert [event.data for event in client.take(5, "go")] == list(range(5))
+    assert handled == list(range(5))
+
+
+def test_drain_returns_when_the_kernel_has_it_all(waiting: Any) -> None:
+    heard: list[Any] = []
+    waiting.serve().on("much", lambda data: heard.append(len(data)))
+    client = waiting.connect()
+    for _ in range(20):
+        client.emit("much", "x" * 100_000)
+    client.drain()
+    assert client.client.pending_bytes == 0
+    client.until(lambda: len(heard) == 20)
+
+
+# ---- limits
+
+
+def test_above_the_limit_emit_raises_nothing_is_sent_and_the_link_stays(front: Any) -> None:
+    server = front.serve(max_pending_bytes=200_000, soft_pending_bytes=100_000)
+    sockets: list[Any] = []
+    server.on("hello", lambda data, socket: sockets.append(socket))
+    client = front.connect()
+    client.emit("hello")
+    client.until(lambda: sockets)
+    heard: list[Any] = []
+    client.on("big", lambda data: heard.append(data[0]))
+
+    def fill() -> int:
+        for number in range(1000):
+            try:
+                sockets[0].emit("big", [number, "x" * 50_000])
+            except BackpressureError:
+                return number
+        raise AssertionError("nothing held it up")
+
+    sent = server.call(fill)
+    assert sockets[0].is_open
+    client.until(lambda: len(heard) == sent)
+    assert heard == list(range(sent))
+
+
+# ---- reconnecting and ending
+
+
+def test_a_client_connects_anew_and_its_queue_arrives_in_order(front: Any) -> None:
+    server = front.serve()
+    client = front.connect()
+    down: list[Any] = []
+    client.on("disconnect", down.append)
+    server.stop(0.5)
+    client.until(lambda: down and client.client.state is not ClientState.CONNECTED)
+    for number in range(10):
+        client.emit("number", number)
+    heard: list[Any] = []
+    again = front.serve()
+    again.on("number", lambda data, socket: heard.append(data))
+    client.until(lambda: len(heard) == 10)
+    assert heard == list(range(10))
+
+
+def test_lifecycle_events_come_in_their_order(front: Any) -> None:
+    server = front.serve()
+    told: list[str] = []
+    server.on("connect", lambda socket: told.append("connect"))
+    server.on("socket.disconnected", lambda socket, id: told.append("socket.disconnected"))
+    client = front.connect()
+    client.on("disconnect", lambda loss: told.append("disconnect"))
+    client.on("destroy", lambda: told.append("destroy"))
+    client.until(lambda: "connect" in told)
+    client.close()
+    client.until(lambda: "destroy" in told and "socket.disconnected" in told)
+    assert told[0] == "connect" and told.index("disconnect") < told.index("destroy")
+    assert sorted(told) == ["connect", "destroy", "disconnect", "socket.disconnected"]
+
+
+def test_close_delivers_what_was_emitted(front: Any) -> None:
+    server = front.serve()
+    heard: list[Any] = []
+    server.on("last", lambda data: heard.append(data))
+    client = front.connect()
+    for number in range(200):
+        client.emit("last", number)
+    client.close()
+    client.until(lambda: len(heard) == 200)
+    assert heard == list(range(200)) and client.client.state is ClientState.CLOSED
+
+
+def test_stop_delivers_what_was_emitted(front: Any) -> None:
+    server = front.serve()
+    sockets: list[Any] = []
+    server.on("hello", lambda data, socket: sockets.append(socket))
+    client = front.connect(max_retries=0)
+    heard: list[Any] = []
+    client.on("last", heard.append)
+    client.emit("hello")
+    client.until(lambda: sockets)
+    server.call(lambda: [sockets[0].emit("last", number) for number in range(200)])
+    server.call(lambda: server.server.stop() if front.name != "blocking" else server.server.shutdown())
+    client.until(lambda: len(heard) == 200)
+    assert heard == list(range(200))
+
+
+def test_closing_twice_is_closing_once(front: Any) -> None:
+    front.serve()
+    client = front.connect()
+    client.close()
+    client.close()
+    client.abort()
+    assert client.client.state is ClientState.CLOSED
+
+
+def test_a_closed_client_says_so(front: Any) -> None:
+    front.serve()
+    client = front.connect()
+    client.close()
+    with pytest.raises(NotConnected, match=r"closed"):
+        client.emit("any", 1)
+    with pytest.raises(NotConnected):
+        client.request("any", timeout=1)
+
+
+def test_a_closed_client_cannot_receive_either(waiting: Any) -> None:
+    waiting.serve()
+    client = waiting.connect()
+    client.close()
+    with pytest.raises(NotConnected, match=r"closed"):
+        client.receive("any", timeout=1)
+    assert client.take(1) == []
+
+
+def test_a_server_that_is_not_there_raises_with_the_cause(waiting: Any) -> None:
+    with pytest.raises(ConnectError, match=r"app\.world") as told:
+        waiting.connect(timeout=5)
+    assert isinstance(told.value, ConnectionError) and isinstance(told.value.__cause__, OSError)
+
+
+def test_wait_connects_to_a_server_that_comes_later(front: Any) -> None:
+    heard: list[Any] = []
+    began = threading.Event()
+
+    def later() -> None:
+        began.wait()
+        front.serve().on("hello", lambda data: heard.append(data))
+
+    thread = threading.Thread(target=later)
+    thread.start()
+    began.set()
+    client = front.connect(wait=True, timeout=15)
+    thread.join()
+    client.emit("hello", 1)
+    client.until(lambda: heard)
+
+
+def test_counters_tell_what_went_over_the_link(front: Any) -> None:
+    echoing(front)
+    client = front.connect()
+    heard: list[Any] = []
+    client.on("echo", heard.append)
+    for number in range(10):
+        client.emit("echo", number)
+    client.until(lambda: len(heard) == 10)
+    stats = client.stats()
+    assert (stats.messages_out, stats.messages_in, stats.links) == (10, 10, 1)
+    assert stats.bytes_out == stats.bytes_in > 0
+
+
+def test_a_misspelt_option_names_the_right_one(front: Any) -> None:
+    with pytest.raises(node_ipc.ConfigError, match="'max_retries'"):
+        front.connect(maxRetries=3)
+
+
+def test_a_second_server_at_the_same_place_is_refused(front: Any) -> None:
+    front.serve()
+    with pytest.raises(node_ipc.AddressInUse, match=r"app\.world"):
+        front.serve()
+
+
+def test_every_front_has_the_same_verbs() -> None:
+    verbs = {"on", "once", "off", "emit", "request", "handle", "close", "abort", "stats", "on_trace"}
+    from node_ipc.aio import AsyncClient
+    from node_ipc.blocking import BlockingClient
+
+    for kind in (node_ipc.Client, AsyncClient, BlockingClient):
+        assert verbs <= set(dir(kind))
+    assert {"receive", "drain"} <= set(dir(AsyncClient)) & set(dir(BlockingClient))
