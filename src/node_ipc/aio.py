@@ -96,9 +96,11 @@ class AsyncClient(Client):
         wake = partial(_wake, future)
         self.inbox.arrived.append(wake)
         self.closed.then(wake)
+        self.inbox.wait()
         try:
             await future
         finally:
+            self.inbox.stop_waiting()
             self.inbox.arrived.remove(wake)
             self.closed.forget(wake)
 
@@ -249,6 +251,8 @@ def _first_failure_ends(client: AsyncClient) -> Callable[[], None]:
     """While not connected yet, the first failed attempt is the answer."""
 
     def failed(error: IPCError) -> None:
+        if client.connected.done:  # it has come about; what is wrong since then is no reason
+            return
         client.connected.settle(error)
         client.abort()
 

@@ -29,10 +29,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from .config.address import Tls, Udp, Unix
 from .config.resolve import Place, TLSChoice, resolve
-from .core.blocking_inbox import BlockingInbox
 from .core.client import STEADY_SECONDS, Client, ClientState, connect_timeout, retry_delay
 from .core.events import Event
-from .core.inbox import Received, receive_timeout
+from .core.inbox import BlockingInbox, Received, receive_timeout
 from .core.seam import FORKED
 from .core.server import Server, serving
 from .core.session import Session, refuse_other_threads

@@ -444,6 +444,13 @@ class Config(Options):
     work on. Beyond, the link with the largest half message is cut, and peers whose handlers hold more than 64 KiB wait.
     """
 
+    max_unread_events: Option[int, float] = Option(1000, checks.limit(), infinite=True)
+    """How many events without a handler wait in an asyncio client to be received; beyond, the oldest of those that
+    nobody ever received by name is dropped, counted and told, and for the others reading pauses."""
+
+    max_unread_bytes: Option[int, float] = Option(MIB, checks.limit(), infinite=True)
+    """How many bytes such events have, 256 counted for each besides its own."""
+
     max_inbox_bytes: Option[int, float] = Option(64 * MIB, checks.limit(), infinite=True)
     """How many bytes of events wait in a blocking client to be received, 256 counted for each besides its own;
     beyond, calls that would have to read more raise."""

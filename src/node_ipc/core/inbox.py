@@ -1,15 +1,23 @@
-"""Events that wait for ``receive`` and iteration: what both waiting fronts keep between two calls.
+"""Events that wait for ``receive`` and iteration: what the waiting fronts keep between two calls, bounded by bytes.
 
-An event without a handler goes here; while somebody iterates, every event from the wire does. The inbox is bounded:
-once it was asked for anything, a full one makes the client read no more, so the server feels it; before that (a
-program that only registers handlers) what does not fit is dropped and counted in ``missed``. While a request waits
-for its answer reading goes on, up to the hard limit, since the answer is behind those events.
+An event without a handler goes here; while somebody iterates, every event from the wire does. They lie in order, and
+by name, so that taking one costs the same however many wait.
+
+What happens when it is full is where the two fronts differ:
+
+- The asyncio one (``Inbox``) reads whether anybody calls or not. Of events that nobody ever asked for by name the
+  oldest goes, counted in ``missed`` and told once for each link; for those that somebody receives or iterates over,
+  reading pauses, so the server feels it and nothing is lost. While a call waits for what is behind them (a
+  ``receive`` of another name, a request's answer) reading goes on, up to ``max_pending_bytes``; from there the oldest
+  goes too.
+- The blocking one (``BlockingInbox``) reads only while a call waits. Nothing is ever dropped: the call raises.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import Raw
@@ -22,12 +30,14 @@ if TYPE_CHECKING:
     from .client import Client
     from .session import Session
 
-__all__ = ["Inbox", "Received", "receive_timeout"]
+__all__ = ["OVERHEAD", "BlockingInbox", "Inbox", "Received", "receive_timeout"]
 
-FRAMES, BYTES = 16, 1024 * 1024
-"""With so many messages or bytes waiting, reading stops."""
-UNASKED_FRAMES = 1024
-"""How many are kept while nobody has received anything yet."""
+OVERHEAD = 256
+"""Bytes that an event in the inbox is counted with, besides its own: what Python needs to keep it."""
+ASKED_NAMES = 256
+"""How many names of events are known as asked for: the latest."""
+DECODERS = 256
+"""How many pairs of event and type keep their decoder."""
 OWN = "rpc."
 """Requests and answers are no events for the user."""
 
@@ -53,100 +63,325 @@ class Received(NamedTuple):
     """Its payload, decoded."""
 
 
+class _Shelf:
+    """Events in order, found by name; each has a number that rises."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        """What they weigh, ``OVERHEAD`` for each included."""
+        self._order: OrderedDict[int, tuple[str, Any, int]] = OrderedDict()
+        self._named: dict[str, deque[int]] = {}
+        self._first = self._last = 0
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def keep(self, name: str, data: Any, size: int) -> int:
+        """Put one behind all others; returns its number."""
+        size += OVERHEAD
+        self._last = number = self._last + 1
+        self._order[number] = name, data, size
+        numbers = self._named.get(name)
+        if numbers is None:
+            self._named[name] = numbers = deque()
+        numbers.append(number)
+        self.bytes += size
+        return number
+
+    def put_back(self, name: str, data: Any, size: int) -> None:
+        """Put one before all others."""
+        size += OVERHEAD
+        self._first -= 1
+        self._order[self._first] = name, data, size
+        self._order.move_to_end(self._first, last=False)
+        self._named.setdefault(name, deque()).appendleft(self._first)
+        self.bytes += size
+
+    def take(self, name: str | None) -> tuple[int, str, Any] | None:
+        """The oldest (of this name), or None: its number, name and payload."""
+        if name is None:
+            if not self._order:
+                return None
+            number = next(iter(self._order))
+        else:
+            numbers = self._named.get(name)
+            if not numbers:
+                return None
+            number = numbers[0]
+        found, data = self.remove(number)
+        return number, found, data
+
+    def remove(self, number: int) -> tuple[str, Any]:
+        """Take out one that is the oldest of its name."""
+        name, data, size = self._order.pop(number)
+        numbers = self._named[name]
+        numbers.popleft()
+        if not numbers:
+            del self._named[name]
+        self.bytes -= size
+        return name, data
+
+    def items(self) -> list[tuple[int, str]]:
+        """Number and name of each, oldest first."""
+        return [(number, name) for number, (name, _, _) in self._order.items()]
+
+    def numbers(self, name: str) -> deque[int]:
+        """Those of one name, oldest first."""
+        return self._named.get(name, deque())
+
+    def most(self) -> str:
+        """The name of which most wait; empty where nothing does."""
+        return max(self._named, key=lambda name: len(self._named[name]), default="")
+
+
 class Inbox:
-    """The waiting events of one client, oldest first."""
+    """The waiting events of one asyncio client."""
 
     def __init__(self, client: Client) -> None:
+        settings = client.settings
         self.missed = 0
         """Events that were dropped because nobody took them."""
+        self.waiting = 0
+        """How many calls wait for an event that is not here; ``wait`` and ``stop_waiting`` count."""
         self.arrived: list[Callable[[], None]] = []
         """Called when an event was put in."""
         self._client = client
-        self._hard_limit = client.settings.max_pending_bytes
-        self._waiting: deque[tuple[str, Any, int]] = deque()
-        self._bytes = 0
-        self._asked = False
+        self._most, self._most_bytes = settings.max_unread_events, settings.max_unread_bytes
+        self._hard_limit = max(settings.max_pending_bytes, self._most_bytes)
+        self._shelf = _Shelf()
+        self._asked: dict[str, None] = {}  # names that somebody received, the latest last
+        self._unasked: OrderedDict[int, None] = OrderedDict()  # numbers of events that may go, oldest first
+        self._iterating = 0
         self._paused = False
+        self._told = False
         client.unheard = self._put
         client.on_link = self._link_up
-        client.on_request = self._answer_awaited
+        client.on_request = self._regulate
+        if settings.profile == "raw":
+            client.events.on("data", self._put_chunk)
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._shelf)
+
+    # ---- out
 
     def take(self, event: str | Event[Any] | None = None, type: Any = None) -> Received | None:
         """The oldest event (of this name), or None where there is none; decoded to ``type``, or to anything.
 
         Raises :class:`InvalidPayload` where the payload does not fit; the event is taken all the same.
         """
-        self._asked = True
         if isinstance(event, Event):
             type = type or event.type
             event = event.name
-        for index, (name, data, size) in enumerate(self._waiting):
-            if event is None or name == event:
-                del self._waiting[index]
-                self._bytes -= size
-                if self._paused:
-                    self._regulate()
-                return Received(name, typed_decoder(type, name)(data))
-        if self._paused:  # what is waited for is behind what nobody takes
-            self._regulate(needed=True)
-        return None
+        if event is not None:
+            self._ask(event)
+        found = self._shelf.take(event)
+        if found is None:
+            return None
+        number, name, data = found
+        self._unasked.pop(number, None)
+        if self._paused:
+            self._regulate()
+        return Received(name, typed_decoder(type, name)(data))
+
+    def _ask(self, name: str) -> None:
+        """Somebody receives events of this name: they are not dropped any more."""
+        if name in self._asked:
+            del self._asked[name]
+        else:
+            for number in self._shelf.numbers(name):
+                self._unasked.pop(number, None)
+        self._asked[name] = None
+        if len(self._asked) > ASKED_NAMES:
+            del self._asked[next(iter(self._asked))]
 
     def iterate(self) -> Callable[[], None]:
-        """From now on events that have a handler come here as well; returns the undoing."""
-        self._asked = True
-        return self._client.events.tap(self._tapped)
+        """From now on events that have a handler come here as well, and all are asked for; returns the undoing."""
+        self._iterating += 1
+        self._unasked.clear()
+        untap = self._client.events.tap(self._tapped)
+
+        def stop() -> None:
+            untap()
+            self._iterating -= 1
+            if not self._iterating:
+                self._unasked.update((number, None) for number, name in self._shelf.items() if name not in self._asked)
+                self._make_room()
+
+        return stop
+
+    def wait(self) -> None:
+        """A call waits for an event that is not here: it is behind those that are."""
+        self.waiting += 1
+        self._regulate()
+
+    def stop_waiting(self) -> None:
+        """It does not wait any more."""
+        self.waiting -= 1
+        self._regulate()
+
+    # ---- in
 
     def _tapped(self, type: str, data: Any, *rest: Any) -> None:
         if self._client.events.has_handler(type):
             self._put(type, data, None)
 
+    def _put_chunk(self, chunk: Any) -> None:
+        if len(self._client.events.handlers("data")) == 1:  # nobody but this
+            self._put("data", chunk, None)
+
     def _put(self, type: str, data: Any, session: Session | None) -> None:
         if type.startswith(OWN):
             return
-        size = len(data) if data.__class__ is Raw else 0
+        number = self._shelf.keep(type, data, self._size_of(data))
+        if not self._iterating and type not in self._asked:
+            self._unasked[number] = None
         if self._is_full():
-            self._miss(type)
-            return
-        self._waiting.append((type, data, size))
-        self._bytes += size
-        if self._asked:
-            self._regulate()
+            self._make_room()
         for hear in tuple(self.arrived):
             hear()
 
+    def _size_of(self, data: Any) -> int:
+        """What an event weighs: its bytes on the wire, also where it is decoded already."""
+        if data.__class__ in (Raw, bytes):
+            return len(data)
+        session = self._client.events.current
+        return 0 if session is None else session.size_at_hand()
+
     def _is_full(self) -> bool:
-        if not self._asked:
-            return len(self._waiting) >= UNASKED_FRAMES or self._bytes >= BYTES
-        return self._bytes >= self._hard_limit
+        return len(self._shelf) > self._most or self._shelf.bytes > self._most_bytes
 
-    def _miss(self, type: str) -> None:
+    def _make_room(self) -> None:
+        """Let go of the oldest that nobody asked for; and of others where there is far too much."""
+        shelf, unasked = self._shelf, self._unasked
+        while unasked and len(shelf) > 1 and self._is_full():
+            self._miss(*shelf.remove(unasked.popitem(last=False)[0]))
+        while len(shelf) > 1 and shelf.bytes > self._hard_limit:
+            number, name, data = shelf.take(None) or (0, "", None)
+            unasked.pop(number, None)
+            self._miss(name, data)
+        self._regulate()
+
+    def _miss(self, name: str, data: Any) -> None:
         self.missed += 1
-        if self.missed == 1:
-            self._client.session_fault(
-                None,
-                BackpressureError(
-                    f"the event {type[:64]!r} was dropped: {len(self._waiting)} events without a handler wait already. "
-                    "Receive them, or register handlers (this is said once; inbox.missed counts)"
-                ),
-            )
+        if self._told:
+            return
+        self._told = True
+        self._client.session_fault(
+            None,
+            BackpressureError(
+                f"the event {name[:64]!r} was dropped, the oldest of {len(self._shelf) + 1} that wait and that nobody "
+                f"receives ({self._shelf.bytes} bytes). Receive them, register handlers, or raise max_unread_events "
+                f"({self._most}) and max_unread_bytes ({self._most_bytes}). This is said once for each link; "
+                "inbox.missed counts"
+            ),
+        )
 
-    def _regulate(self, needed: bool = False) -> None:
-        """Stop or go on reading."""
-        full = len(self._waiting) >= FRAMES or self._bytes >= BYTES
-        pause = full and not needed and not self._client.awaits_answers
+    def _regulate(self) -> None:
+        """Stop or go on reading: only what somebody takes makes the server wait."""
+        pause = self._is_full() and not (self._unasked or self.waiting or self._client.awaits_answers)
         if pause != self._paused:
             self._paused = pause
             self._client.pause_reading(pause)
 
-    def _answer_awaited(self) -> None:
-        """A request was made: its answer has to get past what waits here."""
-        if self._paused:
-            self._regulate()
+    def _link_up(self) -> None:
+        self._paused = self._told = False
+        self._regulate()
+
+
+class BlockingInbox(Inbox):
+    """The waiting events of a blocking client, undecoded.
+
+    It fills when a call has to read past what nobody receives: an ``emit`` whose peer sends too, or a ``receive`` for
+    an event that comes later. Once ``max_inbox_bytes`` wait, the link is read no more and such a call raises.
+    """
+
+    def __init__(self, client: Client) -> None:
+        super().__init__(client)
+        self.full = False
+        """Nothing is read until something is taken."""
+        self.wanted: str | None = None
+        """The event that somebody waits for and that is not here: the next one goes to ``caught``."""
+        self.caught: Any = None
+        self.name_wanted = ""
+        """The event that was waited for last."""
+        self._limit = client.settings.max_inbox_bytes
+        self._decoders: dict[tuple[str, Any], Callable[[Any], Any]] = {}
+        self._raw = client.settings.profile == "raw"
+        self._table = client.events._table  # to ask it for every receive without a call
+        client.events.wants_raw = True  # decoded when received: by the type that is asked for, once
+        client.events.unheard = self._put
+
+    def _put(self, type: str, data: Any, session: Session | None) -> None:
+        if type == self.wanted:
+            self.wanted, self.caught = None, data
+            return
+        if type.startswith(OWN):
+            if type == "rpc.request":
+                self._client.requests.refuse_unheard(data)
+            return
+        self._shelf.keep(type, data, len(data) if data.__class__ in (Raw, bytes) else 0)
+        if self._shelf.bytes >= self._limit and not self.full:
+            self.full = True
+            self._client.pause_reading(True)
+
+    def take(self, event: str | Event[Any] | None = None, type: Any = None) -> Received | None:
+        if not self._shelf:
+            return None
+        if isinstance(event, Event):
+            type = type or event.type
+            event = event.name
+        found = self._shelf.take(event)
+        if found is None:
+            return None
+        if self.full:
+            self.full = False
+            self._client.pause_reading(False)
+        return Received(found[1], self.decode(found[1], found[2], type))
+
+    def want(self, name: str) -> None:
+        """The next event of this name goes to ``caught``; there is none here."""
+        if name not in self._table and not self._raw:
+            self._client.events.shortcut(name, partial(self._arrived, name))
+        self.wanted = self.name_wanted = name
+
+    def _arrived(self, name: str, data: Any) -> None:
+        """An event that was received before by name; without the detour over those that nobody hears."""
+        if name == self.wanted:
+            self.wanted, self.caught = None, data
+        else:
+            self._put(name, data, None)
+
+    def stop_wanting(self) -> None:
+        """Nobody waits any more. What was caught in a turn that raised comes first again."""
+        self.wanted = None
+        if self.caught is not None:
+            data, self.caught = self.caught, None
+            self._shelf.put_back(self.name_wanted, data, len(data) if data.__class__ in (Raw, bytes) else 0)
+
+    def decode(self, name: str, data: Any, type: Any) -> Any:
+        """A payload by its type; raises :class:`InvalidPayload` where it does not fit."""
+        try:
+            decode = self._decoders.get((name, type))
+        except TypeError:  # a type that cannot be a key
+            return typed_decoder(type, name)(data)
+        if decode is None:
+            if len(self._decoders) >= DECODERS:
+                self._decoders.clear()
+            decode = self._decoders[name, type] = typed_decoder(type, name)
+        return decode(data)
+
+    def crowd(self) -> str:
+        """What is in it, for messages."""
+        most = self._shelf.most()
+        return f"{len(self)} events wait to be received ({len(self._shelf.numbers(most))} of them {most[:64]!r})"
+
+    def _make_room(self) -> None:
+        """Nothing is dropped here."""
+
+    def _regulate(self) -> None:
+        """Reading never stops before the inbox is full, and then for everybody."""
 
     def _link_up(self) -> None:
-        self._paused = False
-        if self._asked:
-            self._regulate()
+        if self.full:
+            self._client.pause_reading(True)

@@ -658,7 +658,7 @@ class Session:
 
         Returns what ``handler_done`` wants back: the size of the message.
         """
-        size = self._size_at_hand()
+        size = self.size_at_hand()
         self._handlers += 1
         self._handler_bytes += size
         self._hold_if_busy()
@@ -672,7 +672,7 @@ class Session:
 
     def request_started(self) -> int:
         """As ``handler_started``, for a request. Their handlers may wait for one another, so many more are let run."""
-        size = self._size_at_hand()
+        size = self.size_at_hand()
         self._requests += 1
         self._request_bytes += size
         self._hold_if_busy()
@@ -684,7 +684,7 @@ class Session:
         self._request_bytes -= size
         self._one_less()
 
-    def _size_at_hand(self) -> int:
+    def size_at_hand(self) -> int:
         """The bytes of the message that is being delivered."""
         index = len(self._block) - length_hint(self._frames) - 1
         return len(self._block[index]) if index >= 0 else 0

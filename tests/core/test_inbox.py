@@ -1,0 +1,224 @@
+"""The inboxes of the waiting fronts, in memory: order, names, types, and what happens when they are full."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from node_ipc.core.inbox import DECODERS, OVERHEAD, BlockingInbox, Inbox, Received
+from node_ipc.errors import BackpressureError, InvalidPayload, IPCError
+from node_ipc.testing import Pair, pair
+
+
+def filled(*events: tuple[str, Any], **options: Any) -> tuple[BlockingInbox, Pair]:
+    """The inbox of a client that heard these events."""
+    ends = pair(**options)
+    inbox = BlockingInbox(ends.client)
+    say(ends, *events)
+    return inbox, ends
+
+
+def say(ends: Pair, *events: tuple[str, Any]) -> None:
+    for type, data in events:
+        ends.socket.emit(type, data)
+        ends.driver.run_until_idle()  # one read each
+
+
+def everything(inbox: BlockingInbox) -> list[tuple[str, Any]]:
+    return [tuple(found) for found in iter(inbox.take, None)]
+
+
+def test_events_come_out_as_they_came_in_also_by_name() -> None:
+    inbox, _ = filled(("a", 1), ("b", 2), ("a", 3))
+    assert len(inbox) == 3
+    assert inbox.take("b") == Received("b", 2)
+    assert inbox.take("b") is None
+    assert everything(inbox) == [("a", 1), ("a", 3)]
+    assert (len(inbox), inbox.take()) == (0, None)
+
+
+def test_what_is_wanted_is_caught_and_the_rest_waits() -> None:
+    inbox, ends = filled()
+    inbox.want("b")
+    say(ends, ("a", 1), ("b", 2), ("b", 3))
+    assert inbox.wanted is None
+    assert inbox.decode("b", inbox.caught, None) == 2
+    inbox.caught = None
+    inbox.stop_wanting()
+    assert everything(inbox) == [("a", 1), ("b", 3)]
+
+
+def test_what_was_caught_and_not_taken_comes_first_again() -> None:
+    inbox, ends = filled(("a", 1))
+    inbox.want("b")
+    say(ends, ("b", 2), ("b", 3))
+    inbox.stop_wanting()
+    assert inbox.take("b") == Received("b", 2)
+    assert everything(inbox) == [("a", 1), ("b", 3)]
+
+
+def test_what_was_caught_comes_first_also_without_a_name() -> None:
+    inbox, ends = filled(("a", 1))
+    inbox.want("b")
+    say(ends, ("b", 2))
+    inbox.stop_wanting()
+    assert everything(inbox) == [("b", 2), ("a", 1)]
+
+
+def test_a_full_inbox_stops_reading_until_something_is_taken() -> None:
+    inbox, ends = filled(("a", 1), ("a", 2), max_inbox_bytes=2 * OVERHEAD)
+    assert inbox.full
+    assert inbox.crowd() == "2 events wait to be received (2 of them 'a')"
+    say(ends, ("a", 3))
+    assert len(inbox) == 2, "nothing is read any more"
+    inbox.take()
+    assert not inbox.full
+    ends.driver.run_until_idle()
+    assert everything(inbox) == [("a", 2), ("a", 3)]
+
+
+def test_payloads_are_decoded_to_the_type_that_is_asked_for() -> None:
+    inbox, _ = filled(("a", [1, 2]), ("a", "text"))
+    assert inbox.take("a", tuple[int, int]) == Received("a", (1, 2))
+    with pytest.raises(InvalidPayload, match="'a'"):
+        inbox.take("a", int)
+    assert len(inbox) == 0, "it is taken all the same"
+
+
+def test_decoders_are_kept_for_a_bounded_number_of_names() -> None:
+    inbox, ends = filled()
+    for number in range(DECODERS + 2):
+        say(ends, (f"event{number}", number))
+        assert inbox.take(None, int) == Received(f"event{number}", number)
+    assert len(inbox._decoders) == 2
+
+
+def test_raw_mode_keeps_chunks_as_data() -> None:
+    ends = pair(raw_buffer=True)
+    inbox = BlockingInbox(ends.client)
+    ends.socket.emit(b"\x00\xff")
+    ends.driver.run_until_idle()
+    assert everything(inbox) == [("data", b"\x00\xff")]
+
+
+# ---- the asyncio front's
+
+
+def asking(**options: Any) -> tuple[Inbox, Pair]:
+    ends = pair(**options)
+    return Inbox(ends.client), ends
+
+
+def flood(ends: Pair, name: str, count: int, data: Any = None) -> None:
+    for number in range(count):
+        ends.socket.emit(name, number if data is None else data)
+        ends.driver.run_until_idle()
+
+
+@pytest.mark.row(55)
+def test_what_nobody_asks_for_never_stops_what_others_hear() -> None:
+    inbox, ends = asking()
+    heard: list[Any] = []
+    ends.client.on("done", heard.append)
+    say(ends, ("ack", 1))
+    assert inbox.take("ack") == Received("ack", 1)
+    flood(ends, "log", 3000)
+    say(ends, ("done", 2))
+    assert heard == [2]
+    assert (len(inbox), inbox.missed) == (1000, 2000)
+    assert inbox.take("log") == Received("log", 2000), "the oldest went"
+
+
+@pytest.mark.row(55)
+def test_what_was_dropped_is_told_once_for_each_link_with_the_event_and_the_option() -> None:
+    inbox, ends = asking(max_unread_events=2)
+    errors: list[IPCError] = []
+    ends.client.on("error", errors.append)
+    flood(ends, "log", 5)
+    assert inbox.missed == 3
+    assert [type(error) for error in errors] == [BackpressureError]
+    assert "'log'" in str(errors[0]) and "max_unread_events (2)" in str(errors[0])
+    ends.driver.connections[0].drop()
+    ends.driver.advance(5)
+    for socket in ends.server.sockets:
+        for number in range(5):
+            socket.emit("log", number)
+    ends.driver.run_until_idle()
+    assert inbox.missed == 8
+    assert [type(error) for error in errors] == [BackpressureError] * 2
+
+
+@pytest.mark.row(12)
+def test_events_weigh_what_they_have_on_the_wire_though_they_are_decoded() -> None:
+    inbox, ends = asking()
+    flood(ends, "log", 40, "x" * 100_000)
+    assert not ends.client.events.wants_raw
+    assert len(inbox) == 10
+    assert inbox.missed == 30
+    flood(ends, "log", 1, "x" * 5_000_000)
+    assert len(inbox) == 1, "one alone may have any size"
+
+
+@pytest.mark.row(12)
+def test_for_what_somebody_receives_reading_pauses_and_nothing_is_lost() -> None:
+    inbox, ends = asking()
+    assert inbox.take("row") is None
+    for number in range(20_000):
+        ends.socket.emit("row", [number, "x" * 200])
+    ends.driver.run_until_idle()
+    assert len(inbox) <= 1000 + 64 * 1024 // 200
+    came = []
+    while (found := inbox.take("row")) is not None:
+        came.append(found.data[0])
+        ends.driver.run_until_idle()
+    assert came == list(range(20_000))
+    assert inbox.missed == 0
+
+
+@pytest.mark.row(54)
+def test_when_iteration_ends_its_events_do_not_stop_the_link() -> None:
+    inbox, ends = asking(max_unread_events=10)
+    heard: list[Any] = []
+    ends.client.on("done", heard.append)
+    stop = inbox.iterate()
+    for number in range(30_000):
+        ends.socket.emit("log", number)
+    ends.driver.run_until_idle()
+    assert inbox.missed == 0 and len(inbox) < 5_000, "paused for the one who iterates"
+    stop()
+    ends.socket.emit("done", 1)
+    ends.driver.run_until_idle()
+    assert heard == [1]
+    assert len(inbox) == 10
+
+
+def test_a_call_that_waits_for_another_event_gets_past_those_that_somebody_receives() -> None:
+    inbox, ends = asking(max_unread_events=10, max_unread_bytes=20_000, max_pending_bytes=1_000_000)
+    assert inbox.take("row") is None
+    for number in range(30_000):
+        ends.socket.emit("row", number)
+    ends.socket.emit("other", 1)
+    ends.driver.run_until_idle()
+    assert inbox.take("other") is None
+    inbox.wait()
+    ends.driver.run_until_idle()
+    assert inbox.take("other") == Received("other", 1)
+    inbox.stop_waiting()
+    assert 0 < inbox.missed < 30_000, "up to the hard limit"
+    assert inbox.take("row") == Received("row", inbox.missed)
+
+
+@pytest.mark.row(61)
+def test_what_is_known_of_names_is_bounded() -> None:
+    inbox, _ = asking()
+    for number in range(10_000):
+        assert inbox.take(f"name{number}") is None
+    assert len(inbox._asked) == 256
+
+
+def test_raw_chunks_wait_to_be_received() -> None:
+    inbox, ends = asking(raw_buffer=True)
+    ends.socket.emit(b"\x00\xff")
+    ends.driver.run_until_idle()
+    assert inbox.take("data") == Received("data", b"\x00\xff")
