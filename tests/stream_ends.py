@@ -10,7 +10,7 @@ import gc
 import select
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVarTuple
 
 import pytest
 import uvloop
@@ -28,6 +28,9 @@ DRIVERS = ["epoll", "selectors", "asyncio"]
 """The caller's driver on each of the two that it can wait with, and asyncio's."""
 LOOPS = ["uvloop", "proactor"]
 """Loops that carry links themselves. Of a Proactor there is all but the named pipes."""
+
+
+Ts = TypeVarTuple("Ts")
 
 
 class End:
@@ -162,7 +165,7 @@ AnyDriver = CallerDriver | OwnLoop
 class WithoutReaders(asyncio.SelectorEventLoop):
     """A loop that cannot watch, as a Proactor."""
 
-    def add_reader(self, fd: Any, callback: Any, *args: Any) -> None:
+    def add_reader(self, fd: Any, callback: Callable[[*Ts], Any], *args: *Ts) -> None:
         raise NotImplementedError
 
 

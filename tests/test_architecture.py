@@ -191,7 +191,7 @@ def test_modules_take_from_each_other_only_what_is_public() -> None:
 
 
 def test_the_package_gives_what_it_names() -> None:
-    for name in node_ipc.__all__:  # type: ignore[attr-defined]
+    for name in node_ipc.__all__:
         assert getattr(node_ipc, name) is not None, name
         assert name in dir(node_ipc)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):

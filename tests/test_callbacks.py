@@ -81,7 +81,8 @@ def test_serve_net_takes_its_arguments_in_order(ipc: IPC, arguments: Any, where:
 @pytest.mark.parametrize("with_callback", [False, True])
 def test_serve_takes_a_path_and_a_callback(ipc: IPC, tmp_path: Path, with_callback: bool) -> None:
     last = [callback] if with_callback else []
-    for arguments, path in [((), f"{tmp_path}/app.world"), (("/x",), "/x"), ((tmp_path / "x",), f"{tmp_path}/x")]:
+    ways: list[tuple[Any, str]] = [((), f"{tmp_path}/app.world"), (("/x",), "/x"), ((tmp_path / "x",), f"{tmp_path}/x")]
+    for arguments, path in ways:
         ipc.serve(*arguments, *last)
         assert ipc.server.address == Unix(path)
         assert ipc.server.events.handlers("start") == last
@@ -298,7 +299,12 @@ def test_run_returns_at_once_where_nothing_is_open_and_the_log_says_so(ipc: IPC)
 
 def test_run_can_follow_run(ipc: IPC, tmp_path: Path) -> None:
     started: list[str] = []
-    ipc.serve(lambda: (started.append("start"), ipc.stop()))
+
+    def begin() -> None:
+        started.append("start")
+        ipc.stop()
+
+    ipc.serve(begin)
     for _ in range(2):
         ipc.server.start()
         ipc.run()
@@ -335,11 +341,11 @@ def test_what_ends_the_program_out_of_a_handler_leaves_in_order(
         other.of.world.on("disconnect", lambda: other.stop())
         other.of.world.emit("bye", 7)
 
+    other_thread = threading.Thread(target=other.run)
     ipc.serve(lambda: other_thread.start())
     ipc.server.on("bye", leave_later if asynchronous else leave)
     ipc.server.start()
     other.connect_to("world", connecting)
-    other_thread = threading.Thread(target=other.run)
     with pytest.raises(type(end)):
         ipc.run()
     assert os.listdir(tmp_path) == []

@@ -564,7 +564,7 @@ def test_the_least_loaded_is_first_and_of_equals_the_one_that_waited_longest() -
 
 def test_who_has_many_more_waits_once(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = 100.0
-    monkeypatch.setattr(fairness.time, "monotonic", lambda: clock)
+    monkeypatch.setattr("node_ipc.scale.fairness.time.monotonic", lambda: clock)
     board = Board(2)
     turn = Turn(board, 0, most=100)
     board.write(0, 10 + SLACK)

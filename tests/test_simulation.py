@@ -9,6 +9,7 @@ import contextlib
 import itertools
 import os
 import random
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -85,8 +86,9 @@ class World:
 
     def conditions(self) -> None:
         chance = self.chance
+        latencies: list[Any] = [0.0, 0.01, lambda: chance.random() / 10]
         self.driver.conditions = Conditions(
-            latency=chance.choice([0.0, 0.01, lambda: chance.random() / 10]),
+            latency=chance.choice(latencies),
             split=chance.choice([None, None, None, [1, 200], lambda: chance.randint(1, 800)]),
             buffer=chance.choice([500, 5000, 200_000]),
         )
@@ -140,8 +142,8 @@ class World:
         self.server.broadcast("news", "x" * self.chance.choice([1, 500, 4000]))
 
     def turn(self) -> None:
-        if self.driver._turn_due():
-            self.driver._run_turn()
+        if self.driver.turn_due():
+            self.driver.run_turn()
 
     def pass_time(self) -> None:
         self.driver.advance(self.chance.choice([0.01, 0.1, 1.0, 4.0]))
@@ -151,14 +153,16 @@ class World:
             self.server.start()
 
     def stop(self) -> None:
-        self.chance.choice([self.server.stop, self.server.abort])()
+        ways: list[Callable[[], object]] = [self.server.stop, self.server.abort]
+        self.chance.choice(ways)()
 
     def connect(self) -> None:
         self.chance.choice(self.members).client.connect()
 
     def close(self) -> None:
         client = self.chance.choice(self.members).client
-        self.chance.choice([client.close, client.abort])()
+        ways: list[Callable[[], object]] = [client.close, client.abort]
+        self.chance.choice(ways)()
 
     def harm(self) -> None:
         if self.driver.connections:
@@ -209,9 +213,9 @@ class World:
                 "a gap without a disconnect"
             )
         assert self.driver.connections == []
-        assert not self.driver._turn_due()
-        assert self.driver._next_due() is None, "a timer is left over"
-        assert not self.driver._tasks
+        assert not self.driver.turn_due()
+        assert self.driver.next_due() is None, "a timer is left over"
+        assert not self.driver.tasks
 
 
 def gaps(heard: list[int], emitted: int) -> int:

@@ -175,7 +175,7 @@ def test_coroutines_left_over_are_closed(ipc_pair):
     server.on("n", waiting)
     client.emit("n")
     client.emit("n")
-    driver.run_until(lambda: driver._tasks)
+    driver.run_until(lambda: driver.tasks)
 """
 
 

@@ -275,9 +275,11 @@ class RequestTimeout(RequestError, TimeoutError):
 class RemoteError(RequestError):
     """The other side answered a request with an error: a JSON-RPC ``code``, a ``message`` and ``data``."""
 
+    code: int  # type: ignore[assignment]  # JSON-RPC's codes are integers
+
     def __init__(self, code: int, message: str, data: Any = None) -> None:
         super().__init__(f"{message} ({code})")
-        self.code = code  # type: ignore[assignment]  # JSON-RPC's codes are integers
+        self.code = code
         self.message = message
         self.data = data
 

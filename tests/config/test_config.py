@@ -140,7 +140,8 @@ def test_every_default() -> None:
 
 def test_a_frozen_configuration_has_the_same_options_in_the_same_order() -> None:
     config = Config()
-    assert list(type(config.settings()).__slots__) == list(DEFAULTS)
+    settings: Any = type(config.settings())
+    assert list(settings.__slots__) == list(DEFAULTS)
     assert type(config.settings()).__name__ == "Config" and isinstance(config.settings(), Config)
 
 
@@ -490,7 +491,7 @@ def test_settings_are_a_frozen_copy() -> None:
     config.allowed_events = ["b"]
     assert settings.retry == 7
     assert settings.interfaces == Interfaces(family=4)
-    assert settings.allowed_events == {"a"}
+    assert settings.allowed_events == frozenset("a")
     assert same(settings.stop_retrying, 0)
     with pytest.raises(ConfigError, match="'retry' cannot be changed here: an endpoint takes a frozen copy"):
         settings.retry = 5

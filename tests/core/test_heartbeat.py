@@ -139,7 +139,7 @@ def test_without_a_heartbeat_there_is_no_question_and_no_timer(driver: MemoryDri
     wire = Wire.connected(driver, server.address)
     driver.advance(3600)
     assert wire.bytes == b"" and not wire.is_lost
-    assert driver._next_due() is None
+    assert driver.next_due() is None
 
 
 def test_a_thousand_reads_are_one_timer(driver: MemoryDriver) -> None:

@@ -59,7 +59,8 @@ def test_whoever_does_not_wait_any_more_is_forgotten() -> None:
 
 
 def test_settling_again_while_it_is_told() -> None:
-    outcome, heard = Outcome(None), []
+    outcome = Outcome(None)
+    heard: list[Any] = []
 
     def hear() -> None:
         heard.append(outcome.done)

@@ -509,7 +509,7 @@ def test_a_peer_that_reads_some_in_time_is_not_cut() -> None:
     everything.driver.advance(5)
     everything.connection.resume()
     for _ in range(2):  # one read, and the kernel takes as much again
-        everything.driver._run_turn()
+        everything.driver.run_turn()
     everything.connection.to_client.stall()
     assert 0 < everything.socket.pending_bytes < 20_000
     everything.driver.advance(20)

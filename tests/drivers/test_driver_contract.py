@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -275,8 +276,10 @@ def place(transport: str, directory: Path) -> Any:
         return Unix(f"{directory}/contract.sock")
     if transport == "pipe":
         return Pipe(f"contract-{os.getpid()}-{next(numbers)}")
-    if transport in ("udp4", "udp6"):
-        return Udp("127.0.0.1" if transport == "udp4" else "::1", 0, transport)
+    if transport == "udp4":
+        return Udp("127.0.0.1", 0, "udp4")
+    if transport == "udp6":
+        return Udp("::1", 0, "udp6")
     return (Tls if transport == "tls" else Tcp)("127.0.0.1", 0)
 
 
@@ -391,6 +394,10 @@ def test_the_peer_is_who_the_kernel_says(rig: Rig) -> None:
 # ---- bytes
 
 
+def has(end: Any, size: int) -> bool:
+    return len(end.bytes) >= size
+
+
 @pytest.mark.parametrize("sizes", [[1], [0x10000 + 1], [3] * 500, [4 * MIB]], ids=["1", "64k+1", "500x3", "4M"])
 def test_bytes_arrive_as_they_were_written_both_ways(rig: Rig, sizes: list[int]) -> None:
     client, server, _ = rig.pair()
@@ -400,7 +407,7 @@ def test_bytes_arrive_as_they_were_written_both_ways(rig: Rig, sizes: list[int])
         for size in sizes:
             sender.write(data[begin : begin + size])
             begin += size
-        rig.until(lambda receiver=receiver: len(receiver.bytes) >= len(data))
+        rig.until(partial(has, receiver, len(data)))
         assert receiver.bytes == data
 
 

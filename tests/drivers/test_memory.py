@@ -318,7 +318,7 @@ def test_breaking_between_connecting_and_accepting(driver: MemoryDriver, break_i
     driver.run_until_idle()
     client = Watcher()
     driver.open(WORLD, client, SETTINGS)
-    driver._run_turn()
+    driver.run_turn()
     assert client.heard == ["opened"]
     if break_it == "drop":
         driver.drop()

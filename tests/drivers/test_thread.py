@@ -11,8 +11,9 @@ import socket as sockets
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -146,7 +147,12 @@ def test_turns_end_once_and_batches_hold_them_back(driver: CallerDriver) -> None
     assert ended == []
     driver.end_batch()
     assert ended == ["end"]
-    driver.call_later(0, lambda: (driver.turn_ends(Session()), ended.append("handler")))
+
+    def handler() -> None:
+        driver.turn_ends(Session())
+        ended.append("handler")
+
+    driver.call_later(0, handler)
     driver.pump()
     assert ended[1:] == ["handler", "end"]
 
@@ -184,7 +190,7 @@ def test_a_call_from_another_thread_wakes_the_wait(driver: CallerDriver, address
         while not (ready_before or driver.busy) and time.monotonic() < deadline:
             pass
         for n in range(3):
-            driver.call_from_thread(lambda n=n: ran.append(n))
+            driver.call_from_thread(partial(ran.append, n))
 
     thread = threading.Thread(target=work)
     thread.start()
@@ -298,7 +304,7 @@ def test_each_address_of_a_name_gets_its_share_of_the_time(
             other.setblocking(False)
             other.connect_ex(("127.0.0.2", hall.address.port))
         end = End()
-        lookup = {"lookup": lambda host: ["127.0.0.2", "127.0.0.1"]}
+        lookup: Any = {"lookup": lambda host: ["127.0.0.2", "127.0.0.1"]}
         began = driver.now()
         driver.open(Tcp("somewhere", hall.address.port), end, settings(interfaces=lookup, connect_timeout=600))
         assert driver.run_until(lambda: end.told, SECONDS)
@@ -402,7 +408,7 @@ def test_datagrams(driver: CallerDriver) -> None:
 
 @pytest.mark.parametrize("family", ["udp4", "udp6"])
 def test_datagrams_at_localhost_in_either_family(
-    driver: CallerDriver, family: str, monkeypatch: pytest.MonkeyPatch
+    driver: CallerDriver, family: Literal["udp4", "udp6"], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("socket.getaddrinfo", None)  # which may know it for one family only
     here, _ = bind(driver, Udp("localhost", 0, family))

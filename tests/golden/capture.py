@@ -150,7 +150,8 @@ async def raw_table(node: NodePeer) -> list[dict[str, Any]]:
     kept = []
     for encoding, texts in RAW_TEXTS.items():
         async with wires(node, rawBuffer=True, encoding=encoding) as (client, server):
-            for sent in (*texts, *map(bytes.fromhex, RAW_BYTES)):
+            everything: list[str | bytes] = [*texts, *map(bytes.fromhex, RAW_BYTES)]
+            for sent in everything:
                 kept.append(await raw(client, server, encoding, sent))
     return kept
 

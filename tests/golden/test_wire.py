@@ -80,7 +80,8 @@ def test_text_that_the_encoding_cannot_hold_is_refused(name: str) -> None:
 
 def raw_bytes(entry: dict[str, str]) -> bytes:
     raw: Any = codec(raw_buffer=True, encoding=entry["encoding"])
-    return raw.encode(bytes.fromhex(entry["bytes"]) if "bytes" in entry else entry["text"])
+    encoded: bytes = raw.encode(bytes.fromhex(entry["bytes"]) if "bytes" in entry else entry["text"])
+    return encoded
 
 
 def test_all_versions_agree_but_for_what_is_empty() -> None:

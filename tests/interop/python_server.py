@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import threading
+from typing import Any
 
 from node_ipc import IPC
 
@@ -24,7 +25,8 @@ def main() -> None:
         ipc.server.on("message", lambda data, socket: ipc.server.emit(socket, "message", data))
         print("listening", flush=True)
 
-    (ipc.serve_net if told["where"] else ipc.serve)(*told["where"], started)
+    serve: Any = ipc.serve_net if told["where"] else ipc.serve
+    serve(*told["where"], started)
     ipc.server.start()
     threading.Thread(target=_end_with_stdin, daemon=True).start()
     ipc.run()

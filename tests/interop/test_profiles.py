@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from .certificates import Certificates, mutual
@@ -34,7 +36,7 @@ async def test_any_profile_talks_with_any(ends: Ends, pair: Pair, servers: str, 
 @both_roles
 async def test_assured_ends_talk_over_mutual_tls(ends: Ends, certificates: Certificates, pair: Pair) -> None:
     address, (server_tls, client_tls) = ends.address("tls"), mutual(certificates)
-    assured = {"parser": "assured", "allowed_events": ALLOWED}
+    assured: dict[str, Any] = {"parser": "assured", "allowed_events": ALLOWED}
     server = await ends.serve(pair.server, address, ECHO, tls=server_tls, **assured)
     client = await ends.connect(pair.client, address, tls=client_tls, **assured)
 

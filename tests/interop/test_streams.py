@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -159,7 +160,7 @@ async def test_a_client_hears_that_it_was_cut_and_comes_back(ends: Ends, pair: P
 @every_stream
 @every_pair
 @pytest.mark.parametrize("limit", [{"stop_retrying": True}, {"max_retries": 2}], ids=["stop", "two-retries"])
-async def test_a_client_gives_up_when_told_to(ends: Ends, pair: Pair, transport: str, limit: dict[str, object]) -> None:
+async def test_a_client_gives_up_when_told_to(ends: Ends, pair: Pair, transport: str, limit: dict[str, Any]) -> None:
     server, client = await ends.link(pair, transport, retry=20, **limit)
 
     await server.stop()

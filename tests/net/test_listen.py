@@ -181,7 +181,9 @@ def test_a_listener_closed_before_there_is_a_loop(address: Unix) -> None:
 
 
 @pytest.mark.parametrize("works", [True, False])
-def test_closed_by_whom_it_tells(driver: AnyDriver, address: Unix, works: bool) -> None:
+def test_closed_by_whom_it_tells(
+    driver: AnyDriver, address: Unix, works: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Inside the very task that begins, on a loop."""
     if not works:
         Path(address.path).write_text("somebody's")
@@ -192,7 +194,8 @@ def test_closed_by_whom_it_tells(driver: AnyDriver, address: Unix, works: bool) 
         told.append(what)
         listener.close()
 
-    hall.listening = hall.not_listening = close  # type: ignore[method-assign]
+    monkeypatch.setattr(hall, "listening", close)
+    monkeypatch.setattr(hall, "not_listening", close)
     listener = driver.listen(address, hall, settings(socket_root="/tmp/"))
     assert driver.run_until(lambda: told, SECONDS)
     driver.pump()
@@ -347,12 +350,12 @@ class Entrance:
     """A door, who came in by it, and what went wrong at it."""
 
     def __init__(self, *waiting: Any, share: Any = None, most: int = 10) -> None:
-        self.driver: Any = Slow()
+        self.driver = Slow()
         self.queue = Queue(*waiting)
         self.came: list[Any] = []
         self.troubles: list[int | None] = []
-        owned: Any = self
-        self.door = Door(self.driver, owned, self.take, self.trouble, share, most)
+        itself: Any = self
+        self.door = Door(itself.driver, itself, self.take, self.trouble, share, most)
 
     @property
     def sock(self) -> Queue:

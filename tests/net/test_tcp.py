@@ -79,9 +79,14 @@ async def reached(ipc: IPC, host: str, port: int) -> str:
     """Connect and be answered; the address that was reached."""
     ipc.connect_to_net("world", host, port)
     client = ipc.of.world
-    answered = asyncio.get_running_loop().create_future()
+    answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def failed(error: Exception) -> None:
+        if not answered.done():
+            answered.set_exception(error)
+
     client.on("message", answered.set_result)
-    client.on("error", lambda error: answered.done() or answered.set_exception(error))
+    client.on("error", failed)
     client.emit("message", "hello")
     await asyncio.wait_for(answered, DEADLINE)
     return str(client.peer.host)

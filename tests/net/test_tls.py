@@ -74,7 +74,8 @@ def pump(client: TLSChannel, server: TLSChannel) -> tuple[bytes, bytes]:
 
 def meet(client: TLSChannel, server: TLSChannel) -> Errors:
     """Let two ends shake hands, as two drivers would: an end that fails sends its alert and closes."""
-    ends, errors = {"client": client, "server": server}, {}
+    ends = {"client": client, "server": server}
+    errors: Errors = {}
     moved = True
     while moved:
         moved = False
@@ -87,9 +88,9 @@ def meet(client: TLSChannel, server: TLSChannel) -> Errors:
                     errors[there] = error
     for here, there in (("client", "server"), ("server", "client")):
         if there in errors and here not in errors:
-            error = ends[here].receive_end()
-            assert error is not None
-            errors[here] = error
+            ended = ends[here].receive_end()
+            assert ended is not None
+            errors[here] = ended
     return errors
 
 
@@ -1052,8 +1053,9 @@ def test_who_the_other_end_is(certs: Certificates) -> None:
 
 def test_an_established_connection_has_no_callback_left(certs: Certificates) -> None:
     for channel in connected(certs.mutual_client, certs.mutual_server):
-        assert channel._object.context._msg_callback is None  # type: ignore[attr-defined]
-        assert channel._object._certificates is None and channel._object._hello is None
+        connection: Any = channel._object
+        assert connection.context._msg_callback is None
+        assert connection._certificates is None and connection._hello is None
 
 
 def test_an_orderly_end(link: Link) -> None:

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_tls import FOR_CLIENTS, MATRIX, PLAIN_SERVER, Certificates, bad_files, dated, limited, made, plain_context
+from test_tls import MATRIX, PLAIN_SERVER, Certificates, bad_files, dated, limited, made, plain_context
 
-from node_ipc import IPC, AddressError, ConfigError, NotConnected
+from node_ipc import IPC, AddressError, ConfigError, NotConnected, Socket
 from node_ipc.core.seam import Peer
 from node_ipc.errors import ConnectionLost, TLSError, WrongThreadError
 from node_ipc.net.tls import ServerTLS, TLSChannel, client_context
 from node_ipc.net.tls_link import MOST_BYTES, SHUTDOWN_SECONDS, TLSLink
-from tls_certificates import Identity, identity
+from tls_certificates import FOR_CLIENTS, Identity, identity
 
 HOST = "localhost"
 DEADLINE = 20.0
@@ -80,12 +80,20 @@ class ServerEnd(End):
     async def start(self, host: str = HOST) -> ServerEnd:
         self.ipc.serve_net(host, 0)
         server = self.ipc.server
-        server.on("connect", lambda socket: (self.sockets.append(socket), self.note("connect", socket)))
-        server.on("message", lambda data, socket: (self.note("message", data), socket.emit("message", data)))
+        server.on("connect", self._connected)
+        server.on("message", self._echo)
         server.on("error", lambda error: self.note("error", error))
         server.on("socket.disconnected", lambda socket: self.note("lost", socket.loss.reason))
         await asyncio.wait_for(server.start(), DEADLINE)
         return self
+
+    def _connected(self, socket: Socket) -> None:
+        self.sockets.append(socket)
+        self.note("connect", socket)
+
+    def _echo(self, data: Any, socket: Socket) -> None:
+        self.note("message", data)
+        socket.emit("message", data)
 
     @property
     def port(self) -> int:
@@ -162,8 +170,10 @@ async def test_both_ends_know_each_other_s_certificate(certs: Certificates, ends
     socket = await server.hears("connect")
     await client.hears("connect")
     assert socket.peer.transport == client.world.peer.transport == "tls"
-    assert socket.peer.certificate["serialNumber"] == certs.client.serial
-    assert client.world.peer.certificate["serialNumber"] == certs.server.serial
+    there, here = socket.peer.certificate, client.world.peer.certificate
+    assert there is not None and here is not None
+    assert there["serialNumber"] == certs.client.serial
+    assert here["serialNumber"] == certs.server.serial
     assert client.world.peer.port == server.port
     assert socket.peer.host in ("127.0.0.1", "::1")
 
@@ -292,7 +302,7 @@ async def test_openers_that_say_nothing_or_too_little_are_dropped_in_time(
     while server.ipc.server._ids < 250:  # the last of them was let in
         await asyncio.sleep(0)
     all_in = time.monotonic()
-    handshakes = []
+    handshakes: list[float] = []
     while not all(task.done() for task in hostile) and len(handshakes) < 100:
         began = time.monotonic()
         client = ClientEnd(tls=certs.trust).connect(server.port)
@@ -721,7 +731,7 @@ def test_a_failed_handshake_sends_its_alert_and_waits_for_the_other_end_to_take_
     bench.link.received(b"whatever still comes")
     bench.link.write(b"and is not answered")
     bench.link.close()
-    assert bench.session.told == bench.carrier.sent == []
+    assert (bench.session.told, bench.carrier.sent) == ([], [])
     bench.link.ended()
     assert bench.carrier.told == ["close", "close"]
     bench.link.lost(None)

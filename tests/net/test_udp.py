@@ -16,7 +16,7 @@ import struct
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from typing import Any
+from typing import Any, TypeVarTuple
 
 import pytest
 import uvloop
@@ -45,17 +45,22 @@ DEADLINE = 20.0
 """Seconds that anything awaited may take."""
 LOOPBACK = {"udp4": "127.0.0.1", "udp6": "::1"}
 
+Ts = TypeVarTuple("Ts")
 Run = Callable[[Coroutine[Any, Any, None]], None]
 
 
 class WithoutReaders(asyncio.SelectorEventLoop):
     """Like a Proactor loop, in that a program cannot add readers; its own endpoints work."""
 
-    def add_reader(self, *arguments: Any) -> None:
+    def add_reader(self, fd: Any, callback: Callable[[*Ts], Any], *args: *Ts) -> None:
         raise NotImplementedError
 
 
-FACTORIES = {"asyncio": asyncio.SelectorEventLoop, "uvloop": uvloop.new_event_loop, "endpoint": WithoutReaders}
+FACTORIES: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
+    "asyncio": asyncio.SelectorEventLoop,
+    "uvloop": uvloop.new_event_loop,
+    "endpoint": WithoutReaders,
+}
 
 
 def runner(loop: str) -> Run:
@@ -402,7 +407,7 @@ def test_a_socket_that_was_handed_over_is_served(run: Run) -> None:
     async def main() -> None:
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         sock.bind(("127.0.0.1", 0))
-        where = Udp(*sock.getsockname(), "udp4")
+        where = Udp("127.0.0.1", sock.getsockname()[1], "udp4")
         driver = EventLoopDriver()
         driver.attach(asyncio.get_running_loop())
         server = DatagramServer(Handed((sock,), where), driver, Config().settings())
@@ -571,19 +576,28 @@ def test_which_hosts_are_addresses_already(host: str, family: int, place: Any) -
     assert udp.numeric(host, family) == place
 
 
+def ignore(what: object) -> None:
+    """What an outbox says that no test wants to hear."""
+
+
 def test_a_link_local_sender_can_be_answered() -> None:
     assert udp.sender(("fe80::1", 5000, 0, 7)) == ("fe80::1%7", 5000)
     assert udp.sender(("fe80::1%lo", 5000, 0, 1)) == ("fe80::1%lo", 5000)
     assert udp.sender(("::1", 5000, 0, 0)) == ("::1", 5000)
     sent: list[Any] = []
-    outbox = udp.Outbox(socket.AF_INET6, lambda data, where: bool(sent.append(where)) or True, str, str)
+
+    def send(data: Any, where: Any) -> bool:
+        sent.append(where)
+        return True
+
+    outbox = udp.Outbox(socket.AF_INET6, send, ignore, ignore)
     outbox.send(b"", *udp.sender(("fe80::1", 5000, 0, 7)))
     assert sent == [("fe80::1", 5000, 0, 7)]
 
 
 def test_hosts_are_kept_within_a_bound() -> None:
     asked: list[str] = []
-    outbox = udp.Outbox(socket.AF_INET, lambda data, where: True, asked.append, str)
+    outbox = udp.Outbox(socket.AF_INET, lambda data, where: True, asked.append, ignore)
     outbox.send(b"", "name", 1)
     outbox.found("name", ("127.0.0.1", 0))
     for number in range(udp.KNOWN_HOSTS):
@@ -617,7 +631,8 @@ def test_localhost_is_bound_in_either_family_whatever_the_resolver_says(monkeypa
 
     monkeypatch.setattr(socket, "getaddrinfo", resolver)
     for family, host in LOOPBACK.items():
-        with udp.bind(udp.look_up(Udp("localhost", 0, family)), 0) as sock:
+        where: Any = Udp("localhost", 0, family)  # type: ignore[arg-type]
+        with udp.bind(udp.look_up(where), 0) as sock:
             assert sock.getsockname()[0] == host
     with pytest.raises(socket.gaierror):
         udp.look_up(Udp("world.example", 0, "udp4"))

@@ -302,7 +302,7 @@ def test_the_bill_of_materials_names_what_an_installation_needs_and_nothing_else
 def test_the_bill_of_materials_is_what_its_script_writes(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "release", tmp_path / "release")
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    check = [sys.executable, tmp_path / "release" / "sbom.py", "--check"]
+    check = [sys.executable, str(tmp_path / "release" / "sbom.py"), "--check"]
     assert subprocess.run(check, timeout=60).returncode == 0
     project = tmp_path / "pyproject.toml"
     project.write_text(project.read_text("utf-8").replace("msgspec>=0.20", "msgspec<2,>=0.21"), "utf-8")

@@ -240,7 +240,7 @@ async def datagram_cycle() -> None:
 def test_a_thousand_starts_and_stops_leave_nothing(
     own: Path, transport: str, certificates: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    cycle: Callable[[], Any] = {
+    cycles: dict[str, Callable[[], Any]] = {
         "unix": partial(stream_cycle, {"path": f"{own}/app.world"}, False, False),
         "tcp": partial(stream_cycle, {}, False, False),
         "tls": partial(
@@ -250,7 +250,8 @@ def test_a_thousand_starts_and_stops_leave_nothing(
             {"ca": Path(certificates["ca"]).read_text()},
         ),
         "udp": datagram_cycle,
-    }[transport]
+    }
+    cycle = cycles[transport]
 
     async def main() -> None:
         for _ in range(20):  # what is made once is there by now

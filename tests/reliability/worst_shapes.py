@@ -58,7 +58,7 @@ def timed_reads() -> list[float]:
         receive(session, data)
         reads.append(time.process_time() - since)
 
-    Session.received = received  # type: ignore[method-assign]
+    Session.received = received  # type: ignore[assignment, method-assign]
     return reads
 
 

@@ -88,9 +88,9 @@ def test_unsafe_directories(root: str, capsys: pytest.CaptureFixture[str], monke
     assert "UNSAFE, others can replace a socket there" in examined(capsys, root, "world")[1]
     os.chmod(root, 0o1777)
     assert "UNSAFE" not in examined(capsys, root, "world")[1].partition("then")[0]
-    monkeypatch.setattr(doctor.os, "geteuid", lambda: 4242)
+    monkeypatch.setattr(os, "geteuid", lambda: 4242)
     owner = os.stat(root)
-    monkeypatch.setattr(doctor.os, "stat", lambda path: os.stat_result((owner.st_mode, *[0] * 3, 4343, *owner[5:])))
+    monkeypatch.setattr(os, "stat", lambda path: os.stat_result((owner.st_mode, *[0] * 3, 4343, *owner[5:])))
     text = "\n".join(doctor._place(f"{root}app.world"))
     assert "user 4343, mode 1777: UNSAFE, its owner can replace a socket there" in text
 
@@ -138,7 +138,7 @@ def test_a_place_that_cannot_be_looked_at(root: str, monkeypatch: pytest.MonkeyP
     def refuse(path: str) -> Any:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(doctor.os, "lstat", refuse)
+    monkeypatch.setattr(os, "lstat", refuse)
     assert "  socket: cannot be looked at: Permission denied" in list(doctor._place(f"{root}app.world"))
 
 

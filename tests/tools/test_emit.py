@@ -28,7 +28,7 @@ class Serving:
         self.heard: list[Any] = []
         self.address = ""
         self._ready = threading.Event()
-        self._stop: Callable[[], None] = lambda: None
+        self._stop: Callable[[], object] = lambda: None
         self._thread = threading.Thread(target=lambda: library.run(self._serve(address, options), loop="asyncio"))
         self._thread.start()
         assert self._ready.wait(20)

@@ -11,7 +11,7 @@ from typing import Any, assert_type
 import msgspec
 
 import node_ipc
-from node_ipc import IPC, Event, Raw, Socket, blocking, ipc
+from node_ipc import IPC, Event, Raw, RemoteError, Socket, blocking, ipc
 
 
 class Order(msgspec.Struct):
@@ -139,6 +139,10 @@ async def requests(server: node_ipc.Server, socket: Socket) -> None:
     server.broadcast(order, Order("tea", 2), exclude=[socket])
     server.broadcast(order, 2)  # type: ignore[misc]  # pyright: ignore
     server.emit("order", Order("tea", 2))  # type: ignore[call-overload]  # pyright: ignore
+
+
+def an_answer_that_is_an_error(error: RemoteError) -> None:
+    assert_type(error.code, int)
 
 
 def callback_front() -> None:

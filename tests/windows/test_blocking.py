@@ -1,6 +1,7 @@
 """The blocking front on Windows: named pipes by a completion port, TCP by select."""
 
 import ctypes
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ import pytest
 
 from node_ipc import AddressInUse, ConnectError, ConnectionLost, ConnectTimeout, NotConnected, ReceiveTimeout, blocking
 
-WINE = hasattr(ctypes.WinDLL("ntdll"), "wine_get_version")
+WINE = sys.platform == "win32" and hasattr(ctypes.WinDLL("ntdll"), "wine_get_version")
 LIMIT = 30.0
 
 

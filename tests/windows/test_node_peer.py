@@ -254,7 +254,7 @@ async def test_tcp_on_the_loop_of_windows(ipcs: Any) -> None:
 # --- with node-ipc ---------------------------------------------------------------
 
 
-def where_it_looks(version: str) -> dict[str, str]:
+def where_it_looks(version: str) -> dict[str, Any]:
     """What a server of ours is told so that this node-ipc's clients find it: 14 looks in its owner-only place."""
     return {"socket_root": runtime_socket_root()} if version == "v14" else {}
 

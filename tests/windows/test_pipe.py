@@ -28,7 +28,7 @@ from node_ipc.net.pipe import (
     security_descriptor,
 )
 
-WINE = hasattr(ctypes.WinDLL("ntdll"), "wine_get_version")
+WINE = sys.platform == "win32" and hasattr(ctypes.WinDLL("ntdll"), "wine_get_version")
 LIMIT = 20.0
 
 

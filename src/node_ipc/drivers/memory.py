@@ -100,6 +100,8 @@ class MemoryDriver:
         """What is open now, oldest first."""
         self.ports: dict[tuple[str, int], MemoryPort] = {}
         """The UDP ports that are bound, by host and number."""
+        self.tasks: set[_Task] = set()
+        """The coroutines that have not ended."""
         self.home = threading.get_ident()
         self.thread: Callable[[], int] = self._caller
         self.lock: Lock = threading.Lock()
@@ -112,7 +114,6 @@ class MemoryDriver:
         self._turn: list[Flushable] = []
         self._listeners: dict[Address, MemoryListener] = {}
         self._free_port = FIRST_FREE_PORT
-        self._tasks: set[_Task] = set()
 
     def __repr__(self) -> str:
         return f"<MemoryDriver at {self._now:g} s, {len(self.connections)} connections>"
@@ -122,16 +123,16 @@ class MemoryDriver:
     def run_until_idle(self) -> None:
         """Do everything that is due now and what follows from it; the clock stands still."""
         for _ in range(TURNS):
-            if not self._turn_due():
+            if not self.turn_due():
                 return
-            self._run_turn()
+            self.run_turn()
         raise NothingHappens(f"{TURNS} turns went by at {self._now:g} s and there is still something to do at once")
 
     def advance(self, seconds: float) -> None:
         """Let so much time pass, and do what is due in it when it is due."""
         until = self._now + seconds
         self.run_until_idle()
-        while (due := self._next_due()) is not None and due <= until:
+        while (due := self.next_due()) is not None and due <= until:
             self._now = max(self._now, due)
             self.run_until_idle()
         self._now = until
@@ -144,13 +145,13 @@ class MemoryDriver:
         holds: Callable[[], object] = (lambda: condition.done) if isinstance(condition, Outcome) else condition
         until, turns = self._now + limit, 0
         while not holds():
-            if self._turn_due():
-                self._run_turn()
+            if self.turn_due():
+                self.run_turn()
                 turns += 1
                 if turns > TURNS:
                     raise NothingHappens(f"{TURNS} turns went by at {self._now:g} s without what was waited for")
                 continue
-            due = self._next_due()
+            due = self.next_due()
             if due is None or due > until:
                 reason = "nothing more is due" if due is None else f"{limit:g} virtual seconds are over"
                 raise NothingHappens(f"what was waited for did not happen: {reason}, at {self._now:g} s")
@@ -160,9 +161,9 @@ class MemoryDriver:
         """Run a coroutine to its end and return what it returns; it may await ``sleep`` and outcomes."""
         task = self.spawn(main, lambda error: None)
         try:
-            self.run_until(lambda: task not in self._tasks, limit)
+            self.run_until(lambda: task not in self.tasks, limit)
         finally:
-            self._tasks.discard(task)
+            self.tasks.discard(task)
             main.close()
         if task.error is not None:
             raise task.error
@@ -180,8 +181,8 @@ class MemoryDriver:
         self._timers.clear()
         self._ready.clear()
         self._turn.clear()
-        for task in list(self._tasks):
-            self._tasks.discard(task)
+        for task in list(self.tasks):
+            self.tasks.discard(task)
             task.coroutine.close()
 
     def __enter__(self) -> MemoryDriver:
@@ -190,11 +191,15 @@ class MemoryDriver:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _turn_due(self) -> bool:
+    # ---- the clock, one step at a time
+
+    def turn_due(self) -> bool:
+        """Is anything due now? ``run_turn`` does it."""
         self._drop_cancelled()
         return bool(self._ready or self._turn or (self._timers and self._timers[0].when <= self._now))
 
-    def _next_due(self) -> float | None:
+    def next_due(self) -> float | None:
+        """When the next timer is due, in the seconds of ``now()``; ``None`` where none runs."""
         self._drop_cancelled()
         return self._timers[0].when if self._timers else None
 
@@ -202,8 +207,8 @@ class MemoryDriver:
         while self._timers and self._timers[0].cancelled:
             heapq.heappop(self._timers)
 
-    def _run_turn(self) -> None:
-        """What is due now, but not what that leads to; then the end of the turn."""
+    def run_turn(self) -> None:
+        """Do what is due now, but not what that leads to; then the end of the turn."""
         while self._timers and self._timers[0].when <= self._now:
             self._ready.append(heapq.heappop(self._timers))
         for _ in range(len(self._ready)):
@@ -242,7 +247,7 @@ class MemoryDriver:
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any], done: Callable[[BaseException | None], None]) -> _Task:
         task = _Task(self, coroutine, done)
-        self._tasks.add(task)
+        self.tasks.add(task)
         self.call_later(0, task.step)
         return task
 
@@ -383,7 +388,7 @@ class _Task:
 
     def step(self, error: BaseException | None = None) -> None:
         """Run on to the next ``await`` that has to wait."""
-        if self not in self._driver._tasks:
+        if self not in self._driver.tasks:
             return
         try:
             awaited = self.coroutine.send(None) if error is None else self.coroutine.throw(error)
@@ -419,7 +424,7 @@ class _Task:
 
     def _end(self, error: BaseException | None) -> None:
         self.error = error
-        self._driver._tasks.discard(self)
+        self._driver.tasks.discard(self)
         self._driver.call_later(0, partial(self._done, None if _is_cancelled(error) else error))
 
 
