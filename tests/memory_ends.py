@@ -52,6 +52,9 @@ class Watcher:
         self.data += data
         self._note("received")
 
+    def ending(self) -> None:
+        self._note("ending")
+
     def ended(self) -> None:
         self._note("ended")
 

@@ -53,6 +53,9 @@ class End:
         assert 0 < len(data) <= 65536
         self.bytes += data
 
+    def ending(self) -> None:
+        self.told.append("ending")
+
     def ended(self) -> None:
         self.told.append("ended")
         if self.close_at_end:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .core.datagram import DatagramPeer as DatagramPeer
     from .core.datagram import DatagramServer as DatagramServer
     from .core.events import Event as Event
+    from .core.events import while_connected as while_connected
     from .core.inbox import Received as Received
     from .core.seam import Peer as Peer
     from .core.server import Server as Server
@@ -72,6 +73,7 @@ _HOMES = {
     "style": "config.logs",
     "systemd_sockets": "net.unix",
     "to_bytes": "wire.json",
+    "while_connected": "core.events",
 }
 _MODULES = ("blocking", "errors", "scale", "testing")
 _ALIASES = {"Socket": "Session", "systemd_sockets": "inherited_sockets"}

@@ -152,6 +152,8 @@ class Wire:
         """Whether the other end said that it sends nothing more."""
         self.is_lost = False
         """Whether the link is gone."""
+        self.is_ending = False
+        """Whether the other end has ended while this one read nothing (``link.pause_reading()``)."""
         self.is_full = False
         """Whether the kernel takes nothing more at present."""
         self._received = bytearray()
@@ -203,6 +205,9 @@ class Wire:
 
     def received(self, data: builtins.bytes) -> None:
         self._received += data
+
+    def ending(self) -> None:
+        self.is_ending = True
 
     def ended(self) -> None:
         self.has_ended = True

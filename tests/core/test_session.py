@@ -744,7 +744,7 @@ def test_a_peer_that_ends_is_heard_to_the_end() -> None:
 
     @server.on("n")
     async def slow(data: int, socket: Session) -> None:
-        await driver.sleep(1)
+        await driver.sleep(0.5)
         heard.append(data)
         if socket.is_open:
             socket.emit("done", data)

@@ -79,6 +79,10 @@ class Ledger(Wire):
         if self.pauses:
             self._open_link().pause_reading()
 
+    def ending(self) -> None:
+        self.note("ending")
+        super().ending()
+
     def ended(self) -> None:
         self.note("ended")
         super().ended()
@@ -438,6 +442,27 @@ def test_a_paused_reader_reads_nothing_more_until_it_resumes(rig: Rig) -> None:
     assert server.bytes == b""
     server.link.resume_reading()
     rig.until(lambda: server.bytes == b"wait")
+
+
+@pytest.mark.row(54)
+@pytest.mark.parametrize("verb", ["close", "abort"])
+def test_a_reader_that_is_paused_hears_of_the_end_and_then_reads_what_came_before(rig: Rig, verb: str) -> None:
+    if rig.transport == "pipe":
+        pytest.skip("Windows tells of a pipe's end only to those who read")
+    client, server, _ = rig.pair()
+    assert server.link is not None
+    server.link.pause_reading()
+    client.write(b"x" * 50_000)
+    rig.turns()
+    assert "ending" not in server.told
+    getattr(client, verb)()
+    rig.until(lambda: server.is_ending)
+    rig.turns()
+    assert server.bytes == b"" and server.told == ["opened", "ending"]
+    server.link.resume_reading()
+    rig.until(lambda: server.is_lost)
+    assert server.bytes == b"x" * 50_000
+    assert server.told.count("ending") == 1
 
 
 def test_a_reader_may_pause_inside_its_own_read(rig: Rig) -> None:

@@ -167,11 +167,11 @@ def test_the_end_waits_for_a_reader_that_paused(driver: MemoryDriver) -> None:
     client.call("write", b"x")
     client.call("close")
     driver.run_until_idle()
-    assert server.heard == ["opened"]
+    assert server.heard == ["opened", "ending"]
     server.call("resume_reading")
-    assert server.heard == ["opened"]
+    assert server.heard == ["opened", "ending"]
     driver.run_until_idle()
-    assert server.heard == ["opened", "received", "ended"]
+    assert server.heard == ["opened", "ending", "received", "ended"]
 
 
 # ---- faults

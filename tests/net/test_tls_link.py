@@ -620,6 +620,9 @@ class Listener:
     def received(self, data: bytes) -> None:
         self._note("received", data)
 
+    def ending(self) -> None:
+        self.told.append("ending")
+
     def ended(self) -> None:
         self._note("ended")
 

@@ -203,6 +203,11 @@ class DatagramPeer:
     def handler_done(self, size: int) -> None:
         self._server._handler_done(size)
 
+    def cancel_when_lost(self, task: Any) -> None:
+        """There is no link to lose."""
+
+    def keep_when_lost(self, task: Any) -> None: ...
+
 
 class DatagramServer(SocketPublisher[DatagramPeer]):
     """A bound UDP port. In UDP every end is one: whoever wants to hear answers binds a port of its own."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 
+from ..errors import IPCError
 from ..wire.codec import logged
 from .session import refuse_other_threads
 
 if TYPE_CHECKING:
     from ..config.config import Settings
     from ..config.logs import FaultLog
-    from ..errors import IPCError
     from ..wire.codec import Codec
     from .events import Event, Events
     from .requests import Requests
@@ -174,6 +174,10 @@ class LinkPublisher(Publisher):
         """
         refuse_other_threads(self._driver, "handle")
         return self.requests.handle(method, handler, type=type)
+
+    def session_paused(self, session: Session, why: str) -> None:
+        """Reading from a link is paused, and it lasts: a line in the log."""
+        self._log_fault(session, IPCError(f"reading is paused: {why}"))
 
     def _log_fault(self, about: Any, error: IPCError) -> None:
         if self._fault_log is None:

@@ -29,7 +29,7 @@ from .signature import Signature, signature_of
 if TYPE_CHECKING:
     from .session import Session
 
-__all__ = ["Event", "Events", "Registration", "describe", "typed_decoder"]
+__all__ = ["Event", "Events", "Registration", "describe", "typed_decoder", "while_connected"]
 
 T = TypeVar("T")
 H = TypeVar("H", bound=Callable[..., Any])
@@ -60,6 +60,27 @@ class Event(Generic[T]):
 
     def __hash__(self) -> int:
         return hash(self.name)
+
+
+_WHILE_CONNECTED = "_node_ipc_while_connected"
+
+
+def while_connected(handler: H) -> H:
+    """A decorator for async handlers of events: cancelled when the link that the event came over is lost.
+
+        @server.on("subscribe")
+        @node_ipc.while_connected
+        async def subscribe(data, socket):
+            while True:
+                socket.emit("tick")
+                await asyncio.sleep(1)
+
+    Without it a handler runs to its end whatever becomes of the link (``socket.is_open`` tells). Handlers of requests
+    need no decorator: nobody waits for their answer any more, so they are always cancelled. With UDP there are no
+    links, and it changes nothing.
+    """
+    setattr(handler, _WHILE_CONNECTED, True)
+    return handler
 
 
 class Registration:
@@ -264,10 +285,10 @@ class Events:
         if signature.accepts is not None and (carries is None or signature.accepts < carries):
             call = _taking(handler, signature.accepts)
         if signature.asynchronous:
-            call = self._starting(name, call)
+            call = self._starting(name, call, getattr(handler, _WHILE_CONNECTED, False))
         return call
 
-    def _starting(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+    def _starting(self, name: str, call: Callable[..., Any], ends: bool) -> Callable[..., Any]:
         spawn = self._spawn
         assert spawn is not None
 
@@ -276,6 +297,25 @@ class Events:
             coroutine = call(*arguments)
             size = 0 if session is None else session.handler_started()
             spawn(coroutine, partial(self._task_done, name, session, size))
+
+        return self._starting_with_link(name, call, spawn) if ends else start
+
+    def _starting_with_link(self, name: str, call: Callable[..., Any], spawn: Callable[..., Any]) -> Callable[..., Any]:
+        """The same for a handler that is cancelled when its link is lost."""
+
+        def start(*arguments: Any) -> None:
+            session = self.current
+            coroutine = call(*arguments)
+            size = 0 if session is None else session.handler_started()
+
+            def done(error: BaseException | None) -> None:
+                if session is not None:
+                    session.keep_when_lost(task)
+                self._task_done(name, session, size, error)
+
+            task = spawn(coroutine, done)
+            if session is not None:
+                session.cancel_when_lost(task)
 
         return start
 

@@ -48,7 +48,7 @@ class Heartbeat:
 
     def _due(self) -> None:
         now = self._driver.now()
-        if self._session.is_reading_paused:  # it is we who do not listen
+        if self._session.is_reading_paused and not self._session.looks_for_life:  # it is we who do not listen
             self._heard_at = now
         if self._heard_at < self._asked_at:
             due = self._asked_at + self._patience

@@ -116,7 +116,10 @@ class Link(Protocol):
         """Drop what is unsent and end both sides now; ``lost`` comes in a later turn."""
 
     def pause_reading(self) -> None:
-        """Read nothing more until ``resume_reading``; what the kernel holds stays there."""
+        """Read nothing more until ``resume_reading``; what the kernel holds stays there.
+
+        The other end's end is looked for meanwhile: ``Receiver.ending``.
+        """
 
     def resume_reading(self) -> None: ...
 
@@ -151,6 +154,12 @@ class Receiver(Protocol):
     def received(self, data: bytes) -> None:
         """Bytes, at most 64 KiB of them; never empty."""
 
+    def ending(self) -> None:
+        """The peer has ended, or is gone, while reading is paused: told once, within half a second or so.
+
+        What it sent before still waits, and after it ``ended`` or ``lost``: both come once reading is resumed.
+        """
+
     def ended(self) -> None:
         """The peer will send nothing more. The session flushes and closes."""
 
@@ -174,6 +183,7 @@ class Nobody:
     def opened(self, link: Link) -> None: ...
     def failed(self, error: Exception) -> None: ...
     def received(self, data: bytes) -> None: ...
+    def ending(self) -> None: ...
     def ended(self) -> None: ...
     def pause(self) -> None: ...
     def writable(self) -> None: ...

@@ -34,7 +34,7 @@ from ..errors import (
 )
 from ..wire.codec import shallow
 from ..wire.costs import LARGE_FRAME
-from ..wire.names import PONG
+from ..wire.names import PING, PONG
 from .holdings import PER_HANDLER, SMALL, everybody
 from .seam import FORKED, Gone
 from .trace import Stats, Trace
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from .events import Event, Events
     from .heartbeat import Heartbeat
     from .outcome import Outcome
-    from .seam import Driver, Link, Peer, Timer
+    from .seam import Cancellable, Driver, Link, Peer, Timer
     from .trace import TraceHook
 
 __all__ = ["Loss", "Owner", "Session", "broadcast", "refuse_other_threads"]
@@ -63,9 +63,21 @@ COUNTED_BYTES = 1024
 FLUSH_BYTES = 16 * 1024
 SLOWEST_BYTES_PER_SECOND = 1024
 GRACE_SECONDS = 5.0
+INSTANT = 1e-6
+"""Seconds by which a timer may come early: clocks and delays are rounded."""
 LATE_SECONDS = 0.5
 """Seconds by which a timer is so late that this process was held up itself (by a handler, or because nobody called the
 blocking front): that time is not counted against the peer."""
+LOOK_SECONDS = 1.0
+"""Between two looks at a link that is not read; a pause that lasts as long is told."""
+TOLD_AFTER = {"inbox": 10.0}
+"""Seconds of a pause without a break after which it is told, where that is more: a consumer may be slow."""
+ENDING_SECONDS = 1.0
+"""How long handlers under way may still answer a peer that ended while they held up what it had sent before."""
+PEEKED_BYTES = 1024 * 1024
+"""What is read of a peer in one pause for signs of life, at most: one read for each look."""
+PEEKS_AT = frozenset({"handlers", "inbox"})
+PING_FRAME = b'"%s"' % PING.encode()
 MOST_REQUESTS = 16_384
 """Requests of one peer that async handlers work on at once; past that the peer waits."""
 
@@ -118,6 +130,9 @@ class Owner(Protocol):
     def session_failed(self, session: Session, error: Exception) -> None:
         """No link came about."""
 
+    def session_paused(self, session: Session, why: str) -> None:
+        """Nothing has been read from it for a while; said once for each reason."""
+
     def session_closing(self, session: Session) -> None:
         """It takes no emits any more; ``session_lost`` follows."""
 
@@ -163,13 +178,20 @@ class Session:
         "_held",
         "_home",
         "_is_lost",
+        "_leaving",
         "_link",
         "_opened_at",
         "_out",
         "_out_bytes",
         "_owner",
+        "_pause_timer",
         "_paused",
+        "_paused_at",
+        "_pauses_told",
+        "_peeked",
+        "_peeking",
         "_peer_ended",
+        "_pinged",
         "_raw",
         "_reading_paused",
         "_request_bytes",
@@ -179,6 +201,7 @@ class Session:
         "_slow_due_at",
         "_slow_timer",
         "_splitter",
+        "_tasks",
         "_thread",
         "_turn",
         "_unconfirmed",
@@ -255,6 +278,15 @@ class Session:
         self._beats = 0  # heartbeats of the peer's among the messages of a read; counted while somebody waits for one
         self._closing = False
         self._peer_ended = self._is_lost = False
+        self._leaving = False  # the peer ended while reading was paused: what it sent is handled, nothing waits
+        self._tasks: set[Cancellable] | None = None  # of handlers that end with the link
+        # while reading is paused
+        self._pause_timer: Timer | None = None
+        self._paused_at = 0.0
+        self._pauses_told: frozenset[str] = NOT_PAUSED
+        self._peeked = 0  # bytes that were read all the same
+        self._peeking = False
+        self._pinged = False  # the peer has a heartbeat, and wants to hear of us
         # statistics: each line that moves a counter is where a trace is told
         self.bytes_in = self.bytes_out = self.messages_in = self.messages_out = self.dropped = self.errors = 0
         self.trace: TraceHook | None = None
@@ -525,6 +557,8 @@ class Session:
         self.bytes_in += len(data)
         if self._heartbeat is not None:
             self._heartbeat.heard()
+        if self._peeking:
+            self._end_peek(data)
         if self.traffic is not None:
             self._trace_received(data)
             return
@@ -545,8 +579,9 @@ class Session:
         if frames:
             self.messages_in += len(frames)
             sound = True
-            if self._held:
+            if self._held or (self._reading_paused and self._handlers_busy()):
                 self._held += frames
+                self._answer_held_pings(frames)
             else:
                 sound = self._deliver(frames)
             if sound and self.heard is not None:
@@ -624,7 +659,7 @@ class Session:
         self._deliver_held()
         if not self._held and not self._handlers_busy():
             self.pause_reading("handlers", False)
-            if self._peer_ended:
+            if self._peer_ended and not (self._leaving and (self._handlers or self._requests)):
                 self._end()
 
     def _deliver_held(self) -> None:
@@ -711,6 +746,8 @@ class Session:
         self._answers -= 1
 
     def _handlers_busy(self) -> bool:
+        if self._leaving:
+            return False
         settings = self._settings
         size = self._handler_bytes + self._request_bytes
         if self._handlers + self._requests >= MOST_REQUESTS or size >= settings.max_request_bytes:
@@ -756,11 +793,13 @@ class Session:
         """Stop or go on for one reason; reading stops for the first and goes on when none is left."""
         was = self._reading_paused
         self._reading_paused = was | {reason} if pause else was - {reason}
-        if self._link is None or bool(was) == bool(self._reading_paused) or self._closing:
+        if self._link is None or bool(was) == bool(self._reading_paused) or self._closing or self._leaving:
             return
         if self._reading_paused:
             self._link.pause_reading()
+            self._begin_pause(reason)
         else:
+            self._peeking = False
             if self._heartbeat is not None:  # what came meanwhile is read from now on
                 self._heartbeat.heard()
             self._link.resume_reading()
@@ -770,9 +809,94 @@ class Session:
         """Whether bytes are left where they are for now."""
         return bool(self._reading_paused)
 
+    # ---- while nothing is read
+
+    def _begin_pause(self, reason: str) -> None:
+        """A pause is told when it lasts; the timer runs out by itself, since many pauses are short."""
+        self._paused_at, self._peeked = self._driver.now(), 0
+        if self._pause_timer is None:
+            self._pause_timer = self._driver.call_later(LOOK_SECONDS, self._look_at_pause)
+
+    def _look_at_pause(self) -> None:
+        """Once a second: tell of it, let the peer hear of us, and look for a sign of the peer."""
+        self._pause_timer = None
+        if not self._reading_paused or self._closing or self._link is None:
+            return
+        lasts = self._driver.now() - self._paused_at
+        for reason in self._reading_paused - self._pauses_told:
+            if lasts >= TOLD_AFTER.get(reason, LOOK_SECONDS) - INSTANT:
+                self._pauses_told |= {reason}
+                self._tell("paused", detail=reason)
+                self._owner.session_paused(self, self._why_paused(reason))
+        if self._pinged:
+            self._emit_pong()
+        if self.looks_for_life:
+            self._peeking = True
+            self._link.resume_reading()
+        if "handlers" in self._reading_paused and self._held and not self._handlers_busy():
+            self._go_on()  # it was for all peers together that it was too much
+        self._pause_timer = self._driver.call_later(LOOK_SECONDS, self._look_at_pause)
+
+    @property
+    def looks_for_life(self) -> bool:
+        """Whether reads go on now and then though reading is paused, so that silence means what it says."""
+        return self._peeked < PEEKED_BYTES and self._reading_paused <= PEEKS_AT
+
+    def _end_peek(self, data: bytes) -> None:
+        """One read was for signs of life; what it brought waits with the rest."""
+        self._peeking = False
+        self._peeked += len(data)
+        if self._link is not None and self._reading_paused and not (self._closing or self._leaving):
+            self._link.pause_reading()
+
+    def _answer_held_pings(self, frames: Sequence[Any]) -> None:
+        if any(PING_FRAME in frame for frame in frames if frame.__class__ is bytes and len(frame) < COUNTED_BYTES):
+            self._pinged = True
+            self._emit_pong()
+
+    def _why_paused(self, reason: str) -> str:
+        settings = self._settings
+        if reason == "handlers":
+            count = self._handlers + self._requests
+            return (
+                f"its async handlers are at work on {count} messages ({self._handler_bytes + self._request_bytes} "
+                f"bytes) and do not end. Let them end sooner, or raise max_handler_frames "
+                f"({settings.max_handler_frames}), max_handler_bytes ({settings.max_handler_bytes}) or, for requests, "
+                f"max_request_bytes ({settings.max_request_bytes})"
+            )
+        if reason == "inbox":
+            return (
+                "events wait to be received and nobody has taken any for a while. Receive them, register handlers, or "
+                f"raise max_unread_events ({settings.max_unread_events}) and max_unread_bytes "
+                f"({settings.max_unread_bytes}), or in the blocking front max_inbox_bytes ({settings.max_inbox_bytes})"
+            )
+        if reason == "outgoing":
+            return (
+                f"it does not read: {self.pending_bytes} bytes wait for it, above soft_pending_bytes "
+                f"({settings.soft_pending_bytes})"
+            )
+        return reason
+
+    def cancel_when_lost(self, task: Cancellable) -> None:
+        """Cancel this handler when the link is lost."""
+        if self._tasks is None:
+            self._tasks = set()
+        self._tasks.add(task)
+
+    def keep_when_lost(self, task: Cancellable) -> None:
+        """It has ended by itself."""
+        if self._tasks is not None:
+            self._tasks.discard(task)
+
+    def _emit_pong(self) -> None:
+        if self.is_open:
+            with contextlib.suppress(IPCError):
+                self.emit(PONG)
+
     def beat(self, asked: bool) -> None:
         """The peer asks whether we are there (and is told so), or says that it is."""
         self._beats += 1
+        self._pinged = self._pinged or asked
         if asked and self.is_open:
             with contextlib.suppress(IPCError):  # one that does not read needs no answer
                 self.emit(PONG)
@@ -832,6 +956,7 @@ class Session:
             errors=self.errors,
             links=int(self.opened_at_all),
             seconds=self._driver.now() - self._opened_at if self.opened_at_all else 0.0,
+            paused=dict.fromkeys(self._reading_paused, 1),
         )
 
     def _drop(self, count: int) -> None:
@@ -885,10 +1010,27 @@ class Session:
                 self._link.close()
             self._owner.pending_changed(self, 0)
 
+    def ending(self) -> None:
+        """The driver: the peer has ended while nothing was read. What it sent before is handled now, all of it.
+
+        It is no more than what the kernel holds, and it is the last. Waiting for handlers would hide the end.
+        """
+        if self._closing or self._link is None:
+            return
+        self._leaving = True
+        self._peeking = False
+        self._reading_paused = NOT_PAUSED
+        self._deliver_held()
+        self._uncork()
+        if not self._closing:
+            self._link.resume_reading()
+
     def ended(self) -> None:
         """The driver: the peer sends nothing more. What is emitted already still goes out."""
         self._peer_ended = True
-        if not self._held:
+        if self._leaving and (self._handlers or self._requests) and not self._closing:
+            self._close_timer = self._driver.call_later(ENDING_SECONDS, self._end)
+        elif not self._held:
             self._end()
 
     def _end(self) -> None:
@@ -910,6 +1052,9 @@ class Session:
         if self._link is not None:
             self._link = Gone(self._link.peer)  # and with it what the driver keeps for each link
         self.loss = Loss(error if self.loss is None else self.loss.reason, waiting, self._unconfirmed)
+        tasks, self._tasks = self._tasks, None
+        for task in tasks or ():
+            task.cancel()
         self._drop(waiting)
         self._tell("lost", detail=self.loss)
         self._owner.session_lost(self, self.loss)
@@ -926,6 +1071,8 @@ class Session:
         if self._out and not self._paused:
             self._flush()
         self._shut()
+        if self._close_timer is not None:
+            self._close_timer.cancel()
         seconds = self._settings.close_timeout / 1000 if timeout is None else timeout
         self._close_timer = self._driver.call_later(seconds, self.abort)
         if self._reading_paused:
@@ -961,6 +1108,9 @@ class Session:
         self._held.clear()
         list(self._frames)  # ends the loop over them
         self._splitter = ENDED
+        if self._pause_timer is not None:
+            self._pause_timer.cancel()
+            self._pause_timer = None
         if self._counted:
             self._count()
         self._cancel_slow()

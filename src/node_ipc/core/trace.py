@@ -22,7 +22,7 @@ class Trace(NamedTuple):
 
     what: str
     """``connecting``, ``retrying``, ``starting``, ``listening``, ``opened``, ``received``, ``sent``, ``dropped``,
-    ``error``, ``refused``, ``lost``."""
+    ``error``, ``refused``, ``paused`` (reading, for a second or more; once for each link and reason), ``lost``."""
     endpoint: Any
     """The client or server."""
     socket: Session | None = None
@@ -109,8 +109,14 @@ class Stats(msgspec.Struct):
     """Answers that came after their request was given up."""
     seconds: float = 0.0
     """How long ago the counting began."""
+    paused: dict[str, int] = msgspec.field(default_factory=dict)
+    """How many links are not read now, by what they wait for: ``handlers`` (async ones that are at work on too much),
+    ``inbox`` (events that somebody has to receive), ``outgoing`` (the peer has to read what waits for it)."""
 
     def __iadd__(self, other: Stats) -> Stats:
         for name in self.__struct_fields__:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
+            if name != "paused":
+                setattr(self, name, getattr(self, name) + getattr(other, name))
+        for reason, count in other.paused.items():
+            self.paused[reason] = self.paused.get(reason, 0) + count
         return self

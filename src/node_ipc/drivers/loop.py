@@ -42,6 +42,7 @@ from ..core.seam import (
 )
 from ..errors import AddressError, ConnectError, PeerRefused
 from ..net import tcp, unix
+from ..net.paused import Lookout
 from ..net.stream import StreamLink
 from . import forks, small_stack
 from .poller import READ, WRITE, Readiness, Watched
@@ -355,13 +356,27 @@ def _readiness_of(loop: asyncio.AbstractEventLoop) -> LoopReadiness | None:
 class TransportLink(asyncio.BufferedProtocol):
     """One connection where the loop reads and writes: asyncio's protocol, and the link that a session writes to."""
 
-    __slots__ = ("_buffer", "_ended", "_lost", "_peer_ended", "_receiver", "_transport", "peer", "write")
+    __slots__ = (
+        "_buffer",
+        "_driver",
+        "_ended",
+        "_lookout",
+        "_lost",
+        "_paused",
+        "_peer_ended",
+        "_receiver",
+        "_transport",
+        "peer",
+        "write",
+    )
 
     def __init__(self, driver: EventLoopDriver, receiver: Receiver, peer: Peer) -> None:
         self._receiver = receiver
         self._buffer = driver.read_buffer
         self._transport: asyncio.Transport
-        self._ended = self._peer_ended = self._lost = False
+        self._driver = driver
+        self._ended = self._peer_ended = self._lost = self._paused = False
+        self._lookout: Lookout | None = None  # made when reading is paused for the first time
         self.peer = peer
         self.write: Callable[[bytes], None]
 
@@ -394,6 +409,9 @@ class TransportLink(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost = True
         self.write = _to_nobody  # uvloop's transport raises from here on
+        if self._lookout is not None:
+            self._lookout.stop()
+            self._lookout = None
         receiver, self._receiver = self._receiver, NOBODY
         receiver.lost(tcp.link_failed(exc))
 
@@ -421,10 +439,26 @@ class TransportLink(asyncio.BufferedProtocol):
 
     def pause_reading(self) -> None:
         if not self._transport.is_closing():
+            self._paused = True
             self._transport.pause_reading()
+            if self._lookout is None:
+                self._lookout = Lookout(self._driver, self._fileno, self._is_unread, self._tell_of_the_end)
+            self._lookout.begin()
+
+    def _is_unread(self) -> bool:
+        return self._paused and not (self._lost or self._peer_ended or self._transport.is_closing())
+
+    def _fileno(self) -> int:
+        sock = self._transport.get_extra_info("socket")  # a named pipe has none
+        fd: int = -1 if sock is None else sock.fileno()
+        return fd
+
+    def _tell_of_the_end(self) -> None:
+        self._receiver.ending()
 
     def resume_reading(self) -> None:
         if not self._transport.is_closing():
+            self._paused = False
             self._transport.resume_reading()
 
 

@@ -67,7 +67,7 @@ class Direction:
         self._last_arrival = 0.0
         self._ending = self._end_sent = False
         self._pieces = 0
-        self._reading = self._refilling = False
+        self._reading = self._refilling = self._end_told = False
 
     def __repr__(self) -> str:
         return f"<Direction, {self._taken} bytes unread, {len(self._unsent)} unsent>"
@@ -80,6 +80,7 @@ class Direction:
         """Go on reading."""
         self.stalled = False
         self._wake()
+        self._look_for_the_end()
 
     def end(self) -> None:
         """The reader hears that nothing more comes."""
@@ -141,6 +142,23 @@ class Direction:
     def _arrive(self, item: bytes | Exception | None) -> None:
         self._arrived.append(item)
         self._wake()
+        self._look_for_the_end()
+
+    def _look_for_the_end(self) -> None:
+        """The reader hears that the end has come, also while it reads nothing."""
+        if self._unread_end() and not self._end_told:
+            self._end_told = True
+            self._driver.call_later(0, self._tell_of_the_end)
+
+    def _unread_end(self) -> bool:
+        ends = bool(self._arrived) and not isinstance(self._arrived[-1], bytes)
+        return ends and not (self.stalled or self.reader._reads or self.reader.is_over)
+
+    def _tell_of_the_end(self) -> None:
+        if self._unread_end():
+            self.reader._receiver.ending()
+        else:
+            self._end_told = False
 
     def _wake(self) -> None:
         if self._readable() and not self._reading:
@@ -257,6 +275,7 @@ class MemoryLink:
 
     def pause_reading(self) -> None:
         self._reads = False
+        self._in._look_for_the_end()
 
     def resume_reading(self) -> None:
         self._reads = True

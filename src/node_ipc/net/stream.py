@@ -17,6 +17,7 @@ from typing import Protocol
 from ..core.seam import NOBODY, Peer, Receiver, Timer
 from ..drivers.poller import DONT_WAIT, READ, WRITE, Watched, block_for_reads
 from . import tcp
+from .paused import Lookout
 
 __all__ = ["StreamLink", "Watcher"]
 
@@ -43,6 +44,7 @@ class StreamLink:
         "_closing",
         "_driver",
         "_interest",
+        "_lookout",
         "_over",
         "_peer_ended",
         "_pending",
@@ -65,6 +67,7 @@ class StreamLink:
         self._reading = True
         self._closing = self._peer_ended = self._over = False
         self._read_direct: Callable[[], None] | None = None
+        self._lookout: Lookout | None = None  # made when reading is paused for the first time
 
     def start(self, *, alone: bool) -> None:
         """Begin to read. ``alone``: this is its driver's only link, so the driver may block in ``recv``."""
@@ -187,6 +190,16 @@ class StreamLink:
     def pause_reading(self) -> None:
         self._reading = False
         self._watch()
+        if not (self._over or self._peer_ended):
+            if self._lookout is None:
+                self._lookout = Lookout(self._driver, self.fileno, self._is_paused, self._tell_of_the_end)
+            self._lookout.begin()
+
+    def _is_paused(self) -> bool:
+        return not (self._reading or self._peer_ended or self._over)
+
+    def _tell_of_the_end(self) -> None:
+        self._receiver.ending()
 
     def resume_reading(self) -> None:
         self._reading = True
@@ -230,5 +243,8 @@ class StreamLink:
         self._pending = 0
         self._sock.close()
         self._read_direct = None
+        if self._lookout is not None:
+            self._lookout.stop()
+            self._lookout = None
         receiver, self._receiver = self._receiver, NOBODY
         self._driver.call_later(0, partial(receiver.lost, tcp.link_failed(error)))

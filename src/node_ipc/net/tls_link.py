@@ -123,6 +123,10 @@ class TLSLink:
             self._end_told = True
             self._receiver.ended()
 
+    def ending(self) -> None:
+        if self._open:
+            self._receiver.ending()
+
     def ended(self) -> None:
         if not self._over:
             error = self._channel.receive_end()

@@ -166,6 +166,9 @@ class _Side:
         for text, members in self._shown.of(data):
             self._pair.show(f"{self.name} → {text}", **{"from": self.name}, **members)
 
+    def ending(self) -> None:
+        """What comes before the end is read when the other side takes it."""
+
     def ended(self) -> None:
         """Nothing more comes from here: the other side is told so, and what it still says passes."""
         link = self._pair.other(self).link or self.link  # where the other has gone already, this was all
