@@ -317,6 +317,41 @@ def test_being_told_for_nothing_does_nothing(bench: Bench) -> None:
     assert bench.end.told == ["opened", "pause"] and bench.link.pending_bytes() == 1
 
 
+@pytest.mark.parametrize("when", ["start", "write", "pause", "resume"])
+def test_a_kernel_that_cannot_watch_a_link_ends_it_with_an_error(monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+    """``epoll_ctl`` fails with ENOSPC where ``max_user_watches`` is used up, and with ENOMEM."""
+    refused: list[int] = []
+
+    def refuse(driver: Slow, watched: Any, interest: int, direct: Callable[[], None] | None = None) -> None:
+        if interest:
+            refused.append(interest)
+            raise OSError(errno.ENOSPC, "no watches are left")
+
+    if when == "start":
+        monkeypatch.setattr(Slow, "watch", refuse)
+    bench = Bench()
+    if when == "resume":
+        bench.link.pause_reading()
+    monkeypatch.setattr(Slow, "watch", refuse)
+    if when == "write":
+        bench.sock.takes = 1
+        bench.link.write(b"ab")
+    elif when == "pause":
+        bench.sock.takes = 1
+        monkeypatch.undo()
+        bench.link.write(b"ab")
+        monkeypatch.setattr(Slow, "watch", refuse)
+        bench.link.pause_reading()
+    elif when == "resume":
+        bench.link.resume_reading()
+    assert refused and bench.end.told[0] == "opened" and not bench.end.is_lost
+    bench.driver.turn()
+    (lost,) = [what for what in bench.end.told if isinstance(what, tuple)]
+    assert isinstance(lost[1], ConnectionLost) and isinstance(lost[1].__cause__, OSError)
+    assert lost[1].__cause__.errno == errno.ENOSPC and bench.sock.fileno() == -1
+    bench.far.close()
+
+
 def test_a_read_that_fails_is_told_in_a_later_turn_and_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.sock.takes = 1
     bench.link.write(b"ab")

@@ -324,10 +324,16 @@ class LoopReadiness:
     def _gather(self, loop: asyncio.AbstractEventLoop, alone: Watched) -> Readiness:
         """Another one comes: from now on the loop watches them all together."""
         interest = self._interest
+        readiness = Readiness()
+        try:
+            readiness.watch(alone, interest)
+            loop.add_reader(readiness.fileno(), readiness.poll, 0)
+        except OSError:  # out of descriptors, memory or watches: the first one is read as before
+            readiness.watch(alone, 0)
+            readiness.close()
+            raise
         self._watch_alone(loop, alone, 0)
-        readiness = self._readiness = Readiness()
-        loop.add_reader(readiness.fileno(), readiness.poll, 0)
-        readiness.watch(alone, interest)
+        self._readiness = readiness
         return readiness
 
 

@@ -61,14 +61,14 @@ class Readiness:
         return waiter.fileno() if hasattr(waiter, "fileno") else -1
 
     def watch(self, watched: Watched, interest: int) -> None:
-        """Wait for ``interest`` (0: for nothing) on this socket from now on."""
+        """Wait for ``interest`` (0: for nothing) on this socket from now on; ``OSError`` where the kernel refuses."""
         fd = watched.fileno()
         before = self._watched.get(fd, (None, 0))[1]
+        self._register(fd, before, interest)  # the kernel may refuse (ENOMEM, ENOSPC): then nothing has changed
         if interest:
             self._watched[fd] = watched, interest
         else:
             self._watched.pop(fd, None)
-        self._register(fd, before, interest)
 
     def _register(self, fd: int, before: int, interest: int) -> None:
         if before == interest:

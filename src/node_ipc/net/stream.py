@@ -73,17 +73,23 @@ class StreamLink:
         """Begin to read. ``alone``: this is its driver's only link, so the driver may block in ``recv``."""
         if alone and block_for_reads(self._sock):
             self._read_direct = partial(self.readable, 0)
+        receiver = self._receiver
         self._watch()
-        self._receiver.opened(self)
+        receiver.opened(self)
 
     def _watch(self) -> None:
         """Wait for what there is to wait for now."""
         if self._over:
             return
         interest = (READ if self._reading and not self._peer_ended else 0) | (WRITE if self._unsent else 0)
-        if interest != self._interest:
-            self._interest = interest
+        if interest == self._interest:
+            return
+        before, self._interest = self._interest, interest
+        try:
             self._driver.watch(self, interest, self._read_direct)
+        except OSError as error:  # ENOMEM, ENOSPC (max_user_watches): it would never hear of anything again
+            self._interest = before
+            self._finish(error)
 
     # ---- the driver's side
 
@@ -151,9 +157,10 @@ class StreamLink:
             self._receiver.pause()  # so the session counts this as not with the kernel
             return
         if sent != len(data):
+            receiver = self._receiver  # a kernel that refuses to watch ends the link here
             self._keep(data, sent)
             self._watch()
-            self._receiver.pause()
+            receiver.pause()
 
     def _keep(self, data: bytes, sent: int) -> None:
         if not self._over:

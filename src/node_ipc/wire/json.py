@@ -203,7 +203,7 @@ def nested_too_deeply(frame: bytes) -> InvalidPayload:
     """For a frame that cannot be decoded for its depth; it names the event where that comes first."""
     name = ""
     if found := _type_first.match(frame):
-        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             name = _name.decode(found[1])
     return InvalidPayload(f"the payload of event {name[:64]!r} is nested too deeply", event=name)
 
@@ -217,9 +217,16 @@ def _payload_fault(name: str, error: msgspec.ValidationError) -> InvalidPayload:
 def _wrong_envelope(frame: bytes) -> InvalidMessage | InvalidEvent:
     try:
         members = _members.decode(frame)
+    except RecursionError:  # what kind of value it is stands before its depth
+        return InvalidMessage(
+            "a message must be a JSON object with the members type and data, and is nested too deeply"
+        )
     except msgspec.ValidationError:
         return InvalidMessage("a message must be a JSON object with the members type and data")
-    except msgspec.DecodeError as error:  # a lone surrogate, which is no fault: ask the slow path for the real one
+    except (
+        msgspec.DecodeError,
+        UnicodeDecodeError,
+    ) as error:  # a lone surrogate, which is no fault: ask the slow path for the real one
         _surrogates(frame, error)
         members = {"type": Raw()}
     if "type" not in members:
@@ -248,7 +255,7 @@ def _surrogates(frame: bytes, cause: Exception) -> Envelope | InvalidPayload:
         raise
     except UnicodeDecodeError as error:
         raise InvalidJSON("a frame is not UTF-8, which JSON must be") from error
-    except ValueError as error:  # more digits than int() takes, or more than a double holds
+    except (ValueError, MemoryError) as error:  # more digits than int() takes, or more than a double holds
         return InvalidPayload(f"a payload cannot be held: {error}")
     if not isinstance(message, dict):
         raise InvalidMessage("a message must be a JSON object with the members type and data")

@@ -1,0 +1,175 @@
+"""Everything that a peer can make this process hold or do, with its limits and the test that proves them.
+
+How to add a row: say in plain words what a peer can cause; name the limit for one peer and the one for all peers
+together, each as an option of ``Config`` with its default, as a constant (``module.NAME``), or as ``NONE`` with the
+reason why there need not be one; and name a test as ``file::function``. The tests below check that options, defaults,
+constants and proofs exist.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from node_ipc import Config
+
+TESTS = Path(__file__).parent.parent
+KIB, MIB = 1024, 1024 * 1024
+
+
+class Limit(NamedTuple):
+    """An option (``max_message_size``) or a constant below ``node_ipc`` (``core.session.MOST_REQUESTS``)."""
+
+    name: str
+    value: float | None
+    """The default, in the unit of the option."""
+
+
+class NONE(NamedTuple):
+    """There is no such limit, and need not be."""
+
+    why: str
+
+
+class Row(NamedTuple):
+    what: str
+    """What a peer can make the process hold or do."""
+    peer: Limit | NONE
+    """The limit for one peer."""
+    process: Limit | NONE
+    """The limit for all peers of an endpoint, or of the process."""
+    proof: str
+    """``file::function`` below ``tests/``."""
+
+
+PER_PEER = NONE("it is bounded for each peer, and so are the peers")
+CONNECTIONS = Limit("max_connections", 100)
+
+ROWS = [
+    # ---- hold
+    Row("connections", Limit("max_connections_per_host", None), CONNECTIONS, "core/test_server.py::test_quotas"),
+    Row(
+        "connections of one user",
+        Limit("max_connections_per_uid", None),
+        CONNECTIONS,
+        "core/test_server.py::test_quotas",
+    ),
+    Row(
+        "a half received message",
+        Limit("max_message_size", 16 * MIB),
+        Limit("max_total_received_bytes", 256 * MIB),
+        "core/test_holdings.py::test_half_messages_of_all_peers_together_are_bounded_and_the_largest_goes",
+    ),
+    Row(
+        "the objects of one message",
+        Limit("max_message_values", 600_000),
+        NONE("one message is decoded at a time"),
+        "wire/test_costs.py::test_as_many_values_as_may_be_and_one_more",
+    ),
+    Row(
+        "messages of async handlers under way, in bytes",
+        Limit("max_handler_bytes", MIB),
+        Limit("max_total_received_bytes", 256 * MIB),
+        "core/test_holdings.py::test_what_handlers_of_all_peers_hold_together_is_bounded_and_small_messages_go_on",
+    ),
+    Row(
+        "async handlers under way",
+        Limit("max_handler_frames", 1000),
+        CONNECTIONS,
+        "core/test_session.py::test_slow_handlers_make_the_sender_wait",
+    ),
+    Row(
+        "requests under way, in bytes",
+        Limit("max_request_bytes", 8 * MIB),
+        Limit("max_total_received_bytes", 256 * MIB),
+        "core/test_holdings.py::test_requests_under_way_are_weighed",
+    ),
+    Row(
+        "requests under way",
+        Limit("core.session.MOST_REQUESTS", 16_384),
+        Limit("max_total_received_bytes", 256 * MIB),
+        "core/test_holdings.py::test_requests_under_way_are_weighed",
+    ),
+    Row(
+        "bytes that it does not read",
+        Limit("max_pending_bytes", 8 * MIB),
+        Limit("max_total_pending_bytes", 256 * MIB),
+        "core/test_server.py::test_one_slow_peer_is_cut_and_the_others_get_everything",
+    ),
+    Row(
+        "places in the table of UDP addresses",
+        NONE("an address is one place"),
+        Limit("max_udp_peers", 1024),
+        "core/test_datagram.py::test_the_table_is_bounded_and_full_means_that_newcomers_are_served_but_not_remembered",
+    ),
+    # ---- do
+    Row(
+        "raise anything but one documented error, whatever is in whatever member",
+        PER_PEER,
+        PER_PEER,
+        "reliability/test_hostile_values.py::test_a_server_takes_every_value_in_every_member",
+    ),
+    Row(
+        "recurse into a payload",
+        Limit("wire.costs.DEEPEST", 400),
+        PER_PEER,
+        "reliability/test_hostile_values.py::test_a_blocking_server_outlives_the_name_that_is_nested_too_deeply",
+    ),
+    Row(
+        "wait for the rest of a message, in ms",
+        Limit("message_timeout", 30_000),
+        CONNECTIONS,
+        "reliability/test_delivery.py::test_half_frames_expire_and_whole_streams_do_not",
+    ),
+    Row(
+        "take nothing of what waits for it, in ms",
+        Limit("slow_timeout", 10_000),
+        CONNECTIONS,
+        "core/test_server.py::test_one_slow_peer_is_cut_and_the_others_get_everything",
+    ),
+    Row(
+        "stand in the TLS handshake, in ms",
+        Limit("handshake_timeout", 10_000),
+        CONNECTIONS,
+        "net/test_tls_link.py::test_half_of_the_connections_may_be_unfinished_handshakes",
+    ),
+    Row(
+        "send to a forged address by us, times its own bytes",
+        Limit("core.datagram.AMPLIFICATION", 3),
+        PER_PEER,
+        "core/test_datagram.py::test_a_newcomer_that_is_not_remembered_has_three_times_each_datagram",
+    ),
+    Row(
+        "end a link because the kernel cannot watch one more socket",
+        NONE("that link ends with an error, at once"),
+        CONNECTIONS,
+        "net/test_stream.py::test_a_kernel_that_cannot_watch_a_link_ends_it_with_an_error",
+    ),
+]
+"""Sorted into what it can make us hold and what it can make us do."""
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row.what for row in ROWS])
+def test_each_limit_is_what_the_table_says(row: Row) -> None:
+    for limit in (row.peer, row.process):
+        if isinstance(limit, Limit):
+            assert _value(limit.name) == limit.value, limit.name
+        else:
+            assert limit.why
+    file, _, function = row.proof.partition("::")
+    tree = ast.parse((TESTS / file).read_text("utf-8"))
+    functions = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+    assert function in functions, f"no test {row.proof}"
+
+
+def _value(name: str) -> Any:
+    module, _, constant = name.rpartition(".")
+    if module:
+        return getattr(importlib.import_module(f"node_ipc.{module}"), constant)
+    value = getattr(Config().settings(), name)
+    return None if value is None or math.isinf(value) else value
