@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from msgspec import Raw as Raw
 
     from . import blocking as blocking
+    from . import contract as contract
     from . import errors as errors
     from . import scale as scale
     from . import testing as testing
@@ -75,7 +76,7 @@ _HOMES = {
     "to_bytes": "wire.json",
     "while_connected": "core.events",
 }
-_MODULES = ("blocking", "errors", "scale", "testing")
+_MODULES = ("blocking", "contract", "errors", "scale", "testing")
 _ALIASES = {"Socket": "Session", "systemd_sockets": "inherited_sockets"}
 
 

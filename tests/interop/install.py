@@ -73,6 +73,14 @@ def install_all() -> dict[str, Peer]:
     }
 
 
+def install(name: str) -> Path:
+    """One folder of ``tests/peers``, installed unless it is there already; raises as ``install_all``."""
+    npm = shutil.which("npm")
+    if npm is None:
+        raise NodeMissing("no npm in PATH: install Node 18 or newer with npm")
+    return _installed(npm, name)
+
+
 def _version(node: str) -> tuple[int, ...]:
     """``(20, 11, 0)`` for a Node that calls itself ``v20.11.0``."""
     text = subprocess.run([node, "--version"], capture_output=True, text=True, timeout=30, check=True).stdout

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from .. import __version__
 from ..config.logs import escape
 from ..errors import ConfigError, IPCError
-from . import demo, doctor, emit, listen, tap
+from . import contract, demo, doctor, emit, listen, tap
 from .arguments import UsageError
 
 __all__ = ["main"]
@@ -37,6 +37,7 @@ examples:
   node-ipc request world add '{"a": 1, "b": 2}'    ask, and print the answer
   node-ipc tap spy --to world                      stand between the clients of "spy" and the server "world"
   node-ipc doctor world                            why does nobody answer?
+  node-ipc contract app:server --typescript world.d.ts    its events and their types, for the other side
 
 node-ipc COMMAND --help tells more. Exit codes: 0 done, 1 failed, 2 wrong arguments, 130 interrupted.
 """
@@ -82,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"node-ipc for Python {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in (demo, listen, emit, tap, doctor):
+    for module in (demo, listen, emit, tap, doctor, contract):
         module.add_commands(commands)
     return parser
 

@@ -1,0 +1,1 @@
+"""Tests of ``node_ipc.contract``: each format is judged by its own real tool."""

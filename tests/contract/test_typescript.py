@@ -1,0 +1,208 @@
+"""TypeScript: judged by tsc with the types of node-ipc 9 and the source of 14, and run against a Python server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec import Struct
+
+import node_ipc
+from interop.install import Peer, install_all
+from node_ipc.contract import Contract, ContractWarning, Message, Method, contract_of, typescript
+
+from . import shop
+
+NODE = Path(__file__).parent / "node"
+CONTRACT = contract_of(shop.register, events=[shop.done, shop.moved])
+STRICT = {
+    "strict": True,
+    "noUncheckedIndexedAccess": True,
+    "exactOptionalPropertyTypes": True,
+    "noImplicitReturns": True,
+    "erasableSyntaxOnly": True,  # so that Node runs it as it stands
+    "target": "es2022",
+    "module": "nodenext",
+    "moduleResolution": "nodenext",
+    "esModuleInterop": True,
+    "types": ["node"],
+}
+
+
+@pytest.fixture(scope="module")
+def peers(tools: Path) -> dict[str, Peer]:
+    return install_all()
+
+
+class Project:
+    """A folder with TypeScript in it."""
+
+    def __init__(self, folder: Path, tools: Path, peers: dict[str, Peer]) -> None:
+        self.folder = folder
+        self._tools = tools
+        self._peers = peers
+        self.write("package.json", '{"type": "module"}')
+
+    def write(self, name: str, text: str) -> None:
+        (self.folder / name).write_text(text, "utf-8")
+
+    def compile(self, version: str, *files: str, **options: Any) -> str:
+        """What tsc has to say; nothing where all is well. ``version`` is of node-ipc."""
+        given: dict[str, Any] = {**STRICT, "noEmit": True, "typeRoots": [str(self._tools / "@types")], **options}
+        if version == "v9":
+            given["paths"] = {"node-ipc": [str(self._tools / "@types/node-ipc/index.d.ts")]}
+        else:  # it has no types of its own: tsc reads them off its source
+            source = self._peers[version].folder / "node_modules/node-ipc/node-ipc.js"
+            given |= {"paths": {"node-ipc": [str(source)]}, "allowJs": True, "maxNodeModuleJsDepth": 2}
+        self.write("tsconfig.json", json.dumps({"compilerOptions": given, "files": files}))
+        command = ["node", str(self._tools / "typescript/bin/tsc"), "-p", str(self.folder)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=110).stdout
+
+
+@pytest.fixture
+def project(tmp_path: Path, tools: Path, peers: dict[str, Peer]) -> Project:
+    return Project(tmp_path, tools, peers)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", ["v9", "v14"])
+def test_tsc_takes_what_fits_and_refuses_what_does_not(project: Project, version: str) -> None:
+    project.write("world.d.ts", typescript(CONTRACT))
+    project.write("world-client.ts", typescript(CONTRACT, client=True))
+    shutil.copy(NODE / "types.ts", project.folder)
+    assert project.compile(version, "types.ts", "world.d.ts") == ""
+
+
+@pytest.mark.slow
+def test_a_struct_that_changes_makes_tsc_fail_where_it_is_used(project: Project) -> None:
+    fields = [("item_name", int), ("how_many", int, 1)]  # was text
+    changed = msgspec.defstruct("Order", fields, rename="camel", module=shop.__name__)
+    contract = Contract(
+        "world",
+        receives=[Message("order", changed)],
+        sends=CONTRACT.sends,
+        answers=CONTRACT.answers,
+    )
+    project.write("world-client.ts", typescript(contract, client=True))
+    project.write("use.ts", 'import { World } from "./world-client.js";\n'
+                  'export const use = (world: World) => world.emit("order", { itemName: "tea" });\n')  # fmt: skip
+    said = project.compile("v9", "use.ts")
+    assert "use.ts(2," in said
+    assert "Type 'string' is not assignable to type 'number'" in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "contract",
+    [
+        Contract("only-events", receives=[Message("a", int)]),
+        Contract("9 lives", sends=[Message("a b", shop.Tree), Message("b")], description="Of cats.\n\n*/ and more"),
+        Contract("asks", asks=[Method("confirm", str, bool), Method("free")], answers=[Method("x", None, None)]),
+        Contract("names", receives=[Message(name, msgspec.defstruct(name, [("a", int)])) for name in (
+            "Error", "Map", "Promise", "Names", "NamesError", "NamesLink", "NodeClient", "Array", "NamesReceives",
+        )]),
+    ],
+    ids=lambda contract: contract.name,
+)  # fmt: skip
+def test_contracts_of_every_form_compile(project: Project, contract: Contract) -> None:
+    project.write("world.d.ts", typescript(contract))
+    project.write("client.ts", typescript(contract, client=True))
+    assert project.compile("v9", "client.ts", "world.d.ts") == ""
+
+
+async def _never() -> None:
+    await asyncio.sleep(3600)
+
+
+class Served:
+    """The shop, served over a Unix socket, with two methods that do not answer."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+
+    async def __aenter__(self) -> Any:
+        self.server = await node_ipc.serve("world", socket_root=self._root)
+        shop.register(self.server)
+        self.server.handle("slow", _never)
+        self.server.handle("end", lambda params, socket: socket.abort())
+        return self.server
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.server.stop(timeout=1)
+
+
+@pytest.fixture
+def root() -> Iterator[str]:
+    with tempfile.TemporaryDirectory(prefix="ipc-") as path:
+        yield f"{path}/"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", ["v9", "v14"])
+async def test_a_node_program_in_typescript_talks_with_a_python_server(
+    project: Project, peers: dict[str, Peer], root: str, version: str
+) -> None:
+    methods = [*CONTRACT.answers, Method("slow"), Method("end")]
+    contract = Contract("world", receives=CONTRACT.receives, sends=CONTRACT.sends, answers=methods)
+    project.write("world-client.ts", typescript(contract, client=True))
+    shutil.copy(NODE / "program.ts", project.folder)
+    compiled = await asyncio.to_thread(project.compile, version, "program.ts", noEmit=False, noEmitOnError=True)
+    assert compiled == ""
+    peer = peers[version]
+    os.symlink(peer.folder / "node_modules", project.folder / "node_modules")
+    async with Served(root):
+        program = await asyncio.create_subprocess_exec(
+            peer.node, str(project.folder / "program.js"), root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        said, _ = await asyncio.wait_for(program.communicate(), 60)
+    assert said.decode().splitlines() == [
+        'done tea 2 red {"type":"square","side":3}',
+        "add 3",
+        'page {"items":[1,3],"next":null}',
+        'free {"any":["thing"]}',
+        "refused -32602 the payload of 'add' does not fit at $.a: Expected `int`, got `str`",
+        "all true",
+        "late no answer to slow within 50 ms",
+        "lost the link was lost before the request was answered",
+    ]
+
+
+def test_what_typescript_cannot_say_is_named() -> None:
+    class Odd(Struct):
+        path: pathlib.Path
+
+    with pytest.warns(ContractWarning, match=r"^Odd\.path: TypeScript cannot say .*Path.*; written: unknown$"):
+        text = typescript(Contract("world", receives=[Message("odd", Odd)]))
+    assert "  path: unknown;\n" in text
+
+
+def test_what_types_do_not_say_stands_in_comments() -> None:
+    text = typescript(CONTRACT)
+    assert "/** What somebody wants to have. */\nexport interface Order {" in text
+    assert "  /**\n   * An integer, 1 or more.\n   * Default: 1.\n   */\n  howMany?: number;" in text
+    assert "   * In any order, each once, at most 5 long.\n   * Default: [].\n" in text
+    assert "  /** Somebody wants something. */\n  order: Order;" in text
+    assert "  /** An integer, a multiple of 5. */\n  count: number;" in text
+    assert "   * The sum of two numbers.\n   * result: An integer.\n" in text
+    assert "  /** A date and time, as 2030-01-31T12:00:00Z, with a time zone. */\n  utc: string;" in text
+
+
+def test_types_alone_hold_no_code() -> None:
+    assert "class " not in typescript(CONTRACT)
+    assert "export class World {" in typescript(CONTRACT, client=True)
+
+
+def test_the_order_of_registration_changes_nothing() -> None:
+    turned = Contract("world", receives=[*reversed(CONTRACT.receives)], sends=[*reversed(CONTRACT.sends)],
+                      answers=[*reversed(CONTRACT.answers)])  # fmt: skip
+    assert typescript(turned) == typescript(CONTRACT)
