@@ -84,6 +84,12 @@ class _Link:
     def pending_bytes(self) -> int:
         return 0
 
+    def unread_bytes(self) -> int | None:
+        return None
+
+    def all_arrived(self) -> bool:
+        return True
+
     def close(self) -> None:
         self._is_closed = True
         if self._has_ended:

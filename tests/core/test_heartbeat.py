@@ -157,7 +157,7 @@ def test_a_thousand_reads_are_one_timer(driver: MemoryDriver) -> None:
 def test_while_we_do_not_read_silence_is_our_own() -> None:
     ends = pair(server=BEATS)
     ends.socket.pause_reading("test", True)
-    ends.connection.change(latency=0.3)
+    ends.connection.change(latency=0.1)
     ends.driver.advance(30)
     assert ends.server.sockets == [ends.socket]
     ends.socket.pause_reading("test", False)
@@ -296,3 +296,56 @@ def test_the_answer_is_one_event(driver: MemoryDriver) -> None:
     wire.write(PING + PONG + PING)
     driver.run_until_idle()
     assert wire.bytes == PONG * 2
+
+
+@pytest.mark.row(32)
+def test_a_pong_proves_that_what_was_sent_before_its_ping_has_arrived(driver: MemoryDriver) -> None:
+    ends = pair(driver=driver, address="tcp://127.0.0.1:8000", client=BEATS)
+    losses: list[Loss] = []
+    ends.client.on("disconnect", losses.append)
+    for number in range(10):
+        ends.client.emit("n", number)
+    driver.advance(0.5)
+    ends.connection.change(latency=0.1)
+    driver.advance(1.0)  # asked at 1.0, answered at 1.2
+    assert ends.client.stats().messages_out == 11
+    driver.advance(0.2)
+    for number in range(3):
+        ends.client.emit("n", number)
+    ends.connection.drop()
+    driver.run_until(lambda: losses)
+    assert losses[0].dropped + losses[0].in_flight == 3
+
+
+@pytest.mark.row(32)
+def test_one_that_speaks_by_himself_is_asked_for_a_proof_once_until_he_answers(driver: MemoryDriver) -> None:
+    wire, errors = listening(driver)
+    driver.advance(0.1)
+    server_socket = next(iter(driver.endpoints)).sockets[0]  # type: ignore[attr-defined]
+    server_socket.emit("n", 1)
+    for _ in range(20):
+        driver.advance(0.9)
+        wire.write(b'{"type":"x"}\f')
+    driver.run_until_idle()
+    assert wire.take() == b'{"type":"n","data":1}\f{"type":"ipc.ping","data":{"behind":1}}\f' and errors == []
+    wire.write(b'{"type":"ipc.pong","data":{"behind":1}}\f')
+    driver.advance(0.9)
+    server_socket.emit("n", 2)
+    wire.write(b'{"type":"x"}\f')
+    driver.advance(0.95)
+    assert wire.take() == b'{"type":"n","data":2}\f{"type":"ipc.ping","data":{"behind":3}}\f'
+
+
+def test_a_pong_proves_nothing_that_was_not_asked_and_nothing_that_was_not_sent(driver: MemoryDriver) -> None:
+    server = WireServer(driver)
+    client = connect(driver, **BEATS)
+    losses: list[Loss] = []
+    client.on("disconnect", losses.append)
+    client.emit("n")
+    driver.run_until_idle()
+    for data in (b"{}", b"null", b"7", b'{"behind":99}', b'{"behind":-1}', b'{"behind":"1"}', b'{"behind":1e9}'):
+        server.wires[0].write(b'{"type":"ipc.pong","data":' + data + b"}\f")
+        driver.run_until_idle()
+    driver.connections[-1].drop()
+    driver.run_until(lambda: losses)
+    assert losses[0].in_flight == 1

@@ -10,6 +10,9 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from hostile import ENVELOPES
+from node_ipc import Config
+from node_ipc.config.address import Unix
+from node_ipc.core.client import Client
 from node_ipc.core.session import FLUSH_BYTES, FLUSH_FRAMES, Loss, Session
 from node_ipc.errors import (
     BackpressureError,
@@ -873,7 +876,7 @@ def test_close_sends_what_was_emitted_and_drops_what_comes() -> None:
     driver.run_until_idle()
     assert heard == [0, 1, 2]
     assert not socket.is_open
-    assert socket.loss == Loss()
+    assert socket.loss == Loss(unheard=1)
     assert "closed" in repr(socket)
 
 
@@ -887,7 +890,7 @@ def test_abort_counts_what_was_dropped() -> None:
     socket.abort()
     socket.turn_ended()  # a driver may tell the end of the turn before the loss
     driver.run_until_idle()
-    assert lost == [Loss(None, 2, 0)]
+    assert lost == [Loss(None, 2, 1)]
     assert socket.dropped == 2
     assert socket.messages_out == 1
 
@@ -1341,3 +1344,147 @@ def test_emits_from_another_thread_behind_the_end_are_counted() -> None:
     socket._afar.append(b"late")  # a thread that was in the middle of its emit when the link went away
     socket._take_afar()
     assert socket.dropped == 1
+
+
+# --- row 32: what was lost is told ---------------------------------------------------------------------------
+
+
+def losses_of(ends: Pair) -> list[Loss]:
+    lost: list[Loss] = []
+    ends.client.on("disconnect", lost.append)
+    return lost
+
+
+@pytest.mark.row(32)
+def test_what_the_kernel_took_whole_is_in_flight_until_something_proves_that_it_arrived() -> None:
+    ends = pair()
+    lost = losses_of(ends)
+    for number in range(5):
+        ends.client.emit("n", number)
+    ends.driver.run_until_idle()
+    ends.connection.drop()
+    ends.driver.run_until(lambda: lost)
+    assert lost[0].in_flight == 5 and lost[0].dropped == 0
+
+
+@pytest.mark.row(32)
+def test_an_answer_proves_all_that_was_sent_before_its_request() -> None:
+    ends = pair()
+    lost = losses_of(ends)
+    ends.server.handle("add", lambda params: sum(params))
+    for number in range(5):
+        ends.client.emit("n", number)
+    answer = ends.client.request("add", [1, 2])
+    for number in range(7):
+        ends.client.emit("n", number)
+    ends.driver.run_until(answer)
+    assert answer.result() == 3
+    ends.connection.drop()
+    ends.driver.run_until(lambda: lost)
+    assert lost[0].in_flight == 7
+
+
+@pytest.mark.row(32)
+def test_an_answer_of_the_client_proves_what_the_server_sent() -> None:
+    ends = pair()
+    ends.client.handle("add", lambda params: sum(params))
+    ends.socket.emit("n")
+    answer = ends.socket.request("add", [1, 2])
+    ends.socket.emit("n")
+    ends.driver.run_until(answer)
+    ends.connection.drop()
+    ends.driver.run_until_idle()
+    assert ends.socket.loss is not None and ends.socket.loss.in_flight == 1
+
+
+@pytest.mark.row(32)
+def test_a_request_that_waited_for_the_link_proves_nothing_of_what_waited_behind_it() -> None:
+    driver = MemoryDriver()
+    client = Client("world", Unix("/memory/app.world"), driver, Config(retry=10).settings())
+    client.connect()
+    lost: list[Loss] = []
+    client.on("disconnect", lost.append)
+    answer = client.request("add", [1, 2])
+    for number in range(7):
+        client.emit("n", number)
+    server = serve(driver)
+    server.handle("add", lambda params: sum(params))
+    driver.run_until(answer)
+    driver.connections[-1].drop()
+    driver.run_until(lambda: lost)
+    assert lost[0].in_flight >= 7
+
+
+@pytest.mark.row(32)
+@pytest.mark.parametrize("batch", [1, 50])
+@pytest.mark.parametrize("address", ["unix:/memory/app.world", "tcp://127.0.0.1:8000"])
+def test_a_peer_that_reads_on_proves_what_it_read_before_where_the_kernel_tells(address: str, batch: int) -> None:
+    ends = pair(address=address)
+    lost = losses_of(ends)
+    for number in range(5000):
+        ends.client.emit("n", number)
+        if number % batch == 0:
+            ends.driver.run_until_idle()
+    ends.driver.run_until_idle()
+    ends.connection.drop()
+    ends.driver.run_until(lambda: lost)
+    assert lost[0].dropped == 0
+    if address.startswith("unix"):
+        assert 0 < lost[0].in_flight <= (200 if batch == 1 else 1600)
+    else:
+        assert lost[0].in_flight == 5000
+
+
+@pytest.mark.row(32)
+def test_one_read_that_is_not_handled_is_in_flight() -> None:
+    """All was read, and a handler ends the link: the rest of that block is lost, and both ends are told."""
+    ends = pair()
+    lost = losses_of(ends)
+    heard: list[int] = []
+    ends.server.on("n", lambda data, socket: (heard.append(data), data and socket.abort()))
+    for number in range(50):
+        ends.client.emit("n", number)
+    ends.driver.run_until(lambda: lost)
+    assert heard == [0, 1]
+    assert lost[0].in_flight == 50
+    assert ends.socket.loss is not None and ends.socket.loss.unheard == 48
+    assert "48 of the peer's unheard" in str(ends.socket.loss)
+
+
+@pytest.mark.row(32)
+@pytest.mark.parametrize("latency", [0.0, 0.05])
+def test_an_orderly_end_of_ones_own_proves_everything(latency: float) -> None:
+    ends = pair()
+    ends.connection.change(latency=latency)
+    lost = losses_of(ends)
+    for number in range(5):
+        ends.client.emit("n", number)
+    ends.client.close()
+    ends.driver.run_until(lambda: lost)
+    assert lost == [Loss()]
+
+
+@pytest.mark.row(32)
+def test_the_end_of_a_peer_that_had_not_read_everything_proves_nothing() -> None:
+    """Both close at once, and the messages cross the server's end."""
+    ends = pair()
+    ends.connection.change(latency=0.05)
+    lost = losses_of(ends)
+    ends.socket.close()
+    ends.client.emit("n")
+    ends.client.close()
+    ends.driver.run_until(lambda: lost)
+    assert lost[0].in_flight == 1
+
+
+@pytest.mark.row(32)
+def test_what_was_dropped_to_make_room_proves_nothing_about_what_was_sent() -> None:
+    everything = stuck(slow_policy="drop_oldest", max_pending_bytes=20_000, soft_pending_bytes=10_000)
+    for number in range(100):
+        everything.socket.emit("n", [number, "x" * 1980])
+    socket = everything.socket
+    everything.connection.drop()
+    everything.driver.run_until_idle()
+    assert socket.loss is not None and socket.dropped > 50
+    assert socket.loss.in_flight == socket.messages_out
+    assert socket.dropped + socket.messages_out == 100

@@ -479,6 +479,33 @@ async def test_a_refused_client_tries_again_and_gets_in_when_the_server_trusts_i
     assert await server.hears("message") == "at last"
 
 
+@pytest.mark.row(32)
+async def test_what_a_refused_client_emitted_after_connect_is_told_and_at_last_it_gives_up(
+    certs: Certificates, ends: list[Any]
+) -> None:
+    """With TLS 1.3 its handshake is done before the server has looked at its certificate."""
+    server = await serve(ends, {**certs.server.options, "ca": certs.stranger.cert})
+    client = connect(ends, server, certs.mutual_client, stop_retrying=False, retry=1, max_protocol_errors=3)
+    losses: list[Any] = []
+    emitted = [0]
+
+    def connected() -> None:
+        for _ in range(10):
+            emitted[0] += client.world.emit("message", "lost")
+
+    client.world.on("connect", connected)
+    client.world.on("disconnect", losses.append)
+    await asyncio.wait_for(until_closed(client.world), DEADLINE)
+    assert emitted[0] == 30
+    assert sum(loss.in_flight + loss.dropped for loss in losses) == 30
+    assert "the server does not trust the authority" in str(losses[-1].reason)
+
+
+async def until_closed(client: Any) -> None:
+    while client.state.value != "closed":
+        await asyncio.sleep(0.01)
+
+
 # --- row 30: certificates change under live clients -------------------------------------------------------
 
 
@@ -586,6 +613,12 @@ class Carrier:
 
     def pending_bytes(self) -> int:
         return sum(map(len, self.sent))
+
+    def unread_bytes(self) -> int | None:
+        return None
+
+    def all_arrived(self) -> bool:
+        return True
 
     def close(self) -> None:
         self.told.append("close")

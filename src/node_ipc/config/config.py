@@ -386,10 +386,10 @@ class Config(Options):
     The question is the event ``ipc.ping``, which peers of this library answer with ``ipc.pong`` whether or not they
     have a heartbeat themselves; no handler hears of either, not even ``"*"``. To a Node peer both are events like any
     other: one that says nothing by itself needs a handler that answers, as in
-    ``ipc.server.on('ipc.ping', (data, socket) => ipc.server.emit(socket, 'ipc.pong', {}))``, or its link is cut. With
+    ``ipc.server.on('ipc.ping', (data, socket) => ipc.server.emit(socket, 'ipc.pong', data))``, or its link is cut. With
     the assured profile both names have to be in ``allowed_events``, at both ends. Whoever reads nothing answers
     nothing: a blocking client outside of its calls, handlers that are busy for longer than ``heartbeat_timeout``. UDP
-    has no links and no heartbeat."""
+    has no links and no heartbeat. The answer also proves what has arrived: see ``Loss.in_flight``."""
 
     heartbeat_timeout: Option[int, int] = Option(20_000, checks.milliseconds())
     """How long the answer to a heartbeat may take (ms): if nothing at all came by then, the link is cut."""

@@ -11,6 +11,8 @@ from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from msgspec.structs import replace
+
 from ..config.profiles import require_assured
 from ..errors import (
     BackpressureError,
@@ -21,6 +23,7 @@ from ..errors import (
     IPCError,
     NotConnected,
     ProtocolError,
+    TLSError,
 )
 from ..wire.codec import choose
 from .endpoint import LinkPublisher, Register
@@ -502,7 +505,7 @@ class Client(LinkPublisher):
 
     def _down(self, loss: Loss) -> None:
         self._direct = None
-        if isinstance(loss.reason, ProtocolError):
+        if isinstance(loss.reason, (ProtocolError, TLSError)):  # with TLS 1.3 a refusal comes when the link is up
             self._protocol_errors += 1
         if self._driver.now() - self._up_since >= STEADY_SECONDS:
             self._attempts = self.retries = 0
@@ -510,7 +513,7 @@ class Client(LinkPublisher):
             self._wait()  # armed before `disconnect` is published, so a handler may close
             self.events.publish("disconnect", loss)
         else:
-            self._finish(Loss(loss.reason, loss.dropped + len(self._queue), loss.in_flight))
+            self._closed(loss)
 
     def _may_retry(self) -> bool:
         """``stop_retrying`` in its five forms, ``max_retries``, and the count of protocol errors.
@@ -581,7 +584,7 @@ class Client(LinkPublisher):
             self._finish(Loss(None, len(self._queue)))
 
     def _closed(self, loss: Loss) -> None:
-        self._finish(Loss(loss.reason, loss.dropped + len(self._queue), loss.in_flight))
+        self._finish(replace(loss, dropped=loss.dropped + len(self._queue)))
 
     def _finish(self, loss: Loss) -> None:
         if self.state is _S.CLOSED:

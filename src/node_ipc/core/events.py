@@ -190,9 +190,9 @@ class Events:
                 continue
             self._table[name] = self._hidden[name] = partial(self._beat, name == PING)
 
-    def _beat(self, asked: bool, *_: Any) -> None:
+    def _beat(self, asked: bool, data: Any = None, *_: Any) -> None:
         if self.current is not None:
-            self.current.beat(asked)
+            self.current.beat(asked, data)
 
     def has_handler(self, event: str) -> bool:
         """Whether an event of this name from the wire has a handler of its own."""

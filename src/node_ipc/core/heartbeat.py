@@ -36,6 +36,8 @@ class Heartbeat:
         self._patience = settings.heartbeat_timeout / 1000
         self._heard_at = driver.now()
         self._asked_at = -1.0
+        self._ping = 0  # the number of the last ping's message
+        self._behind = 0  # that of the message which its pong is to prove
         self._timer = driver.call_later(self._interval, self._due)
 
     def heard(self) -> None:
@@ -64,12 +66,19 @@ class Heartbeat:
                 self._asked_at = now
                 due = now + self._patience
                 self._ask()
+            elif self._session.confirmed >= self._behind and self._session.next_number - 1 > self._ping:
+                self._ask()  # it speaks by itself, but what of ours it has read only a pong proves
         self._timer = self._driver.call_later(due - now, self._due)
 
     def _ask(self) -> None:
         # A peer that takes nothing any more answers nothing either: the time runs without the question.
+        session = self._session
+        number = session.next_number
+        if number - 1 > self._ping:
+            self._behind = number - 1
         with contextlib.suppress(IPCError):
-            self._session.emit(PING)
+            session.emit(PING, {"behind": self._behind} if self._behind > session.confirmed else {})
+            self._ping = number
 
     def _give_up(self, now: float) -> None:
         self._session.cut(

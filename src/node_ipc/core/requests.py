@@ -93,12 +93,13 @@ class Cancel(msgspec.Struct, gc=False):
 class _Asked:
     """A request on its way."""
 
-    __slots__ = ("answer", "decode", "method", "session", "timer")
+    __slots__ = ("answer", "decode", "method", "number", "session", "timer")
 
     def __init__(self, method: str, answer: Outcome[Any], decode: Callable[[Raw], Any]) -> None:
         self.method = method
         self.answer = answer
         self.decode = decode
+        self.number = 0  # of its message on this link: an answer proves that all up to it has arrived
         self.session: Session | None = None
         self.timer: Timer | None = None
 
@@ -175,6 +176,8 @@ class Requests:
         answer: Outcome[Any] = self._driver.outcome(None)
         asked = self._asked[id] = _Asked(method, answer, typed_decoder(type, method))
         asked.session = session
+        if session is not None:
+            asked.number = session.next_number
         message: dict[str, Any] = {"jsonrpc": "2.0", "id": id, "method": method}
         if params is not None:
             message["params"] = params
@@ -249,6 +252,8 @@ class Requests:
             self.late += 1
             return
         assert isinstance(response.id, int)
+        if session is not None:
+            session.confirm(asked.number)
         if isinstance(response.error, Fault):
             fault = response.error
             self._settle(response.id, RemoteError(fault.code, fault.message, fault.data))

@@ -109,6 +109,18 @@ class Link(Protocol):
     def pending_bytes(self) -> int:
         """The bytes that ``write`` took and the kernel did not take yet."""
 
+    def unread_bytes(self) -> int | None:
+        """The bytes that ``write`` took and the peer's program did not read yet, at the most.
+
+        None where nobody tells (a TCP knows what the peer's kernel has), and on a link that is broken already.
+        """
+
+    def all_arrived(self) -> bool:
+        """Whether the peer's kernel has everything that was written, and our end: asked when the peer ends.
+
+        A peer that ends before it has them did not end because of ours.
+        """
+
     def close(self) -> None:
         """End our side once everything written is with the kernel; ``lost(None)`` comes when the peer ends too."""
 
@@ -135,6 +147,10 @@ class Gone:
     def write(self, data: bytes) -> None: ...
     def pending_bytes(self) -> int:
         return 0
+
+    def unread_bytes(self) -> int | None: ...
+    def all_arrived(self) -> bool:
+        return False
 
     def close(self) -> None: ...
     def abort(self) -> None: ...

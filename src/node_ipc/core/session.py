@@ -16,6 +16,7 @@ the iterator: it costs nothing per message.
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import length_hint
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
@@ -35,6 +36,7 @@ from ..errors import (
 from ..wire.codec import shallow
 from ..wire.costs import LARGE_FRAME
 from ..wire.names import PING, PONG
+from .arrivals import LOOK_EVERY, LOOK_EVERY_SINGLE, Arrivals
 from .holdings import PER_HANDLER, SMALL, everybody
 from .seam import FORKED, Gone
 from .trace import Stats, Trace
@@ -101,6 +103,7 @@ class _Ended:
 
 ENDED = _Ended()
 
+NEVER = sys.maxsize
 CLOSED = -2  # no thread has this identifier, so `emit` takes its slow path and says why it cannot
 
 
@@ -112,12 +115,22 @@ class Loss(msgspec.Struct, frozen=True):
     dropped: int = 0
     """Messages that were emitted and never reached the kernel."""
     in_flight: int = 0
-    """Messages that the kernel may have taken in part: they may or may not have arrived, and are not sent again."""
+    """Messages that the kernel took and nothing proves to have arrived: so many are lost at the most, none is sent
+    again.
+
+    Proofs are the answer to a request behind them, a heartbeat's, on a Unix socket of Linux that the peer has read
+    on behind them, and after your own ``close`` the peer's orderly end. TCP and pipes tell nothing by themselves:
+    there it is every message since the last answer.
+    """
+    unheard: int = 0
+    """Messages of the peer's that had arrived and that no handler heard: this side had closed or cut the link."""
 
     def __str__(self) -> str:
         text = "in order" if self.reason is None else str(self.reason)
         if self.dropped or self.in_flight:
             text += f"; {self.dropped} messages dropped, {self.in_flight} in flight"
+        if self.unheard:
+            text += f"; {self.unheard} of the peer's unheard"
         return text
 
 
@@ -157,6 +170,7 @@ class Session:
         "_afar",
         "_afar_bytes",
         "_answers",
+        "_arrivals",
         "_beats",
         "_below_soft",
         "_block",
@@ -167,6 +181,7 @@ class Session:
         "_counted",
         "_driver",
         "_encode",
+        "_end_answered",
         "_events",
         "_frames",
         "_half_due_at",
@@ -180,6 +195,7 @@ class Session:
         "_is_lost",
         "_leaving",
         "_link",
+        "_look_due",
         "_opened_at",
         "_out",
         "_out_bytes",
@@ -198,19 +214,21 @@ class Session:
         "_requests",
         "_serving",
         "_settings",
+        "_skipped",
         "_slow_due_at",
         "_slow_timer",
         "_splitter",
         "_tasks",
         "_thread",
         "_turn",
-        "_unconfirmed",
         "_undecoded",
+        "_unheard",
         "_weighed",
         "admitted_as",
         "bytes_in",
         "bytes_out",
         "claimed_id",
+        "confirmed",
         "dropped",
         "errors",
         "heard",
@@ -257,7 +275,11 @@ class Session:
         self._below_soft = True
         self._slow_timer: Timer | None = None
         self._close_timer: Timer | None = None
-        self._unconfirmed = 0  # frames given to the link that the kernel did not take whole yet
+        self.confirmed = 0
+        """The number of the last message of this side that is known to have arrived; they are counted from 1."""
+        self._skipped = 0  # numbers of messages that were dropped to make room
+        self._look_due = LOOK_EVERY_SINGLE  # at so many messages the kernel is asked what the peer has read
+        self._arrivals: Arrivals | None = None
         self._afar: list[bytes] = []  # frames from other threads
         self._afar_bytes = 0
         # in
@@ -267,6 +289,7 @@ class Session:
         self._block: Sequence[Any] = NO_BLOCK
         self._frames: Iterator[Any] = NO_FRAMES
         self._undecoded: Sequence[Any] = NO_BLOCK  # the rest of a block that is to be decoded in another way
+        self._unheard = 0  # messages that came when this side was closing
         self._held: list[Any] = []  # frames that wait until async handlers are done
         self._handlers = self._handler_bytes = self._requests = self._request_bytes = 0
         self._counted = 0  # the bytes that this session is entered with in what all peers make us hold
@@ -287,6 +310,7 @@ class Session:
         self._peeked = 0  # bytes that were read all the same
         self._peeking = False
         self._pinged = False  # the peer has a heartbeat, and wants to hear of us
+        self._end_answered = False  # the peer's end came after ours
         # statistics: each line that moves a counter is where a trace is told
         self.bytes_in = self.bytes_out = self.messages_in = self.messages_out = self.dropped = self.errors = 0
         self.trace: TraceHook | None = None
@@ -411,16 +435,44 @@ class Session:
         data = out[0] if count == 1 else b"".join(out)
         out.clear()
         self._weighed = self._out_bytes = 0
+        if self.messages_out >= self._look_due:
+            self._look(link, LOOK_EVERY if count > 1 else LOOK_EVERY_SINGLE)
         self.messages_out += count
         self.bytes_out += len(data)
         if self.traffic is not None:
             self.traffic(Trace("sent", self._owner, self, count, len(data)))
         link.write(data)
         if self._paused:
-            self._unconfirmed += count
             pending = self._weigh()
             self._judge(pending)
             self._owner.pending_changed(self, pending)
+
+    @property
+    def next_number(self) -> int:
+        """The number that the next message gets, or one before it: for ``confirm``."""
+        return self.messages_out + self._skipped + len(self._out) + 1
+
+    def confirm(self, number: int) -> None:
+        """The peer dealt with the message of this number, so with all before it."""
+        if number > self.confirmed:
+            self.confirmed = number
+
+    def _look(self, link: Link, again: int) -> None:
+        """Ask the kernel what the peer has read of what was sent so far."""
+        unread = link.unread_bytes()
+        if unread is None:
+            self._look_due = NEVER
+            return
+        self._look_due = self.messages_out + again
+        if self._arrivals is None:
+            self._arrivals = Arrivals()
+        sent = self.messages_out + self._skipped
+        self.confirm(self._arrivals.looked(sent, self.bytes_out, unread, self._driver.now()))
+
+    @property
+    def in_flight(self) -> int:
+        """How many messages the kernel took that nothing proves to have arrived."""
+        return min(self.messages_out, max(self.messages_out + self._skipped - self.confirmed, 0))
 
     def _weigh(self) -> int:
         """The bytes that wait, here and in the link."""
@@ -470,6 +522,7 @@ class Session:
         del self._out[:count]
         self._weighed -= count
         self._out_bytes -= freed
+        self._skipped += count
         self._drop(count)
 
     def _judge(self, pending: int) -> None:
@@ -573,6 +626,10 @@ class Session:
     def _receive(self, data: bytes) -> None:
         splitter = self._splitter
         if self._closing or (self._held and splitter.fault is not None):  # read and dropped until the link ends
+            if splitter.fault is None:
+                self._unheard += len(splitter.split(data))
+                if self._counted or len(splitter.rest) > SMALL:
+                    self._count()
             return
         self._corked = True
         frames = splitter.split(data)
@@ -888,18 +945,25 @@ class Session:
         if self._tasks is not None:
             self._tasks.discard(task)
 
-    def _emit_pong(self) -> None:
+    def _emit_pong(self, behind: int = 0) -> None:
         if self.is_open:
-            with contextlib.suppress(IPCError):
-                self.emit(PONG)
-
-    def beat(self, asked: bool) -> None:
-        """The peer asks whether we are there (and is told so), or says that it is."""
-        self._beats += 1
-        self._pinged = self._pinged or asked
-        if asked and self.is_open:
             with contextlib.suppress(IPCError):  # one that does not read needs no answer
-                self.emit(PONG)
+                self.emit(PONG, {"behind": behind} if behind else {})
+
+    def beat(self, asked: bool, data: Any) -> None:
+        """The peer asks whether we are there (and is told so), or says that it is.
+
+        A question may say behind which of the messages it comes; the answer repeats it, as no answer does that is
+        given before its turn, while reading is paused.
+        """
+        self._beats += 1
+        behind = data.get("behind") if isinstance(data, dict) else None
+        behind = behind if isinstance(behind, int) and 0 < behind < NEVER else 0
+        if asked:
+            self._pinged = True
+            self._emit_pong(behind)
+        elif 0 < behind < self.next_number:
+            self.confirm(behind + 1)  # the question, too
 
     def _watch_half_frame(self, new: bool) -> None:
         """Message timeout: per frame since its first byte, by one lazy timer for each connection."""
@@ -1000,7 +1064,6 @@ class Session:
     def writable(self) -> None:
         """The driver: the kernel has taken everything given to it."""
         self._paused = False
-        self._unconfirmed = 0
         if self._out:
             self._flush()
         if not self._paused:
@@ -1028,6 +1091,8 @@ class Session:
     def ended(self) -> None:
         """The driver: the peer sends nothing more. What is emitted already still goes out."""
         self._peer_ended = True
+        link = self._link
+        self._end_answered = self._closing and self.loss is None and link is not None and link.all_arrived()
         if self._leaving and (self._handlers or self._requests) and not self._closing:
             self._close_timer = self._driver.call_later(ENDING_SECONDS, self._end)
         elif not self._held:
@@ -1049,9 +1114,11 @@ class Session:
         self._out.clear()
         if self._close_timer is not None:
             self._close_timer.cancel()
+        orderly = error is None and self._end_answered
+        reason = error if self.loss is None else self.loss.reason
+        self.loss = Loss(reason, waiting, 0 if orderly else self.in_flight, self._unheard)
         if self._link is not None:
             self._link = Gone(self._link.peer)  # and with it what the driver keeps for each link
-        self.loss = Loss(error if self.loss is None else self.loss.reason, waiting, self._unconfirmed)
         tasks, self._tasks = self._tasks, None
         for task in tasks or ():
             task.cancel()
@@ -1105,9 +1172,11 @@ class Session:
         self._closing = True
         self._home = CLOSED
         self._owner.session_closing(self)
+        rest = list(self._frames)  # which ends the loop over them
+        self._unheard += len(rest) + len(self._held)
         self._held.clear()
-        list(self._frames)  # ends the loop over them
-        self._splitter = ENDED
+        if self._is_lost:
+            self._splitter = ENDED
         if self._pause_timer is not None:
             self._pause_timer.cancel()
             self._pause_timer = None

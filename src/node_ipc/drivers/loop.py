@@ -44,6 +44,7 @@ from ..errors import AddressError, ConnectError, PeerRefused
 from ..net import tcp, unix
 from ..net.paused import Lookout
 from ..net.stream import StreamLink
+from ..net.unread import all_arrived, unread_bytes
 from . import forks, small_stack
 from .poller import READ, WRITE, Readiness, Watched
 
@@ -425,6 +426,19 @@ class TransportLink(asyncio.BufferedProtocol):
 
     def pending_bytes(self) -> int:
         return 0 if self._lost else self._transport.get_write_buffer_size()
+
+    def unread_bytes(self) -> int | None:
+        sock = self._transport.get_extra_info("socket")
+        if self.peer.transport != "unix" or self._transport.is_closing():
+            return None
+        unread = unread_bytes(sock)
+        return None if unread is None else unread + self.pending_bytes()
+
+    def all_arrived(self) -> bool:
+        sock = self._transport.get_extra_info("socket")
+        if sock is None or self._lost:
+            return False
+        return not self.pending_bytes() and all_arrived(sock)
 
     def close(self) -> None:
         if self._lost:

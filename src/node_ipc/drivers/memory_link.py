@@ -256,6 +256,16 @@ class MemoryLink:
     def pending_bytes(self) -> int:
         return len(self._out._unsent)
 
+    def unread_bytes(self) -> int | None:
+        """As a Unix socket tells it; as on TCP nothing where the address has a host."""
+        if self.is_over or self.peer.host is not None:
+            return None
+        return self._out._taken + len(self._out._unsent)
+
+    def all_arrived(self) -> bool:
+        """Over a way that takes time, or to a peer that leaves something unread, it did not."""
+        return not (self._out._on_the_way or self._out._taken or self._out._unsent)
+
     def close(self) -> None:
         if self.is_over:
             return

@@ -97,6 +97,14 @@ class PipeLink:
     def pending_bytes(self) -> int:
         return self._waiting + self._channel.pending_bytes()
 
+    def unread_bytes(self) -> int | None:
+        """What is in a pipe belongs to the kernel, and it does not say when that was read."""
+        return None
+
+    def all_arrived(self) -> bool:
+        """It has no half-close, so no peer's end answers ours."""
+        return False
+
     def close(self) -> None:
         if not self._closing:
             self._closing = True

@@ -18,6 +18,7 @@ from ..core.seam import NOBODY, Peer, Receiver, Timer
 from ..drivers.poller import DONT_WAIT, READ, WRITE, Watched, block_for_reads
 from . import tcp
 from .paused import Lookout
+from .unread import all_arrived, unread_bytes
 
 __all__ = ["StreamLink", "Watcher"]
 
@@ -171,6 +172,15 @@ class StreamLink:
 
     def pending_bytes(self) -> int:
         return self._pending
+
+    def unread_bytes(self) -> int | None:
+        if self._over or self.peer.transport != "unix":
+            return None
+        unread = unread_bytes(self._sock)
+        return None if unread is None else unread + self._pending
+
+    def all_arrived(self) -> bool:
+        return not (self._over or self._unsent) and all_arrived(self._sock)
 
     def close(self) -> None:
         if self._closing or self._over:

@@ -172,6 +172,13 @@ class TLSLink:
         """Encrypted, so a little more than was written."""
         return self._carrier.pending_bytes()
 
+    def unread_bytes(self) -> int | None:
+        """TLS is spoken over TCP, which does not know."""
+        return None
+
+    def all_arrived(self) -> bool:
+        return self._carrier.all_arrived()
+
     def close(self) -> None:
         if self._over:
             return
