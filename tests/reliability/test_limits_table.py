@@ -48,6 +48,7 @@ class Row(NamedTuple):
 
 
 PER_PEER = NONE("it is bounded for each peer, and so are the peers")
+ONE_SERVER = NONE("a client has one server, and a program as many clients as it makes")
 CONNECTIONS = Limit("max_connections", 100)
 
 ROWS = [
@@ -102,6 +103,60 @@ ROWS = [
         "core/test_server.py::test_one_slow_peer_is_cut_and_the_others_get_everything",
     ),
     Row(
+        "what is kept of a link that is lost",
+        NONE("nothing: link, half message and TLS buffers go with it"),
+        PER_PEER,
+        "reliability/test_memory.py::test_what_peers_make_a_process_hold",
+    ),
+    Row(
+        "messages read behind handlers or an inbox for signs of life, in bytes, in one pause",
+        Limit("core.session.PEEKED_BYTES", MIB),
+        CONNECTIONS,
+        "core/test_pauses.py::test_what_is_read_for_signs_of_life_is_bounded",
+    ),
+    Row(
+        "what it sent before it went away while nothing was read",
+        NONE("the kernel's buffer of its socket, and only once"),
+        CONNECTIONS,
+        "core/test_pauses.py::test_the_end_is_heard_behind_handlers_that_never_end_and_all_that_came_before_it",
+    ),
+    Row(
+        "events in an asyncio client's inbox",
+        Limit("max_unread_events", 1000),
+        ONE_SERVER,
+        "core/test_inbox.py::test_what_nobody_asks_for_never_stops_what_others_hear",
+    ),
+    Row(
+        "events in an asyncio client's inbox, in bytes",
+        Limit("max_unread_bytes", MIB),
+        ONE_SERVER,
+        "core/test_inbox.py::test_events_weigh_what_they_have_on_the_wire_though_they_are_decoded",
+    ),
+    Row(
+        "the same while a call waits for what is behind them",
+        Limit("max_pending_bytes", 8 * MIB),
+        ONE_SERVER,
+        "core/test_inbox.py::test_a_call_that_waits_for_another_event_gets_past_those_that_somebody_receives",
+    ),
+    Row(
+        "events in a blocking client's inbox, in bytes",
+        Limit("max_inbox_bytes", 64 * MIB),
+        ONE_SERVER,
+        "test_blocking.py::test_a_full_inbox_raises_and_nothing_is_lost",
+    ),
+    Row(
+        "async handlers of datagrams under way",
+        NONE("an address costs nothing: all of them share the port's limit"),
+        Limit("core.datagram.MOST_HANDLERS", 16_384),
+        "core/test_datagram.py::test_what_waited_for_handlers_leaves_room_for_more",
+    ),
+    Row(
+        "datagrams that wait for handlers, in bytes",
+        NONE("an address costs nothing: all of them share the port's limit"),
+        Limit("max_handler_bytes", MIB),
+        "core/test_datagram.py::test_what_waited_for_handlers_leaves_room_for_more",
+    ),
+    Row(
         "places in the table of UDP addresses",
         NONE("an address is one place"),
         Limit("max_udp_peers", 1024),
@@ -125,6 +180,13 @@ ROWS = [
         Limit("message_timeout", 30_000),
         CONNECTIONS,
         "reliability/test_delivery.py::test_half_frames_expire_and_whole_streams_do_not",
+    ),
+    Row(
+        "be gone unnoticed while nothing is read from it, in seconds",
+        Limit("net.paused.LOOK_SECONDS", 0.5),
+        PER_PEER,
+        "drivers/test_driver_contract.py::"
+        "test_a_reader_that_is_paused_hears_of_the_end_and_then_reads_what_came_before",
     ),
     Row(
         "take nothing of what waits for it, in ms",
