@@ -396,10 +396,14 @@ async def test_unlink_true_leaves_a_live_server_alone_and_force_does_not(tmp_pat
 async def test_secure_socket_root_wants_a_directory_of_ones_own(tmp_path: Path) -> None:
     loose = tmp_path / "loose"
     loose.mkdir()
-    loose.chmod(0o777)
+    loose.chmod(0o1777)
     async with ends(loose, secure_socket_root=True) as two:
         with pytest.raises(SocketRootError, match="other users may write"):
             await two.start()
+    loose.chmod(0o777)
+    async with ends(loose, secure_socket_root=True) as two:  # nobody has put anything there: others are shut out
+        await two.both()
+        assert stat.S_IMODE(os.stat(loose).st_mode) == 0o700
     own = tmp_path / "own"
     async with ends(own, secure_socket_root=True) as two:
         await two.both()

@@ -260,7 +260,7 @@ every_front = pytest.mark.parametrize("start", [on_asyncio, on_blocking, on_call
 @every_front
 @pytest.mark.parametrize("handed", [False, True])
 async def test_a_root_that_others_may_write_to_is_refused(root: str, handed: bool, start: Callable[..., Any]) -> None:
-    os.chmod(root, 0o777)
+    os.chmod(root, 0o1777)
     path = f"{root}app.world"
     with socket.socket(socket.AF_UNIX) as sock:
         if handed:

@@ -63,6 +63,74 @@ def test_the_file_goes_when_listening_ends_and_links_stay(driver: AnyDriver, add
         listener.reload_tls(None)
 
 
+WATCHING = [name for name in [*DRIVERS, *LOOPS] if name != "proactor"]  # no files on Windows
+
+
+@pytest.fixture
+def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listening, "LOOK_SECONDS", 0.02)
+
+
+@pytest.mark.row(62)
+@pytest.mark.parametrize("driver", WATCHING, indirect=True)
+def test_a_server_whose_file_was_removed_is_found_again(
+    driver: AnyDriver, address: Unix, looks_often: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    client, server, listener = pair(driver, address)
+    waiting = socket.socket(socket.AF_UNIX)
+    for _ in range(3):
+        caplog.clear()
+        waiting.close()
+        waiting = socket.socket(socket.AF_UNIX)
+        waiting.connect(address.path)  # in the queue when the file goes
+        os.unlink(address.path)
+        assert driver.run_until(lambda: os.path.exists(address.path), SECONDS)
+        assert caplog.messages == [
+            f"the socket {address.path!r} was removed or replaced while it was served: it is put back"
+        ]
+        end = End()
+        driver.open(address, end, settings())
+        assert driver.run_until(lambda end=end: end.link, SECONDS)  # type: ignore[misc]
+        waiting.sendall(b"x")
+        waiting.settimeout(0.05)
+        with pytest.raises(TimeoutError):
+            waiting.recv(1)  # not cut off
+    client.there.write(b"still here")
+    assert driver.run_until(lambda: server.bytes, SECONDS)
+    waiting.close()
+    listener.close()
+    assert os.listdir(os.path.dirname(address.path)) == []
+
+
+@pytest.mark.row(62)
+@pytest.mark.parametrize("driver", WATCHING, indirect=True)
+def test_a_server_whose_place_was_taken_says_so_once_and_comes_back(
+    driver: AnyDriver, address: Unix, looks_often: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    hall, listener = listen(driver, address)
+    os.unlink(address.path)
+    with socket.socket(socket.AF_UNIX) as rival:
+        rival.bind(address.path)
+        rival.listen()
+        assert driver.run_until(lambda: caplog.messages, SECONDS)
+        driver.run_until(lambda: False, 0.2)  # some ten looks
+        [said] = caplog.messages
+        assert "was removed or replaced while it was served, and not put back: another server is at" in said
+    end = End()
+
+    def reached() -> bool:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as again:
+            again.connect(address.path)
+            return True
+        return False
+
+    assert driver.run_until(reached, SECONDS)
+    driver.open(address, end, settings())
+    assert driver.run_until(lambda: end.link and hall.ends, SECONDS)
+    assert "it is put back" in caplog.messages[-1]
+    listener.close()
+
+
 def test_whom_the_acceptor_refuses_is_cut_off(driver: AnyDriver, address: Unix) -> None:
     hall, _ = listen(driver, address)
     hall.refuses = True
@@ -356,6 +424,8 @@ class Entrance:
         self.troubles: list[int | None] = []
         itself: Any = self
         self.door = Door(itself.driver, itself, self.take, self.trouble, share, most)
+
+    has_files = False
 
     @property
     def sock(self) -> Queue:

@@ -18,6 +18,7 @@ import shutil
 import signal
 import socket
 import stat
+import subprocess
 import sys
 import tempfile
 import threading
@@ -189,11 +190,12 @@ def test_write_permission_is_what_a_client_needs(root: None, own: Path) -> None:
         server.close()
 
 
-def test_the_root_is_made_and_nothing_above_it(own: Path) -> None:
-    server = listen_unix(f"{own}/run/app.world", root=f"{own}/run/")
-    assert mode(own / "run") == 0o700
+def test_the_root_is_made_with_what_is_missing_above_it(own: Path) -> None:
+    """As node-ipc 14 makes it; no other directory is."""
+    server = listen_unix(f"{own}/run/deep/er/app.world", root=f"{own}/run/deep/er/")
+    assert [mode(own / below) for below in ("run", "run/deep", "run/deep/er")] == [0o700] * 3
     server.close()
-    for path, configured in [("new/app.world", None), ("new/app.world", "run"), ("new/deep/app.world", "new/deep")]:
+    for path, configured in [("new/app.world", None), ("new/app.world", "run"), ("new/deep/app.world", "new")]:
         where = None if configured is None else f"{own}/{configured}"
         with pytest.raises(AddressError, match="No such file or directory; the directory has to be there"):
             listen_unix(f"{own}/{path}", root=where)
@@ -491,15 +493,15 @@ def test_without_unlink_a_dead_servers_socket_stays(own: Path) -> None:
 
 def test_a_lock_that_its_owner_just_removed_is_no_lock(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = f"{own}/app.world"
-    lock = unix._lock
+    lock = unix._Claim._lock
     removals = [True, True, False]
 
-    def lock_a_moment_late(descriptor: int) -> bool:
+    def lock_a_moment_late(claim: Any, descriptor: int) -> bool:
         if removals.pop(0):
             os.unlink(f"{path}.lock")
-        return lock(descriptor)
+        return lock(claim, descriptor)
 
-    monkeypatch.setattr(unix, "_lock", lock_a_moment_late)
+    monkeypatch.setattr(unix._Claim, "_lock", lock_a_moment_late)
     server = listen_unix(path)
     assert removals == []
     assert names(own) == {"app.world", "app.world.lock"}
@@ -702,11 +704,17 @@ def plant_link_to_theirs(place: Path) -> None:
     plant_link(place, "theirs", NOBODY)
 
 
+def plant_shared(place: Path, permissions: int) -> None:
+    """A directory of ours in which another user has made something already."""
+    plant_directory(place, permissions, 0)
+    plant_directory(place / "theirs", 0o755, NOBODY)
+
+
 PLANTS: dict[str, Callable[[Path], None]] = {
     "a directory of another user": lambda place: plant_directory(place, 0o755, NOBODY),
     "a sticky directory of another user": lambda place: plant_directory(place, 0o1777, NOBODY),
-    "a directory of ours that all may write to": lambda place: plant_directory(place, 0o777, 0),
-    "a directory of ours that a group may write to": lambda place: plant_directory(place, 0o770, 0),
+    "a directory of ours that all may write to": lambda place: plant_shared(place, 0o777),
+    "a directory of ours that a group may write to": lambda place: plant_shared(place, 0o770),
     "a link to a directory of ours": lambda place: plant_link(place, victim_of(place), NOBODY),
     "a link to a directory of theirs": plant_link_to_theirs,
     "a dangling link": lambda place: plant_link(place, victim_of(place) / "new", NOBODY),
@@ -736,6 +744,11 @@ def test_a_hostile_directory_is_refused(root: None, shared: Path, plant: str, se
     assert [(entry, os.lstat(entry).st_mode) for entry in sorted(shared.rglob("*"))] == before
 
 
+def put_text(path: str, text: str, uid: int = 0) -> None:
+    Path(path).write_text(text)
+    os.chown(path, uid, uid)
+
+
 @pytest.mark.row(23)
 @pytest.mark.parametrize(
     ("plant", "error"),
@@ -745,9 +758,10 @@ def test_a_hostile_directory_is_refused(root: None, shared: Path, plant: str, se
         (lambda lock, victim: os.mkfifo(lock), AddressError),
         (lambda lock, victim: os.mkdir(lock), AddressError),
         (lambda lock, victim: os.link(victim, lock), AddressError),
-        (lambda lock, victim: Path(lock).touch(0o666), AddressInUse),
+        (lambda lock, victim: put_text(lock, "mine"), AddressError),
+        (lambda lock, victim: put_text(lock, "theirs", NOBODY), AddressError),
     ],
-    ids=["link", "dangling link", "fifo", "directory", "hard link", "file of another user"],
+    ids=["link", "dangling link", "fifo", "directory", "hard link", "a file", "a file of another user"],
 )
 def test_a_planted_lock_is_refused(
     root: None, shared: Path, plant: Callable[[str, str], Any], error: type[IPCError]
@@ -757,8 +771,6 @@ def test_a_planted_lock_is_refused(
     victim.chmod(0o640)
     lock = f"{shared}/app.world.lock"
     plant(lock, str(victim))
-    if error is AddressInUse:
-        os.chown(lock, NOBODY, NOBODY)
     before = names(shared)
     with pytest.raises(error, match=r"app\.world\.lock"):
         listen_unix(f"{shared}/app.world")
@@ -767,14 +779,339 @@ def test_a_planted_lock_is_refused(
 
 
 @pytest.mark.row(23)
-def test_a_strangers_open_lock_file_is_refused_where_the_kernel_lets_it_pass(root: None, own: Path) -> None:
+def test_a_strangers_lock_that_comes_after_the_look_is_refused(
+    root: None, own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In a directory that is not sticky the kernel opens it, and the check after that has to see the owner."""
     lock = own / "app.world.lock"
     lock.touch()
     os.chown(lock, NOBODY, NOBODY)
+    monkeypatch.setattr(unix._Claim, "_clear_lock_of_another", lambda *_: None)
     with pytest.raises(AddressInUse, match=f"belongs to user {NOBODY}"):
         listen_unix(f"{own}/app.world")
     assert names(own) == {"app.world.lock"}
+
+
+# Another user's leftovers
+
+
+def die_as(uid: int, path: str) -> None:
+    """A server of that user's, killed."""
+    with Held(lambda: listen_unix(path), uid=uid):
+        pass
+
+
+def test_root_takes_over_from_a_dead_server_of_another_user(
+    root: None, shared: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = f"{shared}/app.world"
+    for unlink in (True, "force"):
+        die_as(NOBODY, path)
+        server = listen_unix(path, unlink=unlink)  # type: ignore[arg-type]
+        assert os.stat(path).st_uid == os.stat(f"{path}.lock").st_uid == 0
+        assert f"removed the lock of '{path}', which a dead server of user {NOBODY} left" in caplog.text
+        server.close()
+        assert names(shared) == set()
+
+
+def test_a_live_server_of_another_user_is_named(root: None, shared: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = f"{shared}/app.world"
+    with Held(lambda: listen_unix(path), uid=NOBODY) as held:
+        with pytest.raises(AddressInUse, match=rf"server of user {NOBODY} holds .* \(process {held.pid}\)"):
+            listen_unix(path)
+        listen_unix(path, unlink="force").close()
+        assert f"taking '{path}' from the server of user {NOBODY}" in caplog.text
+    server = listen_unix(path)
+    name, text = Child(lambda: listen_unix(path).close(), uid=NOBODY).outcome()
+    assert (name, f"a running server of user 0 holds '{path}' (process {os.getpid()})" in text) == (
+        "AddressInUse",
+        True,
+    )
+    server.close()
+
+
+@pytest.mark.parametrize("unlink", [True, "force"])
+def test_what_an_ordinary_user_cannot_remove_is_not_in_use(root: None, shared: Path, unlink: Any) -> None:
+    path = f"{shared}/app.world"
+    die_as(0, path)
+    name, text = Child(lambda: listen_unix(path, unlink=unlink).close(), uid=NOBODY).outcome()
+    assert name == "AddressError"
+    assert f"a server of user 0 that is dead has left its lock '{path}.lock', which only that user or root" in text
+    assert names(shared) == {"app.world", "app.world.lock"}
+
+
+def test_the_owner_of_a_directory_clears_it_by_force(root: None, own: Path) -> None:
+    path = f"{own}/app.world"
+    die_as(0, path)
+    os.chown(own, NOBODY, NOBODY)
+    Child(lambda: listen_unix(path, unlink="force").close(), uid=NOBODY).result()
+    assert names(own) == set()
+
+
+# Directories of containers
+
+
+@pytest.mark.parametrize(("permissions", "uid"), [(0o777, 0), (0o2775, 0), (0o755, SOMEBODY)])
+def test_a_shared_directory_is_served_where_that_is_said(
+    root: None, own: Path, permissions: int, uid: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = own / "run"
+    plant_directory(place, permissions, uid)
+    os.chmod(place, permissions)
+    os.chown(place, uid, NOBODY)
+    path = f"{place}/app.world"
+    work = uid or NOBODY
+    if uid:
+        with pytest.raises(SocketRootError, match=r"set secure_socket_root to False, which serves there all the same"):
+            listen_unix(path)
+        server = listen_unix(path, shared=True)
+        assert mode(path) == 0o600
+        assert "can replace the socket there; secure_socket_root is False, so it is served" in caplog.text
+        assert talks(server, path)
+        server.close()
+    else:
+        name, text = Child(lambda: listen_unix(path).close(), uid=work).outcome()
+        assert (name, "set secure_socket_root to False" in text) == ("SocketRootError", True)
+        Child(lambda: listen_unix(path, shared=True).close(), uid=work).result()
+    assert mode(place) == permissions
+    assert names(place) == set()
+
+
+def test_an_open_root_of_our_own_is_closed_to_others(own: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As node-ipc 14 does, but the way in stays; only the root, and only if nothing of others is in it."""
+    place = own / "run"
+    place.mkdir()
+    place.chmod(0o777)
+    path = f"{place}/app.world"
+    with pytest.raises(SocketRootError, match="other users may write to the directory"):
+        listen_unix(path)
+    listen_unix(path, root=str(place)).close()
+    assert mode(place) == 0o755
+    assert f"other users could write to socket_root '{place}'; its mode is now 0755" in caplog.text
+    place.chmod(0o2777)
+    listen_unix(path, root=str(place)).close()
+    assert mode(place) == 0o2755
+    place.chmod(0o777)
+    listen_unix(path, root=str(place), secure=True).close()
+    assert mode(place) == 0o700
+
+
+# File systems that lack something
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.EIO])
+def test_a_file_system_without_locks(own: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(unix.fcntl, "flock", refuse)
+    for _ in range(3):  # and no descriptor stays open, as the fixture sees
+        with pytest.raises(AddressError, match=rf"keeps no locks \({os.strerror(number)}\)"):
+            listen_unix(f"{own}/app.world")
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP])
+def test_a_file_system_without_sockets(own: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Unbound(socket.socket):
+        def bind(self, address: Any) -> None:
+            raise OSError(number, os.strerror(number))
+
+    def new() -> socket.socket:
+        return Unbound(socket.AF_UNIX, socket.SOCK_STREAM)
+
+    monkeypatch.setattr(unix, "_new_socket", new)
+    with pytest.raises(AddressError, match=r"takes no sockets .* Choose a socket_root on another one") as caught:
+        listen_unix(f"{own}/app.world")
+    assert "belongs to another user" not in str(caught.value)
+    assert names(own) == set()
+
+
+# Row 62: the kernel knows the real path, and what was removed comes back
+
+
+def kernel_paths() -> list[str]:
+    """The paths of all Unix sockets, as ``ss``, ``lsof`` and systemd-tmpfiles read them."""
+    return [line.split(maxsplit=7)[7] for line in Path("/proc/net/unix").read_text().splitlines() if line.count("/")]
+
+
+@pytest.mark.row(62)
+def test_the_kernel_knows_the_real_path(own: Path) -> None:
+    (own / "real").mkdir()
+    (own / "link").symlink_to("real")
+    for way in ("real", "link", "real/../link", "./real"):
+        server = listen_unix(f"{own}/{way}/app.world")
+        assert f"{own.resolve()}/real/app.world" in kernel_paths()
+        server.close()
+
+
+@pytest.mark.row(62)
+def test_the_real_path_is_not_used_where_a_stranger_could_turn_it_elsewhere(root: None, shared: Path) -> None:
+    """Of each directory on the way somebody could put another in the place of the next one before ``bind``."""
+    for uid, permissions in ((0, 0o777), (NOBODY, 0o755)):
+        way = shared / f"way-{uid}"
+        plant_directory(way, permissions, uid)
+        (way / "run").mkdir(mode=0o700)
+        path = f"{way}/run/app.world"
+        server = listen_unix(path)
+        assert path not in kernel_paths()
+        assert talks(server, path)
+        server.close()
+
+
+@pytest.mark.row(62)
+def test_a_directory_that_is_exchanged_before_bind_gets_no_socket(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The path leads to another directory than the one that was checked: the socket is made in neither by mistake."""
+    place, other = own / "run", own / "other"
+    place.mkdir()
+    other.mkdir()
+    take_lock = unix._Claim.take_lock
+
+    def exchanged(claim: Any, **options: Any) -> None:
+        take_lock(claim, **options)
+        place.rename(own / "moved")
+        place.symlink_to(other)
+
+    monkeypatch.setattr(unix._Claim, "take_lock", exchanged)
+    server = listen_unix(f"{place}/app.world")
+    assert names(other) == set()
+    assert names(own / "moved") == {"app.world", "app.world.lock"}
+    assert f"{own}/moved/app.world" in kernel_paths()
+    server.close()
+
+
+@pytest.mark.row(62)
+@pytest.mark.slow
+def test_systemd_tmpfiles_leaves_a_live_servers_files(root: None, own: Path) -> None:
+    if shutil.which("systemd-tmpfiles") is None:
+        pytest.skip("systemd-tmpfiles is not installed")
+    place = own / "aged"
+    place.mkdir(mode=0o755)
+    server = listen_unix(f"{place}/app.world")
+    stale(f"{place}/dead")
+    (own / "rule.conf").write_text(f"d {place} 0755 - - 1s\n")
+    time.sleep(2.5)  # the age is counted from the change of the inode, which nobody can set
+    command = ["systemd-tmpfiles", "--clean", f"--prefix={place}", str(own / "rule.conf")]
+    subprocess.run(command, check=True, capture_output=True, timeout=DEADLINE)
+    assert "dead" not in names(place), "the rule did nothing, so it proves nothing"
+    assert "app.world" in names(place)
+    server.close()
+
+
+def remove_directory(path: str) -> None:
+    shutil.rmtree(os.path.dirname(path))
+
+
+def move_directory(path: str) -> None:
+    os.rename(os.path.dirname(path), f"{os.path.dirname(path)}.moved")
+
+
+REMOVALS: dict[str, tuple[Callable[[str], Any], str]] = {
+    "the socket": (os.unlink, "the socket"),
+    "the lock": (lambda path: os.unlink(f"{path}.lock"), "the lock"),
+    "both": (lambda path: [os.unlink(path), os.unlink(f"{path}.lock")], "the socket"),
+    "the socket, moved away": (lambda path: os.rename(path, f"{path}.moved"), "the socket"),
+    "a dead socket in its place": (put_stale, "the socket"),
+    "the directory": (remove_directory, "the directory of"),
+    "the directory, moved away": (move_directory, "the directory of"),
+}
+
+
+@pytest.mark.row(62)
+@pytest.mark.parametrize("unlink", [True, "force"])
+@pytest.mark.parametrize("how", REMOVALS)
+def test_what_was_removed_is_put_back(own: Path, how: str, unlink: Any) -> None:
+    remove, what = REMOVALS[how]
+    path = f"{own}/run/app.world"
+    server = listen_unix(path, root=f"{own}/run", unlink=unlink, mode=0o622)
+    waiting = connect_unix(path)
+    assert server.gone() is None
+    for _ in range(3):
+        remove(path)
+        said = server.gone()
+        assert said is not None and said.startswith(what) and path in said
+        before = server.put_back()
+        assert server.gone() is None
+        if how == "the lock":
+            assert before is None
+        else:
+            assert before is not None
+            before.close()
+        assert mode(path) == 0o622
+        assert talks(server, path) if before is not None else connect_unix(path).close() is None
+        with pytest.raises(AddressInUse):
+            listen_unix(path)
+        shutil.rmtree(f"{own}/run.moved", ignore_errors=True)
+        Path(f"{path}.moved").unlink(missing_ok=True)
+    waiting.close()
+    server.close()
+    assert names(own / "run") == set()
+
+
+@pytest.mark.row(62)
+@pytest.mark.parametrize("unlink", [True, False, "force"])
+@pytest.mark.parametrize("put", [put_server, put_file, put_link, put_directory, put_fifo])
+def test_nothing_is_taken_from_who_is_there_now(own: Path, put: Callable[[str], Any], unlink: Any) -> None:
+    path = f"{own}/app.world"
+    server = listen_unix(path, unlink=unlink)
+    kept = put(path)
+    there = os.lstat(path)
+    for _ in range(2):
+        assert server.gone() is not None
+        with pytest.raises(IPCError):
+            server.put_back()
+        assert os.path.samestat(os.lstat(path), there)
+    if kept is not None:
+        kept.close()
+        if unlink is False:
+            os.unlink(path)
+        old = server.put_back()
+        assert old is not None
+        old.close()
+        assert talks(server, path)
+    server.close()
+
+
+@pytest.mark.row(62)
+@pytest.mark.parametrize("how", ["both", "the directory", "the directory, moved away"])
+def test_two_never_own_a_path(own: Path, how: str) -> None:
+    path = f"{own}/run/app.world"
+    first = listen_unix(path, root=f"{own}/run", unlink="force")
+    REMOVALS[how][0](path)
+    rival = listen_unix(path, root=f"{own}/run")
+    with pytest.raises(AddressInUse):
+        first.put_back()
+    assert talks(rival, path)
+    rival.close()
+    before = first.put_back()
+    assert before is not None
+    before.close()
+    assert talks(first, path)
+    with pytest.raises(AddressInUse):
+        listen_unix(path)
+    first.close()
+    assert names(own / "run") == set()
+
+
+@pytest.mark.row(62)
+def test_a_forked_child_puts_nothing_back(own: Path) -> None:
+    server = listen_unix(f"{own}/app.world")
+    os.unlink(f"{own}/app.world")
+    assert Child(server.gone).result() is None
+    server.close()
+
+
+@pytest.mark.row(62)
+def test_a_way_that_we_may_not_look_at_is_not_gone(root: None, own: Path) -> None:
+    """A server that gave up its rights cannot tell."""
+    place = own / "run"
+    place.mkdir(mode=0o700)
+
+    def work() -> Any:
+        server = listen_unix(f"{place}/app.world")
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+        return server.has_files and server.gone()
+
+    assert Child(work).result() is None
 
 
 def test_links_of_our_own_are_followed(own: Path) -> None:
@@ -805,8 +1142,8 @@ def test_secure_root_makes_verifies_and_tightens(own: Path, caplog: pytest.LogCa
     assert caplog.record_tuples == [
         ("node_ipc", logging.WARNING, f"socket_root '{place}' was open to other users; its mode is now 0700")
     ]
-    with pytest.raises(AddressError, match="No such file or directory"):
-        secure_root(f"{own}/missing/run")
+    secure_root(f"{own}/missing/run")
+    assert mode(own / "missing") == mode(own / "missing" / "run") == 0o700
 
 
 @pytest.mark.row(23)

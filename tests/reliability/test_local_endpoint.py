@@ -369,6 +369,9 @@ def plant(kind: str, place: Path) -> None:
         mode, owner = DIRECTORIES[kind]
         os.chown(place, owner, owner)
         place.chmod(mode)
+        if owner == 0:
+            (place / "theirs").touch()
+            os.chown(place / "theirs", NOBODY, NOBODY)
     elif kind.startswith("link"):
         if kind != "link to nothing":
             elsewhere.mkdir(0o700)

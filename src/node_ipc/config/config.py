@@ -335,8 +335,9 @@ class Config(Options):
     """The numeric users that local peers may run as, kept as a frozenset; ``None``: this user and root."""
 
     secure_socket_root: Option[bool | None, bool | None] = Option(None, checks.or_none(checks.flag))
-    """Whether local sockets must be in a directory that only its owner can enter; ``None``: the assured
-    profile demands it, the others do not."""
+    """Whether local sockets must be in a directory that only its owner can enter; ``None``: the assured profile demands
+    it, the others want one where nobody but its owner and root can replace a socket. ``False``: any directory will do,
+    as those that containers share, with a warning."""
 
     unlink: Option[bool | Literal["force"], bool | Literal["force"]] = Option(True, _unlink)
     """Whether a server removes a dead server's socket before it starts. ``False``: never; ``"force"``: also

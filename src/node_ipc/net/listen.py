@@ -6,6 +6,7 @@ name, and making a link of an accepted socket.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 from abc import ABC, abstractmethod
@@ -16,7 +17,7 @@ from ..config.address import Handed, Share, Tcp, Tls, Unix
 from ..config.logs import RateLimited, logger  # here, not when needed: then there may be no descriptor to read it with
 from ..core.seam import Acceptor, Driver, Peer, Receiver, Timer
 from ..drivers.poller import READ
-from ..errors import AddressError, ConnectionLost, PeerRefused
+from ..errors import AddressError, ConnectionLost, IPCError, PeerRefused
 from . import tcp, unix
 from .stream import Watcher
 
@@ -26,12 +27,14 @@ if TYPE_CHECKING:
     from .tls import ServerTLS
     from .tls_link import TLSLink
 
-__all__ = ["LOOKUP", "Door", "StreamListener"]
+__all__ = ["LOOKUP", "Door", "StreamListener", "listen_local"]
 
 LOOKUP: dict[str, Any] = {"type": socket.SOCK_STREAM, "flags": socket.AI_PASSIVE}
 """What ``getaddrinfo`` is asked for, besides a host and a port."""
 ACCEPTS_PER_TURN = 10
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.01, 1.0
+LOOK_SECONDS = 20.0
+"""How often a server looks whether its socket's file is still there: three system calls."""
 OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -98,7 +101,7 @@ class StreamListener(ABC):
             self._warn_if_exposed(self._handed)
             return self._handed
         if isinstance(address, Unix):
-            self._add(self._listen_unix(address))
+            self._add(listen_local(address, settings))
             return address
         if not isinstance(address, (Tcp, Tls)):
             raise AddressError(f"{address} is for datagrams, which have no connections")
@@ -107,17 +110,6 @@ class StreamListener(ABC):
         address = self._address = type(address)(address.host, sockets[0].getsockname()[1])
         self._warn_if_exposed(address)
         return address
-
-    def _listen_unix(self, address: Unix) -> unix.OwnedSocket:
-        settings = self._settings
-        return unix.listen_unix(
-            address.path,
-            root=settings.socket_root,
-            secure=settings.requires_secure_root,
-            mode=unix.socket_mode(readable_all=settings.readable_all, writable_all=settings.writable_all),
-            unlink=settings.unlink,
-            backlog=settings.backlog,
-        )
 
     @property
     def _share(self) -> Share | None:
@@ -195,6 +187,19 @@ class StreamListener(ABC):
         self._doors.clear()
 
 
+def listen_local(address: Unix, settings: Settings) -> unix.OwnedSocket:
+    """Listen at a path, as a configuration has it."""
+    return unix.listen_unix(
+        address.path,
+        root=settings.socket_root,
+        secure=settings.requires_secure_root,
+        shared=settings.secure_socket_root is False,
+        mode=unix.socket_mode(readable_all=settings.readable_all, writable_all=settings.writable_all),
+        unlink=settings.unlink,
+        backlog=settings.backlog,
+    )
+
+
 class Door:
     """One listening socket."""
 
@@ -216,6 +221,8 @@ class Door:
         self._backoff = FIRST_BACKOFF
         self._open = False
         self._timer: Timer | None = None
+        self._care: Timer | None = None
+        self._told = ""
 
     @property
     def sock(self) -> socket.socket:
@@ -226,6 +233,8 @@ class Door:
         self._timer = None
         self._driver.watch(self, READ)
         self._open = True
+        if self._care is None and self._owned.has_files:
+            self._care = self._driver.call_later(LOOK_SECONDS, self._look)
 
     def fileno(self) -> int:
         return self._owned.sock.fileno()
@@ -273,6 +282,42 @@ class Door:
     def writable(self) -> None:
         """A listening socket is never written to."""
 
+    def _look(self) -> None:
+        """See from time to time whether the socket's file is still there: cleaners of /tmp, and people, remove it."""
+        self._care = self._driver.call_later(LOOK_SECONDS, self._look)
+        gone = self._owned.gone()
+        if gone is None:
+            self._told = ""
+        else:
+            self._put_back(gone)
+
+    def _put_back(self, gone: str) -> None:
+        was_open, before = self._open, None
+        self._shut()
+        try:
+            before = self._owned.put_back()
+        except IPCError as error:
+            self._tell(f"{gone} while it was served, and not put back: {error}")
+        else:
+            self._tell(f"{gone} while it was served: it is put back")
+            self._told = ""
+        if was_open:
+            self._look_again()
+        if before is not None:
+            self._empty(before)
+
+    def _tell(self, text: str) -> None:
+        """Once, and not at each look."""
+        if text != self._told:
+            self._told = text
+            logger.warning("%s", text)
+
+    def _empty(self, before: socket.socket) -> None:
+        """Let those in who wait in the queue of the socket that nobody finds any more."""
+        with before, contextlib.suppress(OSError):  # BlockingIOError: that was all
+            while self._open:
+                self.came(*before.accept())
+
     def _shut(self) -> None:
         """Closing is not enough: another process may have the socket too, and it would stay in our epoll."""
         if self._open:
@@ -281,9 +326,10 @@ class Door:
 
     def close(self) -> None:
         self._shut()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        for timer in (self._timer, self._care):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._care = None
         self._owned.close()
 
     def discard(self) -> None:

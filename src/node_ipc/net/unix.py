@@ -19,6 +19,9 @@ How a path is taken (``listen_unix``):
    Python's takes no lock.
 5. The mode is set on the descriptor, before ``bind`` gives it a name: no moment exists with a wider one. The
    umask is never touched, since it belongs to all threads of the process.
+6. The kernel remembers the string that ``bind`` got, and shows it in /proc/net/unix: ``ss`` and ``lsof`` read it
+   there, and systemd-tmpfiles, which leaves the sockets of live servers in an aged /tmp. So it gets the real path,
+   where that fits and no other user can make it lead elsewhere; a way by the descriptor of the directory otherwise.
 
 On Linux a client needs write permission on a socket to connect to it; read permission changes nothing.
 """
@@ -61,6 +64,7 @@ __all__ = [
     "connect_unix",
     "inherited_sockets",
     "listen_unix",
+    "lock_holder",
     "peer_credentials",
     "peer_of",
     "secure_root",
@@ -77,7 +81,7 @@ _LOCK_TRIES = 50  # each is a few system calls and means that another server has
 _FIRST_INHERITED = 3  # systemd's SD_LISTEN_FDS_START
 
 _HINTS = {
-    errno.ENOENT: "the directory has to be there; only socket_root itself is made",
+    errno.ENOENT: "the directory has to be there; only socket_root, and what is missing above it, is made",
     errno.EACCES: "this user may not use that directory; choose one of your own",
     errno.EPERM: "what is there belongs to another user; choose another path",
     errno.EROFS: "choose a socket_root on a file system that can be written to",
@@ -97,6 +101,37 @@ class OwnedSocket:
         self.address = address
         """Where it listens."""
         self._claim = claim
+
+    @property
+    def has_files(self) -> bool:
+        """Whether anything was made in the file system, which somebody may remove."""
+        return self._claim is not None
+
+    def gone(self) -> str | None:
+        """What somebody removed or replaced since it was made, in words; ``None`` while all is in its place."""
+        return None if self._claim is None else self._claim.gone()
+
+    def put_back(self) -> socket.socket | None:
+        """Make again what is ``gone``, if nobody else serves there; nothing is taken by force.
+
+        Where a new socket had to be made, ``sock`` is that one from now on, and the one before is returned: clients
+        may wait in its queue, and the caller closes it. ``None``: ``sock`` is the same as before.
+
+        Raises:
+            IPCError: as ``listen_unix``; ``sock`` listens on, where nobody finds it.
+        """
+        claim = self._claim
+        assert claim is not None  # nothing else is ever gone
+        with _listen_errors(claim.path):
+            if claim.has_its_directory():
+                sock = claim.complete()
+            else:
+                self._claim, sock = claim.elsewhere()
+                claim.release()
+        if sock is None:
+            return None
+        before, self.sock = self.sock, sock
+        return before
 
     def close(self) -> None:
         """Listen no more, and remove the socket's file and the lock.
@@ -134,15 +169,18 @@ def listen_unix(
     *,
     root: str | None = None,
     secure: bool = False,
+    shared: bool = False,
     mode: int = 0o600,
     unlink: bool | Literal["force"] = True,
     backlog: int = 128,
 ) -> OwnedSocket:
     r"""Listen at a path, or at ``"\0name"`` in Linux's abstract namespace.
 
-    root: the configured directory of sockets. Where the path lies directly in it and it is missing, it is
-        made, for its owner only. ``None``: no directory is made.
+    root: the configured directory of sockets. Where the path lies directly in it, it is made if it is missing, with
+        what is missing above it, for its owner only; and if it is ours and holds nothing of others, their right to
+        write to it is taken away. ``None``: no directory is made or changed.
     secure: the path has to lie directly in ``root``, and that has to pass ``secure_root``.
+    shared: a directory where other users can replace the socket will do, with a warning.
     mode: the socket's permissions; see ``socket_mode``.
     unlink: what happens to a socket at the path: ``True`` removes a dead server's, ``False`` removes none
         (for several processes on one path), ``"force"`` removes a live server's too, and logs it. Only
@@ -156,23 +194,13 @@ def listen_unix(
         AddressError: the path is none, or the kernel refuses it.
     """
     address = Unix(path)
-    with _listen_errors(path):
-        if path.startswith("\0"):
+    if path.startswith("\0"):
+        with _listen_errors(path):
             if secure:
                 _require_directly_in(root, path)
             return _listen_abstract(address, backlog)
-        claim = _Claim(path)
-        with contextlib.ExitStack() as undo:
-            undo.callback(claim.release)
-            claim.open_directory(root, secure)
-            claim.refuse_other_files()
-            claim.take_lock(force=unlink == "force")
-            claim.free_path(unlink)
-            sock = undo.enter_context(_new_socket())
-            claim.bind(sock, mode)
-            sock.listen(backlog)
-            undo.pop_all()
-    return OwnedSocket(sock, address, claim)
+    claim = _Claim(path, _Wishes(root, secure, shared, mode, unlink, backlog))
+    return OwnedSocket(claim.take(), address, claim)
 
 
 def adopt(sock: socket.socket) -> OwnedSocket:
@@ -407,40 +435,119 @@ def _peer_credentials_elsewhere(sock: socket.socket) -> Credentials | None:  # p
 # A path in the file system that is ours
 
 
-class _Claim:
-    """The way to a path and what was made there: descriptors to close, files to remove."""
+class _Wishes(NamedTuple):
+    """What ``listen_unix`` was asked for; see there."""
 
-    def __init__(self, path: str) -> None:
+    root: str | None
+    secure: bool
+    shared: bool
+    mode: int
+    unlink: bool | Literal["force"]
+    backlog: int
+
+
+class _Made(NamedTuple):
+    """A file of ours, and a descriptor that pins its inode, so that no stranger's file can have the same number."""
+
+    status: os.stat_result
+    descriptor: int
+
+
+class _Claim:
+    """A path of ours: the directory, held by a descriptor, and the lock and the socket that were made in it."""
+
+    def __init__(self, path: str, wishes: _Wishes) -> None:
         self.path = path
+        self.wishes = wishes
         parent, _, self.name = path.rpartition("/")
         self.parent = parent or ("/" if path.startswith("/") else ".")
         self.lock_name = f"{self.name}.lock"
         self.pid = os.getpid()
         self.directory = -1
-        self.descriptors: list[int] = []
-        self.made: list[tuple[str, os.stat_result]] = []
+        self.made: dict[str, _Made] = {}
+
+    # ---- taking it, looking after it, leaving it
+
+    def take(self) -> socket.socket:
+        """Everything that ``listen_unix`` does; where it fails nothing is left."""
+        with _listen_errors(self.path), contextlib.ExitStack() as undo:
+            undo.callback(self.release)
+            self.open_directory()
+            self.refuse_other_files()
+            self.take_lock(force=self.wishes.unlink == "force")
+            self.free_path(self.wishes.unlink)
+            sock = self.listen()
+            undo.pop_all()
+        return sock
+
+    def gone(self) -> str | None:
+        if self.pid != os.getpid():
+            return None  # a forked child: it is its parent's
+        try:
+            if not self.has_its_directory():
+                return f"the directory of {_shown(self.path)} was removed or replaced"
+            missing = [name for name in self.made if not self._is_ours(name)]
+        except OSError:  # a server that gave up its rights may not look
+            return None
+        if self.name in missing:
+            return f"the socket {_shown(self.path)} was removed or replaced"
+        return f"the lock {_shown(f'{self.path}.lock')} was removed or replaced" if missing else None
+
+    def has_its_directory(self) -> bool:
+        """Whether the path leads to the directory that we hold."""
+        try:
+            return os.path.samestat(os.stat(self.parent), os.fstat(self.directory))
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
+    def complete(self) -> socket.socket | None:
+        """Make again what is not there, in the directory that we hold; a new socket, if one was needed."""
+        if not self._is_ours(self.lock_name):
+            self.refuse_other_files()
+            self.take_lock(force=False)
+        if self._is_ours(self.name):
+            return None
+        self.free_path(self.wishes.unlink is not False)
+        return self.listen()
+
+    def elsewhere(self) -> tuple[_Claim, socket.socket]:
+        """Take the path again, in the directory to which it leads now."""
+        wishes = self.wishes
+        claim = _Claim(self.path, wishes._replace(unlink=wishes.unlink is not False))
+        sock = claim.take()
+        claim.wishes = wishes
+        return claim, sock
 
     def release(self) -> None:
-        """Remove what is still ours, unless this process is a fork of the one that made it; close everything.
-
-        Our descriptors pin the inodes until that is done, so no stranger's file can have the same number.
-        """
+        """Remove what is still ours, unless this process is a fork of the one that made it; close everything."""
         if self.pid == os.getpid():
-            for name, status in reversed(self.made):
+            for name, made in reversed(self.made.items()):
                 try:
-                    self._remove(name, status)
+                    self._remove(name, made.status)
                 except OSError as exc:
                     _log().warning("cannot remove %r in %r: %s", name, self.parent, exc.strerror)
         # The lock is closed and not unlocked: so a forked child leaves the parent's lock alone.
-        for descriptor in reversed(self.descriptors):
-            os.close(descriptor)
+        for made in reversed(self.made.values()):
+            os.close(made.descriptor)
+        self.made.clear()
+        if self.directory >= 0:
+            os.close(self.directory)
+            self.directory = -1
 
-    def open_directory(self, root: str | None, secure: bool) -> None:
+    # ---- step by step
+
+    def open_directory(self) -> None:
+        root, secure = self.wishes.root, self.wishes.secure
         if secure:
             _require_directly_in(root, self.path)
         in_root = root is not None and lies_directly_in(self.path, root)
-        self.directory = self._keep(_open_directory(self.parent, create=in_root, real=secure))
-        (_require_owner_only if secure else _require_safe)(self.directory, self.parent)
+        self.directory = _open_directory(self.parent, create=in_root, real=secure)
+        if secure:
+            _require_owner_only(self.directory, self.parent)
+        elif self.wishes.shared:
+            _warn_if_unsafe(self.directory, self.parent)
+        elif not (in_root and _tighten(self.directory, self.parent)):
+            _require_safe(self.directory, self.parent)
 
     def refuse_other_files(self) -> bool:
         """Whether a socket is at the path. Anything else there is refused."""
@@ -451,12 +558,13 @@ class _Claim:
 
     def take_lock(self, *, force: bool) -> None:
         for _ in range(_LOCK_TRIES):
+            self._clear_lock_of_another(force)
             descriptor = self._open_lock()
-            locked = _lock(descriptor)
+            locked = self._lock(descriptor)
             if not self._is_at(self.lock_name, os.fstat(descriptor)):
                 os.close(descriptor)  # the server that had it has just left, and removed it
             elif locked:
-                self.made.append((self.lock_name, os.fstat(self._keep(descriptor))))
+                self._own(self.lock_name, descriptor)
                 return
             else:
                 os.close(descriptor)
@@ -468,6 +576,45 @@ class _Claim:
                 _log().warning("unlink='force': taking %r from the server that runs there", self.path)
                 self._unlink(self.lock_name)
         raise _in_use(f"other servers start and stop at {_shown(self.path)} all the time. Choose another path")
+
+    def _clear_lock_of_another(self, force: bool) -> None:
+        """Remove another user's lock if its server is dead and the kernel lets us; a living one's only by force."""
+        found = self._look(self.lock_name)
+        if found is None or found.st_uid == os.geteuid() or not stat.S_ISREG(found.st_mode):
+            return
+        self._check_lock(found)
+        holder = self._holder(found)
+        if holder is not None:
+            if not force:
+                raise _in_use(
+                    f"a running server of user {found.st_uid} holds {_shown(self.path)} ({holder}). "
+                    "Have it stopped, or choose another id or path"
+                )
+            _log().warning("unlink='force': taking %r from the server of user %d", self.path, found.st_uid)
+        try:
+            self._remove(self.lock_name, found)
+        except PermissionError as exc:
+            raise AddressError(
+                f"a server of user {found.st_uid} that is {'running' if holder else 'dead'} has left its lock "
+                f"{_shown(f'{self.path}.lock')}, which only that user or root may remove. "
+                "Have it removed, or choose another id or path"
+            ) from exc
+        if holder is None:
+            _log().warning("removed the lock of %r, which a dead server of user %d left", self.path, found.st_uid)
+
+    def _holder(self, found: os.stat_result) -> str | None:
+        """Who holds another user's lock, in words; ``None`` if its server is dead, as far as this user may see."""
+        try:
+            descriptor = os.open(self.lock_name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=self.directory)
+        except PermissionError:
+            holder = lock_holder(found)
+        else:
+            free = self._lock(descriptor)
+            os.close(descriptor)
+            holder = None if free else lock_holder(found) or -1
+        if holder is None:
+            return None
+        return f"process {holder}" if holder > 0 else "a process that this system does not name"
 
     def free_path(self, unlink: bool | Literal["force"]) -> None:
         if not self.refuse_other_files():
@@ -489,23 +636,39 @@ class _Claim:
         finally:
             os.close(pin)
 
-    def bind(self, sock: socket.socket, mode: int) -> None:
+    def listen(self) -> socket.socket:
+        """Make the socket in its place, and listen."""
+        with contextlib.ExitStack() as undo:
+            sock = undo.enter_context(_new_socket())
+            self._bind(sock)
+            sock.listen(self.wishes.backlog)
+            undo.pop_all()
+        return sock
+
+    def _bind(self, sock: socket.socket) -> None:
+        mode = self.wishes.mode
         if _LINUX:  # pragma: no branch - elsewhere fchmod refuses sockets, and the check below sets the mode
             os.fchmod(sock.fileno(), mode)
-        self._bind_name(sock)
+        try:
+            self._bind_name(sock)
+        except OSError as exc:
+            if exc.errno not in (errno.EPERM, errno.EOPNOTSUPP):
+                raise
+            raise AddressError(
+                f"the file system of {self.parent!r} takes no sockets ({exc.strerror}), as FAT and the drives of "
+                "Windows take none. Choose a socket_root on another one, such as /tmp/"
+            ) from exc
         try:
             pin = self._pin(self.name)
         except BaseException:
             self._unlink(self.name)  # nothing tells later that it is ours
             raise
-        self.descriptors.append(pin)
-        made = os.fstat(pin)
-        self.made.append((self.name, made))
-        if stat.S_IMODE(made.st_mode) != mode:
+        self._own(self.name, pin)
+        if stat.S_IMODE(self.made[self.name].status.st_mode) != mode:
             os.chmod(self._reach(pin), mode)  # the umask took bits away; nobody can connect before listen
 
     def _bind_name(self, sock: socket.socket) -> None:
-        address = self._address(self.name)
+        address = self._real_address() or self._address(self.name)
         if not _is_long(address):
             sock.bind(address)
             return
@@ -518,6 +681,27 @@ class _Claim:
         finally:
             self._unlink(interim)
 
+    def _real_address(self) -> str | None:
+        """The socket's real path, where it fits and is sure to lead to the directory that we hold."""
+        directory = _sure_path(self.directory)
+        if directory is None or _is_long(f"{directory}/{self.name}"):
+            return None
+        return f"{directory.rstrip('/')}/{self.name}"
+
+    def _lock(self, descriptor: int) -> bool:
+        """Whether the lock is ours now; where that cannot be known the descriptor is closed."""
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as exc:
+            os.close(descriptor)
+            raise AddressError(
+                f"the file system of {self.parent!r} keeps no locks ({exc.strerror}), as some network file systems "
+                "do. Choose a socket_root on a local one, such as /tmp/"
+            ) from exc
+        return True
+
     def _open_lock(self) -> int:
         """Open or make the lock file: a plain file of ours with one name, or it is none of our locks."""
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -526,10 +710,10 @@ class _Claim:
         except OSError:
             found = self._look(self.lock_name)
             if found is not None:
-                self._check_lock(found)
+                self._check_new_lock(found)
             raise
         try:
-            self._check_lock(os.fstat(descriptor))
+            self._check_new_lock(os.fstat(descriptor))
             os.fchmod(descriptor, 0o600)  # whatever the umask was
         except BaseException:
             os.close(descriptor)
@@ -541,7 +725,13 @@ class _Claim:
         if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
             kind = "a file with several names" if stat.S_ISREG(status.st_mode) else _kind(status)
             raise AddressError(f"{kind} is in the place of the lock {lock}. Remove it, or choose another path")
-        if status.st_uid != os.geteuid():
+        if status.st_size:  # ours are empty, and nothing that somebody may need is ever removed
+            raise AddressError(f"{lock} is no lock, since something is in it. Move it away, or choose another path")
+
+    def _check_new_lock(self, status: os.stat_result) -> None:
+        self._check_lock(status)
+        if status.st_uid != os.geteuid():  # it came after we had looked
+            lock = _shown(f"{self.path}.lock")
             raise _in_use(f"the lock {lock} belongs to user {status.st_uid}. Choose another path, or have it removed")
 
     def _require_dead(self, pin: int) -> None:
@@ -586,17 +776,34 @@ class _Claim:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name, dir_fd=self.directory)
 
-    def _keep(self, descriptor: int) -> int:
-        self.descriptors.append(descriptor)
-        return descriptor
+    def _own(self, name: str, descriptor: int) -> None:
+        """Remember a file as ours, in place of what was there before."""
+        before = self.made.get(name)
+        self.made[name] = _Made(os.fstat(descriptor), descriptor)
+        if before is not None:
+            os.close(before.descriptor)
+
+    def _is_ours(self, name: str) -> bool:
+        made = self.made.get(name)
+        return made is not None and self._is_at(name, made.status)
 
 
-def _lock(descriptor: int) -> bool:
+def lock_holder(lock: os.stat_result) -> int | None:
+    """The process that holds the lock of a server, by its file's status; ``None`` if none is seen to.
+
+    0 or less: somebody whom the kernel does not name, or this system does not tell.
+    """
+    wanted = f"{os.major(lock.st_dev):02x}:{os.minor(lock.st_dev):02x}:{lock.st_ino}"
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        with open("/proc/locks") as locks:
+            lines = locks.read().splitlines()
+    except OSError:
+        return -1
+    for line in lines:
+        fields = line.split()
+        if len(fields) >= 6 and fields[1] == "FLOCK" and fields[5] == wanted:
+            return int(fields[4])
+    return None
 
 
 def _owner_of(reach: str) -> str | None:
@@ -629,7 +836,7 @@ def _listen_abstract(address: Unix, backlog: int) -> OwnedSocket:
 def _open_directory(path: str, *, create: bool, real: bool) -> int:
     """Open a directory by walking to it; a symbolic link of a stranger's on the way is refused.
 
-    create: make it, for its owner only, if only its last component is missing.
+    create: make it, and what is missing above it, for its owner only.
     real: the last component may not be a link, whoever made it.
     """
     if not hasattr(os, "O_PATH"):  # pragma: no cover - not Linux: no descriptor of a link to check
@@ -643,7 +850,7 @@ def _open_directory(path: str, *, create: bool, real: bool) -> int:
             try:
                 inner = os.open(part, _FIND_DIRECTORY, dir_fd=here)
             except FileNotFoundError:
-                if todo or not create:
+                if not create:
                     raise
                 with contextlib.suppress(FileExistsError):  # another starter of ours was faster
                     os.mkdir(part, 0o700, dir_fd=here)
@@ -685,19 +892,49 @@ def _target_of_link(here: int, part: str, path: str) -> str:
         os.close(link)
 
 
+_WAYS_OUT = (
+    "Choose a directory of your own (one below it will do), or set secure_socket_root to False, which serves there "
+    "all the same: sockets are for their owner only, and both ends look at who the other is"
+)
+
+
 def _require_safe(directory: int, path: str) -> None:
     """Nobody but root and us can rename or remove what we make there."""
-    status = os.fstat(directory)
+    danger = _danger(os.fstat(directory), path)
+    if danger is not None:
+        raise SocketRootError(f"{danger} and can replace a socket there. {_WAYS_OUT}")
+
+
+def _warn_if_unsafe(directory: int, path: str) -> None:
+    danger = _danger(os.fstat(directory), path)
+    if danger is not None:
+        _log().warning("%s and can replace the socket there; secure_socket_root is False, so it is served", danger)
+
+
+def _danger(status: os.stat_result, path: str) -> str | None:
+    """Who besides root and us can rename and remove what is in a directory, in words."""
     if status.st_uid not in (0, os.geteuid()):
-        raise SocketRootError(
-            f"the directory {path!r} belongs to user {status.st_uid}, who can replace a socket there. "
-            "Choose a directory of your own"
-        )
+        return f"user {status.st_uid} owns the directory {path!r}"
     if status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX:
-        raise SocketRootError(
-            f"other users may write to the directory {path!r} and replace a socket there. "
-            "Take that right away (chmod go-w), or choose another directory"
-        )
+        return f"other users may write to the directory {path!r}"
+    return None
+
+
+def _tighten(directory: int, path: str, mode: int = 0o755) -> bool:
+    """Take from others the right to write to a directory of ours that holds nothing of theirs; whether that was done.
+
+    mode: what may stay of the directory's own. A sticky directory is meant to be everybody's, and left alone.
+    """
+    before = os.fstat(directory)
+    if before.st_uid != os.geteuid() or not before.st_mode & 0o022 or before.st_mode & stat.S_ISVTX:
+        return False
+    reach, after = _by_descriptor(directory, path), stat.S_IMODE(before.st_mode) & (mode | stat.S_ISGID)
+    os.chmod(reach, after)  # and look after that: nobody can put anything there any more
+    if not all(os.lstat(f"{reach}/{name}").st_uid in (0, os.geteuid()) for name in os.listdir(reach)):
+        os.chmod(reach, stat.S_IMODE(before.st_mode))
+        return False
+    _log().warning("other users could write to socket_root %r; its mode is now %04o", path, after)
+    return True
 
 
 def _require_owner_only(directory: int, path: str) -> None:
@@ -707,6 +944,8 @@ def _require_owner_only(directory: int, path: str) -> None:
             f"socket_root {path!r} belongs to user {status.st_uid}, this process to user {os.geteuid()}. "
             "Choose a directory of your own"
         )
+    if _tighten(directory, path, 0o700):
+        return
     if status.st_mode & 0o022:
         raise SocketRootError(
             f"other users may write to socket_root {path!r}, and may have put something there. "
@@ -715,6 +954,32 @@ def _require_owner_only(directory: int, path: str) -> None:
     if status.st_mode & 0o077:
         os.chmod(_by_descriptor(directory, path), 0o700)
         _log().warning("socket_root %r was open to other users; its mode is now 0700", path)
+
+
+def _sure_path(directory: int) -> str | None:
+    """The real path of an open directory, if no other user can make it lead elsewhere; ``None`` if it is not so.
+
+    For calls that take no descriptor: each directory on the way has to belong to root or to us, and others may write
+    to it only if it is sticky. To that which is in the last one the path does not matter.
+    """
+    if not _FD_PATHS:
+        return None
+    path = os.readlink(f"/proc/self/fd/{directory}")
+    here = os.open("/", _FIND_DIRECTORY)
+    try:
+        for part in _components(path)[::-1]:
+            if _danger(os.fstat(here), path) is not None:
+                return None
+            inner = os.open(part, _FIND_DIRECTORY, dir_fd=here)
+            os.close(here)
+            here = inner
+        found = os.fstat(here)
+        is_sure = found.st_uid in (0, os.geteuid()) and os.path.samestat(found, os.fstat(directory))
+        return path if is_sure else None
+    except OSError:  # not there any more, or not for us to look at
+        return None
+    finally:
+        os.close(here)
 
 
 # Names and errors

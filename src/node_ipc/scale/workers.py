@@ -36,6 +36,7 @@ from ..config.resolve import Place, TLSChoice, resolve
 from ..drivers.runner import LoopFactory, loop_factory
 from ..errors import AddressError, ConfigError, IPCError, WouldDeadlock
 from ..net import tcp, udp, unix
+from ..net.listen import listen_local
 from .fairness import Board, Turn
 from .worker import FAILED, READY, Worker
 
@@ -130,14 +131,7 @@ def _listen(
 
 def _listen_once(address: Address, settings: Settings, undo: contextlib.ExitStack) -> tuple[Where, Sockets]:
     if isinstance(address, Unix):
-        owned = unix.listen_unix(
-            address.path,
-            root=settings.socket_root,
-            secure=settings.requires_secure_root,
-            mode=unix.socket_mode(readable_all=settings.readable_all, writable_all=settings.writable_all),
-            unlink=settings.unlink,
-            backlog=settings.backlog,
-        )
+        owned = listen_local(address, settings)
         undo.callback(owned.close)
         return address, (owned.sock,)
     if isinstance(address, Handed):
