@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from interop.install import InstallFailed, NodeMissing, install, install_all
+from interop.install import InstallFailed, NodeMissing, Peer, install, install_all
+
+from .project import Project
 
 HERE = Path(__file__).parent
 TOOLS = pytest.StashKey["Path | Exception"]()
@@ -32,3 +36,22 @@ def tools(request: pytest.FixtureRequest) -> Path:
     if isinstance(found, Exception):
         pytest.fail(str(found))
     return found
+
+
+@pytest.fixture(scope="session")
+def peers(tools: Path) -> dict[str, Peer]:
+    """The real node-ipc, by version."""
+    return install_all()
+
+
+@pytest.fixture
+def project(tmp_path: Path, tools: Path, peers: dict[str, Peer]) -> Project:
+    """An empty folder for TypeScript."""
+    return Project(tmp_path, tools, peers)
+
+
+@pytest.fixture
+def root() -> Iterator[str]:
+    """A short directory for sockets: pytest's own are too long for a socket's path."""
+    with tempfile.TemporaryDirectory(prefix="ipc-") as path:
+        yield f"{path}/"

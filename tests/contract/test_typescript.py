@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import pathlib
 import shutil
 import subprocess
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,60 +15,14 @@ import pytest
 from msgspec import Struct
 
 import node_ipc
-from interop.install import Peer, install_all
+from interop.install import Peer
 from node_ipc.contract import Contract, ContractWarning, Message, Method, contract_of, typescript
 
 from . import shop
+from .project import Project
 
 NODE = Path(__file__).parent / "node"
 CONTRACT = contract_of(shop.register, events=[shop.done, shop.moved])
-STRICT = {
-    "strict": True,
-    "noUncheckedIndexedAccess": True,
-    "exactOptionalPropertyTypes": True,
-    "noImplicitReturns": True,
-    "erasableSyntaxOnly": True,  # so that Node runs it as it stands
-    "target": "es2022",
-    "module": "nodenext",
-    "moduleResolution": "nodenext",
-    "esModuleInterop": True,
-    "types": ["node"],
-}
-
-
-@pytest.fixture(scope="module")
-def peers(tools: Path) -> dict[str, Peer]:
-    return install_all()
-
-
-class Project:
-    """A folder with TypeScript in it."""
-
-    def __init__(self, folder: Path, tools: Path, peers: dict[str, Peer]) -> None:
-        self.folder = folder
-        self._tools = tools
-        self._peers = peers
-        self.write("package.json", '{"type": "module"}')
-
-    def write(self, name: str, text: str) -> None:
-        (self.folder / name).write_text(text, "utf-8")
-
-    def compile(self, version: str, *files: str, **options: Any) -> str:
-        """What tsc has to say; nothing where all is well. ``version`` is of node-ipc."""
-        given: dict[str, Any] = {**STRICT, "noEmit": True, "typeRoots": [str(self._tools / "@types")], **options}
-        if version == "v9":
-            given["paths"] = {"node-ipc": [str(self._tools / "@types/node-ipc/index.d.ts")]}
-        else:  # it has no types of its own: tsc reads them off its source
-            source = self._peers[version].folder / "node_modules/node-ipc/node-ipc.js"
-            given |= {"paths": {"node-ipc": [str(source)]}, "allowJs": True, "maxNodeModuleJsDepth": 2}
-        self.write("tsconfig.json", json.dumps({"compilerOptions": given, "files": files}))
-        command = ["node", str(self._tools / "typescript/bin/tsc"), "-p", str(self.folder)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=110).stdout
-
-
-@pytest.fixture
-def project(tmp_path: Path, tools: Path, peers: dict[str, Peer]) -> Project:
-    return Project(tmp_path, tools, peers)
 
 
 @pytest.mark.slow
@@ -139,12 +90,6 @@ class Served:
 
     async def __aexit__(self, *exception: object) -> None:
         await self.server.stop(timeout=1)
-
-
-@pytest.fixture
-def root() -> Iterator[str]:
-    with tempfile.TemporaryDirectory(prefix="ipc-") as path:
-        yield f"{path}/"
 
 
 @pytest.mark.slow
