@@ -46,7 +46,7 @@ def free_port() -> int:
 
 
 async def settled(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not condition():
             await asyncio.sleep(0)
 

@@ -20,6 +20,7 @@ from node_ipc.core.seam import Peer
 from node_ipc.errors import ConnectionLost, TLSError, WrongThreadError
 from node_ipc.net.tls import ServerTLS, TLSChannel, client_context
 from node_ipc.net.tls_link import MOST_BYTES, SHUTDOWN_SECONDS, TLSLink
+from stopwatch import Stopwatch
 from tls_certificates import FOR_CLIENTS, Identity, identity
 
 HOST = "localhost"
@@ -279,8 +280,10 @@ async def test_openers_that_say_nothing_or_too_little_are_dropped_in_time(
         ends, certs.server.options, handshake_timeout=int(limit * 1000), max_connections=600, backlog=512
     )
     hello = client_context(certs.trust).channel(HOST).outgoing()
+    clock = Stopwatch()
     opened: list[float] = []
     gone: list[float] = []
+    gone_by_ours: list[float] = []
 
     async def open_and_wait(drips: bool) -> None:
         async with bare(server) as (reader, writer):
@@ -295,24 +298,25 @@ async def test_openers_that_say_nothing_or_too_little_are_dropped_in_time(
             with contextlib.suppress(ConnectionError):
                 assert await asyncio.wait_for(reader.read(), DEADLINE) == b""
             gone.append(time.monotonic())
+            gone_by_ours.append(clock.seconds)
             if dripping is not None:
                 dripping.cancel()
 
     hostile = [asyncio.ensure_future(open_and_wait(number >= 200)) for number in range(250)]
     while server.ipc.server._ids < 250:  # the last of them was let in
         await asyncio.sleep(0)
-    all_in = time.monotonic()
+    all_in = clock.seconds
     handshakes: list[float] = []
     while not all(task.done() for task in hostile) and len(handshakes) < 100:
-        began = time.monotonic()
+        watch = Stopwatch()
         client = ClientEnd(tls=certs.trust).connect(server.port)
         await client.hears("connect")
-        handshakes.append(time.monotonic() - began)
+        handshakes.append(watch.seconds)
         await client.close()
     await asyncio.gather(*hostile)
     assert len(gone) == 250
     assert limit - 0.1 <= min(gone) - min(opened)
-    assert max(gone) <= all_in + limit + 0.5
+    assert max(gone_by_ours) <= all_in + limit + 0.5
     assert len(server.sockets) == len(handshakes) >= 10
     assert sorted(handshakes)[len(handshakes) * 99 // 100] <= 0.5
     assert server.count("error") == 250
@@ -342,9 +346,9 @@ async def test_a_server_that_stops_waits_for_no_handshake(certs: Certificates, e
     async with bare(server) as (reader, _):
         client = ClientEnd(tls=certs.trust).connect(server.port)
         await client.hears("connect")  # so the silent one was accepted before
-        began = time.monotonic()
+        watch = Stopwatch()
         await server.close()
-        assert time.monotonic() - began < 2.0
+        assert watch.seconds < 2.0
         assert await asyncio.wait_for(reader.read(), DEADLINE) == b""
         assert "the server was stopped before the TLS handshake was done" in str(await server.hears("error"))
         await client.hears("lost")
@@ -536,7 +540,7 @@ async def test_a_hundred_reloads_under_fifty_live_clients(certs: Certificates, e
         pems = bad_files(certs)[turn // 5 % 5] if bad else (new.key, new.cert)
         key.write_text(pems[0])
         cert.write_text(pems[1])
-        began = time.monotonic()
+        watch = Stopwatch()
         if bad:
             with pytest.raises(ConfigError):
                 server.ipc.server.reload_tls()
@@ -545,7 +549,7 @@ async def test_a_hundred_reloads_under_fifty_live_clients(certs: Certificates, e
             server.ipc.server.reload_tls()
             serial = new.serial
         assert await serial_seen(server, certs.authority) == serial
-        took.append(time.monotonic() - began)
+        took.append(watch.seconds)
         clients[turn % 50].world.emit("message", turn)
         assert await clients[turn % 50].hears("message") == turn
     assert raised == 20

@@ -40,6 +40,7 @@ from node_ipc.core.server import ServerState
 from node_ipc.drivers import loop_datagrams as datagram_loop
 from node_ipc.drivers.loop import EventLoopDriver
 from node_ipc.net import udp
+from stopwatch import Stopwatch
 
 DEADLINE = 20.0
 """Seconds that anything awaited may take."""
@@ -237,14 +238,11 @@ def test_port_0_is_a_free_one_and_localhost_is_of_the_family(run: Run, family: s
 def test_a_port_in_use_is_refused_at_once(run: Run, family: str) -> None:
     async def main() -> None:
         async with bound(family) as world:
-            took = []
-            for _ in range(3):  # the machine may be busy once
-                start = time.monotonic()
-                with pytest.raises(AddressInUse, match=str(world.place[1])):
-                    async with bound(family, port=world.place[1]):
-                        pass
-                took.append(time.monotonic() - start)
-            assert min(took) < 0.2
+            watch = Stopwatch()
+            with pytest.raises(AddressInUse, match=str(world.place[1])):
+                async with bound(family, port=world.place[1]):
+                    pass
+            assert watch.seconds < 0.2
 
     run(main())
 
@@ -1039,11 +1037,11 @@ def test_hostile_envelopes_call_no_lifecycle_handler_and_harm_nobody(run: Run) -
                 for envelope in hostile:
                     sock.sendto(envelope + b"\f", world.place)
                     sock.sendto(frame(), world.place)
-                    start = time.monotonic()
+                    watch = Stopwatch()
                     assert await world.payload() == "hi"
-                    took.append(time.monotonic() - start)
+                    took.append(watch.seconds)
             assert called == []
-            assert sorted(took)[len(took) * 3 // 4] < 0.1, "the machine may be busy at times"
+            assert max(took) < 0.1
 
     run(main())
 
@@ -1109,10 +1107,10 @@ def test_a_round_trip_waits_for_no_timer() -> None:
     async def main() -> None:
         async with bound() as world, bound() as hello:
             world.server.on("message", lambda data, socket: socket.emit("message", data))
-            start = time.perf_counter()
+            watch = Stopwatch()
             for number in range(500):
                 hello.server.emit(world.place, "message", number)
                 await hello.payload()
-            assert time.perf_counter() - start < 4
+            assert watch.seconds < 4
 
     runner("asyncio")(main())

@@ -17,6 +17,7 @@ import trustme
 import node_ipc
 from hostile import ENVELOPES
 from node_ipc import FrameTooLarge, IPCError
+from stopwatch import Stopwatch
 
 KIB, MIB = 1024, 1024 * 1024
 SECONDS = 20.0
@@ -71,7 +72,6 @@ async def target(transport: str, root: Path, **options: Any) -> AsyncIterator[Ta
 @pytest.mark.parametrize("transport", ["unix", "tcp", "tls"])
 async def test_forty_hostile_envelopes_harm_only_their_sender(tmp_path: Path, transport: str) -> None:
     took: list[float] = []
-    loop = asyncio.get_running_loop()
     async with asyncio.timeout(SECONDS), target(transport, tmp_path) as to, to.peer() as (answers, honest):
         for number, (envelope, refused) in enumerate(ENVELOPES):
             async with to.peer() as (reader, writer):
@@ -81,17 +81,17 @@ async def test_forty_hostile_envelopes_harm_only_their_sender(tmp_path: Path, tr
                 if refused:
                     with contextlib.suppress(ConnectionError):
                         assert await reader.read() == b"", envelope
-                began = loop.time()
+                watch = Stopwatch()
                 honest.write(b'{"type":"ping","data":%d}\f' % number)
                 assert await answers.readuntil(b"\f") == b'{"type":"pong","data":%d}\f' % number
-                took.append(loop.time() - began)
+                took.append(watch.seconds)
                 assert len(to.errors) == refused, envelope
                 ended = ["socket.disconnected", "close"] if refused else []
                 assert [event for event in to.lifecycle if event != "connect"] == ended, envelope
                 assert to.lifecycle.count("connect") <= 1
             while len(to.server.sockets) > 1:
                 await asyncio.sleep(0)
-        assert sorted(took)[36] <= 0.1, "the machine may be busy at times"
+        assert sorted(took)[36] <= 0.1
 
 
 @pytest.mark.row(9)
@@ -105,13 +105,13 @@ async def test_forty_hostile_datagrams_harm_nobody(tmp_path: Path) -> None:
             for number, (envelope, refused) in enumerate(ENVELOPES):
                 to.errors.clear()
                 peer.send(envelope + b"\f")
-                began = loop.time()
+                watch = Stopwatch()
                 peer.send(b'{"type":"ping","data":%d}\f' % number)
                 assert await loop.sock_recv(peer, 65536) == b'{"type":"pong","data":%d}\f' % number
-                took.append(loop.time() - began)
+                took.append(watch.seconds)
                 assert len(to.errors) == refused, envelope
         assert to.lifecycle == []
-        assert sorted(took)[36] <= 0.1, "the machine may be busy at times"
+        assert sorted(took)[36] <= 0.1
 
 
 @pytest.mark.row(4)

@@ -39,6 +39,7 @@ from node_ipc import (
     SocketRootError,
     runtime_socket_root,
 )
+from stopwatch import Stopwatch
 
 pytestmark = pytest.mark.skipif(not hasattr(sockets, "AF_UNIX"), reason="no Unix sockets on this system")
 
@@ -135,11 +136,11 @@ def start_error(path: Any, **options: Any) -> tuple[str, str, float]:
     """The type and text of the error that ``start`` gives, and the seconds that took."""
 
     async def main() -> tuple[str, str, float]:
-        begun = time.monotonic()
+        watch = Stopwatch()
         try:
             ipc = await started(path, **options)
         except IPCError as error:
-            return type(error).__name__, str(error), time.monotonic() - begun
+            return type(error).__name__, str(error), watch.seconds
         await ipc.stop()
         return "ok", "", 0.0
 
@@ -1070,10 +1071,10 @@ def test_no_permission_is_final_for_a_client(root: None, own: Path) -> None:
         heard: list[Any] = []
         world.on("*", lambda type, *arguments: heard.append(type))
         world.on("error", lambda error: heard.append(error.__class__.__name__))
-        begun = time.monotonic()
+        watch = Stopwatch()
         async with asyncio.timeout(DEADLINE):
             await world.closed
-        return [heard, world.retries, time.monotonic() - begun]
+        return [heard, world.retries, watch.seconds]
 
     with held_server(path):
         heard, retries, seconds = Child(lambda: asyncio.run(main()), uid=NOBODY).result()
