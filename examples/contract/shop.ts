@@ -136,7 +136,7 @@ export interface ShopIPC {
   serveNet(host: string, port: number, callback?: () => void): void;
 }
 
-/** What the class below needs of `ipc.of.world`; node-ipc 9, 10 and 14 have it. */
+/** What the class below needs of `ipc.of.shop`; node-ipc 9, 10 and 14 have it. */
 interface NodeClient {
   on(event: string, handler: (...values: any[]) => void): unknown;
   off(event: string, handler: any): unknown;
@@ -155,7 +155,7 @@ export class ShopError extends Error {
   }
 }
 
-/** Emits, listens and asks, typed: `new Shop(ipc.of.world)`. */
+/** Emits, listens and asks, typed: `new Shop(ipc.of.shop)`. */
 export class Shop {
   readonly client: NodeClient;
   #asked = new Map<unknown, (response: any) => void>();

@@ -13,7 +13,7 @@ import attrs
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from node_ipc import Event
+from node_ipc import Event, Server
 
 T = TypeVar("T")
 
@@ -125,7 +125,7 @@ done = Event("done", Page[Order])
 moved = Event("moved", Point)
 
 
-def register(server: Any) -> None:
+def register(server: Server) -> None:
     """What the server does."""
 
     @server.on(order)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+import time
+from collections.abc import Awaitable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -12,7 +13,16 @@ import pytest
 
 import node_ipc
 from node_ipc import IPC, Config, Event, blocking
-from node_ipc.contract import Contract, ContractError, ContractWarning, Message, Method, contract_of, json_schema
+from node_ipc.contract import (
+    Contract,
+    ContractError,
+    ContractWarning,
+    Message,
+    Method,
+    contract_of,
+    json_schema,
+    typescript,
+)
 from node_ipc.core.server import ServerState
 from node_ipc.testing import Pair, pair
 
@@ -181,6 +191,44 @@ def test_results_of_handlers_of_every_kind() -> None:
     assert results == {"builtin": Any, "callable": int, "method": str, "partial": float}
 
 
+def test_only_the_annotation_of_the_result_counts() -> None:
+    def strange(params, socket: Nowhere) -> int: ...  # type: ignore[no-untyped-def, name-defined, empty-body]  # noqa: F821
+    def unknown(params) -> Nowhere: ...  # type: ignore[no-untyped-def, name-defined]  # noqa: F821
+    def later(params: int) -> Awaitable[str]: ...  # type: ignore[empty-body]
+    def whatever(params: int) -> object: ...
+
+    @functools.wraps(later)
+    def wrapped(*arguments: Any) -> Any: ...
+
+    def register(server: Any) -> None:
+        server.handle("strange", strange, type=int)
+        server.handle("unknown", unknown, type=int)
+        server.handle("later", later)
+        server.handle("whatever", whatever)
+        server.handle("wrapped", wrapped, type=int)
+
+    says = r"^unknown: the annotation of its result cannot be resolved \(name 'Nowhere' is not defined\); written: Any$"
+    with pytest.warns(ContractWarning, match=says):
+        results = {each.name: each.result for each in contract_of(register).answers}
+    assert results == {"later": str, "strange": int, "unknown": Any, "whatever": Any, "wrapped": str}
+
+
+def test_ten_thousand_events_of_ten_thousand_types() -> None:
+    """Time grows with their number, and not with its square: twice as many take less than four times as long."""
+
+    def seconds(count: int) -> float:
+        types = [msgspec.defstruct(f"T{n}", [("a", int)], module="many") for n in range(count)]
+        messages = [Message(f"e{n}", type) for n, type in enumerate(types)]
+        began = time.process_time()
+        contract = Contract("world", receives=messages)
+        assert len(json_schema(contract)["$defs"]) == 2 * count
+        assert typescript(contract).count("export interface T") == count
+        return time.process_time() - began
+
+    seconds(100)
+    assert seconds(10_000) < 4 * seconds(5_000) + 1
+
+
 # ---- what is wrong
 
 
@@ -236,6 +284,8 @@ def test_types_that_no_payload_can_have() -> None:
 def test_names_are_text_and_stand_once() -> None:
     with pytest.raises(ContractError, match="'a' stands twice in 'receives': one name, one type"):
         Contract("world", receives=[Message("a"), Event("a", int)])
+    with pytest.raises(ContractError, match=r"a name in 'receives' is text that is not empty, not \[\]"):
+        Contract("world", receives=[Message([])])  # type: ignore[arg-type]
     with pytest.raises(ContractError, match="a name in 'answers' is text that is not empty, not ''"):
         Contract("world", answers=[Method("")])
     with pytest.raises(ContractError, match="a contract's name is the server's id, as 'world', not 5"):

@@ -290,6 +290,34 @@ def test_text_of_others_stays_text() -> None:
     assert made.contract.receives[0].name == evil
 
 
+QUOTES = ['"', '""', '"""', 'a"""', 'a\\"', "\\", '\\\\"""', '"""\\', "\r\n", "\x0c"]
+
+
+@pytest.mark.parametrize("text", QUOTES)
+def test_descriptions_end_where_we_end_them(text: str) -> None:
+    schema = {"type": "object", "description": f"a {text}", "properties": {"a": {"type": "string", "default": text}}}
+    for description in (text, f"a {text}", f"{text}\na", f"a\n{text}"):
+        made = module(python_of(document({**schema, "description": description})), "described")
+        assert made.A().a == text
+        assert len(made.contract.receives) == 1
+        assert not {"os", "abort"} & set(vars(made))
+
+
+def test_what_stands_beside_options_is_part_of_each() -> None:
+    kinds = [
+        {"properties": {"kind": {"const": kind}, kind: {"type": "integer"}}, "required": ["kind", kind]}
+        for kind in ("circle", "square")
+    ]
+    shape = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"], "oneOf": kinds}
+    made = module(python_of(document(shape)), "beside")
+    [event] = made.contract.receives
+    assert takes(event.type, '{"name": "a", "kind": "circle", "circle": 1}')
+    assert not takes(event.type, '{"kind": "circle", "circle": 1}')
+    assert not takes(event.type, '{"name": "a", "kind": "circle", "square": 1}')
+    text = {"type": "string", "anyOf": [{"format": "date"}, {"type": "null"}]}
+    assert 'Event("a", cast(Any, date | None))' in python_of(document(text))
+
+
 def test_a_document_nested_without_end_is_one_error() -> None:
     schema: dict[str, Any] = {}
     for _ in range(5000):

@@ -36,7 +36,7 @@ def test_tsc_takes_what_fits_and_refuses_what_does_not(project: Project, version
 
 @pytest.mark.slow
 def test_a_struct_that_changes_makes_tsc_fail_where_it_is_used(project: Project) -> None:
-    fields = [("item_name", int), ("how_many", int, 1)]  # was text
+    fields: list[tuple[str, Any, Any]] = [("item_name", int, 0), ("how_many", int, 1)]  # was text
     changed = msgspec.defstruct("Order", fields, rename="camel", module=shop.__name__)
     contract = Contract(
         "world",

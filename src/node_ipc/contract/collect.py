@@ -6,11 +6,12 @@ nobody handles, and what is named as ``sends``.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import typing
 import warnings
-from collections.abc import Callable, Iterable
-from types import ModuleType
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from types import ModuleType, SimpleNamespace
 from typing import Any, Literal, TypeAlias
 from weakref import WeakSet
 
@@ -121,7 +122,7 @@ def _found(target: Any, role: Role) -> _Found:
         return _of_ipc(target)
     if isinstance(target, (Server, Client, DatagramServer)):
         return _of_endpoint(target)
-    if inspect.isroutine(target) or (inspect.isclass(target) is False and callable(target)):
+    if callable(target) and not inspect.isclass(target):
         return _of_function(target, role)
     raise ContractError(
         f"a contract is made from a server, a client, an IPC, a function that registers handlers on the server it is "
@@ -212,7 +213,7 @@ def _of_endpoint(endpoint: Any) -> _Found:
     if hasattr(endpoint, "requests"):
         for name, (handler, type) in endpoint.requests.methods().items():
             params = Any if type is None else type
-            found.answers.append(Method(name, params, _result_of(handler), _says([handler])))
+            found.answers.append(Method(name, params, _result_of(name, handler), _says([handler])))
     return found
 
 
@@ -237,20 +238,27 @@ def _one_type(name: str, types: list[Any]) -> Any:
     return said[0]
 
 
-def _result_of(handler: Callable[..., Any]) -> Any:
-    """What a handler's annotation says it returns; ``Any`` where it says nothing."""
-    plain = handler
-    while hasattr(plain, "func"):
-        plain = plain.func
+def _result_of(name: str, handler: Callable[..., Any]) -> Any:
+    """What a handler's annotation says it returns; ``Any`` where it says nothing. No other annotation is looked at."""
+    plain: Any = handler
+    while isinstance(plain, functools.partial) or hasattr(plain, "__wrapped__"):
+        plain = plain.func if isinstance(plain, functools.partial) else plain.__wrapped__
     if not inspect.isroutine(plain):
         plain = type(plain).__call__
+    plain = getattr(plain, "__func__", plain)
     try:
-        return typing.get_type_hints(plain, include_extras=True).get("return", Any)
+        said = getattr(plain, "__annotations__", {}).get("return", Any)
+        alone = SimpleNamespace(__annotations__={"return": said})
+        found = typing.get_type_hints(alone, getattr(plain, "__globals__", {}), include_extras=True)["return"]
     except (NameError, TypeError) as error:
-        raise ContractError(
-            f"the annotations of the handler {_named(handler)} cannot be resolved: {error}. "
-            "Define the names where the handler can see them"
-        ) from error
+        warnings.warn(
+            ContractWarning(f"{name}: the annotation of its result cannot be resolved ({error}); written: Any"),
+            stacklevel=2,
+        )
+        return Any
+    if typing.get_origin(found) in (Awaitable, Coroutine):
+        found = typing.get_args(found)[-1]
+    return Any if found is object else found
 
 
 def _says(handlers: list[Callable[..., Any]]) -> str:

@@ -6,6 +6,7 @@ Nothing here knows how a contract is found or written down.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -128,10 +129,10 @@ def _message(given: Message | Event[Any]) -> Message:
 
 def _by_name(direction: str, items: list[Any]) -> list[Any]:
     """In the order of names, so that moving a handler changes no file."""
-    names = [each.name for each in items]
-    for name in names:
-        if not isinstance(name, str) or not name:
-            raise ContractError(f"a name in {direction!r} is text that is not empty, not {name!r:.80}")
-        if names.count(name) > 1:
+    for each in items:
+        if not isinstance(each.name, str) or not each.name:
+            raise ContractError(f"a name in {direction!r} is text that is not empty, not {each.name!r:.80}")
+    for name, times in Counter(each.name for each in items).items():
+        if times > 1:
             raise ContractError(f"{name!r} stands twice in {direction!r}: one name, one type")
     return sorted(items, key=lambda each: each.name)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
@@ -61,10 +62,10 @@ class Shapes:
         classes: dict[Any, list[Named]] = {}
         for each in found.values():
             classes.setdefault(each.cls, []).append(each)
-        short = [_short(cls) for cls in classes]
+        short = Counter(_short(cls) for cls in classes)
         used: set[str] = set()
         for cls, shapes in classes.items():
-            name = _short(cls) if short.count(_short(cls)) == 1 else _identifier(f"{cls.__module__}.{_label(cls)}")
+            name = _short(cls) if short[_short(cls)] == 1 else _identifier(f"{cls.__module__}.{_label(cls)}")
             while name in used:
                 name += "_"
             used.add(name)

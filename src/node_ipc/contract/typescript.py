@@ -156,7 +156,8 @@ def typescript(contract: Contract, *, client: bool = False) -> str:
         )
     )
     if client:
-        parts.append(CLIENT.replace("World", name).replace('"world"', json.dumps(contract.name)))
+        link = f"ipc.of.{contract.name}" if _is_plain(contract.name) else f"ipc.of[{json.dumps(contract.name)}]"
+        parts.append(CLIENT.replace("World", name).replace("ipc.of.world", link))
     return "\n".join(parts)
 
 
@@ -350,7 +351,11 @@ def _comment(paragraphs: Iterable[str], indent: str = "") -> str:
 
 
 def _member_name(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z_$][A-Za-z0-9_$]*", name) else json.dumps(name)
+    return name if _is_plain(name) else json.dumps(name)
+
+
+def _is_plain(name: str) -> bool:
+    return re.fullmatch(r"[A-Za-z_$][A-Za-z0-9_$]*", name) is not None
 
 
 def _literal(value: Any) -> str:
