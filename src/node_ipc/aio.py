@@ -211,7 +211,8 @@ def connect(
 ) -> _Opening[AsyncClient]:
     """Connect: ``async with node_ipc.connect("world") as world`` or ``world = await node_ipc.connect("world")``.
 
-    address: an id, ``unix:/path``, ``pipe:name``, ``tcp://host:port``, ``tls://host:port``, or a path object.
+    address: an id, a path (``/run/app.sock``, ``./app.sock``, a path object), ``pipe:name``, ``tcp://host:port``,
+        ``tls://host:port``.
     config: a configuration to start from; it is not changed. options: single options, as ``retry=100``.
     timeout: seconds until the link must be usable (with TLS: after the handshake); ``None`` waits without end.
     wait: keep trying until the server is there; otherwise the first attempt that fails raises.

@@ -36,6 +36,7 @@ def read(text: str, platform: str = "linux", **options: Any) -> Address:
 def no_runtime_directory(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("XDG_RUNTIME_DIR", "TMPDIR", "TMP", "TEMP"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "/home/me")
 
 
 @pytest.mark.parametrize(
@@ -47,6 +48,12 @@ def no_runtime_directory(monkeypatch: pytest.MonkeyPatch) -> None:
         ("unix:/run/a:b@c d", Unix("/run/a:b@c d")),
         ("unix:abstract:world", Unix("\0world")),
         ("unix:/x/@world", Unix("/x/@world")),
+        ("/run/x.sock", Unix("/run/x.sock")),
+        ("/run/a:b@c d", Unix("/run/a:b@c d")),
+        ("/tcp://localhost:8000", Unix("/tcp://localhost:8000")),
+        ("~/x.sock", Unix("/home/me/x.sock")),
+        ("unix:~/x.sock", Unix("/home/me/x.sock")),
+        ("~root/x.sock", Unix(f"{os.path.expanduser('~root')}/x.sock")),
         ("tcp://localhost:8000", Tcp("localhost", 8000)),
         ("TCP://localhost:0", Tcp("localhost", 0)),
         ("tcp://[::1]:65535", Tcp("::1", 65535)),
@@ -101,7 +108,6 @@ def test_the_second_place_follows_the_environment_of_the_moment(monkeypatch: pyt
     [
         ("", "linux", "no address: ''"),
         ("a/b", "linux", "unix:/path"),
-        ("/tmp/x.sock", "linux", "unix:/path"),
         ("..\\x", "linux", "pipe:name"),
         ("a\0b", "linux", "NUL"),
         ("localhost:8000", "linux", "not an address: 'localhost:8000'. A host and a port are tcp://localhost:8000"),
@@ -316,3 +322,21 @@ def test_public_names_are_listed() -> None:
     own = [name for name, value in vars(address).items() if getattr(value, "__module__", "") == address.__name__]
     assert {name for name in own if not name.startswith("_")} <= set(address.__all__)
     assert all(hasattr(address, name) for name in address.__all__)
+
+
+def test_paths_are_told_from_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert read("./x.sock") == Unix(f"{tmp_path}/./x.sock")
+    assert read("../x.sock") == Unix(f"{tmp_path}/../x.sock")
+    assert read("./abstract:x") == Unix(f"{tmp_path}/./abstract:x")
+    assert local_path("~/x.sock") == Unix("/home/me/x.sock")
+    assert local_path("./~/x.sock") == Unix(f"{tmp_path}/./~/x.sock")
+    assert read("~world") == Unix("/tmp/app.~world", ("/tmp/node-ipc-0/app.~world",) if os.getuid() == 0 else ())
+    assert read("/run/x.sock", "win32") == Pipe("run-x.sock")
+    with pytest.raises(AddressError, match=r"an id holds no path: 'run/x'\. A socket is unix:/path or \./path"):
+        read("run/x")
+    for directory in ("/", "/run/", "./", "../", "~/"):
+        with pytest.raises(AddressError, match="names a directory"):
+            read(directory)
+    with pytest.raises(AddressError, match="nobody knows the home directory in '~no-such-user/x'"):
+        read("~no-such-user/x")

@@ -625,3 +625,19 @@ def test_what_is_kept_is_accepted_again(name: str, value: Any) -> None:
         return
     again = getattr(Config(**{name: kept}), name)
     assert same(again, kept)
+
+
+def test_a_socket_root_without_its_slash_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    config = Config()
+    for meant in ("/run/app/", "/run/app-", "/run/my.", "", pathlib.Path("/run/app")):
+        config.socket_root = meant
+    assert caplog.messages == []
+    config.socket_root = "/run/app"
+    assert config.socket_root == "/run/app"
+    [said] = caplog.messages
+    assert "as '/run/appapp.world', and not in it. End it with a slash" in said
+
+
+def test_a_socket_root_in_the_home_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert Config(socket_root="~/run/").socket_root == "/home/me/run/"

@@ -5,6 +5,7 @@ directory, and ``runtime_socket_root`` takes the environment, both at the moment
 
     world                    an id: ``socket_root + appspace + id``, where node-ipc puts it
     unix:/run/app.sock       a Unix socket; ``unix:abstract:name`` is in Linux's abstract namespace
+    /run/app.sock ./a.sock   the same without ``unix:``, where it begins with ``/``, ``./``, ``../`` or ``~/`` (home)
     pipe:name                a named pipe of Windows, ``\\\\.\\pipe\\name``
     tcp://host:port          tls://host:port
     udp4://host:port         udp6://[host]:port
@@ -51,7 +52,7 @@ _ABSTRACT = "abstract:"
 _PIPE_PREFIX = "\\\\.\\pipe\\"
 _PIPE_PATH_MAX = 256  # characters, the prefix included: the limit of CreateNamedPipe
 _ALLOWED = (
-    "an id such as 'world', unix:/path, pipe:name, tcp://host:port, tls://host:port, "
+    "an id such as 'world', a path such as /run/app.sock or ./app.sock, pipe:name, tcp://host:port, tls://host:port, "
     "udp4://host:port or udp6://[host]:port"
 )
 
@@ -192,6 +193,8 @@ def parse(
         raise AddressError(f"no address: {text!r}. Allowed is {_ALLOWED}")
     if _is_pipe_path(text):
         return _pipe(text, platform)
+    if text.startswith(("/", "./", "../")) or _is_in_a_home(text):
+        return local_path(text, platform=platform)
     scheme, colon, rest = text.partition(":")
     if not colon:
         return _by_id(text, socket_root, appspace, role, platform)
@@ -240,13 +243,14 @@ def local_client(id: str, *, socket_root: str, appspace: str, platform: str = sy
 def local_path(path: str, *, platform: str = sys.platform) -> Local:
     r"""The local endpoint at a path of the user's, for a server as for a client.
 
-    A relative path counts from the current directory of this moment. ``abstract:name`` is Linux's abstract
-    namespace; a file of that name is written ``./abstract:name``. On Windows the path becomes a pipe's name
+    A relative path counts from the current directory of this moment, and ``~/`` is the home directory, ``~name/`` that
+    of another user. ``abstract:name`` is Linux's abstract namespace; a file of that name is written
+    ``./abstract:name``. On Windows the path becomes a pipe's name
     as node-ipc makes it: one leading ``/`` goes, every other ``/`` becomes ``-``; a full ``\\.\pipe\…`` is
     taken as it is.
 
     Raises:
-        AddressError: the path is empty, holds a NUL, or names a directory.
+        AddressError: the path is empty, holds a NUL, or names a directory; or nobody knows that home.
     """
     if platform != "win32":
         return _unix(path, platform)
@@ -288,7 +292,7 @@ def runtime_socket_root(
 
 def _by_id(id: str, socket_root: str, appspace: str, role: Role, platform: str) -> Local:
     if "/" in id or "\\" in id:
-        raise AddressError(f"an id holds no path: {id!r}. A socket is unix:/path, a pipe pipe:name")
+        raise AddressError(f"an id holds no path: {id!r}. A socket is unix:/path or ./path, a pipe pipe:name")
     find = local_client if role == "client" else local_server
     return find(id, socket_root=socket_root, appspace=appspace, platform=platform)
 
@@ -307,7 +311,23 @@ def _unix(path: str, platform: str) -> Unix:
             raise AddressError(f"only Linux has abstract sockets: {path!r}. Write unix:/path")
         return Unix("\0" + path.removeprefix(_ABSTRACT))
     _check_path(path)
+    path = _with_home(path)
     return Unix(path if path.startswith("/") else f"{os.getcwd()}/{path}")
+
+
+def _is_in_a_home(path: str) -> bool:
+    return path.startswith("~") and "/" in path
+
+
+def _with_home(path: str) -> str:
+    if not _is_in_a_home(path):
+        return path
+    found = os.path.expanduser(path)
+    if found == path:
+        raise AddressError(
+            f"nobody knows the home directory in {path!r}: write it out (or ./~… for a file of that name)"
+        )
+    return found
 
 
 def _check_path(path: str) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from ..errors import ConfigError
 from . import checks
-from .options import Option, Options, spelt
+from .options import Option, Options, shown, spelt
 from .tls_options import TLSOptions
 
 if TYPE_CHECKING:
@@ -51,14 +51,30 @@ HARD_MESSAGE_SIZE = 256 * MIB
 # --- what single options take ----------------------------------------------------------------------------
 
 
+_ENDS_OF_PREFIXES = ("/", "\\", "-", "_", ".")
+"""With these a prefix is meant: the slash of a directory, or what stands between two parts of a name."""
+
+
 def _directory(value: object) -> str:
     """A prefix of socket paths. Only text may lack the slash at its end: a path object means a directory."""
     if isinstance(value, os.PathLike):
         value = os.path.join(os.fspath(value), "")
     try:
-        return checks.text(value)
+        text = checks.text(value)
     except checks.Refused as refused:
         raise checks.Refused(f"{refused}, or a path object") from None
+    if text.startswith("~"):
+        text = os.path.expanduser(text)
+    if text and not text.endswith(_ENDS_OF_PREFIXES):
+        import logging  # costs 8 ms: only where something is logged
+
+        logging.getLogger("node_ipc").warning(
+            "socket_root %s has no slash at its end: sockets will be beside that directory, as %s, and not in it. "
+            "End it with a slash, or give a path object",
+            shown(text),
+            shown(f"{text}app.world"),
+        )
+    return text
 
 
 def _encoding(value: object) -> str:
@@ -286,7 +302,7 @@ class Config(Options):
     """Put before the id in socket paths, so that applications do not meet by accident."""
 
     socket_root: Option[str, str | os.PathLike[str]] = Option("/tmp/", _directory)
-    """What socket paths begin with: text as it stands (end it with a slash), or a path object."""
+    """What socket paths begin with: text as it stands (end it with a slash), or a path object; ``~`` is home."""
 
     id: Option[str, str] = Option(None, checks.name, make=_hostname)
     """The name of this service; default: the host's name."""

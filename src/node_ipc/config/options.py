@@ -71,7 +71,8 @@ def spelt(name: object) -> str:
     return _ALSO_CALLED.get(snake, snake)
 
 
-def unknown(name: object, known: Collection[str], prefix: str = "") -> UnknownOption:
+def unknown(name: object, known: Collection[str], prefix: str = "", own: Collection[str] = ()) -> UnknownOption:
+    """The error for a name that is no option; ``own``: what the call takes besides options."""
     message = f"there is no config option {shown(f'{prefix}{name}')}"
     snake = spelt(name)[:80]
     if snake in known:
@@ -80,7 +81,9 @@ def unknown(name: object, known: Collection[str], prefix: str = "") -> UnknownOp
         return UnknownOption(f"{message}: a host is tried in both families; 'interfaces.family' chooses one")
     import difflib  # only a mistake pays for it
 
-    nearest = difflib.get_close_matches(snake, known, 1)
+    nearest = difflib.get_close_matches(snake, [*known, *own], 1)
+    if nearest and nearest[0] in own:
+        return UnknownOption(f"{message}: did you mean {nearest[0]}=, which this call itself takes?")
     if nearest:
         return UnknownOption(f"{message}: did you mean {prefix + nearest[0]!r}?")
     if prefix:

@@ -13,6 +13,7 @@ from ..errors import AddressError, ConfigError
 from .address import Address, Handed, Pipe, Role, Tcp, Tls, Udp, Unix, local_path, parse
 from .config import Config, Settings
 from .handed import handed
+from .options import unknown
 
 if TYPE_CHECKING:
     from socket import socket
@@ -20,8 +21,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Place", "TLSChoice", "resolve"]
 
+_OWN_PARAMETERS: dict[Role, tuple[str, ...]] = {
+    "client": ("config", "timeout", "tls", "wait"),
+    "server": ("config", "tls"),
+}
+"""What ``connect`` and ``serve`` take besides options: it may be one of these that is misspelt."""
+
 Place: TypeAlias = "str | os.PathLike[str] | Address | socket | Sequence[socket]"
-"""Where to connect or to serve: an id, a URL, a path object (a Unix socket or a pipe), or an address.
+"""Where to connect or to serve: an id, a URL, a path (a Unix socket or a pipe), or an address.
+
+A path is a path object, or text that begins with ``/``, ``./``, ``../`` or ``~/``.
 
 A server also takes a socket that is bound already, or several."""
 
@@ -46,6 +55,9 @@ def resolve(
         ConfigError: a value is not allowed, or ``config`` is not a ``Config``.
         AddressError: the address cannot be read, or ``tls`` was asked for where there is no network.
     """
+    for name in options:
+        if name not in Config._options:
+            raise unknown(name, Config._options, own=_OWN_PARAMETERS[role])
     whole = _configuration(config, options, tls)
     where = _address(address, whole, role)
     if tls not in (None, False) and isinstance(getattr(where, "where", where), (Unix, Pipe, Udp)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,8 @@ from ..config.config import Config
 from ..errors import ConfigError
 
 __all__ = ["Commands", "UsageError", "add_command", "add_configuration", "configuration", "json_argument", "seconds"]
+
+_ESCAPE = re.compile(r"\\(?:[0abfnrtv\\]|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4})")
 
 Commands = Any
 """What ``add_subparsers`` returns: its class is private to argparse."""
@@ -62,8 +65,10 @@ def configuration(arguments: argparse.Namespace) -> Config:
         name, equals, value = text.partition("=")
         if not equals:
             raise UsageError(f"an option is NAME=VALUE, as socket_root=/run/app/, not {text!r}")
-        one = Config.from_mapping({name: _value(value)})
         spelt = Config._name_in_mapping(name)
+        one = Config.from_mapping(
+            {name: _value(_unescaped(value) if spelt == "delimiter" and value[:1] != '"' else value)}
+        )
         if spelt is not None:  # None: an option of node-ipc's that means nothing here
             config.update(**{spelt: getattr(one, spelt)})
     return config
@@ -87,6 +92,11 @@ def _value(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
+
+
+def _unescaped(text: str) -> str:
+    r"""A delimiter: control characters are written ``\n`` or ``\x1f``, as in Python, since a shell has no easy way."""
+    return _ESCAPE.sub(lambda found: found[0].encode().decode("unicode_escape"), text)
 
 
 def json_argument(text: str) -> Any:

@@ -26,7 +26,7 @@ DONE, FAILED, WRONG_ARGUMENTS, INTERRUPTED = 0, 1, 2, 130
 DESCRIPTION = """\
 Processes talk by named events, on the wire of npm's node-ipc.
 
-An ADDRESS is an id ("world": the socket node-ipc makes for it), unix:/path, pipe:name,
+An ADDRESS is an id ("world": the socket node-ipc makes for it), a path (/run/app.sock, ./app.sock), pipe:name,
 tcp://host:port, tls://host:port, udp4://host:port or udp6://[host]:port.
 """
 EXAMPLES = """\
