@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import socket
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from children import NOBODY, Child, refuse_to_run
 from node_ipc.tools import doctor
 from node_ipc.tools.cli import main
 
@@ -48,9 +52,12 @@ def test_a_live_server(node_ipc: Command, root: str, capsys: pytest.CaptureFixtu
         code, text = examined(capsys, root, address)
         assert code == 0
         assert f"the lock is held by process {server.process.pid} (" in text
-        assert f"a client gets in: the server is process {server.process.pid} (" in text
+        assert text.startswith(f"a client gets in: the server is process {server.process.pid} (")
+        assert "and it answers" in text
         assert "mode 0622: the kernel lets everybody connect" in text
-    assert f"a client of world tries unix:{root}app.world, then unix:" in examined(capsys, root, "world")[1]
+    text = examined(capsys, root, "world")[1]
+    assert f"a client of world tries unix:{root}app.world (where node-ipc before 14 looks, too), then unix:" in text
+    assert "(where node-ipc 14 does, unless it is told)" in text
     server.interrupt()
     server.ends()
 
@@ -62,8 +69,8 @@ def test_a_dead_server(node_ipc: Command, root: str, capsys: pytest.CaptureFixtu
     code, text = examined(capsys, root, "world")
     assert code == 1
     assert "the lock is free: its server is dead" in text
-    assert "a client does NOT get in (ERR_IPC_CONNECT): " in text
-    assert "Its server is dead and left the socket behind" in text
+    assert text.startswith("a client does NOT get in (ERR_IPC_CONNECT): ")
+    assert "is dead and left the socket behind. The next server takes the place over" in text
     os.unlink(f"{root}app.world")
     os.unlink(f"{root}app.world.lock")
 
@@ -100,23 +107,174 @@ def test_a_node_server_has_no_lock(root: str, capsys: pytest.CaptureFixture[str]
         server.bind(f"{root}app.world")
         server.listen()
         os.chmod(f"{root}app.world", 0o620)
-        accepted = threading.Thread(target=lambda: server.accept()[0].close())
-        accepted.start()
-        code, text = examined(capsys, root, "world")
-        accepted.join()
+        with accepting(server, lambda peer: peer.recv(1000) and peer.recv(1000)):
+            code, text = examined(capsys, root, "world")
     assert code == 0
+    assert "It did not answer 'rpc.ping', as Node's do not" in text
+    assert "no lock file (a Node server makes none); its server is alive" in text
     assert "no lock file (a Node server makes none)" in text
     assert "the kernel lets its owner and its group connect" in text
+
+
+@contextlib.contextmanager
+def accepting(server: socket.socket, talk: Callable[[socket.socket], object], times: int = 1) -> Iterator[None]:
+    """Accept in a thread, and close after ``talk``."""
+
+    def accept() -> None:
+        for _ in range(times):
+            with server.accept()[0] as peer:
+                talk(peer)
+
+    thread = threading.Thread(target=accept)
+    thread.start()
+    yield
+    thread.join()
+
+
+HTTP = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"
+TLS_ALERT = b"\x15\x03\x01\x00\x02\x02\x0a"
+
+
+@pytest.mark.parametrize(
+    ("talk", "says"),
+    [
+        (lambda peer: None, "it is let in and cut off at once, without a reason"),
+        (lambda peer: peer.recv(1000) and peer.sendall(HTTP), "first message ends the link"),
+        (lambda peer: peer.recv(1000) and peer.sendall(TLS_ALERT), "first message ends the link"),
+        (lambda peer: (peer.recv(1000) and peer.sendall(b"hello\f")) or peer.recv(1000), "JSON"),
+    ],
+    ids=["cuts off", "HTTP", "TLS", "another protocol"],
+)
+@pytest.mark.parametrize("kind", ["unix", "tcp"])
+def test_what_is_no_server_of_node_ipc(
+    root: str, capsys: pytest.CaptureFixture[str], kind: str, talk: Any, says: str
+) -> None:
+    with socket.socket(socket.AF_UNIX if kind == "unix" else socket.AF_INET) as server:
+        server.bind(f"{root}app.world" if kind == "unix" else ("127.0.0.1", 0))
+        server.listen()
+        place = "world" if kind == "unix" else f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        with accepting(server, talk):
+            code, text = examined(capsys, root, place)
+    first = text.splitlines()[0]
+    assert (code, says in first) == (1, True), first
+    assert "client gets in: the server" not in first
+    if kind == "tcp":
+        assert f"on this machine process {os.getpid()} (" in text
+
+
+def test_a_full_server(node_ipc: Command, root: str, capsys: pytest.CaptureFixture[str]) -> None:
+    server = node_ipc("listen", "world", "-o", "max_connections=1")
+    server.wait_for("listening at")
+    with socket.socket(socket.AF_UNIX) as first:
+        first.connect(f"{root}app.world")
+        server.wait_for("connected")
+        code, text = examined(capsys, root, "world")
+    assert code == 1
+    assert "be full (max_connections)" in text.splitlines()[0]
+    server.interrupt()
+    server.ends()
+
+
+def test_a_tap_whose_server_is_away(node_ipc: Command, root: str, capsys: pytest.CaptureFixture[str]) -> None:
+    tap = node_ipc("tap", "world", "--to", "away")
+    tap.wait_for("clients of")
+    code, text = examined(capsys, root, "world")
+    assert code == 1
+    assert "or pass on to a server that is away" in text.splitlines()[0]
+    tap.interrupt()
+    tap.ends()
+
+
+def test_live_servers_of_another_appspace_are_named(
+    node_ipc: Command, root: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = node_ipc("listen", "world", "-o", "appspace=other.")
+    server.wait_for("listening at")
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(f"{root}third.world")
+    code, text = examined(capsys, root, "world")
+    assert code == 1
+    assert f"NOT tried: {root}other.world, a live server of appspace 'other.'" in text
+    assert "third.world" not in text
+    assert "the lock is held by process" in examined(capsys, root, "-o", "appspace=other.")[1]
+    os.unlink(f"{root}third.world")
+    server.interrupt()
+    server.ends()
+
+
+# ---- another user's
+
+
+def as_stranger(root: str, *arguments: str) -> tuple[int, str]:
+    """How the command ends for another user, and what it says."""
+    main(["doctor", "warm", "-o", f"socket_root={root}"])  # loads what that user may not be able to read
+    main(["listen", f"{root}none/warm"])
+
+    def work() -> tuple[int, str]:
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            return main([*arguments, "-o", f"socket_root={root}"]), said.getvalue()
+
+    code, text = Child(work, uid=NOBODY).result()
+    return code, text
+
+
+@pytest.fixture
+def shared(root: str) -> str:
+    if os.geteuid() != 0:
+        refuse_to_run("only root can act as several users")
+    os.chmod(root, 0o1777)
+    return root
+
+
+def test_a_dead_server_of_another_user(node_ipc: Command, shared: str) -> None:
+    """What doctor foretells is what listen then says."""
+    server = node_ipc("listen", "world")
+    server.wait_for("listening at")
+    server.kill()
+    code, text = as_stranger(shared, "doctor", "world")
+    assert code == 1
+    first = text.splitlines()[0]
+    assert f"the server at '{shared}app.world' is dead and left the socket behind" in first
+    assert f"A server of yours cannot start here until {shared}app.world and {shared}app.world.lock is removed" in first
+    assert "writable_all" not in text
+    code, text = as_stranger(shared, "listen", "world")
+    assert code == 1
+    assert "a server of user 0 that is dead has left its lock" in text
+    os.unlink(f"{shared}app.world")
+    os.unlink(f"{shared}app.world.lock")
+
+
+def test_a_live_server_of_another_user(node_ipc: Command, shared: str) -> None:
+    server = node_ipc("listen", "world")
+    server.wait_for("listening at")
+    code, text = as_stranger(shared, "doctor", "world")
+    assert code == 1
+    assert "ERR_IPC_CONNECT_DENIED" in text.splitlines()[0] and "dead" not in text
+    code, text = as_stranger(shared, "listen", "world")
+    assert (code, f"a running server of user 0 holds '{shared}app.world' (process {server.process.pid})" in text) == (
+        1,
+        True,
+    )
+    os.chmod(f"{shared}app.world", 0o666)  # the kernel lets everybody in, and the server does not
+    code, text = as_stranger(shared, "doctor", "world")
+    assert code == 1
+    assert "It may not let this user in (allowed_uids or writable_all of the server)" in text.splitlines()[0]
+    server.interrupt()
+    server.ends()
 
 
 def test_tcp(capsys: pytest.CaptureFixture[str], root: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        code, text = examined(capsys, root, f"tcp://127.0.0.1:{port}")
+        with accepting(server, lambda peer: peer.recv(1000) and peer.recv(1000)):
+            code, text = examined(capsys, root, f"tcp://127.0.0.1:{port}")
         assert (code, f"the server is tcp 127.0.0.1:{port}" in text) == (0, True)
+        assert "not known of a network server" in text
     code, text = examined(capsys, root, f"tcp://127.0.0.1:{port}")
     assert code == 1
     assert "does NOT get in" in text
+    assert f"no process on this machine that this user may look at listens at port {port}" in text
 
 
 def test_abstract_names(capsys: pytest.CaptureFixture[str], root: str) -> None:
@@ -146,7 +304,8 @@ def test_systems_that_tell_less(root: str, monkeypatch: pytest.MonkeyPatch) -> N
     """No /proc: the holder of a lock and the name of a process are not known, and it says so."""
     Path(f"{root}app.world.lock").touch()
     monkeypatch.setattr(doctor, "Path", lambda path: Path("/nowhere" + path))
-    assert doctor._lock(f"{root}app.world") == "the lock is held by a process that this system does not name"
+    monkeypatch.setattr(doctor, "lock_holder", lambda found: -1)
+    assert doctor._life(f"{root}app.world") == "the lock is held by a process that this system does not name"
     assert doctor._process(1) == "process 1"
 
 

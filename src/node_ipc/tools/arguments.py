@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,16 @@ from typing import Any
 from ..config.config import Config
 from ..errors import ConfigError
 
-__all__ = ["Commands", "UsageError", "add_command", "add_configuration", "configuration", "json_argument", "seconds"]
+__all__ = [
+    "Commands",
+    "UsageError",
+    "add_command",
+    "add_configuration",
+    "configuration",
+    "json_argument",
+    "seconds",
+    "wrapped",
+]
 
 _ESCAPE = re.compile(r"\\(?:[0abfnrtv\\]|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4})")
 
@@ -31,10 +42,47 @@ def add_command(commands: Commands, name: str, *, help: str, examples: str) -> a
         name,
         help=help,
         description=help[0].upper() + help[1:] + ".",
-        epilog=f"examples:\n{examples}",
+        epilog=wrapped(f"examples:\n{examples}"),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     return parser
+
+
+def wrapped(text: str) -> str:
+    """A help text for the terminal's width: paragraphs are filled, the comment of a long example goes below it."""
+    width = max(shutil.get_terminal_size().columns - 2, 20)
+    lines: list[str] = []
+    for paragraph in text.split("\n\n"):
+        lines.append("")
+        prose: list[str] = []
+        for line in paragraph.splitlines():
+            if not line.startswith("  "):
+                prose.append(line)
+                continue
+            lines += textwrap.fill(" ".join(prose), width).splitlines()
+            prose.clear()
+            lines += _example(line, width)
+        lines += textwrap.fill(" ".join(prose), width).splitlines()
+    return "\n".join(lines[1:])
+
+
+def _example(line: str, width: int) -> list[str]:
+    if len(line) <= width:
+        return [line]
+    command, _, comment = line.strip().partition("  ")
+    parts = textwrap.wrap(
+        command,
+        width - 2,
+        initial_indent="  ",
+        subsequent_indent=" " * 4,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    shown = "".join(f"{part} \\\n" for part in parts[:-1]) + parts[-1]  # as a shell takes it
+    return [
+        *shown.split("\n"),
+        *textwrap.wrap(comment.strip(), width, initial_indent=" " * 6, subsequent_indent=" " * 6),
+    ]
 
 
 def add_configuration(parser: argparse.ArgumentParser) -> None:

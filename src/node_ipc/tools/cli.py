@@ -14,10 +14,10 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
-from ..config.logs import escape
 from ..errors import ConfigError, IPCError
 from . import contract, demo, doctor, emit, listen, tap
-from .arguments import UsageError
+from .arguments import UsageError, wrapped
+from .output import notice
 
 __all__ = ["main"]
 
@@ -46,6 +46,13 @@ node-ipc COMMAND --help tells more. Exit codes: 0 done, 1 failed, 2 wrong argume
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code. ``argv`` is the command line's unless given."""
     _speak_safely()
+    try:
+        return _run(argv)
+    finally:
+        _let_go_of_what_is_full()
+
+
+def _run(argv: Sequence[str] | None) -> int:
     arguments = _arguments(argv)
     try:
         code: int = arguments.run(arguments)
@@ -56,8 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except IPCError as error:
         return _complain(arguments.command, error, FAILED)
     except BrokenPipeError:  # nobody reads what we print any more, as after "| head"
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its end
         return DONE
+    except OSError as error:  # the disk is full, say
+        return _complain(arguments.command, Exception(f"cannot read or write: {error.strerror or error}"), FAILED)
     except KeyboardInterrupt:
         return INTERRUPTED
 
@@ -77,8 +85,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="node-ipc",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
+        description=wrapped(DESCRIPTION),
+        epilog=wrapped(EXAMPLES),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"node-ipc for Python {__version__}")
@@ -90,12 +98,29 @@ def _parser() -> argparse.ArgumentParser:
 
 def _complain(command: str, error: Exception, code: int) -> int:
     """The message may hold a peer's words: it goes out as one line without control characters."""
-    print(f"node-ipc {command}: {escape(str(error), 2000)}", file=sys.stderr)
+    notice(f"node-ipc {command}: {error}")
     return code
 
 
 def _speak_safely() -> None:
-    """Print each line at once, and never fail because the terminal knows fewer characters than a peer sent."""
+    """Print each line at once, and never fail because the terminal knows fewer characters than a peer sent.
+
+    A stream that was closed before we began (``>&-``) takes everything and keeps nothing.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - until the process ends
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True, errors="backslashreplace")
+
+
+def _let_go_of_what_is_full() -> None:
+    """What a stream did not take Python would try to write again at its end, and complain."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)

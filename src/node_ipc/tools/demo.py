@@ -26,7 +26,7 @@ from typing import NamedTuple
 from ..config.logs import escape
 from .arguments import Commands, UsageError, add_command
 from .demo_node import NodeIPC, NodeIPCMissing, find_node_ipc, install_node_ipc
-from .output import json_text
+from .output import Printer, json_text, painted
 
 __all__ = ["add_commands"]
 
@@ -48,7 +48,6 @@ SCRIPT = {
 }
 """The events that each end must hear, in this order."""
 
-COLOURS = {"server": "\x1b[36m", "client": "\x1b[33m"}
 HERE = Path(__file__).parent
 
 
@@ -81,7 +80,8 @@ def _run(arguments: argparse.Namespace) -> int:
             for role in _node_roles(arguments.node):
                 asyncio.run(_converse(role, node))
     except (NodeIPCMissing, DemoFailed) as error:
-        print(f"node-ipc demo: {error}", file=sys.stderr)
+        with contextlib.suppress(OSError):
+            print(f"node-ipc demo: {error}", file=sys.stderr)
         return 1
     return 0
 
@@ -107,7 +107,8 @@ async def _converse(node_role: str | None, node: NodeIPC | None) -> None:
             what = node if node is not None and end.role == node_role else f"Python {sys.version.split()[0]}"
             print(f"the {end.role} is {what}")
         print()
-        stage = _Stage()
+        printer = Printer(lambda: None)  # the two talk to their end, whoever reads it
+        stage = _Stage(printer)
         try:
             async with asyncio.timeout(DEADLINE):
                 await server.start(stage)
@@ -120,6 +121,7 @@ async def _converse(node_role: str | None, node: NodeIPC | None) -> None:
             await server.kill()
             await client.kill()
             stage.end()
+        printer.check()
         for end in (server, client):
             end.check()
         print(
@@ -161,9 +163,9 @@ class _Stage:
     The two are read from two pipes, so the answer may be read before the question.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, printer: Printer) -> None:
+        self._printer = printer
         self._begin = time.monotonic()
-        self._colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
         self._waiting: dict[str, deque[_Line]] = {"server": deque(), "client": deque()}
         self._said: Counter[tuple[str, str]] = Counter()
 
@@ -194,9 +196,8 @@ class _Stage:
         return True
 
     def _print(self, role: str, line: _Line) -> None:
-        name = f"{COLOURS[role]}{role}\x1b[0m" if self._colour else role
         text = f"{escape(line.does):10} {escape(line.type):9} {escape(line.data, 200)}".rstrip()
-        print(f"{line.at - self._begin:6.3f} s  {name}  {text}")
+        self._printer.print(f"{line.at - self._begin:6.3f} s  {painted(role, role)}  {text}")
 
 
 @dataclass

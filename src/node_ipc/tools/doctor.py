@@ -1,12 +1,14 @@
 """``node-ipc doctor``: why does nobody answer?
 
-It looks at the place of a socket without touching anything, and then connects once, as a client would.
+It connects once, as a client would, stays for a moment, since a server that refuses somebody lets him in first, and
+asks for ``rpc.ping``. Of files it only looks at what is there; nothing is locked, removed or made.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import platform
 import shutil
@@ -17,13 +19,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .. import __version__
-from ..aio import connect
-from ..config.address import Address, Pipe, Udp, Unix, runtime_socket_root
+from ..aio import AsyncClient, connect
+from ..config.address import Address, Pipe, Tcp, Tls, Udp, Unix, runtime_socket_root
 from ..config.config import Config
 from ..config.logs import escape
 from ..config.resolve import resolve
-from ..errors import IPCError
+from ..core.client import ClientState
+from ..core.session import Loss
+from ..errors import ConnectionLost, IPCError, RemoteError, RequestTimeout, TLSError
+from ..net.unix import lock_holder
 from .arguments import Commands, UsageError, add_command, add_configuration, configuration, seconds
+from .output import painted
 
 __all__ = ["add_commands"]
 
@@ -33,9 +39,14 @@ EXAMPLES = """\
   node-ipc doctor unix:/run/app.sock
   node-ipc doctor tcp://127.0.0.1:8000
 
-With an address it connects once and leaves at once, which the server sees as a client that came and went. The exit
-code is 0 where that went well, and 1 where it did not.
+With an address it connects once, asks "rpc.ping" and leaves, which the server sees as a client that came and went.
+The exit code is 0 where that went well, and 1 where it did not.
 """
+
+LINGER_SECONDS = 0.2
+"""How long a server has to cut off whom it does not want, and again to answer."""
+LISTENING = 0x10000
+"""The flag of a listening socket in /proc/net/unix."""
 
 
 def add_commands(commands: Commands) -> None:
@@ -50,21 +61,23 @@ def add_commands(commands: Commands) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     config = configuration(arguments)
-    _print(*_versions())
     if arguments.address is None:
-        _print("", *_sockets(config))
+        _print(*_versions(), "", *_sockets(config))
         return 0
-    text = f"unix:{arguments.address}" if _is_path(arguments.address) else arguments.address
-    where, _ = resolve(text, config, {}, "client")
+    where, _ = resolve(arguments.address, config, {}, "client")
     if isinstance(where, Udp):
         raise UsageError(f"nobody can tell whether somebody hears {where}: UDP has no connections")
+    gets_in, verdict = asyncio.run(_attempt(where, config, arguments.timeout))
+    print(painted(escape(verdict, 2000), "good" if gets_in else "bad"))
     _print("", f"a client of {arguments.address} tries {_tried(where)}")
     if isinstance(where, Unix):
         for path in (where.path, *where.also):
             _print("", *_place(path))
-    answer, code = asyncio.run(_attempt(where, config, arguments.timeout))
-    _print("", answer)
-    return code
+        _print(*_elsewhere(arguments.address, where))
+    elif isinstance(where, (Tcp, Tls)):
+        _print(*_port(where))
+    _print("", *_versions())
+    return 0 if gets_in else 1
 
 
 def _print(*lines: str) -> None:
@@ -72,16 +85,14 @@ def _print(*lines: str) -> None:
         print(escape(line, 2000))
 
 
-def _is_path(text: str) -> bool:
-    return "/" in text and ":" not in text
-
-
 def _tried(where: Address) -> str:
     if not isinstance(where, (Unix, Pipe)):
         return str(where)
-    also = [str(type(where)(name)) for name in where.also]
     first = str(type(where)(where.path if isinstance(where, Unix) else where.name))
-    return ", then ".join([first, *also])
+    also = [str(type(where)(name)) for name in where.also]
+    if not also:
+        return first
+    return f"{first} (where node-ipc before 14 looks, too), then {also[0]} (where node-ipc 14 does, unless it is told)"
 
 
 # ---- versions
@@ -124,7 +135,17 @@ def _sockets(config: Config) -> Iterator[str]:
         yield f"{root}: {len(names)} sockets of appspace {config.appspace!r}"
         for name in names:
             path = os.path.join(root, name)
-            yield f"  {name.removeprefix(config.appspace)}: {_owner(os.lstat(path))}, {_lock(path)}"
+            yield f"  {name.removeprefix(config.appspace)}: {_owner(os.lstat(path))}, {_life(path)}"
+
+
+def _elsewhere(id: str, where: Unix) -> Iterator[str]:
+    """Live sockets of the same id that a client does not try, since their appspace is another."""
+    tried = (where.path, *where.also)
+    for root in dict.fromkeys(map(os.path.dirname, tried)):
+        for name in _names(root, "") or ():
+            path = f"{root}/{name}"
+            if name.endswith(f".{id}") and path not in tried and _listens(path):
+                yield f"  NOT tried: {path}, a live server of appspace {name.removesuffix(id)!r}"
 
 
 def _names(root: str, appspace: str) -> list[str] | None:
@@ -158,14 +179,7 @@ def _place(path: str) -> Iterator[str]:
         yield f"  NOT a socket ({stat.filemode(found.st_mode)}, {_owner(found)}): a server refuses to start here"
         return
     yield f"  socket: {_owner(found)}, mode {stat.S_IMODE(found.st_mode):04o}: {_who_may_connect(found)}"
-    yield f"  lock: {_lock(path)}"
-
-
-def _is_socket(path: str) -> bool:
-    try:
-        return stat.S_ISSOCK(os.stat(path).st_mode)
-    except (OSError, ValueError):
-        return False
+    yield f"  lock: {_life(path)}"
 
 
 def _directory(path: str) -> str:
@@ -203,29 +217,71 @@ def _user(uid: int) -> str:
         return f"user {uid}"
 
 
-def _lock(path: str) -> str:
-    """Who holds the lock of a Python server; asking the lock itself could get in the way of one that starts."""
+def _life(path: str) -> str:
+    """Whether the server of a socket lives; asking its lock itself could get in the way of one that starts."""
     try:
-        found = os.lstat(f"{path}.lock")
+        lock = os.lstat(f"{path}.lock")
     except OSError:
-        return "no lock file (a Node server makes none)"
-    holder = _lock_holder(found)
-    if holder is None:
-        return "the lock is free: its server is dead, and the next one takes over"
-    return f"the lock is held by {_process(holder)}"
+        if _listens(path):
+            return "no lock file (a Node server makes none); its server is alive"
+        return f"no lock file (a Node server makes none), and nobody listens: its server is dead. {_successor(path)}"
+    holder = lock_holder(lock)
+    if holder is not None:
+        return f"the lock is held by {_process(holder)}"
+    if _listens(path):
+        return "the lock is free, but somebody listens: a server that makes no lock, as Node's"
+    return f"the lock is free: its server is dead. {_successor(path)}"
 
 
-def _lock_holder(found: os.stat_result) -> int | None:
-    wanted = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+def _is_dead(path: str) -> bool:
+    """Whether a socket is there and its server is not, as far as this user sees."""
     try:
-        lines = Path("/proc/locks").read_text().splitlines()
+        if not stat.S_ISSOCK(os.lstat(path).st_mode) or _listens(path):
+            return False
+    except (OSError, ValueError):
+        return False
+    try:
+        return lock_holder(os.lstat(f"{path}.lock")) is None
     except OSError:
-        return -1
-    for line in lines:
-        fields = line.split()
-        if len(fields) >= 6 and fields[1] == "FLOCK" and fields[5] == wanted:
-            return int(fields[4])
-    return None
+        return os.path.exists("/proc/net/unix")
+
+
+def _listens(path: str) -> bool:
+    """Whether the kernel knows of somebody who listens at that very path."""
+    try:
+        lines = Path("/proc/net/unix").read_text(errors="surrogateescape").splitlines()[1:]
+    except OSError:
+        return False
+    paths = {path, os.path.realpath(path)}
+    return any(_last(line) in paths and int(line.split()[3], 16) & LISTENING for line in lines)
+
+
+def _last(line: str) -> str:
+    """The path in a line of /proc/net/unix, which may have blanks in it; empty where there is none."""
+    fields = line.split(maxsplit=7)
+    return fields[7] if len(fields) > 7 else ""
+
+
+def _successor(path: str) -> str:
+    """What a server that this user starts would do about what a dead one left."""
+    left = [name for name in (path, f"{path}.lock") if os.path.lexists(name)]
+    kept = [name for name in left if not _may_remove(name)]
+    if kept:
+        owners = ", ".join(sorted({_owner(os.lstat(name)) for name in kept}))
+        return f"A server of yours cannot start here until {' and '.join(kept)} is removed, by {owners} or root"
+    if not os.access(path, os.W_OK):
+        return "A server of yours takes the place over only with unlink='force', since it may not ask the socket"
+    return "The next server takes the place over"
+
+
+def _may_remove(path: str) -> bool:
+    """A file in a sticky directory only its owner, the directory's and root can remove."""
+    directory = os.path.dirname(path)
+    status = os.stat(directory)
+    if os.geteuid() == 0:
+        return True
+    owns = os.geteuid() in (status.st_uid, os.lstat(path).st_uid)
+    return os.access(directory, os.W_OK | os.X_OK) and (owns or not status.st_mode & stat.S_ISVTX)
 
 
 def _process(pid: int) -> str:
@@ -238,23 +294,129 @@ def _process(pid: int) -> str:
     return f"process {pid} ({name})"
 
 
+# ---- a TCP port
+
+
+def _port(where: Tcp | Tls) -> Iterator[str]:
+    yield ""
+    holders = sorted(_listeners(where.port))
+    if holders:
+        yield f"on this machine {', '.join(map(_process, holders))} listens at port {where.port}"
+    else:
+        yield f"no process on this machine that this user may look at listens at port {where.port}"
+    yield "not known of a network server: its user, and whether it accepts other machines (firewalls, its address)"
+
+
+def _listeners(port: int) -> set[int]:
+    """The processes that listen at a TCP port, as far as /proc shows them to us."""
+    sockets: set[str] = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with contextlib.suppress(OSError):
+            for line in Path(table).read_text().splitlines()[1:]:
+                fields = line.split()
+                if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
+                    sockets.add(f"socket:[{fields[9]}]")
+    found: set[int] = set()
+    if sockets:
+        for link in Path("/proc").glob("[0-9]*/fd/*"):
+            with contextlib.suppress(OSError):
+                if os.readlink(link) in sockets:
+                    found.add(int(link.parts[2]))
+    return found
+
+
 # ---- what a client finds
 
 
-async def _attempt(where: Address, config: Config, timeout: float) -> tuple[str, int]:
-    """Connect once, and say in a line how that went."""
+async def _attempt(where: Address, config: Config, timeout: float) -> tuple[bool, str]:
+    """Connect once: whether a client gets in, and a line that says how that went."""
+    config = config.copy()
+    config.max_retries = 0
     try:
-        async with connect(where, config=config, timeout=timeout) as client:
-            peer = client.peer
-            client.abort()  # nothing was said, so nothing has to be waited for
+        client = await connect(where, config=config, timeout=timeout)
     except IPCError as error:
-        dead = (
-            isinstance(where, Unix) and isinstance(error.__cause__, ConnectionRefusedError) and _is_socket(where.path)
+        return False, _refusal(where, error)
+    visit = _Visit(client)
+    try:
+        return await visit.verdict()
+    finally:
+        client.abort()
+
+
+def _refusal(where: Address, error: IPCError) -> str:
+    text = f"a client does NOT get in ({error.code}): "
+    if not isinstance(where, Unix) or where.path.startswith("\0") or not _is_dead(where.path):
+        return f"{text}{error}"
+    return f"{text}the server at {where.path!r} is dead and left the socket behind. {_successor(where.path)}"
+
+
+class _Visit:
+    """The first moments of a client at a server."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+        self._peer = client.peer
+        self._over = asyncio.Event()
+        self._reason: object = None
+        client.on("error", self._failed)
+        client.on("disconnect", self._lost)
+        if client.state is not ClientState.CONNECTED:
+            self._over.set()
+
+    def _failed(self, error: IPCError) -> None:
+        self._reason = self._reason or error
+
+    def _lost(self, loss: Loss) -> None:
+        self._reason = self._reason or loss.reason
+        self._over.set()
+
+    async def verdict(self) -> tuple[bool, str]:
+        if await self._ends_within(LINGER_SECONDS):
+            return False, f"a client does NOT get in: it is let in and cut off at once, {self._words()}"
+        if self._client.settings.raw_buffer:
+            return True, f"a client gets in: the server is {self._who()}"
+        try:
+            await self._client.request("rpc.ping", timeout=LINGER_SECONDS)
+        except RequestTimeout:
+            if self._reason is not None:
+                return False, f"somebody is there, but it does not speak node-ipc's language: {self._reason}"
+            return True, (
+                f"a client gets in: the server is {self._who()}. It did not answer 'rpc.ping', as Node's do not; "
+                "so whether it speaks node-ipc's language is not known"
+            )
+        except RemoteError:  # it knows of requests, and not of this one
+            pass
+        except IPCError:
+            return False, f"a client gets in, and its first message ends the link: {self._words()}"
+        return True, f"a client gets in: the server is {self._who()}, and it answers"
+
+    async def _ends_within(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._over.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _words(self) -> str:
+        if isinstance(self._reason, ConnectionLost | TLSError) or self._reason is None:
+            said = "" if self._reason is None else f" ({self._reason})"
+            return f"without a reason{said}. {self._causes()}"
+        return f"since {self._reason}"
+
+    def _causes(self) -> str:
+        if self._peer.transport == "unix":
+            return (
+                "It may not let this user in (allowed_uids or writable_all of the server), be full (max_connections), "
+                "or pass on to a server that is away: its log says so"
+            )
+        return (
+            "It may be full (max_connections, max_connections_per_host), want TLS (tls://) or a client's certificate, "
+            "not be node-ipc at all, or pass on to a server that is away: its log says so"
         )
-        hint = ". Its server is dead and left the socket behind: the next one takes the place over" if dead else ""
-        return f"a client does NOT get in ({error.code}): {error}{hint}", 1
-    if peer.pid is not None and sys.platform != "win32":
-        who = f"{_process(peer.pid)} of {_user(peer.uid)}" if peer.uid is not None else _process(peer.pid)
-    else:
-        who = str(peer)
-    return f"a client gets in: the server is {who}", 0
+
+    def _who(self) -> str:
+        peer = self._peer
+        if peer.pid is None or sys.platform == "win32":
+            return str(peer)
+        return f"{_process(peer.pid)} of {_user(peer.uid)}" if peer.uid is not None else _process(peer.pid)

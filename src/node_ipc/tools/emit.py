@@ -49,14 +49,14 @@ def add_commands(commands: Commands) -> None:
     emit.add_argument("--raw", action="store_true", help="raw mode: bytes, without events and JSON")
     emit.add_argument("--wait-for", metavar="TYPE", help="wait for an event and print its payload (raw: 'data')")
     _add_link(emit)
-    emit.set_defaults(run=lambda arguments: asyncio.run(_emit(arguments)), late="data")
+    emit.set_defaults(run=_run_emit, late="data")
 
     request = add_command(commands, "request", help="ask a server and print its answer", examples=REQUEST_EXAMPLES)
     request.add_argument("address", metavar="ADDRESS", help="the server: an id or a URL")
     request.add_argument("method", metavar="METHOD", help="what to ask for")
     request.add_argument("params", metavar="JSON", nargs="?", help="the parameters: JSON, @FILE or -; none if left out")
     _add_link(request)
-    request.set_defaults(run=lambda arguments: asyncio.run(_request(arguments)), late="params")
+    request.set_defaults(run=_run_request, late="params")
 
 
 def _add_link(parser: argparse.ArgumentParser) -> None:
@@ -71,10 +71,19 @@ def _add_link(parser: argparse.ArgumentParser) -> None:
     add_configuration(parser)
 
 
-async def _emit(arguments: argparse.Namespace) -> int:
+def _run_emit(arguments: argparse.Namespace) -> int:
     config = configuration(arguments)
     config.raw_buffer = config.raw_buffer or arguments.raw
-    message = _message(arguments, config)
+    message = _message(arguments, config)  # before the loop: Ctrl-C ends the wait for standard input
+    return asyncio.run(_emit(arguments, config, message))
+
+
+def _run_request(arguments: argparse.Namespace) -> int:
+    params = None if arguments.params is None else json_argument(arguments.params)
+    return asyncio.run(_request(arguments, configuration(arguments), params))
+
+
+async def _emit(arguments: argparse.Namespace, config: Config, message: tuple[Any, ...]) -> int:
     where, _ = resolve(arguments.address, config, {}, "client")
     if isinstance(where, Udp):
         await _send_datagram(where, message, arguments, config)
@@ -86,9 +95,8 @@ async def _emit(arguments: argparse.Namespace) -> int:
     return 0
 
 
-async def _request(arguments: argparse.Namespace) -> int:
-    params = None if arguments.params is None else json_argument(arguments.params)
-    async with _link(arguments, configuration(arguments)) as link:
+async def _request(arguments: argparse.Namespace, config: Config, params: Any) -> int:
+    async with _link(arguments, config) as link:
         print(json_text(await link.client.request(arguments.method, params, timeout=arguments.timeout)))
     return 0
 

@@ -20,7 +20,7 @@ from ..drivers.loop import EventLoopDriver
 from ..errors import IPCError
 from ..wire.names import LIFECYCLE
 from .arguments import Commands, add_command, add_configuration, configuration
-from .output import Lines, library_warnings, notice, peer_members, short
+from .output import Lines, library_warnings, notice, painted, peer_members, short
 
 __all__ = ["add_commands", "stop_signals"]
 
@@ -67,6 +67,7 @@ async def _listen(arguments: argparse.Namespace) -> None:
         notice(f"listening at {server.address}, Ctrl-C ends")
         await stopped.wait()
         await server.stop()
+    listening.lines.check()
 
 
 class _Listening:
@@ -76,10 +77,9 @@ class _Listening:
         self.has_begun = False
         self._server = server
         self._stopped = stopped
-        self._lines = Lines(arguments.json)
+        self.lines = Lines(arguments.json, stopped.set)
         self._echo: bool = arguments.echo
         self._left: int | None = arguments.count
-        self._broken: BrokenPipeError | None = None
 
     def register(self) -> None:
         server = self._server
@@ -94,11 +94,11 @@ class _Listening:
         if type in LIFECYCLE:
             return
         text = f"{_named(socket)} {escape(type)} {short(data)}"
-        self._show(text, **_who(socket), type=type, data=data)
+        self.lines.show(text, **_who(socket), type=type, data=data)
         self._done(socket, type, data)
 
     def _bytes(self, data: bytes, socket: Any) -> None:
-        self._show(f"{_named(socket)} {short(data)}", **_who(socket), hex=data.hex())
+        self.lines.show(f"{_named(socket)} {short(data)}", **_who(socket), hex=data.hex())
         self._done(socket, data)
 
     def _done(self, socket: Any, *message: Any) -> None:
@@ -110,36 +110,27 @@ class _Listening:
                 self._stopped.set()
 
     def _connected(self, socket: Session) -> None:
-        self._show(f"{_named(socket)} connected: {socket.peer}", event="connect", **_who(socket))
+        self.lines.show(f"{_named(socket)} connected: {socket.peer}", event="connect", **_who(socket))
 
     def _disconnected(self, socket: Session) -> None:
-        self._show(f"{_named(socket)} disconnected", event="socket.disconnected", **_who(socket))
+        self.lines.show(f"{_named(socket)} disconnected", event="socket.disconnected", **_who(socket))
 
     def _error(self, error: IPCError, socket: Any = None) -> None:
         if not self.has_begun:
             return  # start() raises it
         who = "" if socket is None else f"{_named(socket)} "
-        self._show(
-            f"{who}error {error.code}: {escape(str(error))}",
+        self.lines.show(
+            f"{who}{painted(f'error {error.code}', 'bad')}: {escape(str(error))}",
             event="error",
             **_who(socket),
             code=error.code,
             message=str(error),
         )
 
-    def _show(self, text: str, **members: Any) -> None:
-        if self._broken is not None:
-            return
-        try:
-            self._lines.show(text, **members)
-        except BrokenPipeError as error:  # nobody reads what we print any more
-            self._broken = error
-            self._stopped.set()
-
 
 def _named(socket: Session | DatagramPeer) -> str:
     """A connection by its number; a UDP peer by its address, since it has no connection to be numbered."""
-    return f"socket {socket.id}" if isinstance(socket, Session) else str(socket.peer)
+    return painted(f"socket {socket.id}" if isinstance(socket, Session) else str(socket.peer), "client")
 
 
 def _who(socket: Session | DatagramPeer | None) -> dict[str, Any]:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
 from ..config.logs import escape, logger
 from ..core.seam import Peer
 
-__all__ = ["Lines", "json_text", "library_warnings", "notice", "peer_members", "short"]
+__all__ = ["Lines", "Printer", "json_text", "library_warnings", "notice", "painted", "peer_members", "short"]
 
+COLOURS = {"server": "36", "client": "33", "good": "32", "bad": "31"}
 WIDTH = 2000
 """Characters of a payload that are shown in lines for people; ``--json`` shows all."""
 
@@ -59,8 +61,16 @@ def peer_members(peer: Peer) -> dict[str, Any]:
 
 
 def notice(text: str) -> None:
-    """A line about the command's own doings: to standard error."""
-    print(escape(text, WIDTH), file=sys.stderr)
+    """A line about the command's own doings: to standard error, if that can still be written to."""
+    with contextlib.suppress(OSError):
+        print(escape(text, WIDTH), file=sys.stderr)
+
+
+def painted(text: str, colour: str) -> str:
+    """Text in one of ``COLOURS``, where standard output is a terminal and NO_COLOR is not set."""
+    if os.environ.get("NO_COLOR") or not sys.stdout.isatty():
+        return text
+    return f"\x1b[{COLOURS[colour]}m{text}\x1b[0m"
 
 
 @contextlib.contextmanager
@@ -83,10 +93,37 @@ class _Notices(logging.Handler):
         notice(f"node-ipc {self._command}: {record.getMessage()}")
 
 
-class Lines:
+class Printer:
+    """Prints lines to standard output while that takes any; ``full`` is called when it does not any more.
+
+    For handlers and tasks, in which an exception would go elsewhere: ``check`` raises it where the command ends.
+    """
+
+    def __init__(self, full: Callable[[], object]) -> None:
+        self._full = full
+        self._failure: OSError | None = None
+
+    def print(self, text: str) -> None:
+        """One line, unless an earlier one could not be printed."""
+        if self._failure is not None:
+            return
+        try:
+            print(text)
+        except OSError as error:  # nobody reads it any more, as after "| head", or the disk is full
+            self._failure = error
+            self._full()
+
+    def check(self) -> None:
+        """Raises the ``OSError`` because of which lines were not printed."""
+        if self._failure is not None:
+            raise self._failure
+
+
+class Lines(Printer):
     """Prints what happens, as lines for people or as JSON lines."""
 
-    def __init__(self, as_json: bool) -> None:
+    def __init__(self, as_json: bool, full: Callable[[], object]) -> None:
+        super().__init__(full)
         self._as_json = as_json
 
     def show(self, text: str, **members: Any) -> None:
@@ -96,6 +133,6 @@ class Lines:
         """
         now = datetime.now().astimezone()
         if self._as_json:
-            print(json_text({"time": now.isoformat(timespec="milliseconds"), **members}))
+            self.print(json_text({"time": now.isoformat(timespec="milliseconds"), **members}))
         else:
-            print(f"{now:%H:%M:%S}.{now.microsecond // 1000:03} {text}")
+            self.print(f"{now:%H:%M:%S}.{now.microsecond // 1000:03} {text}")

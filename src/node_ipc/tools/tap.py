@@ -23,7 +23,7 @@ from ..errors import InvalidPayload, ProtocolError
 from ..wire.json import Envelope, decode_envelope, salvage
 from .arguments import Commands, UsageError, add_command, add_configuration, configuration
 from .listen import stop_signals
-from .output import Lines, library_warnings, notice, peer_members, short
+from .output import Lines, library_warnings, notice, painted, peer_members, short
 
 __all__ = ["Tap", "add_commands"]
 
@@ -75,22 +75,14 @@ async def _tap(arguments: argparse.Namespace) -> None:
     driver = EventLoopDriver()
     driver.attach(asyncio.get_running_loop())
     with stop_signals() as stopped:
-        tap = Tap(target, driver, settings, _printer(Lines(arguments.json), stopped))
+        lines = Lines(arguments.json, stopped.set)
+        tap = Tap(target, driver, settings, lines.show)
         listener = driver.listen(where, tap, settings)
         notice(f"clients of {await tap.listens} talk with {target}, Ctrl-C ends")
         await stopped.wait()
         listener.close()
         await tap.close()
-
-
-def _printer(lines: Lines, stopped: asyncio.Event) -> Show:
-    def show(text: str, **members: Any) -> None:
-        try:
-            lines.show(text, **members)
-        except BrokenPipeError:  # nobody reads what we print any more
-            stopped.set()
-
-    return show
+    lines.check()
 
 
 class Tap:
@@ -164,7 +156,7 @@ class _Side:
             other.link.write(data)
         self.bytes += len(data)
         for text, members in self._shown.of(data):
-            self._pair.show(f"{self.name} → {text}", **{"from": self.name}, **members)
+            self._pair.show(f"{painted(self.name, self.name)} → {text}", **{"from": self.name}, **members)
 
     def ending(self) -> None:
         """What comes before the end is read when the other side takes it."""

@@ -1,0 +1,180 @@
+"""How commands end: outputs that take nothing, Ctrl-C, narrow terminals, colours."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from node_ipc.tools.cli import main
+from processes import DEADLINE
+
+from .conftest import Command
+
+COMMANDS = ["", "demo", "listen", "emit", "request", "tap", "doctor", "contract"]
+
+
+@pytest.fixture
+def server(node_ipc: Command, root: str) -> Iterator[str]:
+    """A server that sends everything back."""
+    program = node_ipc("listen", "world", "--echo")
+    program.wait_for("listening at")
+    yield f"{root}app.world"
+    program.interrupt()
+    program.ends()
+
+
+def ended(command: str, root: str) -> tuple[int, str]:
+    """A shell's command line: the exit code of ``node-ipc``, and everything that reached standard error."""
+    line = command.replace("node-ipc", f"exec {sys.executable} -m node_ipc")
+    done = subprocess.run(["sh", "-c", line], cwd=root, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    return done.returncode, done.stderr
+
+
+ONE_SHOT = ["--help", "doctor", "doctor ./app.world", "emit ./app.world ask 1 --wait-for ask", "demo"]
+
+
+@pytest.mark.parametrize("command", ONE_SHOT)
+def test_an_output_that_is_closed_changes_nothing(server: str, root: str, command: str) -> None:
+    assert ended(f"node-ipc {command} >&-", root) == (0, "")
+    assert ended(f"node-ipc {command} >/dev/null 2>&-", root) == (0, "")
+    assert ended(f"node-ipc {command} >&- 2>&- <&-", root) == (0, "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
+@pytest.mark.parametrize("command", ONE_SHOT)
+def test_an_output_that_is_full_is_one_line(server: str, root: str, command: str) -> None:
+    code, said = ended(f"node-ipc {command} >/dev/full", root)
+    if command == "--help":  # argparse's own
+        assert (code, said) == (0, "")
+    else:
+        expected = f"node-ipc {command.split()[0]}: cannot read or write: No space left on device\n"
+        assert (code, said) == (1, expected)
+    assert ended(f"node-ipc {command} >/dev/null 2>/dev/full", root) == (0, "")
+
+
+def first_line(path: str, deadline: float) -> None:
+    """Connect and say something as soon as somebody listens, until that has ended."""
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as client:
+            client.connect(path)
+            client.sendall(b'{"type":"ask","data":1}\f')
+            return
+        time.sleep(0.02)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
+@pytest.mark.parametrize("command", ["listen ./app.two", "tap ./app.two --to ./app.world", "listen ./app.two --json"])
+def test_a_command_that_goes_on_ends_when_its_output_is_full(server: str, root: str, command: str) -> None:
+    line = f"exec {sys.executable} -m node_ipc {command} >/dev/full"
+    with subprocess.Popen(["sh", "-c", line], cwd=root, stderr=subprocess.PIPE, text=True) as running:
+        first_line(f"{root}app.two", time.monotonic() + DEADLINE)
+        _, said = running.communicate(timeout=DEADLINE)
+    *_, last = said.splitlines()
+    assert last == f"node-ipc {command.split()[0]}: cannot read or write: No space left on device"
+    assert "Traceback" not in said
+    assert running.returncode == 1
+
+
+@pytest.mark.parametrize("command", ["demo", "doctor ./app.world", "listen ./app.two"])
+def test_a_reader_that_leaves_ends_it_quietly(server: str, root: str, command: str) -> None:
+    line = f"{{ {sys.executable} -m node_ipc {command}; echo $? >code; }} | head -n 1"
+    with subprocess.Popen(
+        ["sh", "-c", line], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        if command.startswith("listen"):
+            first_line(f"{root}app.two", time.monotonic() + DEADLINE)
+        shown, said = running.communicate(timeout=DEADLINE)
+    assert len(shown.splitlines()) == 1
+    assert "Traceback" not in said and "Exception" not in said
+    assert Path(f"{root}code").read_text() == "0\n"
+    os.unlink(f"{root}code")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["emit", "world", "ask", "-"],
+        ["request", "world", "ask", "-"],
+        ["emit", "world", "--raw", "-"],
+        ["emit", "world", "ask", "--wait-for", "never", "--timeout", "600"],
+        ["emit", "nobody", "ask", "--wait", "--timeout", "600"],
+    ],
+)
+def test_ctrl_c_ends_a_command_that_waits(server: str, root: str, arguments: list[str]) -> None:
+    command = [sys.executable, "-m", "node_ipc", *arguments, "-o", f"socket_root={root}"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        time.sleep(1.0)  # wherever it is by then, Ctrl-C has to do
+        running.send_signal(signal.SIGINT)
+        assert running.wait(DEADLINE) == 130
+        assert running.stderr is not None
+        assert running.stderr.read() == ""
+
+
+@pytest.mark.parametrize("columns", [80, 60])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_fits_the_terminal(
+    command: str, columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    with pytest.raises(SystemExit) as ended:
+        main([*command.split(), "--help"])
+    assert ended.value.code == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) > 10
+    assert [line for line in lines if len(line) > columns] == []
+
+
+def on_a_terminal(command: list[str], work: Callable[[], object], **environment: str) -> str:
+    """What a command writes to a terminal while ``work`` is done."""
+    ours, theirs = pty.openpty()
+    environ = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "node_ipc", *command],
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=subprocess.DEVNULL,
+        env={**environ, **environment},
+    ) as running:
+        os.close(theirs)
+        work()
+        written = b""
+        with contextlib.suppress(OSError):  # EIO: it has ended
+            while chunk := os.read(ours, 65536):
+                written += chunk
+        os.close(ours)
+        running.wait(DEADLINE)
+    return written.decode()
+
+
+def test_colours_on_a_terminal_only_and_not_where_they_are_not_wanted(server: str, root: str) -> None:
+    listen = ["listen", f"{root}app.two", "--count", "1"]
+
+    def client() -> None:
+        first_line(f"{root}app.two", time.monotonic() + DEADLINE)
+
+    assert "\x1b[33msocket 1\x1b[0m ask 1" in on_a_terminal(listen, client)
+    plain = on_a_terminal(listen, client, NO_COLOR="1")
+    assert "socket 1 ask 1" in plain and "\x1b" not in plain
+    assert "\x1b[32ma client gets in" in on_a_terminal(["doctor", server], lambda: None)
+    assert "\x1b[31ma client does NOT get in" in on_a_terminal(["doctor", f"{root}app.none"], lambda: None)
+
+
+def test_an_address_in_use_is_one_line(server: str, root: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        for place in (f"tcp://127.0.0.1:{taken.getsockname()[1]}", server):
+            for command in (["listen", place], ["tap", place, "--to", "other"]):
+                assert main(command) == 1
+                [said] = capsys.readouterr().err.splitlines()
+                assert said.startswith(f"node-ipc {command[0]}: ")
