@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeGuard
 from .config import address as addresses
 from .config.address import Tcp, Tls, Udp
 from .config.config import Config
+from .config.foreign import shown
 from .config.handed import handed
-from .config.logs import Log, RateLimited, style
+from .config.logs import Log, RateLimited, style, traceback_of
 from .config.options import snake_case
 from .core.client import Client, ClientState
 from .core.events import describe
@@ -93,6 +94,7 @@ class IPC:
         """The clients that ``connect_to`` made, by id."""
         self._server: Server | DatagramServer | None = None
         self._driver = EventLoopDriver()
+        self._log: Log | None = None
         self._leaving: set[Client | Server | DatagramServer] = set()  # told to close, and not closed yet
         self._failure: IPCError | None = None
         self._wake: asyncio.Event | None = None
@@ -119,6 +121,7 @@ class IPC:
         if not isinstance(config, Config):
             raise ConfigError(f"config takes a Config, not {config!r:.80}: Config.from_mapping reads node-ipc's")
         self._config = config
+        self._log = None
 
     @property
     def server(self) -> Any:
@@ -130,7 +133,9 @@ class IPC:
     @property
     def log(self) -> Log:
         """``log(*arguments)``: to ``config.logger``, unless ``config.silent``."""
-        return Log(self._config)
+        if self._log is None:
+            self._log = Log(self._config)
+        return self._log
 
     # ---- connecting
 
@@ -218,7 +223,7 @@ class IPC:
 
     def _callback_done(self, client: Client, callback: Callable[..., Any], error: BaseException | None) -> None:
         if isinstance(error, Exception):
-            failure = HandlerError(f"the callback {describe(callback)} of {client.id!r} failed: {error!r:.200}")
+            failure = HandlerError(f"the callback {describe(callback)} of {client.id!r} failed: {shown(error)}")
             failure.__cause__ = error
             client.session_fault(None, failure)
 
@@ -484,9 +489,7 @@ class _LogLines:
         elif not self._limited.passes():
             return
         if isinstance(error, HandlerError) and error.__cause__ is not None:
-            import traceback  # only a mistake pays for it
-
-            self._log(style.error(f"{error}\n{''.join(traceback.format_exception(error.__cause__)).rstrip()}"))
+            self._log(style.error(f"{error}\n{traceback_of(error.__cause__)}"))
         else:
             self._log(style.error(f"error: {error}"))
 

@@ -115,7 +115,7 @@ def test_peer_text_in_a_log_record_is_one_short_printable_line(caplog: pytest.Lo
     limited = RateLimited(clock)
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
-    logger.addHandler(handler)
+    logger.logger.addHandler(handler)
     try:
         for payload in hostile():
             stream.seek(0)
@@ -129,7 +129,7 @@ def test_peer_text_in_a_log_record_is_one_short_printable_line(caplog: pytest.Lo
                 stream.seek(0)
                 stream.truncate()
     finally:
-        logger.removeHandler(handler)
+        logger.logger.removeHandler(handler)
 
 
 @pytest.mark.parametrize(
@@ -247,13 +247,16 @@ def test_an_output_that_cannot_hold_the_text_gets_ascii(monkeypatch: pytest.Monk
     assert raw.getvalue() == b"\\xe9 \\U0001f600\n"
 
 
-def test_a_failing_logger_is_the_callers_business(config: Config) -> None:
+def test_a_failing_logger_is_reported_and_harms_nobody(config: Config, caplog: pytest.LogCaptureFixture) -> None:
     def fails(line: str) -> None:
         raise OSError(line)
 
     config.logger = fails
-    with pytest.raises(OSError, match="hello"):
-        Log(config)("hello")
+    log = Log(config)
+    log("hello")
+    log("hello again")
+    [record] = caplog.records
+    assert "config.logger failed" in record.getMessage() and "OSError('hello')" in record.getMessage()
 
 
 # --- ipc.log: objects
@@ -612,9 +615,9 @@ def test_no_output_or_a_closed_one_has_no_colour(monkeypatch: pytest.MonkeyPatch
 
 def test_the_librarys_logger_is_quiet_by_itself() -> None:
     assert logger.name == "node_ipc"
-    assert any(isinstance(handler, logging.NullHandler) for handler in logger.handlers)
-    assert logger.propagate
-    assert logger.level == logging.NOTSET
+    assert any(isinstance(handler, logging.NullHandler) for handler in logger.logger.handlers)
+    assert logger.logger.propagate
+    assert logger.logger.level == logging.NOTSET
     code = "import sys, node_ipc.config.logs as l; l.logger.warning('x'); print({'asyncio', 'ssl'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("set()\n", "")

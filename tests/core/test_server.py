@@ -678,7 +678,10 @@ def test_a_peer_cannot_flood_the_log_and_is_named_in_it(caplog: pytest.LogCaptur
     quiet.write(frame("n", "1e999"))
     driver.run_until_idle()
     lines = [record.getMessage() for record in caplog.records]
-    assert [line.partition(" memory")[0] for line in lines] == ["<Socket 1"] * 5 + ["<Socket 2"]
+    assert [line.partition(" memory")[0] for line in lines] == [
+        "<Socket 1"
+    ] * 5  # a few for the whole endpoint: peers may come back as somebody new
+    assert [line.partition(" memory")[0] for line in lines] == ["<Socket 1"] * 5
     assert server.stats().errors == 1001
 
 

@@ -20,17 +20,53 @@ from dataclasses import fields, is_dataclass
 from functools import cache
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 from ..errors import HandlerError, IPCError
+from .foreign import PASSING, last_resort, report, shown
 
 if TYPE_CHECKING:
     from .config import Config, Settings
 
-__all__ = ["FaultLog", "Log", "RateLimited", "Styled", "escape", "logger", "style"]
+__all__ = ["FaultLog", "Log", "RateLimited", "Styled", "escape", "logger", "style", "traceback_of"]
 
-logger = logging.getLogger("node_ipc")
-logger.addHandler(logging.NullHandler())
+logging.getLogger("node_ipc").addHandler(logging.NullHandler())
+
+
+class _Lines(logging.LoggerAdapter[logging.Logger]):
+    """The standard library's logger; a handler or filter of the user's that raises costs its line and nothing else."""
+
+    _told = False
+
+    def log(self, level: int, msg: object, *args: object, **options: Any) -> None:
+        try:
+            if self.isEnabledFor(level):
+                self.logger.log(level, msg, *args, **{**options, "stacklevel": options.get("stacklevel", 1) + 1})
+        except PASSING:
+            raise
+        except BaseException as error:
+            self._failed(error)
+
+    def failure(self, message: str, error: BaseException | None) -> None:
+        """An error with its traceback, in which the text of exceptions is escaped."""
+        try:
+            if not self.isEnabledFor(logging.ERROR):
+                return
+            told = None if error is None else (type(error), error, error.__traceback__)
+            record = self.logger.makeRecord(self.logger.name, logging.ERROR, __file__, 0, message, (), told)
+            record.exc_text = None if error is None else traceback_of(error)  # a formatter takes it as it is
+            self.logger.handle(record)
+        except PASSING:
+            raise
+        except BaseException as raised:
+            self._failed(raised)
+
+    def _failed(self, error: BaseException) -> None:
+        if not self._told:
+            self._told = True
+            last_resort(f"node_ipc: logging failed, and is not told of again: {shown(error)}")
+
+
+logger = _Lines(logging.getLogger("node_ipc"), {})
 
 PEER_TEXT = 256
 """How many characters of text from a peer are shown."""
@@ -89,6 +125,41 @@ def _tame(text: str) -> str:
 def _escapes() -> dict[int, str]:
     unsafe = filter(_UNSAFE.match, map(chr, range(0x10000)))
     return {ord(character): _escaped(character) for character in unsafe}
+
+
+MOST_CAUSES = 10
+"""Exceptions behind an exception that are shown."""
+
+
+def traceback_of(error: BaseException) -> str:
+    """Its traceback as Python writes it, but for the text of each exception: that is one line, escaped and cut.
+
+    A handler's ``raise ValueError(f"unknown user {data}")`` holds what a peer sent.
+    """
+    import traceback  # only a mistake pays for it
+
+    parts: list[str] = []
+    each: BaseException | None = error
+    while each is not None and len(parts) < MOST_CAUSES:
+        name = escape(type(each).__name__)
+        frames = "".join(traceback.format_tb(each.__traceback__))
+        parts.append(f"Traceback (most recent call last):\n{frames}{name}: {escape(_text(each), TRACED_TEXT)}")
+        hidden = None if each.__suppress_context__ else each.__context__
+        each = each.__cause__ or hidden
+    return "\n\nWhich led to:\n\n".join(reversed(parts))
+
+
+TRACED_TEXT = 1000
+"""How many characters of an exception's text are in a traceback."""
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except PASSING:
+        raise
+    except BaseException:
+        return "<cannot be shown>"
 
 
 # --- styles ----------------------------------------------------------------------------------------------
@@ -204,13 +275,15 @@ class Log:
 
     Text is shown as it is, but for control characters other than new line and tab, which are escaped. Other
     objects are pretty-printed down to ``config.log_depth`` levels below their first, long ones are cut. With
-    ``config.silent`` nothing is done at all. The options are read at each call.
+    ``config.silent`` nothing is done at all. The options are read at each call. A logger that raises is reported
+    once and harms nothing else.
     """
 
-    __slots__ = ("_config",)
+    __slots__ = ("_config", "_told")
 
     def __init__(self, config: Config | Settings) -> None:
         self._config = config
+        self._told = False
 
     def __call__(self, *args: object) -> None:
         config = self._config
@@ -219,9 +292,16 @@ class Log:
         colour = config.log_in_color and _shows_colour(config.logger)
         line = " ".join([_rendered(arg, config.log_depth, colour) for arg in args])
         try:
-            config.logger(line)
-        except UnicodeEncodeError:  # an output that knows fewer characters than the text has
-            config.logger(line.encode("ascii", "backslashreplace").decode())
+            try:
+                config.logger(line)
+            except UnicodeEncodeError:  # an output that knows fewer characters than the text has
+                config.logger(line.encode("ascii", "backslashreplace").decode())
+        except PASSING:
+            raise
+        except BaseException as error:  # nobody reads it (`| head`), the disk is full, or it is the user's and fails
+            if not self._told:
+                self._told = True
+                report("config.logger", error)
 
 
 _WINDOWS = sys.platform == "win32"
@@ -449,7 +529,7 @@ def _width(text: str) -> int:
 
 
 class RateLimited:
-    """Log lines about one peer, at most ``lines`` of them in any ``seconds``.
+    """Log lines of one kind, at most ``lines`` of them in any ``seconds``.
 
     What is left out is counted, and the next line that passes says how many there were. ``clock`` gives
     seconds that only go forward (a driver's ``now``).
@@ -479,6 +559,17 @@ class RateLimited:
         logger.log(level, message, *safe, stacklevel=2)
         return True
 
+    def failure(self, message: str, error: BaseException | None) -> bool:
+        """Log an error with its traceback; False where the limit held it back."""
+        if not logger.isEnabledFor(logging.ERROR) or not self.passes():
+            return False
+        message = escape(message, TRACED_TEXT)
+        if self._left_out:
+            message += f" ({self._left_out} lines before this one were left out)"
+            self._left_out = 0
+        logger.failure(message, error)
+        return True
+
     def passes(self) -> bool:
         """Whether one more line may be written now; a line that may not is counted."""
         now, times = self._clock(), self._times
@@ -492,22 +583,24 @@ class RateLimited:
 class FaultLog:
     """The log lines about errors that no ``error`` handler heard, for one endpoint.
 
-    A failing handler is an error with its traceback, each time. Anything else is a warning that names the peer, a few
-    times a second for each: whoever can send can cause them.
+    A failing handler is an error with its traceback, anything else a warning that names the peer. Whoever can send can
+    cause them, and can come back as somebody new, so there are a few lines a second of each kind for the whole
+    endpoint; the next one says how many were left out.
     """
 
     __slots__ = ("_clock", "_limited")
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._limited: WeakKeyDictionary[object, RateLimited] = WeakKeyDictionary()
+        self._limited: dict[type[IPCError], RateLimited] = {}  # as many as there are classes of errors
 
     def log(self, about: object, error: IPCError) -> None:
         """A line about a socket, or about the endpoint where no socket is to blame."""
-        if isinstance(error, HandlerError):
-            logger.error("%s", error, exc_info=error.__cause__)
-            return
-        limited = self._limited.get(about)
+        kind = type(error)
+        limited = self._limited.get(kind)
         if limited is None:
-            limited = self._limited[about] = RateLimited(self._clock)
-        limited.log(logging.WARNING, "%s: %s", about, error)
+            limited = self._limited[kind] = RateLimited(self._clock)
+        if isinstance(error, HandlerError):
+            limited.failure(str(error), error.__cause__)
+        else:
+            limited.log(logging.WARNING, "%s: %s", about, error)

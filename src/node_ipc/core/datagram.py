@@ -55,7 +55,7 @@ from .trace import Stats, Trace, Traces
 if TYPE_CHECKING:
     from ..config.address import Address
     from ..config.config import Settings
-    from ..config.logs import RateLimited
+    from ..config.logs import FaultLog
     from ..wire.text import RawPayload
     from .outcome import Outcome
     from .seam import DatagramPort, Driver, Timer
@@ -79,7 +79,6 @@ BOOKKEEPING = 256
 """Bytes counted for each datagram that waits, besides its own."""
 LOOK_AGAIN_SECONDS = 0.01
 """How often a port is asked whether the kernel has taken everything, while somebody waits for that."""
-WARNING = 30  # logging.WARNING, without the import
 
 _S = ServerState
 _LEFT_OUT: Any = {}
@@ -269,7 +268,7 @@ class DatagramServer(SocketPublisher[DatagramPeer]):
         self._frames: Iterator[Any] = iter(())
         self._timer: Timer | None = None
         self._watching = False
-        self._limited: RateLimited | None = None
+        self._faults: FaultLog | None = None
 
     def __repr__(self) -> str:
         return f"<DatagramServer {self.address} {self.state.value}, {len(self._peers)} peers>"
@@ -793,14 +792,11 @@ class DatagramServer(SocketPublisher[DatagramPeer]):
 
     def _report(self, error: IPCError) -> None:
         """A line in the log; a flood of bad datagrams is a few lines a second."""
-        from ..config.logs import RateLimited, logger  # importing logging costs 8 ms: only where something is logged
+        from ..config.logs import FaultLog  # importing logging costs 8 ms: only where something is logged
 
-        if isinstance(error, HandlerError):
-            logger.error("%s", error, exc_info=error.__cause__)
-            return
-        if self._limited is None:
-            self._limited = RateLimited(lambda: self._driver.now())
-        self._limited.log(WARNING, "%s", error)
+        if self._faults is None:
+            self._faults = FaultLog(lambda: self._driver.now())
+        self._faults.log(self, error)
 
 
 def _family(address: Udp | Handed) -> Literal["udp4", "udp6"]:

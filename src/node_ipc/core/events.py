@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import msgspec
 from msgspec import Raw
 
+from ..config.foreign import PASSING, Foreign, shown
 from ..errors import HandlerError, InvalidEvent, InvalidPayload, IPCError, ProtocolError
 from ..wire.costs import LARGE_FRAME
 from ..wire.json import decode_large_payload, encode, encode_slowly, salvage
@@ -35,8 +36,6 @@ T = TypeVar("T")
 H = TypeVar("H", bound=Callable[..., Any])
 
 EVERYTHING = "*"
-PASSING = (KeyboardInterrupt, SystemExit)
-"""What ends the program, also out of a handler; anything else harms the handler only."""
 
 
 class Event(Generic[T]):
@@ -160,8 +159,10 @@ class Events:
                 _retire(registry.get(name, []), handler)
         self._compile(None if name == EVERYTHING else name)
 
-    def tap(self, hear: Callable[..., Any]) -> Callable[[], None]:
+    def tap(self, hear: Callable[..., Any], *, ours: bool = False) -> Callable[[], None]:
         """Call ``hear(type, data, …)`` for every event from the wire, before its handlers; returns the undoing."""
+        if not ours:  # what the library itself listens with raises nothing
+            hear = Foreign("a tap", hear)
         self._taps.append(hear)
         self._compile(None)
 
@@ -475,7 +476,7 @@ class Events:
             failure: Any = error
             failure.event = failure.event or event
         else:
-            failure = HandlerError(f"a handler of {event[:64]!r} failed: {error!r:.200}", event=event)
+            failure = HandlerError(f"a handler of {event[:64]!r} failed: {shown(error)}", event=event)
             failure.__cause__ = error
         self._failed(session, failure)
 

@@ -199,7 +199,7 @@ class Inbox:
         """From now on events that have a handler come here as well, and all are asked for; returns the undoing."""
         self._iterating += 1
         self._unasked.clear()
-        untap = self._client.events.tap(self._tapped)
+        untap = self._client.events.tap(self._tapped, ours=True)
 
         def stop() -> None:
             untap()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from ..config.foreign import shown
 from ..errors import (
     BackpressureError,
     ConnectionLost,
@@ -366,7 +367,7 @@ class Requests:
             self._refuse(session, request, code, error.message, error.data)
             return
         self._refuse(session, request, FAILED, "the handler failed")
-        failure = HandlerError(f"the handler of {request.method[:64]!r} failed: {error!r:.200}", event=request.method)
+        failure = HandlerError(f"the handler of {request.method[:64]!r} failed: {shown(error)}", event=request.method)
         failure.__cause__ = error
         self._fault(session, failure)
 

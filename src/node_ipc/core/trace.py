@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from ..config.foreign import Foreign
+
 if TYPE_CHECKING:
     from .session import Session
 
@@ -54,6 +56,7 @@ class Traces:
     def add(self, hook: TraceHook, traffic: bool) -> Callable[[], None]:
         """Tell ``hook`` from now on, with ``traffic`` also of each read and write; returns the undoing."""
         lists = (self._all, self._traffic) if traffic else (self._all,)
+        hook = Foreign("an on_trace hook", hook)
         for hooks in lists:
             hooks.append(hook)
         self._changed()

@@ -77,11 +77,11 @@ def painted(text: str, colour: str) -> str:
 def library_warnings(command: str) -> Iterator[None]:
     """What the library warns of meanwhile (peers that were refused, a server open to the network) as notices."""
     handler = _Notices(command)
-    logger.addHandler(handler)
+    logger.logger.addHandler(handler)
     try:
         yield
     finally:
-        logger.removeHandler(handler)
+        logger.logger.removeHandler(handler)
 
 
 class _Notices(logging.Handler):

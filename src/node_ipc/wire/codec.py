@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from ..config.foreign import PASSING
 from ..errors import ConfigError, InvalidPayload, ProtocolError
 from .costs import is_too_deep
 from .framed import FramedCodec
@@ -143,7 +144,9 @@ class _CustomSplitter:
             whole = list(messages)
             if not 0 <= taken <= len(data):
                 raise ValueError(f"decode says that it took {taken!r} of {len(data)} bytes")
-        except Exception as error:  # a codec of somebody else's, fed by a peer: whatever it raises is the frame's
+        except PASSING:
+            raise
+        except BaseException as error:  # a codec of somebody else's, fed by a peer: whatever it raises is the frame's
             self.fault = error if isinstance(error, ProtocolError) else ProtocolError(f"the codec refused it: {error}")
             self.fault.__cause__ = error.__cause__ if error is self.fault else error
             self.rest = b""

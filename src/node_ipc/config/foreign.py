@@ -1,0 +1,75 @@
+"""Code that is not ours (loggers, trace hooks, taps, codecs), called so that what it raises harms only itself.
+
+The first failure of each is told once, as a line of the logger ``node_ipc``, and on stderr where that fails too. Only
+``KeyboardInterrupt`` and ``SystemExit`` pass: they are meant to end the program.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["PASSING", "Foreign", "last_resort", "report", "shown"]
+
+PASSING = (KeyboardInterrupt, SystemExit)
+"""What ends the program, also out of a handler; anything else harms the handler only."""
+
+
+class Foreign:
+    """A callable of somebody else's, that returns None where it raises."""
+
+    __slots__ = ("_call", "_told", "_what")
+
+    def __init__(self, what: str, call: Callable[..., Any]) -> None:
+        self._what = what
+        self._call = call
+        self._told = False
+
+    def __call__(self, *arguments: Any) -> Any:
+        try:
+            return self._call(*arguments)
+        except PASSING:
+            raise
+        except BaseException as error:
+            if not self._told:
+                self._told = True
+                report(self._what, error)
+
+
+def report(what: str, error: BaseException) -> None:
+    """Say that somebody else's code failed and that we go on; never raises."""
+    import logging  # costs 8 ms: only where something is logged
+
+    line = f"{what} failed, and is not told of again; nothing else is harmed: {shown(error)}"
+    try:
+        logger = logging.getLogger("node_ipc")
+        if not logger.handlers:  # config.logs was not needed yet, which sees to it that this one is quiet by itself
+            logger.addHandler(logging.NullHandler())
+        logger.error("%s", line)
+    except PASSING:
+        raise
+    except BaseException:
+        last_resort(f"node_ipc: {line}")
+
+
+SHOWN = 200
+"""How many characters of an exception are in a message."""
+
+
+def shown(error: BaseException) -> str:
+    """``repr(error)`` on one line, also where that raises."""
+    try:
+        text = repr(error)
+    except PASSING:
+        raise
+    except BaseException:
+        return f"<{type(error).__name__}: cannot be shown>"
+    return text[:SHOWN] if text.isprintable() else repr(text[:SHOWN])[1:-1]
+
+
+def last_resort(line: str) -> None:
+    """Say it on stderr, if there is one that takes it."""
+    with contextlib.suppress(Exception):
+        print(line, file=sys.stderr, flush=True)
