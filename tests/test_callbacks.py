@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 import uvloop
 
-from node_ipc import IPC, AddressError, Client, ConfigError, IPCError, NotConnected, WrongThreadError
+from node_ipc import IPC, AddressError, Client, ConfigError, ConnectError, IPCError, NotConnected, WrongThreadError
 from node_ipc.config.address import Tcp, Udp, Unix
+from node_ipc.core.client import ClientState
 
 
 def instance(root: Path, id: str = "world") -> IPC:
@@ -485,3 +486,58 @@ async def test_refused_connections_are_in_the_log_a_few_a_second(ipc: IPC) -> No
     for peer in peers:
         peer.close()
     await ipc.stop()
+
+
+async def test_a_client_that_gave_up_stays_in_of_until_it_is_disconnected_or_made_anew(ipc: IPC) -> None:
+    ipc.config.max_retries = 2
+    ipc.config.retry = 1
+    ipc.connect_to("world")
+    world = ipc.of.world
+    world.on("error", lambda error: None)
+    with pytest.raises(ConnectError):
+        await world.connected
+    await world.closed
+    assert ipc.of.world is world and world.retries_remaining == 0
+    with pytest.raises(NotConnected):
+        world.emit("message")
+    await asyncio.wait_for(ipc.stop(), 5)
+    assert not len(ipc.of)
+
+
+async def test_what_gave_up_is_made_anew_by_connect_to(ipc: IPC, other: IPC) -> None:
+    other.config.update(max_retries=0)
+    other.connect_to("world")
+    gone = other.of.world
+    gone.on("error", lambda error: None)
+    await gone.closed
+    ipc.serve()
+    await ipc.server.start()
+    await other.connect_to("world")
+    assert other.of.world is not gone and other.of.world.state is ClientState.CONNECTED
+    other.disconnect("world")
+    assert "world" not in other.of
+    await asyncio.wait_for(other.stop(), 5)
+    await asyncio.wait_for(ipc.stop(), 5)
+
+
+@pytest.mark.parametrize("verb", ["abort", "close"])
+async def test_connect_to_in_the_turn_of_an_abort_makes_a_client_that_lives(ipc: IPC, other: IPC, verb: str) -> None:
+    ipc.serve()
+    await ipc.server.start()
+    await other.connect_to("world")
+    dying = other.of.world
+    getattr(dying, verb)()
+    await other.connect_to("world")
+    assert other.of.world is not dying and other.of.world.state is ClientState.CONNECTED
+    await dying.closed
+    assert other.of.world.state is ClientState.CONNECTED
+    await asyncio.wait_for(other.stop(), 5)
+    await asyncio.wait_for(ipc.stop(), 5)
+
+
+def test_run_returns_when_all_clients_gave_up(ipc: IPC) -> None:
+    ipc.config.update(max_retries=1, retry=1)
+    ipc.connect_to("world")
+    ipc.of.world.on("error", lambda error: None)
+    ipc.run()
+    assert ipc.of.world.state is ClientState.CLOSED

@@ -228,6 +228,7 @@ def connect(
         driver = EventLoopDriver()
         driver.attach(asyncio.get_running_loop())
         client = AsyncClient(str(address), where, driver, settings)
+        client.is_patient = wait
         undo = _first_failure_ends(client) if not wait else None
         try:
             async with asyncio.timeout(timeout):

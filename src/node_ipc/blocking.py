@@ -354,6 +354,7 @@ def connect(
 
 def _connected(client: C, timeout: float | None, wait: bool) -> C:
     """Wait until the client is connected, or close it and say why it is not."""
+    client.is_patient = wait
     if not wait:
         client.on("error", _heard_here)
     try:
@@ -404,7 +405,8 @@ def reconnect(
             yield client
         short = short + 1 if time.monotonic() - began < STEADY_SECONDS else 0
         if short:
-            time.sleep(retry_delay(settings.retry / 1000, short - 1, LONGEST_PAUSE, client._caller.random()))
+            chance = client._caller.random()
+            time.sleep(retry_delay(settings.retry / 1000, short - 1, LONGEST_PAUSE, chance, settings.retry_growth))
 
 
 class _Single(BlockingClient):

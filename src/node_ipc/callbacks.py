@@ -46,7 +46,10 @@ Order: TypeAlias = tuple[tuple[str, Callable[[Any], bool]], ...]
 
 
 class Clients:
-    """The clients by their ids: ``ipc.of.world`` and ``ipc.of["world"]`` are the same."""
+    """The clients by their ids: ``ipc.of.world`` and ``ipc.of["world"]`` are the same.
+
+    One that gave up stays, until ``disconnect`` or until ``connect_to`` makes a new one.
+    """
 
     def __init__(self) -> None:
         self._clients: dict[str, Client] = {}
@@ -193,9 +196,11 @@ class IPC:
     def _connect(self, id: str, where: addresses.Address, callback: Callable[..., Any] | None) -> Outcome[Client]:
         self._refuse_others("connect_to")
         client = self.of._clients.get(id)
-        if client is not None and client.state is not ClientState.CLOSED:
+        if client is not None and client.state not in (ClientState.CLOSED, ClientState.CLOSING):
             self.log("Already connected to", id, "- so running the callback without connecting")
         else:
+            if client is not None and client.state is ClientState.CLOSING:
+                self._leaving.add(client)
             client = Client(
                 id,
                 where,
@@ -230,8 +235,6 @@ class IPC:
     def _client_closed(self, client: Client) -> None:
         self._failure = self._failure or client.failure
         self._leaving.discard(client)
-        if self.of._clients.get(client.id) is client:
-            del self.of._clients[client.id]
         self._look_around()
 
     def disconnect(self, id: str) -> Outcome[Client] | None:
@@ -244,6 +247,8 @@ class IPC:
         if client is None:
             self.log("There is no client", id, "to disconnect")
             return None
+        if client.state is ClientState.CLOSED:  # it gave up
+            return client.closed
         self._leaving.add(client)
         return client.close()
 
@@ -397,7 +402,7 @@ class IPC:
         return servers + ([self._server] if self._server is not None and self._server not in servers else [])
 
     def _is_open(self) -> bool:
-        if len(self.of) or self._leaving:
+        if self._leaving or any(self.of[id].state is not ClientState.CLOSED for id in self.of):
             return True
         return self._server is not None and self._server.state not in (ServerState.IDLE, ServerState.CLOSED)
 

@@ -54,6 +54,7 @@ DEFAULTS: dict[str, Any] = {
     "heartbeat": False,
     "heartbeat_timeout": 20_000,
     "retry": 500,
+    "retry_growth": 1.6,
     "max_retries": False,
     "stop_retrying": False,
     "max_protocol_errors": 5,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import random
 import re
 from collections.abc import Callable
@@ -17,7 +18,6 @@ from hypothesis import strategies as st
 from node_ipc.config.address import Address, Tcp, Unix
 from node_ipc.config.config import Config, Settings
 from node_ipc.core.client import (
-    GROWTH,
     JITTER,
     LONGEST_LOCAL,
     LONGEST_NETWORK,
@@ -26,6 +26,7 @@ from node_ipc.core.client import (
     ClientState,
     retry_delay,
 )
+from node_ipc.core.seam import Receiver
 from node_ipc.core.server import Server
 from node_ipc.core.session import Loss
 from node_ipc.errors import (
@@ -367,7 +368,7 @@ def test_10_000_schedules_keep_their_bounds() -> None:
         count = chance.randint(2, 6)
         times = [0.0, *attempts(driver, client, count)]
         for number, (before, after) in enumerate(itertools.pairwise(times)):
-            wait = min(0.5 * GROWTH**number, longest)
+            wait = min(0.5 * 1.6**number, longest)
             assert wait * (1 - JITTER) - 1e-9 <= after - before <= wait * (1 + JITTER) + 1e-9, f"seed {seed}"
 
 
@@ -376,9 +377,9 @@ def test_10_000_schedules_keep_their_bounds() -> None:
 def test_delays_grow_up_to_a_limit_that_never_cuts_the_base(
     base: float, attempt: int, longest: float, chance: float
 ) -> None:
-    delay = retry_delay(base, attempt, longest, chance)
+    delay = retry_delay(base, attempt, longest, chance, 1.6)
     assert 0.79 * base <= delay <= 1.21 * max(longest, base)
-    assert retry_delay(base, attempt, longest, 0.5) <= retry_delay(base, attempt + 1, longest, 0.5)
+    assert retry_delay(base, attempt, longest, 0.5, 1.6) <= retry_delay(base, attempt + 1, longest, 0.5, 1.6)
 
 
 @pytest.mark.row(33)
@@ -529,8 +530,9 @@ def test_a_lost_link_without_retries_ends_the_client(stop: Any) -> None:
     alone = Alone(stop_retrying=stop).connected()
     alone.driver.drop()
     alone.driver.run_until_idle()
-    assert alone.published == ["connect", "disconnect", "destroy"]
+    assert alone.published == ["connect", "error", "disconnect", "destroy"]
     assert isinstance(alone.losses[0].reason, ConnectionLost)
+    assert alone.errors == [alone.losses[0].reason]
 
 
 @pytest.mark.row(33)
@@ -556,7 +558,7 @@ def test_connecting_anew_sets_all_counts_back() -> None:
     for round in range(3):
         alone.client.connect()
         for number in range(2):
-            alone.driver.run_until(lambda: alone.client.state is S.CONNECTED, limit=0.7 * GROWTH**number)
+            alone.driver.run_until(lambda: alone.client.state is S.CONNECTED, limit=0.7 * 1.6**number)
             alone.driver.run_until_idle()
             server.wires[-1].write(b"garbage\f")
             alone.driver.run_until(lambda: alone.client.state is not S.CONNECTED)
@@ -1001,6 +1003,116 @@ def test_a_forked_child_is_told_to_connect_anew(state: ClientState) -> None:
                 getattr(alone.client, verb)()
 
 
+# ---- no permission, and giving up
+
+
+class Moody(MemoryDriver):
+    """Its server cannot be reached for lack of permission while ``denies``."""
+
+    denies = False
+
+    def open(self, address: Address, receiver: Receiver, settings: Settings) -> None:
+        if self.denies:
+            self.call_later(0, partial(receiver.failed, ConnectDenied("no permission")))
+        else:
+            super().open(address, receiver, settings)
+
+
+def test_no_permission_is_final_where_nobody_was_let_in_or_waits() -> None:
+    driver = Moody()
+    driver.denies = True
+    alone = Alone(driver)
+    alone.client.connect()
+    driver.run_until(alone.client.closed)
+    assert isinstance(alone.losses[0].reason, ConnectDenied)
+    assert alone.client.retries_remaining == 0
+
+
+@pytest.mark.parametrize("why", ["was up", "waits"])
+def test_no_permission_for_a_while_is_a_failed_attempt(why: str) -> None:
+    """A server that starts anew has its permissions a moment later."""
+    driver = Moody()
+    alone = Alone(driver)
+    if why == "was up":
+        alone.connected()
+        alone.kill()
+    alone.client.is_patient = why == "waits"
+    driver.denies = True
+    alone.client.connect()
+    driver.run_until(lambda: len([error for error in alone.errors if isinstance(error, ConnectDenied)]) == 2)
+    driver.denies = False
+    alone.serve()
+    driver.run_until(lambda: alone.client.state is S.CONNECTED)
+
+
+@pytest.mark.row(33)
+def test_a_growth_of_1_is_a_constant_retry() -> None:
+    alone = Alone(retry=300, retry_growth=1)
+    alone.client.connect()
+    for number in range(20):
+        alone.driver.run_until(lambda: len(alone.errors) > number)  # noqa: B023 - it is called here
+        assert alone.driver.now() == pytest.approx(number * 0.3)
+
+
+@pytest.mark.parametrize(
+    ("options", "remaining"),
+    [({}, math.inf), ({"max_retries": 3}, 3), ({"stop_retrying": 2}, 2), ({"max_retries": 5, "stop_retrying": 4}, 4)],
+)
+def test_retries_that_remain(options: dict[str, Any], remaining: float) -> None:
+    alone = Alone(**options)
+    assert alone.client.retries_remaining == remaining
+    alone.client.connect()
+    for number in range(1, 4):
+        alone.driver.run_until(lambda: len(alone.errors) > number)  # noqa: B023 - it is called here
+        if alone.client.state is S.CLOSED:
+            break
+        assert alone.client.retries_remaining == remaining - number
+    alone.client.abort()
+    alone.driver.run_until_idle()
+    assert alone.client.retries_remaining == 0
+
+
+# ---- a link that is reset
+
+
+@pytest.mark.parametrize("verb", ["nothing", "close", "abort"])
+def test_a_link_that_is_reset_is_an_error_event_before_disconnect_on_both_ends(verb: str) -> None:
+    ends = pair()
+    heard: list[tuple[str, Any]] = []
+
+    def failed(error: IPCError) -> None:
+        heard.append(("client error", error))
+        if verb != "nothing":
+            getattr(ends.client, verb)()
+
+    ends.client.on("error", failed)
+    ends.client.on("disconnect", lambda loss: heard.append(("disconnect", loss.reason)))
+    ends.server.on("error", lambda error, socket: heard.append(("server error", error)))
+    ends.server.on("socket.disconnected", lambda socket: heard.append(("gone", socket.loss.reason)))
+    ends.client.emit("n", 1)
+    ends.driver.run_until_idle()
+    ends.connection.drop()
+    ends.driver.run_until_idle()
+    ours, theirs = [each for each in heard if "s" in each[0][:1]], [each for each in heard if each[0][0] in "cd"]
+    assert [name for name, _ in theirs] == ["client error", "disconnect"]
+    assert isinstance(theirs[0][1], ConnectionLost) and theirs[0][1] is theirs[1][1]
+    assert [name for name, _ in ours] == ["server error"] and isinstance(ours[0][1], ConnectionLost)
+    assert ("gone", ours[0][1]) in heard
+    assert ends.client.state is (S.WAITING if verb == "nothing" else S.CLOSED)
+
+
+def test_an_orderly_end_is_no_error() -> None:
+    ends = pair()
+    errors: list[Any] = []
+    ends.client.on("error", errors.append)
+    ends.server.on("error", errors.append)
+    ends.socket.close()
+    ends.driver.advance(1)
+    ends.client.close()
+    ends.driver.advance(1)
+    assert errors == []
+
+
 # ---- statistics, drain, errors
 
 
@@ -1014,7 +1126,7 @@ def test_statistics_over_several_links() -> None:
     alone.client.emit("n", 3)
     alone.driver.run_until_idle()
     stats = alone.client.stats()
-    assert (stats.messages_out, stats.links, stats.retries, stats.errors) == (4, 2, 1, 0)
+    assert (stats.messages_out, stats.links, stats.retries, stats.errors) == (4, 2, 1, 1)
     assert stats.seconds == alone.driver.now()
     assert stats.pending_bytes == 0
 

@@ -903,7 +903,7 @@ def test_a_shortcut_lasts_until_handlers_change(desk: Desk) -> None:
 
 def test_heartbeats_reach_no_handler(desk: Desk) -> None:
     beats: list[bool] = []
-    desk.socket.beat = beats.append
+    desk.socket.beat = lambda asked, data: beats.append(asked)
     desk.events.answer_heartbeats()
     desk.events.on("*", desk.note("all"))
     untap = desk.events.tap(desk.note("tap"))

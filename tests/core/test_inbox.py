@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from node_ipc.core.inbox import DECODERS, OVERHEAD, BlockingInbox, Inbox, Received
-from node_ipc.errors import BackpressureError, InvalidPayload, IPCError
+from node_ipc.errors import BackpressureError, ConnectionLost, InvalidPayload, IPCError
 from node_ipc.testing import Pair, pair
 
 
@@ -141,6 +141,7 @@ def test_what_was_dropped_is_told_once_for_each_link_with_the_event_and_the_opti
     assert "'log'" in str(errors[0]) and "max_unread_events (2)" in str(errors[0])
     ends.driver.connections[0].drop()
     ends.driver.advance(5)
+    assert isinstance(errors.pop(), ConnectionLost)
     for socket in ends.server.sockets:
         for number in range(5):
             socket.emit("log", number)

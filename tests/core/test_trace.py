@@ -58,12 +58,12 @@ def test_what_a_link_goes_through_is_told_in_order() -> None:
     undo = ends.client.on_trace(lambda trace: told.append(trace.what))
     ends.connection.drop()
     driver.run_until(lambda: ends.client.stats().links == 2)
-    assert told == ["lost", "retrying", "connecting", "opened"]
+    assert told == ["error", "lost", "retrying", "connecting", "opened"]
     undo()
     undo()
     ends.client.close()
     driver.run_until(ends.client.closed)
-    assert told[4:] == []
+    assert told[5:] == []
     stats = ends.client.stats()
     assert (stats.retries, stats.links) == (1, 2)
 

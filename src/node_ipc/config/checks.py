@@ -16,6 +16,7 @@ __all__ = [
     "NO_LIMIT",
     "Check",
     "Refused",
+    "factor",
     "flag",
     "function",
     "gathered",
@@ -88,6 +89,12 @@ def integer(low: int, high: int | None = None, what: str = "a whole number") -> 
 
 def milliseconds(low: int = 1) -> Check[int]:
     return integer(low, LONGEST_TIMER, "a whole number of milliseconds")
+
+
+def factor(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 1 <= value < math.inf:
+        raise Refused("a number of at least 1")
+    return float(value)
 
 
 def limit(low: int = 1) -> Check[int]:

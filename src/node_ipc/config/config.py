@@ -414,7 +414,11 @@ class Config(Options):
     # Reconnecting
 
     retry: Option[int, int] = Option(500, checks.milliseconds())
-    """The first delay before connecting again (ms); later ones grow."""
+    """The first delay before connecting again (ms); later ones grow by ``retry_growth``."""
+
+    retry_growth: Option[float, float] = Option(1.6, checks.factor)
+    """By what each delay is longer than the one before, with some chance in it, up to 5 s (local) or 30 s (network);
+    1 is node-ipc's: ``retry``, always and exactly."""
 
     max_retries: Option[int, float | None] = Option(False, _max_retries, infinite=True)
     """How often a client tries again after it lost its link; ``False``, ``None``, infinity: no limit. It is counted

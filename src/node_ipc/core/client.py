@@ -6,6 +6,7 @@ ignored. The client outlives its links: each gets a session of its own, the hand
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from enum import Enum
 from functools import partial
@@ -22,6 +23,7 @@ from ..errors import (
     HandlerError,
     IPCError,
     NotConnected,
+    PeerRefused,
     ProtocolError,
     TLSError,
 )
@@ -43,7 +45,6 @@ __all__ = ["TRANSITIONS", "Client", "ClientState", "connect_timeout", "retry_del
 
 STEADY_SECONDS = 5.0
 """A link that was up this long makes the next retry a first one again, in its delay and in its number."""
-GROWTH = 1.6
 JITTER = 0.2
 LONGEST_LOCAL = 5.0
 LONGEST_NETWORK = 30.0
@@ -92,12 +93,14 @@ TRANSITIONS: dict[tuple[ClientState, str], str] = {
 """``(state, input) → what is done``; the methods set the next state."""
 
 
-def retry_delay(base: float, attempt: int, longest: float, random: float) -> float:
-    """Seconds to wait before retry number ``attempt`` (from 0): growing by 1.6, 20 % either way, up to ``longest``.
+def retry_delay(base: float, attempt: int, longest: float, random: float, growth: float) -> float:
+    """Seconds to wait before retry number ``attempt`` (from 0): growing, 20 % either way, up to ``longest``.
 
-    ``base`` is never cut: a user who asks for a minute between retries gets it.
+    ``base`` is never cut: a user who asks for a minute between retries gets it. A growth of 1 is ``base`` always.
     """
-    delay = min(base * GROWTH ** min(attempt, 64), max(longest, base))
+    if growth == 1:
+        return base
+    delay = min(base * growth ** min(attempt, 64), max(longest, base))
     return delay * (1 - JITTER + 2 * JITTER * random)
 
 
@@ -144,6 +147,8 @@ class Client(LinkPublisher):
         """Why the latest attempt failed."""
         self.on_drained: list[Callable[[], None]] = []
         """Called when the kernel has taken everything, and when the link is lost with what waited for it."""
+        self.is_patient = False
+        """Whether it waits for a server that may not be there yet: then no permission is a failed attempt, too."""
         self.retries = 0
         """How many retries there were since a link held: a message came over it, or it was up for 5 s."""
         self._driver = driver
@@ -174,6 +179,7 @@ class Client(LinkPublisher):
         self._session: Session | None = None
         self._links = 0
         self._up_since = 0.0
+        self._was_up = False
         self._attempts = 0  # since a link was last steady: what the delay grows with
         self._protocol_errors = 0
         self._warned = False
@@ -461,6 +467,7 @@ class Client(LinkPublisher):
         self.state = _S.CONNECTED
         self._warned = False
         self._up_since = self._driver.now()
+        self._was_up = True
         session.heard = self._heard
         if self._sync:
             self._answer_due = False
@@ -494,7 +501,7 @@ class Client(LinkPublisher):
             return
         if self.state is not _S.CONNECTING or self._session is not None:  # it aborted, and perhaps began anew
             return
-        if _final(error) or not self._may_retry():
+        if self._is_final(error) or not self._may_retry():
             self.failure = None if heard else error
             self._finish(Loss(error, len(self._queue)))
             return
@@ -528,10 +535,32 @@ class Client(LinkPublisher):
             return False
         return most is False or self.retries < most
 
+    @property
+    def retries_remaining(self) -> float:
+        """How many retries may follow before this client gives up: infinite without a limit, 0 once it gave up."""
+        if self.state is _S.CLOSED or not self._may_retry():
+            return 0
+        stop, most = self._stop_retrying(), self._settings.max_retries
+        limits = [limit for limit in (stop, most) if limit is not False]
+        return min(limits) - self.retries if limits else math.inf
+
+    def _is_final(self, error: IPCError) -> bool:
+        """Whether trying again is of no use: an address that cannot be, a server that is not ours, no permission.
+
+        A server that starts anew sets its permissions a moment later: whoever waits for it, or was let in, tries again.
+        """
+        if not isinstance(error, ConnectError) or isinstance(error, PeerRefused):
+            return True
+        denied = isinstance(error, PermissionError) or isinstance(error.__cause__, PermissionError)
+        return denied and not (self.is_patient or self._was_up)
+
     def _wait(self) -> None:
         self.state = _S.WAITING
         longest = LONGEST_NETWORK if hasattr(self.address, "host") else LONGEST_LOCAL
-        delay = retry_delay(self._settings.retry / 1000, self._attempts, longest, self._driver.random())
+        settings = self._settings
+        delay = retry_delay(
+            settings.retry / 1000, self._attempts, longest, self._driver.random(), settings.retry_growth
+        )
         self._attempts += 1
         self._tell("retrying", delay)
         self._timer = self._driver.call_later(delay, partial(self._input, "retry"))
@@ -664,13 +693,6 @@ class Client(LinkPublisher):
     def _drained(self) -> None:
         for hook in tuple(self.on_drained):
             hook()
-
-
-def _final(error: Exception) -> bool:
-    """Whether trying again is of no use: permission, an address that cannot be, a server that is not ours."""
-    if not isinstance(error, ConnectError):
-        return True
-    return isinstance(error, PermissionError) or isinstance(error.__cause__, PermissionError)
 
 
 def _warn(message: str, *arguments: Any) -> None:

@@ -1108,9 +1108,11 @@ class Session:
         """The driver: the link is gone."""
         with self._driver.lock:
             afar, self._afar, self._afar_bytes = self._afar, [], 0
-        waiting = len(self._out) + len(afar)
         self._is_lost = True
         self._shut()
+        if isinstance(error, IPCError) and self.loss is None:
+            self._owner.session_fault(self, error)
+        waiting = len(self._out) + len(afar)
         self._out.clear()
         if self._close_timer is not None:
             self._close_timer.cancel()
