@@ -92,8 +92,8 @@ def milliseconds(low: int = 1) -> Check[int]:
 
 
 def factor(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 1 <= value < math.inf:
-        raise Refused("a number of at least 1")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 1 <= value <= 1000:
+        raise Refused("a number from 1 to 1000")
     return float(value)
 
 

@@ -442,7 +442,8 @@ class Config(Options):
     limit. 32,768 at the least: messages of up to 64 KiB, which cannot have more, are not counted."""
 
     max_event_name_length: Option[int, float] = Option(256, checks.limit(), infinite=True)
-    """The longest name of an event (characters)."""
+    """The longest name of an event (characters, as JavaScript counts them: one beyond the basic plane, such as an
+    emoji, is two)."""
 
     message_timeout: Option[int, float | None] = Option(30_000, _message_timeout, infinite=True)
     """How long a message may stay half received (ms); 0, ``False``, ``None`` or infinity: for ever."""

@@ -158,27 +158,29 @@ class Server(SocketPublisher[Session], LinkPublisher):
         return socket.emit(type, data)
 
     @overload
-    def broadcast(self, type: Event[T], data: T, *, exclude: Collection[Session] = ...) -> None: ...
+    def broadcast(self, type: Event[T], data: T, *, exclude: Collection[Session] = ...) -> bool: ...
     @overload
-    def broadcast(self, type: str | RawPayload, data: Any = ..., *, exclude: Collection[Session] = ...) -> None: ...
-    def broadcast(self, type: Any, data: Any = {}, *, exclude: Collection[Session] = ()) -> None:  # noqa: B006
+    def broadcast(self, type: str | RawPayload, data: Any = ..., *, exclude: Collection[Session] = ...) -> bool: ...
+    def broadcast(self, type: Any, data: Any = {}, *, exclude: Collection[Session] = ()) -> bool:  # noqa: B006
         """Send one event to every connected socket but those in ``exclude``; encoded once, never waits.
 
-        One slow peer never raises here and never holds the others up: past ``max_pending_bytes`` its
-        ``slow_policy`` applies.
+        Returns True, or False where more than ``soft_pending_bytes`` wait for a socket, as ``emit`` does. One slow
+        peer never raises here and never holds the others up: past ``max_pending_bytes`` its ``slow_policy`` applies.
         """
         refuse_other_threads(self._driver, "broadcast")
         frame = self._codec.encode(type, data)
         to: Any = self._sessions.values()
         if exclude:
             to = [session for session in to if session not in exclude]
-        for session in broadcast(to, frame):
+        full = broadcast(to, frame)
+        for session in full:
             session.cut(
                 BackpressureError(
                     f"{session!r} does not read: a broadcast would pass max_pending_bytes "
                     f"({self._settings.max_pending_bytes}); its link is cut (slow_policy is 'disconnect')"
                 )
             )
+        return not full and all(session.takes_more for session in self._full)
 
     # ---- requests
 

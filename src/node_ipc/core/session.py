@@ -35,6 +35,7 @@ from ..errors import (
 )
 from ..wire.codec import shallow
 from ..wire.costs import LARGE_FRAME
+from ..wire.framing import half_a_message
 from ..wire.names import PING, PONG
 from .arrivals import LOOK_EVERY, LOOK_EVERY_SINGLE, Arrivals
 from .holdings import PER_HANDLER, SMALL, everybody
@@ -63,8 +64,6 @@ ran at 231,000 messages a second with one flush a read, at 457,000 with 64; 16 a
 COUNTED_BYTES = 1024
 """A frame up to this size is counted, not weighed: the limits are off by 64 KiB at the most."""
 FLUSH_BYTES = 16 * 1024
-SLOWEST_BYTES_PER_SECOND = 1024
-GRACE_SECONDS = 5.0
 INSTANT = 1e-6
 """Seconds by which a timer may come early: clocks and delays are rounded."""
 LATE_SECONDS = 0.5
@@ -124,6 +123,8 @@ class Loss(msgspec.Struct, frozen=True):
     """
     unheard: int = 0
     """Messages of the peer's that had arrived and that no handler heard: this side had closed or cut the link."""
+    cut_off: int = 0
+    """Bytes of a message that the peer had begun and the link's end cut off."""
 
     def __str__(self) -> str:
         text = "in order" if self.reason is None else str(self.reason)
@@ -131,6 +132,8 @@ class Loss(msgspec.Struct, frozen=True):
             text += f"; {self.dropped} messages dropped, {self.in_flight} in flight"
         if self.unheard:
             text += f"; {self.unheard} of the peer's unheard"
+        if self.cut_off:
+            text += f"; {self.cut_off} bytes of a message that was not complete"
         return text
 
 
@@ -179,6 +182,7 @@ class Session:
         "_codec",
         "_corked",
         "_counted",
+        "_cut_off",
         "_driver",
         "_encode",
         "_end_answered",
@@ -310,6 +314,7 @@ class Session:
         self._peeked = 0  # bytes that were read all the same
         self._peeking = False
         self._pinged = False  # the peer has a heartbeat, and wants to hear of us
+        self._cut_off = 0  # bytes of a half message at the end
         self._end_answered = False  # the peer's end came after ours
         # statistics: each line that moves a counter is where a trace is told
         self.bytes_in = self.bytes_out = self.messages_in = self.messages_out = self.dropped = self.errors = 0
@@ -345,6 +350,11 @@ class Session:
     def is_open(self) -> bool:
         """Whether emits are still taken."""
         return self._home != CLOSED
+
+    @property
+    def takes_more(self) -> bool:
+        """Whether no more than ``soft_pending_bytes`` wait for the peer: what ``emit`` returns."""
+        return self._below_soft
 
     @property
     def pending_bytes(self) -> int:
@@ -973,14 +983,11 @@ class Session:
         if new or self._half_since is None:
             self._half_since = self._driver.now()
         if self._half_timer is None:
-            self._arm_half(self._half_wait())
+            self._arm_half(limit / 1000)
 
     def _arm_half(self, seconds: float) -> None:
         self._half_due_at = self._driver.now() + seconds
         self._half_timer = self._driver.call_later(seconds, self._half_frame_due)
-
-    def _half_wait(self) -> float:
-        return min(self._settings.message_timeout / 1000, GRACE_SECONDS)
 
     def _half_frame_due(self) -> None:
         self._half_timer = None
@@ -989,14 +996,11 @@ class Session:
             return
         now = self._driver.now()
         late = now - self._half_due_at
-        if self._reading_paused:  # it is we who do not read
-            self._half_since += self._half_wait()
-        elif late > LATE_SECONDS:
-            self._half_since = min(self._half_since + late + self._half_wait(), now)
-        age = now - self._half_since
         limit = self._settings.message_timeout / 1000
-        too_slow = age > GRACE_SECONDS and pending < (age - GRACE_SECONDS) * SLOWEST_BYTES_PER_SECOND
-        if age >= limit - 1e-6 or too_slow:
+        if self._reading_paused or late > LATE_SECONDS:  # it is we who do not read, or did not
+            self._half_since = now
+        age = now - self._half_since
+        if age >= limit - INSTANT:
             self.fail(
                 MessageTimeout(
                     f"a message was begun {age:.1f} s ago and is not complete: {pending} bytes came; "
@@ -1004,7 +1008,7 @@ class Session:
                 )
             )
             return
-        self._arm_half(min(limit - age, GRACE_SECONDS))
+        self._arm_half(limit - age)
 
     # ---- statistics
 
@@ -1093,10 +1097,17 @@ class Session:
         self._peer_ended = True
         link = self._link
         self._end_answered = self._closing and self.loss is None and link is not None and link.all_arrived()
+        self._tell_of_half_a_message()
         if self._leaving and (self._handlers or self._requests) and not self._closing:
             self._close_timer = self._driver.call_later(ENDING_SECONDS, self._end)
         elif not self._held:
             self._end()
+
+    def _tell_of_half_a_message(self) -> None:
+        rest = self._splitter.rest
+        if rest and not (self._closing or self._cut_off):
+            self._cut_off = len(rest)
+            self._owner.session_fault(self, half_a_message(rest))
 
     def _end(self) -> None:
         if not self._closing:
@@ -1108,6 +1119,7 @@ class Session:
         """The driver: the link is gone."""
         with self._driver.lock:
             afar, self._afar, self._afar_bytes = self._afar, [], 0
+        self._tell_of_half_a_message()
         self._is_lost = True
         self._shut()
         if isinstance(error, IPCError) and self.loss is None:
@@ -1118,7 +1130,7 @@ class Session:
             self._close_timer.cancel()
         orderly = error is None and self._end_answered
         reason = error if self.loss is None else self.loss.reason
-        self.loss = Loss(reason, waiting, 0 if orderly else self.in_flight, self._unheard)
+        self.loss = Loss(reason, waiting, 0 if orderly else self.in_flight, self._unheard, self._cut_off)
         if self._link is not None:
             self._link = Gone(self._link.peer)  # and with it what the driver keeps for each link
         tasks, self._tasks = self._tasks, None

@@ -9,10 +9,10 @@ from __future__ import annotations
 import codecs
 import sys
 
-from ..errors import FrameTooLarge, InvalidJSON, ProtocolError
+from ..errors import FrameTooLarge, InvalidJSON, InvalidMessage, ProtocolError
 from .costs import count_values, may_have_more_values
 
-__all__ = ["Splitter"]
+__all__ = ["Splitter", "half_a_message"]
 
 NOTHING = bytearray()
 """The rest where there is none, for all connections (56 bytes for each otherwise); it never changes."""
@@ -123,6 +123,23 @@ class Splitter:
             f"a message of {size} bytes or more is larger than the limit of {self._limit} bytes: "
             f"raise {self.limit_option} on the receiving side if messages of this size are meant to come"
         )
+
+
+MOST_DELIMITER = 8
+"""So long may what follows the last ``}`` be to be taken for a delimiter."""
+
+
+def half_a_message(rest: bytes | bytearray) -> InvalidMessage:
+    """What it means that a link ended behind these bytes: they are no whole frame."""
+    begun = bytes(rest[:64])
+    end = bytes(rest[rest.rfind(b"}") + 1 :][: MOST_DELIMITER + 1])
+    if b"}" not in rest or len(end) > MOST_DELIMITER:
+        hint = "the peer ended in the middle of it"
+    elif end:
+        hint = f"it ends in {end!r}: does the peer use another delimiter?"
+    else:
+        hint = "it ends in '}': does the peer send no delimiter?"
+    return InvalidMessage(f"the link ended inside a message, {len(rest)} bytes of which came, {begun!r}: {hint}")
 
 
 def _is_utf8(data: bytes) -> bool:

@@ -236,6 +236,8 @@ def _wrong_envelope(frame: bytes) -> InvalidMessage | InvalidEvent:
 
 def _surrogates(frame: bytes, cause: Exception) -> Envelope | InvalidPayload:
     """Lone surrogates are sound JSON and JavaScript sends them; msgspec refuses them in several words."""
+    if not frame.strip():
+        raise InvalidJSON("a frame is empty: two delimiters follow each other, or only spaces are between them")
     if b"\\u" not in frame:
         raise InvalidJSON(f"a frame is not JSON: {cause}") from cause
     import json  # only lone surrogates need it

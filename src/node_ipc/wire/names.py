@@ -46,9 +46,9 @@ def guarded_name(limit: int, allow_reserved: bool) -> NameCheck:
         any_name(name)
         if not name:
             raise InvalidEvent("an event's name must not be empty")
-        if len(name) > limit:
+        if 2 * len(name) > limit and (units := _units(name)) > limit:
             raise EventTooLarge(
-                f"an event's name of {len(name)} characters is longer than the limit of {limit}: "
+                f"an event's name of {units} characters is longer than the limit of {limit}: "
                 "raise max_event_name_length, or use a shorter name"
             )
         if name in UNSAFE:
@@ -60,6 +60,11 @@ def guarded_name(limit: int, allow_reserved: bool) -> NameCheck:
             )
 
     return check
+
+
+def _units(name: str) -> int:
+    """The length as JavaScript counts it: a character beyond the basic plane is two."""
+    return len(name) if name.isascii() else len(name.encode("utf-16-le", "surrogatepass")) // 2
 
 
 def assured_name(limit: int, allowed: frozenset[str]) -> NameCheck:
