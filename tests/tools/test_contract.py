@@ -236,6 +236,31 @@ def test_two_files_are_written_or_none(folder: Folder) -> None:
     assert folder.read("world.d.ts") == "as it was"
 
 
+def test_a_device_or_a_pipe_is_written_and_stays_what_it_is(folder: Folder) -> None:
+    """Renaming a file over ``/dev/null`` would take it from the whole machine."""
+    os.mkfifo(folder.path / "pipe")
+    reader = subprocess.Popen(["cat", str(folder.path / "pipe")], stdout=subprocess.PIPE, text=True)
+    assert folder.run("app:register", "--html", "pipe", "--typescript", "/dev/null").returncode == 0
+    assert "<title>world 1.0.0</title>" in reader.communicate(timeout=60)[0]
+    assert stat.S_ISFIFO((folder.path / "pipe").stat().st_mode)
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+    assert folder.fails("app:register", "--html", "/dev/full") == "cannot write '/dev/full': No space left on device"
+    assert stat.S_ISCHR(os.stat("/dev/full").st_mode)
+
+
+def test_a_module_that_serves_when_it_is_loaded_leaves_no_socket(folder: Folder, root: str) -> None:
+    folder.write(
+        "serves.py",
+        f"""
+from node_ipc import blocking
+server = blocking.serve("unix:{root}app.world")
+server.on("a", print, type=int)
+""",
+    )
+    assert folder.run("serves:server").stdout.endswith("a: number\n")
+    assert os.listdir(root) == []
+
+
 def test_a_file_keeps_its_mode_and_a_link_its_place(folder: Folder) -> None:
     folder.write("real.html", "")
     (folder.path / "real.html").chmod(0o640)

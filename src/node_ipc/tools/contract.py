@@ -17,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from ..errors import IPCError
 from .arguments import Commands, UsageError, add_command
 from .output import notice
 
@@ -138,14 +139,29 @@ def _found(arguments: argparse.Namespace) -> Contract:
     from ..contract.collect import contract_of, events_of
 
     module, target = _target(arguments.target)
-    return contract_of(
-        target,
-        name=arguments.name,
-        events=() if target is module else events_of(module),
-        role="client" if arguments.client else "server",
-        title=arguments.title,
-        version=arguments.contract_version,
-    )
+    try:
+        return contract_of(
+            target,
+            name=arguments.name,
+            events=() if target is module else events_of(module),
+            role="client" if arguments.client else "server",
+            title=arguments.title,
+            version=arguments.contract_version,
+        )
+    finally:
+        _close_what_it_opened(module)
+
+
+def _close_what_it_opened(module: ModuleType) -> None:
+    """A module that serves as soon as it is loaded leaves no socket behind."""
+    from ..core.client import Client
+    from ..core.datagram import DatagramServer
+    from ..core.server import Server
+
+    for value in list(vars(module).values()):
+        if isinstance(value, (Client, DatagramServer, Server)):
+            with contextlib.suppress(IPCError):
+                value.abort()
 
 
 def _from_document(arguments: argparse.Namespace) -> dict[str, str]:
@@ -297,17 +313,36 @@ def _check(texts: dict[str, str]) -> int:
 def _write(texts: dict[str, str]) -> None:
     """Write all or nothing: first beside the files, and then into their places."""
     ready: list[tuple[Path, Path]] = []
+    streams = {file: text for file, text in texts.items() if _is_stream(file)}
     try:
         for file, text in texts.items():
-            if file != "-":
+            if file not in streams:
                 ready.append(_beside(Path(os.path.realpath(file)), text))
         for made, place in ready:
             os.replace(made, place)
     finally:
         for made, _ in ready:
             made.unlink(missing_ok=True)
-    if "-" in texts:
-        sys.stdout.write(texts["-"])
+    for file, text in streams.items():
+        _pour(file, text)
+
+
+def _is_stream(file: str) -> bool:
+    """Standard output, a device or a pipe (``/dev/stdout``): there is nothing to put another in the place of."""
+    return file == "-" or (os.path.exists(file) and not os.path.isfile(file) and not os.path.isdir(file))
+
+
+def _pour(file: str, text: str) -> None:
+    from ..contract import ContractError
+
+    if file == "-":
+        sys.stdout.write(text)
+        return
+    try:
+        with open(file, "w", encoding="utf-8") as stream:
+            stream.write(text)
+    except OSError as error:
+        raise ContractError(f"cannot write {file!r}: {error.strerror}") from error
 
 
 def _beside(place: Path, text: str) -> tuple[Path, Path]:
