@@ -251,7 +251,7 @@ def test_help_has_examples(run: Run) -> None:
     code, out, _ = run("--help")
     assert code == 0
     for command in ("demo", "listen", "emit", "request", "tap", "doctor"):
-        assert f"node-ipc {command} " in out
+        assert f"  node-ipc {command}" in out
         code, of_command, _ = run(command, "--help")
         assert code == 0
         assert "examples:" in of_command

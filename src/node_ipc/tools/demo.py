@@ -163,8 +163,8 @@ class _Stage:
     The two are read from two pipes, so the answer may be read before the question.
     """
 
-    def __init__(self, printer: Printer) -> None:
-        self._printer = printer
+    def __init__(self, printer: Printer | None = None) -> None:
+        self._printer = Printer(lambda: None) if printer is None else printer
         self._begin = time.monotonic()
         self._waiting: dict[str, deque[_Line]] = {"server": deque(), "client": deque()}
         self._said: Counter[tuple[str, str]] = Counter()

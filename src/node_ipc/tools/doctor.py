@@ -135,7 +135,8 @@ def _sockets(config: Config) -> Iterator[str]:
         yield f"{root}: {len(names)} sockets of appspace {config.appspace!r}"
         for name in names:
             path = os.path.join(root, name)
-            yield f"  {name.removeprefix(config.appspace)}: {_owner(os.lstat(path))}, {_life(path)}"
+            with contextlib.suppress(FileNotFoundError):  # removed since it was listed
+                yield f"  {name.removeprefix(config.appspace)}: {_owner(os.lstat(path))}, {_life(path)}"
 
 
 def _elsewhere(id: str, where: Unix) -> Iterator[str]:
@@ -264,6 +265,13 @@ def _last(line: str) -> str:
 
 def _successor(path: str) -> str:
     """What a server that this user starts would do about what a dead one left."""
+    try:
+        return _foretold(path)
+    except FileNotFoundError:
+        return "It was removed while this looked"
+
+
+def _foretold(path: str) -> str:
     left = [name for name in (path, f"{path}.lock") if os.path.lexists(name)]
     kept = [name for name in left if not _may_remove(name)]
     if kept:
