@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import select
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVarTuple
 
@@ -20,8 +20,8 @@ from node_ipc.config.address import Tcp, Unix
 from node_ipc.core.seam import Link
 from node_ipc.drivers import loop as event_loop
 from node_ipc.drivers.loop import EventLoopDriver
-from node_ipc.drivers.poller import Watched
 from node_ipc.drivers.thread import CallerDriver
+from node_ipc.net.steps import Watched
 
 SECONDS = 20.0
 DRIVERS = ["epoll", "selectors", "asyncio"]
@@ -139,10 +139,13 @@ class OwnLoop(EventLoopDriver):
         self.had.append(watched.discard)
         super().watch(watched, interest, direct)
 
-    async def carry(self, loop: asyncio.AbstractEventLoop, sock: Any, peer: Peer, receiver: Any) -> None:
-        await super().carry(loop, sock, peer, receiver)
-        if self._readiness is None:
-            self.had.append(receiver.there.abort)  # uvloop does not end while a transport is open
+    def carry(self, sock: Any, peer: Peer, receiver: Any, *, alone: bool) -> Awaitable[None] | None:
+        waiting = super().carry(sock, peer, receiver, alone=alone)
+        return None if waiting is None else self._noted(waiting, receiver)
+
+    async def _noted(self, waiting: Awaitable[None], receiver: Any) -> None:
+        await waiting
+        self.had.append(receiver.there.abort)  # uvloop does not end while a transport is open
 
     def listen(self, address: Any, acceptor: Any, settings: Any) -> Any:
         listener = super().listen(address, acceptor, settings)
@@ -179,7 +182,7 @@ def driver_of(name: str, monkeypatch: pytest.MonkeyPatch) -> AnyDriver:
     if name == "uvloop":
         return OwnLoop(uvloop.new_event_loop)
     if name == "proactor":
-        monkeypatch.setattr(event_loop, "_readiness_of", lambda loop: None)
+        monkeypatch.setattr(event_loop, "_poller_of", lambda loop: None)
         return OwnLoop(WithoutReaders)
     if name == "selectors":
         monkeypatch.delattr(select, "epoll")

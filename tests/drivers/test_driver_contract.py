@@ -7,21 +7,24 @@ The ends are wires (``node_ipc.testing.Wire``) that write down what the driver t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import itertools
 import os
+import socket
 import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
-from node_ipc import AddressError, AddressInUse, Config, ConnectError, FrameTooLarge
-from node_ipc.config.address import Pipe, Tcp, Tls, Udp, Unix
+from node_ipc import AddressError, AddressInUse, Config, ConnectError, ConnectTimeout, FrameTooLarge, TLSError
+from node_ipc.config.address import Handed, Pipe, Tcp, Tls, Udp, Unix
+from node_ipc.config.handed import handed
 from node_ipc.core.seam import Peer
 from node_ipc.testing import MemoryDriver, Wire
 
@@ -43,6 +46,8 @@ class Ledger(Wire):
         """Whether it stops reading inside each read."""
         self.answers_end = True
         """Whether it closes when the other end does, as a session does."""
+        self.attempt: Any = None
+        """What ``open`` gave."""
 
     def note(self, what: str) -> None:
         assert not self.inside or what == "pause", f"{what} came inside {self.inside}"
@@ -181,10 +186,11 @@ class Rig:
         self.until(lambda: desk.address or desk.error)
         return desk, listener
 
-    def open(self, address: Any) -> Ledger:
+    def open(self, address: Any, **settings: Any) -> Ledger:
         wire = Ledger()
         self.wires.append(wire)
-        wire.calling("open", lambda: self.driver.open(address, wire, self.client_settings))
+        own = Config(**options(self.transport), **settings).settings() if settings else self.client_settings
+        wire.calling("open", lambda: setattr(wire, "attempt", self.driver.open(address, wire, own)))
         return wire
 
     def pair(self) -> tuple[Ledger, Ledger, Any]:
@@ -196,7 +202,9 @@ class Rig:
 
 class MemoryRig(Rig):
     def make(self) -> Any:
-        return MemoryDriver()
+        driver = MemoryDriver()
+        driver.speaks_tls = True
+        return driver
 
     def until(self, condition: Callable[[], Any]) -> None:
         self.driver.run_until(condition, SECONDS)
@@ -258,6 +266,7 @@ class CallerRig(Rig):
         self.driver.close()
 
 
+@cache
 def options(transport: str) -> dict[str, Any]:
     if transport != "tls":
         return {}
@@ -288,7 +297,7 @@ def place(transport: str, directory: Path) -> Any:
 
 
 RIGS = {
-    "memory": (MemoryRig, ["unix"]),
+    "memory": (MemoryRig, ["unix", "tcp", "tls"]),
     "asyncio": (LoopRig, ["pipe", "tcp"] if WINDOWS else ["unix", "tcp", "tls"]),
     "uvloop": (UvloopRig, [] if WINDOWS else ["unix", "tcp", "tls"]),
     "caller": (CallerRig, ["pipe", "tcp"] if WINDOWS else ["unix", "tcp", "tls"]),
@@ -393,6 +402,191 @@ def test_the_peer_is_who_the_kernel_says(rig: Rig) -> None:
         assert (server.link.peer.uid, server.link.peer.gid) == (os.getuid(), os.getgid())
     if rig.transport == "tls":
         assert client.link.peer.certificate is not None
+
+
+# ---- the steps of connecting, their time limits, and who goes no further
+
+
+def has_names(rig: Rig) -> bool:
+    return rig.transport in ("tcp", "tls")
+
+
+@contextlib.contextmanager
+def nobody_answers(rig: Rig, address: Any) -> Iterator[None]:
+    """Connecting there takes all the time that there is: the queue is full."""
+    if isinstance(rig, MemoryRig):
+        where = address.path if rig.transport == "unix" else address.host
+        rig.driver.silent.add(where)
+        yield
+        rig.driver.silent.discard(where)
+        return
+    family, where = (socket.AF_UNIX, address.path) if rig.transport == "unix" else (socket.AF_INET, tuple(address))
+    with socket.socket(family) as silent, contextlib.ExitStack() as others:
+        silent.bind(where)
+        silent.listen(0)
+        for _ in range(3):
+            other = others.enter_context(socket.socket(family))
+            other.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                other.connect(where)
+        yield
+
+
+class Place(NamedTuple):
+    """A TCP address as the socket functions take it."""
+
+    host: str
+    port: int
+
+
+def descriptors(rig: Rig) -> int:
+    """The sockets that are open, besides those that a driver opens for itself when it first waits."""
+    if isinstance(rig, MemoryRig):
+        return len(rig.driver.connections)
+    if isinstance(rig, CallerRig):
+        assert rig.driver.poller
+    kinds = []
+    for number in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            kinds.append(os.readlink(f"/proc/self/fd/{number}").partition(":")[0])
+    return kinds.count("socket")
+
+
+@pytest.mark.parametrize("first", ["refuses", "is silent"])
+def test_the_first_address_of_a_name_that_answers_is_taken(rig: Rig, first: str) -> None:
+    if WINDOWS or not has_names(rig):
+        pytest.skip("only names have several addresses")
+    desk, _ = rig.listen()
+    names = {"lookup": lambda host: ["127.0.0.2", "127.0.0.1"]}
+    silent = nobody_answers(rig, Place("127.0.0.2", desk.address.port))
+    with silent if first == "is silent" else contextlib.nullcontext():
+        began = rig.driver.now()
+        client = rig.open(type(desk.address)("localhost", desk.address.port), interfaces=names, connect_timeout=600)
+        rig.until(lambda: client.told)
+        took = rig.driver.now() - began
+    assert client.told == ["opened"]
+    assert client.link is not None and client.link.peer.host == "127.0.0.1"
+    assert took >= 0.3 if first == "is silent" else took < 0.3
+
+
+def test_a_name_whose_addresses_all_refuse_fails_once(rig: Rig) -> None:
+    if WINDOWS or not has_names(rig):
+        pytest.skip("only names have several addresses")
+    desk, listener = rig.listen()
+    listener.close()
+    names = {"lookup": lambda host: ["127.0.0.2", "127.0.0.1"]}
+    client = rig.open(type(desk.address)("localhost", desk.address.port), interfaces=names)
+    rig.until(lambda: client.told)
+    rig.turns()
+    assert client.told == ["failed"] and "Connection refused" in str(client.error)
+
+
+async def never(host: str) -> str:
+    await asyncio.get_running_loop().create_future()
+    return host
+
+
+class Never:
+    """What is awaited without end."""
+
+    def __await__(self) -> Any:
+        yield from MemoryDriver().outcome(None).__await__()
+
+
+STEPS = ["looking up", "connecting", "shaking hands"]
+
+
+@contextlib.contextmanager
+def stuck(rig: Rig, step: str) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """An address, and options, with which an attempt comes as far as this step and no further."""
+    place = Unix(f"{rig.place.path}.full") if rig.transport == "unix" else None
+    if step == "looking up":
+        if not has_names(rig) or isinstance(rig, CallerRig):
+            pytest.skip("there is nothing to look up, or nothing else to do meanwhile")
+        lookup: Any = (lambda host: Never()) if isinstance(rig, MemoryRig) else never
+        yield type(rig.place)("localhost", 1), {"interfaces": {"lookup": lookup}}
+    elif step == "connecting":
+        port = 40_000 + os.getpid() % 9_000
+        with nobody_answers(rig, place or Place("127.0.0.3", port)):
+            yield place or type(rig.place)("127.0.0.3", port), {}
+    elif rig.transport != "tls":
+        pytest.skip("without TLS nobody shakes hands")
+    elif isinstance(rig, MemoryRig):
+        desk = Desk()
+        rig.driver.speaks_tls = False
+        rig.listeners.append(rig.driver.listen(rig.place, desk, rig.settings))
+        rig.until(lambda: desk.address)
+        rig.driver.speaks_tls = True
+        yield Tls("localhost", desk.address.port), {"interfaces": {"lookup": lambda host: "127.0.0.1"}}
+        for ledger in desk.ledgers:
+            ledger.abort()
+        rig.turns()
+    else:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            yield Tls("127.0.0.1", server.getsockname()[1]), {}
+
+
+@pytest.mark.skipif(WINDOWS, reason="a queue is filled as on Linux")
+@pytest.mark.parametrize("step", STEPS)
+def test_each_step_has_a_time_limit(rig: Rig, step: str) -> None:
+    limit = {"handshake_timeout": 200} if step == "shaking hands" else {"connect_timeout": 200}
+    with stuck(rig, step) as (address, more):
+        before, began = descriptors(rig), rig.driver.now()
+        client = rig.open(address, **more, **limit)
+        rig.until(lambda: client.told)
+        assert client.told == ["failed"]
+        assert isinstance(client.error, TLSError if step == "shaking hands" else ConnectTimeout)
+        assert rig.driver.now() - began >= 0.15
+        rig.turns()
+        assert descriptors(rig) == before
+
+
+@pytest.mark.skipif(WINDOWS, reason="a queue is filled as on Linux")
+@pytest.mark.parametrize("step", ["beginning", *STEPS])
+def test_an_attempt_that_is_cancelled_tells_nothing_and_leaves_nothing_open(rig: Rig, step: str) -> None:
+    with stuck(rig, "connecting" if step == "beginning" else step) as (address, more):
+        rig.turns()
+        before = descriptors(rig)
+        client = rig.open(address, **more)
+        if step != "beginning":
+            rig.turns()
+        if step == "shaking hands" or (step == "connecting" and has_names(rig) and not isinstance(rig, MemoryRig)):
+            assert descriptors(rig) > before
+        client.attempt.cancel()
+        client.attempt.cancel()
+        rig.turns()
+        assert descriptors(rig) == before
+        assert client.told == []
+    if isinstance(rig, LoopRig):
+        assert not [task for task in rig.driver.tasks if not task.done()]
+
+
+def test_cancelling_what_is_open_does_nothing(rig: Rig) -> None:
+    client, server, _ = rig.pair()
+    client.attempt.cancel()
+    rig.turns()
+    client.write(b"still here")
+    rig.until(lambda: server.bytes == b"still here")
+
+
+@pytest.mark.parametrize("blocks", [True, False], ids=["blocking", "not blocking"])
+def test_a_socket_that_is_handed_over_is_served(rig: Rig, blocks: bool) -> None:
+    if isinstance(rig, MemoryRig) or rig.transport == "pipe":
+        pytest.skip("nothing can be handed over")
+    family = socket.AF_UNIX if rig.transport == "unix" else socket.AF_INET
+    sock = socket.socket(family)
+    sock.bind(rig.place.path if rig.transport == "unix" else ("127.0.0.1", 0))
+    sock.setblocking(blocks)
+    rig.place = handed(sock, tls=rig.transport == "tls")
+    desk, listener = rig.listen()
+    assert desk.address is rig.place
+    first, second = rig.open(rig.place.where), rig.open(rig.place.where)
+    rig.until(lambda: first.link and second.link and len(desk.ledgers) == 2)
+    rig.turns()
+    first.write(b"hello")
+    rig.until(lambda: any(ledger.bytes == b"hello" for ledger in desk.ledgers))
+    listener.close()
+    assert sock.fileno() == -1
 
 
 # ---- bytes
@@ -698,6 +892,29 @@ def test_a_port_is_told_once_that_it_is_bound_and_where(post: Rig) -> None:
     assert box.bounds == [Udp(post.place.host, box.place[1], post.place.family)]
     assert box.place[1] > 0
     assert box.port.pending_bytes() == 0
+
+
+def has_datagrams(box: Box, count: int) -> bool:
+    return len(box.got) == count
+
+
+@pytest.mark.parametrize("blocks", [True, False], ids=["blocking", "not blocking"])
+def test_a_port_that_is_handed_over_is_read_and_nothing_waits_in_it(post: Rig, blocks: bool) -> None:
+    """As a socket from a service manager is: it blocks, and who read it to its end would wait there for ever."""
+    if isinstance(post, MemoryRig):
+        pytest.skip("nothing can be handed over")
+    sock = socket.socket(socket.AF_INET if post.place.family == "udp4" else socket.AF_INET6, socket.SOCK_DGRAM)
+    sock.bind((post.place.host, 0))
+    sock.setblocking(blocks)
+    port = sock.getsockname()[1]
+    box = Box.ready(post, Handed((sock,), Udp(post.place.host, port, post.place.family)))
+    other = Box.ready(post)
+    for number in (1, 2):
+        other.port.send(b"%d" % number, post.place.host, port)
+        post.until(partial(has_datagrams, box, number))
+    post.turns()
+    box.port.close()
+    assert sock.fileno() == -1
 
 
 def test_localhost_is_of_the_family(post: Rig) -> None:

@@ -25,7 +25,7 @@ from node_ipc import Peer
 from node_ipc.config.address import Unix
 from node_ipc.drivers import loop as event_loop
 from node_ipc.drivers.loop import TransportLink
-from node_ipc.drivers.poller import READ
+from node_ipc.net.steps import READ
 from node_ipc.net.stream import StreamLink
 from stream_ends import SECONDS, End, Hall, OwnLoop, pair, settings
 
@@ -52,7 +52,7 @@ def link(driver: OwnLoop) -> tuple[End, socket.socket]:
     near, far = socket.socketpair()
     near.setblocking(False)
     end = End()
-    driver.there.run_until_complete(driver.carry(driver.there, near, Peer("unix"), end))
+    driver.carry(near, Peer("unix"), end, alone=False)
     return end, far
 
 
@@ -118,7 +118,7 @@ def test_a_link_that_pauses_is_not_watched_and_comes_back(driver: OwnLoop) -> No
 def test_drivers_of_one_loop_share_it_and_those_of_others_do_not(driver: OwnLoop) -> None:
     second = OwnLoop(lambda: driver.there)
     third = OwnLoop()
-    assert driver._readiness is second._readiness is not third._readiness
+    assert driver._poller is second._poller is not third._poller
     third.close()
 
 
@@ -206,22 +206,22 @@ def test_a_driver_goes_on_with_another_loop(driver: OwnLoop, address: Unix) -> N
 
 def test_nothing_is_watched_for_a_loop_that_is_gone() -> None:
     loop = asyncio.SelectorEventLoop()
-    readiness = event_loop._readiness_of(loop)
-    assert readiness is not None
+    poller = event_loop._poller_of(loop)
+    assert poller is not None
     loop.close()
     del loop
     gc.collect()
     before = descriptors()
     near, far = socket.socketpair()
     with near, far:
-        readiness.watch(StreamLink(None, near, Peer("unix"), End()), READ)  # type: ignore[arg-type]
+        poller.watch(StreamLink(None, near, Peer("unix"), End()), READ)  # type: ignore[arg-type]
     assert descriptors() == before
 
 
 def test_a_forked_child_touches_nothing_of_its_parents(driver: OwnLoop, address: Unix) -> None:
     """An epoll is shared with a child, so what a child took out would be out for the parent too."""
     client, server, _ = pair(driver, address)
-    readiness = driver._readiness
+    poller = driver._poller
     from_child, to_parent = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -233,10 +233,10 @@ def test_a_forked_child_touches_nothing_of_its_parents(driver: OwnLoop, address:
             heard = own.run_until(lambda: end.bytes == b"mine", SECONDS)
             end.there.abort()
             own.pump()
-            shares = own._readiness is readiness
+            shares = own._poller is poller
             driver.endpoints.clear()
             driver.had.clear()
-            del readiness, client, server, driver  # as when the collector finds them
+            del poller, client, server, driver  # as when the collector finds them
             gc.collect()
             os.write(to_parent, json.dumps([heard, shares, end.is_lost]).encode())
         finally:

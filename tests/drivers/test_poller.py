@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 
-from node_ipc.drivers import poller as module
-from node_ipc.drivers.poller import DIRECT_SECONDS, DONT_WAIT, READ, WRITE, Readiness, block_for_reads
+from node_ipc.drivers.poller import Poller
+from node_ipc.net import stream
+from node_ipc.net.steps import READ, WRITE
+from node_ipc.net.stream import DIRECT_SECONDS, DONT_WAIT, block_for_reads
 
 
 class Seen:
@@ -48,10 +50,10 @@ class Seen:
 
 
 class Room:
-    """A Readiness, and ends for it."""
+    """A Poller, and ends for it."""
 
     def __init__(self) -> None:
-        self.readiness = Readiness()
+        self.poller = Poller()
         self.told: list[str] = []
         self.ends: list[Seen] = []
 
@@ -59,13 +61,13 @@ class Room:
         end = Seen(name, self.told)
         self.ends.append(end)
         end.far.sendall(sent)
-        self.readiness.watch(end, interest)
+        self.poller.watch(end, interest)
         return end
 
     def poll(self) -> list[str]:
         """Who is told what."""
         self.told.clear()
-        assert self.readiness.poll(0) is bool(self.told)
+        assert self.poller.poll(0) is bool(self.told)
         return sorted(self.told)
 
 
@@ -82,7 +84,7 @@ def waiter(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
 def room(waiter: str) -> Iterator[Room]:
     room = Room()
     yield room
-    room.readiness.close()
+    room.poller.close()
     for end in room.ends:
         end.close()
 
@@ -92,7 +94,7 @@ def test_each_is_told_what_it_waits_for(room: Room) -> None:
     room.end("b", READ)
     room.end("c", WRITE, sent=b"x")
     room.end("d", 0, sent=b"x")
-    assert len(room.readiness) == 3
+    assert len(room.poller) == 3
     assert room.poll() == ["a reads", "c writes"]
     assert room.poll() == ["a reads", "c writes"], "as long as it is so"
 
@@ -100,7 +102,7 @@ def test_each_is_told_what_it_waits_for(room: Room) -> None:
 def test_reading_comes_before_writing(room: Room) -> None:
     """What was read may be an end, or make room for what waits."""
     room.end("a", READ | WRITE, sent=b"x")
-    room.readiness.poll(0)
+    room.poller.poll(0)
     assert room.told == ["a reads", "a writes"]
 
 
@@ -115,8 +117,8 @@ def test_what_it_waits_for_can_change(room: Room) -> None:
         (WRITE, ["a writes"]),
         (READ, ["a reads"]),
     ]:
-        room.readiness.watch(end, interest)
-        assert len(room.readiness) == bool(interest)
+        room.poller.watch(end, interest)
+        assert len(room.poller) == bool(interest)
         assert room.poll() == told
 
 
@@ -131,7 +133,7 @@ def test_waiting_ends_when_something_comes(room: Room) -> None:
     end = room.end("a", READ)
     timer = threading.Timer(0.02, end.far.send, [b"x"])
     timer.start()
-    assert room.readiness.poll(None) is True
+    assert room.poller.poll(None) is True
     timer.join()
     assert room.told == ["a reads"]
 
@@ -141,19 +143,19 @@ def test_one_that_another_closed_is_not_told(room: Room) -> None:
 
     def close(other: Seen) -> Callable[[], None]:
         def do() -> None:
-            room.readiness.watch(other, 0)
+            room.poller.watch(other, 0)
             other.close()
 
         return do
 
     a.then, b.then = close(b), close(a)
-    room.readiness.poll(0)
-    assert len(room.told) == 1 and len(room.readiness) == 1
+    room.poller.poll(0)
+    assert len(room.told) == 1 and len(room.poller) == 1
 
 
 def test_who_stops_waiting_while_it_reads_is_not_told_to_write(room: Room) -> None:
     end = room.end("a", READ | WRITE, sent=b"x")
-    end.then = lambda: room.readiness.watch(end, 0)
+    end.then = lambda: room.poller.watch(end, 0)
     assert room.poll() == ["a reads"]
 
 
@@ -164,7 +166,7 @@ def test_a_number_that_is_used_again_inside_one_poll(room: Room) -> None:
 
     def replace() -> None:
         old.then = lambda: None
-        room.readiness.watch(old, 0)
+        room.poller.watch(old, 0)
         old.close()
         new = room.end("new", READ | WRITE)
         assert new.fileno() == number
@@ -181,14 +183,14 @@ def test_a_newcomer_with_the_number_of_one_whose_turn_has_not_come(room: Room) -
         def do() -> None:
             a.then = b.then = lambda: None
             number = other.fileno()
-            room.readiness.watch(other, 0)
+            room.poller.watch(other, 0)
             other.close()
             assert room.end("new", READ).fileno() == number
 
         return do
 
     a.then, b.then = replace(b), replace(a)
-    room.readiness.poll(0)
+    room.poller.poll(0)
     assert "new reads" in room.told, "so what is watched must bear being told for nothing"
     assert len(room.poll()) == 1 and "new reads" not in room.told
 
@@ -205,13 +207,13 @@ def test_an_exception_leaves_the_others_for_the_next_time(room: Room) -> None:
     for end in ends:
         end.then = interrupt
     with pytest.raises(KeyboardInterrupt):
-        room.readiness.poll(0)
+        room.poller.poll(0)
     assert len(room.told) == 1
     assert room.poll() == ["a reads", "b reads", "c reads"]
 
 
 def test_its_own_descriptor_is_readable_while_something_can_go_on(room: Room, waiter: str) -> None:
-    fd = room.readiness.fileno()
+    fd = room.poller.fileno()
     if waiter == "select":
         assert fd == -1
         return
@@ -231,12 +233,12 @@ def test_closing_discards_what_is_watched_and_gives_everything_back(waiter: str)
     room.end("a", READ)
     room.end("b", READ | WRITE)
     forgotten = room.end("c", READ)
-    room.readiness.watch(forgotten, 0)
-    room.readiness.close()
-    assert sorted(room.told) == ["a is discarded", "b is discarded"] and len(room.readiness) == 0
+    room.poller.watch(forgotten, 0)
+    room.poller.close()
+    assert sorted(room.told) == ["a is discarded", "b is discarded"] and len(room.poller) == 0
     forgotten.close()
     assert len(os.listdir("/proc/self/fd")) == before
-    room.readiness.close()
+    room.poller.close()
 
 
 # ---- reads that block
@@ -274,5 +276,5 @@ def test_where_the_system_cannot_nothing_blocks(
             raise AssertionError("it would block for ever")
 
     if lacks == "the flag":
-        monkeypatch.setattr(module, "DONT_WAIT", 0)
+        monkeypatch.setattr(stream, "DONT_WAIT", 0)
     assert not block_for_reads(Other())  # type: ignore[arg-type]

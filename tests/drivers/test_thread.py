@@ -21,7 +21,6 @@ from node_ipc import AddressError, AddressInUse, ConnectError, ConnectTimeout, W
 from node_ipc.config.address import Tcp, Udp, Unix
 from node_ipc.core.outcome import Outcome
 from node_ipc.drivers import thread as caller
-from node_ipc.drivers import thread_streams as stream_caller
 from node_ipc.drivers.thread import CallerDriver
 from stream_ends import SECONDS, End, Hall, listen, pair, settings
 
@@ -229,7 +228,7 @@ def test_the_direct_read_is_used_while_there_is_nothing_else(
         assert driver._direct is not None
         other.run_until(lambda: hall.ends and hall.ends[0].link, SECONDS)
         polled: list[Any] = []
-        monkeypatch.setattr(driver.readiness, "poll", polled.append)
+        monkeypatch.setattr(driver.poller, "poll", polled.append)
         monkeypatch.setattr(caller, "_threads", lambda: 0)
         hall.ends[0].there.write(b"direct")
         driver.pump(None)
@@ -339,17 +338,6 @@ def test_a_local_address_that_cannot_be_used(driver: CallerDriver) -> None:
     assert end.told[0].__cause__.errno == errno.EADDRNOTAVAIL
 
 
-def test_a_spurious_event_while_connecting_is_not_a_connection(driver: CallerDriver) -> None:
-    attempt = stream_caller.Attempt(driver, Tcp("127.0.0.1", 1), End(), settings())
-    with sockets.socket() as sock:
-        attempt._sock = sock
-        attempt.writable()
-        assert attempt._sock is sock
-        attempt.readable()
-        attempt.discard()
-        assert sock.fileno() < 0
-
-
 # ---- datagrams
 
 
@@ -436,7 +424,7 @@ def test_datagrams_that_the_kernel_does_not_take_wait(driver: CallerDriver) -> N
         def __getattr__(self, name: str) -> Any:
             return getattr(self.sock, name)
 
-    port._sock = Full(port._sock)
+    port.sock = Full(port.sock)
     for n in range(5):
         port.send(b"%d" % n, "127.0.0.1", here.address.port)
     assert port.pending_bytes() > 0

@@ -18,9 +18,9 @@ import pytest
 from node_ipc import AddressError, AddressInUse, Peer
 from node_ipc.config.address import Handed, Tcp, Tls, Unix
 from node_ipc.drivers.loop import EventLoopDriver
-from node_ipc.drivers.poller import READ
 from node_ipc.net import listen as listening
 from node_ipc.net.listen import FIRST_BACKOFF, LONGEST_BACKOFF, Door
+from node_ipc.net.steps import READ
 from stream_ends import DRIVERS, LOOPS, SECONDS, AnyDriver, End, Hall, OwnLoop, driver_of, listen, pair, settings
 
 
@@ -358,8 +358,8 @@ def test_a_socket_that_another_process_has_too_is_not_watched_after_closing(driv
         driver.pump()
         clients.enter_context(socket.socket(socket.AF_UNIX)).connect(address.path)
         if isinstance(driver, OwnLoop):
-            if driver._readiness is not None:
-                assert driver._readiness._readiness is None
+            if driver._poller is not None:
+                assert driver._poller._poller is None
         else:
             assert driver.pump(0.05) is False
         assert hall.ends == []
@@ -511,9 +511,6 @@ def test_where_a_loop_accepts_by_itself_it_backs_off_too(monkeypatch: pytest.Mon
         return await accept(sock)
 
     monkeypatch.setattr(driver.there, "sock_accept", sometimes)
-    unwatched: list[Any] = []
-    watch = driver.watch
-    monkeypatch.setattr(driver, "watch", lambda door, want: watch(door, want) if want else unwatched.append(door))
     hall, listener = listen(driver, address)
     end = End()
     driver.open(address, end, settings())
@@ -522,4 +519,4 @@ def test_where_a_loop_accepts_by_itself_it_backs_off_too(monkeypatch: pytest.Mon
     end.there.abort()
     hall.ends[0].there.abort()
     driver.close()
-    assert unwatched == [], "there was nothing to take back"
+    assert driver._by_itself is not None and driver._by_itself._reads == {}

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import inspect
+import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,20 +12,20 @@ from typing import Any, cast
 import pytest
 
 from node_ipc.core.seam import Peer
-from node_ipc.drivers.loop_pipes import listen_pipe, open_pipe
-from node_ipc.errors import AddressError, AddressInUse, ConnectError, ConnectTimeout, IPCError, PeerRefused
+from node_ipc.drivers.loop_pipes import accept_pipe, carry_pipe
+from node_ipc.errors import AddressError, AddressInUse, ConnectError, IPCError, PeerRefused
 from node_ipc.net.pipe import (
     INSTANCES_READY,
+    Instances,
     PipeHandle,
-    PipeListener,
     WinAPI,
     client_of,
-    connect_pipe,
     create_instance,
     open_instance,
     security_descriptor,
     server_of,
 )
+from pipe_ends import listen_pipe
 
 PATH = r"\\.\pipe\tmp-app.world"
 USER = "S-1-5-21-11-22-33-1001"
@@ -73,9 +74,6 @@ class FakeWindows:
     def create_file(self, path: str, access: int, flags: int) -> int:
         self._call("create_file", path, access, flags)
         return self._handle()
-
-    def wait_named_pipe(self, path: str, milliseconds: int) -> None:
-        self._call("wait_named_pipe", path, milliseconds)
 
     def close_handle(self, handle: int) -> None:
         self._call("close_handle", handle)
@@ -252,39 +250,6 @@ def test_a_busy_pipe_is_no_error_yet(windows: FakeWindows, api: WinAPI) -> None:
     assert not windows.open
 
 
-class Clock:
-    """Every look at it takes some seconds."""
-
-    def __init__(self, step: float) -> None:
-        self.now, self.step = 0.0, step
-
-    def __call__(self) -> float:
-        self.now += self.step
-        return self.now
-
-
-def test_a_busy_pipe_is_waited_for(windows: FakeWindows, api: WinAPI) -> None:
-    windows.failures["create_file"] = [windows_error(231), windows_error(231)]
-    windows.failures["wait_named_pipe"] = [windows_error(121)]
-    handle = connect_pipe(PATH, 5, api, Clock(0.01))
-    assert windows.named("wait_named_pipe") == [(PATH, 100), (PATH, 100)]
-    handle.close()
-
-
-def test_waiting_for_a_busy_pipe_has_a_limit(windows: FakeWindows, api: WinAPI) -> None:
-    windows.failures["create_file"] = [windows_error(231) for _ in range(9)]
-    with pytest.raises(ConnectTimeout, match="was busy for 2 s"):
-        connect_pipe(PATH, 2, api, Clock(1))
-    assert len(windows.named("create_file")) == 2
-
-
-def test_a_server_that_goes_while_it_is_waited_for(windows: FakeWindows, api: WinAPI) -> None:
-    windows.failures["create_file"] = [windows_error(231)]
-    windows.failures["wait_named_pipe"] = [windows_error(2, FileNotFoundError)]
-    with pytest.raises(ConnectError, match="no server listens"):
-        connect_pipe(PATH, 5, api, Clock(0.01))
-
-
 # --- handles and peers ---------------------------------------------------------------
 
 
@@ -356,8 +321,8 @@ class Waiting:
         handle = next(iter(self.accepting))
         self.accepting.pop(handle).callback(error)
 
-    def listener(self, api: WinAPI) -> PipeListener:
-        return PipeListener(
+    def listener(self, api: WinAPI) -> Instances:
+        return Instances(
             PATH,
             api,
             accept=self.accept,
@@ -465,7 +430,7 @@ class FakeProactorLoop:
         self.soon: list[Callable[[], None]] = []
         self.futures: list[asyncio.Future[Any]] = []
         self.failures: list[OSError] = []
-        self.transports: list[tuple[PipeHandle, Any, Any]] = []
+        self.transports: list[tuple[PipeHandle, Any]] = []
 
     def accept_pipe(self, handle: PipeHandle) -> asyncio.Future[Any]:
         if self.failures:
@@ -480,19 +445,24 @@ class FakeProactorLoop:
     def call_later(self, delay: float, callback: Callable[[], None]) -> FakeTimer:
         raise AssertionError("nothing had to be tried again")
 
-    def _make_duplex_pipe_transport(self, handle: PipeHandle, protocol: Any, extra: Any) -> None:
-        self.transports.append((handle, protocol, extra))
+    def _make_duplex_pipe_transport(self, handle: PipeHandle, protocol: Any) -> None:
+        self.transports.append((handle, protocol))
 
 
 async def test_accepting_in_the_loop(windows: FakeWindows, api: WinAPI) -> None:
-    loop, refuse = FakeProactorLoop(), [False, True]
+    loop, refuse, peers = FakeProactorLoop(), [False, True], list[Peer]()
+
+    def accepted_as(peer: Peer) -> asyncio.Protocol | None:
+        peers.append(peer)
+        return None if refuse.pop(0) else protocol
+
     # The first instance's client came and left before anybody looked.
     loop.failures.append(windows_error(232, BrokenPipeError))
     protocol = asyncio.Protocol()
     listener = listen_pipe(
         cast(asyncio.AbstractEventLoop, loop),
         PATH,
-        lambda peer: None if refuse.pop(0) else protocol,
+        accepted_as,
         print,
         api=api,
     )
@@ -505,8 +475,8 @@ async def test_accepting_in_the_loop(windows: FakeWindows, api: WinAPI) -> None:
     loop.futures[2].set_exception(windows_error(232, BrokenPipeError))
     for _ in range(2):
         await asyncio.sleep(0)
-    [(handle, accepted, extra)] = loop.transports
-    assert accepted is protocol and extra == {"peer": Peer("pipe", pid=41)}
+    [(handle, accepted)] = loop.transports
+    assert accepted is protocol and Peer("pipe", pid=41) in peers
     assert len(windows.open) == INSTANCES_READY + 1
     listener.close()
     assert windows.open == {handle.fileno()}
@@ -517,10 +487,21 @@ async def test_accepting_in_the_loop(windows: FakeWindows, api: WinAPI) -> None:
     handle.close()
 
 
-async def test_a_loop_without_pipes_is_named(api: WinAPI) -> None:
+def test_a_loop_without_pipes_is_named_and_keeps_no_handle(windows: FakeWindows, api: WinAPI) -> None:
     loop = asyncio.SelectorEventLoop()
     with pytest.raises(AddressError, match="SelectorEventLoop"):
         listen_pipe(loop, PATH, lambda peer: None, print, api=api)
+    assert not windows.open
+    handle = create_instance(PATH, api, first=True)
     with pytest.raises(AddressError, match="ProactorEventLoop"):
-        await open_pipe(loop, PATH, asyncio.Protocol, 1, api)
+        carry_pipe(loop, handle, asyncio.Protocol())
+    with pytest.raises(AddressError, match="ProactorEventLoop"):
+        accept_pipe(loop, handle, print)
+    handle.close()
     loop.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has them")
+def test_where_there_are_no_pipes_it_is_said() -> None:
+    with pytest.raises(AddressError, match="named pipes are Windows' own"):
+        WinAPI()

@@ -13,9 +13,9 @@ import pytest
 
 from node_ipc import ConnectionLost, Peer
 from node_ipc.config.address import Tcp, Unix
-from node_ipc.drivers.poller import READ, WRITE
 from node_ipc.net import stream as stream_link
 from node_ipc.net.paused import LOOK_SECONDS
+from node_ipc.net.steps import READ, WRITE
 from node_ipc.net.stream import NOTHING, StreamLink
 from stream_ends import DRIVERS, KINDS, SECONDS, AnyDriver, End, Make, driver_of, listen, pair
 

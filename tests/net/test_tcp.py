@@ -12,7 +12,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ from node_ipc import (
 from node_ipc.config.address import Tcp
 from node_ipc.config.config import Config
 from node_ipc.net import tcp
+from node_ipc.net.connect import addresses
+from node_ipc.net.steps import Await, LookUp, Resolved
 
 DEADLINE = 20.0
 """Seconds that anything awaited may take; a test machine may be busy."""
@@ -563,26 +565,44 @@ def test_how_a_link_ended() -> None:
 # --- looking a name up without an event loop --------------------------------------------------------------
 
 
+def looked_up(address: Tcp, settings: Any) -> list[Resolved]:
+    """What a driver without an event loop finds."""
+    steps = addresses(address, settings)
+    try:
+        step = next(steps)
+        while True:
+            if isinstance(step, LookUp):
+                step = steps.send(step.at_once())
+                continue
+            assert isinstance(step, Await)
+            if isinstance(step.what, Coroutine):
+                step.what.close()
+            step = steps.throw(NotImplementedError())
+    except StopIteration as end:
+        found: list[Resolved] = end.value
+        return found
+
+
 def test_looking_up_and_waiting_for_it() -> None:
     config = Config()
     config.interfaces.lookup = named("127.0.0.2", "127.0.0.1")
-    found = tcp.look_up(Tcp("world.example", 80), config.settings())
+    found = looked_up(Tcp("world.example", 80), config.settings())
     assert [where for *_, where in found] == [("127.0.0.2", 80), ("127.0.0.1", 80)]
-    assert tcp.look_up(Tcp("127.0.0.1", 80), Config().settings())[0][-1] == ("127.0.0.1", 80)
+    assert looked_up(Tcp("127.0.0.1", 80), Config().settings())[0][-1] == ("127.0.0.1", 80)
     config.interfaces.lookup = lambda host: "127.0.0.5"
-    assert tcp.look_up(Tcp("world.example", 80), config.settings())[0][-1] == ("127.0.0.5", 80)
+    assert looked_up(Tcp("world.example", 80), config.settings())[0][-1] == ("127.0.0.5", 80)
 
 
 def test_looking_up_goes_by_hints_and_family() -> None:
     config = Config()
     config.interfaces.hints = socket.AI_NUMERICHOST
-    assert tcp.look_up(Tcp("127.0.0.1", 80), config.settings())
+    assert looked_up(Tcp("127.0.0.1", 80), config.settings())
     with pytest.raises(socket.gaierror):
-        tcp.look_up(Tcp("localhost", 80), config.settings())
+        looked_up(Tcp("localhost", 80), config.settings())
     config.interfaces.family = 6
-    assert tcp.look_up(Tcp("::1", 80), config.settings())[0][0] == socket.AF_INET6
+    assert looked_up(Tcp("::1", 80), config.settings())[0][0] == socket.AF_INET6
     with pytest.raises(socket.gaierror):
-        tcp.look_up(Tcp("127.0.0.1", 80), config.settings())
+        looked_up(Tcp("127.0.0.1", 80), config.settings())
 
 
 def test_an_async_lookup_needs_a_loop() -> None:
@@ -598,4 +618,4 @@ def test_an_async_lookup_needs_a_loop() -> None:
     for lookup in (look_up, lambda host: Promise()):
         config.interfaces.lookup = lookup
         with pytest.raises(AddressError, match="is async, and there is no event loop here"):
-            tcp.look_up(Tcp("world.example", 80), config.settings())
+            looked_up(Tcp("world.example", 80), config.settings())

@@ -37,7 +37,6 @@ from node_ipc import (
 )
 from node_ipc.config.address import Handed, Udp, Unix
 from node_ipc.core.server import ServerState
-from node_ipc.drivers import loop_datagrams as datagram_loop
 from node_ipc.drivers.loop import EventLoopDriver
 from node_ipc.net import udp
 from stopwatch import Stopwatch
@@ -125,9 +124,9 @@ def frame(data: bytes = b'"hi"') -> bytes:
     return b'{"type":"message","data":' + data + b"}\f"
 
 
-def port_of(end: End) -> datagram_loop.LoopPort:
+def port_of(end: End) -> udp.Port:
     port = end.server._port
-    assert isinstance(port, datagram_loop.LoopPort)
+    assert isinstance(port, udp.Port)
     return port
 
 
@@ -423,7 +422,7 @@ def test_the_receive_buffer_is_larger_than_usual(run: Run) -> None:
     async def main() -> None:
         async with bound() as world:
             with stranger() as usual:
-                sock = port_of(world)._sock
+                sock = port_of(world).sock
                 assert sock is not None
                 sizes = [each.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) for each in (sock, usual)]
             assert sizes[0] > sizes[1]
@@ -630,10 +629,10 @@ def test_localhost_is_bound_in_either_family_whatever_the_resolver_says(monkeypa
     monkeypatch.setattr(socket, "getaddrinfo", resolver)
     for family, host in LOOPBACK.items():
         where: Any = Udp("localhost", 0, family)  # type: ignore[arg-type]
-        with udp.bind(udp.look_up(where), 0) as sock:
+        with udp.bind(udp.at_once(where), 0) as sock:
             assert sock.getsockname()[0] == host
     with pytest.raises(socket.gaierror):
-        udp.look_up(Udp("world.example", 0, "udp4"))
+        udp.look_up(Udp("world.example", 0, "udp4")).at_once()
 
 
 def test_a_name_is_bound_at_the_first_address_that_is_here() -> None:
@@ -675,10 +674,10 @@ class Balking:
 
 def balk(end: End, *errors: OSError) -> None:
     port: Any = port_of(end)
-    port._sock = Balking(port._sock, *errors)
+    port.sock = Balking(port.sock, *errors)
 
 
-@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop", "endpoint"])
 def test_what_the_kernel_does_not_take_waits_in_order(loop: str) -> None:
     async def main() -> None:
         async with bound() as world, bound(soft_pending_bytes=200) as hello:
@@ -697,23 +696,7 @@ def test_what_the_kernel_does_not_take_waits_in_order(loop: str) -> None:
     runner(loop)(main())
 
 
-def test_an_endpoint_that_is_full_waits_in_order() -> None:
-    async def main() -> None:
-        async with bound() as world, bound() as hello:
-            endpoint = port_of(hello)._endpoint
-            assert endpoint is not None
-            endpoint.pause_writing()
-            for number in range(5):
-                hello.server.emit(world.place, "message", number)
-            assert hello.server.stats().pending_bytes > 5 * len(frame(b"0"))
-            endpoint.resume_writing()
-            assert hello.server.stats().pending_bytes == 0
-            assert [await world.payload() for _ in range(5)] == list(range(5))
-
-    runner("endpoint")(main())
-
-
-@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop", "endpoint"])
 def test_what_waits_when_the_port_is_closed_is_dropped(loop: str) -> None:
     async def main() -> None:
         async with bound() as world, bound() as hello:
@@ -751,7 +734,7 @@ def test_a_real_port_unreachable_is_told() -> None:
         async with bound() as hello:
             with stranger() as gone:
                 place = gone.getsockname()
-            sock = port_of(hello)._sock
+            sock = port_of(hello).sock
             assert sock is not None
             sock.setsockopt(socket.IPPROTO_IP, 11, 1)  # IP_RECVERR (ip(7)): report errors of unconnected sockets
             hello.server.emit(place, "message")
@@ -771,7 +754,7 @@ def test_a_real_port_unreachable_is_told() -> None:
         (errno.EPERM, ConnectError),
     ],
 )
-@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop", "endpoint"])
 def test_what_the_kernel_refuses_is_one_error_event_never_inside_emit(loop: str, number: int, error: Any) -> None:
     async def main() -> None:
         async with bound() as hello:
@@ -834,14 +817,14 @@ def test_a_flood_leaves_turns_to_others(run: Run) -> None:
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_no_more_than_64_datagrams_are_read_in_a_turn(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datagram_loop, "SECONDS_PER_TURN", 1.0)
+    monkeypatch.setattr(udp, "SECONDS_PER_TURN", 1.0)
 
     async def main() -> None:
         async with bound(raw_buffer=True) as world:
             with stranger() as sock:
                 for _ in range(150):
                     sock.sendto(b"x", world.place)
-            port_of(world)._readable()
+            port_of(world).readable()
             assert world.heard.qsize() == 64
             while world.heard.qsize() < 150:
                 await asyncio.sleep(0)

@@ -10,7 +10,7 @@ from typing import Any
 
 from node_ipc.config.address import local_server
 from node_ipc.core.seam import Peer
-from node_ipc.drivers.loop_pipes import listen_pipe, open_pipe
+from pipe_ends import listen_pipe, open_pipe
 
 from .node_peer import DEADLINE, NodePeer
 
@@ -79,7 +79,7 @@ async def test_our_pipe_and_a_node_server() -> None:
     name = node_ipc_name()
     async with NodePeer("v9") as node:
         server = await node.open("serve", config={"id": name, "appspace": "app."}, echo=True)
-        _, client = await open_pipe(asyncio.get_running_loop(), path_of(name), Frames, DEADLINE)
+        client: Frames = await open_pipe(asyncio.get_running_loop(), path_of(name), Frames, DEADLINE)
         await server.event("connect")
         for size in (1, 70_000, 1_000_000):
             client.emit("message", "y" * size)

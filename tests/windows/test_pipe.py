@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from node_ipc.core.seam import Peer
-from node_ipc.drivers.loop_pipes import listen_pipe, open_pipe
 from node_ipc.drivers.thread_pipes import PipeChannel, PipePort
 from node_ipc.errors import AddressInUse, ConnectError, ConnectTimeout, PeerRefused
 from node_ipc.net.pipe import (
@@ -22,11 +21,11 @@ from node_ipc.net.pipe import (
     PipeListener,
     WinAPI,
     client_of,
-    connect_pipe,
     create_instance,
     open_instance,
     security_descriptor,
 )
+from pipe_ends import connect_pipe, listen_pipe, open_pipe
 
 WINE = sys.platform == "win32" and hasattr(ctypes.WinDLL("ntdll"), "wine_get_version")
 LIMIT = 20.0
@@ -102,7 +101,7 @@ async def serving(path: str) -> AsyncIterator[Server]:
 
 
 async def connected(path: str, timeout: float = LIMIT) -> Recorder:
-    _, protocol = await open_pipe(asyncio.get_running_loop(), path, Recorder, timeout)
+    protocol: Recorder = await open_pipe(asyncio.get_running_loop(), path, Recorder, timeout)
     async with asyncio.timeout(LIMIT):
         await protocol.opened
     return protocol
@@ -283,7 +282,7 @@ async def test_closing_the_listener_keeps_its_clients(path: str) -> None:
 
 SERVER = """
 import asyncio, sys
-from node_ipc.drivers.loop_pipes import listen_pipe
+from pipe_ends import listen_pipe
 
 class Echo(asyncio.Protocol):
     def connection_made(self, transport):
@@ -302,7 +301,10 @@ asyncio.run(main())
 
 def started(path: str) -> subprocess.Popen[bytes]:
     """A server in a process of its own, listening."""
-    process = subprocess.Popen([sys.executable, "-c", SERVER, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVER, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+    )
     assert process.stdout is not None
     assert process.stdout.readline().strip() == b"ready"
     return process

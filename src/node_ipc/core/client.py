@@ -177,6 +177,7 @@ class Client(LinkPublisher):
         self._queued_afar = self._bytes_afar = 0  # from other threads, not in the queue yet
         self._direct: Session | None = None  # the session, while emits may go straight to it
         self._session: Session | None = None
+        self._opening: Timer | None = None  # the attempt to connect that was made last
         self._links = 0
         self._up_since = 0.0
         self._was_up = False
@@ -461,7 +462,7 @@ class Client(LinkPublisher):
             self, self._codec, self.events, self._driver, self._settings, self._links, serving=False
         )
         self._hand_trace_on()
-        self._driver.open(self.address, self._session, self._settings)
+        self._opening = self._driver.open(self.address, self._session, self._settings)
 
     def _up(self, session: Session) -> None:
         self.state = _S.CONNECTED
@@ -604,11 +605,13 @@ class Client(LinkPublisher):
         self._timer = self._driver.call_later(self._close_seconds, partial(self._input, "expired"))
 
     def _expire(self) -> None:
-        """The time for closing is over: an open link is cut, an attempt under way is forgotten."""
+        """The time for closing is over: an open link is cut, an attempt under way goes no further."""
         self._cancel_timer()
         if self._session is not None and self._session.opened_at_all:
             self._session.abort()
         else:
+            if self._opening is not None:
+                self._opening.cancel()
             self._session = None
             self._finish(Loss(None, len(self._queue)))
 

@@ -300,8 +300,11 @@ class Driver(Protocol):
     endpoints: WeakSet[Endpoint]
     """Who works with this driver; told when a fork makes it somebody else's."""
 
-    def open(self, address: Address, receiver: Receiver, settings: Settings) -> None:
-        """Connect; ``receiver`` hears ``opened`` or ``failed`` in a later turn."""
+    def open(self, address: Address, receiver: Receiver, settings: Settings) -> Timer:
+        """Connect; ``receiver`` hears ``opened`` or ``failed`` in a later turn, and nothing once this is cancelled.
+
+        Cancelling closes what was open for it; once the link is open it does nothing.
+        """
 
     def listen(self, address: Address, acceptor: Acceptor, settings: Settings) -> Listener:
         """Listen; ``acceptor`` hears ``listening`` or ``not_listening`` in a later turn."""

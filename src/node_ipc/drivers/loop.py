@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import random
+import select
 import selectors
 import socket
 import threading
@@ -23,7 +23,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from ..config.address import Pipe, Tcp, Tls, Udp, Unix
+from ..config.address import Pipe
 from ..core.outcome import Outcome
 from ..core.seam import (
     FORKED,
@@ -40,33 +40,33 @@ from ..core.seam import (
     Receiver,
     Timer,
 )
-from ..errors import AddressError, ConnectError, PeerRefused
-from ..net import tcp, unix
+from ..net import tcp
 from ..net.paused import Lookout
+from ..net.steps import READ, WRITE, LookUp, Pause, Step, Steps, Watched, Writable
 from ..net.stream import StreamLink
 from ..net.unread import all_arrived, unread_bytes
 from . import forks, small_stack
-from .poller import READ, WRITE, Readiness, Watched
+from .poller import Poller
 
 if TYPE_CHECKING:
     from ..config.address import Address
     from ..config.config import Settings
-    from ..net.tls import TLSChannel
-    from ..net.tls_link import TLSLink
+    from ..net.listen import StreamListener
+    from ..net.pipe import PipeHandle
+    from ..net.pipe_listen import PipeListener
+    from .loop_proactor import ByItself
 
 __all__ = ["EventLoopDriver", "TransportLink", "starting"]
 
 T = TypeVar("T")
 
 READ_BYTES = 64 * 1024
-ACCEPTS_PER_TURN = 10
-LOCAL_CONNECT_SECONDS, NETWORK_CONNECT_SECONDS = 2.0, 5.0
-FIRST_BACKOFF, LONGEST_BACKOFF = 0.01, 1.0
+FIRST_LOOK, LONGEST_LOOK = 0.001, 0.05
+"""Seconds between two looks at a socket that connects, where the loop does not watch it."""
 starting: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.WeakSet[asyncio.Task[None]]] = (
     weakref.WeakKeyDictionary()
 )
 """Servers that were told to start and do not listen yet: a client of the same loop connects after them."""
-OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class _Here(threading.local):
@@ -116,7 +116,8 @@ class EventLoopDriver:
         self.tasks: set[asyncio.Task[Any]] = set()
         self._waiting: list[Callable[[asyncio.AbstractEventLoop], None]] = []
         self._turn: list[Flushable] = []
-        self._readiness: LoopReadiness | None = None
+        self._poller: LoopPoller | None = None
+        self._by_itself: ByItself | None = None  # where the loop watches no sockets
         self.read_buffer: memoryview
         """What every link of this thread reads into: what arrived is copied out before anything else can read."""
         self.endpoints: weakref.WeakSet[Endpoint] = weakref.WeakSet()
@@ -130,7 +131,7 @@ class EventLoopDriver:
         self.home = threading.get_ident()
         self.has_small_stack = small_stack.is_small()
         self.read_buffer = _here.read_buffer
-        self._readiness = _readiness_of(loop)
+        self._poller, self._by_itself = _poller_of(loop), None
         self.now = loop.time
         waiting, self._waiting = self._waiting, []
         for begin in waiting:
@@ -199,25 +200,29 @@ class EventLoopDriver:
         else:
             self.loop.call_soon_threadsafe(callback)
 
-    def open(self, address: Address, receiver: Receiver, settings: Settings) -> None:
-        self._begin(lambda loop: self._open(loop, address, receiver, settings))
+    def open(self, address: Address, receiver: Receiver, settings: Settings) -> Timer:
+        from ..net.connect import connect, seconds_for
 
-    def _open(self, loop: asyncio.AbstractEventLoop, address: Address, receiver: Receiver, settings: Settings) -> None:
-        self.task(_connect(self, loop, address, receiver, settings))
+        steps = connect(self, address, receiver, settings)
+        return self._walk(steps, after_servers=seconds_for(address, settings))
 
     def listen(self, address: Address, acceptor: Acceptor, settings: Settings) -> Listener:
-        from .loop_listen import LoopListener
+        listener: StreamListener | PipeListener
+        if isinstance(address, Pipe):
+            from ..net.pipe_listen import PipeListener
 
-        listener = LoopListener(self, address, acceptor, settings)
-        self._begin(listener.begin)
+            listener = PipeListener(self, address, acceptor, settings)
+        else:
+            from ..net.listen import StreamListener
+
+            listener = StreamListener(self, address, acceptor, settings)
+        listener.beginning = self._walk(listener.begin(), listens=True)
         return listener
 
     def bind(self, address: Address, receiver: DatagramReceiver, settings: Settings) -> DatagramPort:
-        from .loop_datagrams import LoopPort
+        from ..net.udp import Port
 
-        port = LoopPort(self, address, receiver, settings)
-        self._begin(port.begin)
-        return port
+        return Port(self, address, receiver)
 
     def outcome(self, value: T) -> Outcome[T]:
         return AwaitableOutcome(value)
@@ -227,31 +232,147 @@ class EventLoopDriver:
     def watch(self, watched: Watched, interest: int, direct: Callable[[], None] | None = None) -> None:
         """Wait for ``interest`` (0: for nothing) on this socket from now on; nothing blocks here, so not ``direct``.
 
-        Listeners, which only read, are the loop's own matter: beside one, a single link would not be alone. Raises
-        ``NotImplementedError`` where the loop has no readers (a Proactor).
+        Listeners and UDP ports are the loop's own matter: beside one, a single link would not be alone.
         """
-        if self._readiness is not None and isinstance(watched, StreamLink):
-            self._readiness.watch(watched, interest)
+        if self._poller is not None and isinstance(watched, StreamLink):
+            self._poller.watch(watched, interest)
         elif self.loop is not None and not self.loop.is_closed():
-            if interest:
-                self.loop.add_reader(watched.fileno(), watched.readable)
-            else:
-                self.loop.remove_reader(watched.fileno())
+            self._watch_in_loop(self.loop, watched, interest)
 
-    async def carry(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, peer: Peer, receiver: Receiver) -> None:
-        """Make a link of a connected socket."""
-        if self._readiness is not None:
-            StreamLink(self, sock, peer, receiver).start(alone=False)
-        else:
-            await loop.connect_accepted_socket(lambda: TransportLink(self, receiver, peer), sock)
+    def _watch_in_loop(self, loop: asyncio.AbstractEventLoop, watched: Watched, interest: int) -> None:
+        if self._by_itself is None:
+            fd = watched.fileno()
+            try:
+                loop.add_reader(fd, watched.readable) if interest & READ else loop.remove_reader(fd)
+                loop.add_writer(fd, watched.writable) if interest & WRITE else loop.remove_writer(fd)
+                return
+            except NotImplementedError:
+                from .loop_proactor import ByItself
 
-    def carry_accepted(self, sock: socket.socket, peer: Peer, receiver: Receiver) -> None:
-        """The same, outside a task."""
-        if self._readiness is not None:
-            StreamLink(self, sock, peer, receiver).start(alone=False)
-        else:
+                self._by_itself = ByItself(loop, self.task)
+        self._by_itself.watch(watched, interest)
+
+    def accept_pipe(self, handle: PipeHandle, done: Callable[[OSError | None], None]) -> Timer:
+        """Tell ``done`` that a client is there, or why none can come to this instance."""
+        from .loop_pipes import accept_pipe
+
+        assert self.loop is not None
+        return accept_pipe(self.loop, handle, done)
+
+    def walk(self, steps: Steps[None]) -> Timer:
+        """Go through these steps in a task, from a later turn on."""
+        return self._walk(steps)
+
+    def _walk(self, steps: Steps[None], *, listens: bool = False, after_servers: float = 0) -> _LoopWalk:
+        walk = _LoopWalk(self, steps, listens, after_servers)
+        self._begin(walk.begin)
+        return walk
+
+    def carry(self, sock: Any, peer: Peer, receiver: Receiver, *, alone: bool) -> Awaitable[None] | None:
+        """Make a link of what is connected: at once, or in a task where the loop does it."""
+        if peer.transport == "pipe":
+            from .loop_pipes import carry_pipe
+
             assert self.loop is not None
-            self.task(self.carry(self.loop, sock, peer, receiver))
+            carry_pipe(self.loop, sock, TransportLink(self, receiver, peer))
+        elif self._poller is not None:
+            StreamLink(self, sock, peer, receiver).start(alone=False)
+        else:
+            return self._hand_to_loop(sock, TransportLink(self, receiver, peer))
+        return None
+
+    async def _hand_to_loop(self, sock: socket.socket, link: TransportLink) -> None:
+        assert self.loop is not None
+        await self.loop.connect_accepted_socket(lambda: link, sock)
+
+
+class _LoopWalk:
+    """Steps under way in a task, or waiting for a loop.
+
+    listens: these steps end when a server listens: clients of this loop wait for that.
+    after_servers: the seconds to wait for such servers first.
+    """
+
+    def __init__(self, driver: EventLoopDriver, steps: Steps[None], listens: bool, after_servers: float) -> None:
+        self._driver = driver
+        self._steps = steps
+        self._listens = listens
+        self._after_servers = after_servers
+        self._cancelled = False
+        self._task: asyncio.Task[None] | None = None
+
+    def begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._cancelled:
+            return
+        task = self._task = self._driver.task(self._run(loop))
+        if self._listens:
+            begun = starting.setdefault(loop, weakref.WeakSet())
+            begun.add(task)
+            task.add_done_callback(begun.discard)
+
+    def cancel(self) -> None:
+        self._cancelled = True
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._after_servers and (begun := starting.get(loop)):
+            await asyncio.wait(tuple(begun), timeout=self._after_servers)
+        steps, resume = self._steps, partial(self._steps.send, None)
+        try:
+            while True:
+                step = resume()
+                try:
+                    resume = partial(steps.send, await _answer(loop, step))
+                except Exception as error:
+                    resume = partial(steps.throw, error)
+        except StopIteration:
+            pass
+        finally:
+            steps.close()
+
+
+async def _answer(loop: asyncio.AbstractEventLoop, step: Step) -> Any:
+    if isinstance(step, Pause):
+        return await asyncio.sleep(step.seconds)
+    if isinstance(step, Writable):
+        return await _writable(loop, step)
+    async with asyncio.timeout(step.seconds):
+        if isinstance(step, LookUp):
+            return await loop.getaddrinfo(step.host, step.port, family=step.family, type=step.type, flags=step.flags)
+        return await step.what
+
+
+async def _writable(loop: asyncio.AbstractEventLoop, step: Writable) -> bool:
+    woken = loop.create_future()
+    try:
+        loop.add_writer(step.sock, _wake, woken)
+    except NotImplementedError:
+        return await _looked_at(loop, step)
+    try:
+        async with asyncio.timeout(step.seconds):
+            await woken
+    except TimeoutError:
+        return False
+    finally:
+        loop.remove_writer(step.sock)
+    return True
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+async def _looked_at(loop: asyncio.AbstractEventLoop, step: Writable) -> bool:
+    """A Proactor does not tell when a socket is connected: ask now and then."""
+    deadline, delay = loop.time() + step.seconds, FIRST_LOOK
+    while not any(select.select((), (step.sock,), (step.sock,), 0)):
+        if loop.time() >= deadline:
+            return False
+        await asyncio.sleep(delay)
+        delay = min(delay * 2, LONGEST_LOOK)
+    return True
 
 
 class AwaitableOutcome(Outcome[T]):
@@ -263,10 +384,7 @@ class AwaitableOutcome(Outcome[T]):
         if not self.done:
             future = asyncio.get_running_loop().create_future()
 
-            def wake() -> None:
-                if not future.done():
-                    future.set_result(None)
-
+            wake = partial(_wake, future)
             self.then(wake)
             try:
                 yield from future.__await__()
@@ -282,7 +400,7 @@ def _tell(done: Callable[[BaseException | None], None], task: asyncio.Task[Any])
     done(None if task.cancelled() else task.exception())
 
 
-class LoopReadiness:
+class LoopPoller:
     """The sockets of one loop: a single one it watches itself, several are hung into it as one descriptor.
 
     With a descriptor each, as the loop's own transports have them, a server with 1,000 busy connections took 1.4 times
@@ -293,26 +411,26 @@ class LoopReadiness:
         self._loop = weakref.ref(loop)  # which is the key that this is found by
         self._alone: Watched | None = None
         self._interest = 0
-        self._readiness: Readiness | None = None
+        self._poller: Poller | None = None
 
     def watch(self, watched: Watched, interest: int) -> None:
         """Wait for ``interest`` (0: for nothing) on this socket from now on."""
-        loop, readiness = self._loop(), self._readiness
+        loop, poller = self._loop(), self._poller
         if loop is not None and loop.is_closed():
             loop = None
-        if readiness is None:
+        if poller is None:
             if loop is None:
                 return
             if self._alone is None or self._alone is watched:
                 self._watch_alone(loop, watched, interest)
                 return
-            readiness = self._gather(loop, self._alone)
-        readiness.watch(watched, interest)
-        if not readiness:
-            self._readiness = None
+            poller = self._gather(loop, self._alone)
+        poller.watch(watched, interest)
+        if not poller:
+            self._poller = None
             if loop is not None:
-                loop.remove_reader(readiness.fileno())
-            readiness.close()
+                loop.remove_reader(poller.fileno())
+            poller.close()
 
     def _watch_alone(self, loop: asyncio.AbstractEventLoop, watched: Watched, interest: int) -> None:
         fd, changed = watched.fileno(), interest ^ self._interest
@@ -322,29 +440,27 @@ class LoopReadiness:
             loop.add_writer(fd, watched.writable) if interest & WRITE else loop.remove_writer(fd)
         self._alone, self._interest = (watched, interest) if interest else (None, 0)
 
-    def _gather(self, loop: asyncio.AbstractEventLoop, alone: Watched) -> Readiness:
+    def _gather(self, loop: asyncio.AbstractEventLoop, alone: Watched) -> Poller:
         """Another one comes: from now on the loop watches them all together."""
         interest = self._interest
-        readiness = Readiness()
+        poller = Poller()
         try:
-            readiness.watch(alone, interest)
-            loop.add_reader(readiness.fileno(), readiness.poll, 0)
+            poller.watch(alone, interest)
+            loop.add_reader(poller.fileno(), poller.poll, 0)
         except OSError:  # out of descriptors, memory or watches: the first one is read as before
-            readiness.watch(alone, 0)
-            readiness.close()
+            poller.watch(alone, 0)
+            poller.close()
             raise
         self._watch_alone(loop, alone, 0)
-        self._readiness = readiness
-        return readiness
+        self._poller = poller
+        return poller
 
 
-_readiness: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[LoopReadiness]] = (
-    weakref.WeakKeyDictionary()
-)
+_poller: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[LoopPoller]] = weakref.WeakKeyDictionary()
 """What watches each loop's sockets, kept alive by its drivers: links know their loop, and would keep it alive here."""
 
 
-def _readiness_of(loop: asyncio.AbstractEventLoop) -> LoopReadiness | None:
+def _poller_of(loop: asyncio.AbstractEventLoop) -> LoopPoller | None:
     """What watches the sockets of this loop; None where the loop reads and writes them better by itself.
 
     A Proactor cannot watch, and ``select`` has no descriptor to hang into a loop. uvloop reads and writes in C: with
@@ -352,12 +468,12 @@ def _readiness_of(loop: asyncio.AbstractEventLoop) -> LoopReadiness | None:
     """
     if not (isinstance(loop, asyncio.SelectorEventLoop) and hasattr(selectors.DefaultSelector, "fileno")):
         return None
-    found = _readiness.get(loop)
-    readiness = None if found is None else found()
-    if readiness is None:
-        readiness = LoopReadiness(loop)
-        _readiness[loop] = weakref.ref(readiness)
-    return readiness
+    found = _poller.get(loop)
+    poller = None if found is None else found()
+    if poller is None:
+        poller = LoopPoller(loop)
+        _poller[loop] = weakref.ref(poller)
+    return poller
 
 
 class TransportLink(asyncio.BufferedProtocol):
@@ -484,150 +600,3 @@ class TransportLink(asyncio.BufferedProtocol):
 
 def _to_nobody(data: bytes) -> None:
     """What is written to a link that is gone."""
-
-
-# ---- connecting
-
-
-async def _connect(
-    driver: EventLoopDriver,
-    loop: asyncio.AbstractEventLoop,
-    address: Address,
-    receiver: Receiver,
-    settings: Settings,
-) -> None:
-    local = isinstance(address, (Unix, Pipe))
-    seconds = LOCAL_CONNECT_SECONDS if local else NETWORK_CONNECT_SECONDS
-    if settings.connect_timeout is not None:
-        seconds = settings.connect_timeout / 1000
-    try:
-        if begun := starting.get(loop):
-            await asyncio.wait(tuple(begun), timeout=seconds)
-        if isinstance(address, Pipe):
-            await _connect_pipe(driver, loop, address, receiver, seconds)
-            return
-        if isinstance(address, Unix):
-            sock = await _connect_unix(loop, address, settings, seconds)
-            peer = unix.peer_of(sock)
-        elif isinstance(address, (Tcp, Tls)):
-            if isinstance(address, Tls):
-                receiver = _encrypted(driver, receiver, _client_channel(address, settings), settings)
-            async with asyncio.timeout(seconds):
-                sock = await _connect_first(loop, address, settings, seconds)
-            peer = _server_of(sock, address)
-        else:
-            raise AddressError(f"{address} has no connections: send datagrams with serve_net")
-        await driver.carry(loop, sock, peer, receiver)
-    except Exception as error:  # whatever the kernel or a lookup of the user's raises: the attempt failed
-        receiver.failed(tcp.connect_failed(address, error, seconds))
-
-
-async def _connect_unix(
-    loop: asyncio.AbstractEventLoop, address: Unix, settings: Settings, seconds: float
-) -> socket.socket:
-    """A Unix socket connects at once, or its server's queue is full: then there is nothing to wait on but time."""
-    deadline, delay = loop.time() + seconds, 0.001
-    while True:
-        try:
-            return unix.connect_unix(address.path, also=address.also, allowed_uids=settings.allowed_uids)
-        except BlockingIOError:
-            if loop.time() >= deadline:
-                raise TimeoutError from None
-            await asyncio.sleep(delay)
-            delay = min(delay * 2, 0.1)
-
-
-async def _connect_pipe(
-    driver: EventLoopDriver, loop: asyncio.AbstractEventLoop, address: Pipe, receiver: Receiver, seconds: float
-) -> None:
-    from .loop_pipes import open_pipe
-
-    link = TransportLink(driver, receiver, Peer("pipe"))
-    error: ConnectError | None = None
-    for name in (address.name, *address.also):
-        try:
-            transport, _ = await open_pipe(loop, Pipe(name).path, lambda: link, seconds)
-            link.peer = transport.get_extra_info("peer")
-            return
-        except PeerRefused:
-            raise
-        except ConnectError as refused:
-            error = error or refused
-    assert error is not None
-    raise error
-
-
-def _encrypted(
-    driver: EventLoopDriver,
-    receiver: Receiver,
-    channel: TLSChannel,
-    settings: Settings,
-    settled: Callable[[TLSLink], None] | None = None,
-) -> TLSLink:
-    """TLS between a link and its session."""
-    from ..net.tls_link import TLSLink
-
-    return TLSLink(driver, receiver, channel, settings.handshake_timeout / 1000, settled)
-
-
-def _server_of(sock: socket.socket, address: Tcp | Tls) -> Peer:
-    try:
-        host, port = sock.getpeername()[:2]
-    except OSError:  # the server has reset it already
-        sock.close()
-        raise
-    return Peer("tls" if isinstance(address, Tls) else "tcp", host=host, port=port)
-
-
-def _client_channel(address: Tls, settings: Settings) -> TLSChannel:
-    """Made at each attempt: so a client has the certificates that its files hold now."""
-    from ..net import tls
-
-    client = tls.client_context(settings.tls, assured=settings.profile == "assured")
-    return client.channel(address.host, name=str(address).removeprefix("tls://"))
-
-
-async def _connect_first(
-    loop: asyncio.AbstractEventLoop, address: Tcp | Tls, settings: Settings, seconds: float
-) -> socket.socket:
-    """The first address of the name that answers; the error is that of the last one tried.
-
-    Each gets its share of the time that is left: a machine whose IPv6 leads nowhere still connects by IPv4.
-    """
-    deadline = loop.time() + seconds
-    error: OSError | None = None
-    resolved = await _resolve(loop, address, settings)
-    for tried, (family, _, _, _, where) in enumerate(resolved):
-        try:
-            async with asyncio.timeout((deadline - loop.time()) / (len(resolved) - tried)):
-                return await _connect_one(loop, family, where, settings)
-        except OSError as refused:  # a TimeoutError is one too
-            error = refused
-    raise error or OSError(errno.EADDRNOTAVAIL, "the host name has no address")
-
-
-async def _connect_one(loop: asyncio.AbstractEventLoop, family: int, where: Any, settings: Settings) -> socket.socket:
-    sock = tcp.new_stream(family, settings)
-    try:
-        await loop.sock_connect(sock, where)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-async def _resolve(loop: asyncio.AbstractEventLoop, address: Tcp | Tls | Udp, settings: Settings) -> list[tcp.Resolved]:
-    """The addresses of a host name, by the user's ``interfaces.lookup`` or the system's resolver."""
-    how = settings.interfaces
-    family = {4: socket.AF_INET, 6: socket.AF_INET6}.get(how.family or 0, socket.AF_UNSPEC)
-    hosts: Any = address.host
-    if how.lookup is not None:
-        hosts = how.lookup(address.host)
-        if isinstance(hosts, Awaitable):
-            hosts = await hosts
-    found: list[tcp.Resolved] = []
-    for host in [hosts] if isinstance(hosts, str) else hosts:
-        found += await loop.getaddrinfo(
-            host, address.port, family=family, type=socket.SOCK_STREAM, flags=how.hints or 0
-        )
-    return found

@@ -12,23 +12,23 @@ Faults: ``conditions`` says how links carry bytes (latency, pieces, room in the 
 from __future__ import annotations
 
 import contextlib
-import errno
 import heapq
 import random
+import socket
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator, Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import msgspec
-
-from ..config.address import Pipe, Udp, Unix
 from ..core.outcome import Outcome
-from ..core.seam import FORKED, Acceptor, DatagramReceiver, Endpoint, Flushable, Lock, Peer, Receiver
-from ..errors import AddressError, IPCError
+from ..core.seam import FORKED, Acceptor, DatagramReceiver, Endpoint, Flushable, Lock, Peer, Receiver, Timer
+from ..errors import IPCError
 from ..net import tcp
+from ..net.connect import connect, seconds_for
+from ..net.steps import Await, LookUp, Pause, Step, Steps, Walk, Writable
+from .memory_kernel import MemoryKernel, MemoryListener, MemorySocket
 from .memory_link import Conditions, Connection
 from .memory_port import MemoryPort
 
@@ -41,7 +41,6 @@ __all__ = ["MemoryDriver", "MemoryListener", "MemoryOutcome", "NothingHappens"]
 T = TypeVar("T")
 
 FIRST_FREE_PORT = 49152
-LOCAL_CONNECT_SECONDS, NETWORK_CONNECT_SECONDS = 2.0, 5.0
 TURNS = 1_000_000
 """Turns at one moment after which ``run_until_idle`` takes it that they never end."""
 
@@ -94,6 +93,17 @@ class MemoryDriver:
         """Who listens, as clients see it."""
         self.refusal: Exception | None = None
         """While set: every attempt to connect fails with it."""
+        self.hosts: dict[str, Sequence[str] | None] = {}
+        """What names lead to: hosts in order, none (the name is not known), or None: the look-up never answers.
+
+        Any other name leads to itself.
+        """
+        self.silent: set[str] = set()
+        """Hosts that answer nothing, and paths of Unix sockets whose queue is full: connecting takes all its time."""
+        self.speaks_tls = False
+        """Whether tls:// addresses are spoken to with TLS, by ``config.tls``; without it they are plain."""
+        self.listeners: dict[Address, MemoryListener] = {}
+        """Who can be connected to."""
         self.loses: Callable[[bytes], bool] = lambda data: False
         """Asked for each datagram whether it is lost."""
         self.connections: list[Connection] = []
@@ -112,7 +122,6 @@ class MemoryDriver:
         self._timers: list[_Call] = []
         self._ready: deque[_Call] = deque()
         self._turn: list[Flushable] = []
-        self._listeners: dict[Address, MemoryListener] = {}
         self._free_port = FIRST_FREE_PORT
 
     def __repr__(self) -> str:
@@ -254,50 +263,68 @@ class MemoryDriver:
     def outcome(self, value: T) -> MemoryOutcome[T]:
         return MemoryOutcome(value)
 
-    def open(self, address: Address, receiver: Receiver, settings: Settings) -> None:
-        seconds = LOCAL_CONNECT_SECONDS if isinstance(address, (Unix, Pipe)) else NETWORK_CONNECT_SECONDS
-        if settings.connect_timeout is not None:
-            seconds = settings.connect_timeout / 1000
-        latency = self.conditions.next_latency()
+    def open(self, address: Address, receiver: Receiver, settings: Settings) -> Walk:
+        return self.walk(self._connect(address, receiver, settings))
+
+    def _connect(self, address: Address, receiver: Receiver, settings: Settings) -> Steps[None]:
+        latency, seconds = self.conditions.next_latency(), seconds_for(address, settings)
         if latency > seconds:
-            self.call_later(seconds, partial(self._no_answer, address, receiver, seconds))
-        else:
-            self.call_later(latency, partial(self._connect, address, receiver))
+            yield Pause(seconds)
+            receiver.failed(tcp.connect_failed(address, TimeoutError(), seconds))
+            return
+        if latency:
+            yield Pause(latency)
+        yield from connect(self, address, receiver, settings, MemoryKernel(self, address))
 
     def listen(self, address: Address, acceptor: Acceptor, settings: Settings) -> MemoryListener:
-        return MemoryListener(self, address, acceptor)
+        return MemoryListener(self, address, acceptor, settings)
 
     def bind(self, address: Address, receiver: DatagramReceiver, settings: Settings) -> MemoryPort:
         return MemoryPort(self, address, receiver)
 
-    # ---- connecting
+    # ---- steps
 
-    def _no_answer(self, address: Address, receiver: Receiver, seconds: float) -> None:
-        receiver.failed(tcp.connect_failed(address, TimeoutError(), seconds))
+    def walk(self, steps: Steps[None]) -> Walk:
+        """Go through these steps, from a later turn on."""
+        walk = Walk(steps, self._wait_for)
+        self.call_later(0, walk.go)
+        return walk
 
-    def _connect(self, address: Address, receiver: Receiver) -> None:
-        listener = self._find(address)
-        error = self.refusal
-        if error is None and isinstance(address, Udp):
-            error = AddressError(f"{address} has no connections: send datagrams with serve_net")
-        if error is None and listener is None:
-            error = ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
-        if error is not None:
-            receiver.failed(tcp.connect_failed(address, error, 0))
-            return
-        assert listener is not None
-        connection = Connection(self, address, receiver)
+    def _wait_for(self, step: Step, walk: Walk) -> Timer | None:
+        if isinstance(step, Pause):
+            return self.call_later(step.seconds, walk.go)
+        if isinstance(step, Writable):  # only a silent host has to be waited for
+            return self.call_later(step.seconds, partial(walk.go, False))
+        if isinstance(step, LookUp):
+            return self._look_up(step, walk)
+        if isinstance(step.what, Outcome):
+            self._go_on_after(step.what, walk)
+            return None
+        return _Asked(self, step, walk)
+
+    def _look_up(self, step: LookUp, walk: Walk) -> Timer:
+        found = self.hosts.get(step.host, (step.host,))
+        if found is None:
+            return self.call_later(step.seconds or 0.0, partial(walk.fail, TimeoutError("no answer")))
+        if not found:
+            unknown = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+            return self.call_later(0, partial(walk.fail, unknown))
+        return self.call_later(0, partial(walk.go, [(0, 0, 0, "", (host, step.port)) for host in found]))
+
+    def _go_on_after(self, outcome: Outcome[Any], walk: Walk) -> None:
+        def settled() -> None:
+            self.call_later(0, walk.go)
+
+        outcome.then(settled)
+
+    def carry(self, sock: MemorySocket, peer: Peer, receiver: Receiver, *, alone: bool) -> None:
+        """Make a link of what is connected."""
+        connection = Connection(self, sock.address, receiver)
         self.connections.append(connection)
-        connection.open(listener)
+        connection.open(sock.listener)
 
-    def _find(self, address: Address) -> MemoryListener | None:
-        if isinstance(address, Unix):
-            addresses: list[Address] = [Unix(path) for path in (address.path, *address.also)]
-        elif isinstance(address, Pipe):
-            addresses = [Pipe(name) for name in (address.name, *address.also)]
-        else:
-            addresses = [address]
-        return next((self._listeners[each] for each in addresses if each in self._listeners), None)
+    def watch(self, watched: object, interest: int, direct: object = None) -> None:
+        """Nothing is watched: who can go on is told."""
 
     def new_port(self) -> int:
         """A port that nobody has, as the kernel gives one for port 0."""
@@ -364,6 +391,42 @@ class MemoryOutcome(Outcome[T]):
                     self.abandon()
                 raise
         return self.result()
+
+
+class _Asked:
+    """A look-up of a user's that is awaited for steps."""
+
+    def __init__(self, driver: MemoryDriver, step: Await, walk: Walk) -> None:
+        self._walk = walk
+        self._is_over = False
+        self._answer: Any = None
+        self._task = driver.spawn(self._ask(step.what), self._end)
+        self._timer = None if step.seconds is None else driver.call_later(step.seconds, self._expire)
+
+    async def _ask(self, what: Any) -> None:
+        self._answer = await what
+
+    def _end(self, error: BaseException | None) -> None:
+        if self._is_over:
+            return
+        self._stop()
+        if error is None:
+            self._walk.go(self._answer)
+        else:
+            self._walk.fail(error)
+
+    def _expire(self) -> None:
+        self.cancel()
+        self._walk.fail(TimeoutError("no answer"))
+
+    def cancel(self) -> None:
+        self._stop()
+        self._task.cancel()
+
+    def _stop(self) -> None:
+        self._is_over = True
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 class _Task:
@@ -434,45 +497,3 @@ def _is_cancelled(error: BaseException | None) -> bool:
     from asyncio import CancelledError  # loaded for failures only
 
     return isinstance(error, CancelledError)
-
-
-# ---- listening
-
-
-class MemoryListener:
-    """A place that can be connected to."""
-
-    def __init__(self, driver: MemoryDriver, address: Address, acceptor: Acceptor) -> None:
-        self.acceptor = acceptor
-        self.is_closed = False
-        self._driver = driver
-        self._address: Any = address
-        driver.call_later(0, self._begin)
-
-    def _begin(self) -> None:
-        if self.is_closed:
-            return
-        if isinstance(self._address, Udp):
-            self._fail(AddressError(f"{self._address} is for datagrams, which have no connections"))
-        elif self._address in self._driver._listeners:
-            self._fail(OSError(errno.EADDRINUSE, "Address already in use"))
-        else:
-            if getattr(self._address, "port", None) == 0:
-                self._address = msgspec.structs.replace(self._address, port=self._driver.new_port())
-            self._driver._listeners[self._address] = self
-            self.acceptor.listening(self._address)
-
-    def _fail(self, error: Exception) -> None:
-        self.is_closed = True
-        self.acceptor.not_listening(tcp.listen_failed(self._address, error))
-
-    def close(self) -> None:
-        """Accept nothing more; open links stay."""
-        if not self.is_closed:
-            self.is_closed = True
-            if self._driver._listeners.get(self._address) is self:
-                del self._driver._listeners[self._address]
-
-    def reload_tls(self, tls: Any) -> None:
-        """There is no TLS in memory, so there are no certificates: always an ``AddressError``."""
-        raise AddressError(f"{self._address} has no TLS to reload")

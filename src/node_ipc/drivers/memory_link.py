@@ -18,7 +18,7 @@ from ..net import tcp
 
 if TYPE_CHECKING:
     from ..config.address import Address
-    from .memory import MemoryDriver, MemoryListener
+    from .memory_kernel import MemoryListener, Network
 
 __all__ = ["LOOPBACK", "Conditions", "Connection", "Direction", "MemoryLink"]
 
@@ -51,7 +51,7 @@ class Conditions:
 class Direction:
     """One direction of a connection: the writer's kernel, the way, and the reader's kernel."""
 
-    def __init__(self, connection: Connection, driver: MemoryDriver) -> None:
+    def __init__(self, connection: Connection, driver: Network) -> None:
         self.stalled = False
         """Whether what arrives waits unread."""
         self.was_cut = False
@@ -323,7 +323,7 @@ class MemoryLink:
 class Connection:
     """Both ends of one connection, and what may go wrong between them."""
 
-    def __init__(self, driver: MemoryDriver, address: Address, receiver: Receiver) -> None:
+    def __init__(self, driver: Network, address: Address, receiver: Receiver) -> None:
         self.address = address
         self._driver = driver
         self._own: Conditions | None = None
@@ -355,7 +355,7 @@ class Connection:
         """A turn after the client's end opened: the server takes it, or closes it at once."""
         if self.server.is_over:  # broken meanwhile
             return
-        receiver = None if listener.is_closed else listener.acceptor.accept(self.server.peer)
+        receiver = listener.accept(self.server.peer)
         if receiver is None:
             self.server.abort()
             return

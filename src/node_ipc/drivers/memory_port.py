@@ -16,7 +16,7 @@ from .memory_link import LOOPBACK
 
 if TYPE_CHECKING:
     from ..config.address import Address
-    from .memory import MemoryDriver
+    from .memory_kernel import Network
 
 __all__ = ["MemoryPort"]
 
@@ -26,7 +26,7 @@ LARGEST_DATAGRAM = 65_507
 class MemoryPort:
     """A bound UDP port; datagrams to a port that nobody bound are lost, as they are on a tcp."""
 
-    def __init__(self, driver: MemoryDriver, address: Address, receiver: DatagramReceiver) -> None:
+    def __init__(self, driver: Network, address: Address, receiver: DatagramReceiver) -> None:
         self._driver = driver
         self._receiver = receiver
         self._address: Any = address

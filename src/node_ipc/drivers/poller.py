@@ -9,35 +9,14 @@ from __future__ import annotations
 
 import select
 import selectors
-import socket
-import struct
-from typing import Any, Protocol
+from typing import Any
 
-__all__ = ["DIRECT_SECONDS", "DONT_WAIT", "READ", "WRITE", "Readiness", "Watched", "block_for_reads"]
+from ..net.steps import READ, WRITE, Watched
 
-READ, WRITE = 1, 2
-"""What a watched socket waits for."""
-DONT_WAIT: int = getattr(socket, "MSG_DONTWAIT", 0)
-"""The flag of every ``send`` and ``recv`` that must not block (0 where sockets in blocking mode are not used)."""
-DIRECT_SECONDS = 1
-"""The kernel's time limit of a direct read: what is due sooner is polled for."""
+__all__ = ["Poller"]
 
 
-class Watched(Protocol):
-    """A socket that is waited for."""
-
-    def fileno(self) -> int: ...
-    def readable(self) -> None:
-        """There is something to read, to accept, or an end."""
-
-    def writable(self) -> None:
-        """The kernel takes more, or the connection came about, or it failed."""
-
-    def discard(self) -> None:
-        """Close it and tell nobody."""
-
-
-class Readiness:
+class Poller:
     """Tells sockets when they can go on: ``epoll`` where there is one, otherwise what ``selectors`` has."""
 
     def __init__(self) -> None:
@@ -120,18 +99,3 @@ class Readiness:
         for waiter in (self._epoll, self._selector):
             if waiter is not None:
                 waiter.close()
-
-
-def block_for_reads(sock: socket.socket) -> bool:
-    """Make ``recv`` without DONT_WAIT block for at most DIRECT_SECONDS; whether this system can."""
-    if not DONT_WAIT:
-        return False
-    limit = struct.pack("ll", DIRECT_SECONDS, 0)  # a timeval
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-    except OSError:
-        return False
-    if sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, len(limit)) != limit:
-        return False
-    sock.setblocking(True)
-    return True

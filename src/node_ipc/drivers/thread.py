@@ -8,8 +8,10 @@ While a program has one link and one thread, waiting is a single ``recv`` that b
 cores where polling first takes 22 (the socket itself stays in blocking mode for that; every other call on it says
 MSG_DONTWAIT). A kernel-side time limit of one second sees to timers. Anything else is polled.
 
-Nothing here imports asyncio, ssl, threading or logging: ``stream_caller``, ``listen_caller``,
-``datagram_caller`` and ``pipe_link`` bring what their kinds of address need.
+A host name is looked up by the system's resolver while everything else of this driver waits (there is no thread to
+do it); ``interfaces.lookup`` takes its place where that matters. Numeric addresses cost nothing.
+
+Nothing here imports asyncio, ssl, threading or logging: what a kind of address needs is imported where it is used.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from ..config.address import Pipe
@@ -37,16 +40,22 @@ from ..core.seam import (
     Flushable,
     Listener,
     Lock,
+    Peer,
     Receiver,
     Timer,
 )
 from ..errors import WouldDeadlock
+from ..net.steps import READ, WRITE, LookUp, Pause, Step, Steps, Walk, Watched, Writable
+from ..net.stream import DIRECT_SECONDS, StreamLink
 from . import forks, small_stack
-from .poller import DIRECT_SECONDS, READ, Readiness, Watched
+from .poller import Poller
 
 if TYPE_CHECKING:
     from ..config.address import Address
     from ..config.config import Settings
+    from ..net.listen import StreamListener
+    from ..net.pipe import PipeHandle
+    from ..net.pipe_listen import PipeListener
     from .thread_pipes import PipePort
 
 __all__ = ["CallerDriver"]
@@ -101,7 +110,7 @@ class CallerDriver:
         self._cancelled = 0
         self._afar: deque[Callable[[], None]] = deque()
         self._direct: Callable[[], None] | None = None
-        self._readiness: Readiness | None = None
+        self._poller: Poller | None = None
         self._nudge: _Nudge | None = None
         self._pipes: PipePort | None = None
         self.endpoints: weakref.WeakSet[Endpoint] = weakref.WeakSet()
@@ -140,11 +149,11 @@ class CallerDriver:
                 self.busy = False
 
     def _wait(self, seconds: float | None) -> bool:
-        if self._readiness is not None:
+        if self._poller is not None:
             if self._direct is not None and (seconds is None or seconds >= DIRECT_SECONDS) and not _threads():
                 self._direct()
                 return True
-            return self._readiness.poll(seconds)
+            return self._poller.poll(seconds)
         if self._pipes is not None:
             self._pipes.poll(seconds)
             return True
@@ -262,55 +271,83 @@ class CallerDriver:
     def outcome(self, value: T) -> Outcome[T]:
         return Outcome(value)
 
-    def open(self, address: Address, receiver: Receiver, settings: Settings) -> None:
-        if isinstance(address, Pipe):
-            from ..net.pipe_link import PipeAttempt
+    def open(self, address: Address, receiver: Receiver, settings: Settings) -> Timer:
+        from ..net.connect import connect
 
-            self.call_later(0, PipeAttempt(self, address, receiver, settings).begin)
-        else:
-            from .thread_streams import Attempt
-
-            self.call_later(0, Attempt(self, address, receiver, settings).begin)
+        return self.walk(connect(self, address, receiver, settings))
 
     def listen(self, address: Address, acceptor: Acceptor, settings: Settings) -> Listener:
-        listener: Any
+        listener: StreamListener | PipeListener
         if isinstance(address, Pipe):
-            from ..net.pipe_link import PipeDoor
+            from ..net.pipe_listen import PipeListener
 
-            listener = PipeDoor(self, address, acceptor, settings)
+            listener = PipeListener(self, address, acceptor, settings)
         else:
-            from .thread_listen import CallerListener
+            from ..net.listen import StreamListener
 
-            listener = CallerListener(self, address, acceptor, settings)
-        self.call_later(0, listener.begin)
-        return listener  # type: ignore[no-any-return]
+            listener = StreamListener(self, address, acceptor, settings)
+        listener.beginning = self.walk(listener.begin())
+        return listener
 
     def bind(self, address: Address, receiver: DatagramReceiver, settings: Settings) -> DatagramPort:
-        from .thread_datagrams import CallerPort
+        from ..net.udp import Port
 
-        port = CallerPort(self, address, receiver, settings)
-        self.call_later(0, port.begin)
-        return port
+        return Port(self, address, receiver)
 
     # ---- what waits for the kernel
 
+    def walk(self, steps: Steps[None]) -> Walk:
+        """Go through these steps, from a later turn on."""
+        walk = Walk(steps, self._wait_for)
+        self.call_later(0, walk.go)
+        return walk
+
+    def _wait_for(self, step: Step, walk: Walk) -> Timer | None:
+        if isinstance(step, Pause):
+            return self.call_later(step.seconds, walk.go)
+        if isinstance(step, Writable):
+            return _Wait(self, step, walk)
+        if isinstance(step, LookUp):
+            return self.call_later(0, partial(_look_up, step, walk))
+        if isinstance(step.what, Outcome):
+            self._go_on_after(step.what, walk)
+            return None
+        if isinstance(step.what, Coroutine):
+            step.what.close()  # one that nobody awaits would complain
+        raise NotImplementedError("there is no event loop here")
+
+    def _go_on_after(self, outcome: Outcome[Any], walk: Walk) -> None:
+        def settled() -> None:
+            self.call_later(0, walk.go)
+
+        outcome.then(settled)
+
+    def carry(self, sock: Any, peer: Peer, receiver: Receiver, *, alone: bool) -> None:
+        """Make a link of what is connected."""
+        if peer.transport == "pipe":
+            from .thread_pipes import PipeLink
+
+            PipeLink(self.call_later, self.pipes, sock, peer, receiver, accepted=not alone).start()
+        else:
+            StreamLink(self, sock, peer, receiver).start(alone=alone)
+
     @property
-    def readiness(self) -> Readiness:
+    def poller(self) -> Poller:
         """The watched sockets."""
-        if self._readiness is None:
-            self._readiness = Readiness()
+        if self._poller is None:
+            self._poller = Poller()
             self._nudge = _Nudge()  # from the start: who wakes a wait must find it, however late the wait began
-            self._readiness.watch(self._nudge, READ)
-        return self._readiness
+            self._poller.watch(self._nudge, READ)
+        return self._poller
 
     def watch(self, watched: Watched, interest: int, direct: Callable[[], None] | None = None) -> None:
         """Wait for ``interest`` (0: for nothing) on this socket from now on.
 
         ``direct`` reads from it and blocks for that; it is used while this is the only socket.
         """
-        readiness = self.readiness
-        readiness.watch(watched, interest)
-        self._direct = direct if interest == READ and len(readiness) == 2 else None  # it and the nudge
+        poller = self.poller
+        poller.watch(watched, interest)
+        self._direct = direct if interest == READ and len(poller) == 2 else None  # it and the nudge
 
     @property
     def pipes(self) -> PipePort:
@@ -321,6 +358,10 @@ class CallerDriver:
             self._pipes = PipePort()
         return self._pipes
 
+    def accept_pipe(self, handle: PipeHandle, done: Callable[[OSError | None], None]) -> Timer:
+        """Tell ``done`` that a client is there, or why none can come to this instance."""
+        return self.pipes.accept(handle, done)
+
     def close(self) -> None:
         """Give back what the kernel holds for the driver; links that are open end without a word.
 
@@ -328,16 +369,58 @@ class CallerDriver:
         """
         if self.home == FORKED or self.busy:
             return
-        readiness, self._readiness = self._readiness, None
+        poller, self._poller = self._poller, None
         self._direct = self._nudge = None
-        if readiness is not None:
-            readiness.close()
+        if poller is not None:
+            poller.close()
         pipes, self._pipes = self._pipes, None
         if pipes is not None:
             pipes.close()
         self._soon.clear()
         self._timers.clear()
         self._cancelled = 0
+
+
+def _look_up(step: LookUp, walk: Walk) -> None:
+    try:
+        found = step.at_once()
+    except Exception as error:  # a name may be too long for IDNA, too (UnicodeError)
+        walk.fail(error)
+    else:
+        walk.go(found)
+
+
+class _Wait:
+    """A socket that steps wait to write to."""
+
+    def __init__(self, driver: CallerDriver, step: Writable, walk: Walk) -> None:
+        self._driver = driver
+        self._sock = step.sock
+        self._walk = walk
+        driver.watch(self, WRITE)
+        self._timer = driver.call_later(step.seconds, partial(self._end, False))
+
+    def fileno(self) -> int:
+        fd: int = self._sock.fileno()
+        return fd
+
+    def readable(self) -> None:
+        """It is never watched for that."""
+
+    def writable(self) -> None:
+        self._end(True)
+
+    def _end(self, answer: bool) -> None:
+        self.cancel()
+        self._walk.go(answer)
+
+    def cancel(self) -> None:
+        self._timer.cancel()
+        self._driver.watch(self, 0)
+
+    def discard(self) -> None:
+        self._timer.cancel()
+        self._sock.close()
 
 
 class _Nudge:

@@ -14,12 +14,14 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from ..core.seam import Timer
+from ..core.seam import NOBODY, Peer, Receiver, Timer
+from ..net import tcp
 from ..net.pipe import PipeHandle
 
-__all__ = ["PipeChannel", "PipePort"]
+__all__ = ["PipeChannel", "PipeLink", "PipePort"]
 
 READ_BYTES = 65536
 """The most that one read brings."""
@@ -229,3 +231,123 @@ class PipeChannel:
             self._written()
         else:
             self._lost(error)
+
+
+class PipeLink:
+    """One open pipe as a link.
+
+    It has no half-close: ``close`` lets what was written reach the kernel, which keeps it for the peer, and then ends
+    both directions; ``lost`` follows at once.
+    """
+
+    def __init__(
+        self,
+        call_later: Callable[[float, Callable[[], None]], Timer],
+        port: PipePort,
+        handle: PipeHandle,
+        peer: Peer,
+        receiver: Receiver,
+        *,
+        accepted: bool,
+    ) -> None:
+        self.peer = peer
+        self._call_later = call_later
+        self._receiver = receiver
+        self._channel = PipeChannel(port, handle, self._received, self._written, self._finish, accepted=accepted)
+        self._unsent: deque[bytes] = deque()
+        self._waiting = 0  # bytes in _unsent
+        self._reading = True
+        self._arrived: bytes | None = None  # what the read brought that was under way when reading was paused
+        self._busy = False  # a write is under way
+        self._closing = self._peer_ended = self._over = False
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._channel.read_start()
+        self._receiver.opened(self)
+
+    # ---- the channel's side
+
+    def _received(self, data: bytes) -> None:
+        if self._over:
+            return
+        if not self._reading:
+            self._arrived = data
+            return
+        if data:
+            self._receiver.received(data)
+            if self._reading and not self._over:
+                self._channel.read_start()
+            return
+        self._peer_ended = True
+        self._receiver.ended()
+
+    def _written(self) -> None:
+        self._busy = False
+        while self._unsent and not self._busy:
+            data = self._unsent.popleft()
+            self._waiting -= len(data)
+            self._busy = not self._channel.write_start(data)
+        if self._busy or self._over:
+            return
+        self._receiver.writable()
+        if self._closing and not (self._busy or self._unsent):
+            self._finish(None)
+
+    # ---- the session's side
+
+    def write(self, data: bytes) -> None:
+        if self._over:
+            return
+        if self._busy:
+            self._unsent.append(data)
+            self._waiting += len(data)
+            return
+        if not self._channel.write_start(data):
+            self._busy = True
+            self._receiver.pause()
+
+    def pending_bytes(self) -> int:
+        return self._waiting + self._channel.pending_bytes()
+
+    def unread_bytes(self) -> int | None:
+        """What is in a pipe belongs to the kernel, and it does not say when that was read."""
+        return None
+
+    def all_arrived(self) -> bool:
+        """It has no half-close, so no peer's end answers ours."""
+        return False
+
+    def close(self) -> None:
+        if not self._closing:
+            self._closing = True
+            if not self._busy:
+                self._finish(None)
+
+    def abort(self) -> None:
+        self._finish(None)
+
+    def pause_reading(self) -> None:
+        self._reading = False
+
+    def resume_reading(self) -> None:
+        if self._reading or self._over:
+            return
+        self._reading = True
+        arrived, self._arrived = self._arrived, None
+        if arrived is None:
+            if not self._peer_ended:
+                self._channel.read_start()
+        else:
+            self._call_later(0, partial(self._received, arrived))
+
+    def _finish(self, error: OSError | None) -> None:
+        """Close it, and tell the receiver in a later turn."""
+        if self._over:
+            return
+        self._over = True
+        self._unsent.clear()
+        self._waiting = 0
+        self._channel.close()
+        receiver, self._receiver = self._receiver, NOBODY
+        self._call_later(0, partial(receiver.lost, tcp.link_failed(error)))

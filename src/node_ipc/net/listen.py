@@ -1,36 +1,28 @@
-"""Listening on Unix sockets, TCP and TLS, for both drivers: the sockets, who is let in, and what is refused.
-
-What a driver does in its own way is in ``drivers/thread_listen.py`` and ``drivers/loop_listen.py``: looking up a host
-name, and making a link of an accepted socket.
-"""
+"""Listening on Unix sockets, TCP and TLS, for every driver with sockets: who is let in, and what is refused."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import socket
-from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
 
 from ..config.address import Handed, Share, Tcp, Tls, Unix
 from ..config.logs import RateLimited, logger  # here, not when needed: then there may be no descriptor to read it with
-from ..core.seam import Acceptor, Driver, Peer, Receiver, Timer
-from ..drivers.poller import READ
-from ..errors import AddressError, ConnectionLost, IPCError, PeerRefused
+from ..core.seam import Acceptor, Peer, Receiver, Timer
+from ..errors import AddressError, IPCError, PeerRefused
 from . import tcp, unix
-from .stream import Watcher
+from .connect import Host
+from .steps import READ, Await, LookUp, Resolved, Steps
 
 if TYPE_CHECKING:
     from ..config.address import Address
     from ..config.config import Settings
-    from .tls import ServerTLS
-    from .tls_link import TLSLink
+    from .tls_link import Handshakes
 
-__all__ = ["LOOKUP", "Door", "StreamListener", "listen_local"]
+__all__ = ["Door", "StreamListener", "listen_local"]
 
-LOOKUP: dict[str, Any] = {"type": socket.SOCK_STREAM, "flags": socket.AI_PASSIVE}
-"""What ``getaddrinfo`` is asked for, besides a host and a port."""
 ACCEPTS_PER_TURN = 10
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.01, 1.0
 LOOK_SECONDS = 20.0
@@ -38,11 +30,7 @@ LOOK_SECONDS = 20.0
 OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
-class Host(Driver, Watcher, Protocol):
-    """What a listener needs of its driver."""
-
-
-class StreamListener(ABC):
+class StreamListener:
     """Accepts connections and gives each to whom the acceptor names."""
 
     def __init__(self, driver: Host, address: Address, acceptor: Acceptor, settings: Settings) -> None:
@@ -51,49 +39,35 @@ class StreamListener(ABC):
         self._address = address if self._handed is None else self._handed.where
         self._acceptor = acceptor
         self._settings = settings
-        self._closed = False
         self._doors: list[Door] = []
-        self._tls: ServerTLS | None = None
-        self._shaking: set[TLSLink] = set()
+        self._handshakes: Handshakes | None = None
         self._warned_at = float("-inf")
         self._refusals = RateLimited(lambda: driver.now())
-
-    # ---- what each driver does in its own way
-
-    @abstractmethod
-    def _carry(self, sock: socket.socket, peer: Peer, receiver: Receiver) -> None:
-        """Make a link of an accepted socket."""
-
-    def _open(self, door: Door) -> None:
-        door.open()
+        self.beginning: Timer
+        """Goes through ``begin``; set by the driver."""
 
     # ---- beginning
 
-    def _prepare(self) -> Tcp | Tls | None:
-        """Load the certificates; the address whose host has to be looked up next, ``None`` where there is none."""
-        address = self._address
-        if isinstance(address, Tls):
-            from . import tls
-
-            self._tls = tls.ServerTLS(self._settings.tls, assured=self._settings.profile == "assured")
-        return address if self._handed is None and isinstance(address, (Tcp, Tls)) else None
-
-    def _begin_at(self, resolved: list[tcp.Resolved]) -> None:
-        """Listen, at what the host name stands for if there is one, and tell the acceptor how that went."""
+    def begin(self) -> Steps[None]:
+        """Load the certificates, look up the host, and listen at what it stands for; the acceptor hears how it went."""
         try:
-            address = self._listen(resolved)
+            address, resolved = self._address, []
+            if isinstance(address, Tls):
+                from .tls_link import Handshakes
+
+                self._handshakes = Handshakes(self._driver, self._settings)
+            if self._handed is None and isinstance(address, (Tcp, Tls)):
+                resolved = yield LookUp(address.host, address.port, 0, socket.SOCK_STREAM, socket.AI_PASSIVE)
+            bound = self._listen(resolved)
             for door in self._doors:
-                self._open(door)
+                door.open()
         except Exception as error:
-            self._fail(error)
+            self._release()
+            self._acceptor.not_listening(tcp.listen_failed(self._address, error))
         else:
-            self._acceptor.listening(address)
+            self._acceptor.listening(bound)
 
-    def _fail(self, error: Exception) -> None:
-        self._release()
-        self._acceptor.not_listening(tcp.listen_failed(self._address, error))
-
-    def _listen(self, resolved: list[tcp.Resolved]) -> Address:
+    def _listen(self, resolved: list[Resolved]) -> Address:
         address, settings = self._address, self._settings
         if self._handed is not None:
             root, secure = settings.socket_root, settings.requires_secure_root
@@ -116,11 +90,11 @@ class StreamListener(ABC):
         return None if self._handed is None else self._handed.share
 
     def _add(self, *owned: unix.OwnedSocket) -> None:
-        most = ACCEPTS_PER_TURN if self._tls is None and self._share is None else 1
+        most = ACCEPTS_PER_TURN if self._handshakes is None and self._share is None else 1
         self._doors += [Door(self._driver, each, self._take, self._trouble, self._share, most) for each in owned]
 
     def _warn_if_exposed(self, address: Address) -> None:
-        if self._tls is None and self._share is None:
+        if self._handshakes is None and self._share is None:
             tcp.warn_if_exposed(address, [door.sock for door in self._doors])
 
     # ---- accepting
@@ -144,11 +118,13 @@ class StreamListener(ABC):
         if receiver is None:
             sock.close()
             return
-        self._carry(sock, peer, receiver)
+        waiting = self._driver.carry(sock, peer, receiver, alone=False)
+        if waiting is not None:
+            self._driver.walk(_carrying(waiting))
 
     def _peer(self, sock: socket.socket, where: Any) -> Peer:
         if not isinstance(self._address, Unix):
-            return Peer("tls" if self._tls is not None else "tcp", host=where[0], port=where[1])
+            return Peer("tls" if self._handshakes is not None else "tcp", host=where[0], port=where[1])
         peer = unix.peer_of(sock)
         if peer.uid is not None:
             unix.check_peer(peer.uid, self._settings.allowed_uids, everyone=self._settings.writable_all, end="a client")
@@ -156,30 +132,24 @@ class StreamListener(ABC):
 
     def _admit(self, peer: Peer) -> Receiver | None:
         receiver = self._acceptor.accept(peer)
-        if receiver is None or self._tls is None:
+        if receiver is None or self._handshakes is None:
             return receiver
-        from .tls_link import TLSLink
-
-        channel = self._tls.channel(name=f"the client {peer}".replace("tls ", ""))
-        seconds = self._settings.handshake_timeout / 1000
-        link = TLSLink(self._driver, receiver, channel, seconds, self._shaking.discard)
-        self._shaking.add(link)
-        return link
+        return self._handshakes.begin(receiver, peer)
 
     # ---- the server's side
 
     def reload_tls(self, tls: Any) -> None:
         """New certificates for new handshakes: the files as they are now, or other options; open links stay."""
-        if self._tls is None:
+        if self._handshakes is None:
             raise AddressError(f"{self._address} has no TLS to reload")
-        self._tls.reload(tls)
+        self._handshakes.reload(tls)
 
     def close(self) -> None:
         """Accept nothing more and remove the socket's file if it is still ours; open links stay."""
-        self._closed = True
+        self.beginning.cancel()
         self._release()
-        for link in tuple(self._shaking):  # those that have shaken hands are the server's to close
-            link.give_up(ConnectionLost("the server was stopped before the TLS handshake was done"))
+        if self._handshakes is not None:
+            self._handshakes.give_up()
 
     def _release(self) -> None:
         for door in self._doors:
@@ -198,6 +168,10 @@ def listen_local(address: Unix, settings: Settings) -> unix.OwnedSocket:
         unlink=settings.unlink,
         backlog=settings.backlog,
     )
+
+
+def _carrying(waiting: Awaitable[None]) -> Steps[None]:
+    yield Await(waiting)
 
 
 class Door:

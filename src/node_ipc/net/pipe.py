@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import ctypes
 import importlib
-import time
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -33,11 +32,10 @@ from ..errors import AddressError, AddressInUse, ConnectError, ConnectTimeout, P
 
 __all__ = [
     "Accept",
+    "Instances",
     "PipeHandle",
-    "PipeListener",
     "WinAPI",
     "client_of",
-    "connect_pipe",
     "create_instance",
     "open_instance",
     "security_descriptor",
@@ -63,7 +61,6 @@ SECURITY_IDENTIFICATION = 0x00010000
 
 ERROR_FILE_NOT_FOUND = 2
 ERROR_ACCESS_DENIED = 5
-ERROR_SEM_TIMEOUT = 121
 ERROR_PIPE_BUSY = 231
 
 SYSTEM_SID = "S-1-5-18"
@@ -75,9 +72,6 @@ BUFFER_BYTES = 65536
 INSTANCES_READY = 8
 """How many clients can connect in one turn of the loop; libuv keeps 4 ready."""
 
-_SLICE = 0.1
-"""Seconds of waiting for a busy pipe in one call: the interpreter sees Ctrl-C in between."""
-
 _BACKOFF = (0.01, 1.0)
 """Seconds: the first and the longest pause after an instance could not be made."""
 
@@ -86,7 +80,10 @@ class WinAPI:
     """The calls to Windows, one method each. Failing calls raise ``OSError`` with ``winerror``."""
 
     def __init__(self) -> None:
-        self._winapi: Any = importlib.import_module("_winapi")
+        try:
+            self._winapi: Any = importlib.import_module("_winapi")
+        except ImportError:
+            raise AddressError("named pipes are Windows' own: give an id, or the path of a Unix socket") from None
         windows: Any = ctypes
         self._kernel32 = windows.WinDLL("kernel32", use_last_error=True)
         self._kernel32.OpenProcess.restype = ctypes.c_void_p
@@ -117,10 +114,6 @@ class WinAPI:
         """Open the client's end, shared with nobody and not inherited."""
         handle: int = self._winapi.CreateFile(path, access, 0, 0, OPEN_EXISTING, flags, 0)
         return handle
-
-    def wait_named_pipe(self, path: str, milliseconds: int) -> None:
-        """Wait until an instance is free; ``OSError`` 121 when none was in time."""
-        self._winapi.WaitNamedPipe(path, milliseconds)
 
     def close_handle(self, handle: int) -> None:
         self._winapi.CloseHandle(handle)
@@ -324,26 +317,6 @@ def open_instance(path: str, api: WinAPI) -> PipeHandle | None:
     return handle
 
 
-def connect_pipe(path: str, timeout: float, api: WinAPI, clock: Callable[[], float] = time.monotonic) -> PipeHandle:
-    """Connect from the caller's thread and wait up to ``timeout`` seconds while the pipe is busy.
-
-    Raises:
-        ConnectTimeout: when no instance became free in time.
-        ConnectError, PeerRefused: as ``open_instance``.
-    """
-    deadline = clock() + timeout
-    while (handle := open_instance(path, api)) is None:
-        left = deadline - clock()
-        if left <= 0:
-            raise still_busy(path, timeout)
-        try:
-            api.wait_named_pipe(path, max(1, int(min(left, _SLICE) * 1000)))
-        except OSError as error:
-            if _number(error) not in (ERROR_SEM_TIMEOUT, ERROR_PIPE_BUSY):
-                raise _cannot_connect(path, error) from error
-    return handle
-
-
 def still_busy(path: str, timeout: float) -> ConnectTimeout:
     """The error for a pipe that had no free instance for ``timeout`` seconds."""
     return ConnectTimeout(f"every instance of {path} was busy for {timeout:g} s: the server accepts nobody")
@@ -396,7 +369,7 @@ Accept = Callable[[PipeHandle, Callable[[OSError | None], None]], Timer]
 there (``None``) or why none can come; cancelling what it returns tells nothing."""
 
 
-class PipeListener:
+class Instances:
     """Keeps instances of a pipe ready for the next clients.
 
     A new instance is made before the connected one is handed over: the name never ceases to exist, so nobody
@@ -449,7 +422,11 @@ class PipeListener:
 
     def _offer(self, *, first: bool = False) -> None:
         handle = create_instance(self._path, self._api, first=first, **self._rights)
-        self._waiting[handle] = self._accept(handle, lambda error: self._accepted(handle, error))
+        try:
+            self._waiting[handle] = self._accept(handle, lambda error: self._accepted(handle, error))
+        except BaseException:
+            handle.close()
+            raise
 
     def _accepted(self, handle: PipeHandle, error: OSError | None) -> None:
         if self._waiting.pop(handle, None) is None:

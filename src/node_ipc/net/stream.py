@@ -9,33 +9,28 @@ from __future__ import annotations
 
 import errno
 import socket
+import struct
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
 
-from ..core.seam import NOBODY, Peer, Receiver, Timer
-from ..drivers.poller import DONT_WAIT, READ, WRITE, Watched, block_for_reads
+from ..core.seam import NOBODY, Peer, Receiver
 from . import tcp
 from .paused import Lookout
+from .steps import READ, WRITE, Watcher
 from .unread import all_arrived, unread_bytes
 
-__all__ = ["StreamLink", "Watcher"]
+__all__ = ["DIRECT_SECONDS", "StreamLink", "block_for_reads"]
 
+DONT_WAIT: int = getattr(socket, "MSG_DONTWAIT", 0)
+"""The flag of every ``send`` and ``recv`` that must not block (0 where sockets in blocking mode are not used)."""
+DIRECT_SECONDS = 1
+"""The kernel's time limit of a direct read: what is due sooner is polled for."""
 READ_BYTES = 64 * 1024
 NOTHING: deque[memoryview] = deque(maxlen=0)
 """What waits where nothing does, for all links: an empty deque takes 760 bytes. Nothing can be put into it."""
 LAST_READS = 64
 """Reads that a link gets to bring what its peer sent before it went away."""
-
-
-class Watcher(Protocol):
-    """What a link needs of its driver."""
-
-    def watch(self, watched: Watched, interest: int, direct: Callable[[], None] | None = None) -> None:
-        """Wait for ``interest`` (0: for nothing) on this socket from now on."""
-
-    def call_later(self, delay: float, callback: Callable[[], None]) -> Timer: ...
 
 
 class StreamLink:
@@ -265,3 +260,18 @@ class StreamLink:
             self._lookout = None
         receiver, self._receiver = self._receiver, NOBODY
         self._driver.call_later(0, partial(receiver.lost, tcp.link_failed(error)))
+
+
+def block_for_reads(sock: socket.socket) -> bool:
+    """Make ``recv`` without DONT_WAIT block for at most DIRECT_SECONDS; whether this system can."""
+    if not DONT_WAIT:
+        return False
+    limit = struct.pack("ll", DIRECT_SECONDS, 0)  # a timeval
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+    except OSError:
+        return False
+    if sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, len(limit)) != limit:
+        return False
+    sock.setblocking(True)
+    return True

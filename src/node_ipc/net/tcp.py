@@ -15,24 +15,20 @@ from typing import TYPE_CHECKING, Any
 from ..errors import AddressError, AddressInUse, ConnectDenied, ConnectError, ConnectionLost, ConnectTimeout, IPCError
 
 if TYPE_CHECKING:
-    from ..config.address import Address, Tcp, Tls
+    from ..config.address import Address
     from ..config.config import Settings
+    from .steps import Resolved
 
 __all__ = [
-    "Resolved",
     "connect_failed",
     "exposed",
     "link_failed",
     "listen_failed",
     "listen_tcp",
-    "look_up",
     "new_stream",
     "tune",
     "warn_if_exposed",
 ]
-
-Resolved = tuple[Any, Any, int, str, Any]
-"""One line of ``getaddrinfo``: family, type, protocol, canonical name, socket address."""
 
 KEEPALIVE_IDLE, KEEPALIVE_EVERY, KEEPALIVE_PROBES = 15, 5, 3  # seconds, seconds, probes
 UNACKNOWLEDGED_MS = 30_000
@@ -58,27 +54,6 @@ def tune(sock: socket.socket) -> None:
         if option is not None:
             with contextlib.suppress(OSError):  # a habit, not a promise: some systems have the name and not the option
                 sock.setsockopt(socket.IPPROTO_TCP, option, value)
-
-
-def look_up(address: Tcp | Tls, settings: Settings) -> list[Resolved]:
-    """The addresses of a host name, by the user's ``interfaces.lookup`` or the system's resolver; this waits for it.
-
-    Raises ``OSError`` as the resolver gives it, and :class:`AddressError` for a lookup that cannot be waited for.
-    """
-    how = settings.interfaces
-    family = {4: socket.AF_INET, 6: socket.AF_INET6}.get(how.family, socket.AF_UNSPEC)
-    hosts: Any = address.host if how.lookup is None else how.lookup(address.host)
-    if hasattr(hosts, "__await__"):
-        if hasattr(hosts, "close"):
-            hosts.close()  # a coroutine that nobody awaits would complain
-        raise AddressError(
-            f"cannot look up {address.host!r}: interfaces.lookup is async, and there is no event loop here. "
-            "Give a plain function, or use the asyncio front"
-        )
-    found: list[Resolved] = []
-    for host in [hosts] if isinstance(hosts, str) else hosts:
-        found += socket.getaddrinfo(host, address.port, family=family, type=socket.SOCK_STREAM, flags=how.hints)
-    return found
 
 
 def new_stream(family: int, settings: Settings, port_at_peer: int = 0) -> socket.socket:

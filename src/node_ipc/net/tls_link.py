@@ -18,16 +18,17 @@ When the session hears what:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..core.seam import NOBODY, Peer
-from ..errors import TLSError
+from ..errors import ConnectionLost, TLSError
 
 if TYPE_CHECKING:
+    from ..config.config import Settings
     from ..core.seam import Driver, Link, Receiver, Timer
     from .tls import TLSChannel
 
-__all__ = ["SHUTDOWN_SECONDS", "TLSLink"]
+__all__ = ["SHUTDOWN_SECONDS", "Handshakes", "TLSLink"]
 
 SHUTDOWN_SECONDS = 2.0
 """How long the carrier may take to end when both sides have said their last word, or a handshake has failed."""
@@ -209,6 +210,12 @@ class TLSLink:
             if self._carried:
                 self._carrier.abort()
 
+    def forget(self) -> None:
+        """Whoever wanted it wants it no more: end the handshake and tell nobody; an open link stays."""
+        if not self._open:
+            self._receiver = NOBODY
+            self.give_up(ConnectionLost("the attempt was cancelled"))
+
     def _establish(self) -> None:
         self._cancel_timer()
         self._settle()
@@ -268,3 +275,32 @@ class TLSLink:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+class Handshakes:
+    """A server's certificates, and its links that still shake hands."""
+
+    def __init__(self, driver: Driver, settings: Settings) -> None:
+        """Load the certificates; raises what ``tls.server_context`` raises."""
+        from .tls import ServerTLS
+
+        self._driver = driver
+        self._seconds = settings.handshake_timeout / 1000
+        self._server = ServerTLS(settings.tls, assured=settings.profile == "assured")
+        self._under_way: set[TLSLink] = set()
+
+    def begin(self, receiver: Receiver, peer: Peer) -> TLSLink:
+        """TLS between this receiver and the link that will carry it."""
+        channel = self._server.channel(name=f"the client {peer}".replace("tls ", ""))
+        link = TLSLink(self._driver, receiver, channel, self._seconds, self._under_way.discard)
+        self._under_way.add(link)
+        return link
+
+    def reload(self, tls: Any) -> None:
+        """New certificates for new handshakes: the files as they are now, or other options; open links stay."""
+        self._server.reload(tls)
+
+    def give_up(self) -> None:
+        """The server stops; the links that have shaken hands are its own to close."""
+        for link in tuple(self._under_way):
+            link.give_up(ConnectionLost("the server was stopped before the TLS handshake was done"))

@@ -1,6 +1,7 @@
-"""UDP for every driver: bound sockets, where a datagram goes, and the kernel's errors in our words.
+"""UDP for every driver with sockets: ports, where a datagram goes, and the kernel's errors in our words.
 
-No waiting happens here: names are resolved by the caller, sockets do not block. An unconnected UDP socket of Linux
+Many datagrams are read in a turn: asyncio's own endpoint reads one in a turn with a buffer of 256 KiB that is
+allocated anew, which took 26 µs a datagram where this takes 4. An unconnected UDP socket of Linux
 hears nothing of ICMP's "port unreachable" (udp(7)): to send to a port that nobody has is no error there. Systems
 that do report it (Windows) do so at some later call, whose own datagram is not concerned.
 """
@@ -13,18 +14,24 @@ import socket
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ..config.address import Handed, Udp
 from ..errors import AddressError, ConnectError, FrameTooLarge, IPCError
-from .tcp import Resolved, exposed
+from .steps import READ, WRITE, LookUp, Resolved, Steps
+from .tcp import exposed, listen_failed
 
 if TYPE_CHECKING:
-    from ..config.address import Address, Udp
+    from ..config.address import Address
+    from ..core.seam import DatagramReceiver
+    from .connect import Host
 
 __all__ = [
     "FAMILIES",
     "Outbox",
     "Place",
+    "Port",
     "SocketAddress",
     "at_once",
     "bind",
@@ -45,6 +52,10 @@ RECEIVE_BUFFER = 4 * 1024 * 1024
 socket has otherwise (Linux counts some 768 bytes for each small datagram, so 212,992 are 277 of them)."""
 BOOKKEEPING = 128
 """Bytes counted for each datagram that waits, besides its own."""
+LARGEST_DATAGRAM = 65_536
+READS_PER_TURN = 64
+SECONDS_PER_TURN = 0.005
+"""When handlers take longer than this, the rest waits for the next turn: others want it, too."""
 KNOWN_HOSTS = 4096
 """Hosts whose address is kept; the one known for longest is looked up anew."""
 
@@ -57,12 +68,150 @@ _LATE = (errno.ECONNREFUSED, errno.ECONNRESET)
 """What an earlier datagram came to."""
 
 
-def look_up(where: Udp) -> list[Resolved]:
-    """Where to bind: a name's addresses are the system resolver's, and this waits for it; raises its ``OSError``."""
-    family = FAMILIES[where.family]
-    return at_once(where) or socket.getaddrinfo(
-        where.host, where.port, family=family, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE
-    )
+class Port:
+    """A UDP port; made at once, bound in a later turn."""
+
+    def __init__(self, driver: Host, address: Address, receiver: DatagramReceiver) -> None:
+        self.sock: socket.socket | None = None
+        """The socket while the port is bound."""
+        self._driver = driver
+        self._wanted = address
+        self._receiver = receiver
+        self._is_closed = False
+        self._buffer = memoryview(bytearray(LARGEST_DATAGRAM))
+        self._outbox: Outbox | None = None
+        self._family = 0
+        self._interest = 0
+        self._beginning = driver.walk(self._begin())
+
+    # ---- life
+
+    def _begin(self) -> Steps[None]:
+        try:
+            address = yield from self._bind()
+        except Exception as error:
+            self.close()
+            self._receiver.not_bound(listen_failed(self._wanted, error))
+        else:
+            self._receiver.bound(address)
+
+    def _bind(self) -> Steps[Address]:
+        wanted = self._wanted
+        where = wanted.where if isinstance(wanted, Handed) else wanted
+        if not isinstance(where, Udp):
+            raise AddressError(f"{where} has no datagrams: bind udp4://host:port or udp6://[host]:port")
+        self._family = FAMILIES[where.family]
+        if isinstance(wanted, Handed):
+            self.sock = wanted.sockets[0]
+            self.sock.setblocking(False)
+        else:
+            resolved = at_once(where) or (yield look_up(where))
+            self.sock = bind(resolved, where.port)
+        self._outbox = Outbox(self._family, self._put, self._look_up, self._later)
+        bound = wanted if isinstance(wanted, Handed) else Udp(where.host, self.sock.getsockname()[1], where.family)
+        if not isinstance(bound, Handed) or bound.share is None:  # for several workers their parent says it
+            warn_if_exposed(bound, self.sock)
+        self._watch(READ)
+        return bound
+
+    def _watch(self, interest: int) -> None:
+        if interest != self._interest and self.sock is not None:
+            self._driver.watch(self, interest)
+            self._interest = interest
+
+    def close(self) -> None:
+        """Give the port back; what waits to be sent is dropped."""
+        self._watch(0)
+        self.discard()
+
+    def discard(self) -> None:
+        self._is_closed = True
+        self._beginning.cancel()
+        if self._outbox is not None:
+            self._outbox.clear()
+        sock, self.sock = self.sock, None
+        if sock is not None:
+            sock.close()
+
+    # ---- in
+
+    def fileno(self) -> int:
+        assert self.sock is not None
+        return self.sock.fileno()
+
+    def readable(self) -> None:
+        sock, buffer = self.sock, self._buffer
+        deadline = self._driver.now() + SECONDS_PER_TURN
+        for _ in range(READS_PER_TURN):
+            if sock is None or sock is not self.sock:
+                return  # a handler closed the port
+            try:
+                size, where = sock.recvfrom_into(buffer)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                self._receiver.datagram_error(port_failed(error))
+                return
+            self._receiver.datagram(bytes(buffer[:size]), *sender(where))
+            if self._driver.now() > deadline:
+                return
+
+    def came(self, data: bytes, where: SocketAddress) -> None:
+        """A datagram, where the loop reads by itself."""
+        if not self._is_closed:
+            self._receiver.datagram(data, *sender(where))
+
+    def troubled(self, error: OSError) -> None:
+        """That failed."""
+        self._later(port_failed(error))
+
+    # ---- out
+
+    def send(self, data: bytes, host: str, port: int) -> None:
+        assert self._outbox is not None, "the port is not bound yet"
+        if not self._is_closed:
+            self._outbox.send(data, host, port)
+
+    def pending_bytes(self) -> int:
+        return 0 if self._outbox is None else self._outbox.pending_bytes
+
+    def _put(self, data: bytes, where: SocketAddress) -> bool:
+        """Give one datagram to the kernel; False when it is full."""
+        assert self.sock is not None
+        if put(self.sock, data, where, self._later):
+            return True
+        self._watch(READ | WRITE)
+        return False
+
+    def writable(self) -> None:
+        if self._outbox is not None and self._outbox.flush():
+            self._watch(READ)
+
+    def _later(self, error: IPCError) -> None:
+        """Tell of an error, but never inside ``send``."""
+        self._driver.call_later(0, partial(self._tell, error))
+
+    def _tell(self, error: IPCError) -> None:
+        if not self._is_closed:
+            self._receiver.datagram_error(error)
+
+    def _look_up(self, host: str) -> None:
+        self._driver.walk(self._resolve(host))
+
+    def _resolve(self, host: str) -> Steps[None]:
+        assert self._outbox is not None
+        try:
+            place = place_of((yield LookUp(host, 0, self._family, socket.SOCK_DGRAM)))
+        except Exception as error:  # a name may be too long for IDNA, too (UnicodeError)
+            self._outbox.unknown(host, error)
+            return
+        if not self._is_closed:
+            self._outbox.found(host, place)
+
+
+def look_up(where: Udp) -> LookUp:
+    """What a port's name is looked up with."""
+    return LookUp(where.host, where.port, FAMILIES[where.family], socket.SOCK_DGRAM, socket.AI_PASSIVE)
 
 
 def at_once(where: Udp) -> list[Resolved]:

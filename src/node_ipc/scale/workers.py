@@ -158,8 +158,8 @@ def _bind(address: Udp, count: int, undo: contextlib.ExitStack) -> tuple[Where, 
 
     The parent keeps them open, so what comes for a worker that is being replaced waits for its successor.
     """
-    resolved = udp.look_up(address)
     port = address.port
+    resolved = udp.at_once(address) or udp.look_up(address).at_once()
     sockets: list[Sockets] = []
     for _ in range(count):
         sock = udp.bind(resolved, port, reuse_port=True)
