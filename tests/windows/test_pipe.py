@@ -17,8 +17,8 @@ from node_ipc.core.seam import Peer
 from node_ipc.drivers.thread_pipes import PipeChannel, PipePort
 from node_ipc.errors import AddressInUse, ConnectError, ConnectTimeout, PeerRefused
 from node_ipc.net.pipe import (
+    Instances,
     PipeHandle,
-    PipeListener,
     WinAPI,
     client_of,
     create_instance,
@@ -373,7 +373,7 @@ class Hall:
     def __init__(self, port: PipePort, path: str) -> None:
         self.port = port
         self.doors: list[Door] = []
-        self.listener = PipeListener(
+        self.listener = Instances(
             path,
             WinAPI(),
             accept=port.accept,
