@@ -27,6 +27,8 @@ from node_ipc import (
     NotConnected,
     Raw,
     ReceiveTimeout,
+    RemoteError,
+    RequestError,
     Socket,
 )
 from stopwatch import Stopwatch
@@ -515,3 +517,113 @@ def _never() -> Any:
     coroutine = nothing()
     coroutine.close()
     return coroutine
+
+
+# ---- as asyncio takes it
+
+
+async def test_a_task_can_be_made_of_a_request(client: Any, server: Any) -> None:
+    server.handle("double", lambda number: number * 2)
+    answer = client.request("double", 21)
+    tasks = [
+        asyncio.create_task(answer),
+        asyncio.create_task(answer),
+        asyncio.ensure_future(client.request("double", 1)),
+    ]
+    assert await asyncio.gather(*tasks, client.request("double", 2)) == [42, 42, 2, 4]
+    assert await asyncio.wait_for(client.request("double", 3), 5) == 6
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(client.request("double", 4))
+    assert task.result() == 8
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+async def test_a_cancelled_task_gives_its_request_up(client: Any, server: Any, steps: int) -> None:
+    server.handle("never", lambda: asyncio.get_running_loop().create_future())
+    task = asyncio.create_task(client.request("never", timeout=None))
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert client.requests.pending == 0
+
+
+async def test_a_second_task_still_gets_the_answer_that_the_first_gave_up(client: Any, server: Any) -> None:
+    going = asyncio.Event()
+
+    async def slow() -> str:
+        await going.wait()
+        return "slow"
+
+    server.handle("slow", slow)
+    answer = client.request("slow", timeout=5)
+
+    async def wait() -> Any:
+        return await answer
+
+    first, second = asyncio.create_task(wait()), asyncio.create_task(wait())
+    await asyncio.sleep(0.01)
+    first.cancel()
+    await asyncio.sleep(0.01)
+    going.set()
+    assert await second == "slow"
+    assert await answer == "slow"
+
+
+async def test_an_awaited_answer_that_was_given_up_is_an_error(client: Any, server: Any) -> None:
+    server.handle("never", lambda: asyncio.get_running_loop().create_future())
+    answer = client.request("never", timeout=None)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(answer, 0.01)
+    with pytest.raises(RequestError, match="given up"):
+        await answer
+
+
+def test_run_takes_what_connect_and_serve_return(config: Config) -> None:
+    server: Any = asyncio.run(node_ipc.serve("world", config=config))
+    assert server.state.value == "listening"
+    with pytest.raises(ConnectError):
+        asyncio.run(node_ipc.connect("nobody", config=config))
+
+
+async def test_a_handler_cancelled_before_its_first_step_leaves_no_warning(client: Any, server: Any) -> None:
+    async def never() -> None:
+        await asyncio.get_running_loop().create_future()
+
+    server.handle("never", never)
+    for _ in range(5):
+        answer = client.request("never", timeout=None)
+        answer.abandon()
+    server.handle("last", lambda: None)
+    await client.request("last", timeout=20)
+    await settled(lambda: server.requests._running == {})
+    gc.collect()
+
+
+async def test_what_the_answer_waits_for_may_be_cancelled_by_others(client: Any, server: Any) -> None:
+    server.on("error", lambda error: None)
+    future = asyncio.get_running_loop().create_future()
+
+    async def waits() -> None:
+        await future
+
+    server.handle("waits", waits)
+    answer = asyncio.create_task(client.request("waits", timeout=5))
+    await asyncio.sleep(0.05)
+    future.cancel()
+    with pytest.raises(RemoteError, match="the handler failed"):
+        await answer
+
+
+async def test_progress_comes_from_threads_too(client: Any, server: Any) -> None:
+    told: list[Any] = []
+
+    async def work(params: Any, socket: Any, request: Any) -> str:
+        for step in range(3):
+            await asyncio.to_thread(request.progress, step)
+        return "done"
+
+    server.handle("work", work)
+    assert await client.request("work", progress=told.append) == "done"
+    assert told == [0, 1, 2]

@@ -15,7 +15,17 @@ from typing import Any
 import pytest
 import uvloop
 
-from node_ipc import IPC, AddressError, Client, ConfigError, ConnectError, IPCError, NotConnected, WrongThreadError
+from node_ipc import (
+    IPC,
+    AddressError,
+    Client,
+    ConfigError,
+    ConnectError,
+    IPCError,
+    NoServer,
+    NotConnected,
+    WrongThreadError,
+)
 from node_ipc.config.address import Tcp, Udp, Unix
 from node_ipc.core.client import ClientState
 
@@ -146,7 +156,8 @@ def test_an_argument_out_of_place_is_named_with_the_order_that_is_allowed(
     with pytest.raises(AddressError, match=rf"^{verb} takes .*\[a callback\], in this order: .* is out of place$"):
         getattr(ipc, verb)(*arguments)
     assert not len(ipc.of)
-    with pytest.raises(NotConnected, match=r"call serve\(\) or serve_net\(\) first"):
+    assert not hasattr(ipc, "server")
+    with pytest.raises(NoServer, match=r"call serve\(\) or serve_net\(\) first"):
         _ = ipc.server
 
 

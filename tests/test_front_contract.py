@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -518,3 +519,97 @@ def test_every_front_has_the_same_verbs() -> None:
     for kind in (node_ipc.Client, AsyncClient, BlockingClient):
         assert verbs <= set(dir(kind))
     assert {"receive", "drain"} <= set(dir(AsyncClient)) & set(dir(BlockingClient))
+
+
+# ---- what verbs take
+
+
+OVER = (0, 0.0, -0.001, -5, float("-inf"))
+NO_TIMES: tuple[Any, ...] = (True, False, "5", b"5", [], float("nan"))
+
+
+@pytest.mark.parametrize("timeout", OVER)
+def test_a_time_that_is_over_is_a_time_out_at_once(front: Any, timeout: float) -> None:
+    server, done = front.serve(), []
+    server.handle("charge", lambda params: done.append(params))
+    client = front.connect()
+    with pytest.raises(RequestTimeout):
+        client.request("charge", 1, timeout=timeout)
+    if front.waits:
+        with pytest.raises(ReceiveTimeout):
+            client.receive("nothing", timeout=timeout)
+    assert client.request("charge", 2, timeout=float("inf")) is None
+    assert done == [2]
+    client.close(timeout)
+
+
+@pytest.mark.parametrize("timeout", NO_TIMES)
+def test_a_time_that_is_none_is_refused_at_once(front: Any, timeout: Any) -> None:
+    front.serve()
+    client = front.connect()
+    for verb, call in {
+        "request": lambda: client.request("charge", 1, timeout=timeout),
+        "close": lambda: client.close(timeout),
+        "receive": lambda: client.receive("nothing", timeout=timeout),
+        "connect": lambda: front.connect(timeout=timeout),
+    }.items():
+        if verb in ("request", "close") or front.waits:
+            with pytest.raises((TypeError, ValueError), match=rf"{verb}\(timeout=…\) takes seconds as a number"):
+                call()
+    assert client.client.state is ClientState.CONNECTED
+
+
+@pytest.mark.parametrize("name", [5, None, b"bytes", ["x"], True])
+def test_what_is_no_name_is_refused_at_once(front: Any, name: Any) -> None:
+    front.serve()
+    client = front.connect()
+    calls = [lambda: client.emit(name, 1), lambda: client.on(name, print), lambda: client.request(name, 1)]
+    if front.waits:
+        calls.append(lambda: client.receive(name, timeout=1))
+    for call in calls:
+        with pytest.raises(InvalidEvent, match="name must be text, not"):
+            call()
+
+
+class Names(enum.StrEnum):
+    ECHO = "echo"
+
+
+class Name(str):
+    """Text with something to it."""
+
+
+@pytest.mark.parametrize("name", [Names.ECHO, Name("echo"), Event("echo", int)], ids=["enum", "subclass", "event"])
+def test_a_name_may_be_text_of_any_kind(front: Any, name: Any) -> None:
+    server = front.serve()
+    server.on(name, lambda data, socket: socket.emit(name, data + 1))
+    server.handle(name, lambda params: params * 2)
+    client = front.connect()
+    assert client.request(name, 21) == 42
+    client.emit(name, 1)
+    if front.waits:
+        assert client.receive(name, timeout=20) == 2
+    else:
+        heard: list[int] = []
+        client.on(name, heard.append)
+        client.emit(name, 1)
+        client.until(lambda: heard)
+        assert heard[-1] == 2
+
+
+def test_a_client_that_gave_up_says_why(front: Any) -> None:
+    server = front.serve()
+    client = front.connect(max_retries=1)
+    client.on("error", lambda error: None)
+    server.stop()
+    client.until(lambda: client.client.state is ClientState.CLOSED)
+    verbs = [lambda: client.emit("x", 1), lambda: client.request("x")]
+    if front.waits:
+        verbs += [lambda: client.receive("x"), client.drain]
+    if front.name == "blocking":
+        verbs += [client.client.poll]
+    for verb in verbs:
+        with pytest.raises(NotConnected, match=r"is closed, since it gave up: .*world") as closed:
+            verb()
+        assert isinstance(closed.value.__cause__, ConnectError)
+        assert closed.value.os_code in ("ENOENT", "ECONNREFUSED")

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .core.events import Event as Event
     from .core.events import while_connected as while_connected
     from .core.inbox import Received as Received
+    from .core.requests import Request as Request
     from .core.seam import Peer as Peer
     from .core.server import Server as Server
     from .core.session import Loss as Loss
@@ -64,6 +65,7 @@ _HOMES = {
     "Loss": "core.session",
     "Peer": "core.seam",
     "Raw": "msgspec",
+    "Request": "core.requests",
     "Server": "core.server",
     "Socket": "core.session",
     "Stats": "core.trace",

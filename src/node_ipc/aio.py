@@ -19,10 +19,10 @@ from .config.resolve import Place, TLSChoice, resolve
 from .core.client import Client, ClientState, connect_timeout
 from .core.datagram import DatagramServer
 from .core.events import Event
-from .core.inbox import Inbox, Received, receive_timeout
-from .core.outcome import Outcome
+from .core.inbox import Inbox, Received, receivable, receive_timeout
+from .core.outcome import Outcome, seconds
 from .core.server import Server
-from .drivers.loop import EventLoopDriver
+from .drivers.loop import EventLoopDriver, TaskMaterial
 from .errors import IPCError, NotConnected
 
 __all__ = ["AsyncClient", "AsyncDatagramServer", "AsyncServer", "Received", "Serving", "connect", "serve"]
@@ -59,12 +59,13 @@ class AsyncClient(Client):
         Raises :class:`ReceiveTimeout`, :class:`NotConnected` when the client is closed and no such event is
         left, and :class:`InvalidPayload` for a payload that does not fit ``type``.
         """
-        name = event.name if isinstance(event, Event) else event
-        found = self.inbox.take(event, type)
+        name, type = receivable(event, type)
+        timeout = seconds(timeout, "receive")
+        found = self.inbox.take(name, type)
         if found is None:
             try:
                 async with asyncio.timeout(timeout):
-                    found = await self._arrival(event, type)
+                    found = await self._arrival(name, type)
             except TimeoutError:
                 assert timeout is not None
                 raise receive_timeout(self, name, timeout) from None
@@ -87,7 +88,7 @@ class AsyncClient(Client):
             if (found := self.inbox.take(event, type)) is not None:
                 return found
             if self.state is ClientState.CLOSED:
-                raise NotConnected(f"the client {self.id!r} is closed, and nothing is left to receive")
+                raise self.over("nothing is left to receive")
             await self._change()
 
     async def _change(self) -> None:
@@ -111,7 +112,7 @@ class AsyncClient(Client):
         """
         await _drained(self, lambda: self.pending_bytes <= self.settings.soft_pending_bytes)
         if self.state is ClientState.CLOSED:
-            raise NotConnected(f"the client {self.id!r} is closed")
+            raise self.over("cannot drain")
 
 
 class Serving:
@@ -155,7 +156,7 @@ class AsyncDatagramServer(Serving, DatagramServer):
         await _drained(self, lambda: self.pending_bytes <= self.settings.soft_pending_bytes)
 
 
-class _Opening(Generic[E]):
+class _Opening(Generic[E], TaskMaterial):
     """What ``connect`` and ``serve`` return: for ``async with``, or for ``await``."""
 
     def __init__(self, verb: str, address: Place, open: Callable[[], Any]) -> None:
@@ -178,6 +179,9 @@ class _Opening(Generic[E]):
         self._begun = True
         endpoint: E = yield from self._open().__await__()
         return endpoint
+
+    def close(self) -> None:
+        self._begun = True  # by a task that was cancelled before its first step
 
     async def __aenter__(self) -> E:
         self._endpoint = await self
@@ -222,6 +226,7 @@ def connect(
     cause. A link that is lost later is made anew, as the options ``retry``, ``max_retries`` and ``stop_retrying``
     say; the state is in ``client.state``.
     """
+    timeout = seconds(timeout, "connect")
     where, settings = resolve(address, config, options, "client", tls)
 
     async def open() -> AsyncClient:

@@ -30,18 +30,19 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 from .config.address import Tls, Udp, Unix
 from .config.resolve import Place, TLSChoice, resolve
 from .core.client import STEADY_SECONDS, Client, ClientState, connect_timeout, retry_delay
-from .core.events import Event
-from .core.inbox import BlockingInbox, Received, receive_timeout
+from .core.events import Event, event_name
+from .core.inbox import BlockingInbox, Received, receivable, receive_timeout
+from .core.outcome import seconds
 from .core.seam import FORKED
 from .core.server import Server, serving
 from .core.session import Session, refuse_other_threads
 from .drivers.thread import CallerDriver
-from .errors import BackpressureError, ConnectionLost, DrainTimeout, IPCError, NotConnected, WouldDeadlock
+from .errors import BackpressureError, ConnectionLost, DrainTimeout, IPCError, WouldDeadlock
 
 if TYPE_CHECKING:
     from .config.address import Address
     from .config.config import Config
-    from .core.outcome import Outcome
+    from .core.outcome import Outcome, Progress
     from .core.requests import Requests
 
 __all__ = ["BlockingClient", "BlockingServer", "Received", "Serving", "connect", "finish", "reconnect", "serve"]
@@ -58,6 +59,7 @@ class BlockingClient(Client):
     """A client whose calls wait. Made by :func:`connect`, a context manager, and iterable."""
 
     inbox: BlockingInbox
+    _times_requests = False
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -134,10 +136,11 @@ class BlockingClient(Client):
         timeout: seconds; ``None`` waits as long as it takes. Raises :class:`DrainTimeout`, :class:`NotConnected`
         when the client is closed before that, and :class:`BackpressureError` when the inbox is full.
         """
+        timeout = seconds(timeout, "drain")
         if not self._until("drain", lambda: not self.pending_bytes or self.state is ClientState.CLOSED, timeout):
             raise DrainTimeout(f"{self.pending_bytes} bytes for {self.id!r} still wait after {timeout:g} s")
         if self.state is ClientState.CLOSED:
-            raise NotConnected(f"the client {self.id!r} is closed")
+            raise self.over("cannot drain")
 
     # ---- in
 
@@ -160,7 +163,9 @@ class BlockingClient(Client):
         if event.__class__ is str:
             name: Any = event
         else:
-            name, type = event.name, type or event.type  # type: ignore[union-attr]
+            name, type = receivable(event, type)
+        if timeout is not None:
+            timeout = seconds(timeout, "receive")
         inbox, driver = self.inbox, self._caller
         if inbox and (found := inbox.take(name, type)) is not None:
             return found.data
@@ -174,7 +179,7 @@ class BlockingClient(Client):
         try:
             while True:
                 if self.state is ClientState.CLOSED:
-                    raise NotConnected(f"the client {self.id!r} is closed, and nothing is left to receive")
+                    raise self.over("nothing is left to receive")
                 if inbox.full:
                     raise self._crowded(f"no {name!r} can be received")
                 pump(left)
@@ -214,9 +219,10 @@ class BlockingClient(Client):
         Raises :class:`NotConnected` when the client is closed, and :class:`BackpressureError` when the inbox is full
         of events that nobody receives.
         """
+        timeout = seconds(timeout, "poll")
         self._before_waiting("poll")
         if self.state is ClientState.CLOSED:
-            raise NotConnected(f"the client {self.id!r} is closed")
+            raise self.over("cannot poll")
         if self.inbox.full:
             raise self._crowded("nothing more can be read")
         return self._caller.pump(timeout)
@@ -224,19 +230,46 @@ class BlockingClient(Client):
     # ---- requests
 
     @overload  # type: ignore[override]  # what the others give as an outcome, this front waits for
-    def request(self, method: Event[T], params: T, *, timeout: float | None = 30.0, type: type[R]) -> R: ...
-    @overload
-    def request(self, method: Event[T], params: T, *, timeout: float | None = 30.0) -> Any: ...
-    @overload
-    def request(self, method: str, params: Any = None, *, timeout: float | None = 30.0, type: type[R]) -> R: ...
-    @overload
-    def request(self, method: str, params: Any = None, *, timeout: float | None = 30.0) -> Any: ...
     def request(
-        self, method: str | Event[Any], params: Any = None, *, timeout: float | None = 30.0, type: Any = None
+        self,
+        method: Event[T],
+        params: T,
+        *,
+        timeout: float | None = 30.0,
+        progress: Progress | None = None,
+        type: type[R],
+    ) -> R: ...
+    @overload
+    def request(
+        self, method: Event[T], params: T, *, timeout: float | None = 30.0, progress: Progress | None = None
+    ) -> Any: ...
+    @overload
+    def request(
+        self,
+        method: str,
+        params: Any = None,
+        *,
+        timeout: float | None = 30.0,
+        progress: Progress | None = None,
+        type: type[R],
+    ) -> R: ...
+    @overload
+    def request(
+        self, method: str, params: Any = None, *, timeout: float | None = 30.0, progress: Progress | None = None
+    ) -> Any: ...
+    def request(
+        self,
+        method: str | Event[Any],
+        params: Any = None,
+        *,
+        timeout: float | None = 30.0,
+        progress: Progress | None = None,
+        type: Any = None,
     ) -> Any:
         """Ask the server, and wait for what its handler returns.
 
-        timeout: seconds; ``None`` waits as long as the link holds. type: what to decode the result to.
+        timeout: seconds; ``None`` waits as long as the link holds; 0 and less time out without asking. type: what to
+        decode the result to. progress: called with what the handler tells meanwhile (``request.progress(data)``).
 
         Raises :class:`RemoteError` (the other side's error), :class:`RequestTimeout`, :class:`ConnectionLost` (the
         link went away before the answer), :class:`NotConnected`, :class:`InvalidPayload` (the result does not fit
@@ -245,7 +278,7 @@ class BlockingClient(Client):
         self._before_waiting("request")
         if _is_served_here(self):
             raise _never("request", self.address)
-        answer: Outcome[Any] = super().request(method, params, timeout=None, type=type)
+        answer: Outcome[Any] = super().request(method, params, timeout=timeout, type=type, progress=progress)
         return _answered(self._caller, self.requests, answer, method, timeout, self._check_inbox)
 
     # ---- life
@@ -345,6 +378,7 @@ def connect(
     cause. A link that is lost later is made anew while a call waits, as the options ``retry``, ``max_retries`` and
     ``stop_retrying`` say; the state is in ``client.state``.
     """
+    timeout = seconds(timeout, "connect")
     where, settings = resolve(address, config, options, "client", tls)
     client = BlockingClient(str(address), where, CallerDriver(), settings)
     if isinstance(where, Tls) and _is_served_here(client):  # the handshake needs both
@@ -395,6 +429,7 @@ def reconnect(
     other calls raise a ``ConnectionError``; catch it and let the loop go on. At the end of the loop's body the client
     is closed. When links keep lasting less than five seconds, the pauses between them grow from ``retry`` on.
     """
+    timeout = seconds(timeout, "reconnect")
     where, settings = resolve(address, config, options, "client", tls)
     short = 0
     while True:
@@ -437,6 +472,7 @@ class Serving:
 
         Returns whether anything happened. For a thread that has something else to do, too.
         """
+        timeout = seconds(timeout, "poll")
         self._before_waiting("poll")
         return self._caller.pump(timeout)
 
@@ -456,6 +492,7 @@ class Serving:
 
         timeout: seconds; ``None`` waits as long as it takes. Raises :class:`DrainTimeout`.
         """
+        timeout = seconds(timeout, "drain")
         if self.pending_bytes:
             self._before_waiting("drain")
             if not self._caller.run_until(lambda: not self.pending_bytes, timeout):
@@ -476,6 +513,8 @@ class Serving:
 
 class BlockingServer(Serving, Server):
     """A server whose handlers run in the thread that calls. Made by :func:`serve`, a context manager."""
+
+    _times_requests = False
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -504,16 +543,46 @@ class BlockingServer(Serving, Server):
 
     @overload  # type: ignore[override]  # what the others give as an outcome, this front waits for
     def request(
-        self, socket: Session, method: Event[T], params: T, *, timeout: float | None = 30.0, type: type[R]
+        self,
+        socket: Session,
+        method: Event[T],
+        params: T,
+        *,
+        timeout: float | None = 30.0,
+        progress: Progress | None = None,
+        type: type[R],
     ) -> R: ...
-    @overload
-    def request(self, socket: Session, method: Event[T], params: T, *, timeout: float | None = 30.0) -> Any: ...
     @overload
     def request(
-        self, socket: Session, method: str, params: Any = None, *, timeout: float | None = 30.0, type: type[R]
+        self,
+        socket: Session,
+        method: Event[T],
+        params: T,
+        *,
+        timeout: float | None = 30.0,
+        progress: Progress | None = None,
+    ) -> Any: ...
+    @overload
+    def request(
+        self,
+        socket: Session,
+        method: str,
+        params: Any = None,
+        *,
+        timeout: float | None = 30.0,
+        progress: Progress | None = None,
+        type: type[R],
     ) -> R: ...
     @overload
-    def request(self, socket: Session, method: str, params: Any = None, *, timeout: float | None = 30.0) -> Any: ...
+    def request(
+        self,
+        socket: Session,
+        method: str,
+        params: Any = None,
+        *,
+        timeout: float | None = 30.0,
+        progress: Progress | None = None,
+    ) -> Any: ...
     def request(
         self,
         socket: Session,
@@ -521,11 +590,12 @@ class BlockingServer(Serving, Server):
         params: Any = None,
         *,
         timeout: float | None = 30.0,
+        progress: Progress | None = None,
         type: Any = None,
     ) -> Any:
         """Ask one client, and wait for its answer, serving everybody meanwhile; as ``BlockingClient.request``."""
         self._before_waiting("request")
-        answer: Outcome[Any] = super().request(socket, method, params, timeout=None, type=type)
+        answer: Outcome[Any] = super().request(socket, method, params, timeout=timeout, type=type, progress=progress)
         return _answered(self._caller, self.requests, answer, method, timeout)
 
     def request_all(  # type: ignore[override]  # this front waits for it
@@ -614,8 +684,8 @@ def _answered(
     check: Callable[[], None] | None = None,
 ) -> Any:
     """Wait for the answer to a request; when that does not come about, both sides forget the request."""
+    timeout = left = seconds(timeout, "request")
     deadline = 0.0 if timeout is None else driver.now() + timeout
-    left = timeout
     try:
         while not answer.done:
             if check is not None:
@@ -624,7 +694,7 @@ def _answered(
             if timeout is not None and not answer.done:
                 left = deadline - driver.now()
                 if left <= 0:
-                    raise requests.timed_out(method if isinstance(method, str) else method.name, timeout)
+                    raise requests.timed_out(event_name(method), timeout)
     finally:
         if answer.abandon is not None:
             answer.abandon()

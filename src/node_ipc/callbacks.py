@@ -33,7 +33,7 @@ from .core.session import refuse_other_threads
 from .core.signature import signature_of
 from .core.trace import Trace
 from .drivers.loop import EventLoopDriver
-from .errors import AddressError, ConfigError, ConnectError, ForkError, HandlerError, IPCError, NotConnected
+from .errors import AddressError, ConfigError, ConnectError, ForkError, HandlerError, IPCError, NoServer
 
 if TYPE_CHECKING:
     from .core.datagram import DatagramServer
@@ -110,6 +110,8 @@ class IPC:
     if not TYPE_CHECKING:  # for those who come from node-ipc, and run without a type checker
 
         def __getattr__(self, name: str) -> NoReturn:
+            if name == "server":  # asked here because it raised
+                type(self).server.__get__(self)
             python = snake_case(name)
             hint = f": in Python it is {python!r}" if python != name and hasattr(type(self), python) else ""
             raise AttributeError(f"an IPC has no {name!r}{hint}", name=name, obj=self)
@@ -128,9 +130,9 @@ class IPC:
 
     @property
     def server(self) -> Any:
-        """What ``serve`` or ``serve_net`` made. Raises :class:`NotConnected` before that."""
+        """What ``serve`` or ``serve_net`` made. Raises :class:`NoServer`, an ``AttributeError``, before that."""
         if self._server is None:
-            raise NotConnected("there is no server yet: call serve() or serve_net() first")
+            raise NoServer("there is no server yet: call serve() or serve_net() first", name="server", obj=self)
         return self._server
 
     @property

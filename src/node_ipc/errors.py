@@ -12,6 +12,7 @@
     │   ├── PeerRefused (PermissionError)    the other end is not who it must be
     │   └── TLSError
     ├── NotConnected (ConnectionError)       there is no link, and there will be none
+    ├── NoServer (AttributeError)            ``ipc.server`` before ``serve``
     ├── ConnectionLost (ConnectionError)     the link went away under a call
     ├── BackpressureError (BufferError)      more is waiting to be sent than the limit allows
     ├── ProtocolError (ValueError)           bytes or events that the wire does not allow
@@ -42,6 +43,7 @@ Each class also inherits the built-in that a Python user would catch. ``code`` i
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 __all__ = [
@@ -67,6 +69,7 @@ __all__ = [
     "InvalidMessage",
     "InvalidPayload",
     "MessageTimeout",
+    "NoServer",
     "NotASocket",
     "NotConnected",
     "PeerRefused",
@@ -87,6 +90,21 @@ class IPCError(Exception):
     """The root: ``except IPCError`` catches whatever this library raises."""
 
     code: str = "ERR_IPC"
+
+    @property
+    def os_code(self) -> str | None:
+        """What the operating system calls it, as Node has it in ``error.code``: ``"ECONNREFUSED"``, ``"EADDRINUSE"`` …
+
+        None where the operating system was not asked, or had nothing to say.
+        """
+        error: BaseException | None = self
+        while error is not None:
+            if isinstance(error, OSError) and error.errno:
+                return errno.errorcode.get(error.errno)
+            error = error.__cause__
+        return self._os_code
+
+    _os_code: str | None = None
 
 
 class ConfigError(IPCError, ValueError):
@@ -117,6 +135,7 @@ class AddressInUse(IPCError, OSError):
     """Another live server owns this path, pipe or port."""
 
     code = "ERR_IPC_ADDRESS_IN_USE"
+    _os_code = "EADDRINUSE"
 
 
 class ConnectError(IPCError, ConnectionError):
@@ -135,6 +154,7 @@ class ConnectTimeout(ConnectError, TimeoutError):
     """No usable link within the time allowed."""
 
     code = "ERR_IPC_CONNECT_TIMEOUT"
+    _os_code = "ETIMEDOUT"
 
 
 class PeerRefused(ConnectError, PermissionError):
@@ -153,6 +173,12 @@ class NotConnected(IPCError, ConnectionError):
     """This client or socket is closed: nothing can be sent or awaited any more."""
 
     code = "ERR_IPC_NOT_CONNECTED"
+
+
+class NoServer(IPCError, AttributeError):
+    """``ipc.server`` was used before ``serve`` or ``serve_net`` made one; ``hasattr(ipc, "server")`` asks."""
+
+    code = "ERR_IPC_NO_SERVER"
 
 
 class ConnectionLost(IPCError, ConnectionError):
@@ -273,7 +299,11 @@ class RequestTimeout(RequestError, TimeoutError):
 
 
 class RemoteError(RequestError):
-    """The other side answered a request with an error: a JSON-RPC ``code``, a ``message`` and ``data``."""
+    """The other side answered a request with an error: a JSON-RPC ``code``, a ``message`` and ``data``.
+
+    JSON-RPC's codes are integers. An error in another form has -32603; a code of text, as Node's ``"ENOENT"``, then
+    stands before the message, and the error as it came is in ``data`` where there is nothing else.
+    """
 
     code: int  # type: ignore[assignment]  # JSON-RPC's codes are integers
 
@@ -282,6 +312,9 @@ class RemoteError(RequestError):
         self.code = code
         self.message = message
         self.data = data
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.code, self.message, self.data), self.__dict__
 
 
 class AddressNotValidated(IPCError, PermissionError):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
+from asyncio import CancelledError
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +22,7 @@ from node_ipc import (
     NotConnected,
     Raw,
     RemoteError,
+    RequestError,
     RequestTimeout,
 )
 from node_ipc.drivers.memory import MemoryDriver
@@ -72,7 +76,7 @@ def test_a_handler_may_take_nothing_the_params_or_the_socket_too(ends: Pair) -> 
     assert asked(ends, "none", "ignored") == "none"
     assert asked(ends, "both", 1) == [1, ends.socket.id]
     with pytest.raises(TypeError, match="may take"):
-        ends.server.handle("three", lambda a, b, c: None)
+        ends.server.handle("four", lambda a, b, c, d: None)
 
 
 def test_params_and_results_are_typed(ends: Pair) -> None:
@@ -204,7 +208,319 @@ def test_one_method_has_one_handler(ends: Pair) -> None:
         ends.server.handle("", lambda: 3)
 
 
+UNSENDABLE: dict[str, Any] = {
+    "too large": lambda: "x" * 2_000,
+    "too many values": lambda: [0] * 300_000,
+    "no JSON": lambda: {"at": {1, 2}.__iter__()},
+    "an error without words": lambda: _raise(RemoteError(1, None)),  # type: ignore[arg-type]
+    "an error with an object": lambda: _raise(RemoteError(1, "x", object())),
+    "an error that is too large": lambda: _raise(RemoteError(1, "x" * 2_000)),
+    "an error of its own": lambda: _raise(OwnError()),
+    "a cancellation": lambda: _raise(CancelledError()),
+}
+
+
+class OwnError(BaseException):
+    """As trio's and anyio's cancellations are."""
+
+
+def _raise(error: BaseException) -> Any:
+    raise error
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("kind", UNSENDABLE)
+def test_an_answer_that_cannot_be_sent_is_an_error_on_both_sides_at_once(kind: str, asynchronous: bool) -> None:
+    many = kind == "too many values"
+    ends = pair(server={"max_message_values": 100_000} if many else {"max_message_size": 1_000})
+    errors: list[Any] = []
+    ends.server.on("error", errors.append)
+
+    async def late() -> Any:
+        await ends.driver.sleep(0.1)
+        return UNSENDABLE[kind]()
+
+    ends.server.handle("it", late if asynchronous else UNSENDABLE[kind])
+    before = ends.driver.now()
+    with pytest.raises(RemoteError, match="the handler failed"):
+        asked(ends, "it")
+    assert ends.driver.now() < before + 1
+    assert [error.event for error in errors] == ["it"]
+    ends.driver.run_until_idle()
+    assert ends.server.requests._running == {}
+    ends.driver.close()
+
+
+def test_what_is_cancelled_by_somebody_else_is_answered_with_an_error(ends: Pair) -> None:
+    tasks: list[Any] = []
+    spawn = ends.driver.spawn
+    ends.driver.spawn = lambda *arguments: tasks.append(spawn(*arguments)) or tasks[-1]  # type: ignore[method-assign]
+    ends.server.handle("never", _never(ends.driver))
+    ends.server.on("error", lambda error: None)
+    answer = ends.client.request("never")
+    ends.driver.advance(0.1)
+    tasks[0].cancel()
+    ends.driver.advance(0.1)
+    assert isinstance(answer.error, RemoteError)
+
+
+def test_an_interrupt_in_a_handler_is_answered_and_goes_on(ends: Pair) -> None:
+    ends.server.on("error", lambda error: None)
+    ends.server.handle("stop", lambda: _raise(KeyboardInterrupt()))
+    answer = ends.client.request("stop")
+    with pytest.raises(KeyboardInterrupt):
+        ends.driver.run_until(answer)
+    ends.driver.run_until(answer)
+    assert isinstance(answer.error, RemoteError)
+
+
+def test_a_peer_that_cannot_even_be_told_is_cut(ends: Pair) -> None:
+    errors: list[Any] = []
+    ends.server.on("error", lambda error, socket: errors.append(error))
+    ends.server.handle("fill", lambda params, socket: _fill(socket))
+    answer = ends.client.request("fill", timeout=None)
+    ends.driver.run_until(lambda: ends.server.sockets == [])
+    assert isinstance(errors[0], BackpressureError) and "cannot be given the answer" in str(errors[0])
+    with pytest.raises(ConnectionLost):
+        ends.driver.run_until(answer)
+        answer.result()
+
+
+def _fill(socket: Any) -> None:
+    for size in (1_000_000, 1):
+        with contextlib.suppress(BackpressureError):
+            while True:
+                socket.emit("fill", "x" * size)
+
+
+def test_what_a_handler_returns_is_awaited(ends: Pair) -> None:
+    async def later(params: int) -> int:
+        await ends.driver.sleep(1)
+        return params + 1
+
+    ends.client.handle("there", lambda params: params * 10)
+    ends.server.handle("lambda", lambda params: later(params))
+    ends.server.handle("relay", lambda params, socket: socket.request("there", params))
+    assert asked(ends, "lambda", 1) == 2
+    assert asked(ends, "relay", 4) == 40
+
+
+# ---- the request itself
+
+
+def test_a_handler_sees_its_request(ends: Pair) -> None:
+    seen: list[Any] = []
+
+    @ends.server.handle("it")
+    def it(params: Any, socket: Any, request: Any) -> None:
+        seen.append((request.id, request.method, request.deadline, request.socket is socket, request.cancelled))
+
+    asked(ends, "it", timeout=5)
+    asked(ends, "it", timeout=None)
+    assert seen == [(1, "it", 5.0, True, False), (2, "it", None, True, False)]
+
+
+def test_progress_is_heard_before_the_answer(ends: Pair) -> None:
+    told: list[Any] = []
+    returned: list[bool] = []
+
+    @ends.server.handle("work")
+    async def work(params: Any, socket: Any, request: Any) -> str:
+        for percent in (10, 60):
+            await ends.driver.sleep(1)
+            returned.append(request.progress(percent))
+        return "done"
+
+    answer = ends.client.request("work", progress=told.append)
+    ends.driver.advance(1.5)
+    assert told == [10]
+    ends.driver.run_until(answer)
+    assert (told, answer.result(), returned) == ([10, 60], "done", [True, True])
+    answer = ends.client.request("work")
+    ends.driver.run_until(answer)
+    assert returned == [True, True, False, False]
+    ends.socket.emit("rpc.progress", {"id": 1, "data": "late"})
+    ends.socket.emit("rpc.progress", [])
+    ends.driver.run_until_idle()
+    assert told == [10, 60]
+
+
+def test_progress_that_fails_harms_only_itself(ends: Pair) -> None:
+    errors: list[Any] = []
+    ends.client.on("error", errors.append)
+    ends.server.handle("work", lambda params, socket, request: request.progress(1))
+    answer = ends.client.request("work", progress=lambda data: 1 / 0)
+    ends.driver.run_until(answer)
+    assert answer.result() is True
+    assert isinstance(errors[0].__cause__, ZeroDivisionError)
+    with pytest.raises(TypeError, match="progress must be callable"):
+        ends.client.request("work", progress=5)  # type: ignore[arg-type]
+
+
+def test_a_request_knows_that_it_was_given_up(ends: Pair) -> None:
+    requests: list[Any] = []
+
+    @ends.server.handle("shielded")
+    async def shielded(params: Any, socket: Any, request: Any) -> None:
+        requests.append(request)
+        await ends.driver.outcome(None)
+
+    ends.client.request("shielded", timeout=1, progress=print)
+    ends.driver.advance(0.5)
+    ends.client.request("shielded", timeout=None, progress=print)
+    ends.driver.advance(1)
+    assert [request.cancelled for request in requests] == [True, False]
+    ends.connection.drop()
+    ends.driver.advance(1)
+    assert [request.cancelled for request in requests] == [True, True]
+    assert [request.progress(1) for request in requests] == [False, False]
+
+
+def test_notifications_are_told_apart(ends: Pair) -> None:
+    ends.server.handle("never", _never(ends.driver))
+    wire = Wire.connected(ends.driver, ends.server.address)
+    for _ in range(3):
+        wire.write(b'{"type":"rpc.request","data":{"jsonrpc":"2.0","method":"never"}}\f')
+        wire.write(b'{"type":"rpc.request","data":{"jsonrpc":"2.0","id":1,"method":"never"}}\f')
+    ends.driver.run_until_idle()
+    (running,) = ends.server.requests._running.values()
+    assert len(running) == 6
+    wire.abort()
+    ends.driver.run_until_idle()
+    assert ends.server.requests._running == {}
+
+
 # ---- giving up
+
+
+@pytest.mark.parametrize("sync", [False, True])
+@pytest.mark.parametrize("giving_up", ["time-out", "cancelled", "closed"])
+def test_what_is_given_up_while_the_link_is_down_is_never_carried_out(giving_up: str, sync: bool) -> None:
+    ends = pair(client={"sync": sync})
+    done: list[Any] = []
+    ends.server.handle("charge", done.append)
+    ends.server.on("message", done.append)
+    ends.connection.drop()
+    ends.driver.run_until(lambda: ends.client.state.value == "waiting")
+    answers = [ends.client.request("charge", number, timeout=0.1) for number in range(5)]
+    ends.client.emit("message", "kept")
+    if giving_up == "cancelled":
+        for answer in answers:
+            assert answer.abandon is not None
+            answer.abandon()
+    elif giving_up == "closed":
+        ends.client.close()
+    else:
+        ends.driver.advance(0.101)
+    assert [answer.done for answer in answers] == [True] * 5
+    assert ends.client._queue_bytes == sum(map(len, ends.client._queue))
+    ends.driver.advance(10)
+    assert done == ([] if giving_up == "closed" else ["kept"])
+    assert ends.client.requests._unsent == {}
+    ends.driver.close()
+
+
+def test_what_is_given_up_while_the_kernel_is_full_is_never_carried_out(ends: Pair) -> None:
+    done: list[Any] = []
+    ends.server.handle("charge", done.append)
+    ends.driver.stall()
+    while not ends.client._session._paused:  # type: ignore[union-attr]
+        ends.client.emit("fill", "x" * 100_000)
+    ends.client.request("charge", 1, timeout=0.1)
+    ends.client.request("charge", 2, timeout=5)
+    ends.driver.advance(1)
+    ends.driver.resume()
+    ends.driver.advance(1)
+    assert done == [2]
+
+
+def test_in_sync_mode_the_loss_of_the_link_ends_what_was_sent_and_keeps_what_was_not() -> None:
+    ends = pair(client={"sync": True})
+    done: list[Any] = []
+    ends.server.handle("never", _never(ends.driver))
+    ends.server.handle("add", lambda params: done.append(params) or params)
+    first, second = ends.client.request("never", timeout=None), ends.client.request("add", 1, timeout=None)
+    ends.driver.advance(0.1)
+    ends.connection.drop()
+    ends.driver.advance(0.1)
+    assert isinstance(first.error, ConnectionLost) and not second.done
+    ends.driver.run_until(second)
+    assert (second.result(), done) == (1, [1])
+    ends.driver.close()
+
+
+@pytest.mark.parametrize("timeout", [0, -0.001, -5, float("-inf")])
+def test_a_time_that_is_over_sends_nothing(ends: Pair, timeout: float) -> None:
+    done: list[Any] = []
+    ends.server.handle("charge", done.append)
+    answer = ends.client.request("charge", 1, timeout=timeout)
+    assert isinstance(answer.error, RequestTimeout)
+    ends.driver.advance(1)
+    assert done == []
+
+
+@pytest.mark.parametrize("timeout", [True, "5", [], float("nan")])
+def test_a_time_that_is_none_is_refused_at_once(ends: Pair, timeout: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match=r"request\(timeout=…\) takes seconds as a number"):
+        ends.client.request("charge", 1, timeout=timeout)
+    assert ends.client.requests.pending == 0
+
+
+def test_an_answer_may_be_awaited_by_several_and_again(ends: Pair) -> None:
+    ends.server.handle("slow", _slow(ends.driver))
+    answer = ends.client.request("slow")
+    results: list[Any] = []
+
+    async def wait() -> None:
+        results.append(await answer)
+
+    first = ends.driver.spawn(wait(), lambda error: None)
+    ends.driver.spawn(wait(), lambda error: None)
+    ends.driver.advance(0.1)
+    first.cancel()
+    ends.driver.run_until(answer)
+    ends.driver.run_until_idle()
+    assert results == ["slow"]
+    ends.driver.run(wait())
+    assert results == ["slow", "slow"]
+
+
+def test_an_answer_that_was_given_up_says_so_to_whoever_awaits_it_then(ends: Pair) -> None:
+    ends.server.handle("slow", _slow(ends.driver))
+    answer = ends.client.request("slow")
+
+    async def wait() -> None:
+        await answer
+
+    only = ends.driver.spawn(wait(), lambda error: None)
+    ends.driver.advance(0.1)
+    only.cancel()
+    ends.driver.advance(0.1)
+    for _ in range(2):
+        with pytest.raises(RequestError, match="'slow' was given up by whoever waited"):
+            ends.driver.run(wait())
+
+
+def _slow(driver: MemoryDriver) -> Any:
+    async def slow() -> str:
+        await driver.sleep(5)
+        return "slow"
+
+    return slow
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_handler_that_is_cancelled_before_its_first_step_leaves_nothing(ends: Pair) -> None:
+    ends.server.handle("never", _never(ends.driver))
+    wire = Wire.connected(ends.driver, ends.server.address)
+    wire.write(
+        b'{"type":"rpc.request","data":{"jsonrpc":"2.0","id":1,"method":"never"}}\f'
+        b'{"type":"rpc.cancel","data":{"id":1}}\f'
+    )
+    ends.driver.run_until_idle()
+    gc.collect()
+    assert ends.server.requests._running == {}
+    assert wire.take() == b""
 
 
 def test_a_timed_out_request_is_forgotten_on_both_sides_and_its_late_answer_counted(ends: Pair) -> None:
@@ -323,35 +639,55 @@ def test_a_peer_cannot_answer_for_another(ends: Pair) -> None:
     assert ends.server.stats().late == 1
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"null",
-        b"[]",
-        b'{"id":1}',
-        b'{"id":99,"result":1}',
-        b'{"id":"1","result":1}',
-        b'{"id":1,"error":{"code":"x"}}',
-        b'{"id":1,"error":5}',
-        b'{"id":[1]}',
-    ],
-)
-def test_an_answer_that_is_none_harms_nothing(data: bytes) -> None:
+def answered(data: bytes) -> tuple[Any, Any]:
+    """A client whose request 1 was answered with these bytes, and the outcome."""
     driver = MemoryDriver()
     server = WireServer(driver)
     client = connect(driver, server.address)
-    errors: list[Any] = []
-    client.on("error", errors.append)
+    client.on("error", lambda error: None)
     answer = client.request("add", timeout=5)
     driver.run_until_idle()
     server.wires[0].write(b'{"type":"rpc.response","data":' + data + b"}\f")
     driver.run_until_idle()
     assert client.state.value == "connected"
-    if answer.done:
-        assert answer.error is None and answer.value is None  # {"id": 1} alone is an answer without a result
-    else:
-        driver.advance(6)
-        assert isinstance(answer.error, RequestTimeout)
+    return driver, answer
+
+
+@pytest.mark.parametrize("data", [b"null", b"[]", b'{"id":99,"result":1}', b'{"id":[1]}', b'{"id":true,"result":1}'])
+def test_an_answer_without_a_known_id_harms_nothing(data: bytes) -> None:
+    driver, answer = answered(data)
+    assert not answer.done
+    driver.advance(6)
+    assert isinstance(answer.error, RequestTimeout)
+
+
+@pytest.mark.parametrize("id", [b"1", b"1.0", b'"1"'])
+def test_an_id_may_come_back_as_text_or_as_a_float(id: bytes) -> None:
+    _, answer = answered(b'{"id":' + id + b',"result":[5]}')
+    assert answer.done and answer.result() == [5]
+
+
+def test_an_answer_of_an_id_alone_is_none() -> None:
+    _, answer = answered(b'{"id":1}')
+    assert answer.done and answer.result() is None
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (b'"boom"', -32603, "boom"),
+        (b'{"code":"ENOENT","message":"no such file"}', -32603, "ENOENT: no such file"),
+        (b'{"message":"only words"}', -32603, "only words"),
+        (b'{"code":7,"message":{"why":1}}', 7, "{'why': 1}"),
+        (b'{"code":[1],"message":null}', -32603, "None"),
+        (b"5", -32603, "it answered with the error 5"),
+        (b"false", -32603, "it answered with the error False"),
+    ],
+)
+def test_an_error_in_another_form_fails_the_request_at_once(error: bytes, code: Any, message: str) -> None:
+    _, answer = answered(b'{"id":1,"error":' + error + b"}")
+    assert answer.done
+    assert (answer.error.code, answer.error.message) == (code, message)
 
 
 def test_asking_all_gathers_results_and_errors_by_socket(ends: Pair) -> None:

@@ -30,6 +30,7 @@ from ..errors import (
 from ..wire.codec import choose
 from .endpoint import LinkPublisher, Register
 from .events import Event, Events
+from .outcome import seconds_to_end
 from .seam import FORKED
 from .session import Loss, Session, refuse_other_threads
 from .trace import Stats, Trace, Traces
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from ..config.address import Address
     from ..config.config import Settings
     from ..wire.text import RawPayload
-    from .outcome import Outcome
+    from .outcome import Outcome, Progress
     from .seam import Driver, Peer, Timer
 
 __all__ = ["TRANSITIONS", "Client", "ClientState", "connect_timeout", "retry_delay"]
@@ -117,6 +118,8 @@ class Client(LinkPublisher):
     nothing in it waits.
     """
 
+    _times_requests = True  # a front that waits itself does not need a timer for each
+
     def __init__(
         self,
         id: str,
@@ -143,6 +146,8 @@ class Client(LinkPublisher):
         """Called when a link is up, before ``connect`` is published."""
         self.on_request: Callable[[], None] | None = None
         """Called when a request was made."""
+        self.ended_by: Exception | None = None
+        """Why the client gave up, where it was not told to close; heard or not."""
         self.last_error: IPCError | None = None
         """Why the latest attempt failed."""
         self.on_drained: list[Callable[[], None]] = []
@@ -202,6 +207,13 @@ class Client(LinkPublisher):
     def pending_bytes(self) -> int:
         """The bytes that wait: for the link, or for the server to take them."""
         return self._queue_bytes + (self._session.pending_bytes if self._session else 0)
+
+    def over(self, what: str) -> NotConnected:
+        """The client is closed, or closes: what cannot be done any more, and why it ended."""
+        why = "" if self.ended_by is None else f", since it gave up: {self.ended_by}"
+        over = NotConnected(f"{what}: the client {self.id!r} is {self.state.value}{why}")
+        over.__cause__ = self.ended_by
+        return over
 
     def _trouble(self) -> str:
         if self.state is _S.CONNECTED:
@@ -310,10 +322,32 @@ class Client(LinkPublisher):
 
     def _enqueue(self, type: Any, frame: bytes) -> None:
         if self.state in (_S.CLOSED, _S.CLOSING):
-            raise NotConnected(f"cannot emit {type!r:.80}: the client {self.id!r} is {self.state.value}")
+            raise self.over(f"cannot emit {getattr(type, 'name', type)!r:.80}")
         self._require_room(type, len(frame), len(self._queue), self._queue_bytes)
         self._queue.append(frame)
         self._queue_bytes += len(frame)
+
+    def encode(self, type: Any, data: Any) -> bytes:
+        """The frame that ``emit`` would send."""
+        return self._codec.encode(type, data)
+
+    def put(self, frame: bytes) -> Session | None:
+        """Send a request's frame over the link, or let it wait for one (None)."""
+        if self._direct is not None:
+            return self._direct.put(frame)
+        self._enqueue("rpc.request", frame)
+        if self._sync:
+            self._send_next()
+        return None
+
+    def withdraw(self, frame: bytes) -> bool:
+        """Take back a frame that the kernel does not have yet; whether that was so."""
+        for index, waiting in enumerate(self._queue):
+            if waiting is frame:
+                del self._queue[index]
+                self._queue_bytes -= len(frame)
+                return True
+        return self._session is not None and self._session.withdraw(frame)
 
     def _require_room(self, type: Any, size: int, waiting: int, waiting_bytes: int) -> None:
         """Raise where the queue has no room for ``size`` bytes more; a message that waits alone may have any size."""
@@ -355,6 +389,8 @@ class Client(LinkPublisher):
         session = self._session
         assert session is not None
         session.write_queue(queue)
+        if self._requests is not None:
+            self._requests.sent(session, queue)
 
     def _send_next(self) -> None:
         """Sync mode: one message, and the next when something came back."""
@@ -364,36 +400,62 @@ class Client(LinkPublisher):
             frame = self._queue.pop(0)
             self._queue_bytes -= len(frame)
             session.write_frame(frame)
+            if self._requests is not None:
+                self._requests.sent(session, (frame,))
 
     # ---- requests
 
     @overload
-    def request(self, method: Event[T], params: T, *, timeout: float | None = 30.0, type: type[R]) -> Outcome[R]: ...
-    @overload
-    def request(self, method: Event[T], params: T, *, timeout: float | None = 30.0) -> Outcome[Any]: ...
-    @overload
     def request(
-        self, method: str, params: Any = None, *, timeout: float | None = 30.0, type: type[R]
+        self,
+        method: Event[T],
+        params: T,
+        *,
+        timeout: float | None = 30.0,
+        progress: Progress | None = None,
+        type: type[R],
     ) -> Outcome[R]: ...
     @overload
-    def request(self, method: str, params: Any = None, *, timeout: float | None = 30.0) -> Outcome[Any]: ...
     def request(
-        self, method: str | Event[Any], params: Any = None, *, timeout: float | None = 30.0, type: Any = None
+        self, method: Event[T], params: T, *, timeout: float | None = 30.0, progress: Progress | None = None
+    ) -> Outcome[Any]: ...
+    @overload
+    def request(
+        self,
+        method: str,
+        params: Any = None,
+        *,
+        timeout: float | None = 30.0,
+        progress: Progress | None = None,
+        type: type[R],
+    ) -> Outcome[R]: ...
+    @overload
+    def request(
+        self, method: str, params: Any = None, *, timeout: float | None = 30.0, progress: Progress | None = None
+    ) -> Outcome[Any]: ...
+    def request(
+        self,
+        method: str | Event[Any],
+        params: Any = None,
+        *,
+        timeout: float | None = 30.0,
+        progress: Progress | None = None,
+        type: Any = None,
     ) -> Outcome[Any]:
         """Ask the server, and get what its handler returns: ``await client.request("add", {"a": 1, "b": 2})``.
 
-        timeout: seconds; ``None`` waits as long as the link holds. type: what to decode the result to.
+        timeout: seconds; ``None`` waits as long as the link holds; 0 and less time out without asking. type: what to
+        decode the result to. progress: called with what the handler tells meanwhile (``request.progress(data)``).
 
         The outcome is settled with the result, or with :class:`RemoteError` (the other side's error),
         :class:`RequestTimeout`, :class:`ConnectionLost` (the link went away before the answer) or
         :class:`InvalidPayload` (the result does not fit ``type``). While the link is down the request waits in the
-        queue, and its time runs.
+        queue, and its time runs; when that is over, or nobody awaits it any more, it is not sent at all.
         """
         refuse_other_threads(self._driver, "request")
         if self.state in (_S.CLOSED, _S.CLOSING):
-            name = method.name if isinstance(method, Event) else method
-            raise NotConnected(f"cannot request {name!r:.80}: the client {self.id!r} is {self.state.value}")
-        answer = self.requests.ask(self.emit, self._session if self._direct else None, method, params, timeout, type)
+            raise self.over(f"cannot request {getattr(method, 'name', method)!r:.80}")
+        answer = self.requests.ask(self, method, params, timeout, type, progress, self._times_requests)
         if self.on_request is not None:
             self.on_request()
         return answer
@@ -429,7 +491,7 @@ class Client(LinkPublisher):
         """
         refuse_other_threads(self._driver, "connect")
         if self.state in (_S.IDLE, _S.CLOSED):
-            self.failure = None
+            self.failure = self.ended_by = None
             self.retries = self._attempts = self._protocol_errors = 0
             self.connected = self._driver.outcome(self)
             self.closed = self._driver.outcome(self)
@@ -443,7 +505,9 @@ class Client(LinkPublisher):
         counted, as is at once what is queued while the client waits for a retry.
         """
         refuse_other_threads(self._driver, "close")
-        self._close_seconds = self._settings.close_timeout / 1000 if timeout is None else timeout
+        self._close_seconds = seconds_to_end(timeout, "close", self._settings.close_timeout)
+        if self._requests is not None:
+            self._requests.withdraw_unsent()
         self._input("close")
         return self.closed
 
@@ -476,8 +540,6 @@ class Client(LinkPublisher):
         else:
             self._send_queue()
             self._direct = session
-        if self._requests is not None:
-            self._requests.link_up(session)
         if self.on_link is not None:
             self.on_link()
         self.events.publish("connect", session=session)
@@ -622,6 +684,8 @@ class Client(LinkPublisher):
         if self.state is _S.CLOSED:
             return
         self._cancel_timer()
+        if self.state is not _S.CLOSING:
+            self.ended_by = loss.reason or self.last_error
         self.state = _S.CLOSED
         self._session = self._direct = None
         self._drop(len(self._queue))
@@ -631,7 +695,7 @@ class Client(LinkPublisher):
         self.events.publish("disconnect", loss)
         self.events.publish("destroy")
         if self._requests is not None:
-            self._requests.end()
+            self._requests.end(loss.reason)
         closed.settle()
         connected.settle(loss.reason or NotConnected(f"the client {self.id!r} was closed"))
         self._drained()
@@ -648,9 +712,16 @@ class Client(LinkPublisher):
     # ---- the session's owner
 
     def request_from(
-        self, session: Session, method: str | Event[Any], params: Any, *, timeout: float | None, type: Any
+        self,
+        session: Session,
+        method: str | Event[Any],
+        params: Any,
+        *,
+        timeout: float | None,
+        type: Any,
+        progress: Progress | None = None,
     ) -> Outcome[Any]:
-        return self.request(method, params, timeout=timeout, type=type)
+        return self.request(method, params, timeout=timeout, type=type, progress=progress)
 
     def session_opened(self, session: Session) -> None:
         if session is self._session:

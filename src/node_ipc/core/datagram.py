@@ -47,6 +47,7 @@ from ..errors import (
 from ..wire.codec import choose, shallow
 from .endpoint import SocketPublisher
 from .events import Event, Events
+from .outcome import seconds_to_end
 from .seam import FORKED, Peer
 from .server import ServerState
 from .session import refuse_other_threads
@@ -506,6 +507,7 @@ class DatagramServer(SocketPublisher[DatagramPeer]):
         timeout: the seconds it may take, after which what is not sent is dropped; ``None`` is ``close_timeout``.
         """
         refuse_other_threads(self._driver, "stop")
+        seconds = seconds_to_end(timeout, "stop", self._settings.close_timeout)
         if self.state is _S.IDLE:
             self.state = _S.CLOSED
             self.closed.settle()
@@ -516,7 +518,6 @@ class DatagramServer(SocketPublisher[DatagramPeer]):
         self._port = None
         self._held.clear()
         list(self._frames)  # ends the loop over them
-        seconds = self._settings.close_timeout / 1000 if timeout is None else timeout
         self._timer = self._driver.call_later(seconds, self._finish)
         self._driver.call_later(0, self._finish_if_sent)
         return self.closed

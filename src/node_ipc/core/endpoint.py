@@ -166,10 +166,11 @@ class LinkPublisher(Publisher):
     @overload
     def handle(self, method: str, handler: H, *, type: Any = None) -> H: ...
     def handle(self, method: str | Event[Any], handler: Any = None, *, type: Any = None) -> Any:
-        """Answer the other side's requests: what ``handler(params, socket)`` returns goes back.
+        """Answer the other side's requests: what ``handler(params, socket, request)`` returns goes back.
 
         Without a handler it is a decorator. A handler may take fewer arguments, and its first one's annotation (or
-        ``type=``) is what the params are decoded to. An async handler may take its time. Raise :class:`RemoteError` to
+        ``type=``) is what the params are decoded to; ``request`` is a :class:`Request`. An async handler may take its
+        time, and what is returned to be awaited is. Raise :class:`RemoteError` to
         answer with an error of your own; of any other exception the other side learns only that the handler failed.
         """
         refuse_other_threads(self._driver, "handle")

@@ -30,7 +30,7 @@ from .signature import Signature, signature_of
 if TYPE_CHECKING:
     from .session import Session
 
-__all__ = ["Event", "Events", "Registration", "describe", "typed_decoder", "while_connected"]
+__all__ = ["Event", "Events", "Registration", "describe", "event_name", "typed_decoder", "while_connected"]
 
 T = TypeVar("T")
 H = TypeVar("H", bound=Callable[..., Any])
@@ -137,7 +137,7 @@ class Events:
     def on(self, event: str | Event[Any], handler: Any = None, *, type: Any = None, once: bool = False) -> Any:
         """Register ``handler``, or return a decorator that does."""
         if handler is None:
-            _event_name(event)  # a bare @on, or a handler without a name, is a mistake that shows here
+            event_name(event)  # a bare @on, or a handler without a name, is a mistake that shows here
             return partial(self._decorate, event, type, once)
         self._add(event, handler, type, once)
         return handler
@@ -148,7 +148,7 @@ class Events:
 
     def off(self, event: str | Event[Any], handler: Any = EVERYTHING) -> None:
         """Remove one handler of an event, all of them (``"*"``), or with ``off("*", "*")`` all of all."""
-        name = _event_name(event)
+        name = event_name(event)
         if name == EVERYTHING and handler == EVERYTHING:
             for registrations in (*self._wire.values(), *self._lifecycle.values(), self._everything):
                 _retire(registrations, EVERYTHING)
@@ -199,6 +199,10 @@ class Events:
         """Whether an event of this name from the wire has a handler of its own."""
         return event in self._wire
 
+    def decoder(self, type: Any, name: str) -> Callable[[Any], Any]:
+        """What turns payloads into ``type``; as :func:`typed_decoder`."""
+        return typed_decoder(type, name)
+
     def handlers(self, event: str) -> list[Callable[..., Any]]:
         """What is registered for this name, in order."""
         if event == EVERYTHING:
@@ -215,7 +219,7 @@ class Events:
         return handler
 
     def _add(self, event: str | Event[Any], handler: Any, type: Any, once: bool) -> None:
-        name = _event_name(event)
+        name = event_name(event)
         if not callable(handler):
             raise TypeError(f"a handler of {name!r} must be callable, not {handler!r:.80}")
         if isinstance(event, Event) and type is None:
@@ -584,7 +588,8 @@ def _retire(registrations: list[Registration], handler: Any) -> None:
             registrations.remove(registration)
 
 
-def _event_name(event: Any) -> str:
+def event_name(event: Any) -> str:
+    """An event's name, given as text or as an :class:`Event`; raises :class:`InvalidEvent` for anything else."""
     name = event.name if isinstance(event, Event) else event
     if not isinstance(name, str):
         raise InvalidEvent(f"an event's name must be text, not {type(name).__name__}: {name!r:.80}")

@@ -24,13 +24,13 @@ from msgspec import Raw
 
 from ..errors import BackpressureError, ReceiveTimeout
 from ..wire.names import LIFECYCLE
-from .events import Event, typed_decoder
+from .events import Event, event_name, typed_decoder
 
 if TYPE_CHECKING:
     from .client import Client
     from .session import Session
 
-__all__ = ["OVERHEAD", "BlockingInbox", "Inbox", "Received", "receive_timeout"]
+__all__ = ["OVERHEAD", "BlockingInbox", "Inbox", "Received", "receivable", "receive_timeout"]
 
 OVERHEAD = 256
 """Bytes that an event in the inbox is counted with, besides its own: what Python needs to keep it."""
@@ -52,6 +52,12 @@ def receive_timeout(client: Client, name: str, timeout: float) -> ReceiveTimeout
     else:
         text += client._trouble()
     return ReceiveTimeout(text)
+
+
+def receivable(event: Any, type: Any) -> tuple[str, Any]:
+    """The name and the type that ``receive`` was asked for; raises :class:`InvalidEvent` for what is no name."""
+    name = event_name(event)
+    return name, type if type is not None or not isinstance(event, Event) else event.type
 
 
 class Received(NamedTuple):

@@ -7,17 +7,19 @@ pumps until it is settled, and whoever does not care drops it.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
-__all__ = ["Outcome"]
+__all__ = ["Outcome", "Progress", "seconds", "seconds_to_end"]
 
 T = TypeVar("T")
+Progress: TypeAlias = Callable[[Any], Any]
+"""What hears how far a request is: ``progress(data)``."""
 
 
 class Outcome(Generic[T]):
     """Settled once, with a value or with an error."""
 
-    __slots__ = ("_then", "abandon", "done", "error", "value")
+    __slots__ = ("_then", "abandon", "done", "error", "value", "waiting")
 
     def __init__(self, value: T) -> None:
         self.value = value
@@ -26,6 +28,8 @@ class Outcome(Generic[T]):
         self.error: Exception | None = None
         self.abandon: Callable[[], None] | None = None
         """Called when whoever waited stops waiting, where that makes a difference (a request is forgotten)."""
+        self.waiting = 0
+        """How many coroutines wait for it."""
         self._then: list[Callable[[], None]] = []
 
     def settle(self, error: Exception | None = None) -> None:
@@ -49,6 +53,12 @@ class Outcome(Generic[T]):
         if hear in self._then:
             self._then.remove(hear)
 
+    def stop_waiting(self) -> None:
+        """A coroutine that waited was cancelled: when it was the last one, what it waited for is abandoned."""
+        self.waiting -= 1
+        if not self.waiting and self.abandon is not None:
+            self.abandon()
+
     def result(self) -> T:
         """The value, or the error raised; only when ``done``."""
         if self.error is not None:
@@ -58,3 +68,32 @@ class Outcome(Generic[T]):
     def __await__(self) -> Generator[Any, None, T]:
         raise TypeError("only the asyncio front can be awaited: use the blocking front's own calls here")
         yield  # pragma: no cover - makes this a generator, as the type says
+
+
+ENDLESS = 1e8
+"""Seconds, some three years: from here on there is no limit, and no clock that could not count so far."""
+
+
+def seconds(timeout: Any, verb: str) -> float | None:
+    """A ``timeout=`` as it was given, checked: None for no limit; less than 0 is 0, since that time is over as well.
+
+    Raises ``TypeError`` for what is no number (True is none either) and ``ValueError`` for not-a-number.
+    """
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+        raise TypeError(
+            f"{verb}(timeout=…) takes seconds as a number, or None for no limit, not "
+            f"{timeout.__class__.__name__}: {timeout!r:.80}"
+        )
+    if timeout != timeout:
+        raise ValueError(f"{verb}(timeout=…) takes seconds as a number, or None for no limit, not {timeout!r}")
+    return None if timeout >= ENDLESS else max(timeout, 0.0)
+
+
+def seconds_to_end(timeout: Any, verb: str, close_timeout: float) -> float:
+    """The same for what ends: None is ``close_timeout`` milliseconds."""
+    if timeout is None:
+        return close_timeout / 1000
+    limit = seconds(timeout, verb)
+    return ENDLESS if limit is None else limit

@@ -1,18 +1,24 @@
-"""Ask and answer over events: JSON-RPC 2.0 in two ordinary event types, so any node-ipc peer can take part.
+"""Ask and answer over events: JSON-RPC 2.0 in ordinary event types, so any node-ipc peer can take part.
 
     → {"type": "rpc.request",  "data": {"jsonrpc": "2.0", "id": 7, "method": "add", "params": {"a": 1, "b": 2}}}
     ← {"type": "rpc.response", "data": {"jsonrpc": "2.0", "id": 7, "result": 3}}
 
-Either side may ask. A request that is given up (time-out, cancelled) is forgotten here, and ``rpc.cancel`` lets the
-other side forget it too; an answer that comes all the same is dropped and counted in ``late``.
+Either side may ask. Two members more than JSON-RPC has tell the other side what it may use: ``timeout``, the seconds
+that the answer is waited for, and ``progress``, true where ``rpc.progress`` events with the request's id are wanted.
+
+Every request ends once. What is given up (time-out, cancelled, client closed) is taken back where it was not sent yet,
+and otherwise ``rpc.cancel`` lets the other side forget it too; an answer that comes all the same is dropped and counted
+in ``late``. An answer that cannot be sent is answered with an error.
 """
 
 from __future__ import annotations
 
+import builtins
 import contextlib
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -27,105 +33,198 @@ from ..errors import (
     IPCError,
     NotConnected,
     RemoteError,
+    RequestError,
     RequestTimeout,
 )
-from .events import Event, describe, typed_decoder
+from .events import PASSING, Event, describe, typed_decoder
+from .outcome import seconds
 from .signature import signature_of
 
 if TYPE_CHECKING:
     from .events import Events
-    from .outcome import Outcome
+    from .outcome import Outcome, Progress
     from .seam import Cancellable, Driver, Timer
     from .session import Session
 
 __all__ = [
     "CANCEL",
     "DEFAULT_TIMEOUT",
+    "PROGRESS",
     "REQUEST",
     "RESPONSE",
-    "Cancel",
-    "Fault",
+    "Asks",
+    "CancelMessage",
+    "ProgressMessage",
     "Request",
+    "RequestMessage",
     "Requests",
-    "Response",
+    "ResponseMessage",
     "ask_all",
+    "method_name",
 ]
 
-REQUEST, RESPONSE, CANCEL = "rpc.request", "rpc.response", "rpc.cancel"
+REQUEST, RESPONSE, CANCEL, PROGRESS = "rpc.request", "rpc.response", "rpc.cancel", "rpc.progress"
 DEFAULT_TIMEOUT = 30.0
 """Seconds that a request waits for its answer unless it says otherwise."""
 
 INVALID_REQUEST, NO_SUCH_METHOD, INVALID_PARAMS, FAILED = -32600, -32601, -32602, -32603
+THE_HANDLER_FAILED = "the handler failed; the reason is in the log of the side that answers"
 
 H = TypeVar("H", bound=Callable[..., Any])
 
 
-class Request(msgspec.Struct, gc=False):
+class RequestMessage(msgspec.Struct, gc=False):
     """What is asked; ``id`` goes back as it came."""
 
     method: str
     id: Raw = Raw(b"null")
     params: Raw = Raw(b"null")
-    jsonrpc: str = "2.0"
+    jsonrpc: Any = None
+    timeout: Any = None
+    progress: Any = None
 
 
-class Fault(msgspec.Struct, gc=False):
-    """JSON-RPC's error object."""
+class ResponseMessage(msgspec.Struct, gc=False):
+    """What comes back: a result or an error. Others write it in their own ways; only the id has to be readable."""
 
-    code: int = FAILED
-    message: str = ""
-    data: Any = None
-
-
-class Response(msgspec.Struct, gc=False):
-    """What comes back: a result or an error."""
-
-    id: int | str | None = None
+    id: Any = None
     result: Raw | UnsetType = UNSET
-    error: Fault | UnsetType | None = UNSET
+    error: Any = None
 
 
-class Cancel(msgspec.Struct, gc=False):
+class CancelMessage(msgspec.Struct, gc=False):
     """A request that nobody waits for any more."""
 
     id: Raw = Raw(b"null")
 
 
+class ProgressMessage(msgspec.Struct, gc=False):
+    """How far a request is."""
+
+    id: Any = None
+    data: Any = None
+
+
+class Request:
+    """One request as its handler sees it: ``handler(params, socket, request)``."""
+
+    __slots__ = ("_id", "_wants_progress", "cancelled", "deadline", "ended", "method", "size", "socket", "task")
+
+    def __init__(self, socket: Session, message: RequestMessage, now: Callable[[], float]) -> None:
+        self._id = message.id
+        self._wants_progress = message.progress is True
+        self.method = message.method
+        """The name that was asked for."""
+        self.socket = socket
+        """Who asks."""
+        seconds = message.timeout
+        self.deadline: float | None = now() + seconds if _is_number(seconds) else None
+        """When the other side stops waiting, on the clock of the event loop (of ``time.monotonic()`` in the blocking
+        front): ``asyncio.timeout_at(request.deadline)``. None where it did not say."""
+        self.cancelled = False
+        """Nobody waits for the answer any more. An async handler is cancelled then; a thread that works for it, or a
+        handler that shields its work, asks here."""
+        self.ended = False
+        """The answer is given."""
+        self.size = 0
+        self.task: Cancellable | None = None
+
+    def __repr__(self) -> str:
+        state = "cancelled" if self.cancelled else "answered" if self.ended else "under way"
+        return f"<Request {self.id!r:.40} {self.method!r:.80} {state}>"
+
+    @property
+    def id(self) -> Any:
+        """The number, or the text, that the other side gave it; None for one that wants no answer."""
+        return msgspec.json.decode(self._id)
+
+    def progress(self, data: Any = None) -> bool:
+        """Tell the other side how far it is; safe from any thread, as ``emit``.
+
+        Returns False where nobody hears it: the other side asked without ``progress=``, or waits no more. What is told
+        and the answer arrive in order. Raises what ``emit`` raises for data that cannot be sent.
+        """
+        if self.cancelled or self.ended or not self._wants_progress:
+            return False
+        try:
+            self.socket.emit(PROGRESS, {"id": self._id, "data": data})
+        except NotConnected:
+            return False
+        return True
+
+    def give_up(self) -> None:
+        """Nobody waits any more."""
+        self.cancelled = True
+        if self.task is not None:
+            self.task.cancel()
+
+
+class Asks(Protocol):
+    """What a request goes out through: a client, or one of a server's sockets."""
+
+    def encode(self, type: Any, data: Any) -> bytes: ...
+
+    def put(self, frame: bytes) -> Session | None:
+        """Send the frame, or let it wait for a link; the session that has it, None while it waits."""
+
+    def withdraw(self, frame: bytes) -> bool:
+        """Take back a frame that the kernel does not have yet; whether that was so."""
+
+
 class _Asked:
     """A request on its way."""
 
-    __slots__ = ("answer", "decode", "method", "number", "session", "timer")
+    __slots__ = ("answer", "decode", "frame", "method", "number", "progress", "session", "timer", "via")
 
-    def __init__(self, method: str, answer: Outcome[Any], decode: Callable[[Raw], Any]) -> None:
+    def __init__(
+        self,
+        via: Asks,
+        method: str,
+        frame: bytes,
+        answer: Outcome[Any],
+        decode: Callable[[Any], Any],
+        progress: Progress | None,
+    ) -> None:
+        self.via = via
         self.method = method
+        self.frame = frame
         self.answer = answer
         self.decode = decode
+        self.progress = progress
         self.number = 0  # of its message on this link: an answer proves that all up to it has arrived
         self.session: Session | None = None
+        """Where it was sent; None while it waits for a link."""
         self.timer: Timer | None = None
 
 
 class _Method:
     """A handler of requests."""
 
-    __slots__ = ("asynchronous", "call", "decode", "handler", "type")
+    __slots__ = ("call", "decode", "handler", "type")
 
-    def __init__(self, name: str, handler: Callable[..., Any], type: Any) -> None:
+    def __init__(self, name: str, handler: Callable[..., Any], type: Any, events: Events) -> None:
+        if not callable(handler):
+            raise TypeError(f"the handler of {name!r} must be callable, not {handler!r:.80}")
         signature = signature_of(handler)
-        if signature.required > 2:
-            raise TypeError(f"the handler {describe(handler)} of {name!r} may take (params) or (params, socket)")
-        self.asynchronous = signature.asynchronous
+        if signature.required > 3:
+            raise TypeError(
+                f"the handler {describe(handler)} of {name!r} may take (params), (params, socket) or "
+                "(params, socket, request)"
+            )
         self.handler = handler
         self.type = type if type is not None else signature.payload_type(handler)
-        self.decode = typed_decoder(self.type, name)
-        count = 2 if signature.accepts is None else min(signature.accepts, 2)
-        self.call: Callable[[Any, Session], Any] = (
-            handler
-            if count == 2
-            else (lambda params, socket: handler(params))
-            if count == 1
-            else (lambda params, socket: handler())
-        )
+        self.decode = events.decoder(self.type, name)
+        count = 2 if signature.accepts is None else min(signature.accepts, 3)
+        self.call = _TAKING[count](handler)
+
+
+_TAKING: tuple[Callable[[Callable[..., Any]], Callable[[Any, Session, Request], Any]], ...] = (
+    lambda handler: lambda params, socket, request: handler(),
+    lambda handler: lambda params, socket, request: handler(params),
+    lambda handler: lambda params, socket, request: handler(params, socket),
+    lambda handler: handler,
+)
+"""By the number of arguments that a handler takes: what calls it with those."""
 
 
 class Requests:
@@ -145,9 +244,10 @@ class Requests:
         self._fault = fault
         self._trouble = trouble
         self._asked: dict[int, _Asked] = {}
+        self._unsent: dict[int, int] = {}  # those that wait for a link: by the identity of their frame
         self._ids = 0
         self._methods: dict[str, _Method] = {}
-        self._running: dict[tuple[int, bytes], Cancellable] = {}  # async handlers by socket and request
+        self._running: dict[int, dict[Any, Request]] = {}  # async handlers, by socket and request
 
     @property
     def pending(self) -> int:
@@ -158,65 +258,96 @@ class Requests:
 
     def ask(
         self,
-        emit: Callable[[str, Any], Any],
-        session: Session | None,
+        via: Asks,
         method: str | Event[Any],
         params: Any,
         timeout: float | None,
         type: Any = None,
+        progress: Progress | None = None,
+        timed: bool = True,
     ) -> Outcome[Any]:
-        """Emit a request; the outcome is settled with the result, a ``RemoteError``, or why there is none."""
-        if isinstance(method, Event):
-            method = method.name
-        if not isinstance(method, str):
-            raise InvalidEvent(f"a method's name must be text, not {method.__class__.__name__}: {method!r:.80}")
-        if not self._events.handlers(RESPONSE):
-            self._events.on(RESPONSE, self._responded, type=Response)
+        """Send a request; the outcome is settled with the result, a ``RemoteError``, or why there is none.
+
+        timed: False where the caller itself gives up after ``timeout`` seconds.
+        """
+        name = method_name(method)
+        timeout = seconds(timeout, "request")
+        answer: Outcome[Any] = self._driver.outcome(None)
+        decode = self._events.decoder(type, name)
+        if timeout == 0:
+            answer.settle(self.timed_out(name, 0))
+            return answer
+        self._listen(progress)
         self._ids += 1
         id = self._ids
-        answer: Outcome[Any] = self._driver.outcome(None)
-        asked = self._asked[id] = _Asked(method, answer, typed_decoder(type, method))
-        asked.session = session
-        if session is not None:
-            asked.number = session.next_number
-        message: dict[str, Any] = {"jsonrpc": "2.0", "id": id, "method": method}
-        if params is not None:
-            message["params"] = params
-        try:
-            emit(REQUEST, message)
-        except BaseException:
-            self._asked.pop(id, None)  # gone already where the link broke meanwhile, in a front whose emit waits
-            raise
-        if session is not None:
-            session.answer_awaited()
-        if timeout is not None:
+        frame = via.encode(REQUEST, _message(id, name, params, timeout, progress))
+        asked = self._asked[id] = _Asked(via, name, frame, answer, decode, progress)
+        self._send(id, asked)
+        if timeout is not None and timed:
             asked.timer = self._driver.call_later(timeout, partial(self._timed_out, id, timeout))
         answer.abandon = partial(self._give_up, id, None)
         return answer
 
-    def link_up(self, session: Session) -> None:
-        """A client's requests that waited in its queue are on this link now."""
-        for asked in self._asked.values():
-            if asked.session is None:
-                asked.session = session
-                session.answer_awaited()
+    def _listen(self, progress: Progress | None) -> None:
+        if not self._events.has_handler(RESPONSE):
+            self._events.on(RESPONSE, self._responded, type=ResponseMessage)
+        if progress is None:
+            return
+        if not callable(progress):
+            raise TypeError(f"progress must be callable, as progress(data), not {progress!r:.80}")
+        if not self._events.has_handler(PROGRESS):
+            self._events.on(PROGRESS, self._progressed, type=ProgressMessage)
+
+    def _send(self, id: int, asked: _Asked) -> None:
+        self._unsent[builtins.id(asked.frame)] = id
+        try:
+            session = asked.via.put(asked.frame)
+        except BaseException:
+            self._unsent.pop(builtins.id(asked.frame), None)
+            self._asked.pop(id, None)
+            raise
+        if session is not None:
+            self._sent(session, asked.frame, session.next_number - 1)
+
+    def sent(self, session: Session, frames: Collection[bytes]) -> None:
+        """What waited for a link is on this one now."""
+        for number, frame in enumerate(frames, session.next_number - len(frames)):
+            self._sent(session, frame, number)
+
+    def _sent(self, session: Session, frame: bytes, number: int) -> None:
+        id = self._unsent.pop(builtins.id(frame), None)
+        if id is not None:
+            asked = self._asked[id]
+            asked.session, asked.number = session, number
+            session.answer_awaited()
+
+    def withdraw_unsent(self) -> None:
+        """The client closes: what still waits for a link is not sent any more, since nobody would hear the answer."""
+        for id in list(self._unsent.values()):
+            asked = self._asked[id]
+            asked.via.withdraw(asked.frame)
+            self._settle(id, NotConnected(f"{asked.method!r:.80} was never sent: the client was closed before"))
 
     def link_lost(self, session: Session, reason: Exception | None) -> None:
         """No answer will come over this link."""
         for id, asked in list(self._asked.items()):
             if asked.session is session:
-                lost = ConnectionLost(f"the link was lost before {asked.method!r} was answered: {reason or 'closed'}")
+                lost = ConnectionLost(
+                    f"the link was lost before {asked.method!r:.80} was answered: {reason or 'closed'}. "
+                    "It may have been carried out"
+                )
                 lost.__cause__ = reason
                 self._settle(id, lost)
-        for key, task in list(self._running.items()):
-            if key[0] == session.id:
-                del self._running[key]
-                task.cancel()
+        for request in list(self._running.pop(session.id, {}).values()):
+            request.give_up()
 
-    def end(self) -> None:
+    def end(self, reason: Exception | None = None) -> None:
         """The endpoint is closed: nothing will be answered."""
+        why = "the endpoint is closed" if reason is None else str(reason)
         for id, asked in list(self._asked.items()):
-            self._settle(id, NotConnected(f"{asked.method!r} was not answered: the endpoint is closed"))
+            closed = NotConnected(f"{asked.method!r:.80} was not answered: {why}")
+            closed.__cause__ = reason
+            self._settle(id, closed)
 
     def _timed_out(self, id: int, timeout: float) -> None:
         asked = self._asked[id]
@@ -227,18 +358,19 @@ class Requests:
         return RequestTimeout(f"no answer to {method!r:.80} within {timeout:g} s{self._trouble()}")
 
     def _give_up(self, id: int, error: IPCError | None) -> None:
-        """Forget a request, and let the other side forget it too."""
+        """Take a request back, or let the other side forget it too."""
         asked = self._asked.get(id)
         if asked is None:
             return
         session = asked.session
-        if session is not None and session.is_open:
+        if not asked.via.withdraw(asked.frame) and session is not None and session.is_open:
             with contextlib.suppress(IPCError):  # a courtesy: a peer that takes no more need not hear it
                 session.emit(CANCEL, {"id": id})
-        self._settle(id, error)
+        self._settle(id, error or RequestError(f"{asked.method!r:.80} was given up by whoever waited for its answer"))
 
     def _settle(self, id: int, error: Exception | None) -> None:
         asked = self._asked.pop(id)
+        self._unsent.pop(builtins.id(asked.frame), None)
         if asked.session is not None:
             asked.session.answer_settled()
         if asked.timer is not None:
@@ -246,25 +378,34 @@ class Requests:
         asked.answer.abandon = None
         asked.answer.settle(error)
 
-    def _responded(self, response: Response) -> None:
-        session = self._events.current
-        asked = self._asked.get(response.id) if isinstance(response.id, int) else None
-        if asked is None or (asked.session is not None and asked.session is not session):
+    def _found(self, id: Any) -> tuple[int, _Asked] | None:
+        """The request of this id that was sent over the link that is being read."""
+        number = _number(id)
+        asked = self._asked.get(number)
+        return None if asked is None or asked.session is not self._events.current else (number, asked)
+
+    def _responded(self, response: ResponseMessage) -> None:
+        found = self._found(response.id)
+        if found is None:
             self.late += 1
             return
-        assert isinstance(response.id, int)
-        if session is not None:
-            session.confirm(asked.number)
-        if isinstance(response.error, Fault):
-            fault = response.error
-            self._settle(response.id, RemoteError(fault.code, fault.message, fault.data))
+        id, asked = found
+        if asked.session is not None:
+            asked.session.confirm(asked.number)
+        if response.error is not None:
+            self._settle(id, _remote_error(response.error))
             return
         error: Exception | None = None
         try:
-            asked.answer.value = asked.decode(Raw(b"null") if response.result is UNSET else response.result)
-        except InvalidPayload as wrong:
+            asked.answer.value = asked.decode(_NULL if response.result is UNSET else response.result)
+        except Exception as wrong:  # a hook of the user's may raise anything
             error = wrong
-        self._settle(response.id, error)
+        self._settle(id, error)
+
+    def _progressed(self, progress: ProgressMessage) -> None:
+        found = self._found(progress.id)
+        if found is not None and found[1].progress is not None:
+            found[1].progress(progress.data)
 
     # ---- answering
 
@@ -287,12 +428,12 @@ class Requests:
             raise TypeError(f"a method's name is text that is not empty, not {method!r:.80}")
         if method in self._methods:
             raise ValueError(f"the method {method!r} has a handler already: one method, one answer")
-        entry = _Method(method, handler, type)
-        if entry.asynchronous and not self._driver.runs_coroutines:
+        entry = _Method(method, handler, type, self._events)
+        if signature_of(handler).asynchronous and not self._driver.runs_coroutines:
             raise TypeError(f"the handler of {method!r} is async, and this front has no event loop to run it")
         if not self._methods:
-            self._events.on(REQUEST, self._requested, type=Request)
-            self._events.on(CANCEL, self._cancelled, type=Cancel)
+            self._events.on(REQUEST, self._requested, type=RequestMessage)
+            self._events.on(CANCEL, self._cancelled, type=CancelMessage)
         self._methods[method] = entry
 
     def methods(self) -> dict[str, tuple[Callable[..., Any], Any]]:
@@ -301,78 +442,190 @@ class Requests:
 
     def refuse_unheard(self, data: Any) -> None:
         """A request to an endpoint that answers none fails at once, too."""
-        self._requested(typed_decoder(Request, REQUEST)(data))
+        self._requested(typed_decoder(RequestMessage, REQUEST)(data))
 
-    def _requested(self, request: Request) -> None:
+    def _requested(self, message: RequestMessage) -> None:
         session = self._events.current
         assert session is not None
-        method = self._methods.get(request.method)
+        request = Request(session, message, self._driver.now)
+        method = self._methods.get(message.method)
         if method is None:
-            self._refuse(session, request, NO_SUCH_METHOD, f"there is no method {request.method[:64]!r}")
+            self._refuse(request, NO_SUCH_METHOD, f"there is no method {message.method[:64]!r}")
             return
         try:
-            params = method.decode(request.params)
+            params = method.decode(message.params)
         except InvalidPayload as error:
-            self._refuse(session, request, INVALID_PARAMS, str(error))
+            self._refuse(request, INVALID_PARAMS, str(error))
+            return
+        except Exception as error:  # a hook of the user's may raise anything
+            self._failed(request, error)
             return
         try:
-            result = method.call(params, session)
-        except Exception as error:
-            self._failed(session, request, error)
+            result = method.call(params, session, request)
+        except BaseException as error:
+            self._failed(request, error)
+            if isinstance(error, PASSING):
+                raise
             return
-        if method.asynchronous:
-            self._run(session, request, result)
+        if hasattr(result, "__await__"):
+            self._run(request, result)
         else:
-            self._answer(session, request, result)
+            self._answer(request, result)
 
-    def _run(self, session: Session, request: Request, coroutine: Coroutine[Any, Any, Any]) -> None:
-        key = (session.id, bytes(request.id))
-        size = session.request_started()
+    def _run(self, request: Request, awaitable: Any) -> None:
+        if not self._driver.runs_coroutines:
+            _discard(awaitable)
+            wrong = TypeError("it returned something to be awaited, and this front has no event loop to run it")
+            self._failed(request, wrong)
+            return
+        session = request.socket
+        running = self._running.setdefault(session.id, {})
+        key: Any = bytes(request._id)
+        if request._id == _NULL or key in running:  # cannot be told from others by its id
+            key = builtins.id(request)
+        running[key] = request
+        request.size = session.request_started()
+        request.task = self._driver.spawn(
+            self._answer_later(request, awaitable), partial(self._done, request, key, awaitable)
+        )
 
-        def done(error: BaseException | None) -> None:
-            self._running.pop(key, None)
-            session.request_done(size)
-            if error is not None:
-                self._failed(session, request, error)
+    async def _answer_later(self, request: Request, awaitable: Any) -> None:
+        try:
+            result = await awaitable
+        except BaseException as error:
+            if not request.cancelled:  # also what it awaited may have been cancelled, by somebody else
+                self._failed(request, error)
+            if isinstance(error, (*PASSING, GeneratorExit)):
+                raise
+            return
+        self._answer(request, result)
 
-        async def answer() -> None:
-            self._answer(session, request, await coroutine)
+    def _done(self, request: Request, key: Any, awaitable: Any, error: BaseException | None) -> None:
+        _discard(awaitable)  # where it was cancelled before its first step
+        request.task = None
+        running = self._running.get(request.socket.id)
+        if running is not None and running.get(key) is request:
+            del running[key]
+            if not running:
+                del self._running[request.socket.id]
+        request.socket.request_done(request.size)
+        if not (request.ended or request.cancelled):
+            self._failed(request, error or RuntimeError("it was cancelled"))
 
-        task = self._driver.spawn(answer(), done)
-        self._running[key] = task
-
-    def _cancelled(self, cancel: Cancel) -> None:
+    def _cancelled(self, cancel: CancelMessage) -> None:
         session = self._events.current
         if session is not None:
-            task = self._running.pop((session.id, bytes(cancel.id)), None)
-            if task is not None:
-                task.cancel()
+            request = self._running.get(session.id, {}).get(bytes(cancel.id))
+            if request is not None:
+                request.give_up()
 
-    def _answer(self, session: Session, request: Request, result: Any) -> None:
-        if request.id != _NULL and session.is_open:
-            try:
-                session.emit(RESPONSE, {"jsonrpc": "2.0", "id": request.id, "result": result})
-            except InvalidPayload as error:
-                self._failed(session, request, error)
+    # ---- what goes back
 
-    def _refuse(self, session: Session, request: Request, code: int, message: str, data: Any = None) -> None:
-        if request.id != _NULL and session.is_open:
+    def _answer(self, request: Request, result: Any) -> None:
+        if not self._is_awaited(request):
+            return
+        try:
+            request.socket.emit(RESPONSE, {"jsonrpc": "2.0", "id": request._id, "result": result})
+        except IPCError as error:  # it cannot be JSON, is too large, or the peer does not read
+            self._failed(request, error)
+        else:
+            request.ended = True
+
+    def _is_awaited(self, request: Request) -> bool:
+        return not (request.ended or request.cancelled) and request._id != _NULL and request.socket.is_open
+
+    def _refuse(self, request: Request, code: int, message: str, data: Any = None) -> None:
+        """Answer with an error; raises where that cannot be sent."""
+        if self._is_awaited(request):
             fault = {"code": code, "message": message} | ({} if data is None else {"data": data})
-            session.emit(RESPONSE, {"jsonrpc": "2.0", "id": request.id, "error": fault})
+            request.socket.emit(RESPONSE, {"jsonrpc": "2.0", "id": request._id, "error": fault})
+        request.ended = True
 
-    def _failed(self, session: Session, request: Request, error: BaseException) -> None:
+    def _failed(self, request: Request, error: BaseException) -> None:
         """The handler raised: a ``RemoteError`` is its answer; of anything else the peer learns only that it failed."""
         if isinstance(error, RemoteError):
-            code = error.code if isinstance(error.code, int) else FAILED
-            self._refuse(session, request, code, error.message, error.data)
-            return
-        self._refuse(session, request, FAILED, "the handler failed")
-        failure = HandlerError(f"the handler of {request.method[:64]!r} failed: {shown(error)}", event=request.method)
-        failure.__cause__ = error
-        self._fault(session, failure)
+            try:
+                code = FAILED if not isinstance(error.code, int) or isinstance(error.code, bool) else int(error.code)
+                if not isinstance(error.message, str):
+                    raise InvalidPayload(f"a RemoteError's message must be text, not {error.message!r:.80}")
+                self._refuse(request, code, error.message, error.data)
+                return
+            except IPCError as unsendable:
+                error = unsendable
+        try:
+            self._refuse(request, FAILED, THE_HANDLER_FAILED)
+        except IPCError as full:
+            self._cut_off(request, full)
+        if request.socket.is_open or not isinstance(error, NotConnected):
+            failure = HandlerError(
+                f"the handler of {request.method[:64]!r} failed: {shown(error)}", event=request.method
+            )
+            failure.__cause__ = error
+            self._fault(request.socket, failure)
+
+    def _cut_off(self, request: Request, error: IPCError) -> None:
+        """Not even that it failed can be said: the other side learns it from the end of the link."""
+        request.ended = True
+        reason = BackpressureError(f"{request.socket!r} cannot be given the answer that it waits for: {error}")
+        reason.__cause__ = error
+        request.socket.cut(reason)
 
 
 _NULL = Raw(b"null")
+
+
+def method_name(method: Any) -> str:
+    """The name of a method, given as text or as an ``Event``."""
+    name = method.name if isinstance(method, Event) else method
+    if not isinstance(name, str):
+        raise InvalidEvent(f"a method's name must be text, not {name.__class__.__name__}: {name!r:.80}")
+    return name
+
+
+def _message(id: int, method: str, params: Any, timeout: float | None, progress: Any) -> dict[str, Any]:
+    message: dict[str, Any] = {"jsonrpc": "2.0", "id": id, "method": method}
+    if params is not None:
+        message["params"] = params
+    if timeout is not None:
+        message["timeout"] = timeout
+    if progress is not None:
+        message["progress"] = True
+    return message
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e12
+
+
+def _number(id: Any) -> int:
+    """An answer's id as the number that was sent: some peers give it back as text, or as a float. 0 is nobody's."""
+    if id.__class__ is int:
+        return id
+    if isinstance(id, float) and id.is_integer():
+        return int(id)
+    if isinstance(id, str) and id.isascii() and id.isdigit() and len(id) < 20:
+        return int(id)
+    return 0
+
+
+def _remote_error(error: Any) -> RemoteError:
+    """What the other side said, also where it is not the object that JSON-RPC wants."""
+    if not isinstance(error, dict):
+        text = error if isinstance(error, str) else f"it answered with the error {error!r:.200}"
+        return RemoteError(FAILED, text, error)
+    code, message, data = error.get("code", FAILED), error.get("message", ""), error.get("data")
+    if not isinstance(message, str):
+        message = f"{message!r:.200}"
+    if code.__class__ is not int:
+        return RemoteError(FAILED, f"{code}: {message}"[:1000] if isinstance(code, str) else message, data or error)
+    return RemoteError(code, message, data)
+
+
+def _discard(awaitable: Any) -> None:
+    """Close a coroutine that did not run to its end, so that nobody is told that it was never awaited."""
+    close = getattr(awaitable, "close", None)
+    if isinstance(awaitable, CoroutineType) and close is not None:
+        close()
 
 
 def ask_all(

@@ -13,6 +13,7 @@ from ..errors import BackpressureError, HandlerError, InvalidEvent, IPCError, No
 from ..wire.codec import choose
 from .endpoint import LinkPublisher, SocketPublisher
 from .events import Event, Events
+from .outcome import seconds_to_end
 from .session import Loss, Session, broadcast, refuse_other_threads
 from .trace import Stats, Trace, Traces
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from ..config.address import Address
     from ..config.config import Settings
     from ..wire.text import RawPayload
-    from .outcome import Outcome
+    from .outcome import Outcome, Progress
     from .seam import Driver, Listener, Peer, Timer
 
 __all__ = ["Server", "ServerState", "serving"]
@@ -48,6 +49,8 @@ class ServerState(Enum):
 
 class Server(SocketPublisher[Session], LinkPublisher):
     """A socket that clients connect to; each of them is a :class:`Session`, called *socket* in handlers."""
+
+    _times_requests = True  # a front that waits itself does not need a timer for each
 
     def __init__(
         self,
@@ -186,19 +189,45 @@ class Server(SocketPublisher[Session], LinkPublisher):
 
     @overload
     def request(
-        self, socket: Session, method: Event[T], params: T, *, timeout: float | None = 30.0, type: type[R]
+        self,
+        socket: Session,
+        method: Event[T],
+        params: T,
+        *,
+        timeout: float | None = 30.0,
+        progress: Progress | None = None,
+        type: type[R],
     ) -> Outcome[R]: ...
     @overload
     def request(
-        self, socket: Session, method: Event[T], params: T, *, timeout: float | None = 30.0
+        self,
+        socket: Session,
+        method: Event[T],
+        params: T,
+        *,
+        timeout: float | None = 30.0,
+        progress: Progress | None = None,
     ) -> Outcome[Any]: ...
     @overload
     def request(
-        self, socket: Session, method: str, params: Any = None, *, timeout: float | None = 30.0, type: type[R]
+        self,
+        socket: Session,
+        method: str,
+        params: Any = None,
+        *,
+        timeout: float | None = 30.0,
+        progress: Progress | None = None,
+        type: type[R],
     ) -> Outcome[R]: ...
     @overload
     def request(
-        self, socket: Session, method: str, params: Any = None, *, timeout: float | None = 30.0
+        self,
+        socket: Session,
+        method: str,
+        params: Any = None,
+        *,
+        timeout: float | None = 30.0,
+        progress: Progress | None = None,
     ) -> Outcome[Any]: ...
     def request(
         self,
@@ -207,6 +236,7 @@ class Server(SocketPublisher[Session], LinkPublisher):
         params: Any = None,
         *,
         timeout: float | None = 30.0,
+        progress: Progress | None = None,
         type: Any = None,
     ) -> Outcome[Any]:
         """Ask one client; as ``Client.request``."""
@@ -216,7 +246,7 @@ class Server(SocketPublisher[Session], LinkPublisher):
                 f"request takes the socket first: server.request(socket, method, params), not {socket!r:.80}. "
                 "To ask all of them use request_all(method, params)"
             )
-        return self.requests.ask(socket.emit, socket, method, params, timeout, type)
+        return self.requests.ask(socket, method, params, timeout, type, progress, self._times_requests)
 
     def request_all(
         self,
@@ -233,7 +263,7 @@ class Server(SocketPublisher[Session], LinkPublisher):
         to = [session for session in self.sockets if session not in exclude]
 
         def ask(socket: Session) -> Outcome[Any]:  # not self.request: a front's own waits for each
-            return Server.request(self, socket, method, params, timeout=timeout, type=type)
+            return self.requests.ask(socket, method, params, timeout, type)
 
         return ask_all(self._driver, to, ask)
 
@@ -261,6 +291,7 @@ class Server(SocketPublisher[Session], LinkPublisher):
         timeout: the seconds it may take, after which every link is cut; ``None`` is ``close_timeout``.
         """
         refuse_other_threads(self._driver, "stop")
+        seconds = seconds_to_end(timeout, "stop", self._settings.close_timeout)
         if self.state is ServerState.IDLE:
             self.state = ServerState.CLOSED
             self.closed.settle()
@@ -271,7 +302,6 @@ class Server(SocketPublisher[Session], LinkPublisher):
         if self._listener is not None:
             self._listener.close()
             self._listener = None
-        seconds = self._settings.close_timeout / 1000 if timeout is None else timeout
         for session in self._everybody():
             session.close(seconds)
         self._timer = self._driver.call_later(seconds, self._expire)
@@ -382,9 +412,16 @@ class Server(SocketPublisher[Session], LinkPublisher):
     # ---- the sessions' owner
 
     def request_from(
-        self, session: Session, method: str | Event[Any], params: Any, *, timeout: float | None, type: Any
+        self,
+        session: Session,
+        method: str | Event[Any],
+        params: Any,
+        *,
+        timeout: float | None,
+        type: Any,
+        progress: Progress | None = None,
     ) -> Outcome[Any]:
-        return self.request(session, method, params, timeout=timeout, type=type)
+        return self.request(session, method, params, timeout=timeout, type=type, progress=progress)
 
     def session_opened(self, session: Session) -> None:
         if session not in self._opening:  # its handshake outlived the server

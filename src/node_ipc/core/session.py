@@ -39,6 +39,7 @@ from ..wire.framing import half_a_message
 from ..wire.names import PING, PONG
 from .arrivals import LOOK_EVERY, LOOK_EVERY_SINGLE, Arrivals
 from .holdings import PER_HANDLER, SMALL, everybody
+from .outcome import seconds_to_end
 from .seam import FORKED, Gone
 from .trace import Stats, Trace
 
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     from ..wire.text import RawPayload
     from .events import Event, Events
     from .heartbeat import Heartbeat
-    from .outcome import Outcome
+    from .outcome import Outcome, Progress
     from .seam import Cancellable, Driver, Link, Peer, Timer
     from .trace import TraceHook
 
@@ -157,7 +158,14 @@ class Owner(Protocol):
         """Something to report as an ``error`` event."""
 
     def request_from(
-        self, session: Session, method: str | Event[Any], params: Any, *, timeout: float | None, type: Any
+        self,
+        session: Session,
+        method: str | Event[Any],
+        params: Any,
+        *,
+        timeout: float | None,
+        type: Any,
+        progress: Progress | None = None,
     ) -> Outcome[Any]:
         """Ask the peer of this session."""
 
@@ -392,20 +400,63 @@ class Session:
         return self._press(frame)
 
     @overload
-    def request(self, method: Event[T], params: T, *, timeout: float | None = 30.0, type: type[R]) -> Outcome[R]: ...
-    @overload
-    def request(self, method: Event[T], params: T, *, timeout: float | None = 30.0) -> Outcome[Any]: ...
-    @overload
     def request(
-        self, method: str, params: Any = None, *, timeout: float | None = 30.0, type: type[R]
+        self,
+        method: Event[T],
+        params: T,
+        *,
+        timeout: float | None = 30.0,
+        progress: Progress | None = None,
+        type: type[R],
     ) -> Outcome[R]: ...
     @overload
-    def request(self, method: str, params: Any = None, *, timeout: float | None = 30.0) -> Outcome[Any]: ...
     def request(
-        self, method: str | Event[Any], params: Any = None, *, timeout: float | None = 30.0, type: Any = None
+        self, method: Event[T], params: T, *, timeout: float | None = 30.0, progress: Progress | None = None
+    ) -> Outcome[Any]: ...
+    @overload
+    def request(
+        self,
+        method: str,
+        params: Any = None,
+        *,
+        timeout: float | None = 30.0,
+        progress: Progress | None = None,
+        type: type[R],
+    ) -> Outcome[R]: ...
+    @overload
+    def request(
+        self, method: str, params: Any = None, *, timeout: float | None = 30.0, progress: Progress | None = None
+    ) -> Outcome[Any]: ...
+    def request(
+        self,
+        method: str | Event[Any],
+        params: Any = None,
+        *,
+        timeout: float | None = 30.0,
+        progress: Progress | None = None,
+        type: Any = None,
     ) -> Outcome[Any]:
         """Ask this peer; as ``Client.request`` and ``Server.request``."""
-        return self._owner.request_from(self, method, params, timeout=timeout, type=type)
+        return self._owner.request_from(self, method, params, timeout=timeout, type=type, progress=progress)
+
+    def put(self, frame: bytes) -> Session:
+        """Send a frame of ``encode``'s, as ``emit``; in this thread only."""
+        if self._home == CLOSED:
+            raise NotConnected("cannot request: this socket is closed")
+        self.write_frame(frame)
+        return self
+
+    def withdraw(self, frame: bytes) -> bool:
+        """Take back a frame that still waits here, so that it is never sent; whether it did."""
+        for index, waiting in enumerate(self._out):
+            if waiting is frame:
+                self._weigh()
+                del self._out[index]
+                self._weighed -= 1
+                self._out_bytes -= len(frame)
+                self._skipped += 1
+                return True
+        return False
 
     def write_queue(self, frames: list[bytes]) -> None:
         """Send what waited for the link, within the limits of that queue; right after opening or before closing."""
@@ -1147,6 +1198,7 @@ class Session:
         or does not end too, is cut then.
         """
         self._refuse_other_threads("close")
+        seconds = seconds_to_end(timeout, "close", self._settings.close_timeout)
         if self._closing or self._link is None:
             return
         if self._out and not self._paused:
@@ -1154,7 +1206,6 @@ class Session:
         self._shut()
         if self._close_timer is not None:
             self._close_timer.cancel()
-        seconds = self._settings.close_timeout / 1000 if timeout is None else timeout
         self._close_timer = self._driver.call_later(seconds, self.abort)
         if self._reading_paused:
             self._link.resume_reading()

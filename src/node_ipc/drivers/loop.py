@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from ..net.pipe_listen import PipeListener
     from .loop_proactor import ByItself
 
-__all__ = ["EventLoopDriver", "TransportLink", "starting"]
+__all__ = ["EventLoopDriver", "TaskMaterial", "TransportLink", "starting"]
 
 T = TypeVar("T")
 
@@ -375,7 +375,42 @@ async def _looked_at(loop: asyncio.AbstractEventLoop, step: Writable) -> bool:
     return True
 
 
-class AwaitableOutcome(Outcome[T]):
+_steps: weakref.WeakKeyDictionary[asyncio.Task[Any], Generator[Any, None, Any]] = weakref.WeakKeyDictionary()
+"""How far each task is that was made of something that is no coroutine by itself."""
+
+
+class TaskMaterial:
+    """Makes a coroutine of what can be awaited: ``create_task`` and ``asyncio.run`` take nothing else."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        raise NotImplementedError
+
+    def send(self, value: Any) -> Any:
+        """For asyncio: go on in the task that calls."""
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("only a task can run this: await it, or give it to create_task() or asyncio.run()")
+        steps = _steps.get(task)
+        if steps is None:
+            steps = _steps[task] = self.__await__()
+        return steps.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        """For asyncio: the task that calls is cancelled."""
+        task = asyncio.current_task()
+        steps = _steps.get(task) if task is not None else None
+        if steps is None:
+            self.close()
+            steps = self.__await__()
+        return steps.throw(*error)
+
+    def close(self) -> None:
+        """For asyncio: nobody begins to wait for this."""
+
+
+class AwaitableOutcome(Outcome[T], TaskMaterial):
     """An outcome for ``await``: gives the value or raises the error, as often as it is awaited."""
 
     __slots__ = ()
@@ -386,14 +421,20 @@ class AwaitableOutcome(Outcome[T]):
 
             wake = partial(_wake, future)
             self.then(wake)
+            self.waiting += 1
             try:
                 yield from future.__await__()
             except BaseException:  # the task that waited was cancelled
                 self.forget(wake)
-                if self.abandon is not None:
-                    self.abandon()
+                self.stop_waiting()
                 raise
+            self.waiting -= 1
         return self.result()
+
+    def close(self) -> None:
+        """For asyncio: the task that was to wait is cancelled before its first step."""
+        self.waiting += 1
+        self.stop_waiting()
 
 
 def _tell(done: Callable[[BaseException | None], None], task: asyncio.Task[Any]) -> None:

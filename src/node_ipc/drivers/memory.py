@@ -384,12 +384,13 @@ class MemoryOutcome(Outcome[T]):
 
     def __await__(self) -> Generator[Any, None, T]:
         if not self.done:
+            self.waiting += 1
             try:
                 yield self
             except BaseException:  # whoever waited was cancelled
-                if self.abandon is not None:
-                    self.abandon()
+                self.stop_waiting()
                 raise
+            self.waiting -= 1
         return self.result()
 
 

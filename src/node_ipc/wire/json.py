@@ -31,11 +31,24 @@ __all__ = [
     "encode",
     "encode_slowly",
     "nested_too_deeply",
+    "plain",
     "salvage",
     "to_bytes",
 ]
 
-encode = msgspec.json.Encoder().encode
+
+def plain(value: Any) -> Any:
+    """What msgspec does not take, where it is text or a number all the same: a subclass goes out as what it is."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int.__int__(value)
+    if isinstance(value, float):
+        return float.__float__(value)
+    raise TypeError(f"objects of type {type(value).__qualname__} are unsupported")
+
+
+encode = msgspec.json.Encoder(enc_hook=plain).encode
 
 
 class Envelope(msgspec.Struct, gc=False):
@@ -118,7 +131,7 @@ def _encode_surrogates(data: Any, event: str) -> bytes:
 def _raw_decoded(value: Any) -> Any:
     if isinstance(value, Raw):
         return msgspec.json.decode(value)
-    raise TypeError(f"objects of type {type(value).__name__} cannot be JSON")
+    return plain(value)
 
 
 def _jsonable(value: Any) -> Any:
