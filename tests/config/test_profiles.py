@@ -182,7 +182,7 @@ def test_the_callback_front_raises_at_the_call(call: Callable[[IPC], Any], root:
         call(ipc)
     assert error.value.code == TRANSPORT
     assert len(ipc.of) == 0
-    with pytest.raises(node_ipc.NotConnected):
+    with pytest.raises(node_ipc.NoServer):
         ipc.server  # noqa: B018
 
 

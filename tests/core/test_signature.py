@@ -32,6 +32,16 @@ async def waiting(data: Order, socket: Any) -> None: ...
 def wrapped(*arguments: Any, **options: Any) -> None: ...
 
 
+@functools.wraps(waiting)
+def around_async(*arguments: Any, **options: Any) -> Any:
+    return waiting(*arguments, **options)
+
+
+@functools.wraps(two)
+def of_other_arity(data: Any) -> None:
+    two(data, None)
+
+
 class Holder:
     def method(self, data: int, socket: Any) -> None: ...
     def nothing(self) -> None: ...
@@ -56,7 +66,7 @@ CASES: list[tuple[Any, int, int | None, bool, Any]] = [
     (none, 0, 0, False, None),
     (one, 1, 1, False, None),
     (two, 2, 2, False, int),
-    (defaults, 1, 3, False, str),
+    (defaults, 1, 2, False, str),
     (anything, 0, None, False, None),
     (one_and_more, 1, None, False, list[int]),
     (keywords, 1, 1, False, None),
@@ -76,7 +86,14 @@ CASES: list[tuple[Any, int, int | None, bool, Any]] = [
     (Called(), 1, 2, False, bytes),
     (CalledAsync(), 1, 1, True, bytes),
     (functools.partial(two, 1), 1, 1, False, None),
-    (functools.partial(waiting), 2, 2, True, None),
+    (functools.partial(waiting), 2, 2, True, Order),
+    (functools.partial(two, socket=None), 1, 1, False, int),
+    (lambda data, i=5: None, 1, 1, False, None),
+    (lambda data, socket, i=5, request=None: None, 2, 2, False, None),
+    (lambda data, _socket=None, i=5: None, 1, 2, False, None),
+    (lambda i=5: None, 0, 1, False, None),
+    (around_async, 2, 2, False, Order),
+    (of_other_arity, 1, 1, False, int),
     ([].append, 1, 1, False, None),
     (print, 0, None, False, None),
     (dict, 0, None, False, None),  # a builtin that does not tell
@@ -114,6 +131,31 @@ def test_an_annotation_that_cannot_be_resolved_says_so() -> None:
     def handler(data: Nowhere) -> None: ...  # type: ignore[name-defined]  # noqa: F821
 
     with pytest.raises(
-        TypeError, match=r"'Nowhere' of the handler .*handler.* cannot be resolved.*on\(event, type=\.\.\.\)"
-    ):
+        TypeError, match=r"'Nowhere' of the payload, .* cannot be resolved: .*'Nowhere' is not"
+    ) as error:
         signature_of(handler).payload_type(handler)
+    assert "on(event, type=...)" in str(error.value)
+
+
+def test_only_the_payloads_annotation_counts() -> None:
+    def handler(data: int, socket: Nowhere) -> Nowhere: ...  # type: ignore[name-defined]  # noqa: F821
+
+    assert signature_of(handler).payload_type(handler) is int
+
+
+def test_an_annotation_may_name_what_is_around_the_function() -> None:
+    class Local:
+        pass
+
+    def handler(data: Local) -> None:
+        Local()
+
+    assert signature_of(handler).payload_type(handler) is Local
+
+
+@pytest.mark.parametrize("wrap", [lambda handler: handler, functools.partial], ids=["plain", "partial"])
+def test_a_handler_that_wants_keywords_is_refused(wrap: Any) -> None:
+    def handler(data: Any, *, flag: bool) -> None: ...
+
+    with pytest.raises(TypeError, match="wants arguments by keyword"):
+        signature_of(wrap(handler))

@@ -151,6 +151,14 @@ def _parser(value: object) -> Any:
     )
 
 
+def _hook(value: object) -> Any:
+    if checks.is_off(value):
+        return None
+    if callable(value):
+        return value
+    raise checks.Refused("a function, or None")
+
+
 def _message_size(value: object) -> int:
     if checks.is_infinite(value):
         return HARD_MESSAGE_SIZE
@@ -332,6 +340,14 @@ class Config(Options):
     parser: Option[Any, Any] = Option("guarded", _parser)
     """The profile ``"raw"``, ``"fast"``, ``"guarded"`` or ``"assured"``, or a codec of one's own: an object
     or a class with ``encode`` and ``decode``. ``None`` and ``False`` are the default, ``"guarded"``."""
+
+    enc_hook: Option[Any, Any] = Option(None, _hook)
+    """What makes JSON of other types: ``enc_hook(value)`` returns something of a type that is known. It raises
+    ``TypeError`` or ``NotImplementedError`` for what it does not know either. For one's own formats it does nothing."""
+
+    dec_hook: Option[Any, Any] = Option(None, _hook)
+    """What makes other types of JSON: ``dec_hook(type, value)`` returns one of ``type``, for handlers, ``receive`` and
+    ``request`` that ask for it. A ``ValueError`` or ``TypeError`` is a payload that does not fit."""
 
     sync: Option[bool, bool] = Option(False, checks.flag)
     """True: a client sends its next message only when something came back for the last one."""

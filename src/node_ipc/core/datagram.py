@@ -250,6 +250,7 @@ class DatagramServer(SocketPublisher[DatagramPeer]):
             self._fault,
             driver.spawn if driver.runs_coroutines else None,
             settings.allow_reserved_events,
+            dec_hook=settings.dec_hook,
         )
         if settings.identify_peer:
             self.events.tap(_identify)

@@ -14,10 +14,12 @@ turned back, and both kinds of entry take both kinds of payload, so it may happe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from functools import lru_cache, partial
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 import msgspec
+import msgspec.inspect
 from msgspec import Raw
 
 from ..config.foreign import PASSING, Foreign, shown
@@ -34,6 +36,13 @@ __all__ = ["Event", "Events", "Registration", "describe", "event_name", "typed_d
 
 T = TypeVar("T")
 H = TypeVar("H", bound=Callable[..., Any])
+DecodeHook: TypeAlias = Callable[[Any, Any], Any]
+"""Makes a value of a type that msgspec does not know: ``dec_hook(type, value)``."""
+
+DECODERS = 256
+"""How many types keep their decoder."""
+SHORTCUTS = 256
+"""How many names that a blocking client receives have a shortcut; the latest."""
 
 EVERYTHING = "*"
 
@@ -113,18 +122,21 @@ class Events:
         spawn: Callable[[Any, Callable[[BaseException | None], None]], Any] | None,
         allow_reserved: bool = False,
         gives_raw: bool = False,
+        dec_hook: DecodeHook | None = None,
     ) -> None:
         self._carries = carries
         self._check_name = check_name
         self._failed = failed
         self._spawn = spawn
         self._allow_reserved = allow_reserved
+        self._dec_hook = dec_hook
         self._gives_raw = gives_raw  # whether the codec leaves payloads undecoded where asked to
         self._wire: dict[str, list[Registration]] = {}
         self._lifecycle: dict[str, list[Registration]] = {}
         self._everything: list[Registration] = []
         self._taps: list[Callable[..., Any]] = []
         self._table: dict[str, Callable[..., Any]] = {}
+        self._shortcuts: dict[str, None] = {}
         self._hidden: dict[str, Callable[..., Any]] = {}
         self.current: Session | None = None
         """Whose event is being handled now."""
@@ -164,12 +176,14 @@ class Events:
         if not ours:  # what the library itself listens with raises nothing
             hear = Foreign("a tap", hear)
         self._taps.append(hear)
-        self._compile(None)
+        if len(self._taps) == 1:
+            self._compile(None)
 
         def untap() -> None:
             if hear in self._taps:
                 self._taps.remove(hear)
-                self._compile(None)
+                if not self._taps:
+                    self._compile(None)
 
         return untap
 
@@ -178,6 +192,12 @@ class Events:
         if event not in self._table and not (self._everything or self._taps):
             self._check_name(event)
             self._table[event] = call
+            self._shortcuts[event] = None
+            if len(self._shortcuts) > SHORTCUTS:
+                oldest = next(iter(self._shortcuts))
+                del self._shortcuts[oldest]
+                if oldest not in self._wire and oldest not in self._hidden:
+                    self._table.pop(oldest, None)
 
     def answer_heartbeats(self) -> None:
         """Take the peer's heartbeats out of the events: no handler, ``*`` or tap hears of them.
@@ -201,7 +221,7 @@ class Events:
 
     def decoder(self, type: Any, name: str) -> Callable[[Any], Any]:
         """What turns payloads into ``type``; as :func:`typed_decoder`."""
-        return typed_decoder(type, name)
+        return typed_decoder(type, name, self._dec_hook)
 
     def handlers(self, event: str) -> list[Callable[..., Any]]:
         """What is registered for this name, in order."""
@@ -230,7 +250,8 @@ class Events:
         if name == EVERYTHING:
             registration.call = self._adapted(name, handler, signature, None)
             self._everything.append(registration)
-            self._compile(None)
+            if len(self._everything) == 1:  # with more of them nothing changes
+                self._compile(None)
             return
         if name in LIFECYCLE:
             registration.call = self._adapted(name, handler, signature, None)
@@ -255,12 +276,13 @@ class Events:
             registration.call = self._typed(registration.call, type, name)
             self._want_raw()
         self._wire.setdefault(name, []).append(registration)
-        self._compile(None if registration.typed else name)
+        self._compile(name)
 
     def _want_raw(self) -> None:
         """Payloads stay in bytes from now on, also those of the block that is being delivered."""
         if not self.wants_raw:
             self.wants_raw = True
+            self._compile(None)
             if self.current is not None:
                 self.current.decode_rest_anew()
 
@@ -268,7 +290,7 @@ class Events:
         """Decode the payload by the handler's own type, straight from its bytes."""
         if type is Raw and self._gives_raw:
             return call
-        decode = typed_decoder(type, name)
+        decode = self.decoder(type, name)
         return self._converting(call, decode)
 
     def _converting(self, call: Callable[..., Any], decode: Callable[[Any], Any]) -> Callable[..., Any]:
@@ -298,10 +320,7 @@ class Events:
         assert spawn is not None
 
         def start(*arguments: Any) -> None:
-            session = self.current
-            coroutine = call(*arguments)
-            size = 0 if session is None else session.handler_started()
-            spawn(coroutine, partial(self._task_done, name, session, size))
+            self._start(name, call(*arguments))
 
         return self._starting_with_link(name, call, spawn) if ends else start
 
@@ -324,6 +343,24 @@ class Events:
 
         return start
 
+    def _start(self, name: str, coroutine: Any) -> None:
+        session, spawn = self.current, self._spawn
+        assert spawn is not None
+        size = 0 if session is None else session.handler_started()
+        spawn(coroutine, partial(self._task_done, name, session, size))
+
+    def _run_returned(self, name: str, result: Any) -> None:
+        """What a plain function returned: a coroutine, as of a lambda or a decorator around an async one, is run."""
+        if not isinstance(result, CoroutineType):
+            return
+        if self._spawn is None:
+            result.close()
+            raise TypeError(
+                f"the handler of {name[:64]!r} returned a coroutine, and this front has no event loop to run it: use a "
+                "plain function here, or the asyncio front"
+            )
+        self._start(name, result)
+
     def _task_done(self, event: str, session: Session | None, size: int, error: BaseException | None) -> None:
         if error is not None and not isinstance(error, PASSING):
             self._report(event, error, session)
@@ -335,6 +372,7 @@ class Events:
     def _compile(self, name: str | None) -> None:
         """Rebuild the table's entry of one name, or of all of them; the table itself stays the same object."""
         if name is None:
+            self._shortcuts.clear()
             self._table.clear()
             self._table.update(self._hidden)
             for each in list(self._wire):
@@ -387,9 +425,10 @@ class Events:
                 self._retire_once(registrations, registration, name)
             try:
                 if first is not None:
-                    registration.call(first, whole.decoded(), *rest)
+                    result = registration.call(first, whole.decoded(), *rest)
                 else:
-                    registration.call(whole.given if registration.typed else whole.decoded(), *rest)
+                    result = registration.call(whole.given if registration.typed else whole.decoded(), *rest)
+                self._run_returned(name, result)
             except BaseException as error:
                 self._report(name, error, self.current)
 
@@ -398,7 +437,7 @@ class Events:
         registrations.remove(registration)
         if registrations is self._wire.get(name):
             self._compile(name)
-        elif registrations is self._everything:
+        elif registrations is self._everything and not registrations:
             self._compile(None)
 
     # ---- publishing
@@ -418,7 +457,9 @@ class Events:
                         self._unheard(envelope, session)
                         continue
                     try:
-                        call(envelope.data, session)
+                        result = call(envelope.data, session)
+                        if result is not None and result is not True:
+                            self._run_returned(envelope.type, result)
                     except BaseException as error:
                         self._report(envelope.type, error, session)
             else:
@@ -427,7 +468,9 @@ class Events:
                         self._unheard(envelope)
                         continue
                     try:
-                        call(envelope.data)
+                        result = call(envelope.data)
+                        if result is not None and result is not True:
+                            self._run_returned(envelope.type, result)
                     except BaseException as error:
                         self._report(envelope.type, error, session)
         finally:
@@ -468,7 +511,7 @@ class Events:
         if registration.once:
             self._retire_once(registrations, registration, name)
         try:
-            registration.call(*arguments)
+            self._run_returned(name, registration.call(*arguments))
         except BaseException as error:
             self._report(name, error, self.current)
 
@@ -550,17 +593,15 @@ def _misfit(error: msgspec.ValidationError, name: str) -> InvalidPayload:
     return InvalidPayload(f"the payload of {name[:64]!r} does not fit at {path}: {text}", event=name, path=path)
 
 
-def typed_decoder(type: Any, name: str) -> Callable[[Any], Any]:
+def typed_decoder(type: Any, name: str, dec_hook: DecodeHook | None = None) -> Callable[[Any], Any]:
     """What turns a payload, in bytes or decoded already, into ``type`` (None: whatever comes).
 
-    It raises :class:`InvalidPayload` for one that does not fit.
+    It raises :class:`InvalidPayload` for one that does not fit. ``dec_hook`` makes what msgspec does not know. Raises
+    ``TypeError`` for a type that no payload can ever be decoded to.
     """
     if type is Raw:
         return lambda data: data if data.__class__ is Raw else Raw(_encoded(data, name))
-    try:
-        decode = _decode_any if type is None else msgspec.json.Decoder(type).decode
-    except TypeError as error:
-        raise TypeError(f"payloads of {name!r} cannot be decoded to {type!r:.80}: {error}") from error
+    decode = _decode_any if type is None or type is object else _decoder(type, name, dec_hook)
 
     def decoded(data: Any) -> Any:
         if data.__class__ is not Raw:
@@ -571,6 +612,44 @@ def typed_decoder(type: Any, name: str) -> Callable[[Any], Any]:
             return _decode(data, name, decode)
 
     return decoded
+
+
+def _decoder(type: Any, name: str, dec_hook: DecodeHook | None) -> Callable[[Any], Any]:
+    try:
+        hash(type)
+    except TypeError:
+        make = _made_decoder.__wrapped__
+    else:
+        make = _made_decoder
+    try:
+        return make(type, dec_hook)
+    except TypeError as error:
+        raise TypeError(f"payloads of {name!r} cannot be decoded to {type!r:.80}: {error}") from error
+
+
+@lru_cache(maxsize=DECODERS)
+def _made_decoder(type: Any, dec_hook: DecodeHook | None) -> Callable[[Any], Any]:
+    if dec_hook is None and (unknown := _unknown(msgspec.inspect.type_info(type), set())) is not None:
+        raise TypeError(
+            f"{unknown.__module__}.{unknown.__qualname__} is no type that msgspec knows. Set the option dec_hook, a "
+            "function (type, value) that makes it, or use a Struct, a dataclass or a built-in type"
+        )
+    return msgspec.json.Decoder(type, dec_hook=dec_hook).decode
+
+
+def _unknown(info: Any, seen: set[int]) -> Any:
+    """The first class inside a type that only a hook could make; None where there is none."""
+    if isinstance(info, msgspec.inspect.CustomType):
+        return None if info.cls is object else info.cls
+    if id(info) in seen or not isinstance(info, msgspec.inspect.Type | msgspec.inspect.Field):
+        return None
+    seen.add(id(info))
+    for name in info.__struct_fields__:
+        part = getattr(info, name)
+        for each in part if isinstance(part, tuple) else (part,):
+            if (found := _unknown(each, seen)) is not None:
+                return found
+    return None
 
 
 def _taking(handler: Callable[..., Any], count: int) -> Callable[..., Any]:

@@ -24,7 +24,7 @@ from msgspec import Raw
 
 from ..errors import BackpressureError, ReceiveTimeout
 from ..wire.names import LIFECYCLE
-from .events import Event, event_name, typed_decoder
+from .events import Event, event_name
 
 if TYPE_CHECKING:
     from .client import Client
@@ -188,7 +188,7 @@ class Inbox:
         self._unasked.pop(number, None)
         if self._paused:
             self._regulate()
-        return Received(name, typed_decoder(type, name)(data))
+        return Received(name, self._client.events.decoder(type, name)(data))
 
     def _ask(self, name: str) -> None:
         """Somebody receives events of this name: they are not dropped any more."""
@@ -370,11 +370,11 @@ class BlockingInbox(Inbox):
         try:
             decode = self._decoders.get((name, type))
         except TypeError:  # a type that cannot be a key
-            return typed_decoder(type, name)(data)
+            return self._client.events.decoder(type, name)(data)
         if decode is None:
             if len(self._decoders) >= DECODERS:
                 self._decoders.clear()
-            decode = self._decoders[name, type] = typed_decoder(type, name)
+            decode = self._decoders[name, type] = self._client.events.decoder(type, name)
         return decode(data)
 
     def crowd(self) -> str:

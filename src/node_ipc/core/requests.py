@@ -526,7 +526,7 @@ class Requests:
             return
         try:
             request.socket.emit(RESPONSE, {"jsonrpc": "2.0", "id": request._id, "result": result})
-        except IPCError as error:  # it cannot be JSON, is too large, or the peer does not read
+        except Exception as error:  # no JSON, too large, the peer does not read, or what a hook or a codec raises
             self._failed(request, error)
         else:
             request.ended = True
@@ -550,7 +550,7 @@ class Requests:
                     raise InvalidPayload(f"a RemoteError's message must be text, not {error.message!r:.80}")
                 self._refuse(request, code, error.message, error.data)
                 return
-            except IPCError as unsendable:
+            except Exception as unsendable:
                 error = unsendable
         try:
             self._refuse(request, FAILED, THE_HANDLER_FAILED)

@@ -92,6 +92,7 @@ class Server(SocketPublisher[Session], LinkPublisher):
             driver.spawn if driver.runs_coroutines else None,
             settings.allow_reserved_events,
             self._codec.gives_raw,
+            settings.dec_hook,
         )
         self.events.unheard = self._unheard
         self.events.answer_heartbeats()

@@ -6,7 +6,9 @@ in which a blocking client connects; anything else (partials, builtins, callable
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from functools import partial
 from types import FunctionType, MethodType
 from typing import Any
 
@@ -14,6 +16,14 @@ __all__ = ["Signature", "signature_of"]
 
 CO_VARARGS = 0x04
 CO_COROUTINE = 0x80
+
+ARGUMENTS = (
+    frozenset({"socket", "sock", "client", "peer", "connection", "conn", "session", "sender", "server", "who"})
+    | {"data", "payload", "message", "msg", "params", "arguments", "args", "type", "event", "name", "error", "loss"}
+    | {"destroyed_socket_id", "socket_id", "id", "request", "req"}
+)
+"""What parameters with a default are called where they are meant to be filled. Others keep what they were bound to, as
+in ``lambda data, i=i: …``. The first parameter is always filled."""
 
 
 class Signature:
@@ -31,41 +41,106 @@ class Signature:
         """The annotation of the first argument, or None where it says nothing (no annotation, Any, object)."""
         if self.first is None:
             return None
-        owner = getattr(handler, "__func__", handler)
-        if not getattr(owner, "__annotations__", None):
-            owner = getattr(type(handler), "__call__", None)  # noqa: B004 - an object that is called
-        if self.first not in (getattr(owner, "__annotations__", None) or {}):
+        owner = _annotated(handler)
+        annotation = _annotations(owner).get(self.first)
+        if annotation is None:
             return None
-        return _resolved(owner, self.first)
+        if isinstance(annotation, str):
+            annotation = _resolved(owner, annotation)
+        return None if annotation in (Any, object) else annotation
 
 
-def _resolved(owner: Any, name: str) -> Any:
+def _annotated(handler: Any) -> Any:
+    """The function that was written, below partials, methods, callable objects and decorators."""
+    while True:
+        if isinstance(handler, partial):
+            handler = handler.func
+        elif isinstance(handler, MethodType):
+            handler = handler.__func__
+        elif hasattr(handler, "__wrapped__"):
+            handler = handler.__wrapped__
+        elif isinstance(handler, FunctionType | type) or not hasattr(type(handler), "__call__"):  # noqa: B004
+            return handler
+        else:
+            called = type(handler).__call__
+            if not isinstance(called, FunctionType):
+                return handler
+            handler = called
+
+
+def _annotations(owner: Any) -> dict[str, Any]:
+    """By name, as they were written; what cannot be resolved does not count here."""
+    if isinstance(owner, type):
+        return {}
+    if sys.version_info >= (3, 14):
+        import annotationlib
+
+        return annotationlib.get_annotations(owner, format=annotationlib.Format.FORWARDREF)
+    return getattr(owner, "__annotations__", None) or {}
+
+
+def _resolved(owner: Any, annotation: str) -> Any:
+    """What the text of one annotation means where its function was written: others are nobody's business."""
     import typing
 
-    annotation = owner.__annotations__[name]
-    if isinstance(annotation, str):
-        try:
-            annotation = typing.get_type_hints(owner, include_extras=True)[name]
-        except NameError as error:
-            raise TypeError(
-                f"the annotation {annotation!r} of the handler {owner.__qualname__} cannot be resolved: {error}. "
-                "Give the payload's type as on(event, type=...), or define it where the handler can see it"
-            ) from error
-    return None if annotation in (typing.Any, object) else annotation
+    class Only:
+        """Holds this one annotation."""
+
+    Only.__annotations__ = {"payload": annotation}
+    names = dict(getattr(owner, "__globals__", {}))
+    code, cells = getattr(owner, "__code__", None), getattr(owner, "__closure__", None)
+    if code is not None and cells:
+        names.update(
+            (name, cell.cell_contents) for name, cell in zip(code.co_freevars, cells, strict=True) if _is_filled(cell)
+        )
+    try:
+        return typing.get_type_hints(Only, globalns=names, localns={}, include_extras=True)["payload"]
+    except Exception as error:  # whatever evaluating somebody's text raises
+        raise TypeError(
+            f"the annotation {annotation!r} of the payload, in the handler {owner.__qualname__}, cannot be resolved: "
+            f"{error}. Give the payload's type as on(event, type=...), or import it where the handler can see it (not "
+            "under TYPE_CHECKING)"
+        ) from error
+
+
+def _is_filled(cell: Any) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018 - an empty one raises
+    except ValueError:
+        return False
+    return True
 
 
 def signature_of(handler: Callable[..., Any]) -> Signature:
-    """What ``handler`` takes."""
+    """What ``handler`` takes. Raises ``TypeError`` for one that cannot be called with positional arguments alone."""
     function = handler.__func__ if isinstance(handler, MethodType) else handler
     if not isinstance(function, FunctionType) or hasattr(function, "__wrapped__"):
         return _inspected(handler)
     code = function.__code__
     bound = 1 if isinstance(handler, MethodType) else 0
-    accepts = code.co_argcount - bound
-    required = max(accepts - len(function.__defaults__ or ()), 0)
-    first = code.co_varnames[bound] if accepts > 0 else None
+    if code.co_kwonlyargcount > len(function.__kwdefaults__ or ()):
+        raise _keywords_only(handler)
+    count = code.co_argcount - bound
+    required = max(count - len(function.__defaults__ or ()), 0)
+    names = code.co_varnames[bound : code.co_argcount]
     any_number = bool(code.co_flags & CO_VARARGS)
-    return Signature(required, None if any_number else accepts, first, bool(code.co_flags & CO_COROUTINE))
+    asynchronous = bool(code.co_flags & CO_COROUTINE)
+    return Signature(required, None if any_number else _filled(names, required), next(iter(names), None), asynchronous)
+
+
+def _filled(names: tuple[str, ...], required: int) -> int:
+    """How many of the parameters an event fills, as far as it brings so much."""
+    count = max(required, min(len(names), 1))
+    for name in names[count:]:
+        if name.strip("_").lower() not in ARGUMENTS:
+            break
+        count += 1
+    return count
+
+
+def _keywords_only(handler: Any) -> TypeError:
+    name = getattr(handler, "__qualname__", None) or repr(handler)
+    return TypeError(f"the handler {name} wants arguments by keyword, and events bring theirs by position")
 
 
 def _inspected(handler: Callable[..., Any]) -> Signature:
@@ -75,11 +150,20 @@ def _inspected(handler: Callable[..., Any]) -> Signature:
         getattr(handler, "__call__", None)  # noqa: B004 - the method itself is asked, not whether it is there
     )
     try:
-        parameters = list(inspect.signature(handler).parameters.values())
+        # of the wrapper itself: that is what is called
+        parameters = list(inspect.signature(handler, follow_wrapped=False).parameters.values())
     except (TypeError, ValueError):  # builtins that do not tell
         return Signature(0, None, None, asynchronous)
+    if any(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in parameters):
+        raise _keywords_only(handler)
+    wrapped = getattr(handler, "__wrapped__", None)
+    if callable(wrapped):
+        inner = signature_of(wrapped)
+        if any(p.kind is p.VAR_POSITIONAL for p in parameters):  # it hands on what it gets
+            return Signature(inner.required, inner.accepts, inner.first, asynchronous)
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    required = [p for p in positional if p.default is p.empty]
+    required = len([p for p in positional if p.default is p.empty])
+    names = tuple(p.name for p in positional)
     any_number = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-    first = positional[0].name if positional else None
-    return Signature(len(required), None if any_number else len(positional), first, asynchronous)
+    first = inner.first if callable(wrapped) else next(iter(names), None)
+    return Signature(required, None if any_number else _filled(names, required), first, asynchronous)

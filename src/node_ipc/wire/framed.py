@@ -45,11 +45,12 @@ class FramedCodec:
         self._max_values = settings.max_message_values if settings.profile != "fast" else sys.maxsize
         self._suffix = b"}" + self._delimiter
         self._prefixes: dict[Any, bytes] = {}
+        self._encode_json = json.encode_with(settings.enc_hook)
         self.encode = self._encoder()
 
     def _encoder(self) -> Callable[..., bytes]:
         """``encode`` as a closure: with its parts as locals it takes half the time of a method."""
-        prefixes, encode_json, suffix = self._prefixes, json.encode, self._suffix
+        prefixes, encode_json, suffix = self._prefixes, self._encode_json, self._suffix
         looked_at = min(self._limit + len(self._delimiter), 2 * self._max_values)
         # A number is looked for in 20 ns, and bytes in 150; a longer delimiter may also begin in the payload and end
         # behind it, so there the whole frame is looked at.
@@ -80,9 +81,9 @@ class FramedCodec:
         except (KeyError, TypeError):
             prefix = self._prefix(type)
         try:
-            return prefix, json.encode(data)
+            return prefix, self._encode_json(data)
         except REFUSED as refused:
-            return prefix, json.encode_slowly(data, _name(type), refused)
+            return prefix, json.encode_slowly(data, _name(type), refused, self._encode_json)
 
     def _checked(self, prefix: bytes, body: bytes, frame: bytes, type: Any) -> bytes:
         if frame.find(self._delimiter) + len(self._delimiter) == len(frame):

@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 from msgspec import Raw
@@ -21,6 +21,7 @@ from ..errors import InvalidEvent, InvalidJSON, InvalidMessage, InvalidPayload
 from .costs import LARGE_FRAME, has_many_long_numbers, without_collector
 
 __all__ = [
+    "Encode",
     "Envelope",
     "RawEnvelope",
     "buffer",
@@ -30,6 +31,7 @@ __all__ = [
     "decode_raw_envelope",
     "encode",
     "encode_slowly",
+    "encode_with",
     "nested_too_deeply",
     "plain",
     "salvage",
@@ -48,7 +50,26 @@ def plain(value: Any) -> Any:
     raise TypeError(f"objects of type {type(value).__qualname__} are unsupported")
 
 
-encode = msgspec.json.Encoder(enc_hook=plain).encode
+Encode: TypeAlias = Callable[[Any], bytes]
+encode: Encode = msgspec.json.Encoder(enc_hook=plain).encode
+
+
+def encode_with(enc_hook: Callable[[Any], Any] | None) -> Encode:
+    """``encode``, for which ``enc_hook`` makes something else of what msgspec does not take."""
+    if enc_hook is None:
+        return encode
+
+    def hook(value: Any) -> Any:
+        try:
+            return enc_hook(value)
+        except (TypeError, NotImplementedError):  # which is how a hook says that it does not know either
+            try:
+                return plain(value)
+            except TypeError:
+                pass
+            raise
+
+    return msgspec.json.Encoder(enc_hook=hook).encode
 
 
 class Envelope(msgspec.Struct, gc=False):
@@ -104,34 +125,33 @@ def to_bytes(payload: Any) -> bytes:
 # ---- writing
 
 
-def encode_slowly(data: Any, event: str, cause: Exception) -> bytes:
+def encode_slowly(data: Any, event: str, cause: Exception, encode: Encode = encode) -> bytes:
     """Encode what msgspec refused, or raise :class:`InvalidPayload` with the path of what JSON cannot hold."""
     if isinstance(cause, UnicodeEncodeError):
-        return _encode_surrogates(data, event)
-    path, value = _fault(data, "$", 0)
+        return _encode_surrogates(data, event, encode)
+    path, value = _fault(data, "$", 0, encode)
     reason = "is nested too deeply or refers to itself" if isinstance(cause, RecursionError) else str(cause)
     raise InvalidPayload(
         f"cannot emit {event!r}: the value at {path} ({type(value).__name__}) cannot be JSON: {reason}. "
-        "Use dicts with text keys, lists, text, numbers, booleans, None, bytes, dataclasses or msgspec Structs.",
+        "Use dicts with text keys, lists, text, numbers, booleans, None, bytes, dataclasses or msgspec Structs, "
+        "or set the option enc_hook.",
         event=event,
         path=path,
     ) from cause
 
 
-def _encode_surrogates(data: Any, event: str) -> bytes:
+def _encode_surrogates(data: Any, event: str, encode: Encode) -> bytes:
     import json  # only lone surrogates need it
 
     try:
-        plain = _jsonable(msgspec.to_builtins(data, str_keys=True, enc_hook=_raw_decoded))
+        plain = _jsonable(msgspec.to_builtins(data, str_keys=True, enc_hook=partial(_raw_decoded, encode)))
         return json.dumps(plain, separators=(",", ":"), allow_nan=False).encode("ascii")
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidPayload(f"cannot emit {event!r}: {error}", event=event) from error
 
 
-def _raw_decoded(value: Any) -> Any:
-    if isinstance(value, Raw):
-        return msgspec.json.decode(value)
-    return plain(value)
+def _raw_decoded(encode: Encode, value: Any) -> Any:
+    return msgspec.json.decode(value if isinstance(value, Raw) else encode(value))
 
 
 def _jsonable(value: Any) -> Any:
@@ -145,14 +165,14 @@ def _jsonable(value: Any) -> Any:
     return value
 
 
-def _fault(value: Any, path: str, depth: int) -> tuple[str, Any]:
+def _fault(value: Any, path: str, depth: int, encode: Encode) -> tuple[str, Any]:
     """The innermost part of ``value`` that cannot be encoded, and where it is."""
     if depth < 64:
         for name, part in _parts(value):
             try:
                 encode(part)
             except (TypeError, ValueError, OverflowError, RecursionError):
-                return _fault(part, path + name, depth + 1)
+                return _fault(part, path + name, depth + 1, encode)
     return path, value
 
 
