@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from ..config.foreign import shown
+from ..config.foreign import PASSING, shown
 from ..errors import (
     BackpressureError,
     ConnectionLost,
@@ -36,7 +36,7 @@ from ..errors import (
     RequestError,
     RequestTimeout,
 )
-from .events import PASSING, Event, describe, typed_decoder
+from .events import Event, describe, typed_decoder
 from .outcome import seconds
 from .signature import signature_of
 
