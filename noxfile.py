@@ -34,9 +34,9 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """mypy on the source, both checkers on what users write"""
+    """mypy on the source and its tests, both checkers on what users write"""
     session.install("-e", ".[test,lint,fast]")
-    session.run("mypy", "--strict", "src", "tests/typing")
+    session.run("mypy", "--strict", "src", "tests")
     session.run("pyright", "tests/typing")
 
 

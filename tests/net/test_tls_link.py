@@ -658,7 +658,7 @@ class Listener:
         self._note("received", data)
 
     def ending(self) -> None:
-        self.told.append("ending")
+        self._note("ending")
 
     def ended(self) -> None:
         self._note("ended")

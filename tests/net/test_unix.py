@@ -808,9 +808,10 @@ def test_root_takes_over_from_a_dead_server_of_another_user(
     root: None, shared: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = f"{shared}/app.world"
-    for unlink in (True, "force"):
+    ways: list[Any] = [True, "force"]
+    for unlink in ways:
         die_as(NOBODY, path)
-        server = listen_unix(path, unlink=unlink)  # type: ignore[arg-type]
+        server = listen_unix(path, unlink=unlink)
         assert os.stat(path).st_uid == os.stat(f"{path}.lock").st_uid == 0
         assert f"removed the lock of '{path}', which a dead server of user {NOBODY} left" in caplog.text
         server.close()
@@ -907,7 +908,7 @@ def test_a_file_system_without_locks(own: Path, number: int, monkeypatch: pytest
     def refuse(*_: Any) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(unix.fcntl, "flock", refuse)
+    monkeypatch.setattr("fcntl.flock", refuse)
     for _ in range(3):  # and no descriptor stays open, as the fixture sees
         with pytest.raises(AddressError, match=rf"keeps no locks \({os.strerror(number)}\)"):
             listen_unix(f"{own}/app.world")
@@ -1008,10 +1009,15 @@ def move_directory(path: str) -> None:
     os.rename(os.path.dirname(path), f"{os.path.dirname(path)}.moved")
 
 
+def remove_both(path: str) -> None:
+    os.unlink(path)
+    os.unlink(f"{path}.lock")
+
+
 REMOVALS: dict[str, tuple[Callable[[str], Any], str]] = {
     "the socket": (os.unlink, "the socket"),
     "the lock": (lambda path: os.unlink(f"{path}.lock"), "the lock"),
-    "both": (lambda path: [os.unlink(path), os.unlink(f"{path}.lock")], "the socket"),
+    "both": (remove_both, "the socket"),
     "the socket, moved away": (lambda path: os.rename(path, f"{path}.moved"), "the socket"),
     "a dead socket in its place": (put_stale, "the socket"),
     "the directory": (remove_directory, "the directory of"),
@@ -1040,7 +1046,10 @@ def test_what_was_removed_is_put_back(own: Path, how: str, unlink: Any) -> None:
             assert before is not None
             before.close()
         assert mode(path) == 0o622
-        assert talks(server, path) if before is not None else connect_unix(path).close() is None
+        if before is None:
+            connect_unix(path).close()
+        else:
+            assert talks(server, path)
         with pytest.raises(AddressInUse):
             listen_unix(path)
         shutil.rmtree(f"{own}/run.moved", ignore_errors=True)
