@@ -225,9 +225,9 @@ def test_a_name_of_node_ipcs_is_told_its_python_spelling(ipc: IPC, name: str, hi
 async def test_connecting_again_runs_the_callback_and_keeps_the_connection(ipc: IPC, other: IPC) -> None:
     ipc.serve()
     await ipc.server.start()
-    client = await other.connect_to("world")  # type: ignore[misc]
+    client = await other.connect_to("world")
     called: list[Client] = []
-    again = await other.connect_to("world", lambda ipc: called.append(ipc.of.world))  # type: ignore[misc]
+    again = await other.connect_to("world", lambda ipc: called.append(ipc.of.world))
     assert again is client and called == [client]
     await settled(lambda: ipc.server.sockets)
     assert len(ipc.server.sockets) == 1
@@ -245,7 +245,7 @@ async def test_an_async_callback_runs_and_its_failure_is_an_error_event(ipc: IPC
         await ipc.of.world.connected
         raise LookupError("nothing here")
 
-    await other.connect_to("world", connecting)  # type: ignore[misc]
+    await other.connect_to("world", connecting)
     await settled(lambda: errors)
     assert isinstance(errors[0].__cause__, LookupError) and "'world' failed" in str(errors[0])
     await other.stop()
@@ -269,7 +269,7 @@ async def test_so_does_a_client_of_another_instance(ipc: IPC, other: IPC) -> Non
     other.config.stop_retrying = 0
     ipc.serve()
     ipc.server.start()
-    await other.connect_to("world")  # type: ignore[misc]
+    await other.connect_to("world")
     await other.stop()
     await ipc.stop()
 
@@ -474,7 +474,7 @@ async def test_a_failing_handler_is_in_the_log_with_its_traceback(ipc: IPC, othe
     def divide(data: Any) -> float:
         return 1 / data  # type: ignore[no-any-return]
 
-    await other.connect_to("world")  # type: ignore[misc]
+    await other.connect_to("world")
     for _ in range(100):
         other.of.world.emit("message", 0)
     await settled(lambda: ipc.server.stats().errors == 100)

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from socket import socket
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeGuard, overload
 
 from .config import address as addresses
 from .config.address import Tcp, Tls, Udp
@@ -144,6 +144,10 @@ class IPC:
 
     # ---- connecting
 
+    @overload
+    def connect_to(self, id: str, path: Any = None, callback: Callable[..., Any] | None = None) -> Outcome[Client]: ...
+    @overload
+    def connect_to(self, id: None = None, path: Any = None, callback: Callable[..., Any] | None = None) -> None: ...
     def connect_to(
         self, id: str | None = None, path: Any = None, callback: Callable[..., Any] | None = None
     ) -> Outcome[Client] | None:
@@ -170,6 +174,14 @@ class IPC:
             where = addresses.local_path(os.fspath(path))
         return self._connect(id, where, callback)
 
+    @overload
+    def connect_to_net(
+        self, id: str, host: Any = None, port: Any = None, callback: Callable[..., Any] | None = None
+    ) -> Outcome[Client]: ...
+    @overload
+    def connect_to_net(
+        self, id: None = None, host: Any = None, port: Any = None, callback: Callable[..., Any] | None = None
+    ) -> None: ...
     def connect_to_net(
         self, id: str | None = None, host: Any = None, port: Any = None, callback: Callable[..., Any] | None = None
     ) -> Outcome[Client] | None:

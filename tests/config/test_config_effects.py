@@ -63,8 +63,8 @@ class Ends:
     async def connect(self, callback: Callable[..., Any] | None = None) -> Any:
         address = self.server.address
         if hasattr(address, "port"):
-            return await self.client_ipc.connect_to_net("world", "127.0.0.1", address.port, callback)  # type: ignore[misc]
-        return await self.client_ipc.connect_to("world", callback)  # type: ignore[misc]
+            return await self.client_ipc.connect_to_net("world", "127.0.0.1", address.port, callback)
+        return await self.client_ipc.connect_to("world", callback)
 
     async def both(self, net: bool = False) -> Ends:
         await self.start(net)
@@ -127,7 +127,7 @@ async def test_network_host_and_port_are_where_nothing_else_is_said(tmp_path: Pa
         two.server_ipc.serve_net()
         await two.server.start()
         two.client_ipc.config.network_port = two.server.address.port
-        assert (await two.client_ipc.connect_to_net("world")).peer.host == "127.0.0.1"  # type: ignore[misc]
+        assert (await two.client_ipc.connect_to_net("world")).peer.host == "127.0.0.1"
 
 
 async def test_interfaces_local_address_and_port(tmp_path: Path) -> None:
@@ -148,20 +148,20 @@ async def test_interfaces_lookup_and_family(tmp_path: Path) -> None:
     async with ends(tmp_path, interfaces={"lookup": look_up, "family": "IPv4"}) as two:
         await two.start(net=True)
         port = two.server.address.port
-        await two.client_ipc.connect_to_net("world", "world.example", port)  # type: ignore[misc]
+        await two.client_ipc.connect_to_net("world", "world.example", port)
         assert asked == ["world.example"]
         two.client_ipc.config.interfaces.family = 6
         two.client_ipc.config.stop_retrying = True
         with pytest.raises(IPCError, match=r"world\.example"):
-            await two.client_ipc.connect_to_net("none", "world.example", port)  # type: ignore[misc]
+            await two.client_ipc.connect_to_net("none", "world.example", port)
 
 
 async def test_interfaces_hints_are_flags_for_getaddrinfo(tmp_path: Path) -> None:
     async with ends(tmp_path, stop_retrying=True, interfaces={"hints": sockets.AI_NUMERICHOST}) as two:
         await two.start(net=True)
         with pytest.raises(IPCError, match="localhost"):  # which is not a number
-            await two.client_ipc.connect_to_net("world", "localhost", two.server.address.port)  # type: ignore[misc]
-        await two.client_ipc.connect_to_net("world", "127.0.0.1", two.server.address.port)  # type: ignore[misc]
+            await two.client_ipc.connect_to_net("world", "localhost", two.server.address.port)
+        await two.client_ipc.connect_to_net("world", "127.0.0.1", two.server.address.port)
 
 
 # ---- the wire
@@ -500,7 +500,7 @@ async def test_retry_is_the_delay_and_max_retries_their_number(tmp_path: Path) -
 
 
 async def connect_to_nobody(two: Ends, errors: list[IPCError]) -> Any:
-    return await two.client_ipc.connect_to("world", lambda ipc: ipc.of.world.on("error", errors.append))  # type: ignore[misc]
+    return await two.client_ipc.connect_to("world", lambda ipc: ipc.of.world.on("error", errors.append))
 
 
 @pytest.mark.parametrize(("stop", "attempts"), [(True, 1), (0, 1), (2, 3)])

@@ -63,7 +63,7 @@ class Fleet:
         self.server.server.on("number", lambda data, socket: self.at_server.append(data))
         await self.server.server.start()
         for client in self.clients:
-            await client.connect_to("world", self.path)  # type: ignore[misc]
+            await client.connect_to("world", self.path)
             client.of.world.on("number", self.at_clients.append)
         await until(lambda: len(self.server.server.sockets) == 10)
 
@@ -154,7 +154,7 @@ async def test_a_forked_child_may_have_an_instance_of_its_own(own: Path) -> None
     def talk(instance: Callable[[], IPC], number: int) -> None:
         async def main() -> None:
             ipc = instance()
-            await ipc.connect_to("world", fleet.path)  # type: ignore[misc]
+            await ipc.connect_to("world", fleet.path)
             ipc.of.world.emit("number", number)
             await ipc.stop()
 

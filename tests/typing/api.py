@@ -11,7 +11,8 @@ from typing import Any, assert_type
 import msgspec
 
 import node_ipc
-from node_ipc import IPC, Event, Raw, RemoteError, Socket, blocking, ipc
+from node_ipc import IPC, Client, Event, Raw, RemoteError, Socket, blocking, ipc
+from node_ipc.core.outcome import Outcome
 
 
 class Order(msgspec.Struct):
@@ -149,6 +150,8 @@ def callback_front() -> None:
     ipc.config.retry = 100
     another = IPC()
     another.connect_to("world", lambda: None)
+    assert_type(another.connect_to("world"), Outcome[Client])
+    assert_type(another.connect_to_net("world", 8000), Outcome[Client])
     another.serve_net(8000, "udp4", lambda: None)
     another.run(loop="auto")
 
