@@ -62,6 +62,35 @@ def test_the_end_is_heard_behind_handlers_that_never_end_and_all_that_came_befor
 
 
 @pytest.mark.row(54)
+@pytest.mark.parametrize("seconds", [0, 1.5, 100])
+@pytest.mark.parametrize("end", [Wire.close, Wire.abort], ids=["close", "abort"])
+def test_the_end_is_heard_however_long_nothing_was_read_and_came(
+    driver: MemoryDriver, seconds: float, end: Callable[[Wire], None]
+) -> None:
+    server, wire, heard = busy(driver)
+    driver.advance(seconds)
+    end(wire)
+    driver.advance(2)
+    assert server.sockets == []
+    assert heard == [0, 1, 2]
+
+
+@pytest.mark.row(54)
+@pytest.mark.parametrize("seconds", [0, 1.5])
+def test_what_had_arrived_before_a_link_broke_is_delivered_and_can_be_answered_no_more(
+    driver: MemoryDriver, seconds: float
+) -> None:
+    server, _, heard = busy(driver)
+    is_open: list[bool] = []
+    server.on("subscribe", lambda data, socket: is_open.append(socket.is_open))
+    driver.advance(seconds)
+    driver.connections[0].drop()
+    driver.advance(2)
+    assert server.sockets == [] and heard == [0, 1, 2]
+    assert is_open == [False]
+
+
+@pytest.mark.row(54)
 def test_a_dropped_link_is_heard_while_reading_is_paused(driver: MemoryDriver) -> None:
     server, _, _ = busy(driver)
     driver.connections[0].drop()

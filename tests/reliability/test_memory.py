@@ -59,11 +59,11 @@ time.sleep(60)
 def test_a_killed_peer_is_noticed_behind_handlers_that_never_end(loop: str, transport: str, tmp_path: Path) -> None:
     async def check() -> None:
         address = f"unix:{tmp_path}/s" if transport == "unix" else "tcp://127.0.0.1:0"
+        server: Any
         async with node_ipc.serve(address, max_handler_frames=16) as server:
             heard: list[int] = []
             cancelled: list[int] = []
 
-            @server.on("subscribe")
             @node_ipc.while_connected
             async def subscribe(data: int) -> None:
                 heard.append(data)
@@ -72,6 +72,8 @@ def test_a_killed_peer_is_noticed_behind_handlers_that_never_end(loop: str, tran
                 except asyncio.CancelledError:
                     cancelled.append(data)
                     raise
+
+            server.on("subscribe", subscribe)
 
             where = str(tmp_path / "s") if transport == "unix" else str(server.address.port)
             program = Program.python("-c", FLOOD, where)

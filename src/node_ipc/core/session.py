@@ -1145,6 +1145,8 @@ class Session:
 
     def ended(self) -> None:
         """The driver: the peer sends nothing more. What is emitted already still goes out."""
+        if self._reading_paused and not self._leaving:  # a read for signs of life met it
+            self.ending()
         self._peer_ended = True
         link = self._link
         self._end_answered = self._closing and self.loss is None and link is not None and link.all_arrived()
@@ -1168,6 +1170,8 @@ class Session:
 
     def lost(self, error: Exception | None) -> None:
         """The driver: the link is gone."""
+        if self._held and not self._closing:
+            self._deliver_last()
         with self._driver.lock:
             afar, self._afar, self._afar_bytes = self._afar, [], 0
         self._tell_of_half_a_message()
@@ -1190,6 +1194,13 @@ class Session:
         self._drop(waiting)
         self._tell("lost", detail=self.loss)
         self._owner.session_lost(self, self.loss)
+
+    def _deliver_last(self) -> None:
+        """The link broke while messages waited for handlers: what had arrived is delivered, and emits are refused."""
+        self._leaving = True
+        self._home = CLOSED
+        self._owner.session_closing(self)
+        self._deliver_held()
 
     def close(self, timeout: float | None = None) -> None:
         """Send what was emitted, then end; what still arrives is read and dropped. The other one is ``abort``.
