@@ -9,7 +9,7 @@ from typing import Any
 
 from node_ipc.core.seam import Peer
 from node_ipc.drivers.loop_pipes import accept_pipe, carry_pipe
-from node_ipc.net.pipe import Instances, PipeHandle, WinAPI, open_instance, still_busy
+from node_ipc.net.pipe import Instances, PipeHandle, WinAPI, open_instance, server_of, still_busy
 
 
 def listen_pipe(
@@ -47,12 +47,14 @@ def connect_pipe(path: str, timeout: float, api: WinAPI) -> PipeHandle:
 
 
 async def open_pipe(loop: Any, path: str, protocol: Callable[[], Any], timeout: float) -> Any:
-    """The same with this loop: the protocol of the open pipe."""
+    """The same with this loop: the protocol of the open pipe, which gets to know its ``peer``."""
     deadline = loop.time() + timeout
-    while (handle := open_instance(path, WinAPI())) is None:
+    api = WinAPI()
+    while (handle := open_instance(path, api)) is None:
         if loop.time() >= deadline:
             raise still_busy(path, timeout)
         await asyncio.sleep(0.01)
     opened = protocol()
+    opened.peer = server_of(handle, api)
     carry_pipe(loop, handle, opened)
     return opened

@@ -40,6 +40,8 @@ class Recorder(asyncio.Protocol):
         self.opened: asyncio.Future[asyncio.Transport] = asyncio.get_running_loop().create_future()
         self.lost: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
         self.ended = False
+        self.peer: Peer
+        """Who listens there; set by ``open_pipe``."""
         self._news = asyncio.Event()
 
     def connection_made(self, transport: Any) -> None:
@@ -184,7 +186,7 @@ async def test_peers_are_named_by_their_process(path: str) -> None:
         client.transport.write(b"?")
         await client.read(1)
         assert server.peers == [Peer("pipe", pid=os.getpid())]
-        assert client.transport.get_extra_info("peer") == Peer("pipe", pid=os.getpid())
+        assert client.peer == Peer("pipe", pid=os.getpid())
         client.transport.abort()
         await gone(client)
 
@@ -318,7 +320,7 @@ def killed(process: subprocess.Popen[bytes]) -> None:
 async def test_a_killed_server_is_the_end_and_a_new_one_is_found(path: str) -> None:
     process = await asyncio.to_thread(started, path)
     client = await connected(path)
-    assert client.transport.get_extra_info("peer").pid not in (None, os.getpid())
+    assert client.peer.pid not in (None, os.getpid())
     client.transport.write(b"one")
     assert await client.read(3) == b"one"
     await asyncio.to_thread(killed, process)
