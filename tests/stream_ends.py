@@ -20,7 +20,7 @@ from node_ipc.config.address import Tcp, Unix
 from node_ipc.core.seam import Link
 from node_ipc.drivers import loop as event_loop
 from node_ipc.drivers.loop import EventLoopDriver
-from node_ipc.drivers.thread import CallerDriver
+from node_ipc.drivers.thread import ThreadDriver
 from node_ipc.net.steps import Watched
 
 SECONDS = 20.0
@@ -165,7 +165,7 @@ class OwnLoop(EventLoopDriver):
         gc.collect()  # tests of other modules count descriptors
 
 
-AnyDriver = CallerDriver | OwnLoop
+AnyDriver = ThreadDriver | OwnLoop
 
 
 class WithoutReaders(asyncio.SelectorEventLoop):
@@ -186,7 +186,7 @@ def driver_of(name: str, monkeypatch: pytest.MonkeyPatch) -> AnyDriver:
         return OwnLoop(WithoutReaders)
     if name == "selectors":
         monkeypatch.delattr(select, "epoll")
-    return CallerDriver()
+    return ThreadDriver()
 
 
 def settings(**options: Any) -> Any:

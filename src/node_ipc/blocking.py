@@ -36,7 +36,7 @@ from .core.outcome import seconds
 from .core.seam import FORKED
 from .core.server import Server, serving
 from .core.session import Session, refuse_other_threads
-from .drivers.thread import CallerDriver
+from .drivers.thread import ThreadDriver
 from .errors import BackpressureError, ConnectionLost, DrainTimeout, IPCError, WouldDeadlock
 
 if TYPE_CHECKING:
@@ -63,8 +63,8 @@ class BlockingClient(Client):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        assert isinstance(self._driver, CallerDriver)
-        self._caller: CallerDriver = self._driver
+        assert isinstance(self._driver, ThreadDriver)
+        self._thread: ThreadDriver = self._driver
         self.inbox = BlockingInbox(self)
         """Events that wait to be received."""
 
@@ -72,7 +72,7 @@ class BlockingClient(Client):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
-        _leave(self._caller, self.close, self.abort, kind)
+        _leave(self._thread, self.close, self.abort, kind)
 
     # ---- out
 
@@ -110,13 +110,13 @@ class BlockingClient(Client):
     def _emit_indirectly(self, type: Any, data: Any) -> bool:
         """The link is down, or it is sync mode: a chance for the link to come back, or for the answer to arrive."""
         below = super()._emit_indirectly(type, data)
-        driver = self._caller
+        driver = self._thread
         if not driver.busy and driver.thread() == driver.home:
             driver.pump(0.0)
         return below
 
     def _until_taken(self, session: Session, below: bool) -> bool:
-        driver = self._caller
+        driver = self._thread
         if driver.busy or driver.thread() != driver.home:
             return below
         driver.run_until(lambda: not session._paused or session.loss is not None or self.inbox.full)
@@ -166,7 +166,7 @@ class BlockingClient(Client):
             name, type = receivable(event, type)
         if timeout is not None:
             timeout = seconds(timeout, "receive")
-        inbox, driver = self.inbox, self._caller
+        inbox, driver = self.inbox, self._thread
         if inbox and (found := inbox.take(name, type)) is not None:
             return found.data
         if driver.busy or driver.thread() != driver.home:
@@ -196,8 +196,8 @@ class BlockingClient(Client):
     def __iter__(self) -> Iterator[Received]:
         """Every event from the wire, in order, until the client is closed; also those that have a handler."""
         stop = self.inbox.iterate()
-        take, pump = self.inbox.take, self._caller.pump
-        if self._caller.home in serving:
+        take, pump = self.inbox.take, self._thread.pump
+        if self._thread.home in serving:
             pump = partial(_pump_without_server, self, "iteration", pump)
         try:
             while True:
@@ -225,7 +225,7 @@ class BlockingClient(Client):
             raise self.over("cannot poll")
         if self.inbox.full:
             raise self._crowded("nothing more can be read")
-        return self._caller.pump(timeout)
+        return self._thread.pump(timeout)
 
     # ---- requests
 
@@ -279,7 +279,7 @@ class BlockingClient(Client):
         if _is_served_here(self):
             raise _never("request", self.address)
         answer: Outcome[Any] = super().request(method, params, timeout=timeout, type=type, progress=progress)
-        return _answered(self._caller, self.requests, answer, method, timeout, self._check_inbox)
+        return _answered(self._thread, self.requests, answer, method, timeout, self._check_inbox)
 
     # ---- life
 
@@ -289,25 +289,25 @@ class BlockingClient(Client):
         timeout: the seconds it may take; ``None`` is ``close_timeout``. What is not sent by then is dropped.
         """
         refuse_other_threads(self._driver, "close")
-        if not self._caller.busy:
-            self._caller.pump(0.0)  # what other threads emitted
+        if not self._thread.busy:
+            self._thread.pump(0.0)  # what other threads emitted
         if _is_served_here(self):
             timeout = 0.0  # the server cannot answer the goodbye while this waits for it
         super().close(timeout)
-        finish(self._caller, self.closed)
+        finish(self._thread, self.closed)
 
     def abort(self) -> None:
         """End at once; what is not sent yet is dropped and counted in ``disconnect``."""
         refuse_other_threads(self._driver, "abort")
         super().close(0.0)
         self._input("expired")
-        finish(self._caller, self.closed)
+        finish(self._thread, self.closed)
 
     # ---- waiting
 
     def _before_waiting(self, verb: str) -> None:
-        refuse_other_threads(self._caller, verb)
-        if self._caller.busy:
+        refuse_other_threads(self._thread, verb)
+        if self._thread.busy:
             raise WouldDeadlock(
                 f"{verb}() in a handler would wait for ever: this very thread, which runs the handler, would have to "
                 "read what is waited for. Register a handler for it with on(), or return first"
@@ -317,7 +317,7 @@ class BlockingClient(Client):
         if done():
             return True
         self._before_waiting(verb)
-        satisfied = self._caller.run_until(lambda: done() or self.inbox.full, timeout)
+        satisfied = self._thread.run_until(lambda: done() or self.inbox.full, timeout)
         if satisfied and not done():
             raise self._crowded(f"{verb}() cannot go on")
         return satisfied
@@ -327,8 +327,8 @@ class BlockingClient(Client):
             raise self._crowded("the answer cannot be reached")
 
     def _crowded(self, what: str) -> BackpressureError:
-        if not self._caller.busy:
-            self._caller.pump(0.0)  # who only meets full inboxes hears of the link's end all the same
+        if not self._thread.busy:
+            self._thread.pump(0.0)  # who only meets full inboxes hears of the link's end all the same
         return BackpressureError(
             f"{what}: {self.inbox.crowd()}, and nothing is read until they are. Receive them, register handlers for "
             f"them, or raise max_inbox_bytes ({self._settings.max_inbox_bytes})"
@@ -342,12 +342,12 @@ class Batch:
         self._client = client
 
     def __enter__(self) -> BlockingClient:
-        self._client._caller.begin_batch()
+        self._client._thread.begin_batch()
         return self._client
 
     def __exit__(self, *exception: Any) -> None:
         client = self._client
-        client._caller.end_batch()
+        client._thread.end_batch()
         session = client._direct
         if session is not None and session._paused:
             client._until_taken(session, True)
@@ -380,7 +380,7 @@ def connect(
     """
     timeout = seconds(timeout, "connect")
     where, settings = resolve(address, config, options, "client", tls)
-    client = BlockingClient(str(address), where, CallerDriver(), settings)
+    client = BlockingClient(str(address), where, ThreadDriver(), settings)
     if isinstance(where, Tls) and _is_served_here(client):  # the handshake needs both
         raise _never("connect", where)
     return _connected(client, timeout, wait)
@@ -393,7 +393,7 @@ def _connected(client: C, timeout: float | None, wait: bool) -> C:
         client.on("error", _heard_here)
     try:
         connected = client.connect()
-        settled = client._caller.run_until(
+        settled = client._thread.run_until(
             lambda: connected.done or (client.last_error is not None and not wait), timeout
         )
         if not settled:
@@ -433,14 +433,14 @@ def reconnect(
     where, settings = resolve(address, config, options, "client", tls)
     short = 0
     while True:
-        client = _Single(str(address), where, CallerDriver(), settings)
+        client = _Single(str(address), where, ThreadDriver(), settings)
         _connected(client, timeout, True)
         began = time.monotonic()
         with client:
             yield client
         short = short + 1 if time.monotonic() - began < STEADY_SECONDS else 0
         if short:
-            chance = client._caller.random()
+            chance = client._thread.random()
             time.sleep(retry_delay(settings.retry / 1000, short - 1, LONGEST_PAUSE, chance, settings.retry_growth))
 
 
@@ -457,7 +457,7 @@ class _Single(BlockingClient):
 class Serving:
     """What the servers of this front have in common: the thread that calls does their work."""
 
-    _caller: CallerDriver
+    _thread: ThreadDriver
     closed: Outcome[Any]
     pending_bytes: int
 
@@ -465,7 +465,7 @@ class Serving:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
-        _leave(self._caller, self.stop, self.abort, kind)  # type: ignore[attr-defined]  # of what this is mixed with
+        _leave(self._thread, self.stop, self.abort, kind)  # type: ignore[attr-defined]  # of what this is mixed with
 
     def poll(self, timeout: float | None = 0.0) -> bool:
         """Serve what is there; wait for the first thing at most ``timeout`` seconds (``None``: without end).
@@ -474,7 +474,7 @@ class Serving:
         """
         timeout = seconds(timeout, "poll")
         self._before_waiting("poll")
-        return self._caller.pump(timeout)
+        return self._thread.pump(timeout)
 
     def serve_forever(self) -> None:
         """Serve until the server is stopped: by ``stop()`` in a handler, or ``shutdown()`` in another thread.
@@ -482,10 +482,10 @@ class Serving:
         Ctrl-C raises ``KeyboardInterrupt`` as everywhere; the ``with`` block then stops the server.
         """
         self._before_waiting("serve_forever")
-        pump, closed = self._caller.pump, self.closed
+        pump, closed = self._thread.pump, self.closed
         while not closed.done:
             pump(None)
-        self._caller.close()
+        self._thread.close()
 
     def drain(self, timeout: float | None = None) -> None:
         """Wait until the kernel has everything that was emitted to anybody.
@@ -495,16 +495,16 @@ class Serving:
         timeout = seconds(timeout, "drain")
         if self.pending_bytes:
             self._before_waiting("drain")
-            if not self._caller.run_until(lambda: not self.pending_bytes, timeout):
+            if not self._thread.run_until(lambda: not self.pending_bytes, timeout):
                 raise DrainTimeout(f"{self.pending_bytes} bytes still wait after {timeout:g} s")
 
     def shutdown(self) -> None:
         """Stop the server from another thread: its ``serve_forever`` ends. This does not wait."""
-        self._caller.call_from_thread(self.stop)  # type: ignore[attr-defined]  # of what this is mixed with
+        self._thread.call_from_thread(self.stop)  # type: ignore[attr-defined]  # of what this is mixed with
 
     def _before_waiting(self, verb: str) -> None:
-        refuse_other_threads(self._caller, verb)
-        if self._caller.busy:
+        refuse_other_threads(self._thread, verb)
+        if self._thread.busy:
             raise WouldDeadlock(
                 f"{verb}() in a handler would wait for ever: this very thread, which runs the handler, would have to "
                 "serve meanwhile. Register a handler for what is waited for, or return first"
@@ -518,8 +518,8 @@ class BlockingServer(Serving, Server):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        assert isinstance(self._driver, CallerDriver)
-        self._caller = self._driver
+        assert isinstance(self._driver, ThreadDriver)
+        self._thread = self._driver
 
     # ---- out
 
@@ -530,7 +530,7 @@ class BlockingServer(Serving, Server):
         the other fronts.) Raises :class:`ConnectionLost` when the link breaks while the event is being written.
         """
         below = super().emit(socket, type, data)
-        driver = self._caller
+        driver = self._thread
         if not socket._paused or driver.busy or driver.thread() != driver.home:
             return below
         driver.run_until(lambda: not socket._paused or socket.loss is not None)
@@ -596,7 +596,7 @@ class BlockingServer(Serving, Server):
         """Ask one client, and wait for its answer, serving everybody meanwhile; as ``BlockingClient.request``."""
         self._before_waiting("request")
         answer: Outcome[Any] = super().request(socket, method, params, timeout=timeout, type=type, progress=progress)
-        return _answered(self._caller, self.requests, answer, method, timeout)
+        return _answered(self._thread, self.requests, answer, method, timeout)
 
     def request_all(  # type: ignore[override]  # this front waits for it
         self,
@@ -611,7 +611,7 @@ class BlockingServer(Serving, Server):
         self._before_waiting("request_all")
         answers = super().request_all(method, params, timeout=timeout, type=type, exclude=exclude)
         try:
-            self._caller.run_until(lambda: answers.done)
+            self._thread.run_until(lambda: answers.done)
         finally:
             if answers.abandon is not None:  # Ctrl-C: nobody waits any more
                 answers.abandon()
@@ -626,13 +626,13 @@ class BlockingServer(Serving, Server):
         this only begins, and the call that waits does the rest.
         """
         super().stop(timeout)
-        finish(self._caller, self.closed)
+        finish(self._thread, self.closed)
 
     def abort(self) -> None:
         """Stop at once; what is not sent yet is dropped."""
         super().stop(0.0)
         self._expire()
-        finish(self._caller, self.closed)
+        finish(self._thread, self.closed)
 
 
 def serve(
@@ -650,7 +650,7 @@ def serve(
     milliseconds.
     """
     where, settings = resolve(address, config, options, "server", tls)
-    driver = CallerDriver()
+    driver = ThreadDriver()
     server = _make_server(where, driver, settings)
     server.on("error", _heard_here)
     started = server.start()
@@ -664,7 +664,7 @@ def serve(
     return server
 
 
-def _make_server(where: Address, driver: CallerDriver, settings: Any) -> Any:
+def _make_server(where: Address, driver: ThreadDriver, settings: Any) -> Any:
     if not isinstance(getattr(where, "where", where), Udp):
         return BlockingServer(where, driver, settings)
     from .blocking_datagram import BlockingDatagramServer
@@ -676,7 +676,7 @@ def _make_server(where: Address, driver: CallerDriver, settings: Any) -> Any:
 
 
 def _answered(
-    driver: CallerDriver,
+    driver: ThreadDriver,
     requests: Requests,
     answer: Outcome[Any],
     method: str | Event[Any],
@@ -701,7 +701,7 @@ def _answered(
     return answer.result()
 
 
-def finish(driver: CallerDriver, closed: Outcome[Any]) -> None:
+def finish(driver: ThreadDriver, closed: Outcome[Any]) -> None:
     """Wait until an endpoint that was told to end has ended; in a handler, the call that waits does this."""
     if driver.busy:
         driver.wake()  # a signal handler may have called this while the thread waits
@@ -711,7 +711,7 @@ def finish(driver: CallerDriver, closed: Outcome[Any]) -> None:
 
 
 def _leave(
-    driver: CallerDriver, close: Callable[[], None], abort: Callable[[], None], kind: type[BaseException] | None
+    driver: ThreadDriver, close: Callable[[], None], abort: Callable[[], None], kind: type[BaseException] | None
 ) -> None:
     """The end of a ``with`` block: in order, but at once when the program is being ended (Ctrl-C, ``sys.exit``)."""
     if driver.home == FORKED:
@@ -726,7 +726,7 @@ def _is_served_here(client: BlockingClient) -> bool:
     """Whether the client's server belongs to its own thread, and so does nothing while that waits."""
     return any(
         _is_at(client.address, server.address) and (not server.runs_in_event_loop or _in_event_loop())
-        for server in serving.get(client._caller.home, ())
+        for server in serving.get(client._thread.home, ())
     )
 
 

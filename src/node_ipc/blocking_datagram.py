@@ -6,7 +6,7 @@ from typing import Any
 
 from .blocking import Serving, finish
 from .core.datagram import DatagramServer
-from .drivers.thread import CallerDriver
+from .drivers.thread import ThreadDriver
 
 __all__ = ["BlockingDatagramServer"]
 
@@ -16,15 +16,15 @@ class BlockingDatagramServer(Serving, DatagramServer):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        assert isinstance(self._driver, CallerDriver)
-        self._caller = self._driver
+        assert isinstance(self._driver, ThreadDriver)
+        self._thread = self._driver
 
     def stop(self, timeout: float | None = None) -> None:  # type: ignore[override]  # this front waits for it
         """Give the port back. In a handler this only begins, and the call that waits does the rest."""
         super().stop(timeout)
-        finish(self._caller, self.closed)
+        finish(self._thread, self.closed)
 
     def abort(self) -> None:
         """Give the port back at once."""
         super(Serving, self).stop(0.0)
-        finish(self._caller, self.closed)
+        finish(self._thread, self.closed)

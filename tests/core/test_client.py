@@ -866,6 +866,22 @@ def test_connecting_anew_inside_a_handler_of_the_end(event: str) -> None:
     assert not alone.client.closed.done
 
 
+@pytest.mark.parametrize("how", ["abort", "close"])
+def test_a_client_that_ends_while_it_connects_goes_no_further(how: str) -> None:
+    """The server would see a connection that nobody wanted any more."""
+    alone = Alone(address=Tcp("world.example", 8000), connect_timeout=60_000)
+    alone.driver.hosts["world.example"] = ["10.0.0.1", "10.0.0.2"]
+    alone.driver.silent.add("10.0.0.1")
+    server = WireServer(alone.driver, Tcp("10.0.0.2", 8000))
+    alone.client.connect()
+    alone.driver.advance(1)
+    alone.client.abort() if how == "abort" else alone.client.close(timeout=1)
+    alone.driver.run_until(alone.client.closed)
+    alone.driver.advance(120)
+    assert alone.driver.connections == [] and server.wires == []
+    assert alone.client.state is S.CLOSED
+
+
 @pytest.mark.row(38)
 def test_aborting_and_connecting_anew_at_once() -> None:
     alone = bring(S.WAITING)

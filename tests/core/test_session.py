@@ -1336,8 +1336,8 @@ def test_emits_from_another_thread_behind_the_end_are_counted() -> None:
     _, _, socket, driver = pair()
     driver.drop()
     driver.run_until_idle()
-    socket._afar.append(b"late")  # a thread that was in the middle of its emit when the link went away
-    socket._take_afar()
+    socket._from_threads.append(b"late")  # a thread that was in the middle of its emit when the link went away
+    socket._take_from_threads()
     assert socket.dropped == 1
 
 

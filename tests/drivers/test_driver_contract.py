@@ -253,11 +253,11 @@ class UvloopRig(LoopRig):
         return loop
 
 
-class CallerRig(Rig):
+class ThreadRig(Rig):
     def make(self) -> Any:
-        from node_ipc.drivers.thread import CallerDriver
+        from node_ipc.drivers.thread import ThreadDriver
 
-        return CallerDriver()
+        return ThreadDriver()
 
     def until(self, condition: Callable[[], Any]) -> None:
         assert self.driver.run_until(condition, SECONDS), "it did not come to that in time"
@@ -300,7 +300,7 @@ RIGS = {
     "memory": (MemoryRig, ["unix", "tcp"] if WINDOWS else ["unix", "tcp", "tls"]),
     "asyncio": (LoopRig, ["pipe", "tcp"] if WINDOWS else ["unix", "tcp", "tls"]),
     "uvloop": (UvloopRig, [] if WINDOWS else ["unix", "tcp", "tls"]),
-    "caller": (CallerRig, ["pipe", "tcp"] if WINDOWS else ["unix", "tcp", "tls"]),
+    "thread": (ThreadRig, ["pipe", "tcp"] if WINDOWS else ["unix", "tcp", "tls"]),
 }
 
 
@@ -443,7 +443,7 @@ def descriptors(rig: Rig) -> int:
     """The sockets that are open, besides those that a driver opens for itself when it first waits."""
     if isinstance(rig, MemoryRig):
         return len(rig.driver.connections)
-    if isinstance(rig, CallerRig):
+    if isinstance(rig, ThreadRig):
         assert rig.driver.poller
     kinds = []
     for number in os.listdir("/proc/self/fd"):
@@ -501,7 +501,7 @@ def stuck(rig: Rig, step: str) -> Iterator[tuple[Any, dict[str, Any]]]:
     """An address, and options, with which an attempt comes as far as this step and no further."""
     place = Unix(f"{rig.place.path}.full") if rig.transport == "unix" else None
     if step == "looking up":
-        if not has_names(rig) or isinstance(rig, CallerRig):
+        if not has_names(rig) or isinstance(rig, ThreadRig):
             pytest.skip("there is nothing to look up, or nothing else to do meanwhile")
         lookup: Any = (lambda host: Never()) if isinstance(rig, MemoryRig) else never
         yield type(rig.place)("localhost", 1), {"interfaces": {"lookup": lookup}}
@@ -807,11 +807,11 @@ def test_calls_from_other_threads_come_in_order_in_the_drivers_thread(rig: Rig) 
         threads.add(threading.get_ident())
         ran.append(number)
 
-    def from_afar() -> None:
+    def from_another() -> None:
         for number in range(1000):
             rig.driver.call_from_thread(lambda number=number: call(number))
 
-    thread = threading.Thread(target=from_afar)
+    thread = threading.Thread(target=from_another)
     thread.start()
     if type(rig) is MemoryRig:
         thread.join()

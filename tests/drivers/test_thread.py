@@ -21,15 +21,15 @@ from node_ipc import AddressError, AddressInUse, ConnectError, ConnectTimeout, W
 from node_ipc.config.address import Tcp, Udp, Unix
 from node_ipc.core.outcome import Outcome
 from node_ipc.drivers import thread as caller
-from node_ipc.drivers.thread import CallerDriver
+from node_ipc.drivers.thread import ThreadDriver
 from stream_ends import SECONDS, End, Hall, listen, pair, settings
 
 
 @pytest.fixture(params=["epoll", "selectors"])
-def driver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[CallerDriver]:
+def driver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadDriver]:
     if request.param == "selectors":
         monkeypatch.delattr(select, "epoll")
-    driver = CallerDriver()
+    driver = ThreadDriver()
     yield driver
     driver.close()
 
@@ -42,7 +42,7 @@ def address(tmp_path: Path) -> Unix:
 # ---- turns and timers
 
 
-def test_timers_run_in_order_and_not_before_their_time(driver: CallerDriver) -> None:
+def test_timers_run_in_order_and_not_before_their_time(driver: ThreadDriver) -> None:
     ran: list[str] = []
     began = driver.now()
     driver.call_later(0.06, lambda: ran.append("third"))
@@ -57,14 +57,14 @@ def test_timers_run_in_order_and_not_before_their_time(driver: CallerDriver) -> 
     assert driver.now() - began >= 0.06
 
 
-def test_a_timer_that_ran_can_be_cancelled(driver: CallerDriver) -> None:
+def test_a_timer_that_ran_can_be_cancelled(driver: ThreadDriver) -> None:
     timer = driver.call_later(0, lambda: None)
     assert driver.pump() is True
     timer.cancel()
     assert driver.pump() is False
 
 
-def test_what_is_put_off_inside_a_turn_runs_in_the_next(driver: CallerDriver) -> None:
+def test_what_is_put_off_inside_a_turn_runs_in_the_next(driver: ThreadDriver) -> None:
     ran: list[int] = []
 
     def again() -> None:
@@ -77,7 +77,7 @@ def test_what_is_put_off_inside_a_turn_runs_in_the_next(driver: CallerDriver) ->
         assert len(ran) == turn
 
 
-def test_cancelled_timers_do_not_pile_up(driver: CallerDriver) -> None:
+def test_cancelled_timers_do_not_pile_up(driver: ThreadDriver) -> None:
     kept = driver.call_later(100, lambda: None)
     for _ in range(10_000):
         driver.call_later(100, lambda: None).cancel()
@@ -87,7 +87,7 @@ def test_cancelled_timers_do_not_pile_up(driver: CallerDriver) -> None:
     assert len(driver._timers) == 0 and driver._cancelled == 0
 
 
-def test_run_until_keeps_its_time_limit(driver: CallerDriver, address: Unix) -> None:
+def test_run_until_keeps_its_time_limit(driver: ThreadDriver, address: Unix) -> None:
     listen(driver, address)
     began = driver.now()
     assert driver.run_until(lambda: False, 0.1) is False
@@ -96,7 +96,7 @@ def test_run_until_keeps_its_time_limit(driver: CallerDriver, address: Unix) -> 
     assert driver.run_until(lambda: True, 0) is True
 
 
-def test_a_turn_inside_a_turn_is_refused(driver: CallerDriver) -> None:
+def test_a_turn_inside_a_turn_is_refused(driver: ThreadDriver) -> None:
     raised: list[Exception] = []
 
     def handler() -> None:
@@ -112,7 +112,7 @@ def test_a_turn_inside_a_turn_is_refused(driver: CallerDriver) -> None:
     assert not driver.busy
 
 
-def test_a_turn_that_raises_leaves_the_driver_usable(driver: CallerDriver) -> None:
+def test_a_turn_that_raises_leaves_the_driver_usable(driver: ThreadDriver) -> None:
     ended: list[Any] = []
 
     class Session:
@@ -131,7 +131,7 @@ def test_a_turn_that_raises_leaves_the_driver_usable(driver: CallerDriver) -> No
     assert not driver.busy
 
 
-def test_turns_end_once_and_batches_hold_them_back(driver: CallerDriver) -> None:
+def test_turns_end_once_and_batches_hold_them_back(driver: ThreadDriver) -> None:
     ended: list[str] = []
 
     class Session:
@@ -156,7 +156,7 @@ def test_turns_end_once_and_batches_hold_them_back(driver: CallerDriver) -> None
     assert ended[1:] == ["handler", "end"]
 
 
-def test_waiting_for_nothing_is_refused(driver: CallerDriver) -> None:
+def test_waiting_for_nothing_is_refused(driver: ThreadDriver) -> None:
     with pytest.raises(WouldDeadlock, match="for ever"):
         driver.pump(None)
     began = time.monotonic()
@@ -164,7 +164,7 @@ def test_waiting_for_nothing_is_refused(driver: CallerDriver) -> None:
     assert time.monotonic() - began >= 0.05
 
 
-def test_outcomes_and_coroutines(driver: CallerDriver) -> None:
+def test_outcomes_and_coroutines(driver: ThreadDriver) -> None:
     assert isinstance(driver.outcome(1), Outcome)
     assert not driver.runs_coroutines
 
@@ -180,7 +180,7 @@ def test_outcomes_and_coroutines(driver: CallerDriver) -> None:
 
 
 @pytest.mark.parametrize("ready_before", [False, True])
-def test_a_call_from_another_thread_wakes_the_wait(driver: CallerDriver, address: Unix, ready_before: bool) -> None:
+def test_a_call_from_another_thread_wakes_the_wait(driver: ThreadDriver, address: Unix, ready_before: bool) -> None:
     listen(driver, address)
     ran: list[int] = []
 
@@ -201,7 +201,7 @@ def test_a_call_from_another_thread_wakes_the_wait(driver: CallerDriver, address
     assert ran == [0, 1, 2]
 
 
-def test_many_wakes_do_no_harm(driver: CallerDriver, address: Unix) -> None:
+def test_many_wakes_do_no_harm(driver: ThreadDriver, address: Unix) -> None:
     listen(driver, address)
     driver.pump()
     for _ in range(100_000):
@@ -217,9 +217,9 @@ def test_many_wakes_do_no_harm(driver: CallerDriver, address: Unix) -> None:
 
 
 def test_the_direct_read_is_used_while_there_is_nothing_else(
-    driver: CallerDriver, address: Unix, monkeypatch: pytest.MonkeyPatch
+    driver: ThreadDriver, address: Unix, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = CallerDriver()
+    other = ThreadDriver()
     try:
         hall, _ = listen(other, address)
         end = End()
@@ -251,7 +251,7 @@ def test_the_direct_read_is_used_while_there_is_nothing_else(
         other.close()
 
 
-def test_a_link_is_not_read_directly_beside_others(driver: CallerDriver, address: Unix) -> None:
+def test_a_link_is_not_read_directly_beside_others(driver: ThreadDriver, address: Unix) -> None:
     client, _, _ = pair(driver, address)
     assert driver._direct is None
     client.there.write(b"x")
@@ -260,7 +260,7 @@ def test_a_link_is_not_read_directly_beside_others(driver: CallerDriver, address
 # ---- connecting
 
 
-def test_nobody_is_there(driver: CallerDriver, tmp_path: Path) -> None:
+def test_nobody_is_there(driver: ThreadDriver, tmp_path: Path) -> None:
     end = End()
     driver.open(Unix(f"{tmp_path}/nobody"), end, settings())
     assert driver.run_until(lambda: end.told, SECONDS)
@@ -274,14 +274,14 @@ def test_nobody_is_there(driver: CallerDriver, tmp_path: Path) -> None:
     assert driver._direct is None
 
 
-def test_a_client_looks_in_both_places(driver: CallerDriver, tmp_path: Path) -> None:
+def test_a_client_looks_in_both_places(driver: ThreadDriver, tmp_path: Path) -> None:
     listen(driver, Unix(f"{tmp_path}/second"))
     end = End()
     driver.open(Unix(f"{tmp_path}/first", (f"{tmp_path}/second",)), end, settings())
     assert driver.run_until(lambda: end.link, SECONDS)
 
 
-def test_datagram_addresses_have_no_links(driver: CallerDriver) -> None:
+def test_datagram_addresses_have_no_links(driver: ThreadDriver) -> None:
     end, hall = End(), Hall()
     driver.open(Udp("127.0.0.1", 1, "udp4"), end, settings())
     driver.listen(Udp("127.0.0.1", 1, "udp4"), hall, settings())
@@ -291,7 +291,7 @@ def test_datagram_addresses_have_no_links(driver: CallerDriver) -> None:
 
 
 def test_each_address_of_a_name_gets_its_share_of_the_time(
-    driver: CallerDriver, monkeypatch: pytest.MonkeyPatch
+    driver: ThreadDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first leads nowhere: nothing answers, not even a refusal."""
     hall, _ = listen(driver, Tcp("127.0.0.1", 0))
@@ -317,7 +317,7 @@ def test_each_address_of_a_name_gets_its_share_of_the_time(
         assert isinstance(end.told[0], ConnectTimeout)
 
 
-def test_a_lookup_that_fails(driver: CallerDriver) -> None:
+def test_a_lookup_that_fails(driver: ThreadDriver) -> None:
     def lookup(host: str) -> str:
         raise KeyError(host)
 
@@ -331,7 +331,7 @@ def test_a_lookup_that_fails(driver: CallerDriver) -> None:
     assert "no address" in str(end.told[0])
 
 
-def test_a_local_address_that_cannot_be_used(driver: CallerDriver) -> None:
+def test_a_local_address_that_cannot_be_used(driver: ThreadDriver) -> None:
     end = End()
     driver.open(Tcp("127.0.0.1", 1), end, settings(interfaces={"local_address": "192.0.2.1"}))
     assert driver.run_until(lambda: end.told, SECONDS)
@@ -362,14 +362,14 @@ class Mailbox:
         self.errors.append(error)
 
 
-def bind(driver: CallerDriver, address: Any) -> tuple[Mailbox, Any]:
+def bind(driver: ThreadDriver, address: Any) -> tuple[Mailbox, Any]:
     box = Mailbox()
     port = driver.bind(address, box, settings())
     assert driver.run_until(lambda: box.address or box.errors, SECONDS)
     return box, port
 
 
-def test_datagrams(driver: CallerDriver) -> None:
+def test_datagrams(driver: ThreadDriver) -> None:
     here, port = bind(driver, Udp("127.0.0.1", 0, "udp4"))
     there, other = bind(driver, Udp("localhost", 0, "udp4"))
     other.send(b"by name", "localhost", here.address.port)
@@ -396,7 +396,7 @@ def test_datagrams(driver: CallerDriver) -> None:
 
 @pytest.mark.parametrize("family", ["udp4", "udp6"])
 def test_datagrams_at_localhost_in_either_family(
-    driver: CallerDriver, family: Literal["udp4", "udp6"], monkeypatch: pytest.MonkeyPatch
+    driver: ThreadDriver, family: Literal["udp4", "udp6"], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("socket.getaddrinfo", None)  # which may know it for one family only
     here, _ = bind(driver, Udp("localhost", 0, family))
@@ -406,7 +406,7 @@ def test_datagrams_at_localhost_in_either_family(
     assert driver.run_until(lambda: here.got, SECONDS)
 
 
-def test_datagrams_that_the_kernel_does_not_take_wait(driver: CallerDriver) -> None:
+def test_datagrams_that_the_kernel_does_not_take_wait(driver: ThreadDriver) -> None:
     here, port = bind(driver, Udp("127.0.0.1", 0, "udp4"))
 
     class Full:
@@ -436,7 +436,7 @@ def test_datagrams_that_the_kernel_does_not_take_wait(driver: CallerDriver) -> N
 # ---- the end
 
 
-def test_closing_the_driver_closes_what_it_watches(driver: CallerDriver, address: Unix) -> None:
+def test_closing_the_driver_closes_what_it_watches(driver: ThreadDriver, address: Unix) -> None:
     before = len(os.listdir("/proc/self/fd"))
     client, server, _ = pair(driver, address)
     bind(driver, Udp("127.0.0.1", 0, "udp4"))
@@ -449,7 +449,7 @@ def test_closing_the_driver_closes_what_it_watches(driver: CallerDriver, address
     assert resource.getrlimit(resource.RLIMIT_NOFILE)
 
 
-def test_a_closed_driver_can_be_used_again(driver: CallerDriver, address: Unix) -> None:
+def test_a_closed_driver_can_be_used_again(driver: ThreadDriver, address: Unix) -> None:
     _, _, listener = pair(driver, address)
     listener.close()
     driver.close()

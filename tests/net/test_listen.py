@@ -170,7 +170,7 @@ def test_out_of_descriptors_is_calm_and_recovers() -> None:
         "import logging, os, resource, socket, sys, time\n"
         "sys.path.insert(0, sys.argv[1])\n"
         "from stream_ends import *\n"
-        "driver = CallerDriver()\n"
+        "driver = ThreadDriver()\n"
         "hall, _ = listen(driver, Tcp('127.0.0.1', 0))\n"
         "lines = []\n"
         "class Keep(logging.Handler):\n"

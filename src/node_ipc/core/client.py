@@ -180,7 +180,7 @@ class Client(LinkPublisher):
         self._answer_due = False
         self._queue: list[bytes] = []
         self._queue_bytes = 0
-        self._queued_afar = self._bytes_afar = 0  # from other threads, not in the queue yet
+        self._queued_from_threads = self._bytes_from_threads = 0  # from other threads, not in the queue yet
         self._direct: Session | None = None  # the session, while emits may go straight to it
         self._session: Session | None = None
         self._opening: Timer | None = None  # the attempt to connect that was made last
@@ -315,7 +315,7 @@ class Client(LinkPublisher):
             raise ForkError("this process was forked: its parent owns the client. Connect anew in the child")
         frame = self._codec.encode(type, data)
         if self._driver.home and self._driver.thread() != self._driver.home:
-            return self._emit_from_afar(type, frame)
+            return self._emit_from_thread(type, frame)
         self._enqueue(type, frame)
         if self._sync:
             self._send_next()
@@ -361,19 +361,22 @@ class Client(LinkPublisher):
                 f"({settings.max_queued_messages}) and max_queued_bytes ({settings.max_queued_bytes})"
             )
 
-    def _emit_from_afar(self, type: Any, frame: bytes) -> bool:
+    def _emit_from_thread(self, type: Any, frame: bytes) -> bool:
         with self._driver.lock:
-            waiting, waiting_bytes = len(self._queue) + self._queued_afar, self._queue_bytes + self._bytes_afar
+            waiting, waiting_bytes = (
+                len(self._queue) + self._queued_from_threads,
+                self._queue_bytes + self._bytes_from_threads,
+            )
             self._require_room(type, len(frame), waiting, waiting_bytes)
-            self._queued_afar += 1
-            self._bytes_afar += len(frame)
-        self._driver.call_from_thread(partial(self._arrive_from_afar, type, frame))
+            self._queued_from_threads += 1
+            self._bytes_from_threads += len(frame)
+        self._driver.call_from_thread(partial(self._arrive_from_thread, type, frame))
         return True
 
-    def _arrive_from_afar(self, type: Any, frame: bytes) -> None:
+    def _arrive_from_thread(self, type: Any, frame: bytes) -> None:
         with self._driver.lock:
-            self._queued_afar -= 1
-            self._bytes_afar -= len(frame)
+            self._queued_from_threads -= 1
+            self._bytes_from_threads -= len(frame)
         try:
             if self._direct is not None:
                 self._direct.write_frame(frame)

@@ -178,8 +178,6 @@ class Session:
 
     __slots__ = (  # 460 bytes for each connection; with a dict for so many attributes it was 1,640
         "__weakref__",
-        "_afar",
-        "_afar_bytes",
         "_answers",
         "_arrivals",
         "_beats",
@@ -196,6 +194,8 @@ class Session:
         "_end_answered",
         "_events",
         "_frames",
+        "_from_threads",
+        "_from_threads_bytes",
         "_half_due_at",
         "_half_since",
         "_half_timer",
@@ -292,8 +292,8 @@ class Session:
         self._skipped = 0  # numbers of messages that were dropped to make room
         self._look_due = LOOK_EVERY_SINGLE  # at so many messages the kernel is asked what the peer has read
         self._arrivals: Arrivals | None = None
-        self._afar: list[bytes] = []  # frames from other threads
-        self._afar_bytes = 0
+        self._from_threads: list[bytes] = []  # frames from other threads
+        self._from_threads_bytes = 0
         # in
         self._codec = shallow(codec) if driver.has_small_stack else codec
         self._splitter: Splits = codec.splitter()
@@ -637,20 +637,20 @@ class Session:
 
     def _post(self, frame: bytes) -> bool:
         with self._driver.lock:
-            if self._afar_bytes + len(frame) > self._settings.max_pending_bytes and self._afar:
+            if self._from_threads_bytes + len(frame) > self._settings.max_pending_bytes and self._from_threads:
                 raise BackpressureError(
-                    f"{self._afar_bytes} bytes from other threads wait for the event loop: emit less at once"
+                    f"{self._from_threads_bytes} bytes from other threads wait for the event loop: emit less at once"
                 )
-            self._afar.append(frame)
-            self._afar_bytes += len(frame)
-            first = len(self._afar) == 1
+            self._from_threads.append(frame)
+            self._from_threads_bytes += len(frame)
+            first = len(self._from_threads) == 1
         if first:
-            self._driver.call_from_thread(self._take_afar)
+            self._driver.call_from_thread(self._take_from_threads)
         return self._below_soft
 
-    def _take_afar(self) -> None:
+    def _take_from_threads(self) -> None:
         with self._driver.lock:
-            frames, self._afar, self._afar_bytes = self._afar, [], 0
+            frames, self._from_threads, self._from_threads_bytes = self._from_threads, [], 0
         for index, frame in enumerate(frames):
             if self._home == CLOSED:
                 self._out += frames[index:]  # for the loss to count
@@ -1173,13 +1173,13 @@ class Session:
         if self._held and not self._closing:
             self._deliver_last()
         with self._driver.lock:
-            afar, self._afar, self._afar_bytes = self._afar, [], 0
+            from_threads, self._from_threads, self._from_threads_bytes = self._from_threads, [], 0
         self._tell_of_half_a_message()
         self._is_lost = True
         self._shut()
         if isinstance(error, IPCError) and self.loss is None:
             self._owner.session_fault(self, error)
-        waiting = len(self._out) + len(afar)
+        waiting = len(self._out) + len(from_threads)
         self._out.clear()
         if self._close_timer is not None:
             self._close_timer.cancel()

@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from ..net.pipe_listen import PipeListener
     from .thread_pipes import PipePort
 
-__all__ = ["CallerDriver"]
+__all__ = ["ThreadDriver"]
 
 T = TypeVar("T")
 
@@ -73,7 +73,7 @@ class _Due:
 
     __slots__ = ("callback", "driver")
 
-    def __init__(self, driver: CallerDriver, callback: Callable[[], None]) -> None:
+    def __init__(self, driver: ThreadDriver, callback: Callable[[], None]) -> None:
         self.driver = driver
         self.callback: Callable[[], None] | None = callback
 
@@ -88,7 +88,7 @@ class _Due:
             callback()
 
 
-class CallerDriver:
+class ThreadDriver:
     """Drives the endpoints of one front object in the thread that made it."""
 
     runs_coroutines = False
@@ -108,7 +108,7 @@ class CallerDriver:
         self._timers: list[tuple[float, int, _Due]] = []
         self._numbers = itertools.count()
         self._cancelled = 0
-        self._afar: deque[Callable[[], None]] = deque()
+        self._from_threads: deque[Callable[[], None]] = deque()
         self._direct: Callable[[], None] | None = None
         self._poller: Poller | None = None
         self._nudge: _Nudge | None = None
@@ -129,7 +129,7 @@ class CallerDriver:
         try:
             if (
                 self._direct is not None
-                and not (self._timers or self._soon or self._afar or self._turn)
+                and not (self._timers or self._soon or self._from_threads or self._turn)
                 and (timeout is None or timeout >= DIRECT_SECONDS)
                 and not _threads()
             ):
@@ -138,7 +138,7 @@ class CallerDriver:
             if self._turn:
                 self._end_turn()
             happened = self._wait(self._until_next(timeout))
-            if self._soon or self._afar or self._timers:
+            if self._soon or self._from_threads or self._timers:
                 happened = self._run_due() or happened
             return happened
         finally:
@@ -178,7 +178,7 @@ class CallerDriver:
                     return False
 
     def _until_next(self, timeout: float | None) -> float | None:
-        if self._soon or self._afar:
+        if self._soon or self._from_threads:
             return 0.0
         timers = self._timers
         while timers and timers[0][2].callback is None:
@@ -192,8 +192,8 @@ class CallerDriver:
     def _run_due(self) -> bool:
         """Run what came from other threads, what was put off to a later turn, and the timers that are due."""
         happened = False
-        for _ in range(len(self._afar)):
-            self._afar.popleft()()
+        for _ in range(len(self._from_threads)):
+            self._from_threads.popleft()()
             happened = True
         for _ in range(len(self._soon)):
             self._soon.popleft().run()
@@ -258,7 +258,7 @@ class CallerDriver:
         raise TypeError("there is no event loop here to run an async handler: use the asyncio front")
 
     def call_from_thread(self, callback: Callable[[], None]) -> None:
-        self._afar.append(callback)
+        self._from_threads.append(callback)
         self.wake()
 
     def wake(self) -> None:
@@ -393,7 +393,7 @@ def _look_up(step: LookUp, walk: Walk) -> None:
 class _Wait:
     """A socket that steps wait to write to."""
 
-    def __init__(self, driver: CallerDriver, step: Writable, walk: Walk) -> None:
+    def __init__(self, driver: ThreadDriver, step: Writable, walk: Walk) -> None:
         self._driver = driver
         self._sock = step.sock
         self._walk = walk
