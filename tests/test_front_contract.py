@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -547,12 +547,13 @@ def test_a_time_that_is_over_is_a_time_out_at_once(front: Any, timeout: float) -
 def test_a_time_that_is_none_is_refused_at_once(front: Any, timeout: Any) -> None:
     front.serve()
     client = front.connect()
-    for verb, call in {
+    calls: dict[str, Callable[[], Any]] = {
         "request": lambda: client.request("charge", 1, timeout=timeout),
         "close": lambda: client.close(timeout),
         "receive": lambda: client.receive("nothing", timeout=timeout),
         "connect": lambda: front.connect(timeout=timeout),
-    }.items():
+    }
+    for verb, call in calls.items():
         if verb in ("request", "close") or front.waits:
             with pytest.raises((TypeError, ValueError), match=rf"{verb}\(timeout=…\) takes seconds as a number"):
                 call()
@@ -563,7 +564,11 @@ def test_a_time_that_is_none_is_refused_at_once(front: Any, timeout: Any) -> Non
 def test_what_is_no_name_is_refused_at_once(front: Any, name: Any) -> None:
     front.serve()
     client = front.connect()
-    calls = [lambda: client.emit(name, 1), lambda: client.on(name, print), lambda: client.request(name, 1)]
+    calls: list[Callable[[], Any]] = [
+        lambda: client.emit(name, 1),
+        lambda: client.on(name, print),
+        lambda: client.request(name, 1),
+    ]
     if front.waits:
         calls.append(lambda: client.receive(name, timeout=1))
     for call in calls:
@@ -603,7 +608,7 @@ def test_a_client_that_gave_up_says_why(front: Any) -> None:
     client.on("error", lambda error: None)
     server.stop()
     client.until(lambda: client.client.state is ClientState.CLOSED)
-    verbs = [lambda: client.emit("x", 1), lambda: client.request("x")]
+    verbs: list[Callable[[], Any]] = [lambda: client.emit("x", 1), lambda: client.request("x")]
     if front.waits:
         verbs += [lambda: client.receive("x"), client.drain]
     if front.name == "blocking":

@@ -1027,11 +1027,10 @@ class Moody(MemoryDriver):
 
     denies = False
 
-    def open(self, address: Address, receiver: Receiver, settings: Settings) -> None:
+    def open(self, address: Address, receiver: Receiver, settings: Settings) -> Any:
         if self.denies:
-            self.call_later(0, partial(receiver.failed, ConnectDenied("no permission")))
-        else:
-            super().open(address, receiver, settings)
+            return self.call_later(0, partial(receiver.failed, ConnectDenied("no permission")))
+        return super().open(address, receiver, settings)
 
 
 def test_no_permission_is_final_where_nobody_was_let_in_or_waits() -> None:

@@ -254,7 +254,12 @@ def test_an_answer_that_cannot_be_sent_is_an_error_on_both_sides_at_once(kind: s
 def test_what_is_cancelled_by_somebody_else_is_answered_with_an_error(ends: Pair) -> None:
     tasks: list[Any] = []
     spawn = ends.driver.spawn
-    ends.driver.spawn = lambda *arguments: tasks.append(spawn(*arguments)) or tasks[-1]  # type: ignore[method-assign]
+
+    def kept(*arguments: Any) -> Any:
+        tasks.append(spawn(*arguments))
+        return tasks[-1]
+
+    ends.driver.spawn = kept  # type: ignore[assignment, method-assign]
     ends.server.handle("never", _never(ends.driver))
     ends.server.on("error", lambda error: None)
     answer = ends.client.request("never")
@@ -354,7 +359,7 @@ def test_progress_that_fails_harms_only_itself(ends: Pair) -> None:
     assert answer.result() is True
     assert isinstance(errors[0].__cause__, ZeroDivisionError)
     with pytest.raises(TypeError, match="progress must be callable"):
-        ends.client.request("work", progress=5)  # type: ignore[arg-type]
+        ends.client.request("work", progress=5)  # type: ignore[call-overload]
 
 
 def test_a_request_knows_that_it_was_given_up(ends: Pair) -> None:
@@ -438,7 +443,12 @@ def test_in_sync_mode_the_loss_of_the_link_ends_what_was_sent_and_keeps_what_was
     ends = pair(client={"sync": True})
     done: list[Any] = []
     ends.server.handle("never", _never(ends.driver))
-    ends.server.handle("add", lambda params: done.append(params) or params)
+
+    def add(params: int) -> int:
+        done.append(params)
+        return params
+
+    ends.server.handle("add", add)
     first, second = ends.client.request("never", timeout=None), ends.client.request("add", 1, timeout=None)
     ends.driver.advance(0.1)
     ends.connection.drop()

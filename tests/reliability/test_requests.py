@@ -23,7 +23,15 @@ pytestmark = pytest.mark.row(57)
 RUNS = int(os.environ.get("RUNS", "200"))
 """How many walks: ``RUNS=5000 pytest tests/reliability/test_requests.py`` takes some minutes."""
 TIMEOUTS = (None, 0.05, 0.5, 3.0, 0.0, -1.0)
-WRONG = ({"id": "x"}, {"id": None, "result": 1}, {"error": "boom"}, {"id": [1], "error": {}}, [], None, 5)
+WRONG: tuple[Any, ...] = (
+    {"id": "x"},
+    {"id": None, "result": 1},
+    {"error": "boom"},
+    {"id": [1], "error": {}},
+    [],
+    None,
+    5,
+)
 
 
 class Kept:
