@@ -25,7 +25,6 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
-from operator import length_hint
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import msgspec
@@ -45,6 +44,7 @@ from ..errors import (
     ProtocolError,
 )
 from ..wire.codec import choose, shallow
+from .block import Block
 from .endpoint import SocketPublisher
 from .events import Event, Events
 from .outcome import seconds_to_end
@@ -267,7 +267,7 @@ class DatagramServer(SocketPublisher[DatagramPeer]):
         self._busy = False  # as many handlers as may be are at work
         self._held: deque[tuple[bytes, str, int]] = deque()
         self._held_bytes = 0
-        self._frames: Iterator[Any] = iter(())
+        self._block = Block()
         self._timer: Timer | None = None
         self._watching = False
         self._faults: FaultLog | None = None
@@ -518,7 +518,7 @@ class DatagramServer(SocketPublisher[DatagramPeer]):
         self.state = _S.CLOSING
         self._port = None
         self._held.clear()
-        list(self._frames)  # ends the loop over them
+        self._block.stop()
         self._timer = self._driver.call_later(seconds, self._finish)
         self._driver.call_later(0, self._finish_if_sent)
         return self.closed
@@ -702,14 +702,14 @@ class DatagramServer(SocketPublisher[DatagramPeer]):
 
     def _deliver(self, envelopes: list[Any], peer: Any) -> bool:  # events.py asks no more of a session than a peer has
         """Whether the profile lets the first name in."""
-        frames = self._frames = iter(envelopes)
+        block = self._block
         try:
-            self.events.deliver(frames, peer)
+            self.events.deliver(block.begin(envelopes), peer)
         except ProtocolError as error:  # a name that the profile refuses
             self._fault(peer, error)
-            return len(envelopes) - length_hint(frames) > 1
+            return block.position > 0
         except BaseException:  # KeyboardInterrupt, SystemExit: who catches them goes on with the next message
-            self._driver.call_later(0, partial(self._deliver_rest, list(frames), peer))
+            self._driver.call_later(0, partial(self._deliver_rest, block.stop(), peer))
             raise
         return True
 

@@ -9,16 +9,14 @@ together: at the end of the read or of the turn, every 64 frames, or every 16 Ki
 wait here, within the limits.
 
 In: a read becomes a block of whole frames; the decoder is mapped over it lazily and ``events`` runs the loop.
-Whoever wants the loop to stop (a handler that closes, too many async handlers under way) takes the rest out of
-the iterator: it costs nothing per message.
+Whoever wants the loop to stop (a handler that closes, too many async handlers under way) stops the block.
 """
 
 from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from operator import length_hint
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 import msgspec
@@ -38,6 +36,7 @@ from ..wire.costs import LARGE_FRAME
 from ..wire.framing import half_a_message
 from ..wire.names import PING, PONG
 from .arrivals import LOOK_EVERY, LOOK_EVERY_SINGLE, Arrivals
+from .block import NOTHING, Block
 from .holdings import PER_HANDLER, SMALL, everybody
 from .outcome import seconds_to_end
 from .seam import FORKED, Gone
@@ -84,8 +83,6 @@ MOST_REQUESTS = 16_384
 """Requests of one peer that async handlers work on at once; past that the peer waits."""
 
 NOT_PAUSED: frozenset[str] = frozenset()
-NO_FRAMES: Iterator[Any] = iter(())  # it has ended, so everybody can have it
-NO_BLOCK: Sequence[Any] = ()
 
 
 class _Ended:
@@ -193,7 +190,6 @@ class Session:
         "_encode",
         "_end_answered",
         "_events",
-        "_frames",
         "_from_threads",
         "_from_threads_bytes",
         "_half_due_at",
@@ -298,9 +294,8 @@ class Session:
         self._codec = shallow(codec) if driver.has_small_stack else codec
         self._splitter: Splits = codec.splitter()
         self._raw = codec.raw
-        self._block: Sequence[Any] = NO_BLOCK
-        self._frames: Iterator[Any] = NO_FRAMES
-        self._undecoded: Sequence[Any] = NO_BLOCK  # the rest of a block that is to be decoded in another way
+        self._block = Block()
+        self._undecoded = NOTHING  # the rest of a block that is to be decoded in another way
         self._unheard = 0  # messages that came when this side was closing
         self._held: list[Any] = []  # frames that wait until async handlers are done
         self._handlers = self._handler_bytes = self._requests = self._request_bytes = 0
@@ -673,24 +668,9 @@ class Session:
             self._heartbeat.heard()
         if self._peeking:
             self._end_peek(data)
-        if self.traffic is not None:
-            self._trace_received(data)
-            return
-        self._receive(data)
-
-    def _trace_received(self, data: bytes) -> None:
-        before = self.messages_in
-        self._receive(data)
-        if self.traffic is not None:
-            self.traffic(Trace("received", self._owner, self, self.messages_in - before, len(data)))
-
-    def _receive(self, data: bytes) -> None:
         splitter = self._splitter
-        if self._closing or (self._held and splitter.fault is not None):  # read and dropped until the link ends
-            if splitter.fault is None:
-                self._unheard += len(splitter.split(data))
-                if self._counted or len(splitter.rest) > SMALL:
-                    self._count()
+        if self._closing or (self._held and splitter.fault is not None):
+            self._receive_for_nobody(data)
             return
         self._corked = True
         frames = splitter.split(data)
@@ -706,6 +686,8 @@ class Session:
                 if self._beats < len(frames):
                     self.heard()
                 self._beats = 0
+        if self.traffic is not None:
+            self.traffic(Trace("received", self._owner, self, len(frames), len(data)))
         if self._closing:
             return
         if splitter.fault is not None:
@@ -728,6 +710,15 @@ class Session:
         else:
             self._corked = self._turn or self._paused
 
+    def _receive_for_nobody(self, data: bytes) -> None:
+        """Read and drop until the link ends."""
+        if self._splitter.fault is None:
+            self._unheard += len(self._splitter.split(data))
+            if self._counted or len(self._splitter.rest) > SMALL:
+                self._count()
+        if self.traffic is not None:
+            self.traffic(Trace("received", self._owner, self, 0, len(data)))
+
     def _deliver(self, block: Sequence[Any], held: bool = False) -> bool:
         """Call the handlers of each message; whether any message was sound.
 
@@ -737,36 +728,35 @@ class Session:
             for chunk in block:
                 self._publish_raw(chunk)
             return True
-        self._block = block
-        frames = self._frames = iter(block)
+        delivery = self._block
+        frames = delivery.begin(block)
         events, codec = self._events, self._codec
         decode = codec.decode_large if held or len(block[0]) > LARGE_FRAME else codec.decode
         while True:
             try:
                 events.deliver(map(codec.decode_raw if events.wants_raw else decode, frames), self)
                 if not self._undecoded:
-                    self._block = NO_BLOCK  # each quiet connection would keep up to 64 KiB
+                    delivery.messages = NOTHING  # each quiet connection would keep up to 64 KiB
                     return True
-                block, self._undecoded = self._undecoded, NO_BLOCK
-                self._block = block
-                frames = self._frames = iter(block)
+                block, self._undecoded = self._undecoded, NOTHING
+                frames = delivery.begin(block)
             except ProtocolError as error:  # a name that the profile refuses
-                before = len(block) - length_hint(frames) - 1
+                before = delivery.position
                 self.fail(error)
                 return before > 0
             except (msgspec.MsgspecError, RecursionError, ValueError, MemoryError):
-                before = len(block) - length_hint(frames) - 1
+                before = delivery.position
                 if not self._salvage(block[before]):
                     return before > 0
             except BaseException:  # KeyboardInterrupt, SystemExit: who catches them goes on with the next message
-                self._held[:0] = [*frames, *self._undecoded]
-                self._undecoded = NO_BLOCK
+                self._held[:0] = [*delivery.stop(), *self._undecoded]
+                self._undecoded = NOTHING
                 self._driver.call_later(0, self._go_on)
                 raise
 
     def decode_rest_anew(self) -> None:
         """A handler changed what payloads are decoded to: the rest of the block goes the new way."""
-        self._undecoded = list(self._frames)  # which ends the loop over them
+        self._undecoded = self._block.stop()
 
     def _go_on(self) -> None:
         """The messages that wait, and what their handlers emit."""
@@ -839,13 +829,13 @@ class Session:
 
     def size_at_hand(self) -> int:
         """The bytes of the message that is being delivered."""
-        index = len(self._block) - length_hint(self._frames) - 1
-        return len(self._block[index]) if index >= 0 else 0
+        message = self._block.at_hand
+        return 0 if message is None else len(message)
 
     def _hold_if_busy(self) -> None:
         self._count()
         if self._handlers_busy():
-            self._held += list(self._frames)  # which ends the loop over them
+            self._held += self._block.stop()
             self.pause_reading("handlers", True)
 
     def _one_less(self) -> None:
@@ -1248,8 +1238,7 @@ class Session:
         self._closing = True
         self._home = CLOSED
         self._owner.session_closing(self)
-        rest = list(self._frames)  # which ends the loop over them
-        self._unheard += len(rest) + len(self._held)
+        self._unheard += len(self._block.stop()) + len(self._held)
         self._held.clear()
         if self._is_lost:
             self._splitter = ENDED
