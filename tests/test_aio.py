@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import socket as sockets
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -627,3 +628,94 @@ async def test_progress_comes_from_threads_too(client: Any, server: Any) -> None
     server.handle("work", work)
     assert await client.request("work", progress=told.append) == "done"
     assert told == [0, 1, 2]
+
+
+async def test_leaving_an_iteration_and_beginning_another_gives_each_event_once(client: Any, server: Any) -> None:
+    client.on("echo", lambda data: None)
+    found: list[int] = []
+    for number in range(100):
+        client.emit("echo", number)
+    async with asyncio.timeout(20):
+        while len(found) < 100:
+            async for event in client:
+                found.append(event.data)
+                break
+    assert found == list(range(100))
+    first, second = aiter(client), aiter(client)
+    client.emit("echo", 100)
+    assert (await anext(first)).data == 100
+    assert len(client.inbox) == 0
+    del first, second
+    assert client.inbox._iterating == 0
+
+
+@pytest.mark.parametrize(
+    ("verb", "hint"), [("broadcast", "emit"), ("stop", r"close\(\)"), ("disconnect", r"close\(\)"), ("send", "emit")]
+)
+async def test_a_client_says_what_a_verb_is_called_here(client: Any, verb: str, hint: str) -> None:
+    with pytest.raises(AttributeError, match=rf"has no attribute '{verb}': use {hint}"):
+        getattr(client, verb)
+
+
+@pytest.mark.parametrize(("verb", "hint"), [("close", r"stop\(\)"), ("send", "emit"), ("shutdown", r"stop\(\)")])
+async def test_a_server_says_what_a_verb_is_called_here(server: Any, verb: str, hint: str) -> None:
+    with pytest.raises(AttributeError, match=rf"has no attribute '{verb}': use {hint}"):
+        getattr(server, verb)
+    with pytest.raises(AttributeError, match=r"has no attribute 'nothing'$"):
+        server.nothing  # noqa: B018
+
+
+async def test_dir_of_a_socket_is_what_is_for_users(server: Any, client: Any) -> None:
+    await settled(lambda: server.sockets)
+    (socket,) = server.sockets
+    assert len(dir(socket)) == 13
+    assert all(hasattr(socket, name) for name in dir(socket))
+
+
+FAILING = """
+import asyncio, logging, sys, node_ipc
+from node_ipc import blocking
+
+{setup}
+
+async def main():
+    async with node_ipc.serve("world", socket_root=sys.argv[1]) as server:
+        server.on("divide", lambda data: 1 / data)
+        {handler}
+        async with node_ipc.connect("world", socket_root=sys.argv[1]) as client:
+            for _ in range(50):
+                client.emit("divide", 0)
+            await client.request("anything", timeout=5)
+
+try:
+    asyncio.run(main())
+except node_ipc.RemoteError:
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("setup", "handler", "tracebacks"),
+    [
+        ("", "", True),
+        ("", "server.on('error', lambda error: None)", False),
+        ("logging.basicConfig(filename=sys.argv[1] + 'log')", "", False),
+        ("logging.getLogger('node_ipc').addHandler(logging.FileHandler(sys.argv[1] + 'log'))", "", False),
+        ("logging.getLogger('node_ipc').setLevel(logging.CRITICAL)", "", False),
+    ],
+)
+async def test_a_failing_handler_shows_on_stderr_until_somebody_listens(
+    tmp_path: Path, setup: str, handler: str, tracebacks: bool
+) -> None:
+    program = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        FAILING.format(setup=setup, handler=handler),
+        f"{tmp_path}/",
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, stderr = await program.communicate()
+    assert program.returncode == 0, stderr
+    count = stderr.decode().count("ZeroDivisionError: division by zero")
+    assert 1 <= count <= 10 if tracebacks else count == 0, stderr
+    assert (b"no handler of 'error' is there" in stderr) is tracebacks

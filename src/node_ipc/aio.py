@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import Callable, Generator
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, overload
@@ -25,7 +25,7 @@ from .core.server import Server
 from .drivers.loop import EventLoopDriver, TaskMaterial
 from .errors import IPCError, NotConnected
 
-__all__ = ["AsyncClient", "AsyncDatagramServer", "AsyncServer", "Received", "Serving", "connect", "serve"]
+__all__ = ["AsyncClient", "AsyncDatagramServer", "AsyncServer", "Iteration", "Received", "Serving", "connect", "serve"]
 
 T = TypeVar("T")
 E = TypeVar("E", "AsyncClient", "AsyncServer", "AsyncDatagramServer")
@@ -71,17 +71,9 @@ class AsyncClient(Client):
                 raise receive_timeout(self, name, timeout) from None
         return found.data
 
-    async def __aiter__(self) -> AsyncIterator[Received]:
+    def __aiter__(self) -> Iteration:
         """Every event from the wire, in order, until the client is closed; also those that have a handler."""
-        stop = self.inbox.iterate()
-        try:
-            while True:
-                try:
-                    yield self.inbox.take() or await self._arrival(None, None)
-                except NotConnected:
-                    return
-        finally:
-            stop()
+        return Iteration(self)
 
     async def _arrival(self, event: str | Event[Any] | None, type: Any) -> Received:
         while True:
@@ -113,6 +105,31 @@ class AsyncClient(Client):
         await _drained(self, lambda: self.pending_bytes <= self.settings.soft_pending_bytes)
         if self.state is ClientState.CLOSED:
             raise self.over("cannot drain")
+
+
+class Iteration:
+    """One ``async for`` over a client; it ends with the loop, also by ``break`` (a generator would end later)."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+        self._stop = client.inbox.iterate()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Received:
+        try:
+            return self._client.inbox.take() or await self._client._arrival(None, None)
+        except NotConnected:
+            self._stop()
+            raise StopAsyncIteration from None
+
+    async def aclose(self) -> None:
+        """End it, for ``contextlib.aclosing``."""
+        self._stop()
+
+    def __del__(self) -> None:
+        self._stop()
 
 
 class Serving:

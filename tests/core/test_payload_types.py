@@ -275,3 +275,16 @@ def test_decoders_are_kept_for_the_latest_types_only() -> None:
         ends.server.once(f"event {number}", lambda data: None, type=made)
     assert _made_decoder.cache_info().currsize <= DECODERS
     ends.driver.close()
+
+
+def test_shortcuts_are_kept_for_the_latest_names_only() -> None:
+    """A blocking client that received a million names by name had a million entries."""
+    from node_ipc.core.events import SHORTCUTS
+
+    ends = pair()
+    table = ends.client.events._table
+    before = len(table)
+    for number in range(10 * SHORTCUTS):
+        ends.client.events.shortcut(f"name {number}", lambda data: None)
+    assert len(table) == before + SHORTCUTS
+    ends.driver.close()

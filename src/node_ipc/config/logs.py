@@ -54,7 +54,10 @@ class _Lines(logging.LoggerAdapter[logging.Logger]):
             told = None if error is None else (type(error), error, error.__traceback__)
             record = self.logger.makeRecord(self.logger.name, logging.ERROR, __file__, 0, message, (), told)
             record.exc_text = None if error is None else traceback_of(error)  # a formatter takes it as it is
-            self.logger.handle(record)
+            if _is_heard(self.logger):
+                self.logger.handle(record)
+            else:  # as asyncio's and logging's own last resort
+                last_resort(f"node_ipc: {message}\n{record.exc_text or ''}{UNHEARD}")
         except PASSING:
             raise
         except BaseException as raised:
@@ -64,6 +67,18 @@ class _Lines(logging.LoggerAdapter[logging.Logger]):
         if not self._told:
             self._told = True
             last_resort(f"node_ipc: logging failed, and is not told of again: {shown(error)}")
+
+
+UNHEARD = "\n(This is on stderr while logging is not set up and no handler of 'error' is there.)"
+
+
+def _is_heard(logger: logging.Logger | None) -> bool:
+    """Whether somebody set up logging: a handler that does something, here or above."""
+    while logger is not None:
+        if any(not isinstance(handler, logging.NullHandler) for handler in logger.handlers):
+            return True
+        logger = logger.parent if logger.propagate else None
+    return False
 
 
 logger = _Lines(logging.getLogger("node_ipc"), {})

@@ -118,6 +118,12 @@ class Client(LinkPublisher):
     nothing in it waits.
     """
 
+    elsewhere = {  # noqa: RUF012 - as the base says
+        "broadcast": "emit(type, data): a client has one server, and broadcast is that one's",
+        "disconnect": "close()",
+        "send": "emit(type, data)",
+        "stop": "close()",
+    }
     _times_requests = True  # a front that waits itself does not need a timer for each
 
     def __init__(

@@ -6,7 +6,7 @@ What is published, and when, is the business of ``client.py``, ``server.py`` and
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, Protocol, TypeVar, overload
 
 from ..errors import IPCError
 from ..wire.codec import logged
@@ -59,6 +59,17 @@ class Publisher:
     _settings: Settings
     _codec: Codec
     _traces: Traces
+
+    elsewhere: ClassVar[dict[str, str]] = {}
+    """What other libraries call a verb, and what to use here."""
+
+    if not TYPE_CHECKING:  # a type checker says it in its own words
+
+        def __getattr__(self, name: str) -> NoReturn:
+            what = f"{type(self).__name__!r} object has no attribute {name!r}"
+            if name in self.elsewhere:
+                what += f": use {self.elsewhere[name]}"
+            raise AttributeError(what, name=name, obj=self)
 
     @property
     def settings(self) -> Settings:

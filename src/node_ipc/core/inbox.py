@@ -140,6 +140,10 @@ class _Shelf:
         return max(self._named, key=lambda name: len(self._named[name]), default="")
 
 
+def _nothing() -> None:
+    """There is no tap to undo."""
+
+
 class Inbox:
     """The waiting events of one asyncio client."""
 
@@ -158,6 +162,7 @@ class Inbox:
         self._asked: dict[str, None] = {}  # names that somebody received, the latest last
         self._unasked: OrderedDict[int, None] = OrderedDict()  # numbers of events that may go, oldest first
         self._iterating = 0
+        self._untap: Callable[[], None] = _nothing
         self._paused = False
         self._told = False
         client.unheard = self._put
@@ -205,12 +210,18 @@ class Inbox:
         """From now on events that have a handler come here as well, and all are asked for; returns the undoing."""
         self._iterating += 1
         self._unasked.clear()
-        untap = self._client.events.tap(self._tapped, ours=True)
+        if self._iterating == 1:  # several that iterate share what comes: each event is put in once
+            self._untap = self._client.events.tap(self._tapped, ours=True)
+        running = True
 
         def stop() -> None:
-            untap()
+            nonlocal running
+            if not running:
+                return
+            running = False
             self._iterating -= 1
             if not self._iterating:
+                self._untap()
                 self._unasked.update((number, None) for number, name in self._shelf.items() if name not in self._asked)
                 self._make_room()
 

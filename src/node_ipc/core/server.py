@@ -50,6 +50,12 @@ class ServerState(Enum):
 class Server(SocketPublisher[Session], LinkPublisher):
     """A socket that clients connect to; each of them is a :class:`Session`, called *socket* in handlers."""
 
+    elsewhere = {  # noqa: RUF012 - as the base says
+        "close": "stop(), which sends what was emitted first, or abort(); one socket ends by socket.close()",
+        "disconnect": "socket.close() for one, stop() for all",
+        "send": "emit(socket, type, data) or broadcast(type, data)",
+        "shutdown": "stop()",
+    }
     _times_requests = True  # a front that waits itself does not need a timer for each
 
     def __init__(

@@ -85,6 +85,13 @@ MOST_REQUESTS = 16_384
 NOT_PAUSED: frozenset[str] = frozenset()
 
 
+FOR_USERS = (
+    *("abort", "address", "claimed_id", "close", "emit", "id", "is_open", "loss", "peer", "pending_bytes"),
+    *("request", "state", "stats"),
+)
+"""What ``dir(socket)`` shows."""
+
+
 class _Ended:
     """What cuts the bytes of a link that ends: nothing is kept of them."""
 
@@ -331,6 +338,10 @@ class Session:
         claimed = "" if self.claimed_id is None else f" claims {self.claimed_id!r:.40}"
         state = "closed" if self._home == CLOSED else "open"
         return f"<Socket {self.id} {self.peer if self._link else 'unopened'}{claimed} {state}>"
+
+    def __dir__(self) -> list[str]:
+        """What is for users; the rest is between this library's own parts."""
+        return sorted(FOR_USERS)
 
     @property
     def address(self) -> Address:
