@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import socket as sockets
@@ -719,3 +720,35 @@ async def test_a_failing_handler_shows_on_stderr_until_somebody_listens(
     count = stderr.decode().count("ZeroDivisionError: division by zero")
     assert 1 <= count <= 10 if tracebacks else count == 0, stderr
     assert (b"no handler of 'error' is there" in stderr) is tracebacks
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_a_peer_that_does_not_read_its_answers_costs_errors_and_no_faults_of_the_loop(
+    asynchronous: bool, config: Config
+) -> None:
+    """Also those that answers are given to in vain must not show as exceptions that were never retrieved."""
+    faults: list[Any] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda loop, context: faults.append(context))
+    async with node_ipc.serve("world", config=config, max_pending_bytes=100_000) as server:
+        errors: list[Exception] = []
+        server.on("error", lambda error, socket: errors.append(error))
+
+        async def later() -> str:
+            await asyncio.sleep(0)
+            return "x" * 50_000
+
+        server.handle("large", later if asynchronous else lambda: "x" * 50_000)
+        with sockets.socket(sockets.AF_UNIX) as deaf:
+            deaf.setblocking(False)
+            deaf.connect(f"{config.socket_root}app.world")
+            request = b'{"type":"rpc.request","data":{"id":%d,"method":"large"}}\f'
+            with contextlib.suppress(OSError):  # it is cut
+                await loop.sock_sendall(deaf, b"".join(request % id for id in range(2000)))
+            await settled(lambda: errors and not server.sockets)
+        async with node_ipc.connect("world", config=config) as client:
+            assert len(await client.request("large")) == 50_000
+    gc.collect()
+    await asyncio.sleep(0)
+    assert faults == []
+    assert any(isinstance(error, BackpressureError) for error in errors)

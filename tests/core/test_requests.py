@@ -25,6 +25,7 @@ from node_ipc import (
     RequestError,
     RequestTimeout,
 )
+from node_ipc.core.requests import Request
 from node_ipc.drivers.memory import MemoryDriver
 from node_ipc.testing import Pair, Wire, WireServer, connect, pair
 
@@ -579,6 +580,27 @@ def test_a_lost_link_fails_what_was_asked_over_it(ends: Pair) -> None:
     ends.driver.advance(0.1)
     with pytest.raises(ConnectionLost, match="'never'"):
         answer.result()
+    assert ends.server.requests._running == {}
+
+
+def test_requests_that_share_an_id_or_have_none_end_with_their_link(ends: Pair) -> None:
+    under_way: list[Request] = []
+
+    async def never(params: Any, socket: Any, request: Request) -> None:
+        under_way.append(request)
+        await ends.driver.outcome(None)
+
+    ends.server.handle("never", never)
+    wire = Wire.connected(ends.driver, ends.server.address)
+    for id in (b'"id":7,', b'"id":7,', b'"id":"7",', b'"id":null,', b"", b""):
+        wire.write(b'{"type":"rpc.request","data":{%s"method":"never"}}\f' % id)
+    ends.driver.run_until_idle()
+    tasks = [request.task for request in under_way]
+    assert len(under_way) == 6 and None not in tasks
+    wire.abort()
+    ends.driver.run_until_idle()
+    assert [request.cancelled for request in under_way] == [True] * 6
+    assert [request.task for request in under_way] == [None] * 6
     assert ends.server.requests._running == {}
 
 
