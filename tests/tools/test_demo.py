@@ -9,12 +9,13 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from interop.conftest import in_ci
 from interop.install import VERSIONS, NodeMissing, Peer, install_all
-from node_ipc.tools import demo, demo_node
+from node_ipc.tools import demo, demo_node, demo_verified
 from node_ipc.tools.cli import main
 from processes import Program
 
@@ -136,6 +137,85 @@ def test_releases_that_are_not_safe_are_never_run(run_demo: Demo, tmp_path: Path
     program = run_demo("--node", "--node-modules", str(place), PATH=node_in(tmp_path / "bin", "echo v20.0.0"))
     assert_says_what_it_needs(program)
     assert f"node-ipc {version}, which is not run with Node 20.0.0" in program.printed
+
+
+@pytest.mark.parametrize("contents", ["", "require('child_process').execSync('touch run')"])
+def test_what_only_says_that_it_is_safe_is_never_run(run_demo: Demo, tmp_path: Path, contents: str) -> None:
+    """Anybody who may write to a folder above can put it there."""
+    place = package_in(tmp_path / "app", "9.2.1")
+    (place / "node_modules" / "node-ipc" / "index.js").write_text(contents)
+    played = f'case "$1" in --version) echo v20.0.0;; *) touch {tmp_path}/run;; esac'
+    program = run_demo("--node", "--node-modules", str(place), PATH=node_in(tmp_path / "bin", played))
+    printed = "\n".join(program.ends(1))
+    assert "calls itself node-ipc@9.2.1, and its files are not those that npm has" in printed
+    assert "--install" in printed
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_hashes_are_those_of_the_packages_in_the_lock_files(peers: dict[str, Peer]) -> None:
+    """npm has compared these with the integrity that the lock files name."""
+    installed = {}
+    for peer in peers.values():
+        for described in peer.folder.rglob("package.json"):
+            description = json.loads(described.read_text("utf-8"))
+            if "name" in description and "version" in description:
+                release = f"{description['name']}@{description['version']}"
+                installed[release] = demo_verified.hash_of(described.parent)
+    assert {release: hash for release, hash in installed.items() if release in demo_verified.KNOWN} == (
+        demo_verified.KNOWN
+    )
+
+
+def link_to_itself(file: Path) -> None:
+    file.unlink()
+    file.symlink_to(file)
+
+
+def link_to_a_pipe(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
+CHANGES: list[Callable[[Path], Any]] = [
+    lambda file: file.write_bytes(file.read_bytes() + b" "),
+    lambda file: file.write_bytes(b"x" * (demo_verified.MOST_BYTES + 1)),
+    lambda file: file.unlink(),
+    lambda file: file.with_name("more.js").write_text(""),
+    lambda file: [file.with_name(f"{number}.js").touch() for number in range(demo_verified.MOST_FILES + 1)],
+    lambda file: file.with_name("package.json").write_text("{}"),
+    lambda file: file.with_name("package.json").write_text("["),
+    lambda file: file.with_name("package.json").unlink(),
+    link_to_itself,
+    link_to_a_pipe,
+]
+
+
+@pytest.mark.parametrize("package", ["node-ipc", "easy-stack"])
+@pytest.mark.parametrize("number", range(len(CHANGES)))
+def test_one_changed_file_of_any_package_is_refused(
+    peers: dict[str, Peer], tmp_path: Path, package: str, number: int
+) -> None:
+    modules = tmp_path / "node_modules"
+    shutil.copytree(peers["v9"].folder / "node_modules", modules)
+    whole = demo_verified.copy_verified("node-ipc", modules / "node-ipc", tmp_path / "whole")
+    assert (whole / "node_modules" / "js-queue" / "node_modules" / "easy-stack" / "package.json").exists()
+    script = {"node-ipc": "node-ipc.js", "easy-stack": "stack.js"}[package]
+    CHANGES[number](modules / package / script)
+    with pytest.raises(demo_verified.NotVerified, match=package):
+        demo_verified.copy_verified("node-ipc", modules / "node-ipc", tmp_path / "changed")
+
+
+def test_what_npm_6_writes_into_package_json_and_what_is_no_program_changes_nothing(
+    peers: dict[str, Peer], tmp_path: Path
+) -> None:
+    modules = tmp_path / "node_modules"
+    shutil.copytree(peers["v9"].folder / "node_modules", modules)
+    for package in modules.iterdir():
+        if (file := package / "package.json").exists():
+            description = json.loads(file.read_text("utf-8"))
+            file.write_text(json.dumps({**description, "_from": "x", "deprecated": False, "bugs": {}}), "utf-8")
+            (package / "README.md").write_text("changed")
+    demo_verified.copy_verified("node-ipc", modules / "node-ipc", tmp_path / "copy")
 
 
 def test_nothing_is_installed_unless_asked_and_then_without_scripts(

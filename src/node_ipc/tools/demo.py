@@ -19,13 +19,14 @@ import time
 from asyncio.subprocess import PIPE, Process
 from collections import Counter, deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from ..config.logs import escape
 from .arguments import Commands, UsageError, add_command
 from .demo_node import NodeIPC, NodeIPCMissing, find_node_ipc, install_node_ipc
+from .demo_verified import NotVerified, copy_verified
 from .output import Printer, json_text, painted
 
 __all__ = ["add_commands"]
@@ -37,7 +38,8 @@ EXAMPLES = """\
   node-ipc demo --node --node-modules ~/app/node_modules
   node-ipc demo --node --install        fetch node-ipc with npm into a temporary directory first
 
-Nothing is installed unless --install says so. node-ipc is looked for in node_modules here and above.
+Nothing is installed unless --install says so. node-ipc is looked for in node_modules here and above, and it is run
+only where each of its files, and of what it needs, is what npm has under that name.
 """
 DEADLINE = 60.0
 """Seconds for one conversation: it takes less than one."""
@@ -79,7 +81,7 @@ def _run(arguments: argparse.Namespace) -> int:
             node = None if arguments.node is None else _node(arguments, places)
             for role in _node_roles(arguments.node):
                 asyncio.run(_converse(role, node))
-    except (NodeIPCMissing, DemoFailed) as error:
+    except (NodeIPCMissing, NotVerified, DemoFailed) as error:
         with contextlib.suppress(OSError):
             print(f"node-ipc demo: {error}", file=sys.stderr)
         return 1
@@ -92,10 +94,10 @@ def _node_roles(asked: str | None) -> list[str | None]:
 
 
 def _node(arguments: argparse.Namespace, places: contextlib.ExitStack) -> NodeIPC:
-    if not arguments.install:
-        return find_node_ipc(arguments.node_modules)
-    place = places.enter_context(tempfile.TemporaryDirectory(prefix="node-ipc-demo-"))
-    return install_node_ipc(Path(place))
+    """A verified copy of what is there, or of what npm fetched."""
+    place = Path(places.enter_context(tempfile.TemporaryDirectory(prefix="node-ipc-demo-")))
+    found = install_node_ipc(place) if arguments.install else find_node_ipc(arguments.node_modules)
+    return replace(found, folder=copy_verified(found.package, found.folder, place))
 
 
 async def _converse(node_role: str | None, node: NodeIPC | None) -> None:
