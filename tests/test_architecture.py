@@ -85,7 +85,6 @@ def arrows() -> dict[str, set[str]]:
 
 
 CIRCLES = {
-    ("core.events", "core.heartbeat", "core.session", "core.trace"),
     ("blocking", "blocking_datagram"),
 }
 """Modules that still import each other; none may be added."""

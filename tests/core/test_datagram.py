@@ -999,6 +999,19 @@ def test_typed_handlers_get_their_type(bench: Bench) -> None:
     assert isinstance(error, InvalidPayload) and error.path == "$.price" and peer is orders[0][1]
 
 
+def test_a_handler_may_register_one_with_a_type_for_what_comes_behind_it(bench: Bench) -> None:
+    orders: list[Any] = []
+
+    def first(data: Any) -> None:
+        bench.server.on("order", lambda data: orders.append(data), type=Order)
+
+    bench.server.on("first", first)
+    bench.comes(frame(1, "first") + frame({"price": 2}, "order"))
+    bench.comes(frame({"price": 3}, "order"))
+    assert bench.faults == []
+    assert orders == [Order(2), Order(3)]
+
+
 def test_once_off_and_everything(bench: Bench) -> None:
     heard: list[Any] = []
     bench.server.once("single", lambda data: heard.append(("once", data)))

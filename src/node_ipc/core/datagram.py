@@ -195,7 +195,13 @@ class DatagramPeer:
         """Out of the table: broadcasts do not reach it until it is heard again."""
         self._server._forget(self)
 
-    # What events.py asks of a session
+    # What events.py asks of a sender
+
+    def beat(self, asked: bool, data: Any) -> None:
+        """UDP has no heartbeat."""
+
+    def decode_rest_anew(self) -> None:
+        """What a datagram brought is decoded before the first of it is delivered; handlers take it in either form."""
 
     def handler_started(self) -> int:
         return self._server._handler_started()
@@ -700,7 +706,7 @@ class DatagramServer(SocketPublisher[DatagramPeer]):
         if not self._deliver(envelopes, peer) and new:
             self._peers.pop((peer.address, peer.port), None)
 
-    def _deliver(self, envelopes: list[Any], peer: Any) -> bool:  # events.py asks no more of a session than a peer has
+    def _deliver(self, envelopes: list[Any], peer: DatagramPeer) -> bool:
         """Whether the profile lets the first name in."""
         block = self._block
         try:

@@ -53,7 +53,7 @@ class RegisterWithSocket(Protocol[T, S]):
 class Publisher:
     """Has handlers and listeners."""
 
-    events: Events
+    events: Events[Any]
     """The handlers."""
     _driver: Driver
     _settings: Settings

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import lru_cache, partial
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 
 import msgspec
 import msgspec.inspect
@@ -30,12 +30,13 @@ from ..wire.names import LIFECYCLE, PING, PONG, NameCheck
 from .signature import Signature, signature_of
 
 if TYPE_CHECKING:
-    from .session import Session
+    from .seam import Cancellable
 
-__all__ = ["Event", "Events", "Registration", "describe", "event_name", "typed_decoder", "while_connected"]
+__all__ = ["Event", "Events", "Registration", "Sender", "describe", "event_name", "typed_decoder", "while_connected"]
 
 T = TypeVar("T")
 H = TypeVar("H", bound=Callable[..., Any])
+S = TypeVar("S", bound="Sender")
 DecodeHook: TypeAlias = Callable[[Any, Any], Any]
 """Makes a value of a type that msgspec does not know: ``dec_hook(type, value)``."""
 
@@ -106,7 +107,27 @@ class Registration:
         self.call: Callable[..., Any] = handler
 
 
-class Events:
+class Sender(Protocol):
+    """Whom a message came from, as far as who calls its handlers asks: a session, or an address of UDP."""
+
+    def beat(self, asked: bool, data: Any) -> None:
+        """It asks whether we are there, or says that it is."""
+
+    def decode_rest_anew(self) -> None:
+        """Payloads stay in bytes from now on: also those behind the message at hand."""
+
+    def handler_started(self) -> int:
+        """An async handler of its message starts; returns what ``handler_done`` wants back."""
+
+    def handler_done(self, size: int) -> None: ...
+    def cancel_when_lost(self, task: Cancellable) -> None:
+        """Cancel this handler when the link is lost."""
+
+    def keep_when_lost(self, task: Cancellable) -> None:
+        """It has ended by itself."""
+
+
+class Events(Generic[S]):
     """The handlers of one endpoint.
 
     ``carries`` is how many arguments an event from the wire brings: 2 on a server (data, socket), 1 on a client.
@@ -118,7 +139,7 @@ class Events:
         self,
         carries: int,
         check_name: NameCheck,
-        failed: Callable[[Session | None, IPCError], None],
+        failed: Callable[[S | None, IPCError], None],
         spawn: Callable[[Any, Callable[[BaseException | None], None]], Any] | None,
         allow_reserved: bool = False,
         gives_raw: bool = False,
@@ -138,9 +159,9 @@ class Events:
         self._table: dict[str, Callable[..., Any]] = {}
         self._shortcuts: dict[str, None] = {}
         self._hidden: dict[str, Callable[..., Any]] = {}
-        self.current: Session | None = None
+        self.current: S | None = None
         """Whose event is being handled now."""
-        self.unheard: Callable[[str, Any, Session], None] | None = None
+        self.unheard: Callable[[str, Any, S], None] | None = None
         """Told of events from the wire that no handler has."""
         self.wants_raw = False
 
@@ -361,7 +382,7 @@ class Events:
             )
         self._start(name, result)
 
-    def _task_done(self, event: str, session: Session | None, size: int, error: BaseException | None) -> None:
+    def _task_done(self, event: str, session: S | None, size: int, error: BaseException | None) -> None:
         if error is not None and not isinstance(error, PASSING):
             self._report(event, error, session)
         if session is not None:
@@ -442,7 +463,7 @@ class Events:
 
     # ---- publishing
 
-    def deliver(self, envelopes: Iterable[Any], session: Session) -> None:
+    def deliver(self, envelopes: Iterable[Any], session: S) -> None:
         """Call the handlers of each message in turn; what the iterable raises is the caller's.
 
         This is the only loop that runs once for each message. It stops when ``envelopes`` ends, so whoever wants
@@ -489,7 +510,7 @@ class Events:
         except InvalidPayload as error:
             self._report(envelope.type, error, self.current)
 
-    def publish(self, name: str, *arguments: Any, session: Session | None = None) -> bool:
+    def publish(self, name: str, *arguments: Any, session: S | None = None) -> bool:
         """Publish a lifecycle event; returns whether a handler of that very name heard it."""
         previous, self.current = self.current, session
         try:
@@ -515,7 +536,7 @@ class Events:
         except BaseException as error:
             self._report(name, error, self.current)
 
-    def _report(self, event: str, error: BaseException, session: Session | None) -> None:
+    def _report(self, event: str, error: BaseException, session: S | None) -> None:
         """Tell of a handler that failed; any exception harms only itself, but for those that end the program."""
         if isinstance(error, PASSING):
             raise error

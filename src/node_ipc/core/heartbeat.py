@@ -8,17 +8,16 @@ may be silent and not anew for each read. This module knows the session and the 
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import ConnectionLost, IPCError
 from ..wire.names import PING
 
 if TYPE_CHECKING:
     from ..config.config import Settings
-    from .seam import Driver
-    from .session import Session
+    from .seam import Driver, Peer
 
-__all__ = ["Heartbeat"]
+__all__ = ["Heartbeat", "Watched"]
 
 INSTANT = 1e-6
 """Seconds by which a timer may come early: clocks and delays are rounded."""
@@ -26,10 +25,27 @@ LATE = 0.05
 """Seconds by which it is so late that this process was held up itself, and may have to read the answer yet."""
 
 
+class Watched(Protocol):
+    """What a heartbeat needs of a session."""
+
+    confirmed: int
+
+    @property
+    def peer(self) -> Peer: ...
+    @property
+    def next_number(self) -> int: ...
+    @property
+    def is_reading_paused(self) -> bool: ...
+    @property
+    def looks_for_life(self) -> bool: ...
+    def emit(self, type: str, data: Any) -> bool: ...
+    def cut(self, reason: IPCError) -> None: ...
+
+
 class Heartbeat:
     """Watches one open link, from either end."""
 
-    def __init__(self, session: Session, driver: Driver, settings: Settings) -> None:
+    def __init__(self, session: Watched, driver: Driver, settings: Settings) -> None:
         self._session = session
         self._driver = driver
         self._interval = settings.heartbeat / 1000

@@ -202,7 +202,7 @@ class _Method:
 
     __slots__ = ("call", "decode", "handler", "type")
 
-    def __init__(self, name: str, handler: Callable[..., Any], type: Any, events: Events) -> None:
+    def __init__(self, name: str, handler: Callable[..., Any], type: Any, events: Events[Session]) -> None:
         if not callable(handler):
             raise TypeError(f"the handler of {name!r} must be callable, not {handler!r:.80}")
         signature = signature_of(handler)
@@ -232,7 +232,7 @@ class Requests:
 
     def __init__(
         self,
-        events: Events,
+        events: Events[Session],
         driver: Driver,
         fault: Callable[[Session | None, IPCError], None],
         trouble: Callable[[], str],

@@ -257,7 +257,14 @@ class Session:
     )
 
     def __init__(
-        self, owner: Owner, codec: Codec, events: Events, driver: Driver, settings: Settings, id: int, serving: bool
+        self,
+        owner: Owner,
+        codec: Codec,
+        events: Events[Session],
+        driver: Driver,
+        settings: Settings,
+        id: int,
+        serving: bool,
     ) -> None:
         self.id = id
         """A number that no other socket of this endpoint ever had."""

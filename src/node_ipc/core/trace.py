@@ -7,14 +7,11 @@ listener a trace costs one comparison for each read and each write, and nothing 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from ..config.foreign import Foreign
-
-if TYPE_CHECKING:
-    from .session import Session
 
 __all__ = ["Stats", "Trace", "TraceHook", "Traces"]
 
@@ -27,8 +24,8 @@ class Trace(NamedTuple):
     ``error``, ``refused``, ``paused`` (reading, for a second or more; once for each link and reason), ``lost``."""
     endpoint: Any
     """The client or server."""
-    socket: Session | None = None
-    """The socket it happened on, where there is one."""
+    socket: Any = None
+    """The socket it happened on, where there is one; with UDP the ``DatagramPeer``."""
     messages: int = 0
     """How many messages (``received``, ``sent``, ``dropped``)."""
     bytes: int = 0
