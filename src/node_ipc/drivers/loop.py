@@ -577,6 +577,7 @@ class TransportLink(asyncio.BufferedProtocol):
             self._lookout.stop()
             self._lookout = None
         receiver, self._receiver = self._receiver, NOBODY
+        del self._transport  # a Proactor's knows its protocol for ever
         receiver.lost(tcp.link_failed(exc))
 
     # the session's side
@@ -585,15 +586,14 @@ class TransportLink(asyncio.BufferedProtocol):
         return 0 if self._lost else self._transport.get_write_buffer_size()
 
     def unread_bytes(self) -> int | None:
-        sock = self._transport.get_extra_info("socket")
-        if self.peer.transport != "unix" or self._transport.is_closing():
+        if self.peer.transport != "unix" or self._is_closing():
             return None
-        unread = unread_bytes(sock)
+        unread = unread_bytes(self._transport.get_extra_info("socket"))
         return None if unread is None else unread + self.pending_bytes()
 
     def all_arrived(self) -> bool:
-        sock = self._transport.get_extra_info("socket")
-        if sock is None or self._lost:
+        sock = None if self._lost else self._transport.get_extra_info("socket")
+        if sock is None:
             return False
         return not self.pending_bytes() and all_arrived(sock)
 
@@ -615,7 +615,7 @@ class TransportLink(asyncio.BufferedProtocol):
             self._transport.abort()
 
     def pause_reading(self) -> None:
-        if not self._transport.is_closing():
+        if not self._is_closing():
             self._paused = True
             self._transport.pause_reading()
             if self._lookout is None:
@@ -623,7 +623,10 @@ class TransportLink(asyncio.BufferedProtocol):
             self._lookout.begin()
 
     def _is_unread(self) -> bool:
-        return self._paused and not (self._lost or self._peer_ended or self._transport.is_closing())
+        return self._paused and not (self._peer_ended or self._is_closing())
+
+    def _is_closing(self) -> bool:
+        return self._lost or self._transport.is_closing()
 
     def _fileno(self) -> int:
         sock = self._transport.get_extra_info("socket")  # a named pipe has none
@@ -634,7 +637,7 @@ class TransportLink(asyncio.BufferedProtocol):
         self._receiver.ending()
 
     def resume_reading(self) -> None:
-        if not self._transport.is_closing():
+        if not self._is_closing():
             self._paused = False
             self._transport.resume_reading()
 

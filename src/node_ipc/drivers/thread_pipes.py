@@ -149,6 +149,10 @@ class _Operation:
         ended(result, error)
 
 
+def _tell_nobody(*what: object) -> None:
+    """What a closed channel calls."""
+
+
 class PipeChannel:
     """One open pipe of a ``PipePort``: at most one read and one write under way.
 
@@ -208,6 +212,7 @@ class PipeChannel:
                 operation.cancel()
         self._read = self._write = None
         self._pending_bytes = 0
+        self._received = self._written = self._lost = _tell_nobody  # its link, which knows it
         self._handle.close()
 
     def _start_read(self, overlapped: Any) -> bool:
