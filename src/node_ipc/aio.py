@@ -13,7 +13,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, overload
 
-from .config.address import Udp
+from .config.address import has_datagrams
 from .config.config import Config
 from .config.resolve import Place, TLSChoice, resolve
 from .core.client import Client, ClientState, connect_timeout
@@ -302,7 +302,7 @@ def serve(
     async def open() -> AsyncServer | AsyncDatagramServer:
         driver = EventLoopDriver()
         driver.attach(asyncio.get_running_loop())
-        if isinstance(where, Udp):
+        if has_datagrams(where):
             server: AsyncServer | AsyncDatagramServer = AsyncDatagramServer(where, driver, settings)
         else:
             server = AsyncServer(where, driver, settings)

@@ -27,7 +27,7 @@ from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
-from .config.address import Tls, Udp, Unix
+from .config.address import Tls, Unix, has_datagrams
 from .config.resolve import Place, TLSChoice, resolve
 from .core.client import STEADY_SECONDS, Client, ClientState, connect_timeout, retry_delay
 from .core.events import Event, event_name
@@ -665,7 +665,7 @@ def serve(
 
 
 def _make_server(where: Address, driver: ThreadDriver, settings: Any) -> Any:
-    if not isinstance(getattr(where, "where", where), Udp):
+    if not has_datagrams(where):
         return BlockingServer(where, driver, settings)
     from .blocking_datagram import BlockingDatagramServer
 

@@ -18,7 +18,7 @@ from socket import socket
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeGuard, overload
 
 from .config import address as addresses
-from .config.address import Tcp, Tls, Udp
+from .config.address import Tcp, Tls, Udp, has_datagrams
 from .config.config import Config
 from .config.foreign import shown
 from .config.handed import handed
@@ -312,7 +312,7 @@ class IPC:
         if self._server is not None and self._server.state not in (ServerState.IDLE, ServerState.CLOSED):
             self._leaving.add(self._server)  # replaced, as in node-ipc; it goes on until it is stopped
         settings = self._config.settings()
-        if isinstance(where, Udp):
+        if has_datagrams(where):
             from .core.datagram import DatagramServer
 
             server: Server | DatagramServer = DatagramServer(where, self._driver, settings)

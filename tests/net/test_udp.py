@@ -23,6 +23,7 @@ import uvloop
 
 import node_ipc
 from node_ipc import (
+    IPC,
     AddressError,
     AddressInUse,
     AddressNotValidated,
@@ -34,6 +35,7 @@ from node_ipc import (
     FrameTooLarge,
     NotConnected,
     ProtocolError,
+    blocking,
 )
 from node_ipc.config.address import Handed, Udp, Unix
 from node_ipc.core.server import ServerState
@@ -1097,3 +1099,56 @@ def test_a_round_trip_waits_for_no_timer() -> None:
             assert watch.seconds < 4
 
     runner("asyncio")(main())
+
+
+# ---- a socket that somebody else has bound
+
+
+def handed_port(family: str) -> socket.socket:
+    """As a service manager hands it over: bound, and in blocking mode."""
+    sock = socket.socket(udp.FAMILIES[family], socket.SOCK_DGRAM)
+    sock.bind((LOOPBACK[family], 0))
+    return sock
+
+
+def test_asyncio_serves_a_port_that_is_handed_over(run: Run, family: str) -> None:
+    async def main() -> None:
+        sock = handed_port(family)
+        place = sock.getsockname()
+        async with bound(family) as hello, node_ipc.serve(sock) as server:
+            server.on("message", lambda data, peer: server.emit(peer, "message", data + 1))
+            hello.server.emit((place[0], place[1]), "message", 1)
+            assert await hello.payload() == 2
+
+    run(main())
+
+
+def test_the_callback_front_serves_a_port_that_is_handed_over(run: Run, family: str) -> None:
+    async def main() -> None:
+        sock = handed_port(family)
+        place = sock.getsockname()
+        ipc = IPC()
+        ipc.config.silent = True
+        ipc.serve(sock)
+        ipc.server.on("message", lambda data, peer: ipc.server.emit(peer, "message", data + 1))
+        await ipc.server.start()
+        async with bound(family) as hello:
+            hello.server.emit((place[0], place[1]), "message", 1)
+            assert await hello.payload() == 2
+        await ipc.server.stop()
+
+    run(main())
+
+
+def test_the_blocking_front_serves_a_port_that_is_handed_over_and_does_not_wait_in_it(family: str) -> None:
+    sock = handed_port(family)
+    place = sock.getsockname()
+    heard: list[Any] = []
+    with blocking.serve(sock) as server, stranger(LOOPBACK[family]) as other:
+        server.on("message", lambda data, peer: heard.append(data))
+        other.sendto(frame(), place)
+        deadline = time.monotonic() + 20
+        while not heard and time.monotonic() < deadline:
+            server.poll(0.1)
+        assert server.poll(0) is False, "it waited for one more"
+    assert heard == ["hi"] and sock.fileno() == -1

@@ -878,8 +878,15 @@ async def test_a_handed_socket_cannot_be_served_twice(manager: sockets.socket) -
 def test_what_is_no_bound_socket_is_refused() -> None:
     ipc = quiet()
     with sockets.socket(sockets.AF_INET, sockets.SOCK_DGRAM) as datagrams:
-        with pytest.raises(AddressError, match="not a stream socket"):
+        with pytest.raises(AddressError, match="it is not bound"):
             ipc.serve(datagrams)
+    with sockets.socket(sockets.AF_UNIX, sockets.SOCK_DGRAM) as datagrams:
+        with pytest.raises(AddressError, match="not a stream socket, and not a UDP port"):
+            ipc.serve(datagrams)
+    with sockets.socket(sockets.AF_INET, sockets.SOCK_DGRAM) as one, one.dup() as two:
+        one.bind(("127.0.0.1", 0))
+        with pytest.raises(AddressError, match="cannot have one server"):
+            ipc.serve([one, two])
     with pytest.raises(AddressError, match="there is nothing to serve"):
         ipc.serve([])
     with pytest.raises(AddressError, match="not a socket: 5"):

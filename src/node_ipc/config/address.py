@@ -18,7 +18,7 @@ import posixpath
 import re
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, TypeGuard
 
 import msgspec
 
@@ -38,6 +38,7 @@ __all__ = [
     "Tls",
     "Udp",
     "Unix",
+    "has_datagrams",
     "lies_directly_in",
     "local_client",
     "local_path",
@@ -172,6 +173,11 @@ class Handed:
 
 Local: TypeAlias = Unix | Pipe
 Address: TypeAlias = Unix | Pipe | Tcp | Tls | Udp | Handed
+
+
+def has_datagrams(address: Address) -> TypeGuard[Udp | Handed]:
+    """Whether this is a UDP port, a handed one included: it has no connections."""
+    return isinstance(address.where if isinstance(address, Handed) else address, Udp)
 
 
 def parse(

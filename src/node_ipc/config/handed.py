@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Iterable
 
 from ..errors import AddressError
-from .address import Handed, Tcp, Tls, Unix
+from .address import Handed, Tcp, Tls, Udp, Unix
 
 __all__ = ["address_of", "handed", "place_of"]
 
@@ -18,7 +19,8 @@ def handed(sockets: socket.socket | Iterable[socket.socket], *, tls: bool = Fals
     tls: whether TLS is spoken there, where they are network sockets.
 
     Raises:
-        AddressError: there is none, one is not a bound stream socket, or some are Unix sockets and others not.
+        AddressError: there is none, one is neither a stream socket nor a UDP port, or not bound, some are Unix
+            sockets and others not, or a UDP port is not the only one.
     """
     all_of_them = (sockets,) if isinstance(sockets, socket.socket) else tuple(sockets)
     if not all_of_them:
@@ -26,18 +28,23 @@ def handed(sockets: socket.socket | Iterable[socket.socket], *, tls: bool = Fals
     for sock in all_of_them:
         if not isinstance(sock, socket.socket):
             raise AddressError(f"not a socket: {sock!r:.80}. Give a path, or a socket that is bound")
-        if sock.type != socket.SOCK_STREAM:
-            raise AddressError(f"not a stream socket: {sock!r}. Give one of type SOCK_STREAM")
+        if sock.type != socket.SOCK_STREAM and not _is_udp(sock):
+            raise AddressError(f"not a stream socket, and not a UDP port: {sock!r}. Give one of type SOCK_STREAM")
     where, *others = map(place_of, all_of_them)
     for other in others:
-        if type(other) is not type(where):
-            raise AddressError(f"{where} and {other} cannot have one server: make one for each kind of socket")
+        if type(other) is not type(where) or isinstance(where, Udp):
+            each = "UDP port" if isinstance(other, Udp) else "kind of socket"
+            raise AddressError(f"{where} and {other} cannot have one server: make one for each {each}")
     if isinstance(where, Tcp) and tls:
         return Handed(all_of_them, Tls(where.host, where.port))
     return Handed(all_of_them, where)
 
 
-def place_of(sock: socket.socket) -> Tcp | Unix:
+def _is_udp(sock: socket.socket) -> bool:
+    return sock.type == socket.SOCK_DGRAM and sock.family in (socket.AF_INET, socket.AF_INET6)
+
+
+def place_of(sock: socket.socket) -> Tcp | Unix | Udp:
     """Where one is bound; raises AddressError where it is not."""
     try:
         return address_of(sock)
@@ -45,7 +52,11 @@ def place_of(sock: socket.socket) -> Tcp | Unix:
         raise AddressError(f"cannot serve {sock!r}: {exc}. Give a bound socket") from exc
 
 
-def address_of(sock: socket.socket) -> Tcp | Unix:
-    """Where one is bound; raises OSError where the kernel does not tell."""
+def address_of(sock: socket.socket) -> Tcp | Unix | Udp:
+    """Where one is bound; raises OSError where the kernel does not tell, or it is not bound."""
     name = sock.getsockname()
+    if _is_udp(sock):
+        if not name[1]:
+            raise OSError(errno.EINVAL, "it is not bound")
+        return Udp(name[0], name[1], "udp6" if sock.family == socket.AF_INET6 else "udp4")
     return Tcp(name[0], name[1]) if isinstance(name, tuple) else Unix(os.fsdecode(name))
