@@ -417,7 +417,7 @@ async def test_drain_of_a_udp_port_waits_for_the_kernel(config: Config) -> None:
         other.on("message", got.append)
         await asyncio.wait_for(server.drain(), 5)  # nothing waits
         port: Any = server._binding
-        port._sock = Full(port._sock, 3)
+        port.sock = Full(port.sock, 3)
         emits = [server.emit(("127.0.0.1", other.address.port), "message", number) for number in range(5)]
         assert False in emits and server.stats().pending_bytes == server.pending_bytes > 100
         await asyncio.wait_for(server.drain(), 5)
@@ -587,6 +587,8 @@ def test_run_takes_what_connect_and_serve_return(config: Config) -> None:
     assert server.state.value == "listening"
     with pytest.raises(ConnectError):
         asyncio.run(node_ipc.connect("nobody", config=config))
+    with pytest.raises(node_ipc.WrongLoopError, match="closed"):  # which frees what it held
+        server.stop()
 
 
 async def test_a_handler_cancelled_before_its_first_step_leaves_no_warning(client: Any, server: Any) -> None:

@@ -22,7 +22,9 @@ from .core.events import Event
 from .core.inbox import Inbox, Received, receivable, receive_timeout
 from .core.outcome import Outcome, seconds
 from .core.server import Server
+from .core.session import refuse_other_threads
 from .drivers.loop import EventLoopDriver, TaskMaterial
+from .drivers.runner import ends_in_order
 from .errors import IPCError, NotConnected
 
 __all__ = ["AsyncClient", "AsyncDatagramServer", "AsyncServer", "Iteration", "Received", "Serving", "connect", "serve"]
@@ -59,6 +61,7 @@ class AsyncClient(Client):
         Raises :class:`ReceiveTimeout`, :class:`NotConnected` when the client is closed and no such event is
         left, and :class:`InvalidPayload` for a payload that does not fit ``type``.
         """
+        refuse_other_threads(self._driver, "receive")
         name, type = receivable(event, type)
         timeout = seconds(timeout, "receive")
         found = self.inbox.take(name, type)
@@ -73,6 +76,7 @@ class AsyncClient(Client):
 
     def __aiter__(self) -> Iteration:
         """Every event from the wire, in order, until the client is closed; also those that have a handler."""
+        refuse_other_threads(self._driver, "iteration")
         return Iteration(self)
 
     async def _arrival(self, event: str | Event[Any] | None, type: Any) -> Received:
@@ -145,6 +149,7 @@ class Serving:
 
     async def serve_forever(self) -> None:
         """Until the server is stopped; cancelled, it stops, after everything emitted was sent."""
+        refuse_other_threads(self._driver, "serve_forever")  # type: ignore[attr-defined]
         try:
             await self.closed
         except asyncio.CancelledError:
@@ -323,11 +328,12 @@ def _heard_by_start(error: IPCError) -> None:
 
 
 def _wake(future: asyncio.Future[None]) -> None:
-    if not future.done():
+    if not (future.done() or future.get_loop().is_closed()):
         future.set_result(None)
 
 
 async def _drained(endpoint: Any, below: Callable[[], bool]) -> None:
+    refuse_other_threads(endpoint._driver, "drain")
     while not below():
         future = asyncio.get_running_loop().create_future()
         wake = partial(_wake, future)
@@ -339,8 +345,11 @@ async def _drained(endpoint: Any, below: Callable[[], bool]) -> None:
 
 
 async def _leave(closing: Any, abort: Callable[[], None], kind: type[BaseException] | None) -> None:
-    """Close in order; cancelled meanwhile, or on the way out of a cancellation, at once."""
-    if kind is not None and issubclass(kind, asyncio.CancelledError):
+    """Close in order; cancelled meanwhile, or on the way out of a cancellation, at once.
+
+    Where a signal ended the program (``node_ipc.run``), its cancellation is the time to send what was emitted.
+    """
+    if kind is not None and issubclass(kind, asyncio.CancelledError) and not ends_in_order():
         abort()
     try:
         await closing

@@ -96,12 +96,13 @@ class IPC:
         self.of = Clients()
         """The clients that ``connect_to`` made, by id."""
         self._server: Server | DatagramServer | None = None
-        self._driver = EventLoopDriver()
+        self._driver = EventLoopDriver(renews=True)
         self._log: Log | None = None
         self._leaving: set[Client | Server | DatagramServer] = set()  # told to close, and not closed yet
         self._failure: IPCError | None = None
         self._wake: asyncio.Event | None = None
         self._stopping = False
+        self._is_signalled = False
         self._stopped: Outcome[IPC] = self._driver.outcome(self)
 
     def __repr__(self) -> str:
@@ -362,7 +363,7 @@ class IPC:
         from .drivers.runner import loop_factory
 
         self._refuse_forked()
-        if self._driver.loop is not None and not self._driver.loop.is_closed():
+        if self._driver.misplaced() is not None or self._driver.loop is not None:
             raise IPCError("this instance works on an event loop already: await what you need there, not run()")
         if _in_a_loop():
             raise IPCError(
@@ -388,10 +389,10 @@ class IPC:
         What was emitted is sent first. Returns what can be awaited. Raises :class:`ForkError` in a forked child.
         """
         self._refuse_forked()
-        if self._driver.home and threading.get_ident() != self._driver.home:
-            self._driver.call_from_thread(self._stop_now)
-        else:
+        if self._driver.misplaced() is None and self._driver.loop is None:
             self._stop_now()
+        else:  # a signal handler may come between any two steps, and a loop that waits has to be woken
+            self._driver.call_from_thread(self._stop_now)
         return self._stopped
 
     def _stop_now(self) -> None:
@@ -407,9 +408,11 @@ class IPC:
         self._driver.call_later(0, self._look_around)
 
     def _abort_now(self) -> None:
-        """A second signal: do not wait for anybody."""
+        """A second signal: do not wait for anybody, nor for handlers that still run."""
         for endpoint in (*self._leaving, *self._servers()):
             endpoint.abort()
+        for task in tuple(self._driver.tasks):
+            task.cancel()
 
     def _servers(self) -> list[Server | DatagramServer]:
         servers = [endpoint for endpoint in self._leaving if not isinstance(endpoint, Client)]
@@ -432,6 +435,7 @@ class IPC:
     async def _main(self) -> None:
         loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
+        self._is_signalled = False
         self._driver.attach(loop)
         try:
             await self._all_closed()
@@ -458,9 +462,10 @@ class IPC:
     def _signalled(self) -> None:
         if self._wake is None:
             return  # it is over already
-        if self._stopping:
+        if self._is_signalled:
             self._abort_now()
         else:
+            self._is_signalled = True
             self._stop_now()
 
 

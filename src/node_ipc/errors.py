@@ -34,6 +34,7 @@
     ├── AddressNotValidated (PermissionError)  a UDP address may be forged, and gets no more for now
     ├── AssuredError                         the assured profile forbids this
     ├── WrongThreadError (RuntimeError)
+    ├── WrongLoopError (RuntimeError)        it belongs to another event loop, or to one that is closed
     ├── ForkError (RuntimeError)
     └── WouldDeadlock (RuntimeError)
 
@@ -82,6 +83,7 @@ __all__ = [
     "SocketRootError",
     "TLSError",
     "WouldDeadlock",
+    "WrongLoopError",
     "WrongThreadError",
 ]
 
@@ -333,6 +335,12 @@ class WrongThreadError(IPCError, RuntimeError):
     """Only ``emit`` may be called from a thread other than the one that runs the endpoint."""
 
     code = "ERR_IPC_WRONG_THREAD"
+
+
+class WrongLoopError(IPCError, RuntimeError):
+    """Something was called on another event loop than the one that it belongs to, or after that was closed."""
+
+    code = "ERR_IPC_WRONG_LOOP"
 
 
 class ForkError(IPCError, RuntimeError):

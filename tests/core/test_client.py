@@ -133,14 +133,18 @@ NEXT: dict[tuple[ClientState, str], set[ClientState]] = {
     (S.CONNECTING, "opened"): {S.CONNECTED},
     (S.CONNECTING, "failed"): {S.WAITING, S.CLOSED},
     (S.CONNECTING, "close"): {S.CLOSING},
+    (S.CONNECTING, "abandoned"): {S.WAITING},
     (S.CONNECTED, "lost"): {S.WAITING, S.CLOSED},
     (S.CONNECTED, "close"): {S.CLOSING},
+    (S.CONNECTED, "abandoned"): {S.CONNECTED},  # until the link tells that it is gone
     (S.WAITING, "retry"): {S.CONNECTING, S.CLOSED},
     (S.WAITING, "close"): {S.CLOSING},
+    (S.WAITING, "abandoned"): {S.WAITING},
     (S.CLOSING, "opened"): {S.CLOSING},
     (S.CLOSING, "failed"): {S.CLOSING},
     (S.CLOSING, "lost"): {S.CLOSED},
     (S.CLOSING, "expired"): {S.CLOSING, S.CLOSED},
+    (S.CLOSING, "abandoned"): {S.CLOSING, S.CLOSED},
     (S.CLOSED, "connect"): {S.CONNECTING},
 }
 

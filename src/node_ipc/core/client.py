@@ -26,6 +26,7 @@ from ..errors import (
     PeerRefused,
     ProtocolError,
     TLSError,
+    WrongLoopError,
 )
 from ..wire.codec import choose
 from .endpoint import LinkPublisher, Register
@@ -81,14 +82,18 @@ TRANSITIONS: dict[tuple[ClientState, str], str] = {
     (_S.CONNECTING, "opened"): "_up",
     (_S.CONNECTING, "failed"): "_attempt_failed",
     (_S.CONNECTING, "close"): "_close_when_up",
+    (_S.CONNECTING, "abandoned"): "_begin_again",
     (_S.CONNECTED, "lost"): "_down",
     (_S.CONNECTED, "close"): "_close_session",
+    (_S.CONNECTED, "abandoned"): "_cut_session",
     (_S.WAITING, "retry"): "_retry",
     (_S.WAITING, "close"): "_close_now",
+    (_S.WAITING, "abandoned"): "_begin_again",
     (_S.CLOSING, "opened"): "_up_to_close",
     (_S.CLOSING, "failed"): "_closed_unsent",
     (_S.CLOSING, "lost"): "_closed",
     (_S.CLOSING, "expired"): "_expire",
+    (_S.CLOSING, "abandoned"): "_expire",
     (_S.CLOSED, "connect"): "_attempt",
 }
 """``(state, input) → what is done``; the methods set the next state."""
@@ -312,7 +317,10 @@ class Client(LinkPublisher):
         """
         session = self._direct
         if session is not None:
-            return session.emit(type, data)
+            try:
+                return session.emit(type, data)
+            except WrongLoopError:  # its loop was closed: raised again below, unless there will be another
+                pass
         return self._emit_indirectly(type, data)
 
     def _emit_indirectly(self, type: Any, data: Any) -> bool:
@@ -322,6 +330,7 @@ class Client(LinkPublisher):
         frame = self._codec.encode(type, data)
         if self._driver.home and self._driver.thread() != self._driver.home:
             return self._emit_from_thread(type, frame)
+        refuse_other_threads(self._driver, "emit")
         self._enqueue(type, frame)
         if self._sync:
             self._send_next()
@@ -714,6 +723,23 @@ class Client(LinkPublisher):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def abandoned(self) -> None:
+        self._input("abandoned")
+
+    def _begin_again(self) -> None:
+        """The attempt, or the timer of the next, is gone with the loop: there will be another on the next one."""
+        self._cancel_timer()
+        self._session = None
+        self._wait()
+
+    def _cut_session(self) -> None:
+        assert self._session is not None
+        self._session.abort()
+
+    def unsent(self) -> int:
+        waiting = len(self._queue) + self._queued_from_threads
+        return waiting + (self._session.unsent() if self._session is not None else 0)
 
     def forked(self) -> None:
         if self._session is not None:

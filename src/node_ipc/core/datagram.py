@@ -45,6 +45,7 @@ from ..errors import (
 )
 from ..wire.codec import choose, shallow
 from .block import Block
+from .context import LinkContext
 from .endpoint import SocketPublisher
 from .events import Event, Events
 from .outcome import seconds_to_end
@@ -93,6 +94,7 @@ class DatagramPeer:
     """
 
     __slots__ = (
+        "_context",
         "_made_at",
         "_server",
         "_state",
@@ -129,6 +131,13 @@ class DatagramPeer:
         self._made_at = server._driver.now()
         self._server = server
         self._state: dict[str, Any] | None = None
+        self._context: LinkContext | None = None
+
+    def context(self) -> LinkContext:
+        """What its handlers set in context variables."""
+        if self._context is None:
+            self._context = LinkContext()
+        return self._context
 
     def __repr__(self) -> str:
         return f"<DatagramPeer {self.id} {self.peer}>"
@@ -243,6 +252,7 @@ class DatagramServer(SocketPublisher[DatagramPeer]):
         self.on_drained: list[Callable[[], None]] = []
         """Called when the kernel has taken everything after too much waited for it."""
         self._driver = driver
+        driver.endpoints.add(self)
         self._settings = settings
         self._family = _family(address)
         self._traces = Traces(lambda: None)
@@ -534,6 +544,15 @@ class DatagramServer(SocketPublisher[DatagramPeer]):
         self.stop()
         self._driver.call_later(0, self._finish)
 
+    def forked(self) -> None:
+        """The driver's ``home`` says it, which each call looks at."""
+
+    def abandoned(self) -> None:
+        self.abort()
+
+    def unsent(self) -> int:
+        return len(self._waiting)
+
     def _finish_if_sent(self) -> None:
         if self.state is not _S.CLOSING:
             return
@@ -710,7 +729,7 @@ class DatagramServer(SocketPublisher[DatagramPeer]):
         """Whether the profile lets the first name in."""
         block = self._block
         try:
-            self.events.deliver(block.begin(envelopes), peer)
+            peer.context().run(self.events.deliver, block.begin(envelopes), peer)
         except ProtocolError as error:  # a name that the profile refuses
             self._fault(peer, error)
             return block.position > 0

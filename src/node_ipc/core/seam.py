@@ -265,8 +265,20 @@ class DatagramPort(Protocol):
 class Endpoint(Protocol):
     """A client or server."""
 
+    state: Any
+    """Where it is in its life, an enumeration."""
+
     def forked(self) -> None:
         """This is a forked child: the parent owns the links, and nothing may be emitted."""
+
+    def abandoned(self) -> None:
+        """What the driver ran on is gone for good: links are lost, timers and attempts with them."""
+
+    def abort(self) -> None:
+        """End at once."""
+
+    def unsent(self) -> int:
+        """Messages that were emitted and that no link was given."""
 
 
 class Flushable(Protocol):
@@ -299,6 +311,9 @@ class Driver(Protocol):
     lock: Lock
     endpoints: WeakSet[Endpoint]
     """Who works with this driver; told when a fork makes it somebody else's."""
+
+    def misplaced(self) -> str | None:
+        """Why nothing may be called from where the caller is (another event loop); None where it may."""
 
     def open(self, address: Address, receiver: Receiver, settings: Settings) -> Timer:
         """Connect; ``receiver`` hears ``opened`` or ``failed`` in a later turn, and nothing once this is cancelled.

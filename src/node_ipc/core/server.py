@@ -411,6 +411,14 @@ class Server(SocketPublisher[Session], LinkPublisher):
             if not servers:
                 serving.pop(home, None)
 
+    def abandoned(self) -> None:
+        for session in self._everybody():
+            session.abort()
+        self.abort()
+
+    def unsent(self) -> int:
+        return sum(session.unsent() for session in self._everybody())
+
     def forked(self) -> None:
         self._serves_no_more()
         for session in self._everybody():

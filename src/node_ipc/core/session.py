@@ -29,6 +29,7 @@ from ..errors import (
     MessageTimeout,
     NotConnected,
     ProtocolError,
+    WrongLoopError,
     WrongThreadError,
 )
 from ..wire.codec import shallow
@@ -37,6 +38,7 @@ from ..wire.framing import half_a_message
 from ..wire.names import PING, PONG
 from .arrivals import LOOK_EVERY, LOOK_EVERY_SINGLE, Arrivals
 from .block import NOTHING, Block
+from .context import LinkContext
 from .holdings import PER_HANDLER, SMALL, everybody
 from .outcome import seconds_to_end
 from .seam import FORKED, Gone
@@ -190,6 +192,7 @@ class Session:
         "_close_timer",
         "_closing",
         "_codec",
+        "_context",
         "_corked",
         "_counted",
         "_cut_off",
@@ -284,6 +287,7 @@ class Session:
         self._settings = settings
         self._serving = serving
         self._link: Link | None = None
+        self._context: LinkContext
         # out
         self._encode = codec.encode
         self._thread = driver.thread
@@ -484,8 +488,12 @@ class Session:
         if self._paused:
             return self._wait_for_kernel(frame)
         if not self._corked:
+            try:
+                self._turn = self._driver.turn_ends(self)
+            except IPCError:  # there is no loop any more that could send it
+                del self._out[-1:]
+                raise
             self._flush()
-            self._turn = self._driver.turn_ends(self)
             self._corked = self._turn or self._paused
         elif len(self._out) >= FLUSH_FRAMES or self._weigh() >= FLUSH_BYTES:
             self._flush()
@@ -699,7 +707,7 @@ class Session:
                 self._held += frames
                 self._answer_held_pings(frames)
             else:
-                sound = self._deliver(frames)
+                sound = self._context.run(self._deliver, frames)
             if sound and self.heard is not None:
                 if self._beats < len(frames):
                     self.heard()
@@ -791,7 +799,7 @@ class Session:
     def _deliver_held(self) -> None:
         while self._held and not self._handlers_busy() and not self._closing:
             held, self._held = self._held, []
-            self._deliver(held, held=True)
+            self._context.run(self._deliver, held, True)
         if self._splitter.fault is not None and not self._held and not self._closing:
             self.fail(self._splitter.fault)
 
@@ -1108,8 +1116,13 @@ class Session:
 
             self._heartbeat = Heartbeat(self, self._driver, self._settings)
         self._corked = True  # what the handlers of `connect` emit goes out together
-        self._owner.session_opened(self)
+        self._context = LinkContext()
+        self._context.run(self._owner.session_opened, self)
         self._uncork()
+
+    def unsent(self) -> int:
+        """Messages that were not given to the link yet."""
+        return len(self._out) + len(self._from_threads)
 
     def forked(self) -> None:
         """This is a forked child: every emit takes its guarded path, and is refused there."""
@@ -1201,7 +1214,7 @@ class Session:
             task.cancel()
         self._drop(waiting)
         self._tell("lost", detail=self.loss)
-        self._owner.session_lost(self, self.loss)
+        self._context.run(self._owner.session_lost, self, self.loss)
 
     def _deliver_last(self) -> None:
         """The link broke while messages waited for handlers: what had arrived is delivered, and emits are refused."""
@@ -1243,7 +1256,7 @@ class Session:
         if self.loss is None:
             self.loss = Loss(reason)
             self.abort()
-            self._owner.session_fault(self, reason)
+            self._context.run(self._owner.session_fault, self, reason)
 
     def fail(self, fault: ProtocolError) -> None:
         """The peer broke the protocol: one ``error`` event, and the link ends behind what was emitted so far."""
@@ -1278,7 +1291,7 @@ class Session:
 
 
 def refuse_other_threads(driver: Driver, verb: str) -> None:
-    """Raise where the caller is not the driver's thread."""
+    """Raise where the caller is not in the driver's thread, or not on its event loop."""
     if driver.home == FORKED:
         raise ForkError(
             f"{verb}() in a forked child: its parent owns the link. Make an endpoint of your own in the child"
@@ -1288,6 +1301,8 @@ def refuse_other_threads(driver: Driver, verb: str) -> None:
             f"{verb}() was called from another thread: only emit() may be. "
             + ("Use loop.call_soon_threadsafe" if driver.runs_coroutines else "Make a client for each thread")
         )
+    if (why := driver.misplaced()) is not None:
+        raise WrongLoopError(f"{verb}() {why}")
 
 
 def broadcast(sessions: Iterable[Session], frame: bytes) -> list[Session]:

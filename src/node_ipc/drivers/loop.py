@@ -40,12 +40,13 @@ from ..core.seam import (
     Receiver,
     Timer,
 )
+from ..errors import WrongLoopError
 from ..net import tcp
 from ..net.paused import Lookout
 from ..net.steps import READ, WRITE, LookUp, Pause, Step, Steps, Watched, Writable
 from ..net.stream import StreamLink
 from ..net.unread import all_arrived, unread_bytes
-from . import forks, small_stack
+from . import farewell, forks, small_stack
 from .poller import Poller
 
 if TYPE_CHECKING:
@@ -100,12 +101,25 @@ class _Deferred:
             self._handle.cancel()
 
 
+class _NoTimer:
+    """Of a call that is due at once."""
+
+    def cancel(self) -> None:
+        """It is too late."""
+
+
+_NO_TIMER = _NoTimer()
+
+
 class EventLoopDriver:
     """Drives endpoints on an asyncio (or uvloop, or winloop) event loop."""
 
     runs_coroutines = True
 
-    def __init__(self) -> None:
+    def __init__(self, *, renews: bool = False) -> None:
+        """``renews``: where the loop was closed, go on with the next one; otherwise it ends with its loop."""
+        self._renews = renews
+        self._endings: list[Callable[[], None]] | None = None  # what is due at once, while all ends
         self.home = 0
         self.has_small_stack = False  # known once there is a loop
         self.thread = threading.get_ident
@@ -114,6 +128,7 @@ class EventLoopDriver:
         self.now: Callable[[], float] = time.monotonic
         self.random = random.random
         self.tasks: set[asyncio.Task[Any]] = set()
+        self._never_ran = True
         self._waiting: list[Callable[[asyncio.AbstractEventLoop], None]] = []
         self._turn: list[Flushable] = []
         self._poller: LoopPoller | None = None
@@ -122,12 +137,14 @@ class EventLoopDriver:
         """What every link of this thread reads into: what arrived is copied out before anything else can read."""
         self.endpoints: weakref.WeakSet[Endpoint] = weakref.WeakSet()
         forks.guard(self)
+        farewell.watch(self)
 
     # ---- the loop
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Work on this loop from now on, and begin what waited for one. Called in the loop's thread."""
         self.loop = loop
+        self._never_ran = False
         self.home = threading.get_ident()
         self.has_small_stack = small_stack.is_small()
         self.read_buffer = _here.read_buffer
@@ -139,12 +156,16 @@ class EventLoopDriver:
 
     def attach_running(self) -> bool:
         """Attach to the loop that runs in this thread, if there is one; whether the driver has a loop now."""
-        if self.loop is not None and self.loop.is_closed():
-            self.detach()
+        self.misplaced()
         if self.loop is None:
             with contextlib.suppress(RuntimeError):
                 self.attach(asyncio.get_running_loop())
         return self.loop is not None
+
+    @property
+    def never_ran(self) -> bool:
+        """Whether something was told to begin, and no loop came."""
+        return self._never_ran and bool(self._waiting)
 
     def detach(self) -> None:
         """Forget the loop; the next one may be another."""
@@ -153,8 +174,43 @@ class EventLoopDriver:
         self.now = time.monotonic
         self._turn.clear()
 
+    def misplaced(self) -> str | None:
+        loop = self.loop
+        if loop is None or loop.is_running():
+            return None
+        if loop.is_closed():
+            self._abandon(loop)
+            return None if self._renews else f"belongs to the event loop {_named(loop)}, which is closed: connect anew"
+        with contextlib.suppress(RuntimeError):
+            other = asyncio.get_running_loop()
+            return (
+                f"belongs to the event loop {_named(loop)} and was called on {_named(other)}: use it where it was made"
+            )
+        return None
+
+    def _abandon(self, loop: asyncio.AbstractEventLoop) -> None:
+        """The loop was closed with links open. Nothing happens there any more, so what must still come comes now."""
+        if self.home == 0 or self.home == FORKED:
+            return
+        self.detach()
+        self._endings = []
+        for endpoint in tuple(self.endpoints):
+            endpoint.abandoned()
+        self._end()
+        if not self._renews:
+            for endpoint in tuple(self.endpoints):
+                endpoint.abort()
+            self._end()
+            self._waiting.clear()
+            self.loop = loop  # and this is said again at each call
+        self._endings = None
+
+    def _end(self) -> None:
+        while self._endings:
+            self._endings.pop(0)()
+
     def _begin(self, work: Callable[[asyncio.AbstractEventLoop], None]) -> None:
-        if self.attach_running():
+        if self._endings is None and self.attach_running():  # while all ends nothing begins, on whatever loop runs now
             assert self.loop is not None
             work(self.loop)
         else:
@@ -163,7 +219,8 @@ class EventLoopDriver:
     def task(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run it on the loop; what is still under way is in ``tasks``."""
         assert self.loop is not None
-        task = self.loop.create_task(coroutine)
+        # Not by the loop's factory: an eager one (Python 3.12) would publish `connect` inside the call that connects.
+        task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=self.loop)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
         return task
@@ -173,16 +230,29 @@ class EventLoopDriver:
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
         if self.loop is not None:
             return self.loop.call_later(delay, callback) if delay > 0 else self.loop.call_soon(callback)
+        if self._endings is not None and delay <= 0:
+            self._endings.append(callback)
+            return _NO_TIMER
         deferred = _Deferred(delay, callback)
         self._begin(deferred.begin)
         return deferred
 
     def turn_ends(self, session: Flushable) -> bool:
-        self._turn.append(session)
-        if len(self._turn) == 1:
+        if not self._turn:
             assert self.loop is not None
+            if not self.loop.is_running():
+                return self._outside_a_turn()
             self.loop.call_soon(self._end_turn)
+        self._turn.append(session)
         return True
+
+    def _outside_a_turn(self) -> bool:
+        """Between two runs of the loop each emit is a write: nobody knows when it runs again, or whether it does."""
+        if (why := self.misplaced()) is not None:
+            raise WrongLoopError(f"emit() {why}")
+        if self.loop is None:
+            raise WrongLoopError("emit() came after the event loop of this link was closed: the link is lost")
+        return False
 
     def _end_turn(self) -> None:
         turn, self._turn = self._turn, []
@@ -198,7 +268,14 @@ class EventLoopDriver:
         if self.loop is None:
             self._waiting.append(lambda loop: callback())
         else:
-            self.loop.call_soon_threadsafe(callback)
+            try:
+                self.loop.call_soon_threadsafe(callback)
+            except RuntimeError as error:
+                if not self.loop.is_closed():
+                    raise
+                raise WrongLoopError(
+                    f"emit() belongs to the event loop {_named(self.loop)}, which is closed"
+                ) from error
 
     def open(self, address: Address, receiver: Receiver, settings: Settings) -> Timer:
         from ..net.connect import connect, seconds_for
@@ -360,7 +437,7 @@ async def _writable(loop: asyncio.AbstractEventLoop, step: Writable) -> bool:
 
 
 def _wake(future: asyncio.Future[None]) -> None:
-    if not future.done():
+    if not (future.done() or future.get_loop().is_closed()):
         future.set_result(None)
 
 
@@ -435,6 +512,11 @@ class AwaitableOutcome(Outcome[T], TaskMaterial):
         """For asyncio: the task that was to wait is cancelled before its first step."""
         self.waiting += 1
         self.stop_waiting()
+
+
+def _named(loop: asyncio.AbstractEventLoop) -> str:
+    state = "closed" if loop.is_closed() else "running" if loop.is_running() else "not running"
+    return f"<{type(loop).__name__} at {id(loop):#x}, {state}>"
 
 
 def _tell(done: Callable[[BaseException | None], None], task: asyncio.Task[Any]) -> None:
@@ -611,8 +693,16 @@ class TransportLink(asyncio.BufferedProtocol):
 
     def abort(self) -> None:
         self.write = _to_nobody
-        if not self._lost:
+        if self._lost:
+            return
+        if self._driver.loop is None:  # it was closed, and its transports with it, of which they tell nobody
+            self._driver.call_later(0, self._forsaken)
+        else:
             self._transport.abort()
+
+    def _forsaken(self) -> None:
+        if not self._lost:
+            self.connection_lost(None)
 
     def pause_reading(self) -> None:
         if not self._is_closing():

@@ -243,6 +243,9 @@ class MemoryDriver:
             heapq.heappush(self._timers, call)
         return call
 
+    def misplaced(self) -> None:
+        """It knows no event loop: whoever is in its thread may call."""
+
     def turn_ends(self, session: Flushable) -> bool:
         self._turn.append(session)
         return True

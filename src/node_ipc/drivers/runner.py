@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+import threading
+import weakref
 from collections.abc import Callable, Coroutine
+from contextlib import ExitStack, suppress
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from ..errors import ConfigError, IPCError
 
-__all__ = ["loop_factory", "run"]
+__all__ = ["ends_in_order", "loop_factory", "run"]
 
 T = TypeVar("T")
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
@@ -43,8 +47,9 @@ def loop_factory(loop: str | LoopFactory) -> LoopFactory | None:
 def run(main: Coroutine[Any, Any, T], *, loop: str | LoopFactory = "auto", debug: bool | None = None) -> T:
     """Run a coroutine as ``asyncio.run`` does, on uvloop where it is installed, and end in order on SIGTERM.
 
-    Ctrl-C and SIGTERM cancel ``main``, so every ``async with`` closes what it opened and sends what was emitted;
-    then ``run`` raises ``KeyboardInterrupt``, or ``SystemExit(0)`` after SIGTERM.
+    Ctrl-C and SIGTERM cancel ``main``, so every ``async with`` closes what it opened and sends what was emitted, within
+    ``close_timeout``; then ``run`` raises ``KeyboardInterrupt``, or ``SystemExit(0)`` after SIGTERM. A second signal
+    does not wait for anybody.
 
     loop: ``"auto"``, ``"asyncio"``, ``"uvloop"``, or what makes a loop.
     """
@@ -59,32 +64,48 @@ def run(main: Coroutine[Any, Any, T], *, loop: str | LoopFactory = "auto", debug
             result: T = runner.run(supervised.run())
             return result
         except asyncio.CancelledError:
-            if supervised.terminated:
-                raise SystemExit(0) from None
+            if supervised.ended_by is not None:
+                raise supervised.ended_by from None
             raise
 
 
+_ending: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
+
+
+def ends_in_order() -> bool:
+    """Whether a signal told the running loop to end: then a cancellation waits until what was emitted is sent."""
+    return asyncio.get_running_loop() in _ending
+
+
 class _Supervised(Generic[T]):
-    """A coroutine that SIGTERM cancels, where signals can be asked for."""
+    """A coroutine that signals cancel, where they can be asked for."""
 
     def __init__(self, main: Coroutine[Any, Any, T]) -> None:
         self._main = main
         self._task: asyncio.Task[Any] | None = None
-        self.terminated = False
+        self.ended_by: BaseException | None = None
 
     async def run(self) -> T:
         self._task = asyncio.current_task()
         loop = asyncio.get_running_loop()
-        try:
-            loop.add_signal_handler(signal.SIGTERM, self._terminate)
-        except (NotImplementedError, RuntimeError, ValueError):  # Windows, and threads other than the main one
+        with ExitStack() as signals:
+            with suppress(NotImplementedError, RuntimeError, ValueError):  # Windows, and threads but the main one
+                loop.add_signal_handler(signal.SIGTERM, self._end, SystemExit(0))
+                signals.callback(loop.remove_signal_handler, signal.SIGTERM)
+            if threading.current_thread() is threading.main_thread():
+                before = signal.signal(signal.SIGINT, partial(self._interrupt, loop))
+                signals.callback(signal.signal, signal.SIGINT, before)
             return await self._main
-        try:
-            return await self._main
-        finally:
-            loop.remove_signal_handler(signal.SIGTERM)
 
-    def _terminate(self) -> None:
-        self.terminated = True
+    def _interrupt(self, loop: asyncio.AbstractEventLoop, *_: Any) -> None:
+        """Ctrl-C, at any moment; the second one gets through to code that does not come back to the loop."""
+        if self.ended_by is not None:
+            raise KeyboardInterrupt
+        loop.call_soon_threadsafe(self._end, KeyboardInterrupt())
+
+    def _end(self, ended_by: BaseException) -> None:
         assert self._task is not None
+        if self.ended_by is None:
+            self.ended_by = ended_by
+            _ending.add(asyncio.get_running_loop())
         self._task.cancel()

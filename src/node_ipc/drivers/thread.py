@@ -247,6 +247,9 @@ class ThreadDriver:
     def random(self) -> float:
         return int.from_bytes(os.urandom(7), "big") / (1 << 56)  # random's import costs more than this program's start
 
+    def misplaced(self) -> None:
+        """It knows no event loop: whoever is in its thread may call."""
+
     def turn_ends(self, session: Flushable) -> bool:
         if self.busy or self.batches:
             self._turn.append(session)
