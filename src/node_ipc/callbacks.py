@@ -334,7 +334,7 @@ class IPC:
         """Lines in the log for what happens to an endpoint, unless the log is silent; payloads only where asked."""
         if self._config.silent:
             return
-        endpoint.on_trace(_LogLines(self.log, lambda: self._driver.now()), traffic=False)
+        endpoint.on_trace(_LogLines(self.log, self._driver), traffic=False)
         if endpoint.settings.log_payloads:
             endpoint.log_payloads(self.log)
 
@@ -485,9 +485,14 @@ class _LogLines:
     lines a second.
     """
 
-    def __init__(self, log: Log, clock: Callable[[], float]) -> None:
+    def __init__(self, log: Log, driver: EventLoopDriver) -> None:
         self._log = log
-        self._limited = RateLimited(clock)
+        self._limited = RateLimited(
+            lambda: driver.now(),
+            lambda seconds, callback: driver.call_later(seconds, callback),
+            what="lines about errors and refusals",
+            sum_up=log,
+        )
         self._down = self._trying = False
 
     def __call__(self, trace: Trace) -> None:

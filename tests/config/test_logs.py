@@ -11,6 +11,7 @@ import io
 import logging
 import pickle
 import random
+import re
 import subprocess
 import sys
 import unicodedata
@@ -25,6 +26,7 @@ from hypothesis import strategies as st
 from node_ipc.config import logs
 from node_ipc.config.config import Config
 from node_ipc.config.logs import Log, RateLimited, Styled, escape, logger, style
+from node_ipc.drivers.memory import MemoryDriver
 
 BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 CONTROLS = [
@@ -668,3 +670,42 @@ def test_a_level_that_nobody_hears_does_not_count(caplog: pytest.LogCaptureFixtu
     assert not any(limited.log(logging.DEBUG, "unheard") for _ in range(100))
     assert limited.log(logging.WARNING, "heard")
     assert caplog.messages == ["heard"]
+
+
+def test_the_end_of_a_flood_is_told_by_a_timer(caplog: pytest.LogCaptureFixture) -> None:
+    driver = MemoryDriver()
+    limited = RateLimited(driver.now, driver.call_later, what="lines about peers")
+    for _ in range(8):
+        limited.log(logging.WARNING, "a line")
+    driver.advance(0.99)
+    assert caplog.messages == ["a line"] * 5
+    driver.advance(0.02)
+    assert caplog.messages == ["a line"] * 5 + ["3 more lines about peers were left out"]
+    driver.advance(10)
+    assert len(caplog.messages) == 6
+    assert driver.next_due() is None
+
+
+def test_what_was_left_out_is_told_once_a_second_and_nothing_twice(caplog: pytest.LogCaptureFixture) -> None:
+    driver = MemoryDriver()
+    limited = RateLimited(driver.now, driver.call_later)
+    for _ in range(1000):
+        limited.failure("a failure", None)
+        driver.advance(0.01)
+    driver.advance(2)
+    assert len(caplog.messages) <= 5 * 10 + 11
+    left_out = sum(int(number) for line in caplog.messages for number in re.findall(r"\d+", line))
+    written = sum(line.startswith("a failure") for line in caplog.messages)
+    assert written + left_out == 1000
+    assert {record.levelno for record in caplog.records} == {logging.ERROR}
+
+
+def test_closing_tells_at_once_and_leaves_no_timer(caplog: pytest.LogCaptureFixture) -> None:
+    driver = MemoryDriver()
+    limited = RateLimited(driver.now, driver.call_later)
+    for _ in range(7):
+        limited.log(logging.INFO + 10, "a line")
+    limited.close()
+    limited.close()
+    assert caplog.messages[5:] == ["2 more lines were left out"]
+    assert driver.next_due() is None

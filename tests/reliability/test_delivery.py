@@ -490,6 +490,7 @@ class SlowPeer:
         return [(int(line.split()[0]), int(line.split()[1])) for line in lines]
 
 
+@pytest.mark.timeout(600 if NIGHTLY == "chaos" else 120)
 @pytest.mark.row(32)
 @pytest.mark.parametrize("front", ["asyncio", "blocking"])
 @pytest.mark.parametrize("transport", ["unix", "tcp", "tls"])
@@ -535,6 +536,7 @@ async def test_what_a_killed_server_had_not_handled_is_told(
         assert told(losses[number]) >= lost, f"{lost} were lost and {told(losses[number])} told"
 
 
+@pytest.mark.timeout(600 if NIGHTLY == "chaos" else 120)
 @pytest.mark.row(32)
 @pytest.mark.parametrize("front", ["asyncio", "blocking"])
 async def test_what_a_killed_client_had_not_handled_is_told_to_the_server(
@@ -560,6 +562,7 @@ async def test_what_a_killed_client_had_not_handled_is_told_to_the_server(
     assert len(got) + told(losses) >= sent
 
 
+@pytest.mark.timeout(600 if NIGHTLY == "chaos" else 120)
 @pytest.mark.row(32)
 @pytest.mark.parametrize("transport", ["unix", "tcp"])
 async def test_a_blocking_client_is_told_what_a_killed_server_had_not_handled(

@@ -15,9 +15,12 @@ from typing import Any
 import pytest
 
 from node_ipc import IPC, Config
+from node_ipc.config.address import Udp
 from node_ipc.config.foreign import Foreign
 from node_ipc.config.logs import logger, traceback_of
+from node_ipc.core.datagram import DatagramServer
 from node_ipc.core.session import Session
+from node_ipc.drivers.memory import MemoryDriver
 from node_ipc.testing import Pair, pair
 
 
@@ -235,3 +238,42 @@ def test_peers_that_reconnect_write_no_more_lines_than_one(caplog: pytest.LogCap
     assert ends.driver.now() < 1
     levels = [record.levelname for record in caplog.records]
     assert levels.count("ERROR") == 5 and levels.count("WARNING") == 5
+
+
+@pytest.mark.parametrize("stopping", [False, True])
+def test_the_end_of_a_flood_is_told_within_a_second_or_when_the_server_stops(
+    stopping: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    ends = pair()
+    ends.server.on("x", raising(ValueError("no")))
+    ends.client.emit("x")
+    for _ in range(99):
+        ends.client.emit("x")
+    ends.driver.run_until_idle()
+    assert len(caplog.records) == 5
+    if stopping:
+        ends.server.stop()
+        ends.driver.advance(0.1)
+    else:
+        ends.driver.advance(1)
+    [record] = caplog.records[5:]
+    assert record.getMessage() == f"95 more lines about HandlerError at {ends.server.address} were left out"
+    assert record.levelno == logging.ERROR
+    ends.driver.close()
+
+
+def test_the_end_of_a_flood_of_datagrams_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    driver = MemoryDriver()
+    server = DatagramServer(Udp("127.0.0.1", 8000, "udp4"), driver, Config().settings())
+    server.start()
+    driver.run_until_idle()
+    for _ in range(100):
+        server.datagram(b"junk", "127.0.0.1", 9000)
+    driver.advance(1)
+    assert caplog.messages[5:] == [f"95 more lines about ProtocolError at {server.address} were left out"]
+    for _ in range(100):
+        server.datagram(b"junk", "127.0.0.1", 9000)
+    server.stop()
+    driver.advance(0.1)
+    assert sum(message.endswith("were left out") for message in caplog.messages) == 2
+    driver.close()

@@ -17,7 +17,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import fields, is_dataclass
-from functools import cache
+from functools import cache, partial
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,7 +25,15 @@ from ..errors import HandlerError, IPCError
 from .foreign import PASSING, last_resort, report, shown
 
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from .config import Config, Settings
+
+    class Timer(Protocol):
+        """What ``later`` gives."""
+
+        def cancel(self) -> None: ...
+
 
 __all__ = ["FaultLog", "Log", "RateLimited", "Styled", "escape", "logger", "style", "traceback_of"]
 
@@ -546,17 +554,31 @@ def _width(text: str) -> int:
 class RateLimited:
     """Log lines of one kind, at most ``lines`` of them in any ``seconds``.
 
-    What is left out is counted, and the next line that passes says how many there were. ``clock`` gives
-    seconds that only go forward (a driver's ``now``).
+    What is left out is counted, and the next line that passes says how many there were; where none comes in time, a
+    timer of ``later`` (a driver's ``call_later``) says so instead, so that also the end of a flood is told. Without
+    ``later`` nobody does. ``clock`` gives seconds that only go forward (a driver's ``now``).
     """
 
-    __slots__ = ("_clock", "_left_out", "_seconds", "_times")
+    __slots__ = ("_clock", "_later", "_left_out", "_level", "_seconds", "_sum_up", "_timer", "_times")
 
-    def __init__(self, clock: Callable[[], float], *, lines: int = 5, seconds: float = 1.0) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        later: Callable[[float, Callable[[], None]], Timer] | None = None,
+        *,
+        what: str = "lines",
+        lines: int = 5,
+        seconds: float = 1.0,
+        sum_up: Callable[[str], None] | None = None,
+    ) -> None:
         self._clock = clock
+        self._later = later
         self._seconds = seconds
         self._times: deque[float] = deque(maxlen=lines)
         self._left_out = 0
+        self._level = logging.WARNING  # of what was left out last
+        self._timer: Timer | None = None
+        self._sum_up = partial(self._say, sum_up, what)
 
     def log(self, level: int, message: str, *args: object) -> bool:
         """Log ``message % args``; False where the limit held it back or nobody listens to ``level``.
@@ -564,7 +586,7 @@ class RateLimited:
         Whatever is not a number among ``args`` may hold a peer's text, so its ``str`` is escaped and cut;
         ``message`` has to be our own.
         """
-        if not logger.isEnabledFor(level) or not self.passes():
+        if not logger.isEnabledFor(level) or not self.passes(level):
             return False
         safe: list[object] = [arg if isinstance(arg, int | float) else escape(str(arg)) for arg in args]
         if self._left_out:
@@ -576,7 +598,7 @@ class RateLimited:
 
     def failure(self, message: str, error: BaseException | None) -> bool:
         """Log an error with its traceback; False where the limit held it back."""
-        if not logger.isEnabledFor(logging.ERROR) or not self.passes():
+        if not logger.isEnabledFor(logging.ERROR) or not self.passes(logging.ERROR):
             return False
         message = escape(message, TRACED_TEXT)
         if self._left_out:
@@ -585,14 +607,53 @@ class RateLimited:
         logger.failure(message, error)
         return True
 
-    def passes(self) -> bool:
+    def passes(self, level: int = logging.WARNING) -> bool:
         """Whether one more line may be written now; a line that may not is counted."""
         now, times = self._clock(), self._times
         if len(times) == times.maxlen and now - times[0] < self._seconds:
             self._left_out += 1
+            self._level = level
+            self._wait(times[0] + self._seconds - now)
             return False
         times.append(now)  # and the oldest falls out
         return True
+
+    def close(self) -> None:
+        """Say now what was left out, and wait no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._left_out:
+            self._sum_up()
+
+    def _wait(self, seconds: float) -> None:
+        if self._timer is None and self._later is not None:
+            self._timer = self._later(seconds, self._is_due)
+
+    def _is_due(self) -> None:
+        """The oldest line is that long ago: unless others came since, there is room for the sum."""
+        self._timer = None
+        if not self._left_out:
+            return
+        now = self._clock()
+        wait = self._times[0] + self._seconds - now
+        if wait > CLOCK_STEP:
+            self._wait(wait)
+        else:
+            self._times.append(now)
+            self._sum_up()
+
+    def _say(self, sum_up: Callable[[str], None] | None, what: str) -> None:
+        line = f"{self._left_out} more {what} were left out"
+        self._left_out = 0
+        if sum_up is None:
+            logger.log(self._level, "%s", line)
+        else:
+            sum_up(line)
+
+
+CLOCK_STEP = 0.001
+"""Seconds by which a timer may come too early: clocks go in steps."""
 
 
 class FaultLog:
@@ -600,13 +661,17 @@ class FaultLog:
 
     A failing handler is an error with its traceback, anything else a warning that names the peer. Whoever can send can
     cause them, and can come back as somebody new, so there are a few lines a second of each kind for the whole
-    endpoint; the next one says how many were left out.
+    endpoint; what is left out is counted and told once a second.
     """
 
-    __slots__ = ("_clock", "_limited")
+    __slots__ = ("_clock", "_later", "_limited", "_where")
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, where: object, clock: Callable[[], float], later: Callable[[float, Callable[[], None]], Timer]
+    ) -> None:
+        self._where = escape(str(where))
         self._clock = clock
+        self._later = later
         self._limited: dict[type[IPCError], RateLimited] = {}  # as many as there are classes of errors
 
     def log(self, about: object, error: IPCError) -> None:
@@ -614,8 +679,14 @@ class FaultLog:
         kind = type(error)
         limited = self._limited.get(kind)
         if limited is None:
-            limited = self._limited[kind] = RateLimited(self._clock)
+            what = f"lines about {kind.__name__} at {self._where}"
+            limited = self._limited[kind] = RateLimited(self._clock, self._later, what=what)
         if isinstance(error, HandlerError):
             limited.failure(str(error), error.__cause__)
         else:
             limited.log(logging.WARNING, "%s: %s", about, error)
+
+    def close(self) -> None:
+        """The endpoint is closed: say what was left out, and leave no timer behind."""
+        for limited in self._limited.values():
+            limited.close()

@@ -715,6 +715,7 @@ class Client(LinkPublisher):
         self.events.publish("destroy")
         if self._requests is not None:
             self._requests.end(loss.reason)
+        self._close_fault_log()
         closed.settle()
         connected.settle(loss.reason or NotConnected(f"the client {self.id!r} was closed"))
         self._drained()

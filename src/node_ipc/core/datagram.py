@@ -46,7 +46,7 @@ from ..errors import (
 from ..wire.codec import choose, shallow
 from .block import Block
 from .context import LinkContext
-from .endpoint import SocketPublisher
+from .endpoint import SocketPublisher, fault_log
 from .events import Event, Events
 from .outcome import seconds_to_end
 from .seam import FORKED, Peer
@@ -584,6 +584,8 @@ class DatagramServer(SocketPublisher[DatagramPeer]):
         self._dropped(len(waiting))
         self._peers.clear()
         self._held_bytes = 0
+        if self._faults is not None:
+            self._faults.close()
 
     def _watch(self) -> None:
         """Look again and again until the kernel has taken everything, and say so."""
@@ -819,10 +821,8 @@ class DatagramServer(SocketPublisher[DatagramPeer]):
 
     def _report(self, error: IPCError) -> None:
         """A line in the log; a flood of bad datagrams is a few lines a second."""
-        from ..config.logs import FaultLog  # importing logging costs 8 ms: only where something is logged
-
         if self._faults is None:
-            self._faults = FaultLog(lambda: self._driver.now())
+            self._faults = fault_log(self.address, self._driver)
         self._faults.log(self, error)
 
 

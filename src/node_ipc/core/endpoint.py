@@ -13,6 +13,7 @@ from ..wire.codec import logged
 from .session import refuse_other_threads
 
 if TYPE_CHECKING:
+    from ..config.address import Address
     from ..config.config import Settings
     from ..config.logs import FaultLog
     from ..wire.codec import Codec
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from .session import Session
     from .trace import TraceHook, Traces
 
-__all__ = ["LinkPublisher", "Publisher", "Register", "RegisterWithSocket", "SocketPublisher"]
+__all__ = ["LinkPublisher", "Publisher", "Register", "RegisterWithSocket", "SocketPublisher", "fault_log"]
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -144,6 +145,7 @@ class SocketPublisher(Publisher, Generic[S]):
 class LinkPublisher(Publisher):
     """A client or a server: it has links, and over these goes what is asked and answered."""
 
+    address: Address
     _requests: Requests | None = None
     _fault_log: FaultLog | None = None
 
@@ -193,7 +195,17 @@ class LinkPublisher(Publisher):
 
     def _log_fault(self, about: Any, error: IPCError) -> None:
         if self._fault_log is None:
-            from ..config.logs import FaultLog  # importing logging costs 8 ms: only where something is logged
-
-            self._fault_log = FaultLog(lambda: self._driver.now())
+            self._fault_log = fault_log(self.address, self._driver)
         self._fault_log.log(about, error)
+
+    def _close_fault_log(self) -> None:
+        """The endpoint is closed: what was left out is told, and no timer stays."""
+        if self._fault_log is not None:
+            self._fault_log.close()
+
+
+def fault_log(address: Address, driver: Driver) -> FaultLog:
+    """The log of one endpoint's errors."""
+    from ..config.logs import FaultLog  # importing logging costs 8 ms: only where something is logged
+
+    return FaultLog(address, lambda: driver.now(), lambda seconds, callback: driver.call_later(seconds, callback))

@@ -353,6 +353,7 @@ class Server(SocketPublisher[Session], LinkPublisher):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._close_fault_log()
         self.started.settle(NotConnected("the server was stopped"))
         self.closed.settle()
         for hook in (*self.on_closed, *self.on_drained):

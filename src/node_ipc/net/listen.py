@@ -42,7 +42,11 @@ class StreamListener:
         self._doors: list[Door] = []
         self._handshakes: Handshakes | None = None
         self._warned_at = float("-inf")
-        self._refusals = RateLimited(lambda: driver.now())
+        self._refusals = RateLimited(
+            lambda: driver.now(),
+            lambda seconds, callback: driver.call_later(seconds, callback),
+            what=f"lines about refused connections to {self._address}",
+        )
         self.beginning: Timer
         """Goes through ``begin``; set by the driver."""
 
@@ -148,6 +152,7 @@ class StreamListener:
         """Accept nothing more and remove the socket's file if it is still ours; open links stay."""
         self.beginning.cancel()
         self._release()
+        self._refusals.close()
         if self._handshakes is not None:
             self._handshakes.give_up()
 
