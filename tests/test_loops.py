@@ -225,7 +225,7 @@ def test_an_instance_goes_on_with_the_next_loop(config: Config) -> None:
         ipc = IPC(config)
 
         async def first() -> None:
-            await ipc.connect_to("world")  # type: ignore[misc]
+            await ipc.connect_to("world")
 
         asyncio.run(first())  # which closes its loop with the client open
         world = ipc.of.world
@@ -241,7 +241,7 @@ def test_a_link_of_a_closed_loop_ends_for_the_server_too(config: Config) -> None
         ipc = IPC(config)
 
         async def first() -> None:
-            await ipc.connect_to("world")  # type: ignore[misc]
+            await ipc.connect_to("world")
 
         asyncio.run(first())
         ipc.of.world.emit("echo", 1)

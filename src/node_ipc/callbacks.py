@@ -389,6 +389,8 @@ class IPC:
         What was emitted is sent first. Returns what can be awaited. Raises :class:`ForkError` in a forked child.
         """
         self._refuse_forked()
+        if self._stopped.done:
+            self._stopped = self._driver.outcome(self)
         if self._driver.misplaced() is None and self._driver.loop is None:
             self._stop_now()
         else:  # a signal handler may come between any two steps, and a loop that waits has to be woken
@@ -399,8 +401,6 @@ class IPC:
         if self._stopping:
             return
         self._stopping = True
-        if self._stopped.done:
-            self._stopped = self._driver.outcome(self)
         for id in list(self.of):
             self.disconnect(id)
         for server in self._servers():
