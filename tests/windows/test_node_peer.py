@@ -35,8 +35,8 @@ class Ears:
 
     @staticmethod
     def _keeper(queue: "asyncio.Queue[tuple[Any, ...]]") -> Any:
-        def keep(first: Any = None, second: Any = None) -> None:
-            queue.put_nowait((first, second))
+        def keep(first: Any = None, socket: Any = None) -> None:
+            queue.put_nowait((first, socket))
 
         return keep
 
