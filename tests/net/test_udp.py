@@ -40,6 +40,7 @@ from node_ipc import (
 from node_ipc.config.address import Handed, Udp, Unix
 from node_ipc.core.server import ServerState
 from node_ipc.drivers.loop import EventLoopDriver
+from node_ipc.drivers.thread import ThreadDriver
 from node_ipc.net import udp
 from stopwatch import Stopwatch
 
@@ -1152,3 +1153,52 @@ def test_the_blocking_front_serves_a_port_that_is_handed_over_and_does_not_wait_
             server.poll(0.1)
         assert server.poll(0) is False, "it waited for one more"
     assert heard == ["hi"] and sock.fileno() == -1
+
+
+@pytest.mark.parametrize("front", ["asyncio", "blocking"])
+@pytest.mark.parametrize("when", ["bind", "send"])
+def test_a_kernel_that_cannot_watch_a_port_ends_it_with_an_error(
+    when: str, front: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``epoll_ctl`` fails with ENOSPC where ``max_user_watches`` is used up, and with ENOMEM."""
+    errors: list[Any] = []
+
+    def refuse(driver: Any, watched: Any, interest: int, direct: Any = None) -> None:
+        if interest:
+            raise OSError(errno.ENOSPC, "no watches are left")
+
+    def press(server: Any, driver: Any) -> None:
+        """The kernel is full, so the port has to wait until it is not."""
+        server.on("error", errors.append)
+        monkeypatch.setattr(udp, "put", lambda *arguments: False)
+        monkeypatch.setattr(driver, "watch", refuse)
+        server.emit(("127.0.0.1", 9), "x", 1)
+        server.emit(("127.0.0.1", 9), "x", 2)
+        assert not errors
+
+    def assert_closed(server: Any) -> None:
+        assert server.state is ServerState.CLOSED and server.stats().errors == 1
+        with pytest.raises(NotConnected):
+            server.emit(("127.0.0.1", 9), "x", 3)
+
+    async def main() -> None:
+        if when == "bind":
+            monkeypatch.setattr(EventLoopDriver, "watch", refuse)
+        async with node_ipc.serve("udp4://127.0.0.1:0") as server:
+            press(server, EventLoopDriver)
+            while not errors:
+                await asyncio.sleep(0)
+            assert_closed(server)
+
+    def waits() -> None:
+        if when == "bind":
+            monkeypatch.setattr(ThreadDriver, "watch", refuse)
+        with blocking.serve("udp4://127.0.0.1:0") as server:
+            press(server, ThreadDriver)
+            while not errors:
+                server.poll(0.01)
+            assert_closed(server)
+
+    with pytest.raises(AddressError, match="no watches") if when == "bind" else contextlib.nullcontext():
+        waits() if front == "blocking" else runner("asyncio")(main())
+    assert when == "bind" or errors[0].__cause__.errno == errno.ENOSPC

@@ -532,9 +532,7 @@ class DatagramServer(SocketPublisher[DatagramPeer]):
             return self.closed
         self._send_waiting()
         self.state = _S.CLOSING
-        self._port = None
-        self._held.clear()
-        self._block.stop()
+        self._hear_no_more()
         self._timer = self._driver.call_later(seconds, self._finish)
         self._driver.call_later(0, self._finish_if_sent)
         return self.closed
@@ -571,8 +569,14 @@ class DatagramServer(SocketPublisher[DatagramPeer]):
         for hook in (*self.on_closed, *self.on_drained):
             hook()
 
+    def _hear_no_more(self) -> None:
+        self._port = None
+        self._held.clear()
+        self._block.stop()
+
     def _close(self) -> None:
         self.state = _S.CLOSED
+        self._hear_no_more()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -242,7 +242,7 @@ class DatagramReceiver(Protocol):
         """The port is ours, at this address."""
 
     def not_bound(self, error: Exception) -> None:
-        """The address cannot be used; instead of ``bound``."""
+        """The address cannot be used, instead of ``bound``; or after it: not any more, and the port is closed."""
 
     def datagram(self, data: bytes, host: str, port: int) -> None:
         """One datagram, whole."""

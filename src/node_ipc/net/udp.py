@@ -119,6 +119,18 @@ class Port:
             self._driver.watch(self, interest)
             self._interest = interest
 
+    def _watch_on(self, interest: int) -> None:
+        """Once bound; a kernel that cannot watch the port any more (ENOMEM) ends it: it would hear nothing again."""
+        try:
+            self._watch(interest)
+        except OSError as error:
+            self._driver.call_later(0, partial(self._end, port_failed(error)))
+
+    def _end(self, error: IPCError) -> None:
+        if not self._is_closed:
+            self.close()
+            self._receiver.not_bound(error)
+
     def close(self) -> None:
         """Give the port back; what waits to be sent is dropped."""
         self._watch(0)
@@ -180,12 +192,12 @@ class Port:
         assert self.sock is not None
         if put(self.sock, data, where, self._later):
             return True
-        self._watch(READ | WRITE)
+        self._watch_on(READ | WRITE)
         return False
 
     def writable(self) -> None:
         if self._outbox is not None and self._outbox.flush():
-            self._watch(READ)
+            self._watch_on(READ)
 
     def _later(self, error: IPCError) -> None:
         """Tell of an error, but never inside ``send``."""
