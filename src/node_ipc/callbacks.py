@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeGuard, overload
 from .config import address as addresses
 from .config.address import Tcp, Tls, Udp, has_datagrams
 from .config.config import Config
-from .config.foreign import shown
+from .config.foreign import PASSING, shown
 from .config.handed import handed
 from .config.logs import Log, RateLimited, style, traceback_of
 from .config.options import snake_case
@@ -242,7 +242,7 @@ class IPC:
         self._driver.spawn(coroutine, partial(self._callback_done, client, callback))
 
     def _callback_done(self, client: Client, callback: Callable[..., Any], error: BaseException | None) -> None:
-        if isinstance(error, Exception):
+        if error is not None and not isinstance(error, (*PASSING, asyncio.CancelledError)):
             failure = HandlerError(f"the callback {describe(callback)} of {client.id!r} failed: {shown(error)}")
             failure.__cause__ = error
             client.session_fault(None, failure)

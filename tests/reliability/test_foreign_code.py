@@ -164,6 +164,7 @@ import sys
 from node_ipc import IPC, Config
 ipc = IPC(Config(silent=False, id="world", socket_root=sys.argv[1] + "/"))
 def started():
+    ipc.server.on("end", lambda: ipc.server.stop())
     ipc.server.on("ping", lambda data, socket: socket.emit("pong", data))
 ipc.serve(callback=started)
 ipc.server.start()

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["PASSING", "Foreign", "last_resort", "report", "shown"]
+__all__ = ["PASSING", "Foreign", "last_resort", "report", "shown", "text_of"]
 
 PASSING = (KeyboardInterrupt, SystemExit)
 """What ends the program, also out of a handler; anything else harms the handler only."""
@@ -67,6 +67,16 @@ def shown(error: BaseException) -> str:
     except BaseException:
         return f"<{type(error).__name__}: cannot be shown>"
     return text[:SHOWN] if text.isprintable() else repr(text[:SHOWN])[1:-1]
+
+
+def text_of(error: BaseException) -> str:
+    """``str(error)``, also where that raises."""
+    try:
+        return str(error)
+    except PASSING:
+        raise
+    except BaseException:
+        return "<cannot be shown>"
 
 
 def last_resort(line: str) -> None:

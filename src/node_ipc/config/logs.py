@@ -22,7 +22,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import HandlerError, IPCError
-from .foreign import PASSING, last_resort, report, shown
+from .foreign import PASSING, last_resort, report, shown, text_of
 
 if TYPE_CHECKING:
     from typing import Protocol
@@ -166,7 +166,7 @@ def traceback_of(error: BaseException) -> str:
     while each is not None and len(parts) < MOST_CAUSES:
         name = escape(type(each).__name__)
         frames = "".join(traceback.format_tb(each.__traceback__))
-        parts.append(f"Traceback (most recent call last):\n{frames}{name}: {escape(_text(each), TRACED_TEXT)}")
+        parts.append(f"Traceback (most recent call last):\n{frames}{name}: {escape(text_of(each), TRACED_TEXT)}")
         hidden = None if each.__suppress_context__ else each.__context__
         each = each.__cause__ or hidden
     return "\n\nWhich led to:\n\n".join(reversed(parts))
@@ -174,15 +174,6 @@ def traceback_of(error: BaseException) -> str:
 
 TRACED_TEXT = 1000
 """How many characters of an exception's text are in a traceback."""
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return str(error)
-    except PASSING:
-        raise
-    except BaseException:
-        return "<cannot be shown>"
 
 
 # --- styles ----------------------------------------------------------------------------------------------
@@ -396,7 +387,9 @@ class _Inspector:
             return self._shown(value, level)
         except RecursionError:  # all levels were asked for, and the interpreter has a limit
             return "…"
-        except Exception as error:  # somebody else's repr, property or iterator
+        except PASSING:
+            raise
+        except BaseException as error:  # somebody else's repr, property or iterator
             return f"<{_type(value)}: cannot be shown, {_type(error)}>"
 
     def _shown(self, value: object, level: int) -> str:

@@ -24,6 +24,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..config.address import Pipe
+from ..config.foreign import PASSING
 from ..core.outcome import Outcome
 from ..core.seam import (
     FORKED,
@@ -401,7 +402,9 @@ class _LoopWalk:
                 step = resume()
                 try:
                     resume = partial(steps.send, await _answer(loop, step))
-                except Exception as error:
+                except (*PASSING, GeneratorExit, asyncio.CancelledError):
+                    raise
+                except BaseException as error:  # of the user's own, in a look-up
                     resume = partial(steps.throw, error)
         except StopIteration:
             pass

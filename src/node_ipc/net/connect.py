@@ -9,8 +9,9 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..config.address import Pipe, Tcp, Tls, Unix
+from ..config.foreign import PASSING, shown
 from ..core.seam import Driver, Peer, Receiver, Timer
-from ..errors import AddressError, ConnectError
+from ..errors import AddressError, ConnectError, IPCError
 from . import tcp
 from .steps import Await, LookUp, Pause, Resolved, Steps, Watcher, Writable
 
@@ -219,16 +220,33 @@ def addresses(address: Tcp | Tls, settings: Settings, seconds: float | None = No
     """
     how = settings.interfaces
     family = {4: socket.AF_INET, 6: socket.AF_INET6}.get(how.family or 0, socket.AF_UNSPEC)
-    hosts: Any = address.host if how.lookup is None else how.lookup(address.host)
-    if hasattr(hosts, "__await__"):
-        try:
-            hosts = yield Await(hosts, seconds)
-        except NotImplementedError as error:
-            raise AddressError(
-                f"cannot look up {address.host!r}: interfaces.lookup is async, and there is no event loop here. "
-                "Give a plain function, or use the asyncio front"
-            ) from error
+    hosts = [address.host] if how.lookup is None else (yield from _hosts(address.host, how.lookup, seconds))
     found: list[Resolved] = []
-    for host in [hosts] if isinstance(hosts, str) else hosts:
+    for host in hosts:
         found += yield LookUp(host, address.port, family, socket.SOCK_STREAM, how.hints or 0, seconds)
     return found
+
+
+def _hosts(host: str, look_up: Callable[[str], Any], seconds: float | None) -> Steps[list[str]]:
+    """What the user's look-up gives; whatever it raises is a failure like the system resolver's."""
+    try:
+        hosts = look_up(host)
+        if hasattr(hosts, "__await__"):
+            hosts = yield from _awaited(host, hosts, seconds)
+        return [hosts] if isinstance(hosts, str) else list(hosts)
+    except (*PASSING, GeneratorExit, TimeoutError, IPCError):
+        raise
+    except BaseException as error:
+        if isinstance(error, OSError) and error.strerror:
+            raise
+        raise OSError(f"interfaces.lookup failed: {shown(error)}") from error
+
+
+def _awaited(host: str, hosts: Any, seconds: float | None) -> Steps[Any]:
+    try:
+        return (yield Await(hosts, seconds))
+    except NotImplementedError as error:
+        raise AddressError(
+            f"cannot look up {host!r}: interfaces.lookup is async, and there is no event loop here. "
+            "Give a plain function, or use the asyncio front"
+        ) from error

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from ..config.foreign import shown
 from ..errors import AddressError, AddressInUse, ConnectDenied, ConnectError, ConnectionLost, ConnectTimeout, IPCError
 
 if TYPE_CHECKING:
@@ -199,7 +200,7 @@ def connect_failed(address: Address, error: BaseException, seconds: float) -> IP
     elif isinstance(error, OSError):
         failure = ConnectError(f"cannot connect to {address}: {error.strerror or error}")
     else:
-        failure = ConnectError(f"cannot connect to {address}: {error!r:.200}")
+        failure = ConnectError(f"cannot connect to {address}: {shown(error)}")
     failure.__cause__ = error
     return failure
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from ..config.foreign import PASSING
+from ..config.foreign import PASSING, shown, text_of
 from ..errors import ConfigError, InvalidPayload, ProtocolError
 from .costs import is_too_deep
 from .framed import FramedCodec
@@ -147,7 +147,9 @@ class _CustomSplitter:
         except PASSING:
             raise
         except BaseException as error:  # a codec of somebody else's, fed by a peer: whatever it raises is the frame's
-            self.fault = error if isinstance(error, ProtocolError) else ProtocolError(f"the codec refused it: {error}")
+            self.fault = (
+                error if isinstance(error, ProtocolError) else ProtocolError(f"the codec refused it: {text_of(error)}")
+            )
             self.fault.__cause__ = error.__cause__ if error is self.fault else error
             self.rest = b""
             return []
@@ -167,11 +169,18 @@ def choose(settings: Settings) -> Codec:
     if settings.profile != "custom":
         return FramedCodec(settings)
     parser: Any = settings.parser
-    codec = parser(settings) if isinstance(parser, type) else parser
+    codec = _made(parser, settings) if isinstance(parser, type) else parser
     for verb in ("encode", "decode"):
         if not callable(getattr(codec, verb, None)):
             raise ConfigError(f"the option parser is an object without a method {verb}: {codec!r:.80}")
     return CustomCodec(codec, settings)
+
+
+def _made(parser: type, settings: Settings) -> Any:
+    try:
+        return parser(settings)
+    except Exception as error:
+        raise ConfigError(f"the option parser is a class that cannot be made: {shown(error)}") from error
 
 
 class _Logged:
