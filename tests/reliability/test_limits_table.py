@@ -162,7 +162,55 @@ ROWS = [
         Limit("max_udp_peers", 1024),
         "core/test_datagram.py::test_the_table_is_bounded_and_full_means_that_newcomers_are_served_but_not_remembered",
     ),
+    Row(
+        "messages to a server that is not there, or that does not answer in sync mode",
+        Limit("max_queued_messages", 1000),
+        ONE_SERVER,
+        "core/test_client.py::test_the_queue_has_an_end",
+    ),
+    Row(
+        "the same, in bytes",
+        Limit("max_queued_bytes", 2 * MIB),
+        ONE_SERVER,
+        "core/test_client.py::test_the_queue_has_an_end",
+    ),
+    Row(
+        "an event's name, in characters",
+        Limit("max_event_name_length", 256),
+        PER_PEER,
+        "config/test_config_effects.py::test_max_event_name_length",
+    ),
+    Row(
+        "a place in the table of UDP addresses without a word, in ms",
+        Limit("udp_peer_ttl", 25_000),
+        Limit("max_udp_peers", 1024),
+        "core/test_datagram.py::test_the_ttl_is_25_seconds_and_an_option",
+    ),
     # ---- do
+    Row(
+        "lines in the log a second, of one kind of error",
+        NONE("a peer that comes back is somebody new: all of them share the endpoint's limit"),
+        Limit("config.logs.LINES_A_SECOND", 5),
+        "reliability/test_foreign_code.py::test_peers_that_reconnect_write_no_more_lines_than_one",
+    ),
+    Row(
+        "links in a row that a server ends with protocol errors, before its client gives up",
+        Limit("max_protocol_errors", 5),
+        ONE_SERVER,
+        "core/test_client.py::test_protocol_errors_end_a_client_after_five_in_a_row",
+    ),
+    Row(
+        "be silent while a heartbeat asks, in ms",
+        Limit("heartbeat_timeout", 20_000),
+        CONNECTIONS,
+        "core/test_heartbeat.py::test_a_silent_peer_is_cut_by_the_server_when_the_time_is_over",
+    ),
+    Row(
+        "hold up a server that stops, in ms",
+        Limit("close_timeout", 5_000),
+        Limit("close_timeout", 5_000),
+        "core/test_server.py::test_a_link_that_opens_while_the_server_stops_and_does_not_end_is_cut_in_time",
+    ),
     Row(
         "raise anything but one documented error, whatever is in whatever member",
         PER_PEER,
@@ -214,6 +262,23 @@ ROWS = [
     ),
 ]
 """Sorted into what it can make us hold and what it can make us do."""
+
+
+NOT_OF_PEERS = {
+    "backlog": "the kernel's: connections that are not accepted yet cost this process nothing",
+    "connect_timeout": "how long whoever calls waits; no peer can make it longer",
+    "max_retries": "how often we ask, at growing intervals; it costs one timer",
+}
+"""Options that look like limits and bound nothing that a peer causes, with the reason."""
+
+
+def test_every_option_that_is_a_limit_is_in_the_table() -> None:
+    options = {
+        name for name in dir(Config) if name.startswith("max_") or name.endswith(("_timeout", "_ttl", "backlog"))
+    }
+    assert len(options) > 20
+    listed = {limit.name for row in ROWS for limit in (row.peer, row.process) if isinstance(limit, Limit)}
+    assert options - listed == set(NOT_OF_PEERS)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row.what for row in ROWS])

@@ -544,6 +544,10 @@ def _width(text: str) -> int:
 # --- the library's own lines -----------------------------------------------------------------------------
 
 
+LINES_A_SECOND = 5
+"""Of one kind and one endpoint, whoever causes them."""
+
+
 class RateLimited:
     """Log lines of one kind, at most ``lines`` of them in any ``seconds``.
 
@@ -560,7 +564,7 @@ class RateLimited:
         later: Callable[[float, Callable[[], None]], Timer] | None = None,
         *,
         what: str = "lines",
-        lines: int = 5,
+        lines: int = LINES_A_SECOND,
         seconds: float = 1.0,
         sum_up: Callable[[str], None] | None = None,
     ) -> None:
