@@ -3,6 +3,7 @@ the next, enters nobody into the table who sent no whole message, and draws at m
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -11,11 +12,11 @@ from node_ipc import Config
 from node_ipc.config.address import Udp
 from node_ipc.core.datagram import AMPLIFICATION, DatagramPeer, DatagramServer
 from node_ipc.drivers.memory import MemoryDriver
-from node_ipc.errors import AddressNotValidated, FrameTooLarge, HandlerError, IPCError
+from node_ipc.errors import AddressNotValidated, FrameTooLarge, HandlerError, InvalidPayload, IPCError
 
 from .choices import Choices
 
-__all__ = ["one_input"]
+__all__ = ["Bench", "one_input"]
 
 CONFIGS: tuple[dict[str, Any], ...] = (
     {},
@@ -30,7 +31,7 @@ class Order(msgspec.Struct):
     id: int
 
 
-class _Bench:
+class Bench:
     """One port, kept from input to input."""
 
     def __init__(self, options: dict[str, Any]) -> None:
@@ -73,6 +74,7 @@ class _Bench:
         """What a handler asserts arrives here too, and an assertion here would be one more failing handler."""
         if not isinstance(error, IPCError) or isinstance(error, HandlerError):
             self.wrong.append(error)
+        self.messages += isinstance(error, InvalidPayload)  # of a whole message
 
     def _everything(self, type: str, *arguments: Any) -> None:
         self.messages += type != "error"
@@ -94,12 +96,13 @@ class _Bench:
     async def _slow(self, data: Any, socket: DatagramPeer) -> None:
         await self.driver.sleep(0.05)
 
-    def hear(self, choices: Choices) -> None:
+    def hear(self, pieces: Iterable[bytes]) -> None:
+        """Each piece: a byte for who sends it and how long it takes, and the datagram."""
         self.driver.advance(60)  # nobody is left of the time before
         assert not self.server.sockets
         self.sent.clear()
         self.received.clear()
-        for piece in choices.pieces():
+        for piece in pieces:
             host = HOSTS[piece[0] % len(HOSTS)]
             self._datagram(piece[1:], host)
             self.driver.advance((piece[0] >> 5) / 10)
@@ -128,12 +131,12 @@ class _Bench:
         self.answers.clear()
 
 
-_benches: dict[int, _Bench] = {}
+_benches: dict[int, Bench] = {}
 
 
 def one_input(data: bytes) -> None:
     choices = Choices(data)
     number = choices.byte() % len(CONFIGS)
-    bench = _benches.pop(number, None) or _Bench(CONFIGS[number])
-    bench.hear(choices)
+    bench = _benches.pop(number, None) or Bench(CONFIGS[number])
+    bench.hear(choices.pieces())
     _benches[number] = bench

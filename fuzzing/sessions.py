@@ -3,6 +3,7 @@ lifecycle event of its own, and the next peer is served as if nothing had been."
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -17,7 +18,7 @@ from node_ipc.errors import HandlerError, IPCError
 
 from .choices import Choices
 
-__all__ = ["one_input"]
+__all__ = ["Bench", "one_input"]
 
 CONFIGS: tuple[dict[str, Any], ...] = (
     {},
@@ -112,7 +113,7 @@ class _Link:
         self._driver.call_later(0, self._read)
 
 
-class _Bench:
+class Bench:
     """One server, kept from input to input: a peer that harms the next one is a finding."""
 
     def __init__(self, options: dict[str, Any]) -> None:
@@ -178,11 +179,10 @@ class _Bench:
     def _everything(self, type: str, *arguments: Any) -> None:
         assert isinstance(type, str)
 
-    def hear(self, choices: Choices) -> None:
+    def hear(self, pieces: Iterable[bytes], wait: float) -> None:
         others = len(self.server.sockets)
         link = _Link(self.driver, self.server)
-        wait = choices.one_of(WAITS)
-        for piece in choices.pieces():
+        for piece in pieces:
             if not link.is_lost:
                 link.send(piece)
             self.driver.advance(wait)
@@ -210,12 +210,13 @@ class _Bench:
         self.lifecycle.clear()
 
 
-_benches: dict[int, _Bench] = {}
+_benches: dict[int, Bench] = {}
 
 
 def one_input(data: bytes) -> None:
     choices = Choices(data)
     number = choices.byte() % len(CONFIGS)
-    bench = _benches.pop(number, None) or _Bench(CONFIGS[number])
-    bench.hear(choices)
+    bench = _benches.pop(number, None) or Bench(CONFIGS[number])
+    wait = choices.one_of(WAITS)
+    bench.hear(choices.pieces(), wait)
     _benches[number] = bench  # not after a finding: each one stands for itself
