@@ -103,7 +103,7 @@ class BlockingClient(Client):
                 f"nothing more can be sent: the server does not read, and nothing more is read from it, since "
                 f"{self.inbox.crowd()}. Receive them, or raise max_inbox_bytes ({self._settings.max_inbox_bytes})"
             ) from error
-        if session._paused:
+        if session.is_full:
             return self._until_taken(session, below)
         return below
 
@@ -119,11 +119,11 @@ class BlockingClient(Client):
         driver = self._thread
         if driver.busy or driver.thread() != driver.home:
             return below
-        driver.run_until(lambda: not session._paused or session.loss is not None or self.inbox.full)
+        driver.run_until(lambda: not session.is_full or session.loss is not None or self.inbox.full)
         if session.loss is not None:
             lost = ConnectionLost(f"the link to {self.id!r} broke while this was being written: {session.loss}")
             raise lost from session.loss.reason
-        return not session._paused
+        return not session.is_full
 
     def batch(self) -> Batch:
         """``with client.batch():`` what is emitted inside goes out in few large writes, the last one at its end."""
@@ -349,7 +349,7 @@ class Batch:
         client = self._client
         client._thread.end_batch()
         session = client._direct
-        if session is not None and session._paused:
+        if session is not None and session.is_full:
             client._until_taken(session, True)
 
 
@@ -531,9 +531,9 @@ class BlockingServer(Serving, Server):
         """
         below = super().emit(socket, type, data)
         driver = self._thread
-        if not socket._paused or driver.busy or driver.thread() != driver.home:
+        if not socket.is_full or driver.busy or driver.thread() != driver.home:
             return below
-        driver.run_until(lambda: not socket._paused or socket.loss is not None)
+        driver.run_until(lambda: not socket.is_full or socket.loss is not None)
         if socket.loss is not None:
             lost = ConnectionLost(f"the link of {socket!r} broke while this was being written: {socket.loss}")
             raise lost from socket.loss.reason

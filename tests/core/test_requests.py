@@ -430,7 +430,7 @@ def test_what_is_given_up_while_the_kernel_is_full_is_never_carried_out(ends: Pa
     done: list[Any] = []
     ends.server.handle("charge", done.append)
     ends.driver.stall()
-    while not ends.client._session._paused:  # type: ignore[union-attr]
+    while not ends.client._session.is_full:  # type: ignore[union-attr]
         ends.client.emit("fill", "x" * 100_000)
     ends.client.request("charge", 1, timeout=0.1)
     ends.client.request("charge", 2, timeout=5)

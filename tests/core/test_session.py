@@ -13,7 +13,8 @@ from hostile import ENVELOPES
 from node_ipc import Config
 from node_ipc.config.address import Unix
 from node_ipc.core.client import Client
-from node_ipc.core.session import FLUSH_BYTES, FLUSH_FRAMES, Loss, Session
+from node_ipc.core.outgoing import FLUSH_BYTES, FLUSH_FRAMES
+from node_ipc.core.session import Loss, Session
 from node_ipc.errors import (
     BackpressureError,
     ConnectionLost,
@@ -883,7 +884,7 @@ def test_abort_counts_what_was_dropped() -> None:
     for number in range(3):
         socket.emit("n", number)  # the first goes out at once
     socket.abort()
-    socket.turn_ended()  # a driver may tell the end of the turn before the loss
+    socket._outgoing.turn_ended()  # a driver may tell the end of the turn before the loss
     driver.run_until_idle()
     assert lost == [Loss(None, 2, 1)]
     assert socket.dropped == 2
@@ -1326,8 +1327,8 @@ def test_heartbeats_notice_a_dead_peer() -> None:
 def test_without_anything_to_send_nothing_is_written() -> None:
     everything = pair()
     sizes = writes(everything)
-    everything.socket.turn_ended()
-    everything.socket._flush()
+    everything.socket._outgoing.turn_ended()
+    everything.socket._outgoing.flush()
     assert sizes == []
 
 
@@ -1336,8 +1337,8 @@ def test_emits_from_another_thread_behind_the_end_are_counted() -> None:
     _, _, socket, driver = pair()
     driver.drop()
     driver.run_until_idle()
-    socket._from_threads.append(b"late")  # a thread that was in the middle of its emit when the link went away
-    socket._take_from_threads()
+    socket._outgoing.post(b"late")  # a thread that was in the middle of its emit when the link went away
+    socket._take_posted()
     assert socket.dropped == 1
 
 

@@ -28,12 +28,12 @@ LATE = 0.05
 class Watched(Protocol):
     """What a heartbeat needs of a session."""
 
-    confirmed: int
-
     @property
     def peer(self) -> Peer: ...
     @property
     def next_number(self) -> int: ...
+    @property
+    def confirmed(self) -> int: ...
     @property
     def is_reading_paused(self) -> bool: ...
     @property

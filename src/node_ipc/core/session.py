@@ -3,10 +3,7 @@
 A server's socket, as handlers see it, *is* the session. It knows its codec, its link and the driver's clock; it
 knows nothing of reconnecting, listening, loops or sockets.
 
-Out: ``emit`` encodes at once (a payload changed later goes out as it was, and its errors belong to the caller) and
-appends the frame to ``_out``. The first write of a turn goes to the link at once, what follows is written
-together: at the end of the read or of the turn, every 64 frames, or every 16 KiB. While the kernel is full, frames
-wait here, within the limits.
+Out: ``outgoing``, the half that has what is to be sent.
 
 In: a read becomes a block of whole frames; the decoder is mapped over it lazily and ``events`` runs the loop.
 Whoever wants the loop to stop (a handler that closes, too many async handlers under way) stops the block.
@@ -15,7 +12,6 @@ Whoever wants the loop to stop (a handler that closes, too many async handlers u
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
@@ -36,11 +32,11 @@ from ..wire.codec import shallow
 from ..wire.costs import LARGE_FRAME
 from ..wire.framing import half_a_message
 from ..wire.names import PING, PONG
-from .arrivals import LOOK_EVERY, LOOK_EVERY_SINGLE, Arrivals
 from .block import NOTHING, Block
 from .context import LinkContext
 from .holdings import PER_HANDLER, SMALL, everybody
 from .outcome import seconds_to_end
+from .outgoing import CLOSED, COUNTED_BYTES, FLUSH_FRAMES, LATE_SECONDS, NEVER, Outgoing
 from .seam import FORKED, Gone
 from .trace import Stats, Trace
 
@@ -60,17 +56,8 @@ __all__ = ["Loss", "Owner", "Session", "broadcast", "refuse_other_threads"]
 T = TypeVar("T")
 R = TypeVar("R")
 
-FLUSH_FRAMES = 64
-"""Frames written together. Both ends work in lockstep with more, and make more calls with less: pipelined echo
-ran at 231,000 messages a second with one flush a read, at 457,000 with 64; 16 and 256 were worse."""
-COUNTED_BYTES = 1024
-"""A frame up to this size is counted, not weighed: the limits are off by 64 KiB at the most."""
-FLUSH_BYTES = 16 * 1024
 INSTANT = 1e-6
 """Seconds by which a timer may come early: clocks and delays are rounded."""
-LATE_SECONDS = 0.5
-"""Seconds by which a timer is so late that this process was held up itself (by a handler, or because nobody called the
-blocking front): that time is not counted against the peer."""
 LOOK_SECONDS = 1.0
 """Between two looks at a link that is not read; a pause that lasts as long is told."""
 TOLD_AFTER = {"inbox": 10.0}
@@ -108,9 +95,6 @@ class _Ended:
 
 
 ENDED = _Ended()
-
-NEVER = sys.maxsize
-CLOSED = -2  # no thread has this identifier, so `emit` takes its slow path and says why it cannot
 
 
 class Loss(msgspec.Struct, frozen=True):
@@ -185,23 +169,17 @@ class Session:
     __slots__ = (  # 460 bytes for each connection; with a dict for so many attributes it was 1,640
         "__weakref__",
         "_answers",
-        "_arrivals",
         "_beats",
-        "_below_soft",
         "_block",
         "_close_timer",
         "_closing",
         "_codec",
         "_context",
-        "_corked",
         "_counted",
         "_cut_off",
         "_driver",
-        "_encode",
         "_end_answered",
         "_events",
-        "_from_threads",
-        "_from_threads_bytes",
         "_half_due_at",
         "_half_since",
         "_half_timer",
@@ -209,17 +187,13 @@ class Session:
         "_handlers",
         "_heartbeat",
         "_held",
-        "_home",
         "_is_lost",
         "_leaving",
         "_link",
-        "_look_due",
         "_opened_at",
-        "_out",
-        "_out_bytes",
+        "_outgoing",
         "_owner",
         "_pause_timer",
-        "_paused",
         "_paused_at",
         "_pauses_told",
         "_peeked",
@@ -232,28 +206,19 @@ class Session:
         "_requests",
         "_serving",
         "_settings",
-        "_skipped",
-        "_slow_due_at",
-        "_slow_timer",
         "_splitter",
         "_tasks",
-        "_thread",
-        "_turn",
         "_undecoded",
         "_unheard",
-        "_weighed",
         "admitted_as",
         "bytes_in",
-        "bytes_out",
         "claimed_id",
-        "confirmed",
         "dropped",
         "errors",
         "heard",
         "id",
         "loss",
         "messages_in",
-        "messages_out",
         "state",
         "trace",
         "traffic",
@@ -288,26 +253,8 @@ class Session:
         self._serving = serving
         self._link: Link | None = None
         self._context: LinkContext
-        # out
-        self._encode = codec.encode
-        self._thread = driver.thread
-        self._home = CLOSED
-        self._out: list[bytes] = []
-        self._weighed = 0  # how many frames of _out are in _out_bytes
-        self._out_bytes = 0
-        self._corked = False  # a flush is coming: of the read, of the turn, or when the kernel takes more
-        self._turn = False  # the driver will call turn_ended
-        self._paused = False  # the kernel is full
-        self._below_soft = True
-        self._slow_timer: Timer | None = None
+        self._outgoing = Outgoing(self, codec, driver, settings)
         self._close_timer: Timer | None = None
-        self.confirmed = 0
-        """The number of the last message of this side that is known to have arrived; they are counted from 1."""
-        self._skipped = 0  # numbers of messages that were dropped to make room
-        self._look_due = LOOK_EVERY_SINGLE  # at so many messages the kernel is asked what the peer has read
-        self._arrivals: Arrivals | None = None
-        self._from_threads: list[bytes] = []  # frames from other threads
-        self._from_threads_bytes = 0
         # in
         self._codec = shallow(codec) if driver.has_small_stack else codec
         self._splitter: Splits = codec.splitter()
@@ -338,7 +285,7 @@ class Session:
         self._cut_off = 0  # bytes of a half message at the end
         self._end_answered = False  # the peer's end came after ours
         # statistics: each line that moves a counter is where a trace is told
-        self.bytes_in = self.bytes_out = self.messages_in = self.messages_out = self.dropped = self.errors = 0
+        self.bytes_in = self.messages_in = self.dropped = self.errors = 0
         self.trace: TraceHook | None = None
         """Hears what happens on this link, but for reads and writes; set by the endpoint's ``on_trace``."""
         self.traffic: TraceHook | None = None
@@ -347,7 +294,7 @@ class Session:
 
     def __repr__(self) -> str:
         claimed = "" if self.claimed_id is None else f" claims {self.claimed_id!r:.40}"
-        state = "closed" if self._home == CLOSED else "open"
+        state = "closed" if self._outgoing.home == CLOSED else "open"
         return f"<Socket {self.id} {self.peer if self._link else 'unopened'}{claimed} {state}>"
 
     def __dir__(self) -> list[str]:
@@ -374,17 +321,32 @@ class Session:
     @property
     def is_open(self) -> bool:
         """Whether emits are still taken."""
-        return self._home != CLOSED
+        return self._outgoing.home != CLOSED
 
     @property
     def takes_more(self) -> bool:
         """Whether no more than ``soft_pending_bytes`` wait for the peer: what ``emit`` returns."""
-        return self._below_soft
+        return self._outgoing.below_soft
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the kernel takes nothing more for now, so that what is emitted waits here."""
+        return self._outgoing.is_full
 
     @property
     def pending_bytes(self) -> int:
         """The bytes that wait for the peer to take them."""
-        return self._weigh() if self._link is not None else 0
+        return self._outgoing.weigh()
+
+    @property
+    def messages_out(self) -> int:
+        """How many messages were given to the kernel."""
+        return self._outgoing.messages_out
+
+    @property
+    def bytes_out(self) -> int:
+        """How many bytes they had."""
+        return self._outgoing.bytes_out
 
     # ---- out
 
@@ -400,21 +362,19 @@ class Session:
         :class:`NotConnected` when the socket is closed, and a :class:`ProtocolError` for a name or payload that
         cannot be sent. Safe from any thread.
         """
-        if self._thread() != self._home:
+        out = self._outgoing
+        if out.thread() != out.home:
             return self._emit_guarded(type, data)
-        frame = self._encode(type, data)
-        out = self._out
-        out.append(frame)
-        if self._corked and len(out) % FLUSH_FRAMES and len(frame) <= COUNTED_BYTES:
-            return self._below_soft
-        return self._press(frame)
+        frame = out.encode(type, data)
+        frames = out.frames
+        frames.append(frame)
+        if out.corked and len(frames) % FLUSH_FRAMES and len(frame) <= COUNTED_BYTES:
+            return out.below_soft
+        return out.press(frame)
 
     def write_frame(self, frame: bytes) -> bool:
         """Send a frame that is encoded already; otherwise as ``emit``."""
-        self._out.append(frame)
-        if self._corked and len(self._out) % FLUSH_FRAMES and len(frame) <= COUNTED_BYTES:
-            return self._below_soft
-        return self._press(frame)
+        return self._outgoing.write(frame)
 
     @overload
     def request(
@@ -458,231 +418,77 @@ class Session:
 
     def put(self, frame: bytes) -> Session:
         """Send a frame of ``encode``'s, as ``emit``; in this thread only."""
-        if self._home == CLOSED:
+        if self._outgoing.home == CLOSED:
             raise NotConnected("cannot request: this socket is closed")
         self.write_frame(frame)
         return self
 
     def withdraw(self, frame: bytes) -> bool:
         """Take back a frame that still waits here, so that it is never sent; whether it did."""
-        for index, waiting in enumerate(self._out):
-            if waiting is frame:
-                self._weigh()
-                del self._out[index]
-                self._weighed -= 1
-                self._out_bytes -= len(frame)
-                self._skipped += 1
-                return True
-        return False
+        return self._outgoing.withdraw(frame)
 
     def write_queue(self, frames: list[bytes]) -> None:
         """Send what waited for the link, within the limits of that queue; right after opening or before closing."""
-        self._out += frames
+        self._outgoing.frames += frames
 
     def encode(self, type: Any, data: Any = {}) -> bytes:  # noqa: B006 - never changed
         """The frame that ``emit`` would send."""
-        return self._encode(type, data)
+        return self._outgoing.encode(type, data)
 
-    def _press(self, frame: bytes) -> bool:
-        """The first frame of a turn, every 64th, or a large one."""
-        if self._paused:
-            return self._wait_for_kernel(frame)
-        if not self._corked:
-            try:
-                self._turn = self._driver.turn_ends(self)
-            except IPCError:  # there is no loop any more that could send it
-                del self._out[-1:]
-                raise
-            self._flush()
-            self._corked = self._turn or self._paused
-        elif len(self._out) >= FLUSH_FRAMES or self._weigh() >= FLUSH_BYTES:
-            self._flush()
-        return self._below_soft
-
-    def turn_ended(self) -> None:
-        """The driver: this turn's emits are all there."""
-        self._turn = False
-        self._uncork()
-
-    def _uncork(self) -> None:
-        if self._out and not self._paused and not self._closing:
-            self._flush()
-        self._corked = self._turn or self._paused
-
-    def _flush(self) -> None:
-        out, link = self._out, self._link
-        count = len(out)
-        if count == 0 or link is None:
-            return
-        data = out[0] if count == 1 else b"".join(out)
-        out.clear()
-        self._weighed = self._out_bytes = 0
-        if self.messages_out >= self._look_due:
-            self._look(link, LOOK_EVERY if count > 1 else LOOK_EVERY_SINGLE)
-        self.messages_out += count
-        self.bytes_out += len(data)
+    def sent(self, messages: int, size: int) -> None:
+        """So much went to the link, and ``traffic`` listens."""
         if self.traffic is not None:
-            self.traffic(Trace("sent", self._owner, self, count, len(data)))
-        link.write(data)
-        if self._paused:
-            pending = self._weigh()
-            self._judge(pending)
-            self._owner.pending_changed(self, pending)
+            self.traffic(Trace("sent", self._owner, self, messages, size))
+
+    def pending_changed(self, pending: int) -> None:
+        """So many bytes wait for the kernel."""
+        self._owner.pending_changed(self, pending)
+
+    def pending_judged(self, few: bool) -> None:
+        """The bytes that wait are on the other side of ``soft_pending_bytes`` now."""
+        if self._serving:  # an echo server cannot be flooded; two clients that did this would wait for ever
+            self.pause_reading("outgoing", not few)
 
     @property
     def next_number(self) -> int:
         """The number that the next message gets, or one before it: for ``confirm``."""
-        return self.messages_out + self._skipped + len(self._out) + 1
+        return self._outgoing.next_number
+
+    @property
+    def confirmed(self) -> int:
+        """The number of the last message of this side that is known to have arrived; they are counted from 1."""
+        return self._outgoing.confirmed
 
     def confirm(self, number: int) -> None:
         """The peer dealt with the message of this number, so with all before it."""
-        if number > self.confirmed:
-            self.confirmed = number
-
-    def _look(self, link: Link, again: int) -> None:
-        """Ask the kernel what the peer has read of what was sent so far."""
-        unread = link.unread_bytes()
-        if unread is None:
-            self._look_due = NEVER
-            return
-        self._look_due = self.messages_out + again
-        if self._arrivals is None:
-            self._arrivals = Arrivals()
-        sent = self.messages_out + self._skipped
-        self.confirm(self._arrivals.looked(sent, self.bytes_out, unread, self._driver.now()))
-
-    @property
-    def in_flight(self) -> int:
-        """How many messages the kernel took that nothing proves to have arrived."""
-        return min(self.messages_out, max(self.messages_out + self._skipped - self.confirmed, 0))
-
-    def _weigh(self) -> int:
-        """The bytes that wait, here and in the link."""
-        out = self._out
-        if self._weighed != len(out):
-            self._out_bytes += sum(map(len, out[self._weighed :]))
-            self._weighed = len(out)
-        return self._out_bytes + self._link.pending_bytes() if self._paused and self._link else self._out_bytes
-
-    def _wait_for_kernel(self, frame: bytes) -> bool:
-        """Hold ``frame``, which is the last of ``_out``, back until the kernel takes more, or refuse it."""
-        pending = self._weigh()
-        limit, soft = self._settings.max_pending_bytes, self._settings.soft_pending_bytes
-        if pending > limit and pending - len(frame) > soft:  # one large frame alone may be above the limit
-            if self._make_room(frame):
-                return False
-            raise BackpressureError(
-                f"the peer does not read: {pending - len(frame)} bytes wait, and {len(frame)} more would pass "
-                f"max_pending_bytes ({limit}); nothing was sent. Wait for drain(), emit less, or raise the limit"
-            )
-        self._judge(pending)
-        self._owner.pending_changed(self, pending)
-        return self._below_soft
-
-    def _make_room(self, frame: bytes) -> bool:
-        """Apply ``slow_policy`` to an emit past the hard limit; False where it is the caller's to know."""
-        policy = self._settings.slow_policy
-        if policy == "drop_oldest":
-            self._drop_oldest(len(frame))
-            return True
-        self._unappend(frame)
-        if policy == "drop_newest":
-            self._drop(1)
-            return True
-        return False
-
-    def _unappend(self, frame: bytes) -> None:
-        self._out.pop()
-        self._weighed -= 1
-        self._out_bytes -= len(frame)
-
-    def _drop_oldest(self, needed: int) -> None:
-        freed = count = 0
-        while freed < needed and count < len(self._out) - 1:
-            freed += len(self._out[count])
-            count += 1
-        del self._out[:count]
-        self._weighed -= count
-        self._out_bytes -= freed
-        self._skipped += count
-        self._drop(count)
-
-    def _judge(self, pending: int) -> None:
-        """Note on which side of the soft limit the waiting bytes are."""
-        below = pending <= self._settings.soft_pending_bytes
-        if below == self._below_soft:
-            return
-        self._below_soft = below
-        if below:
-            self._cancel_slow()
-        else:
-            self._arm_slow()
-        if self._serving:  # an echo server cannot be flooded; two clients that did this would wait for ever
-            self.pause_reading("outgoing", not below)
-
-    def _arm_slow(self) -> None:
-        seconds = self._settings.slow_timeout / 1000
-        self._slow_due_at = self._driver.now() + seconds
-        self._slow_timer = self._driver.call_later(seconds, self._too_slow)
-
-    def _cancel_slow(self) -> None:
-        if self._slow_timer is not None:
-            self._slow_timer.cancel()
-            self._slow_timer = None
-
-    def _too_slow(self) -> None:
-        self._slow_timer = None
-        pending = self._weigh()
-        if pending <= self._settings.soft_pending_bytes:
-            self._judge(pending)
-            return
-        if self._driver.now() > self._slow_due_at + LATE_SECONDS:  # nothing was offered to it meanwhile
-            self._arm_slow()
-            return
-        self.cut(
-            BackpressureError(
-                f"the peer {self.peer} did not take its bytes: {pending} waited for "
-                f"{self._settings.slow_timeout / 1000:g} s; its link is cut"
-            )
-        )
+        self._outgoing.confirm(number)
 
     def _emit_guarded(self, type: Any, data: Any) -> bool:
         """``emit`` in another thread, in a forked child, or on a closed socket."""
         home = self._driver.home
         if home == FORKED:
             raise ForkError("this process was forked: its parent owns the link. Connect anew in the child")
-        if self._home == CLOSED:
+        if self._outgoing.home == CLOSED:
             raise NotConnected(f"cannot emit {_named(type)}: this socket is closed")
-        frame = self._encode(type, data)
-        return self._post(frame)
+        out = self._outgoing
+        if out.post(out.encode(type, data)):
+            self._driver.call_from_thread(self._take_posted)
+        return out.below_soft
 
-    def _post(self, frame: bytes) -> bool:
-        with self._driver.lock:
-            if self._from_threads_bytes + len(frame) > self._settings.max_pending_bytes and self._from_threads:
-                raise BackpressureError(
-                    f"{self._from_threads_bytes} bytes from other threads wait for the event loop: emit less at once"
-                )
-            self._from_threads.append(frame)
-            self._from_threads_bytes += len(frame)
-            first = len(self._from_threads) == 1
-        if first:
-            self._driver.call_from_thread(self._take_from_threads)
-        return self._below_soft
-
-    def _take_from_threads(self) -> None:
-        with self._driver.lock:
-            frames, self._from_threads, self._from_threads_bytes = self._from_threads, [], 0
+    def _take_posted(self) -> None:
+        out = self._outgoing
+        frames = out.take_posted()
         for index, frame in enumerate(frames):
-            if self._home == CLOSED:
-                self._out += frames[index:]  # for the loss to count
+            if out.home == CLOSED:
                 if self._is_lost:
-                    self._drop(len(self._out))
-                    self._out.clear()
+                    self.drop(len(frames) - index)
+                else:
+                    out.frames += frames[index:]  # for the loss to count
                 return
             try:
-                self.write_frame(frame)
+                out.write(frame)
             except BackpressureError as error:
-                self._drop(1)
+                self.drop(1)
                 self._owner.session_fault(self, error)
 
     # ---- in
@@ -698,7 +504,8 @@ class Session:
         if self._closing or (self._held and splitter.fault is not None):
             self._receive_for_nobody(data)
             return
-        self._corked = True
+        outgoing = self._outgoing
+        outgoing.corked = True
         frames = splitter.split(data)
         if frames:
             self.messages_in += len(frames)
@@ -731,10 +538,10 @@ class Session:
             self._half_since = None
             if self._counted:
                 self._count()
-        if self._out:
-            self._uncork()
+        if outgoing.frames:
+            outgoing.uncork()
         else:
-            self._corked = self._turn or self._paused
+            outgoing.corked = outgoing.turn or outgoing.is_full
 
     def _receive_for_nobody(self, data: bytes) -> None:
         """Read and drop until the link ends."""
@@ -787,7 +594,7 @@ class Session:
     def _go_on(self) -> None:
         """The messages that wait, and what their handlers emit."""
         self._catch_up()
-        self._uncork()
+        self._outgoing.uncork()
 
     def _catch_up(self) -> None:
         self._deliver_held()
@@ -1094,7 +901,8 @@ class Session:
             paused=dict.fromkeys(self._reading_paused, 1),
         )
 
-    def _drop(self, count: int) -> None:
+    def drop(self, count: int) -> None:
+        """So many messages are never sent."""
         if count:
             self.dropped += count
             self._tell("dropped", messages=count)
@@ -1110,41 +918,37 @@ class Session:
         self._link = link
         self._opened_at = self._driver.now()
         self._tell("opened", detail=link.peer)
-        self._home = self._driver.home
+        self._outgoing.open(link)
         if self._settings.heartbeat:
             from .heartbeat import Heartbeat  # only for those who want it
 
             self._heartbeat = Heartbeat(self, self._driver, self._settings)
-        self._corked = True  # what the handlers of `connect` emit goes out together
+        self._outgoing.corked = True  # what the handlers of `connect` emit goes out together
         self._context = LinkContext()
         self._context.run(self._owner.session_opened, self)
-        self._uncork()
+        self._outgoing.uncork()
 
     def unsent(self) -> int:
         """Messages that were not given to the link yet."""
-        return len(self._out) + len(self._from_threads)
+        return self._outgoing.unsent
 
     def forked(self) -> None:
         """This is a forked child: every emit takes its guarded path, and is refused there."""
-        if self._home != CLOSED:
-            self._home = FORKED
+        if self._outgoing.home != CLOSED:
+            self._outgoing.home = FORKED
 
     def failed(self, error: Exception) -> None:
         """The driver: there will be no link."""
+        self._outgoing.end(None)
         self._owner.session_failed(self, error)
 
     def pause(self) -> None:
         """The driver: the kernel is full."""
-        self._paused = self._corked = True
+        self._outgoing.pause()
 
     def writable(self) -> None:
         """The driver: the kernel has taken everything given to it."""
-        self._paused = False
-        if self._out:
-            self._flush()
-        if not self._paused:
-            self._judge(0)
-            self._corked = self._turn
+        if self._outgoing.resume():
             if self._closing and self._link is not None:
                 self._link.close()
             self._owner.pending_changed(self, 0)
@@ -1160,7 +964,7 @@ class Session:
         self._peeking = False
         self._reading_paused = NOT_PAUSED
         self._deliver_held()
-        self._uncork()
+        self._outgoing.uncork()
         if not self._closing:
             self._link.resume_reading()
 
@@ -1186,40 +990,37 @@ class Session:
     def _end(self) -> None:
         if not self._closing:
             self.close()
-        elif self._link is not None and not self._paused:
+        elif self._link is not None and not self._outgoing.is_full:
             self._link.close()
 
     def lost(self, error: Exception | None) -> None:
         """The driver: the link is gone."""
         if self._held and not self._closing:
             self._deliver_last()
-        with self._driver.lock:
-            from_threads, self._from_threads, self._from_threads_bytes = self._from_threads, [], 0
         self._tell_of_half_a_message()
         self._is_lost = True
         self._shut()
         if isinstance(error, IPCError) and self.loss is None:
             self._owner.session_fault(self, error)
-        waiting = len(self._out) + len(from_threads)
-        self._out.clear()
+        waiting = self._outgoing.end(None if self._link is None else self._link.peer)
         if self._close_timer is not None:
             self._close_timer.cancel()
         orderly = error is None and self._end_answered
         reason = error if self.loss is None else self.loss.reason
-        self.loss = Loss(reason, waiting, 0 if orderly else self.in_flight, self._unheard, self._cut_off)
+        self.loss = Loss(reason, waiting, 0 if orderly else self._outgoing.in_flight, self._unheard, self._cut_off)
         if self._link is not None:
             self._link = Gone(self._link.peer)  # and with it what the driver keeps for each link
         tasks, self._tasks = self._tasks, None
         for task in tasks or ():
             task.cancel()
-        self._drop(waiting)
+        self.drop(waiting)
         self._tell("lost", detail=self.loss)
         self._context.run(self._owner.session_lost, self, self.loss)
 
     def _deliver_last(self) -> None:
         """The link broke while messages waited for handlers: what had arrived is delivered, and emits are refused."""
         self._leaving = True
-        self._home = CLOSED
+        self._outgoing.home = CLOSED
         self._owner.session_closing(self)
         self._deliver_held()
 
@@ -1233,15 +1034,15 @@ class Session:
         seconds = seconds_to_end(timeout, "close", self._settings.close_timeout)
         if self._closing or self._link is None:
             return
-        if self._out and not self._paused:
-            self._flush()
+        if not self._outgoing.is_full:
+            self._outgoing.flush()
         self._shut()
         if self._close_timer is not None:
             self._close_timer.cancel()
         self._close_timer = self._driver.call_later(seconds, self.abort)
         if self._reading_paused:
             self._link.resume_reading()
-        if not self._paused:
+        if not self._outgoing.is_full:
             self._link.close()
 
     def abort(self) -> None:
@@ -1260,14 +1061,14 @@ class Session:
 
     def fail(self, fault: ProtocolError) -> None:
         """The peer broke the protocol: one ``error`` event, and the link ends behind what was emitted so far."""
-        if self._out and not self._paused and self.loss is None:
-            self._flush()
+        if not self._outgoing.is_full and self.loss is None:
+            self._outgoing.flush()
         self.cut(fault)
 
     def _shut(self) -> None:
         """Take nothing more in and no emits: the frames of a block under way end here too."""
         self._closing = True
-        self._home = CLOSED
+        self._outgoing.shut()
         self._owner.session_closing(self)
         self._unheard += len(self._block.stop()) + len(self._held)
         self._held.clear()
@@ -1278,7 +1079,6 @@ class Session:
             self._pause_timer = None
         if self._counted:
             self._count()
-        self._cancel_slow()
         if self._half_timer is not None:
             self._half_timer.cancel()
             self._half_timer = None
@@ -1309,15 +1109,16 @@ def broadcast(sessions: Iterable[Session], frame: bytes) -> list[Session]:
     """Append one encoded frame to every session; each writes at the end of the turn. Returns the full ones."""
     full = []
     for session in sessions:
-        if session._home == CLOSED:
+        out = session._outgoing
+        if out.home == CLOSED:
             continue
-        if not session._corked:
-            session._corked = session._turn = session._driver.turn_ends(session)
-        out = session._out
-        out.append(frame)
-        if len(out) % FLUSH_FRAMES == 0 or len(frame) > COUNTED_BYTES or not session._corked:
+        if not out.corked:
+            out.corked = out.turn = session._driver.turn_ends(out)
+        frames = out.frames
+        frames.append(frame)
+        if len(frames) % FLUSH_FRAMES == 0 or len(frame) > COUNTED_BYTES or not out.corked:
             try:
-                session._press(frame)
+                out.press(frame)
             except BackpressureError:
                 full.append(session)
     return full
