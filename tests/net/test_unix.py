@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import fcntl
 import logging
 import mmap
 import os
@@ -1527,7 +1528,7 @@ except Exception as error:
 @pytest.mark.row(27)
 def test_takes_descriptors_from_three_on(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = foreign_server(f"{own}/a"), foreign_server(f"{own}/b")
-    base = os.dup(first.fileno())
+    base = fcntl.fcntl(first.fileno(), fcntl.F_DUPFD, 900)  # where nobody else's are, to be overwritten
     os.dup2(second.fileno(), base + 1)
     first.close()
     second.close()

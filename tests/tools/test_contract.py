@@ -40,7 +40,8 @@ ipc.serve(lambda: register(ipc.server))
 
 def empty(server): ...
 def broken(server): return 1 / 0
-def odd(server): server.on("odd", print, type=complex)
+import node_ipc.contract
+odd = node_ipc.contract.Contract("odd", receives=[node_ipc.contract.Message("odd", complex)])
 """
 FORMATS = (
     "--typescript",
