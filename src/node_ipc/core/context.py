@@ -7,7 +7,7 @@ call was made, so each link enters its own.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextvars import Context, copy_context
+from contextvars import copy_context
 from typing import Any, TypeVar
 
 __all__ = ["LinkContext"]
@@ -18,18 +18,20 @@ R = TypeVar("R")
 class LinkContext:
     """A copy of the context in which the link came about, entered for each read and each turn of its life."""
 
-    __slots__ = ("_context", "_entered")
+    __slots__ = ("enter", "entered")
 
     def __init__(self) -> None:
-        self._context: Context = copy_context()
-        self._entered = False
+        self.enter: Callable[..., Any] = copy_context().run
+        """Call something in this context, which must not be ``entered``."""
+        self.entered = False
 
     def run(self, call: Callable[..., R], *arguments: Any) -> R:
         """``call(*arguments)`` in this context; inside one that is under way (a handler that reads) it goes on."""
-        if self._entered:
+        if self.entered:
             return call(*arguments)
-        self._entered = True
+        self.entered = True
         try:
-            return self._context.run(call, *arguments)
+            result: R = self.enter(call, *arguments)
+            return result
         finally:
-            self._entered = False
+            self.entered = False

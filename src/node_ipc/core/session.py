@@ -514,7 +514,15 @@ class Session:
                 self._held += frames
                 self._answer_held_pings(frames)
             else:
-                sound = self._context.run(self._deliver, frames)
+                context = self._context
+                if context.entered:  # a handler that reads
+                    sound = self._deliver(frames)
+                else:  # as context.run does: another call for each read would cost a tenth of a small one
+                    context.entered = True
+                    try:
+                        sound = context.enter(self._deliver, frames)
+                    finally:
+                        context.entered = False
             if sound and self.heard is not None:
                 if self._beats < len(frames):
                     self.heard()
