@@ -325,7 +325,7 @@ async def test_a_node_client_and_a_blocking_server(name: str, version: str) -> N
     def serve() -> None:
         with blocking.serve(name, **where_it_looks(version)) as server:
             server.on("message", lambda data, socket: socket.emit("message", data))
-            server.on("socket.disconnected", server.stop)
+            server.on("socket.disconnected", lambda: server.stop())
             ready.set()
             server.serve_forever()
 
