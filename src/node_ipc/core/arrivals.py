@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from collections import deque
 
-__all__ = ["LOOK_EVERY", "LOOK_EVERY_SINGLE", "READ_AHEAD", "Arrivals"]
+__all__ = ["LOOK_EVERY", "READ_AHEAD", "WRITE_WEIGHS", "Arrivals"]
 
 LOOK_EVERY = 512
 """Messages from one look to the next. A look takes 2 µs: that is less than 1 % of what so many messages take."""
-LOOK_EVERY_SINGLE = 64
-"""The same where each message is a write of its own, which takes ten times as long."""
+WRITE_WEIGHS = 7
+"""A write counts as so many messages more, since it takes as long: single ones are 64 from one look to the next."""
 READ_AHEAD = 1280 * 1024
 """Bytes that no peer holds unhandled: Node reads 64 KiB at once, asyncio's transports 256, and this library reads on
 for up to 1 MiB while handlers are busy."""

@@ -14,7 +14,7 @@ import sys
 from typing import TYPE_CHECKING, Protocol
 
 from ..errors import BackpressureError, IPCError
-from .arrivals import LOOK_EVERY, LOOK_EVERY_SINGLE, Arrivals
+from .arrivals import LOOK_EVERY, WRITE_WEIGHS, Arrivals
 from .seam import Gone
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Outgoing:
         "_bytes",
         "_driver",
         "_link",
-        "_look_due",
+        "_look_in",
         "_posted",
         "_posted_bytes",
         "_settings",
@@ -136,7 +136,7 @@ class Outgoing:
         self.confirmed = 0
         """The number of the last message of this side that is known to have arrived; they are counted from 1."""
         self._skipped = 0  # numbers of messages that were dropped to make room
-        self._look_due = LOOK_EVERY_SINGLE  # at so many messages the kernel is asked what the peer has read
+        self._look_in = LOOK_EVERY  # then the kernel is asked what the peer has read
         self._arrivals: Arrivals | None = None
         self._posted: list[bytes] = []  # by other threads
         self._posted_bytes = 0
@@ -239,8 +239,9 @@ class Outgoing:
         data = frames[0] if count == 1 else b"".join(frames)
         frames.clear()
         self._weighed = self._bytes = 0
-        if self.messages_out >= self._look_due:
-            self._look(link, LOOK_EVERY if count > 1 else LOOK_EVERY_SINGLE)
+        self._look_in -= count + WRITE_WEIGHS
+        if self._look_in <= 0:
+            self._look(link)
         self.messages_out += count
         self.bytes_out += len(data)
         if self._speaker.traffic is not None:
@@ -277,13 +278,13 @@ class Outgoing:
         if number > self.confirmed:
             self.confirmed = number
 
-    def _look(self, link: Link, again: int) -> None:
+    def _look(self, link: Link) -> None:
         """Ask the kernel what the peer has read of what was sent so far."""
         unread = link.unread_bytes()
         if unread is None:
-            self._look_due = NEVER
+            self._look_in = NEVER
             return
-        self._look_due = self.messages_out + again
+        self._look_in = LOOK_EVERY
         if self._arrivals is None:
             self._arrivals = Arrivals()
         sent = self.messages_out + self._skipped
