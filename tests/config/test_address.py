@@ -340,3 +340,5 @@ def test_paths_are_told_from_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             read(directory)
     with pytest.raises(AddressError, match="nobody knows the home directory in '~no-such-user/x'"):
         read("~no-such-user/x")
+    with pytest.raises(AddressError, match="the file system cannot hold this path"):
+        read("~\ud800/x")

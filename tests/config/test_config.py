@@ -650,3 +650,9 @@ def test_a_socket_root_without_its_slash_is_warned_of(caplog: pytest.LogCaptureF
 def test_a_socket_root_in_the_home_directory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     assert Config(socket_root="~/run/").socket_root == "/home/me/run/"
+
+
+@pytest.mark.parametrize("root", ["~no-such-user/run/", "~\ud800/"])
+def test_a_socket_root_in_a_home_that_nobody_knows(root: str) -> None:
+    with pytest.raises(ConfigError, match="a directory whose home is known"):
+        Config(socket_root=root)

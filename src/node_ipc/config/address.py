@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, TypeGuard
 import msgspec
 
 from ..errors import AddressError
+from . import checks
 
 if TYPE_CHECKING:
     from socket import socket
@@ -328,8 +329,8 @@ def _is_in_a_home(path: str) -> bool:
 def _with_home(path: str) -> str:
     if not _is_in_a_home(path):
         return path
-    found = os.path.expanduser(path)
-    if found == path:
+    found = checks.at_home(path)
+    if found is None:
         raise AddressError(
             f"nobody knows the home directory in {path!r}: write it out (or ./~… for a file of that name)"
         )

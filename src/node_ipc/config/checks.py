@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
+import os
 import sys
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
@@ -148,6 +149,15 @@ def text(value: object) -> str:
     if isinstance(value, str) and "\0" not in value:
         return str(value)
     raise Refused("text without NUL characters")
+
+
+def at_home(path: str) -> str | None:
+    """``path`` with its ``~`` or ``~user`` written out, or ``None``: nobody knows that home directory."""
+    try:
+        found = os.path.expanduser(path)
+    except ValueError:  # what no user is called: a NUL, half a pair of surrogates
+        return None
+    return found if found != path else None
 
 
 def name(value: object) -> str:

@@ -64,7 +64,10 @@ def _directory(value: object) -> str:
     except checks.Refused as refused:
         raise checks.Refused(f"{refused}, or a path object") from None
     if text.startswith("~"):
-        text = os.path.expanduser(text)
+        home = checks.at_home(text)
+        if home is None:
+            raise checks.Refused("a directory whose home is known (or ./~… for one of that name)")
+        text = home
     if text and not text.endswith(_ENDS_OF_PREFIXES):
         import logging  # costs 8 ms: only where something is logged
 
