@@ -409,6 +409,41 @@ def test_lifecycle_events_come_in_their_order(front: Any) -> None:
     assert sorted(told) == ["connect", "destroy", "disconnect", "socket.disconnected"]
 
 
+def test_a_handler_of_connect_that_comes_when_the_link_is_up_is_called_once_for_it(front: Any) -> None:
+    server = front.serve()
+    client = front.connect()
+    told: list[str] = []
+
+    def register() -> None:
+        client.client.on("connect", lambda: told.append("on"))
+        client.client.once("connect", lambda: told.append("once"))
+        assert told == []  # never inside the call that registers
+
+    client.call(register)
+    client.until(lambda: len(told) == 2)
+    client.on("connect", lambda: told.append("late"))
+    server.stop(0.5)
+    client.until(lambda: client.client.state is not ClientState.CONNECTED)
+    front.serve()
+    client.until(lambda: "late" in told)
+    assert told == ["on", "once", "on", "late"]
+
+
+def test_a_handler_of_start_that_comes_when_the_server_listens_is_called_once(front: Any) -> None:
+    server = front.serve()
+    told: list[Any] = []
+    server.on("start", told.append)
+    client = front.connect()
+    client.until(lambda: told)
+    server.on("start", told.append)
+    heard: list[Any] = []
+    server.on("echo", lambda data, socket: socket.emit("echo", data))
+    client.on("echo", heard.append)
+    client.emit("echo")
+    client.until(lambda: heard)
+    assert told == [server.server]
+
+
 def test_close_delivers_what_was_emitted(front: Any) -> None:
     server = front.serve()
     heard: list[Any] = []

@@ -8,6 +8,7 @@ import math
 import random
 import re
 from collections.abc import Callable
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
@@ -278,6 +279,70 @@ def test_what_waited_goes_out_before_what_connect_handlers_emit() -> None:
         assert alone.client.emit("n", number)
     alone.connected()
     assert alone.heard == [*range(100), "connect"]
+
+
+def up_and_unheard() -> Any:
+    """What a waiting front hands over: the link is up, and no handler of ``connect`` heard of it."""
+    everything = pair(retry=100)
+    everything.driver.run_until_idle()
+    return everything
+
+
+def test_the_connect_that_nobody_heard_is_told_to_those_that_come_in_one_turn() -> None:
+    ends = up_and_unheard()
+    told: list[str] = []
+    ends.client.on("connect", lambda: told.append("first"))
+    ends.client.once("connect", lambda: told.append("once"))
+    ends.client.on("*", lambda type: told.append(type))
+    assert told == []
+    ends.driver.run_until_idle()
+    assert told == ["first", "once"]  # those of * hear what is published from now on
+    ends.client.on("connect", lambda: told.append("later"))
+    ends.driver.run_until_idle()
+    ends.connection.drop()
+    ends.driver.advance(1)
+    assert told == ["first", "once", "error", "disconnect", "connect", "first", "later"]
+
+
+def test_a_handler_of_connect_that_registers_itself_anew_is_told_of_each_link_once() -> None:
+    ends = up_and_unheard()
+    told: list[str] = []
+
+    def again() -> None:
+        told.append("up")
+        ends.client.once("connect", again)
+
+    again()
+    ends.driver.run_until_idle()
+    assert told == ["up", "up"]
+    ends.connection.drop()
+    ends.driver.advance(1)
+    assert told == ["up", "up", "up"]
+
+
+@pytest.mark.parametrize("how", ["off", "close"])
+def test_the_connect_that_nobody_heard_is_not_told_when_it_is_over(how: str) -> None:
+    ends = up_and_unheard()
+    told: list[str] = []
+    ends.client.on("connect", lambda: told.append(ends.client.state.value))
+    if how == "off":
+        ends.client.off("connect")
+    else:
+        ends.client.close()
+    ends.driver.advance(1)
+    assert told == []
+
+
+def test_late_handlers_of_connect_run_in_the_context_of_their_link() -> None:
+    ends = up_and_unheard()
+    name: ContextVar[str] = ContextVar("name", default="nobody's")
+    ends.client.on("connect", lambda: name.set("the link's"))
+    heard: list[str] = []
+    ends.client.on("n", lambda: heard.append(name.get()))
+    ends.driver.run_until_idle()
+    ends.socket.emit("n")
+    ends.driver.run_until_idle()
+    assert heard == ["the link's"] and name.get() == "nobody's"
 
 
 def test_connecting_while_connected_does_nothing() -> None:

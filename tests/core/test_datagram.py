@@ -776,6 +776,19 @@ def test_what_is_emitted_before_the_port_is_bound_goes_out_in_order_before_conne
     assert [json.loads(data[:-1])["data"] for data, _, _ in bench.sent] == [0, 1, 2, "connect"]
 
 
+def test_the_first_handlers_of_start_and_connect_may_come_when_the_port_is_bound() -> None:
+    bench = Bench()
+    bench.driver.run_until_idle()
+    told: list[str] = []
+    bench.server.on("start", lambda server: told.append("start"))
+    bench.server.on("connect", lambda server: told.append("connect"))
+    assert told == []
+    bench.driver.run_until_idle()
+    bench.server.on("start", lambda server: told.append("late"))
+    bench.driver.run_until_idle()
+    assert told == ["start", "connect"]
+
+
 @pytest.mark.parametrize(
     ("options", "fit"), [({"max_queued_messages": 5}, 5), ({"max_queued_bytes": 4 * len(frame(1))}, 4)], ids=str
 )

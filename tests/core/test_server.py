@@ -40,7 +40,7 @@ class Room:
         self.server = serve(self.driver, address, **options)
         self.published: list[tuple[str, Any]] = []
         self.errors: list[tuple[IPCError, Session | None]] = []
-        for name in ("connect", "close", "start"):
+        for name in ("connect", "close"):
             self.server.on(name, lambda socket, name=name: self.published.append((name, socket)))
         self.server.on("socket.disconnected", lambda socket, id: self.published.append(("disconnected", id)))
         self.server.on("error", lambda error, socket: self.errors.append((error, socket)))
@@ -785,6 +785,28 @@ def test_closing_a_handler_that_stops_the_server_while_it_starts_anew() -> None:
     assert room.server.state is ServerState.LISTENING
     assert not room.server.closed.done
     room.server.on_closed.clear()
+
+
+def test_the_first_handler_of_start_may_come_while_it_listens() -> None:
+    driver = MemoryDriver()
+    server = serve(driver)
+    told: list[Any] = []
+    server.once("start", told.append)
+    assert told == []
+    driver.run_until_idle()
+    server.on("start", told.append)
+    driver.run_until_idle()
+    assert told == [server]
+
+
+def test_a_start_that_nobody_heard_is_not_told_after_the_end() -> None:
+    driver = MemoryDriver()
+    server = serve(driver)
+    told: list[Any] = []
+    server.on("start", told.append)
+    server.stop()
+    driver.run_until_idle()
+    assert told == []
 
 
 def test_a_server_that_listens_late_was_stopped_meanwhile() -> None:

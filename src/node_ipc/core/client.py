@@ -186,6 +186,7 @@ class Client(LinkPublisher):
             settings.dec_hook,
         )
         self.events.unheard = self._unheard
+        self.events.missed = self._tell_late
         self.events.answer_heartbeats()
         self._sync = settings.sync
         self._answer_due = False
@@ -252,6 +253,9 @@ class Client(LinkPublisher):
         ``connect()``, ``disconnect(loss)``, ``destroy()``, ``error(error)``, and in raw mode ``data(bytes)``. A
         handler may take fewer arguments. A handler whose first argument is annotated, or ``type=``, gets its
         payload decoded to that type.
+
+        The first handler of ``connect`` may come while the link is up already, as inside ``async with``: it is called
+        in the next turn, as are those that come until then. One that comes later hears the next link's.
         """
         refuse_other_threads(self._driver, "on")
         return self.events.on(event, handler, type=type)
@@ -561,8 +565,12 @@ class Client(LinkPublisher):
             self._direct = session
         if self.on_link is not None:
             self.on_link()
-        self.events.publish("connect", session=session)
+        self.events.publish_state("connect", session=session)
         self.connected.settle()
+
+    def _publish_missed(self, name: str) -> None:
+        if self.state is _S.CONNECTED and self._session is not None:
+            self._session.run(partial(self.events.publish_missed, name, session=self._session))
 
     def _heard(self) -> None:
         """A whole message came: the link works, and in sync mode the next message may go."""

@@ -268,6 +268,7 @@ class DatagramServer(SocketPublisher[DatagramPeer]):
             settings.allow_reserved_events,
             dec_hook=settings.dec_hook,
         )
+        self.events.missed = self._tell_late
         if settings.identify_peer:
             self.events.tap(_identify)
         self._port: DatagramPort | None = None  # while listening
@@ -619,9 +620,13 @@ class DatagramServer(SocketPublisher[DatagramPeer]):
             self._codec = shallow(self._codec)
         self._tell("listening", detail=address)
         self._send_waiting()
-        self.events.publish("connect", self)
-        self.events.publish("start", self)
+        self.events.publish_state("connect", self)
+        self.events.publish_state("start", self)
         self.started.settle()
+
+    def _publish_missed(self, name: str) -> None:
+        if self.state is _S.LISTENING:
+            self.events.publish_missed(name, self)
 
     def not_bound(self, error: Exception) -> None:
         assert isinstance(error, IPCError)

@@ -6,6 +6,7 @@ What is published, and when, is the business of ``client.py``, ``server.py`` and
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, Protocol, TypeVar, overload
 
 from ..errors import IPCError
@@ -82,6 +83,14 @@ class Publisher:
         refuse_other_threads(self._driver, "off")
         self.events.off(event, handler)
 
+    def _publish_missed(self, name: str) -> None:
+        """Publish what goes on (``name``) to handlers that came after it began, if it still does."""
+        raise NotImplementedError
+
+    def _tell_late(self, name: str) -> None:
+        """The first handler of what goes on has come: it is told in the next turn, with those that come until then."""
+        self._driver.call_later(0, partial(self._publish_missed, name))
+
     def log_payloads(self, log: Callable[..., Any]) -> None:
         """A line for every event in and out, payload included (the option ``log_payloads``)."""
         self.events.tap(lambda type, data, *rest: log("received event", type, data))
@@ -120,6 +129,10 @@ class SocketPublisher(Publisher, Generic[S]):
         are no connections: ``connect(server)`` and ``start(server)`` when the port is bound, ``error``, and ``data``
         for each datagram. A handler may take fewer arguments. A handler whose first argument is annotated, or
         ``type=``, gets its payload decoded to that type.
+
+        The first handler of ``start`` (and with UDP of ``connect``) may come while the server listens already, as
+        inside ``async with``: it is called in the next turn. Who connected before a handler of ``connect`` came is in
+        ``sockets``.
         """
         refuse_other_threads(self._driver, "on")
         return self.events.on(event, handler, type=type)

@@ -163,6 +163,9 @@ class Events(Generic[S]):
         """Whose event is being handled now."""
         self.unheard: Callable[[str, Any, S], None] | None = None
         """Told of events from the wire that no handler has."""
+        self.missed: Callable[[str], None] | None = None
+        """Told that the first handler came of what ``publish_state`` found none for."""
+        self._unheard_states: set[str] = set()
         self.wants_raw = False
 
     # ---- registering
@@ -277,6 +280,8 @@ class Events(Generic[S]):
         if name in LIFECYCLE:
             registration.call = self._adapted(name, handler, signature, None)
             self._lifecycle.setdefault(name, []).append(registration)
+            if name in self._unheard_states and self.missed is not None:
+                self.missed(name)
         if name not in LIFECYCLE or self._allow_reserved:
             self._add_wire(name, handler, signature, type, once)
 
@@ -521,6 +526,26 @@ class Events(Generic[S]):
             for registration in now:
                 self._call_lifecycle(registrations, registration, name, arguments)
             return bool(now)
+        finally:
+            self.current = previous
+
+    def publish_state(self, name: str, *arguments: Any, session: S | None = None) -> None:
+        """Publish what goes on (the link is up): where no handler is there, the first one to come is told, too."""
+        if self.publish(name, *arguments, session=session):
+            self._unheard_states.discard(name)
+        else:
+            self._unheard_states.add(name)
+
+    def publish_missed(self, name: str, *arguments: Any, session: S | None = None) -> None:
+        """What goes on, to the handlers that have come since; once. Those of ``*`` heard it."""
+        if name not in self._unheard_states:
+            return
+        self._unheard_states.discard(name)
+        previous, self.current = self.current, session
+        try:
+            registrations = self._lifecycle.get(name, [])
+            for registration in tuple(registrations):
+                self._call_lifecycle(registrations, registration, name, arguments)
         finally:
             self.current = previous
 

@@ -101,6 +101,7 @@ class Server(SocketPublisher[Session], LinkPublisher):
             settings.dec_hook,
         )
         self.events.unheard = self._unheard
+        self.events.missed = self._tell_late
         self.events.answer_heartbeats()
         if settings.identify_peer:
             self.events.tap(_identify)
@@ -367,8 +368,12 @@ class Server(SocketPublisher[Session], LinkPublisher):
             self.state = ServerState.LISTENING
             serving.setdefault(self._driver.home, WeakSet()).add(self)
             self._tell("listening", address)
-            self.events.publish("start", self)
+            self.events.publish_state("start", self)
             self.started.settle()
+
+    def _publish_missed(self, name: str) -> None:
+        if self.state is ServerState.LISTENING:
+            self.events.publish_missed(name, self)
 
     def not_listening(self, error: Exception) -> None:
         assert isinstance(error, IPCError)

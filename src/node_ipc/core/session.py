@@ -936,6 +936,10 @@ class Session:
         self._context.run(self._owner.session_opened, self)
         self._outgoing.uncork()
 
+    def run(self, call: Callable[[], None]) -> None:
+        """Call something in this link's context, as its handlers are called."""
+        self._context.run(call)
+
     def unsent(self) -> int:
         """Messages that were not given to the link yet."""
         return self._outgoing.unsent
