@@ -27,6 +27,11 @@ from .drivers.loop import EventLoopDriver, TaskMaterial
 from .drivers.runner import ends_in_order
 from .errors import IPCError, NotConnected
 
+if TYPE_CHECKING:
+    from typing_extensions import TypeForm
+
+    from .core.events import R
+
 __all__ = ["AsyncClient", "AsyncDatagramServer", "AsyncServer", "Iteration", "Received", "Serving", "connect", "serve"]
 
 T = TypeVar("T")
@@ -50,9 +55,7 @@ class AsyncClient(Client):
     @overload
     async def receive(self, event: Event[T], *, timeout: float | None = None) -> T: ...
     @overload
-    async def receive(self, event: str, *, type: type[T], timeout: float | None = None) -> T: ...
-    @overload
-    async def receive(self, event: str, *, timeout: float | None = None) -> Any: ...
+    async def receive(self, event: str, *, type: TypeForm[R] = ..., timeout: float | None = None) -> R: ...
     async def receive(self, event: str | Event[Any], *, type: Any = None, timeout: float | None = None) -> Any:
         """The payload of the next event of this name that has no handler; those that came before it stay.
 

@@ -40,15 +40,17 @@ from .drivers.thread import ThreadDriver
 from .errors import BackpressureError, ConnectionLost, DrainTimeout, IPCError, WouldDeadlock
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeForm
+
     from .config.address import Address
     from .config.config import Config
+    from .core.events import R
     from .core.outcome import Outcome, Progress
     from .core.requests import Requests
 
 __all__ = ["BlockingClient", "BlockingServer", "Received", "Serving", "connect", "finish", "reconnect", "serve"]
 
 T = TypeVar("T")
-R = TypeVar("R")
 C = TypeVar("C", bound="BlockingClient")
 
 LONGEST_PAUSE = 30.0
@@ -147,9 +149,7 @@ class BlockingClient(Client):
     @overload
     def receive(self, event: Event[T], *, timeout: float | None = None) -> T: ...
     @overload
-    def receive(self, event: str, *, type: type[T], timeout: float | None = None) -> T: ...
-    @overload
-    def receive(self, event: str, *, timeout: float | None = None) -> Any: ...
+    def receive(self, event: str, *, type: TypeForm[R] = ..., timeout: float | None = None) -> R: ...
     def receive(self, event: str | Event[Any], *, type: Any = None, timeout: float | None = None) -> Any:
         """The payload of the next event of this name that has no handler; those that came before it stay.
 
@@ -237,12 +237,8 @@ class BlockingClient(Client):
         *,
         timeout: float | None = 30.0,
         progress: Progress | None = None,
-        type: type[R],
+        type: TypeForm[R] = ...,
     ) -> R: ...
-    @overload
-    def request(
-        self, method: Event[T], params: T, *, timeout: float | None = 30.0, progress: Progress | None = None
-    ) -> Any: ...
     @overload
     def request(
         self,
@@ -251,12 +247,8 @@ class BlockingClient(Client):
         *,
         timeout: float | None = 30.0,
         progress: Progress | None = None,
-        type: type[R],
+        type: TypeForm[R] = ...,
     ) -> R: ...
-    @overload
-    def request(
-        self, method: str, params: Any = None, *, timeout: float | None = 30.0, progress: Progress | None = None
-    ) -> Any: ...
     def request(
         self,
         method: str | Event[Any],
@@ -550,28 +542,7 @@ class BlockingServer(Serving, Server):
         *,
         timeout: float | None = 30.0,
         progress: Progress | None = None,
-        type: type[R],
-    ) -> R: ...
-    @overload
-    def request(
-        self,
-        socket: Session,
-        method: Event[T],
-        params: T,
-        *,
-        timeout: float | None = 30.0,
-        progress: Progress | None = None,
-    ) -> Any: ...
-    @overload
-    def request(
-        self,
-        socket: Session,
-        method: str,
-        params: Any = None,
-        *,
-        timeout: float | None = 30.0,
-        progress: Progress | None = None,
-        type: type[R],
+        type: TypeForm[R] = ...,
     ) -> R: ...
     @overload
     def request(
@@ -582,7 +553,8 @@ class BlockingServer(Serving, Server):
         *,
         timeout: float | None = 30.0,
         progress: Progress | None = None,
-    ) -> Any: ...
+        type: TypeForm[R] = ...,
+    ) -> R: ...
     def request(
         self,
         socket: Session,
@@ -598,7 +570,27 @@ class BlockingServer(Serving, Server):
         answer: Outcome[Any] = super().request(socket, method, params, timeout=timeout, type=type, progress=progress)
         return _answered(self._thread, self.requests, answer, method, timeout)
 
-    def request_all(  # type: ignore[override]  # this front waits for it
+    @overload  # type: ignore[override]  # this front waits for it
+    def request_all(
+        self,
+        method: Event[T],
+        params: T,
+        *,
+        timeout: float | None = 30.0,
+        type: TypeForm[R] = ...,
+        exclude: Collection[Session] = ...,
+    ) -> dict[Session, R | Exception]: ...
+    @overload
+    def request_all(
+        self,
+        method: str,
+        params: Any = None,
+        *,
+        timeout: float | None = 30.0,
+        type: TypeForm[R] = ...,
+        exclude: Collection[Session] = ...,
+    ) -> dict[Session, R | Exception]: ...
+    def request_all(
         self,
         method: str | Event[Any],
         params: Any = None,
@@ -609,7 +601,9 @@ class BlockingServer(Serving, Server):
     ) -> dict[Session, Any]:
         """Ask every connected client: ``{socket: result or exception}`` when the last has answered."""
         self._before_waiting("request_all")
-        answers = super().request_all(method, params, timeout=timeout, type=type, exclude=exclude)
+        answers: Outcome[dict[Session, Any]] = super().request_all(
+            method, params, timeout=timeout, type=type, exclude=exclude
+        )
         try:
             self._thread.run_until(lambda: answers.done)
         finally:

@@ -123,7 +123,10 @@ def test_a_contract_that_a_node_team_owns() -> None:
     assert (contract.name, contract.title, contract.version) == ("light-house", "Light House", "2.1.0")
     assert contract.description == 'Turns "lights" on.'
     assert [(each.name, each.type) for each in contract.receives] == [("turn-on", made.TurnOn)]
-    assert [(each.name, each.type) for each in contract.sends] == [("lamp.off", None), ("lamp.on", made.LampState)]
+    assert [(each.name, each.type) for each in contract.sends] == [
+        ("lamp.off", type(None)),
+        ("lamp.on", made.LampState),
+    ]
     assert [(each.name, each.result) for each in contract.answers] == [("status", made.LampState)]
     assert made.turn_on == Event("turn-on", made.TurnOn)
     inside = b'{"class": "bulb", "brightness": 1}'
@@ -202,8 +205,7 @@ def test_what_is_written_passes_a_strict_type_checker(tmp_path: Path) -> None:
 def test_types(schema: Any, type: Any) -> None:
     source = python_of(document(schema))
     wanted = "Any" if type is Any else type
-    plain, union = f'\na = Event("a", {wanted})\n', f'\na: Event[{wanted}] = Event("a", cast(Any, {wanted}))\n'
-    assert plain in source or union in source
+    assert f'\na = Event("a", {wanted})\n' in source
 
 
 @pytest.mark.parametrize(
@@ -315,7 +317,7 @@ def test_what_stands_beside_options_is_part_of_each() -> None:
     assert not takes(event.type, '{"kind": "circle", "circle": 1}')
     assert not takes(event.type, '{"name": "a", "kind": "circle", "square": 1}')
     text = {"type": "string", "anyOf": [{"format": "date"}, {"type": "null"}]}
-    assert 'Event("a", cast(Any, date | None))' in python_of(document(text))
+    assert 'Event("a", date | None)' in python_of(document(text))
 
 
 def test_a_document_nested_without_end_is_one_error() -> None:

@@ -6,7 +6,7 @@ import dataclasses
 import datetime
 import functools
 from collections.abc import Callable
-from typing import Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, TypedDict
 
 import attrs
 import msgspec
@@ -858,6 +858,31 @@ def test_event_objects() -> None:
     assert Event("a", int) != "a"
     assert len({Event("a", int), Event("a", int), Event("a", str)}) == 2
     assert repr(Event("a", int)) == "Event('a', int)"
+    assert repr(Event("a", list[int])) == "Event('a', list[int])"
+    assert repr(Event("a", Literal["buy", "sell"])) == "Event('a', typing.Literal['buy', 'sell'])"
+    assert repr(Event("a", Annotated[int, 1])) == "Event('a', typing.Annotated[int, 1])"
+    assert repr(Event("a", int | None)) == "Event('a', int | None)"
+    assert repr(Event("a", None)) == "Event('a', NoneType)"
+
+
+@pytest.mark.parametrize(
+    ("type", "fits", "misfits"),
+    [
+        (Literal["buy", "sell"], '"buy"', '"give"'),
+        (int | None, "null", '"5"'),
+        (int | str, '"5"', "[]"),
+        (Annotated[int, msgspec.Meta(ge=0)], "0", "-1"),
+        (None, "null", "0"),
+        (list[int | None], "[1,null]", '["a"]'),
+    ],
+    ids=repr,
+)
+def test_an_event_of_any_type_that_an_annotation_may_have(desk: Desk, type: Any, fits: str, misfits: str) -> None:
+    heard: list[Any] = []
+    desk.events.on(Event("a", type), heard.append)
+    desk.deliver(("a", Raw(misfits.encode())), ("a", Raw(fits.encode())))
+    assert heard == [msgspec.json.decode(fits)]
+    assert [error.__class__ for error in desk.failures] == [InvalidPayload]
 
 
 def test_describe() -> None:

@@ -6,12 +6,14 @@ is a test, too.
 
 from __future__ import annotations
 
-from typing import Any, assert_type
+from typing import Annotated, Any, Literal, assert_type
 
 import msgspec
 
 import node_ipc
 from node_ipc import IPC, Client, Event, Raw, RemoteError, Socket, blocking, ipc
+from node_ipc.aio import AsyncClient
+from node_ipc.blocking import BlockingClient, BlockingServer
 from node_ipc.core.outcome import Outcome
 
 
@@ -21,6 +23,66 @@ class Order(msgspec.Struct):
 
 
 order = Event("order", Order)
+side = Event("side", Literal["buy", "sell"])
+found = Event("found", Order | None)
+count = Event("count", Annotated[int, msgspec.Meta(ge=0)])
+key = Event("key", int | str)
+done = Event("done", None)
+orders = Event("orders", list[Order])
+
+
+def types_that_are_no_classes() -> None:
+    assert_type(side, Event[Literal["buy", "sell"]])
+    assert_type(found, Event[Order | None])
+    assert_type(count, Event[int])
+    assert_type(key, Event[int | str])
+    assert_type(done, Event[None])
+    assert_type(orders, Event[list[Order]])
+    assert_type(Event("anything", Any), Event[Any])
+    Event("three", 3)  # type: ignore[arg-type]  # pyright: ignore
+
+
+async def what_is_waited_for(world: AsyncClient, socket: Socket, server: node_ipc.Server) -> None:
+    assert_type(await world.receive(side), Literal["buy", "sell"])
+    assert_type(await world.receive(found), Order | None)
+    assert_type(await world.receive(count), int)
+    assert_type(await world.receive("side", type=Literal["buy", "sell"]), Literal["buy", "sell"])
+    assert_type(await world.receive("found", type=Order | None, timeout=5), Order | None)
+    assert_type(await world.receive("count", type=Annotated[int, msgspec.Meta(ge=0)]), int)
+    assert_type(await world.receive("key", type=int | str), int | str)
+    assert_type(await world.receive("orders", type=list[Order]), list[Order])
+    await world.receive("three", type=3)  # type: ignore[call-overload]  # pyright: ignore
+    assert_type(await world.request("find", 1, type=Order | None), Order | None)
+    assert_type(await world.request("side", type=Literal["buy", "sell"]), Literal["buy", "sell"])
+    assert_type(await world.request(found, None, timeout=5, type=Annotated[int, msgspec.Meta(ge=0)]), int)
+    assert_type(await world.request(found, None), Any)
+    assert_type(await socket.request(key, "a", type=int | None), int | None)
+    assert_type(await socket.request("key", type=Literal[1, 2]), Literal[1, 2])
+    assert_type(await server.request(socket, key, 1, type=int | None), int | None)
+    assert_type(await server.request(socket, "key", type=Annotated[str, msgspec.Meta(max_length=3)]), str)
+    await socket.request(key, 1.5)  # type: ignore[misc]  # pyright: ignore
+    world.emit(side, "sell")
+    world.emit(found, None)
+    world.emit(side, "give")  # type: ignore[misc]  # pyright: ignore
+
+    @world.on(found)
+    def hear(data: Order | None) -> None: ...
+
+    @world.on(found)  # type: ignore[arg-type]  # pyright: ignore
+    def misfit(data: Order) -> None: ...
+
+
+def what_is_waited_for_in_a_thread(world: BlockingClient, server: BlockingServer, socket: Socket) -> None:
+    assert_type(world.receive(side, timeout=5), Literal["buy", "sell"])
+    assert_type(world.receive("found", type=Order | None), Order | None)
+    assert_type(world.receive("count", type=Annotated[int, msgspec.Meta(ge=0)]), int)
+    assert_type(world.receive("anything"), Any)
+    assert_type(world.request("find", 1, type=Order | None), Order | None)
+    assert_type(world.request(found, None, type=Literal["buy", "sell"]), Literal["buy", "sell"])
+    assert_type(world.request(found, None), Any)
+    assert_type(server.request(socket, "find", type=Order | None), Order | None)
+    assert_type(server.request(socket, found, None, type=int), int)
+    assert_type(server.request_all("find", type=int | None), dict[Socket, int | Exception | None])
 
 
 async def asyncio_front() -> None:
@@ -134,7 +196,10 @@ async def requests(server: node_ipc.Server, socket: Socket) -> None:
     assert_type(await socket.request("add", 1, type=int), int)
     await server.request(socket, order, 1)  # type: ignore[misc]  # pyright: ignore
     await socket.request(order, 1)  # type: ignore[misc]  # pyright: ignore
-    assert_type(await server.request_all("add"), dict[Socket, Any])
+    assert_type(await server.request_all("add"), dict[Socket, Any | Exception])
+    assert_type(await server.request_all("add", type=int), dict[Socket, int | Exception])
+    assert_type(await server.request_all(order, Order("tea", 2), type=int | None), dict[Socket, int | Exception | None])
+    await server.request_all(order, "tea")  # type: ignore[misc]  # pyright: ignore
     server.emit(socket, order, Order("tea", 2))
     server.emit(socket, order, 2)  # type: ignore[misc]  # pyright: ignore
     server.broadcast(order, Order("tea", 2), exclude=[socket])

@@ -14,7 +14,7 @@ from .structs import IMPORTS
 __all__ = ["declarations"]
 
 MODULES = {"__future__", *IMPORTS}
-CALLED = {"Contract", "Event", "Meta", "Method", "cast", "field"}
+CALLED = {"Contract", "Event", "Meta", "Method", "field"}
 HARMLESS = (
     *(ast.Module, ast.ImportFrom, ast.alias, ast.ClassDef, ast.AnnAssign, ast.Assign, ast.Expr),
     *(ast.Name, ast.Load, ast.Store, ast.Constant, ast.Tuple, ast.List, ast.Dict, ast.keyword),

@@ -223,7 +223,7 @@ class _Reader:
             for event, type in sorted(items.items()):
                 if (kind, event, type) not in made:
                     variable = made[kind, event, type] = names.new(snake_case(event), event)
-                    lines.append(f"{variable}{self._made(kind, event, type)}")
+                    lines.append(f"{variable} = {kind}({quoted(event)}, {type})")
                 listed.append(made[kind, event, type])
             if listed:
                 arguments.append(f"    {direction}=[{', '.join(listed)}],")
@@ -231,9 +231,3 @@ class _Reader:
         if self._description:
             arguments.append(f"    description={quoted(self._description)},")
         return "\n".join(lines), "contract = Contract(\n" + "\n".join(arguments) + "\n)\n"
-
-    def _made(self, kind: str, event: str, type: str) -> str:
-        """What comes behind the variable's name. To a type checker a union is no class, as ``Event`` wants one."""
-        if kind == "Method" or self._types.is_class(type):
-            return f" = {kind}({quoted(event)}, {type})"
-        return f": Event[{type}] = Event({quoted(event)}, cast(Any, {type}))"

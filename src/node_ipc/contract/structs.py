@@ -31,7 +31,7 @@ __all__ = [
 IMPORTS = {
     "datetime": ("date", "datetime", "time", "timedelta"),
     "decimal": ("Decimal",),
-    "typing": ("Annotated", "Any", "Literal", "cast"),
+    "typing": ("Annotated", "Any", "Literal"),
     "uuid": ("UUID",),
     "msgspec": ("UNSET", "Meta", "Struct", "UnsetType", "field"),
     "node_ipc": ("Event",),
@@ -102,17 +102,6 @@ class Types:
     def taken(self) -> set[str]:
         """Names that mean something already."""
         return self._names.taken
-
-    def is_class(self, type: str) -> bool:
-        """Whether the expression is a class, or a generic one with its arguments."""
-        if type == "None" or type in self._aliases or type.startswith(("Annotated[", "Literal[")):
-            return False
-        depth = 0
-        for each in type:
-            depth += (each == "[") - (each == "]")
-            if each == "|" and not depth:
-                return False
-        return True
 
     def written(self) -> str:
         """All classes, then all aliases, each after those it needs."""

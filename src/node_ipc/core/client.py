@@ -37,9 +37,12 @@ from .session import Loss, Session, refuse_other_threads
 from .trace import Stats, Trace, Traces
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeForm
+
     from ..config.address import Address
     from ..config.config import Settings
     from ..wire.text import RawPayload
+    from .events import R
     from .outcome import Outcome, Progress
     from .seam import Driver, Peer, Timer
 
@@ -54,7 +57,6 @@ LONGEST_NETWORK = 30.0
 
 T = TypeVar("T")
 A = TypeVar("A")
-R = TypeVar("R")
 H = TypeVar("H", bound=Callable[..., Any])
 
 
@@ -436,12 +438,8 @@ class Client(LinkPublisher):
         *,
         timeout: float | None = 30.0,
         progress: Progress | None = None,
-        type: type[R],
+        type: TypeForm[R] = ...,
     ) -> Outcome[R]: ...
-    @overload
-    def request(
-        self, method: Event[T], params: T, *, timeout: float | None = 30.0, progress: Progress | None = None
-    ) -> Outcome[Any]: ...
     @overload
     def request(
         self,
@@ -450,12 +448,8 @@ class Client(LinkPublisher):
         *,
         timeout: float | None = 30.0,
         progress: Progress | None = None,
-        type: type[R],
+        type: TypeForm[R] = ...,
     ) -> Outcome[R]: ...
-    @overload
-    def request(
-        self, method: str, params: Any = None, *, timeout: float | None = 30.0, progress: Progress | None = None
-    ) -> Outcome[Any]: ...
     def request(
         self,
         method: str | Event[Any],

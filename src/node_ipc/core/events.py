@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import lru_cache, partial
-from types import CoroutineType
+from types import CoroutineType, NoneType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 
 import msgspec
@@ -30,7 +30,12 @@ from ..wire.names import LIFECYCLE, PING, PONG, NameCheck
 from .signature import Signature, signature_of
 
 if TYPE_CHECKING:
+    import typing_extensions
+    from typing_extensions import TypeForm
+
     from .seam import Cancellable
+
+    R = typing_extensions.TypeVar("R", default=Any)  # what is decoded where a verb takes type=; without it Any
 
 __all__ = ["Event", "Events", "Registration", "Sender", "describe", "event_name", "typed_decoder", "while_connected"]
 
@@ -52,17 +57,19 @@ class Event(Generic[T]):
     """An event's name and its payload's type in one object.
 
     ``order = Event("order", Order)`` serves ``on``, ``emit``, ``receive`` and ``request`` alike, and a type
-    checker then knows what each of them takes and gives.
+    checker then knows what each of them takes and gives. Any type will do that an annotation may have:
+    ``Event("side", Literal["buy", "sell"])``, ``Event("found", Order | None)``.
     """
 
     __slots__ = ("name", "type")
 
-    def __init__(self, name: str, type: type[T]) -> None:
+    def __init__(self, name: str, type: TypeForm[T]) -> None:
         self.name = name
-        self.type = type
+        self.type: Any = NoneType if type is None else type  # as in annotations; the verbs take None for "anything"
 
     def __repr__(self) -> str:
-        return f"Event({self.name!r}, {getattr(self.type, '__name__', self.type)})"
+        type = self.type
+        return f"Event({self.name!r}, {type.__qualname__ if isinstance(type, _CLASS) else repr(type)})"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Event) and (self.name, self.type) == (other.name, other.type)
@@ -590,6 +597,7 @@ class _Payload:
         return self._decoded
 
 
+_CLASS = type
 _UNDECODED: Any = object()
 _decode_any = msgspec.json.Decoder().decode
 

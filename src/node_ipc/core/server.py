@@ -18,9 +18,12 @@ from .session import Loss, Session, broadcast, refuse_other_threads
 from .trace import Stats, Trace, Traces
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeForm
+
     from ..config.address import Address
     from ..config.config import Settings
     from ..wire.text import RawPayload
+    from .events import R
     from .outcome import Outcome, Progress
     from .seam import Driver, Listener, Peer, Timer
 
@@ -28,7 +31,6 @@ __all__ = ["Server", "ServerState", "serving"]
 
 
 T = TypeVar("T")
-R = TypeVar("R")
 
 
 serving: dict[int, WeakSet[Server]] = {}
@@ -204,28 +206,7 @@ class Server(SocketPublisher[Session], LinkPublisher):
         *,
         timeout: float | None = 30.0,
         progress: Progress | None = None,
-        type: type[R],
-    ) -> Outcome[R]: ...
-    @overload
-    def request(
-        self,
-        socket: Session,
-        method: Event[T],
-        params: T,
-        *,
-        timeout: float | None = 30.0,
-        progress: Progress | None = None,
-    ) -> Outcome[Any]: ...
-    @overload
-    def request(
-        self,
-        socket: Session,
-        method: str,
-        params: Any = None,
-        *,
-        timeout: float | None = 30.0,
-        progress: Progress | None = None,
-        type: type[R],
+        type: TypeForm[R] = ...,
     ) -> Outcome[R]: ...
     @overload
     def request(
@@ -236,7 +217,8 @@ class Server(SocketPublisher[Session], LinkPublisher):
         *,
         timeout: float | None = 30.0,
         progress: Progress | None = None,
-    ) -> Outcome[Any]: ...
+        type: TypeForm[R] = ...,
+    ) -> Outcome[R]: ...
     def request(
         self,
         socket: Session,
@@ -256,6 +238,26 @@ class Server(SocketPublisher[Session], LinkPublisher):
             )
         return self.requests.ask(socket, method, params, timeout, type, progress, self._times_requests)
 
+    @overload
+    def request_all(
+        self,
+        method: Event[T],
+        params: T,
+        *,
+        timeout: float | None = 30.0,
+        type: TypeForm[R] = ...,
+        exclude: Collection[Session] = ...,
+    ) -> Outcome[dict[Session, R | Exception]]: ...
+    @overload
+    def request_all(
+        self,
+        method: str,
+        params: Any = None,
+        *,
+        timeout: float | None = 30.0,
+        type: TypeForm[R] = ...,
+        exclude: Collection[Session] = ...,
+    ) -> Outcome[dict[Session, R | Exception]]: ...
     def request_all(
         self,
         method: str | Event[Any],

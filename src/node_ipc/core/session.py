@@ -41,11 +41,13 @@ from .seam import FORKED, Gone
 from .trace import Stats, Trace
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeForm
+
     from ..config.address import Address
     from ..config.config import Settings
     from ..wire.codec import Codec, Splits
     from ..wire.text import RawPayload
-    from .events import Event, Events
+    from .events import Event, Events, R
     from .heartbeat import Heartbeat
     from .outcome import Outcome, Progress
     from .seam import Cancellable, Driver, Link, Peer, Timer
@@ -54,7 +56,6 @@ if TYPE_CHECKING:
 __all__ = ["Loss", "Owner", "Session", "broadcast", "refuse_other_threads"]
 
 T = TypeVar("T")
-R = TypeVar("R")
 
 INSTANT = 1e-6
 """Seconds by which a timer may come early: clocks and delays are rounded."""
@@ -384,12 +385,8 @@ class Session:
         *,
         timeout: float | None = 30.0,
         progress: Progress | None = None,
-        type: type[R],
+        type: TypeForm[R] = ...,
     ) -> Outcome[R]: ...
-    @overload
-    def request(
-        self, method: Event[T], params: T, *, timeout: float | None = 30.0, progress: Progress | None = None
-    ) -> Outcome[Any]: ...
     @overload
     def request(
         self,
@@ -398,12 +395,8 @@ class Session:
         *,
         timeout: float | None = 30.0,
         progress: Progress | None = None,
-        type: type[R],
+        type: TypeForm[R] = ...,
     ) -> Outcome[R]: ...
-    @overload
-    def request(
-        self, method: str, params: Any = None, *, timeout: float | None = 30.0, progress: Progress | None = None
-    ) -> Outcome[Any]: ...
     def request(
         self,
         method: str | Event[Any],
