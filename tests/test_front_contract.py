@@ -637,6 +637,24 @@ def test_a_name_may_be_text_of_any_kind(front: Any, name: Any) -> None:
         assert heard[-1] == 2
 
 
+def test_a_full_server_and_its_client_both_say_why(front: Any, caplog: pytest.LogCaptureFixture) -> None:
+    server = front.serve(max_connections=1)
+    first = front.connect()
+    first.until(lambda: server.count == 1)
+    second = front.connect(retry_growth=1)
+    errors: list[Exception] = []
+    second.on("error", errors.append)
+    second.until(lambda: errors)
+    told = [str(error) for error in errors if "ended the link at once, 3 times in a row" in str(error)]
+    assert len(told) == 1 and "max_connections" in told[0]
+    lines = [
+        record.getMessage() for record in caplog.records if "max_connections (1) is reached" in record.getMessage()
+    ]
+    assert len(lines) == 1
+    assert server.call(server.server.stats).refused >= 3
+    assert server.count == 1
+
+
 def test_a_client_that_gave_up_says_why(front: Any) -> None:
     server = front.serve()
     client = front.connect(max_retries=1)

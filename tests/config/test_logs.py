@@ -16,6 +16,7 @@ import subprocess
 import sys
 import unicodedata
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -709,3 +710,27 @@ def test_closing_tells_at_once_and_leaves_no_timer(caplog: pytest.LogCaptureFixt
     limited.close()
     assert caplog.messages[5:] == ["2 more lines were left out"]
     assert driver.next_due() is None
+
+
+FULL = """
+import asyncio, sys, node_ipc
+
+async def main():
+    options = {"socket_root": sys.argv[1], "retry": 10, "retry_growth": 1}
+    async with node_ipc.serve("world", max_connections=1, **options), node_ipc.connect("world", **options):
+        async with node_ipc.connect("world", **options) as second:
+            while second.stats().retries < 4:
+                await asyncio.sleep(0.01)
+
+asyncio.run(main())
+"""
+
+
+def test_a_full_server_is_told_of_on_stderr_while_logging_is_not_set_up(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, f"{tmp_path}/"], capture_output=True, text=True, check=True, timeout=60
+    )
+    server, _, client, _ = done.stderr.splitlines()
+    assert server.startswith("node_ipc: <Server ") and "max_connections (1) is reached" in server
+    assert client.startswith("node_ipc: <Client ") and "ended the link at once, 3 times in a row" in client
+    assert done.stdout == ""

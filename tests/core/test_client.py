@@ -571,7 +571,8 @@ def test_what_accepts_and_drops_at_once_is_given_up(options: dict[str, Any]) -> 
         server.wires[-1].abort()
         alone.driver.run_until(lambda: alone.client.state is not S.CONNECTED)
     assert alone.client.state is S.CLOSED
-    assert alone.published == ["connect", "disconnect"] * 4 + ["destroy"]
+    told = ["connect", "error", "disconnect"]
+    assert alone.published == ["connect", "disconnect"] * 2 + told * 2 + ["destroy"]
     alone.client.connect()  # the count begins anew
     alone.driver.run_until(lambda: len(server.wires) == 5 and server.wires[-1].link)
     server.wires[-1].abort()
@@ -1379,6 +1380,77 @@ def test_hooks_of_the_waiting_fronts() -> None:
     alone.connected()
     alone.driver.run_until(answer)
     assert told == ["request", "link", "connect"]
+
+
+# ---- a server that ends links at once, as a full one does
+
+
+def at_a_full_server(**options: Any) -> Alone:
+    alone = Alone(retry=100, retry_growth=1, **options)
+    serve(alone.driver, WORLD, max_connections=1)
+    Wire.connected(alone.driver, WORLD)
+    alone.driver.run_until_idle()
+    alone.client.connect()
+    return alone
+
+
+def test_a_server_that_ends_links_at_once_is_told_of_and_ever_more_seldom() -> None:
+    alone = at_a_full_server()
+    alone.driver.run_until(lambda: alone.published.count("disconnect") == 30)
+    assert [type(error) for error in alone.errors] == [ConnectionLost] * 4
+    said = [re.findall(r"(\d+) times in a row", str(error)) for error in alone.errors]
+    assert said == [["3"], ["6"], ["12"], ["24"]]
+    assert "max_connections" in str(alone.errors[0]) and str(WORLD) in str(alone.errors[0])
+
+
+def test_a_client_that_gives_up_at_a_full_server_says_why() -> None:
+    alone = at_a_full_server(max_retries=1)
+    alone.driver.run_until(alone.client.closed)
+    assert [str(error) for error in alone.errors] == [str(alone.client.ended_by)]
+    assert "2 times in a row" in str(alone.client.ended_by)
+    assert alone.published[-3:] == ["error", "disconnect", "destroy"]
+    with pytest.raises(NotConnected, match="ended the link at once, 2 times in a row: it may be full"):
+        alone.client.emit("n")
+
+
+def test_what_no_handler_heard_of_a_full_server_is_the_client_s_failure(caplog: pytest.LogCaptureFixture) -> None:
+    alone = at_a_full_server(max_retries=1)
+    alone.client.off("error")
+    alone.driver.run_until(alone.client.closed)
+    assert isinstance(alone.client.failure, ConnectionLost)
+    assert "2 times in a row" in caplog.text
+
+
+@pytest.mark.parametrize("verb", ["close", "abort"])
+def test_a_handler_may_end_the_client_of_a_full_server(verb: str) -> None:
+    for options in ({"max_retries": 1}, {}):
+        alone = at_a_full_server(**options)
+        alone.client.on("error", lambda error, alone=alone: getattr(alone.client, verb)())
+        alone.driver.run_until(alone.client.closed)
+        assert alone.published.count("destroy") == 1
+
+
+def test_a_request_to_a_full_server_says_so() -> None:
+    alone = at_a_full_server()
+    with pytest.raises(ConnectionLost, match="ended the link at once"):
+        answer = alone.client.request("add")
+        alone.driver.run_until(answer)
+        answer.result()
+
+
+@pytest.mark.parametrize("how", ["one", "a message", "a second"])
+def test_links_that_hold_or_end_once_are_no_full_server(how: str) -> None:
+    alone = Alone(retry=100, retry_growth=1)
+    server = alone.serve()
+    if how == "a message":
+        server.on("connect", lambda socket: (socket.emit("n"), socket.close()))
+    else:
+        wait = 1.5 if how == "a second" else 0.1
+        server.on("connect", lambda socket: alone.driver.call_later(wait, socket.close))
+    alone.client.connect()
+    links = 1 if how == "one" else 10
+    alone.driver.run_until(lambda: alone.published.count("disconnect") == links)
+    assert alone.errors == []
 
 
 @pytest.mark.parametrize("how", ["drop", "close", "close while waiting", "session"])

@@ -334,6 +334,43 @@ def test_over_the_limit_connections_are_refused_and_places_come_free() -> None:
     assert len(room.server.sockets) == 100
 
 
+@pytest.mark.parametrize(
+    ("options", "peers", "said"),
+    [
+        ({"max_connections": 1}, [Peer("memory")] * 5, "max_connections (1) is reached."),
+        (
+            {"max_connections": 4},
+            [Peer("tls")] * 5,
+            "max_connections (4) is reached (half of it, by TLS",
+        ),
+        (
+            {"max_connections_per_uid": 1},
+            [Peer("memory", uid=7)] * 5,
+            "max_connections_per_uid (1) is reached by user 7",
+        ),
+        ({"max_connections_per_host": 1}, [Peer("tcp", host="h")] * 5, "max_connections_per_host (1) is reached by h"),
+    ],
+    ids=["all", "handshakes", "uid", "host"],
+)
+def test_a_full_server_says_once_which_option_it_is(
+    options: dict[str, Any], peers: list[Peer], said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    room = Room(**options)
+    for peer in peers:
+        room.server.accept(peer)
+    room.driver.advance(5)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert said in caplog.text and "stats().refused counts" in caplog.text
+    assert room.server.stats().refused >= 3 and room.errors == []
+
+
+def test_a_server_that_stops_warns_of_no_limit(caplog: pytest.LogCaptureFixture) -> None:
+    room = Room()
+    room.server.stop()
+    assert room.server.accept(Peer("memory")) is None
+    assert room.server.refused == 1 and not caplog.records
+
+
 @pytest.mark.row(14)
 def test_half_of_the_places_are_for_handshakes() -> None:
     room = Room(max_connections=10)

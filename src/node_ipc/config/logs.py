@@ -54,18 +54,18 @@ class _Lines(logging.LoggerAdapter[logging.Logger]):
         except BaseException as error:
             self._failed(error)
 
-    def failure(self, message: str, error: BaseException | None) -> None:
-        """An error with its traceback, in which the text of exceptions is escaped."""
+    def failure(self, message: str, error: BaseException | None, level: int = logging.ERROR) -> None:
+        """An error with its traceback, in which the text of exceptions is escaped; on stderr where nobody listens."""
         try:
-            if not self.isEnabledFor(logging.ERROR):
+            if not self.isEnabledFor(level):
                 return
             told = None if error is None else (type(error), error, error.__traceback__)
-            record = self.logger.makeRecord(self.logger.name, logging.ERROR, __file__, 0, message, (), told)
+            record = self.logger.makeRecord(self.logger.name, level, __file__, 0, message, (), told)
             record.exc_text = None if error is None else traceback_of(error)  # a formatter takes it as it is
             if _is_heard(self.logger):
                 self.logger.handle(record)
             else:  # as asyncio's and logging's own last resort
-                last_resort(f"node_ipc: {message}\n{record.exc_text or ''}{UNHEARD}")
+                last_resort("\n".join(filter(None, (f"node_ipc: {message}", record.exc_text, UNHEARD))))
         except PASSING:
             raise
         except BaseException as raised:
@@ -77,7 +77,7 @@ class _Lines(logging.LoggerAdapter[logging.Logger]):
             last_resort(f"node_ipc: logging failed, and is not told of again: {shown(error)}")
 
 
-UNHEARD = "\n(This is on stderr while logging is not set up and no handler of 'error' is there.)"
+UNHEARD = "(This is on stderr while logging is not set up and no handler of 'error' is there.)"
 
 
 def _is_heard(logger: logging.Logger | None) -> bool:
@@ -593,15 +593,15 @@ class RateLimited:
         logger.log(level, message, *safe, stacklevel=2)
         return True
 
-    def failure(self, message: str, error: BaseException | None) -> bool:
-        """Log an error with its traceback; False where the limit held it back."""
-        if not logger.isEnabledFor(logging.ERROR) or not self.passes(logging.ERROR):
+    def failure(self, message: str, error: BaseException | None, level: int = logging.ERROR) -> bool:
+        """Log an error with its traceback, or write it to stderr; False where the limit held it back."""
+        if not logger.isEnabledFor(level) or not self.passes(level):
             return False
         message = escape(message, TRACED_TEXT)
         if self._left_out:
             message += f" ({self._left_out} lines before this one were left out)"
             self._left_out = 0
-        logger.failure(message, error)
+        logger.failure(message, error, level)
         return True
 
     def passes(self, level: int = logging.WARNING) -> bool:
@@ -671,8 +671,11 @@ class FaultLog:
         self._later = later
         self._limited: dict[type[IPCError], RateLimited] = {}  # as many as there are classes of errors
 
-    def log(self, about: object, error: IPCError) -> None:
-        """A line about a socket, or about the endpoint where no socket is to blame."""
+    def log(self, about: object, error: IPCError, *, loud: bool = False) -> None:
+        """A line about a socket, or about the endpoint where no socket is to blame.
+
+        loud: on stderr while logging is not set up, as failing handlers are: nothing else tells why nothing works.
+        """
         kind = type(error)
         limited = self._limited.get(kind)
         if limited is None:
@@ -680,6 +683,8 @@ class FaultLog:
             limited = self._limited[kind] = RateLimited(self._clock, self._later, what=what)
         if isinstance(error, HandlerError):
             limited.failure(str(error), error.__cause__)
+        elif loud:
+            limited.failure(f"{about}: {error}", None, logging.WARNING)
         else:
             limited.log(logging.WARNING, "%s: %s", about, error)
 

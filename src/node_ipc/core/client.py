@@ -18,6 +18,7 @@ from ..config.profiles import require_assured
 from ..errors import (
     BackpressureError,
     ConnectError,
+    ConnectionLost,
     ConnectTimeout,
     ForkError,
     HandlerError,
@@ -50,6 +51,10 @@ __all__ = ["TRANSITIONS", "Client", "ClientState", "connect_timeout", "retry_del
 
 STEADY_SECONDS = 5.0
 """A link that was up this long makes the next retry a first one again, in its delay and in its number."""
+AT_ONCE_SECONDS = 1.0
+"""A link that the server ended sooner, and over which nothing came, was ended at once: a full server does that."""
+TOLD_AT = 3
+"""So many of them in a row are an ``error`` event; then twice as many, and so on."""
 JITTER = 0.2
 LONGEST_LOCAL = 5.0
 LONGEST_NETWORK = 30.0
@@ -203,6 +208,8 @@ class Client(LinkPublisher):
         self._was_up = False
         self._attempts = 0  # since a link was last steady: what the delay grows with
         self._protocol_errors = 0
+        self._short_links = 0  # in a row, ended at once by the server
+        self._short_links_due = TOLD_AT  # when so many of them are told
         self._warned = False
         self._close_seconds = 0.0
         self._timer: Timer | None = None
@@ -509,7 +516,7 @@ class Client(LinkPublisher):
         refuse_other_threads(self._driver, "connect")
         if self.state in (_S.IDLE, _S.CLOSED):
             self.failure = self.ended_by = None
-            self.retries = self._attempts = self._protocol_errors = 0
+            self.retries = self._attempts = self._protocol_errors = self._short_links = 0
             self.connected = self._driver.outcome(self)
             self.closed = self._driver.outcome(self)
         self._input("connect")
@@ -602,9 +609,35 @@ class Client(LinkPublisher):
             self._attempts = self.retries = 0
         if self._may_retry():
             self._wait()  # armed before `disconnect` is published, so a handler may close
+            if self._short_links == self._short_links_due:
+                self._short_links_due *= 2
+                self._tell_of_short_links()
             self.events.publish("disconnect", loss)
         else:
+            self.state = _S.WAITING  # a handler of `error` may close
+            if self._short_links > 1 and not self._tell_of_short_links():
+                self.failure = self.last_error
             self._closed(loss)
+
+    def _count_short_link(self, session: Session, loss: Loss) -> ConnectionLost | None:
+        """Whether the server ended this link at once, as a full one does, which says nothing; and how often by now."""
+        by_server = loss.reason is None or isinstance(loss.reason, ConnectionLost)
+        lasted = self._driver.now() - self._up_since
+        if self.state is not _S.CONNECTED or session.messages_in or lasted >= AT_ONCE_SECONDS or not by_server:
+            self._short_links, self._short_links_due = 0, TOLD_AT
+            return None
+        self._short_links += 1
+        times = f", {self._short_links} times in a row" if self._short_links > 1 else ""
+        error = ConnectionLost(
+            f"the server at {self.address} ended the link at once{times}: it may be full (its max_connections), or not "
+            "want this client; its log says why"
+        )
+        error.__cause__ = loss.reason
+        return error
+
+    def _tell_of_short_links(self) -> bool:
+        assert self.last_error is not None
+        return self._publish_fault(None, self.last_error, loud=True)
 
     def _may_retry(self) -> bool:
         """``stop_retrying`` in its five forms, ``max_retries``, and the count of protocol errors.
@@ -777,8 +810,10 @@ class Client(LinkPublisher):
             self._input("failed", error)
 
     def session_lost(self, session: Session, loss: Loss) -> None:
+        short = self._count_short_link(session, loss) if session is self._session else None
+        self.last_error = short or self.last_error
         if self._requests is not None:
-            self._requests.link_lost(session, loss.reason)
+            self._requests.link_lost(session, short or loss.reason)
         self._gone += session.stats()
         if session is self._session:
             self._session = None
@@ -786,12 +821,17 @@ class Client(LinkPublisher):
             self._drained()
 
     def session_fault(self, session: Session | None, error: IPCError) -> None:
+        self._publish_fault(session, error)
+
+    def _publish_fault(self, session: Session | None, error: IPCError, *, loud: bool = False) -> bool:
+        """Publish ``error``; what no handler hears is logged. Returns whether one did."""
         self._count_error(error, session)
         heard = False
         if not (isinstance(error, HandlerError) and error.event == "error"):
             heard = self.events.publish("error", error, session=session)
         if not heard:
-            self._log_fault(self, error)
+            self._log_fault(self, error, loud=loud)
+        return heard
 
     def _count_error(self, error: IPCError, session: Session | None) -> None:
         self._errors += 1

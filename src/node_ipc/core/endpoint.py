@@ -206,10 +206,10 @@ class LinkPublisher(Publisher):
         """Reading from a link is paused, and it lasts: a line in the log."""
         self._log_fault(session, IPCError(f"reading is paused: {why}"))
 
-    def _log_fault(self, about: Any, error: IPCError) -> None:
+    def _log_fault(self, about: Any, error: IPCError, *, loud: bool = False) -> None:
         if self._fault_log is None:
             self._fault_log = fault_log(self.address, self._driver)
-        self._fault_log.log(about, error)
+        self._fault_log.log(about, error, loud=loud)
 
     def _close_fault_log(self) -> None:
         """The endpoint is closed: what was left out is told, and no timer stays."""

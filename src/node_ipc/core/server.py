@@ -83,6 +83,7 @@ class Server(SocketPublisher[Session], LinkPublisher):
         """Called when some socket's kernel has taken everything, and when a socket is gone."""
         self.refused = 0
         """How many connections were refused because of a limit."""
+        self._limits_told: set[str] = set()
         self._driver = driver
         driver.endpoints.add(self)
         self._settings = settings
@@ -393,25 +394,45 @@ class Server(SocketPublisher[Session], LinkPublisher):
 
     def accept(self, peer: Peer) -> Session | None:
         """A session for a new connection, or None where a limit is reached."""
-        settings, count = self._settings, len(self._sessions) + len(self._opening)
-        if (
-            self.state is not ServerState.LISTENING
-            or count >= settings.max_connections
-            or (peer.transport == "tls" and len(self._opening) >= max(settings.max_connections // 2, 1))
-            or _over(settings.max_connections_per_uid, self._per_uid, peer.uid)
-            or _over(settings.max_connections_per_host, self._per_host, peer.host)
-        ):
+        limit = self._limit_reached(peer)
+        if limit is not None or self.state is not ServerState.LISTENING:
             self.refused += 1
             self._tell("refused", peer)
+            if limit is not None:
+                self._warn_of_limit(peer, *limit)
             return None
         self._ids += 1
-        session = Session(self, self._codec, self.events, self._driver, settings, self._ids, serving=True)
+        session = Session(self, self._codec, self.events, self._driver, self._settings, self._ids, serving=True)
         self._opening.add(session)
         self._per_uid.update(() if peer.uid is None else (peer.uid,))
         self._per_host.update(() if peer.host is None else (peer.host,))
         session.admitted_as = peer
         self._trace(session)
         return session
+
+    def _limit_reached(self, peer: Peer) -> tuple[str, str] | None:
+        """The option that keeps this peer out, and who has come to it; None where none does."""
+        settings = self._settings
+        if len(self._sessions) + len(self._opening) >= settings.max_connections:
+            return "max_connections", ""
+        if peer.transport == "tls" and len(self._opening) >= max(settings.max_connections // 2, 1):
+            return "max_connections", " (half of it, by TLS handshakes under way)"
+        if _over(settings.max_connections_per_uid, self._per_uid, peer.uid):
+            return "max_connections_per_uid", f" by user {peer.uid}"
+        if _over(settings.max_connections_per_host, self._per_host, peer.host):
+            return "max_connections_per_host", f" by {peer.host}"
+        return None
+
+    def _warn_of_limit(self, peer: Peer, option: str, by: str) -> None:
+        """Once for each option: whoever is refused comes again and again."""
+        if option in self._limits_told:
+            return
+        self._limits_told.add(option)
+        text = (
+            f"{peer} was refused: {option} ({getattr(self._settings, option)}) is reached{by}. Raise it if so many are "
+            "meant to be connected. This is said once; stats().refused counts"
+        )
+        self._log_fault(self, IPCError(text), loud=True)
 
     def _serves_no_more(self) -> None:
         for home, servers in list(serving.items()):
