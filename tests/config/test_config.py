@@ -239,7 +239,7 @@ ACCEPTED: list[tuple[str, Any, Any]] = [
     ("log_depth", 0, 0),
     ("logger", len, len),
     *[(name, value, value) for name in FLAGS for value in (True, False)],
-    *[(name, math.inf, NO_LIMIT) for name in LIMITS],
+    *[(name, math.inf, NO_LIMIT) for name in [*LIMITS, "slow_timeout"]],
     *[(name, 1, 1) for name in LIMITS + TIMES],
 ]
 
@@ -317,7 +317,12 @@ REFUSED: list[tuple[str, Any]] = [
     ("retry_growth", math.nan),
     *[(name, value) for name in FLAGS for value in (None, 0, 1, "true")],
     *[(name, value) for name in LIMITS for value in (-1, None, True, math.nan, -math.inf, "5")],
-    *[(name, value) for name in TIMES for value in (0, None, 0.5, math.inf, False)],
+    *[
+        (name, value)
+        for name in TIMES
+        for value in (0, None, 0.5, math.inf, False)
+        if (name, value) != ("slow_timeout", math.inf)
+    ],
 ]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 from typing import Any
 
 import pytest
@@ -452,6 +454,51 @@ def test_small_frames_are_bounded_too() -> None:
     everything.connection.resume()
     everything.driver.run_until_idle()
     assert heard == list(range(count))
+
+
+def viewed(policy: str, **options: Any) -> Pair:
+    """A peer that reads one read in two seconds, of a server that offers it far more: it stays above the soft limit."""
+    everything = stuck(**{"slow_policy": policy, "slow_timeout": 10_000, "message_timeout": 0, **options})
+
+    def offer() -> None:
+        for _ in range(20):
+            with contextlib.suppress(BackpressureError, NotConnected):
+                everything.socket.emit("n", "x" * 1980)
+
+    for _ in range(50):
+        everything.connection.resume()
+        offer()
+        everything.driver.run_turn()
+        everything.connection.to_client.stall()
+        for _ in range(5):
+            offer()
+            everything.driver.advance(0.4)
+    return everything
+
+
+@pytest.mark.row(10)
+@pytest.mark.parametrize("policy", ["drop_oldest", "drop_newest"])
+def test_a_peer_that_reads_slowly_is_not_cut_where_messages_are_dropped(policy: str) -> None:
+    everything = viewed(policy)
+    assert everything.server.sockets == [everything.socket]
+    assert everything.socket.dropped > 100 and not everything.socket.takes_more
+    everything.driver.advance(9)
+    assert everything.server.sockets == [everything.socket]
+    everything.driver.advance(11)  # and nothing was taken
+    assert everything.server.sockets == []
+    assert "did not take its bytes" in str(everything.socket.loss)
+
+
+def test_a_peer_that_reads_slowly_is_cut_where_nothing_is_dropped() -> None:
+    everything = viewed("disconnect")
+    assert everything.socket not in everything.server.sockets
+
+
+@pytest.mark.parametrize("policy", ["drop_oldest", "drop_newest", "disconnect"])
+def test_without_a_slow_timeout_nobody_is_cut(policy: str) -> None:
+    everything = viewed(policy, slow_timeout=math.inf)
+    everything.driver.advance(1e6)
+    assert everything.server.sockets == [everything.socket]
 
 
 def test_one_large_message_alone_may_be_above_the_limit() -> None:

@@ -32,6 +32,7 @@ __all__ = [
     "or_none",
     "quota",
     "text",
+    "time_limit",
     "whole",
 ]
 
@@ -92,6 +93,11 @@ def milliseconds(low: int = 1) -> Check[int]:
     return integer(low, LONGEST_TIMER, "a whole number of milliseconds")
 
 
+def time_limit() -> Check[int]:
+    """Milliseconds, or infinity for no limit."""
+    return _or_infinite(milliseconds())
+
+
 def factor(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 1 <= value <= 1000:
         raise Refused("a number from 1 to 1000")
@@ -99,8 +105,10 @@ def factor(value: object) -> float:
 
 
 def limit(low: int = 1) -> Check[int]:
-    number = integer(low)
+    return _or_infinite(integer(low))
 
+
+def _or_infinite(number: Check[int]) -> Check[int]:
     def check(value: object) -> int:
         if is_infinite(value):
             return NO_LIMIT

@@ -504,12 +504,14 @@ class Config(Options):
     soft_pending_bytes: Option[int, float] = Option(MIB, checks.limit(), infinite=True)
     """From how many waiting bytes on ``emit`` returns False; never above ``max_pending_bytes``."""
 
-    slow_timeout: Option[int, int] = Option(10_000, checks.milliseconds())
-    """How long a peer may stay above ``soft_pending_bytes`` before it is cut (ms)."""
+    slow_timeout: Option[int, float] = Option(10_000, checks.time_limit(), infinite=True)
+    """How long a peer may stay above ``soft_pending_bytes`` before it is cut (ms); ``math.inf``: for ever.
+
+    Where ``slow_policy`` drops messages, that is how long it may take nothing at all: a slow one stays."""
 
     slow_policy: Option[str, str] = Option("disconnect", checks.one_of("disconnect", "drop_newest", "drop_oldest"))
     """What a broadcast does with a peer at its limit: ``"disconnect"`` it, or drop the ``"drop_newest"`` or
-    ``"drop_oldest"`` message."""
+    ``"drop_oldest"`` message; so does ``emit`` then, which otherwise raises. ``stats().dropped`` counts."""
 
     max_total_pending_bytes: Option[int, float] = Option(256 * MIB, checks.limit(), infinite=True)
     """How many bytes wait for all peers of a server together; beyond, the slowest is cut."""

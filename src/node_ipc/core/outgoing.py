@@ -13,6 +13,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Protocol
 
+from ..config.checks import NO_LIMIT
 from ..errors import BackpressureError, IPCError
 from .arrivals import LOOK_EVERY, WRITE_WEIGHS, Arrivals
 from .seam import Gone
@@ -93,6 +94,7 @@ class Outgoing:
         "_settings",
         "_skipped",
         "_slow_due_at",
+        "_slow_taken",
         "_slow_timer",
         "_speaker",
         "_weighed",
@@ -132,6 +134,7 @@ class Outgoing:
         """No more than ``soft_pending_bytes`` wait."""
         self._slow_timer: Timer | None = None
         self._slow_due_at = 0.0
+        self._slow_taken = 0  # what the peer had taken when the timer was armed
         self.messages_out = self.bytes_out = 0
         self.confirmed = 0
         """The number of the last message of this side that is known to have arrived; they are counted from 1."""
@@ -368,9 +371,16 @@ class Outgoing:
         self._speaker.pending_judged(below)
 
     def _arm_slow(self) -> None:
+        if self._settings.slow_timeout == NO_LIMIT:
+            return
         seconds = self._settings.slow_timeout / 1000
         self._slow_due_at = self._driver.now() + seconds
+        self._slow_taken = self._taken()
         self._slow_timer = self._driver.call_later(seconds, self._too_slow)
+
+    def _taken(self) -> int:
+        """The bytes that the kernel took of what was sent."""
+        return self.bytes_out - (self._link.pending_bytes() if self._link else 0)
 
     def _cancel_slow(self) -> None:
         if self._slow_timer is not None:
@@ -383,7 +393,9 @@ class Outgoing:
         if pending <= self._settings.soft_pending_bytes:
             self._judge(pending)
             return
-        if self._driver.now() > self._slow_due_at + LATE_SECONDS:  # nothing was offered to it meanwhile
+        was_not_offered = self._driver.now() > self._slow_due_at + LATE_SECONDS
+        harms_nobody = self._settings.slow_policy != "disconnect" and self._taken() > self._slow_taken
+        if was_not_offered or harms_nobody:  # where what is too much is dropped, slow is well: only stuck is not
             self._arm_slow()
             return
         assert self._link is not None
