@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -130,7 +131,7 @@ def test_handlers_that_wait_run_on_the_virtual_clock() -> None:
 
     @server.handle("later")
     async def later(seconds: float) -> float:
-        await driver.sleep(seconds)
+        await asyncio.sleep(seconds)
         return driver.now()
 
     async def main() -> list[float]:
@@ -181,18 +182,102 @@ def test_coroutines_left_over_are_closed(ipc_pair):
 
 @pytest.mark.parametrize("how", ["-p", "twice"])
 def test_the_plugin(tmp_path: Path, how: str) -> None:
-    (tmp_path / "test_users.py").write_text(PLUGIN_TESTS)
     if how == "twice":  # by the entry point and by name
         (tmp_path / "conftest.py").write_text('pytest_plugins = ["node_ipc.pytest_plugin"]\n')
+    run = run_tests(tmp_path, PLUGIN_TESTS)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "4 passed" in run.stdout
+
+
+def run_tests(folder: Path, program: str) -> subprocess.CompletedProcess[str]:
+    """What pytest says of a user's tests."""
+    (folder / "test_users.py").write_text(program)
     source = str(Path(node_ipc.__file__).parent.parent)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([source, os.environ.get("PYTHONPATH", "")])}
     arguments = ["-p", "node_ipc.pytest_plugin", "-q", "--strict-markers", "-W", "error", "-p", "no:asyncio"]
-    run = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-m", "pytest", *arguments, "test_users.py"],
-        cwd=tmp_path, env=environment, capture_output=True, text=True,
+        cwd=folder, env=environment, capture_output=True, text=True,
     )  # fmt: skip
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert "4 passed" in run.stdout
+
+
+FAILING_TESTS = """
+import asyncio
+import pytest
+
+def fails(ipc_pair):
+    client, server, socket, driver = ipc_pair
+    server.on("n", lambda data: 1 / 0)
+    client.emit("n")
+    driver.run_until_idle()
+
+def test_one(ipc_pair):
+    fails(ipc_pair)
+
+def test_several_of_both_ends(ipc_server):
+    client, driver = ipc_server.connect(), ipc_server.driver
+    ipc_server.server.on("n", lambda data, socket: [socket.emit("n"), data["missing"]])
+    client.on("n", lambda: 1 / 0)
+    client.emit("n")
+    driver.run_until_idle()
+
+def test_one_that_waits(ipc_pair):
+    client, server, socket, driver = ipc_pair
+    async def late(data):
+        await asyncio.sleep(3600)
+        assert data == "something else"
+    server.on("n", late)
+    client.emit("n", "something")
+    driver.advance(3601)
+
+def test_of_a_request(ipc_pair):
+    client, server, socket, driver = ipc_pair
+    server.handle("divide", lambda params: 1 / 0)
+    answer = client.request("divide")
+    driver.run_until(answer)
+    assert answer.error is not None
+
+def test_a_failing_test_says_why(ipc_pair):
+    client, server, socket, driver = ipc_pair
+    got = []
+    server.on("n", lambda data: got.append(data["missing"]))
+    client.emit("n")
+    driver.run_until_idle()
+    assert got == [1], "the assertion itself"
+
+@pytest.fixture
+def mine(ipc_pair):
+    return ipc_pair
+
+def test_by_a_fixture_of_ones_own(mine):
+    fails(mine)
+
+def test_heard_passes(ipc_pair):
+    errors = []
+    ipc_pair.server.on("error", errors.append)
+    fails(ipc_pair)
+    assert len(errors) == 1
+
+def test_skipped_is_skipped(ipc_pair):
+    fails(ipc_pair)
+    pytest.skip("enough")
+"""
+
+
+def test_a_handler_that_fails_unheard_fails_its_test(tmp_path: Path) -> None:
+    told = run_tests(tmp_path, FAILING_TESTS).stdout
+    assert "6 failed, 1 passed, 1 skipped" in told
+    assert "ZeroDivisionError: division by zero" in told
+    assert "server.on('error', errors.append)" in told
+    assert "several handlers failed (2 sub-exceptions)" in told
+    assert "AssertionError: assert 'something' == 'something else'" in told
+    assert "the assertion itself" in told and "Before this a handler failed:" in told and "KeyError: 'missing'" in told
+
+
+def test_the_test_in_the_readme_passes(tmp_path: Path) -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
+    program = readme.partition("### Your own tests")[2].partition("```python\n")[2].partition("```")[0]
+    assert "1 passed" in run_tests(tmp_path, "import asyncio\n" + program).stdout
 
 
 def test_the_plugin_in_this_process(request: pytest.FixtureRequest) -> None:

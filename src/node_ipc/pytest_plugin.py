@@ -7,18 +7,22 @@
     def test_many(ipc_server):
         first, second = ipc_server.connect(), ipc_server.connect()
 
+A handler that raises fails its test, unless an ``error`` handler hears of it; what a handler awaits of asyncio
+(``asyncio.sleep``, ``timeout``, queues …) keeps to the virtual clock.
+
 Nothing but pytest is imported before a test asks for a fixture.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import traceback
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from .testing import Pair, Started
+    from .testing import MemoryDriver, Pair, Started
 
 __all__ = ["ipc_pair", "ipc_server"]
 
@@ -32,19 +36,62 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture
 def ipc_pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
     """A connected ``(client, server, socket, driver)``."""
-    from .testing import MemoryDriver, pair
+    from .testing import pair
 
-    with MemoryDriver() as driver:
+    with _driver(request) as driver:
         yield pair(driver=driver, **_options(request))
 
 
 @pytest.fixture
 def ipc_server(request: pytest.FixtureRequest) -> Iterator[Started]:
     """A ``(server, driver)`` that listens; ``connect()`` gives a client of it, ``wire()`` a peer that speaks bytes."""
-    from .testing import MemoryDriver, Started, serve
+    from .testing import Started, serve
 
-    with MemoryDriver() as driver:
+    with _driver(request) as driver:
         yield Started(serve(driver, **_options(request)), driver)
+
+
+DRIVERS = pytest.StashKey["list[MemoryDriver]"]()
+EXPECTED = (
+    "No 'error' handler heard this, so the test fails. Where it is what the test wants, let it listen: "
+    "server.on('error', errors.append)"
+)
+
+
+def _driver(request: pytest.FixtureRequest) -> MemoryDriver:
+    from .testing import MemoryDriver
+
+    driver = MemoryDriver()
+    request.node.stash.setdefault(DRIVERS, []).append(driver)
+    return driver
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Fail the test whose handlers failed unheard; one that fails anyhow says what they said, too."""
+    try:
+        result = yield
+    except Exception as error:
+        for failure in _failures(item):
+            error.add_note("Before this a handler failed:\n" + "".join(traceback.format_exception(failure)).rstrip())
+        raise
+    failures = _failures(item)
+    for failure in failures:
+        failure.add_note(EXPECTED)
+    if len(failures) == 1:
+        raise failures[0]
+    if failures:
+        raise BaseExceptionGroup("several handlers failed", failures)
+    return result
+
+
+def _failures(item: pytest.Item) -> list[BaseException]:
+    """What failed unheard in this test; it is told once."""
+    found: list[BaseException] = []
+    for driver in item.stash.get(DRIVERS, []):
+        found += driver.failures
+        driver.failures.clear()
+    return found
 
 
 def _options(request: pytest.FixtureRequest) -> dict[str, Any]:

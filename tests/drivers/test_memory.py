@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -206,23 +208,71 @@ def test_what_ends_the_program_passes_through_coroutines(driver: MemoryDriver) -
     assert [type(error) for error in told] == [SystemExit]
 
 
-def test_a_bare_turn_and_what_cannot_be_awaited(driver: MemoryDriver) -> None:
-    class Bare:
-        def __init__(self, given: Any) -> None:
-            self.given = given
+def test_asyncio_waits_on_the_virtual_clock(driver: MemoryDriver) -> None:
+    async def main() -> list[Any]:
+        got: list[Any] = []
+        queue: asyncio.Queue[str] = asyncio.Queue()
+        asyncio.get_running_loop().call_later(600, queue.put_nowait, "put")
+        got.append(await queue.get())
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1800):
+                await asyncio.Event().wait()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.sleep(1e6), 600)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(asyncio.sleep(0))
+            outcome = driver.outcome("in a task")
+            group.create_task(driver.sleep(300)).add_done_callback(lambda task: outcome.settle())
+            got.append(await outcome)
+        return [*got, *await asyncio.gather(asyncio.sleep(300, "slept"), asyncio.sleep(1, "little"))]
 
-        def __await__(self) -> Any:
-            return (yield self.given)
+    assert driver.run(main(), limit=1e5) == ["put", "in a task", "slept", "little"]
+    assert driver.now() == 600 + 1800 + 600 + 300 + 300
+    assert driver.next_due() is None  # cancelled timers are not waited for
+    assert driver.failures == []
+    with pytest.raises(RuntimeError):
+        asyncio.get_running_loop()
+
+
+def test_what_has_no_virtual_counterpart_says_so(driver: MemoryDriver) -> None:
+    async def main() -> None:
+        await asyncio.to_thread(print)
+
+    with pytest.raises(NotImplementedError, match=r"run_in_executor: .* no sockets, threads"):
+        driver.run(main())
+
+
+def test_a_task_that_nobody_awaits_is_among_the_failures(driver: MemoryDriver) -> None:
+    async def fails() -> None:
+        raise ValueError("unheard")
+
+    async def main() -> None:
+        asyncio.create_task(fails())  # noqa: RUF006
+        asyncio.get_running_loop().call_soon(lambda: 1 / 0)
+        await asyncio.sleep(1)
+
+    driver.run(main())
+    gc.collect()
+    assert sorted(map(repr, driver.failures)) == ["ValueError('unheard')", "ZeroDivisionError('division by zero')"]
+
+
+async def test_a_driver_in_a_running_loop(driver: MemoryDriver) -> None:
+    """A test that is a coroutine of asyncio's own may drive it, and a coroutine of the driver may, too."""
+
+    async def inner() -> str:
+        await asyncio.sleep(60)
+        return "inner"
 
     async def main() -> str:
-        await Bare(None)
-        try:
-            await Bare("a future of another loop")
-        except TypeError as error:
-            return str(error)
-        return "nothing"
+        await asyncio.sleep(60)
+        return driver.run(inner())
 
-    assert "can await driver.sleep() and outcomes, not 'a future" in driver.run(main())
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert driver.run(main(), limit=200) == "inner"
+    assert (asyncio.get_running_loop(), asyncio.current_task()) == (loop, task)
+    await asyncio.sleep(0)
+    with pytest.raises(TypeError, match=r"driver.run\(main\(\)\), or an async handler"):
+        await driver.outcome(None)
 
 
 def test_cancelling_a_coroutine(driver: MemoryDriver) -> None:

@@ -661,14 +661,20 @@ class FaultLog:
     endpoint; what is left out is counted and told once a second.
     """
 
-    __slots__ = ("_clock", "_later", "_limited", "_where")
+    __slots__ = ("_clock", "_failures", "_later", "_limited", "_where")
 
     def __init__(
-        self, where: object, clock: Callable[[], float], later: Callable[[float, Callable[[], None]], Timer]
+        self,
+        where: object,
+        clock: Callable[[], float],
+        later: Callable[[float, Callable[[], None]], Timer],
+        failures: list[BaseException] | None = None,
     ) -> None:
+        """failures: where those of handlers are kept besides, every one of them; for tests."""
         self._where = escape(str(where))
         self._clock = clock
         self._later = later
+        self._failures = failures
         self._limited: dict[type[IPCError], RateLimited] = {}  # as many as there are classes of errors
 
     def log(self, about: object, error: IPCError, *, loud: bool = False) -> None:
@@ -682,6 +688,8 @@ class FaultLog:
             what = f"lines about {kind.__name__} at {self._where}"
             limited = self._limited[kind] = RateLimited(self._clock, self._later, what=what)
         if isinstance(error, HandlerError):
+            if self._failures is not None:
+                self._failures.append(error)
             limited.failure(str(error), error.__cause__)
         elif loud:
             limited.failure(f"{about}: {error}", None, logging.WARNING)

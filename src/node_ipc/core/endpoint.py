@@ -221,4 +221,9 @@ def fault_log(address: Address, driver: Driver) -> FaultLog:
     """The log of one endpoint's errors."""
     from ..config.logs import FaultLog  # importing logging costs 8 ms: only where something is logged
 
-    return FaultLog(address, lambda: driver.now(), lambda seconds, callback: driver.call_later(seconds, callback))
+    return FaultLog(
+        address,
+        lambda: driver.now(),
+        lambda seconds, callback: driver.call_later(seconds, callback),
+        driver.failures,
+    )

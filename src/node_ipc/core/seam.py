@@ -312,6 +312,10 @@ class Driver(Protocol):
     endpoints: WeakSet[Endpoint]
     """Who works with this driver; told when a fork makes it somebody else's."""
 
+    @property
+    def failures(self) -> list[BaseException] | None:
+        """Where what handlers raised and no ``error`` handler heard is kept, besides the log; None: nowhere."""
+
     def misplaced(self) -> str | None:
         """Why nothing may be called from where the caller is (another event loop); None where it may."""
 

@@ -116,6 +116,7 @@ class EventLoopDriver:
     """Drives endpoints on an asyncio (or uvloop, or winloop) event loop."""
 
     runs_coroutines = True
+    failures: list[BaseException] | None = None
 
     def __init__(self, *, renews: bool = False) -> None:
         """``renews``: where the loop was closed, go on with the next one; otherwise it ends with its loop."""

@@ -3,7 +3,8 @@
 Endpoints made with one :class:`MemoryDriver` reach each other by their addresses, whatever kind those are. Nothing
 happens by itself: ``run_until_idle``, ``advance`` and ``run_until`` do what is due, in the same order each time.
 The clock stands still but for these calls, so an hour of retries takes milliseconds. ``random`` starts from
-``seed``, so the same test gives the same run.
+``seed``, so the same test gives the same run. Async handlers may wait as in an event loop: ``asyncio.sleep`` and its
+relatives keep to this clock (``memory_loop.py``).
 
 Faults: ``conditions`` says how links carry bytes (latency, pieces, room in the kernel), for all of them or for one;
 ``stall``, ``drop``, ``cut`` and ``end`` do to a link what networks and operating systems do (``memory_link.py``).
@@ -15,6 +16,7 @@ import contextlib
 import heapq
 import random
 import socket
+import sys
 import threading
 import weakref
 from collections import deque
@@ -33,8 +35,11 @@ from .memory_link import Conditions, Connection
 from .memory_port import MemoryPort
 
 if TYPE_CHECKING:
+    import asyncio
+
     from ..config.address import Address
     from ..config.config import Settings
+    from .memory_loop import VirtualLoop
 
 __all__ = ["MemoryDriver", "MemoryListener", "MemoryOutcome", "NothingHappens"]
 
@@ -110,8 +115,13 @@ class MemoryDriver:
         """What is open now, oldest first."""
         self.ports: dict[tuple[str, int], MemoryPort] = {}
         """The UDP ports that are bound, by host and number."""
-        self.tasks: set[_Task] = set()
+        self.tasks: set[asyncio.Task[Any]] = set()
         """The coroutines that have not ended."""
+        self.failures: list[BaseException] = []
+        """What failed unheard: handlers of endpoints without an ``error`` handler, and tasks that nobody awaited.
+
+        The fixtures for pytest fail a test that leaves something here; otherwise look here at its end.
+        """
         self.home = threading.get_ident()
         self.thread: Callable[[], int] = self._caller
         self.lock: Lock = threading.Lock()
@@ -123,6 +133,7 @@ class MemoryDriver:
         self._ready: deque[_Call] = deque()
         self._turn: list[Flushable] = []
         self._free_port = FIRST_FREE_PORT
+        self._virtual_loop: VirtualLoop | None = None
 
     def __repr__(self) -> str:
         return f"<MemoryDriver at {self._now:g} s, {len(self.connections)} connections>"
@@ -167,20 +178,18 @@ class MemoryDriver:
             self._now, turns = max(self._now, due), 0
 
     def run(self, main: Coroutine[Any, Any, T], limit: float = 60.0) -> T:
-        """Run a coroutine to its end and return what it returns; it may await ``sleep`` and outcomes."""
+        """Run a coroutine to its end and return what it returns; it may await outcomes and asyncio's ``sleep``."""
         task = self.spawn(main, lambda error: None)
         try:
-            self.run_until(lambda: task not in self.tasks, limit)
+            self.run_until(task.done, limit)
         finally:
             self.tasks.discard(task)
             main.close()
-        if task.error is not None:
-            raise task.error
-        result: T = task.result
+        result: T = task.result()
         return result
 
     async def sleep(self, seconds: float) -> None:
-        """In a coroutine that this driver runs: let virtual time pass."""
+        """In a coroutine that this driver runs: let virtual time pass, as ``asyncio.sleep`` does there."""
         over = self.outcome(None)
         self.call_later(seconds, over.settle)
         await over
@@ -192,7 +201,7 @@ class MemoryDriver:
         self._turn.clear()
         for task in list(self.tasks):
             self.tasks.discard(task)
-            task.coroutine.close()
+            task.get_coro().close()
 
     def __enter__(self) -> MemoryDriver:
         return self
@@ -218,6 +227,12 @@ class MemoryDriver:
 
     def run_turn(self) -> None:
         """Do what is due now, but not what that leads to; then the end of the turn."""
+        if self._virtual_loop is None and "asyncio" not in sys.modules:  # nobody can ask for a loop
+            self._run_turn()
+        else:
+            self._loop.turn(self._run_turn)
+
+    def _run_turn(self) -> None:
         while self._timers and self._timers[0].when <= self._now:
             self._ready.append(heapq.heappop(self._timers))
         for _ in range(len(self._ready)):
@@ -257,10 +272,12 @@ class MemoryDriver:
     def call_from_thread(self, callback: Callable[[], None]) -> None:
         self.call_later(0, callback)
 
-    def spawn(self, coroutine: Coroutine[Any, Any, Any], done: Callable[[BaseException | None], None]) -> _Task:
-        task = _Task(self, coroutine, done)
+    def spawn(
+        self, coroutine: Coroutine[Any, Any, Any], done: Callable[[BaseException | None], None]
+    ) -> asyncio.Task[Any]:
+        task = self._loop.task(coroutine, done)
         self.tasks.add(task)
-        self.call_later(0, task.step)
+        task.add_done_callback(self.tasks.discard)
         return task
 
     def outcome(self, value: T) -> MemoryOutcome[T]:
@@ -284,6 +301,14 @@ class MemoryDriver:
 
     def bind(self, address: Address, receiver: DatagramReceiver, settings: Settings) -> MemoryPort:
         return MemoryPort(self, address, receiver)
+
+    @property
+    def _loop(self) -> VirtualLoop:
+        if self._virtual_loop is None:
+            from .memory_loop import VirtualLoop  # asyncio is loaded for coroutines only
+
+            self._virtual_loop = VirtualLoop(self, self.failures)
+        return self._virtual_loop
 
     # ---- steps
 
@@ -387,10 +412,16 @@ class MemoryOutcome(Outcome[T]):
 
     def __await__(self) -> Generator[Any, None, T]:
         if not self.done:
+            from .memory_loop import new_future, wake_up
+
+            future = new_future()
+            wake = partial(wake_up, future)
             self.waiting += 1
+            self.then(wake)
             try:
-                yield self
+                yield from future
             except BaseException:  # whoever waited was cancelled
+                self.forget(wake)
                 self.stop_waiting()
                 raise
             self.waiting -= 1
@@ -431,73 +462,3 @@ class _Asked:
         self._is_over = True
         if self._timer is not None:
             self._timer.cancel()
-
-
-class _Task:
-    """A coroutine under way."""
-
-    def __init__(
-        self, driver: MemoryDriver, coroutine: Coroutine[Any, Any, Any], done: Callable[[BaseException | None], None]
-    ) -> None:
-        self.coroutine = coroutine
-        self.result: Any = None
-        self.error: BaseException | None = None
-        self._driver = driver
-        self._done = done
-        self._waits = 0
-
-    def cancel(self) -> None:
-        """Raise ``asyncio.CancelledError`` where it waits."""
-        from asyncio import CancelledError
-
-        self._waits += 1  # what it waits for does not wake it any more
-        self._driver.call_later(0, partial(self.step, CancelledError()))
-
-    def step(self, error: BaseException | None = None) -> None:
-        """Run on to the next ``await`` that has to wait."""
-        if self not in self._driver.tasks:
-            return
-        try:
-            awaited = self.coroutine.send(None) if error is None else self.coroutine.throw(error)
-        except StopIteration as end:
-            self.result = end.value
-            self._end(None)
-        except (KeyboardInterrupt, SystemExit) as stop:
-            self._end(stop)
-            raise
-        except BaseException as failure:
-            self._end(failure)
-        else:
-            self._wait_for(awaited)
-
-    def _wait_for(self, awaited: Any) -> None:
-        self._waits += 1
-        if awaited is None:
-            self._go_on(self._waits)
-        elif isinstance(awaited, Outcome):
-            awaited.then(partial(self._go_on, self._waits))
-        else:
-            wrong = TypeError(
-                f"a coroutine on the memory driver can await driver.sleep() and outcomes, not {awaited!r:.80}"
-            )
-            self._driver.call_later(0, partial(self.step, wrong))
-
-    def _go_on(self, wait: int) -> None:
-        self._driver.call_later(0, partial(self._resume, wait))
-
-    def _resume(self, wait: int) -> None:
-        if wait == self._waits:  # not cancelled meanwhile
-            self.step()
-
-    def _end(self, error: BaseException | None) -> None:
-        self.error = error
-        self._driver.tasks.discard(self)
-        self._driver.call_later(0, partial(self._done, None if _is_cancelled(error) else error))
-
-
-def _is_cancelled(error: BaseException | None) -> bool:
-    if error is None:
-        return False
-    from asyncio import CancelledError  # loaded for failures only
-
-    return isinstance(error, CancelledError)

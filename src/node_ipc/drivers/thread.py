@@ -92,6 +92,7 @@ class ThreadDriver:
     """Drives the endpoints of one front object in the thread that made it."""
 
     runs_coroutines = False
+    failures: list[BaseException] | None = None
 
     def __init__(self) -> None:
         self.thread = _thread.get_ident
