@@ -18,6 +18,7 @@ import pytest
 import node_ipc
 from node_ipc import (
     AddressInUse,
+    AsyncServer,
     BackpressureError,
     ClientState,
     Config,
@@ -71,7 +72,7 @@ async def settled(condition: Any) -> None:
 @pytest.mark.parametrize("scheme", ["tcp", "udp4"])
 async def test_a_port_in_use_is_said_at_once_and_by_its_number(scheme: str) -> None:
     async with node_ipc.serve(f"{scheme}://127.0.0.1:0") as first:
-        port = first.address.port
+        port = first.port
         watch = Stopwatch()
         with pytest.raises(AddressInUse, match=rf"{scheme}://127\.0\.0\.1:{port}"):
             await node_ipc.serve(f"{scheme}://127.0.0.1:{port}")
@@ -253,7 +254,7 @@ async def test_iteration_ends_when_the_client_is_closed(client: Any) -> None:
         await client.receive("echo")
 
 
-async def test_a_full_inbox_pushes_back_on_the_server_and_loses_nothing(server: Any, client: Any) -> None:
+async def test_a_full_inbox_pushes_back_on_the_server_and_loses_nothing(server: AsyncServer, client: Any) -> None:
     payload = "x" * 1000
 
     @server.on("flood")
@@ -273,7 +274,7 @@ async def test_a_full_inbox_pushes_back_on_the_server_and_loses_nothing(server: 
     assert client.inbox.missed == 0
 
 
-async def test_an_answer_gets_past_a_full_inbox(server: Any, client: Any) -> None:
+async def test_an_answer_gets_past_a_full_inbox(server: AsyncServer, client: Any) -> None:
     server.handle("add", lambda numbers: sum(numbers))
 
     @server.on("flood")
@@ -287,7 +288,7 @@ async def test_an_answer_gets_past_a_full_inbox(server: Any, client: Any) -> Non
     assert [await client.receive("drop", timeout=5) for _ in range(4999)] == list(range(1, 5000))
 
 
-async def test_what_nobody_ever_receives_is_dropped_counted_and_said_once(server: Any, client: Any) -> None:
+async def test_what_nobody_ever_receives_is_dropped_counted_and_said_once(server: AsyncServer, client: Any) -> None:
     errors: list[Exception] = []
     client.on("error", errors.append)
     done = asyncio.Event()
@@ -410,15 +411,15 @@ class Full:
 
 async def test_drain_of_a_udp_port_waits_for_the_kernel(config: Config) -> None:
     async with (
-        node_ipc.serve("udp4://127.0.0.1:0", config=config, soft_pending_bytes=100) as server,
-        node_ipc.serve("udp4://127.0.0.1:0", config=config) as other,
+        node_ipc.serve_udp("127.0.0.1:0", config=config, soft_pending_bytes=100) as server,
+        node_ipc.serve_udp("127.0.0.1:0", config=config) as other,
     ):
         got: list[int] = []
         other.on("message", got.append)
         await asyncio.wait_for(server.drain(), 5)  # nothing waits
         port: Any = server._binding
         port.sock = Full(port.sock, 3)
-        emits = [server.emit(("127.0.0.1", other.address.port), "message", number) for number in range(5)]
+        emits = [server.emit(("127.0.0.1", other.port), "message", number) for number in range(5)]
         assert False in emits and server.stats().pending_bytes == server.pending_bytes > 100
         await asyncio.wait_for(server.drain(), 5)
         assert server.pending_bytes <= 100

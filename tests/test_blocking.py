@@ -430,7 +430,7 @@ def test_tls_that_cannot_be_verified_raises(serve: Callable[..., Served], author
 def test_a_name_with_several_addresses(serve: Callable[..., Served]) -> None:
     served = serve("tcp://127.0.0.1:0")
     with blocking.connect(
-        f"tcp://somewhere:{served.server.address.port}",
+        f"tcp://somewhere:{served.server.port}",
         interfaces={"lookup": lambda host: ["::1", "127.0.0.1"]},
     ) as client:
         assert client.peer.host == "127.0.0.1"
@@ -439,7 +439,7 @@ def test_a_name_with_several_addresses(serve: Callable[..., Served]) -> None:
         async def lookup(host: str) -> str:
             return "127.0.0.1"
 
-        blocking.connect(f"tcp://somewhere:{served.server.address.port}", interfaces={"lookup": lookup})
+        blocking.connect(f"tcp://somewhere:{served.server.port}", interfaces={"lookup": lookup})
 
 
 def test_raw_mode(tmp_path: Path) -> None:
@@ -461,11 +461,11 @@ def test_raw_mode(tmp_path: Path) -> None:
 
 
 def test_udp(tmp_path: Path) -> None:
-    with blocking.serve("udp4://127.0.0.1:0") as server, blocking.serve("udp4://127.0.0.1:0") as other:
+    with blocking.serve_udp("127.0.0.1:0") as server, blocking.serve_udp(("127.0.0.1", 0)) as other:
         server.on("hello", lambda data, socket: server.emit(socket, "answer", data + 1))
         answers: list[Any] = []
         other.on("answer", answers.append)
-        other.emit({"address": "localhost", "port": server.address.port}, "hello", 1)
+        other.emit({"address": "localhost", "port": server.port}, "hello", 1)
         other.drain(SECONDS)
         assert other.pending_bytes == 0
         deadline = time.monotonic() + SECONDS
@@ -1039,7 +1039,7 @@ def test_a_handler_may_wait_for_another_server(
     """A chain of services, each blocking: what is waited for is somebody else's work."""
     peer("blocking_server")
 
-    def prepare(server: Any) -> None:
+    def prepare(server: BlockingServer) -> None:
         behind = blocking.connect(address)
 
         @server.handle("forward")

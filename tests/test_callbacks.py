@@ -490,7 +490,7 @@ async def test_refused_connections_are_in_the_log_a_few_a_second(ipc: IPC) -> No
     ipc.config.update(silent=False, logger=lines.append, max_connections=1)
     ipc.serve()
     await ipc.server.start()
-    peers = [(await asyncio.open_unix_connection(ipc.server.address.path))[1] for _ in range(20)]
+    peers = [(await asyncio.open_unix_connection(str(ipc.server.address).removeprefix("unix:")))[1] for _ in range(20)]
     await settled(lambda: ipc.server.refused == 19)
     told = [line for line in lines if line.startswith("a connection was refused, max_connections or one like it")]
     assert len(told) == 5 and told[0].endswith(f": unix pid {os.getpid()} uid {os.getuid()}")

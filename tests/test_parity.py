@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from node_ipc import Client, DatagramPeer, DatagramServer, Server, Socket, aio, blocking
+import node_ipc
+from node_ipc import AddressError, Client, DatagramPeer, DatagramServer, Server, Socket, aio, blocking
 from node_ipc.blocking_datagram import BlockingDatagramServer
 
 CLIENTS = [aio.AsyncClient, blocking.BlockingClient]
@@ -66,7 +68,7 @@ def test_receive_is_the_same_in_both_waiting_fronts() -> None:
     assert parameters(aio.AsyncClient, "receive") == parameters(blocking.BlockingClient, "receive")
 
 
-@pytest.mark.parametrize("opener", ["connect", "serve"])
+@pytest.mark.parametrize("opener", ["connect", "serve", "serve_udp"])
 def test_connect_and_serve_take_the_same(opener: str) -> None:
     assert parameters(aio, opener) == parameters(blocking, opener)
 
@@ -89,3 +91,36 @@ def test_what_a_front_adds_is_what_waits() -> None:
     assert added[aio.AsyncServer] == added[aio.AsyncDatagramServer] == {"serve_forever", "drain"}
     for front in (blocking.BlockingServer, BlockingDatagramServer):
         assert added[front] == {"serve_forever", "drain", "poll", "shutdown"}
+
+
+def test_what_the_fronts_give_has_public_names() -> None:
+    assert (node_ipc.AsyncClient, node_ipc.AsyncServer) == (aio.AsyncClient, aio.AsyncServer)
+    assert node_ipc.AsyncDatagramServer is aio.AsyncDatagramServer
+    assert (blocking.Client, blocking.Server) == (blocking.BlockingClient, blocking.BlockingServer)
+    assert blocking.DatagramServer is BlockingDatagramServer
+    with pytest.raises(AttributeError, match=r"module 'node_ipc\.blocking' has no attribute 'DatagramServers'"):
+        _ = blocking.DatagramServers  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("fronts", "middle"), [(CLIENTS, Client), (SERVERS, Server), (DATAGRAMS, DatagramServer)], ids=str
+)
+def test_each_is_one_of_the_middle(fronts: Any, middle: Any) -> None:
+    for front in fronts:
+        assert issubclass(front, middle)
+        assert isinstance(front.__new__(front), middle)
+
+
+def test_a_server_tells_its_port() -> None:
+    with blocking.serve("tcp://127.0.0.1:0") as server:
+        assert server.port == server.address.port > 0  # type: ignore[union-attr]
+    with blocking.serve_udp("127.0.0.1:0") as port:
+        assert port.port > 0
+
+
+def test_a_server_at_a_path_has_no_port(tmp_path: Path) -> None:
+    with (
+        blocking.serve(tmp_path / "app.sock") as server,
+        pytest.raises(AddressError, match=r"app\.sock has no port: address says where it is"),
+    ):
+        _ = server.port

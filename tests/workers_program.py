@@ -27,7 +27,7 @@ say = partial(print, flush=True)  # in one piece: the lines of several processes
 address, count, options, *trouble = sys.argv[1:]
 
 
-async def setup(server: Any) -> None:
+async def setup(server: node_ipc.AsyncServer) -> None:
     await asyncio.sleep(0)
     if trouble == ["raises"]:
         raise LookupError("no such database")

@@ -1,8 +1,8 @@
 """node-ipc for Python: processes talk by named events, on the wire of npm's node-ipc.
 
-Three fronts on one core: ``ipc`` and ``IPC`` (callbacks, node-ipc's own shape), ``connect`` and ``serve``
-(asyncio), and ``node_ipc.blocking``. Names are loaded when they are first used, so that ``node_ipc.blocking``
-imports neither asyncio nor ssl.
+Three fronts on one core: ``ipc`` and ``IPC`` (callbacks, node-ipc's own shape), ``connect``, ``serve`` and
+``serve_udp`` (asyncio), and ``node_ipc.blocking``. Names are loaded when they are first used, so that
+``node_ipc.blocking`` imports neither asyncio nor ssl.
 """
 
 from __future__ import annotations
@@ -20,8 +20,12 @@ if TYPE_CHECKING:
     from . import errors as errors
     from . import scale as scale
     from . import testing as testing
+    from .aio import AsyncClient as AsyncClient
+    from .aio import AsyncDatagramServer as AsyncDatagramServer
+    from .aio import AsyncServer as AsyncServer
     from .aio import connect as connect
     from .aio import serve as serve
+    from .aio import serve_udp as serve_udp
     from .callbacks import IPC as IPC
     from .callbacks import ipc as ipc
     from .config.address import runtime_socket_root as runtime_socket_root
@@ -51,8 +55,12 @@ if TYPE_CHECKING:
     systemd_sockets = inherited_sockets
 
 _HOMES = {
+    "AsyncClient": "aio",
+    "AsyncDatagramServer": "aio",
+    "AsyncServer": "aio",
     "connect": "aio",
     "serve": "aio",
+    "serve_udp": "aio",
     "Received": "core.inbox",
     "IPC": "callbacks",
     "ipc": "callbacks",
@@ -87,22 +95,24 @@ def _error_names() -> list[str]:
     return names
 
 
-def __getattr__(name: str) -> Any:
-    """Load a public name from the module that has it, or a public module (PEP 562)."""
-    home = _HOMES.get(name)
-    if home is not None:
-        module = importlib.import_module("msgspec" if home == "msgspec" else f".{home}", __name__)
-        value = getattr(module, _ALIASES.get(name, name))
-    elif name in _MODULES:
-        value = importlib.import_module(f".{name}", __name__)
-    elif name == "__all__":
-        value = [*_HOMES, *_error_names()]
-    elif name in _error_names():
-        value = getattr(importlib.import_module(".errors", __name__), name)
-    else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # which would know every name, then
+
+    def __getattr__(name: str) -> Any:
+        """Load a public name from the module that has it, or a public module (PEP 562)."""
+        home = _HOMES.get(name)
+        if home is not None:
+            module = importlib.import_module("msgspec" if home == "msgspec" else f".{home}", __name__)
+            value = getattr(module, _ALIASES.get(name, name))
+        elif name in _MODULES:
+            value = importlib.import_module(f".{name}", __name__)
+        elif name == "__all__":
+            value = [*_HOMES, *_error_names()]
+        elif name in _error_names():
+            value = getattr(importlib.import_module(".errors", __name__), name)
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -11,11 +11,11 @@ import warnings
 from collections.abc import Callable, Generator
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, cast, overload
 
 from .config.address import has_datagrams
 from .config.config import Config
-from .config.resolve import Place, TLSChoice, resolve
+from .config.resolve import Place, TLSChoice, UdpPlace, resolve, resolve_udp
 from .core.client import Client, ClientState, connect_timeout
 from .core.datagram import DatagramServer
 from .core.events import Event
@@ -30,12 +30,26 @@ from .errors import IPCError, NotConnected
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
+    from .config.address import Address
+    from .config.config import Settings
     from .core.events import R
 
-__all__ = ["AsyncClient", "AsyncDatagramServer", "AsyncServer", "Iteration", "Received", "Serving", "connect", "serve"]
+__all__ = [
+    "AsyncClient",
+    "AsyncDatagramServer",
+    "AsyncServer",
+    "Iteration",
+    "Opening",
+    "Received",
+    "Serving",
+    "connect",
+    "serve",
+    "serve_udp",
+]
 
 T = TypeVar("T")
-E = TypeVar("E", "AsyncClient", "AsyncServer", "AsyncDatagramServer")
+E = TypeVar("E", bound="AsyncClient | AsyncServer | AsyncDatagramServer")
+K = TypeVar("K", bound="AsyncServer | AsyncDatagramServer")
 
 
 class AsyncClient(Client):
@@ -181,10 +195,10 @@ class AsyncDatagramServer(Serving, DatagramServer):
         await _drained(self, lambda: self.pending_bytes <= self.settings.soft_pending_bytes)
 
 
-class _Opening(Generic[E], TaskMaterial):
-    """What ``connect`` and ``serve`` return: for ``async with``, or for ``await``."""
+class Opening(Generic[E], TaskMaterial):
+    """What ``connect``, ``serve`` and ``serve_udp`` return: for ``async with``, or for ``await``."""
 
-    def __init__(self, verb: str, address: Place, open: Callable[[], Any]) -> None:
+    def __init__(self, verb: str, address: Place | UdpPlace, open: Callable[[], Any]) -> None:
         self._call = f"node_ipc.{verb}({address!r:.80})"
         self._open = open
         self._begun = False
@@ -237,7 +251,7 @@ def connect(
     wait: bool = False,
     tls: TLSChoice = None,
     **options: Any,
-) -> _Opening[AsyncClient]:
+) -> Opening[AsyncClient]:
     """Connect: ``async with node_ipc.connect("world") as world`` or ``world = await node_ipc.connect("world")``.
 
     address: an id, a path (``/run/app.sock``, ``./app.sock``, a path object), ``pipe:name``, ``tcp://host:port``,
@@ -276,7 +290,7 @@ def connect(
             undo()
         return client
 
-    return _Opening("connect", address, open)
+    return Opening("connect", address, open)
 
 
 def _first_failure_ends(client: AsyncClient) -> Callable[[], None]:
@@ -298,22 +312,49 @@ def serve(
     config: Config | None = None,
     tls: TLSChoice = None,
     **options: Any,
-) -> _Opening[Any]:
+) -> Opening[AsyncServer]:
     """Serve: ``async with node_ipc.serve("world") as server`` or ``server = await node_ipc.serve("world")``.
 
-    Inside, clients can connect already. The arguments are those of :func:`connect`; ``udp4://host:port`` and
-    ``udp6://[host]:port`` bind a UDP port. Raises :class:`AddressInUse` or :class:`AddressError` where nobody can
-    listen. At the end everything emitted is sent, within ``close_timeout`` milliseconds.
+    Inside, clients can connect already. The arguments are those of :func:`connect`. Raises :class:`AddressInUse` or
+    :class:`AddressError` where nobody can listen. At the end everything emitted is sent, within ``close_timeout``
+    milliseconds.
+
+    ``udp4://host:port`` and ``udp6://[host]:port`` bind a UDP port, as :func:`serve_udp` does; that is the verb whose
+    result a type checker knows.
     """
     where, settings = resolve(address, config, options, "server", tls)
+    if has_datagrams(where):
+        return cast("Opening[AsyncServer]", _opening("serve", address, AsyncDatagramServer, where, settings))
+    return _opening("serve", address, AsyncServer, where, settings)
 
-    async def open() -> AsyncServer | AsyncDatagramServer:
+
+def serve_udp(address: UdpPlace, *, config: Config | None = None, **options: Any) -> Opening[AsyncDatagramServer]:
+    """Bind a UDP port: ``async with node_ipc.serve_udp("127.0.0.1:8000") as port``, or with ``await``.
+
+    address: ``host:port``, ``udp4://host:port``, ``udp6://[host]:port``, ``(host, port)``, or a UDP socket that is
+        bound already; port 0 is a free one, and ``port.address`` says which.
+    config, options: as for :func:`connect`.
+
+    Inside, the port hears already. Raises :class:`AddressInUse` or :class:`AddressError` where it cannot be bound. At
+    the end everything emitted is given to the kernel, within ``close_timeout`` milliseconds.
+    """
+    where, settings = resolve_udp(address, config, options)
+    return _opening("serve_udp", address, AsyncDatagramServer, where, settings)
+
+
+def _opening(
+    verb: str,
+    address: Place | UdpPlace,
+    kind: Callable[[Any, EventLoopDriver, Settings], K],
+    where: Address,
+    settings: Settings,
+) -> Opening[K]:
+    """A server of this kind that is still to be started."""
+
+    async def open() -> K:
         driver = EventLoopDriver()
         driver.attach(asyncio.get_running_loop())
-        if has_datagrams(where):
-            server: AsyncServer | AsyncDatagramServer = AsyncDatagramServer(where, driver, settings)
-        else:
-            server = AsyncServer(where, driver, settings)
+        server = kind(where, driver, settings)
         server.on("error", _heard_by_start)
         try:
             await server.start()
@@ -323,7 +364,7 @@ def serve(
         server.off("error", _heard_by_start)
         return server
 
-    return _Opening("serve", address, open)
+    return Opening(verb, address, open)
 
 
 def _heard_by_start(error: IPCError) -> None:

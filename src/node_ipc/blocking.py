@@ -25,16 +25,18 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, overload
 
 from .config.address import Tls, Unix, has_datagrams
-from .config.resolve import Place, TLSChoice, resolve
-from .core.client import STEADY_SECONDS, Client, ClientState, connect_timeout, retry_delay
+from .config.resolve import Place, TLSChoice, UdpPlace, resolve, resolve_udp
+from .core.client import STEADY_SECONDS, ClientState, connect_timeout, retry_delay
+from .core.client import Client as AnyClient
 from .core.events import Event, event_name
 from .core.inbox import BlockingInbox, Received, receivable, receive_timeout
 from .core.outcome import seconds
 from .core.seam import FORKED
-from .core.server import Server, serving
+from .core.server import Server as AnyServer
+from .core.server import serving
 from .core.session import Session, refuse_other_threads
 from .drivers.thread import ThreadDriver
 from .errors import BackpressureError, ConnectionLost, DrainTimeout, IPCError, WouldDeadlock
@@ -42,22 +44,38 @@ from .errors import BackpressureError, ConnectionLost, DrainTimeout, IPCError, W
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
-    from .config.address import Address
-    from .config.config import Config
+    from .blocking_datagram import BlockingDatagramServer
+    from .blocking_datagram import BlockingDatagramServer as DatagramServer
+    from .config.address import Address, Handed, Udp
+    from .config.config import Config, Settings
     from .core.events import R
     from .core.outcome import Outcome, Progress
     from .core.requests import Requests
 
-__all__ = ["BlockingClient", "BlockingServer", "Received", "Serving", "connect", "finish", "reconnect", "serve"]
+__all__ = [
+    "BlockingClient",
+    "BlockingServer",
+    "Client",
+    "DatagramServer",
+    "Received",
+    "Server",
+    "Serving",
+    "connect",
+    "finish",
+    "reconnect",
+    "serve",
+    "serve_udp",
+]
 
 T = TypeVar("T")
 C = TypeVar("C", bound="BlockingClient")
+V = TypeVar("V", bound="BlockingServer | BlockingDatagramServer")
 
 LONGEST_PAUSE = 30.0
 """Seconds between two connections of ``reconnect``, at the most."""
 
 
-class BlockingClient(Client):
+class BlockingClient(AnyClient):
     """A client whose calls wait. Made by :func:`connect`, a context manager, and iterable."""
 
     inbox: BlockingInbox
@@ -327,6 +345,10 @@ class BlockingClient(Client):
         )
 
 
+Client = BlockingClient
+"""What :func:`connect` returns."""
+
+
 class Batch:
     """What is emitted inside goes out together."""
 
@@ -503,7 +525,7 @@ class Serving:
             )
 
 
-class BlockingServer(Serving, Server):
+class BlockingServer(Serving, AnyServer):
     """A server whose handlers run in the thread that calls. Made by :func:`serve`, a context manager."""
 
     _times_requests = False
@@ -629,26 +651,58 @@ class BlockingServer(Serving, Server):
         finish(self._thread, self.closed)
 
 
+Server = BlockingServer
+"""What :func:`serve` returns."""
+
+
 def serve(
     address: Place,
     *,
     config: Config | None = None,
     tls: TLSChoice = None,
     **options: Any,
-) -> Any:
+) -> BlockingServer:
     """Serve: ``with blocking.serve("world") as server``, then ``server.serve_forever()`` or ``server.poll()``.
 
     Clients can connect when this returns, and wait until they are served. The arguments are those of
-    :func:`connect`; ``udp4://host:port`` and ``udp6://[host]:port`` bind a UDP port. Raises :class:`AddressInUse` or
-    :class:`AddressError` where nobody can listen. At the end everything emitted is sent, within ``close_timeout``
-    milliseconds.
+    :func:`connect`. Raises :class:`AddressInUse` or :class:`AddressError` where nobody can listen. At the end
+    everything emitted is sent, within ``close_timeout`` milliseconds.
+
+    ``udp4://host:port`` and ``udp6://[host]:port`` bind a UDP port, as :func:`serve_udp` does; that is the verb whose
+    result a type checker knows.
     """
     where, settings = resolve(address, config, options, "server", tls)
+    if has_datagrams(where):
+        return cast("BlockingServer", _bound(where, settings))
     driver = ThreadDriver()
-    server = _make_server(where, driver, settings)
+    return _started(BlockingServer(where, driver, settings), driver)
+
+
+def serve_udp(address: UdpPlace, *, config: Config | None = None, **options: Any) -> BlockingDatagramServer:
+    """Bind a UDP port: ``with blocking.serve_udp("127.0.0.1:8000") as port``, then ``port.poll()`` and the like.
+
+    address: ``host:port``, ``udp4://host:port``, ``udp6://[host]:port``, ``(host, port)``, or a UDP socket that is
+        bound already; port 0 is a free one, and ``port.address`` says which.
+    config, options: as for :func:`connect`.
+
+    The kernel keeps what comes from when this returns. Raises :class:`AddressInUse` or :class:`AddressError` where it
+    cannot be bound. At the end everything emitted is given to the kernel, within ``close_timeout`` milliseconds.
+    """
+    return _bound(*resolve_udp(address, config, options))
+
+
+def _bound(where: Udp | Handed, settings: Settings) -> BlockingDatagramServer:
+    from .blocking_datagram import BlockingDatagramServer  # only who uses UDP loads it
+
+    driver = ThreadDriver()
+    return _started(BlockingDatagramServer(where, driver, settings), driver)
+
+
+def _started(server: V, driver: ThreadDriver) -> V:
+    """Wait until it serves, or raise why it cannot."""
     server.on("error", _heard_here)
-    started = server.start()
     try:
+        started = server.start()
         driver.run_until(lambda: started.done)
         started.result()
     except BaseException:
@@ -658,12 +712,15 @@ def serve(
     return server
 
 
-def _make_server(where: Address, driver: ThreadDriver, settings: Any) -> Any:
-    if not has_datagrams(where):
-        return BlockingServer(where, driver, settings)
-    from .blocking_datagram import BlockingDatagramServer
+if not TYPE_CHECKING:  # which would know every name, then
 
-    return BlockingDatagramServer(where, driver, settings)
+    def __getattr__(name: str) -> Any:
+        """UDP's class, loaded when it is asked for (PEP 562)."""
+        if name != "DatagramServer":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from .blocking_datagram import BlockingDatagramServer
+
+        return BlockingDatagramServer
 
 
 # ---- what both ends do

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from socket import socket
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeGuard, overload
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias, TypeGuard, TypeVar, cast, overload
 
 from .config import address as addresses
 from .config.address import Tcp, Tls, Udp, has_datagrams
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["IPC", "Clients", "ipc"]
 
+E = TypeVar("E", "Server", "DatagramServer")
 UDP_TYPES = ("udp4", "udp6")
 Order: TypeAlias = tuple[tuple[str, Callable[[Any], bool]], ...]
 """The arguments of a verb: what each is called, and whether a value is one."""
@@ -130,11 +131,14 @@ class IPC:
         self._log = None
 
     @property
-    def server(self) -> Any:
-        """What ``serve`` or ``serve_net`` made. Raises :class:`NoServer`, an ``AttributeError``, before that."""
+    def server(self) -> Server:
+        """What ``serve``, ``serve_net`` or ``serve_udp`` made. Raises :class:`NoServer`, an ``AttributeError``, before.
+
+        A UDP port is a :class:`DatagramServer`; to a type checker it is what ``serve_udp`` returns that says so.
+        """
         if self._server is None:
             raise NoServer("there is no server yet: call serve() or serve_net() first", name="server", obj=self)
-        return self._server
+        return cast("Server", self._server)
 
     @property
     def log(self) -> Log:
@@ -300,30 +304,54 @@ class IPC:
         host, port, udp_type, callback = _in_order("serve_net takes", SERVE_NET, (host, port, udp_type, callback))
         if udp_type is None:
             self._serve(self._network_address(host, port), callback)
-            return
-        udp_type = udp_type.lower()
+        else:
+            self._serve_port(self._udp_address(host, port, udp_type.lower()), callback)
+
+    def serve_udp(
+        self, host: Any = None, port: Any = None, udp_type: Any = None, callback: Callable[..., Any] | None = None
+    ) -> DatagramServer:
+        """Make a UDP port: ``serve_udp([host][, port][, udp_type][, callback])``; returns what ``server`` is now.
+
+        As ``serve_net`` with a kind of UDP, which is that of the host here where it is left out. Or a UDP socket that
+        is bound already, alone or as ``systemd_sockets()`` gives it. ``server.start()`` binds the port.
+        """
+        host, port, udp_type, callback = _in_order("serve_udp takes", SERVE_UDP, (host, port, udp_type, callback))
+        if host is None or isinstance(host, str):
+            udp_type = ("udp6" if host is not None and ":" in host else "udp4") if udp_type is None else udp_type
+            return self._serve_port(self._udp_address(host, port, udp_type.lower()), callback)
+        where = handed(host)
+        if not has_datagrams(where):
+            raise AddressError(f"{where} is no UDP port: serve() is for stream sockets")
+        return self._serve_port(where, callback)
+
+    def _udp_address(self, host: str | None, port: int | None, udp_type: Literal["udp4", "udp6"]) -> Udp:
         host = self._config.network_host if host is None else host
         if udp_type == "udp4" and host == "::1":
             host = "127.0.0.1"
-        port = self._config.network_port if port is None else port
-        self._serve(Udp(host, port, udp_type), callback)
+        return Udp(host, self._config.network_port if port is None else port, udp_type)
 
     def _serve(self, where: addresses.Address, callback: Callable[..., Any] | None) -> None:
+        if has_datagrams(where):
+            self._serve_port(where, callback)
+        else:
+            self._replace_server(lambda: Server(where, self._driver, self._config.settings()), callback)
+
+    def _serve_port(self, where: Udp | addresses.Handed, callback: Callable[..., Any] | None) -> DatagramServer:
+        from .core.datagram import DatagramServer
+
+        return self._replace_server(lambda: DatagramServer(where, self._driver, self._config.settings()), callback)
+
+    def _replace_server(self, make: Callable[[], E], callback: Callable[..., Any] | None) -> E:
         self._refuse_others("serve")
         if self._server is not None and self._server.state not in (ServerState.IDLE, ServerState.CLOSED):
             self._leaving.add(self._server)  # replaced, as in node-ipc; it goes on until it is stopped
-        settings = self._config.settings()
-        if has_datagrams(where):
-            from .core.datagram import DatagramServer
-
-            server: Server | DatagramServer = DatagramServer(where, self._driver, settings)
-        else:
-            server = Server(where, self._driver, settings)
+        server = make()
         self._follow(server)
         server.on_closed.append(partial(self._server_closed, server))
         if callback is not None:
             server.on("start", callback)
         self._server = server
+        return server
 
     def _server_closed(self, server: Server | DatagramServer) -> None:
         self._failure = self._failure or server.failure
@@ -566,12 +594,14 @@ def _is_udp_type(value: Any) -> bool:
 PATH = ("a path", lambda value: isinstance(value, (str, os.PathLike)))
 PATH_OR_SOCKETS = ("a path or bound sockets", lambda value: isinstance(value, (str, os.PathLike, socket, list, tuple)))
 HOST = ("a host", lambda value: isinstance(value, str) and not _is_udp_type(value))
+HOST_OR_SOCKETS = ("a host or a bound socket", lambda value: HOST[1](value) or isinstance(value, (socket, list, tuple)))
 PORT = ("a port number", _is_network_port)
 UDP_TYPE = ("'udp4' or 'udp6'", _is_udp_type)
 CALLBACK = ("a callback", callable)
 CONNECT_TO: Order = (PATH, CALLBACK)
 CONNECT_TO_NET: Order = (HOST, PORT, CALLBACK)
 SERVE: Order = (PATH_OR_SOCKETS, CALLBACK)
+SERVE_UDP: Order = (HOST_OR_SOCKETS, PORT, UDP_TYPE, CALLBACK)
 SERVE_NET: Order = (HOST, PORT, UDP_TYPE, CALLBACK)
 
 

@@ -126,7 +126,7 @@ async def test_network_host_and_port_are_where_nothing_else_is_said(tmp_path: Pa
     async with ends(tmp_path, network_host="127.0.0.1", network_port=0) as two:
         two.server_ipc.serve_net()
         await two.server.start()
-        two.client_ipc.config.network_port = two.server.address.port
+        two.client_ipc.config.network_port = two.server.port
         assert (await two.client_ipc.connect_to_net("world")).peer.host == "127.0.0.1"
 
 
@@ -147,7 +147,7 @@ async def test_interfaces_lookup_and_family(tmp_path: Path) -> None:
 
     async with ends(tmp_path, interfaces={"lookup": look_up, "family": "IPv4"}) as two:
         await two.start(net=True)
-        port = two.server.address.port
+        port = two.server.port
         await two.client_ipc.connect_to_net("world", "world.example", port)
         assert asked == ["world.example"]
         two.client_ipc.config.interfaces.family = 6
@@ -160,8 +160,8 @@ async def test_interfaces_hints_are_flags_for_getaddrinfo(tmp_path: Path) -> Non
     async with ends(tmp_path, stop_retrying=True, interfaces={"hints": sockets.AI_NUMERICHOST}) as two:
         await two.start(net=True)
         with pytest.raises(IPCError, match="localhost"):  # which is not a number
-            await two.client_ipc.connect_to_net("world", "localhost", two.server.address.port)
-        await two.client_ipc.connect_to_net("world", "127.0.0.1", two.server.address.port)
+            await two.client_ipc.connect_to_net("world", "localhost", two.server.port)
+        await two.client_ipc.connect_to_net("world", "127.0.0.1", two.server.port)
 
 
 # ---- the wire

@@ -101,11 +101,11 @@ def test_a_client_has_no_socket_to_give() -> None:
 
 
 def test_on_is_a_decorator_that_gives_the_handler_back(desk: Desk) -> None:
-    @desk.events.on("a")
+    @desk.events.on("a")  # type: ignore[untyped-decorator]  # the endpoints type it
     def first(data: Any) -> None:
         desk.heard.append(("first", data))
 
-    @desk.events.once("a")
+    @desk.events.once("a")  # type: ignore[untyped-decorator]
     def second(data: Any) -> None:
         desk.heard.append(("second", data))
 

@@ -69,7 +69,7 @@ async def meet() -> dict[str, object]:
     server.serve_net(0)
     server.server.on("message", lambda data, socket: socket.emit("message", [data, socket.peer.host]))
     await asyncio.wait_for(server.server.start(), 10)
-    client.connect_to_net("world", server.server.address.port)
+    client.connect_to_net("world", server.server.port)
     heard = asyncio.get_running_loop().create_future()
     client.of.world.on("message", heard.set_result)
     client.of.world.emit("message", "hello")

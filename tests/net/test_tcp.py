@@ -73,7 +73,7 @@ async def listening(ipc: IPC, host: str = "127.0.0.1") -> int:
     ipc.serve_net(host, 0)
     ipc.server.on("message", lambda data, socket: socket.emit("message", data))
     await asyncio.wait_for(ipc.server.start(), DEADLINE)
-    port: int = ipc.server.address.port
+    port: int = ipc.server.port
     return port
 
 
@@ -264,7 +264,7 @@ async def test_a_connection_that_is_gone_before_it_is_served_is_dropped(
 def test_on_the_blocking_front_too(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     with blocking.serve("tcp://127.0.0.1:0") as server:
         monkeypatch.setattr(tcp, "tune", gone)
-        with socket.create_connection(("127.0.0.1", server.address.port)) as client:
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
             server.poll(DEADLINE)
             assert client.recv(1) == b""
         assert f"a connection to {server.address} was refused: [Errno 22] Invalid argument" in caplog.text

@@ -16,6 +16,7 @@ import pytest
 from test_tls import MATRIX, PLAIN_SERVER, Certificates, bad_files, dated, limited, made, plain_context
 
 from node_ipc import IPC, AddressError, ConfigError, NotConnected, Socket
+from node_ipc.config.address import Tls
 from node_ipc.core.seam import Peer
 from node_ipc.errors import ConnectionLost, TLSError, WrongThreadError
 from node_ipc.net.tls import ServerTLS, TLSChannel, client_context
@@ -98,7 +99,7 @@ class ServerEnd(End):
 
     @property
     def port(self) -> int:
-        port: int = self.ipc.server.address.port
+        port: int = self.ipc.server.port
         return port
 
     async def close(self) -> None:
@@ -144,7 +145,9 @@ def connect(ends: list[Any], server: ServerEnd, tls: Any, host: str = HOST, **co
 @contextlib.asynccontextmanager
 async def bare(server: ServerEnd) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """A TCP connection to it."""
-    reader, writer = await asyncio.open_connection(server.ipc.server.address.host, server.port)
+    where = server.ipc.server.address
+    assert isinstance(where, Tls)
+    reader, writer = await asyncio.open_connection(where.host, server.port)
     try:
         yield reader, writer
     finally:

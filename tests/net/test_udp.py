@@ -109,7 +109,7 @@ class End:
 async def bound(family: str = "udp4", host: str | None = None, port: int = 0, **options: Any) -> AsyncIterator[End]:
     host = host or LOOPBACK[family]
     where = f"{family}://[{host}]:{port}" if ":" in host else f"{family}://{host}:{port}"
-    async with node_ipc.serve(where, **options) as server:
+    async with node_ipc.serve_udp(where, **options) as server:
         yield End(server)
 
 
@@ -1026,7 +1026,7 @@ def test_hostile_envelopes_call_no_lifecycle_handler_and_harm_nobody(run: Run) -
                     watch = Stopwatch()
                     assert await world.payload() == "hi"
                     took.append(watch.seconds)
-            assert called == []
+            assert called == [(world.server,)] * 2, "connect and start: the port's own"
             assert max(took) < 0.1
 
     run(main())
@@ -1043,12 +1043,12 @@ def test_run_ends_when_the_port_is_stopped() -> None:
     def started() -> None:
         @ipc.server.on("message")
         def message(data: Any, socket: Any) -> None:
-            heard.append((data, socket["address"], socket["port"] == ipc.server.address.port))
+            heard.append((data, socket["address"], socket["port"] == ipc.server.port))
             ipc.server.stop()
 
-        ipc.server.emit({"address": "127.0.0.1", "port": ipc.server.address.port}, "message", "to myself")
+        port.emit({"address": "127.0.0.1", "port": ipc.server.port}, "message", "to myself")
 
-    ipc.serve_net("127.0.0.1", 0, "udp4", started)
+    port = ipc.serve_udp("127.0.0.1", 0, "udp4", started)
     ipc.server.start()
     ipc.run()
     assert heard == [("to myself", "127.0.0.1", True)]
@@ -1059,7 +1059,7 @@ def test_udp4_is_never_bound_to_the_other_family() -> None:
     ipc.config.silent = True
     ipc.config.network_host = "::1"
     ipc.serve_net(0, "udp4")
-    assert ipc.server.address.host == "127.0.0.1"
+    assert str(ipc.server.address) == "udp4://127.0.0.1:0"
     with pytest.raises(AddressError):
         ipc.serve_net("::2", 0, "udp4")
 
@@ -1080,7 +1080,12 @@ def test_the_log_says_where_a_port_is_bound(capsys: Any) -> None:
     ipc.config.logger = lines.append
     ipc.config.log_in_color = False
     ipc.config.log_payloads = True
-    ipc.serve_net("127.0.0.1", 0, "udp4", lambda: (ipc.server.emit(("127.0.0.1", 9), "m", 1), ipc.server.stop()))
+
+    def started(port: DatagramServer) -> None:
+        port.emit(("127.0.0.1", 9), "m", 1)
+        port.stop()
+
+    ipc.serve_udp("127.0.0.1", 0, started)
     ipc.server.start()
     ipc.run()
     assert "starting server on udp4://127.0.0.1:0" in lines
@@ -1153,6 +1158,52 @@ def test_the_blocking_front_serves_a_port_that_is_handed_over_and_does_not_wait_
             server.poll(0.1)
         assert server.poll(0) is False, "it waited for one more"
     assert heard == ["hi"] and sock.fileno() == -1
+
+
+def test_serve_udp_gives_what_serve_gives_for_a_udp_address(run: Run, family: str) -> None:
+    url = "udp4://127.0.0.1:0" if family == "udp4" else "udp6://[::1]:0"
+
+    async def main() -> None:
+        other: Any
+        async with node_ipc.serve_udp(handed_port(family)) as port, node_ipc.serve(url) as other:
+            assert type(port) is type(other) is node_ipc.AsyncDatagramServer and port.port > 0
+            heard = asyncio.get_running_loop().create_future()
+            port.on("message", lambda data, peer: heard.set_result(data))
+            other.emit((LOOPBACK[family], port.port), "message", 1)
+            assert await asyncio.wait_for(heard, 20) == 1
+
+    run(main())
+    other: Any
+    with blocking.serve_udp(handed_port(family)) as port, blocking.serve(url) as other:
+        assert type(port) is type(other) is blocking.DatagramServer
+        heard: list[Any] = []
+        port.on("message", heard.append)
+        other.emit((LOOPBACK[family], port.port), "message", 1)
+        assert port.poll(20) and heard == [1]
+
+
+def test_the_callback_fronts_serve_udp(run: Run, family: str) -> None:
+    async def main() -> None:
+        ipc = IPC()
+        ipc.config.update(silent=True, network_host="localhost", network_port=1)
+        first = ipc.serve_udp(LOOPBACK[family], 0)
+        assert str(first.address).startswith(family) and ipc.server is first  # type: ignore[comparison-overlap]
+        second = ipc.serve_udp(handed_port(family))
+        third = ipc.serve_udp(lambda: None)
+        assert str(third.address) == "udp4://localhost:1"
+        assert str(ipc.serve_udp("localhost", "udp6").address) == "udp6://[localhost]:1"
+        with pytest.raises(AddressError, match="serve_udp takes"):
+            ipc.serve_udp(8000, "localhost")
+        with socket.create_server(("127.0.0.1", 0)) as stream, pytest.raises(AddressError, match="is no UDP port"):
+            ipc.serve_udp(stream)
+        await second.start()
+        second.on("message", lambda data, peer: second.emit(peer, "message", data + 1))
+        async with bound(family) as hello:
+            hello.server.emit((LOOPBACK[family], second.port), "message", 1)
+            assert await hello.payload() == 2
+        await second.stop()
+
+    run(main())
 
 
 @pytest.mark.parametrize("front", ["asyncio", "blocking"])

@@ -97,7 +97,7 @@ async def serving(kind: tuple[str, dict[str, Any], dict[str, Any]]) -> AsyncIter
             server = await stack.enter_async_context(
                 node_ipc.serve(f"{scheme}://127.0.0.1:0", silent=True, close_timeout=200, **ours, **options)
             )
-            return server, await stack.enter_async_context(BlackHole(server.address.port))
+            return server, await stack.enter_async_context(BlackHole(server.port))
 
         yield start
 

@@ -23,7 +23,17 @@ from typing import Any
 import pytest
 
 import node_ipc
-from node_ipc import BackpressureError, Config, Loss, MessageTimeout, NotConnected, Socket, WrongThreadError, blocking
+from node_ipc import (
+    AsyncServer,
+    BackpressureError,
+    Config,
+    Loss,
+    MessageTimeout,
+    NotConnected,
+    Socket,
+    WrongThreadError,
+    blocking,
+)
 from stopwatch import Stopwatch
 from tls_certificates import identity
 
@@ -169,7 +179,7 @@ async def test_a_cut_peer_leaves_nothing_and_is_said_once(config: Config) -> Non
 
 
 @pytest.mark.row(12)
-async def test_slow_handlers_push_back_on_the_sender(config: Config, server: Any) -> None:
+async def test_slow_handlers_push_back_on_the_sender(config: Config, server: AsyncServer) -> None:
     running = most = 0
     release = asyncio.Event()
 
@@ -718,7 +728,7 @@ async def test_stop_drains_and_ends_on_time(config: Config) -> None:
 
 
 @pytest.mark.row(40)
-async def test_emit_is_safe_from_threads_and_everything_else_refuses(config: Config, server: Any) -> None:
+async def test_emit_is_safe_from_threads_and_everything_else_refuses(config: Config, server: AsyncServer) -> None:
     got: dict[int, list[int]] = {number: [] for number in range(8)}
     total = 0
 

@@ -209,7 +209,7 @@ async def stream_cycle(where: dict[str, Any], server_tls: Any, client_tls: Any) 
     if "path" in where:
         asking.connect_to("world", where["path"])
     else:
-        asking.connect_to_net("world", "127.0.0.1", ipc.server.address.port)
+        asking.connect_to_net("world", "127.0.0.1", ipc.server.port)
     heard = asyncio.get_running_loop().create_future()
     asking.of.world.on("answer", heard.set_result)
     asking.of.world.emit("ask", 1)
@@ -222,12 +222,12 @@ async def stream_cycle(where: dict[str, Any], server_tls: Any, client_tls: Any) 
 async def datagram_cycle() -> None:
     ipc, asking = quiet(), quiet()
     heard = asyncio.get_running_loop().create_future()
-    for one in (ipc, asking):
-        one.serve_net("127.0.0.1", 0, "udp4")
-        await one.server.start()
-    ipc.server.on("ask", lambda data, peer: ipc.server.emit(peer, "answer", data))
-    asking.server.on("answer", heard.set_result)
-    asking.server.emit({"address": "127.0.0.1", "port": ipc.server.address.port}, "ask", 1)
+    port, other = ipc.serve_udp("127.0.0.1", 0), asking.serve_udp("127.0.0.1", 0)
+    await port.start()
+    await other.start()
+    port.on("ask", lambda data, peer: port.emit(peer, "answer", data))
+    other.on("answer", heard.set_result)
+    other.emit({"address": "127.0.0.1", "port": port.port}, "ask", 1)
     async with asyncio.timeout(DEADLINE):
         assert await heard == 1
         await asking.stop()

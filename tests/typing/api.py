@@ -11,8 +11,19 @@ from typing import Annotated, Any, Literal, assert_type
 import msgspec
 
 import node_ipc
-from node_ipc import IPC, Client, Event, Raw, RemoteError, Socket, blocking, ipc
-from node_ipc.aio import AsyncClient
+from node_ipc import (
+    IPC,
+    AsyncClient,
+    AsyncDatagramServer,
+    AsyncServer,
+    Client,
+    Event,
+    Raw,
+    RemoteError,
+    Socket,
+    blocking,
+    ipc,
+)
 from node_ipc.blocking import BlockingClient, BlockingServer
 from node_ipc.core.outcome import Outcome
 
@@ -233,3 +244,79 @@ def blocking_front() -> None:
         world.request(order, "tea")  # type: ignore[misc]  # pyright: ignore
         for event in world:
             assert_type(event, node_ipc.Received)
+
+
+async def what_the_asyncio_front_gives() -> None:
+    assert_type(await node_ipc.connect("world"), AsyncClient)
+    assert_type(await node_ipc.serve("world"), AsyncServer)
+    assert_type(await node_ipc.serve_udp("127.0.0.1:8000"), AsyncDatagramServer)
+    async with node_ipc.connect("world") as client:
+        assert_type(client, AsyncClient)
+        client.emitt("message")  # type: ignore[attr-defined]  # pyright: ignore
+        client.requests_all("add")  # type: ignore[attr-defined]  # pyright: ignore
+    async with node_ipc.serve("world", backlog=5) as server:
+        assert_type(server, AsyncServer)
+        assert_type(server.port, int)
+        server.broadcats("message")  # type: ignore[attr-defined]  # pyright: ignore
+        server.emit(("127.0.0.1", 8000), "message")  # type: ignore[call-overload]  # pyright: ignore
+
+        @server.on("message")
+        def message(data: str, socket: Socket) -> None:
+            socket.emit("reply", data)
+            socket.emitt("reply", data)  # type: ignore[attr-defined]  # pyright: ignore
+
+        await server.serve_forever()
+    async with node_ipc.serve_udp(("127.0.0.1", 0), udp_peer_ttl=1000) as port:
+        assert_type(port, AsyncDatagramServer)
+        port.emit(("127.0.0.1", port.port), order, Order("tea", 2))
+        port.braodcast("message")  # type: ignore[attr-defined]  # pyright: ignore
+        port.request("add")  # type: ignore[attr-defined]  # pyright: ignore
+    node_ipc.serve_udp("world", tls=True, timeout=5)
+    node_ipc.serve_udp(8000)  # type: ignore[arg-type]  # pyright: ignore
+
+
+def what_the_blocking_front_gives() -> None:
+    with blocking.connect("world") as client:
+        assert_type(client, blocking.Client)
+        client.emitt("message")  # type: ignore[attr-defined]  # pyright: ignore
+        assert_type(client.close(), None)
+    with blocking.serve("world") as server:
+        assert_type(server, blocking.Server)
+        assert_type(server.port, int)
+        server.broadcats("message")  # type: ignore[attr-defined]  # pyright: ignore
+
+        @server.on("message")
+        def message(data: str, socket: Socket) -> None: ...
+
+        server.serve_forever()
+    with blocking.serve_udp("127.0.0.1:0") as port:
+        assert_type(port, blocking.DatagramServer)
+        port.emit({"address": "127.0.0.1", "port": port.port}, "message")
+        port.braodcast("message")  # type: ignore[attr-defined]  # pyright: ignore
+        assert_type(port.poll(), bool)
+    for client in blocking.reconnect("world"):
+        client.emitt("message")  # type: ignore[attr-defined]  # pyright: ignore
+
+
+def what_the_callback_front_gives() -> None:
+    another = IPC()
+    another.serve(lambda: None)
+    assert_type(another.server, node_ipc.Server)
+
+    @another.server.on("message")
+    def message(data: str, socket: Socket) -> None:
+        another.server.broadcast("reply", data, exclude=[socket])
+
+    another.server.broadcats("message")  # type: ignore[attr-defined]  # pyright: ignore
+    another.of.world.emitt("message")  # type: ignore[attr-defined]  # pyright: ignore
+    another.of["world"].emitt("message")  # type: ignore[attr-defined]  # pyright: ignore
+    another.serveNet(8000)  # type: ignore[attr-defined]  # pyright: ignore
+    port = another.serve_udp("127.0.0.1", 8000)
+    assert_type(port, node_ipc.DatagramServer)
+    port.emit(("127.0.0.1", 8001), "message", 1)
+    port.braodcast("message")  # type: ignore[attr-defined]  # pyright: ignore
+
+
+def names_that_no_module_has() -> None:
+    node_ipc.conect("world")  # type: ignore[attr-defined]  # pyright: ignore
+    blocking.serv("world")  # type: ignore[attr-defined]  # pyright: ignore

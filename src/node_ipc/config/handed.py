@@ -22,6 +22,8 @@ def handed(sockets: socket.socket | Iterable[socket.socket], *, tls: bool = Fals
         AddressError: there is none, one is neither a stream socket nor a UDP port, or not bound, some are Unix
             sockets and others not, or a UDP port is not the only one.
     """
+    if not isinstance(sockets, socket.socket | Iterable):
+        raise AddressError(f"not an address: {sockets!r:.80}. Give an id, a URL or a path, or a socket that is bound")
     all_of_them = (sockets,) if isinstance(sockets, socket.socket) else tuple(sockets)
     if not all_of_them:
         raise AddressError("no socket was handed over: there is nothing to serve")

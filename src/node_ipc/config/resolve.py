@@ -6,11 +6,12 @@ Both fronts use it, so an address, a ``Config`` and single options mean the same
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import AddressError, ConfigError
-from .address import Address, Handed, Pipe, Role, Tcp, Tls, Udp, Unix, local_path, parse
+from .address import Address, Handed, Pipe, Role, Tcp, Tls, Udp, Unix, has_datagrams, local_path, parse
 from .config import Config, Settings
 from .handed import handed
 from .options import unknown
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from socket import socket
     from ssl import SSLContext
 
-__all__ = ["Place", "TLSChoice", "resolve"]
+__all__ = ["Place", "TLSChoice", "UdpPlace", "resolve", "resolve_udp"]
 
 _OWN_PARAMETERS: dict[Role, tuple[str, ...]] = {
     "client": ("config", "timeout", "tls", "wait"),
@@ -33,6 +34,11 @@ Place: TypeAlias = "str | os.PathLike[str] | Address | socket | Sequence[socket]
 A path is a path object, or text that begins with ``/``, ``./``, ``../`` or ``~/``.
 
 A server also takes a socket that is bound already, or several."""
+
+UdpPlace: TypeAlias = "str | tuple[str, int] | Udp | socket | Sequence[socket]"
+"""Which UDP port to bind: ``host:port``, with ``udp4://`` or ``udp6://`` before it or not, or a pair of the two.
+
+Or a UDP socket that is bound already."""
 
 TLSChoice: TypeAlias = "Mapping[str, Any] | SSLContext | bool | None"
 """``tls=``: the options of ``config.tls`` or an ``ssl.SSLContext``; True is TLS with the defaults, False is none."""
@@ -67,6 +73,31 @@ def resolve(
     if isinstance(where, Handed) and isinstance(where.where, Tcp) and whole.tls is not False:
         where = Handed(where.sockets, Tls(where.where.host, where.where.port), where.share)
     return where, whole.settings()
+
+
+def resolve_udp(address: UdpPlace, config: Config | None, options: Mapping[str, Any]) -> tuple[Udp | Handed, Settings]:
+    """The UDP port that ``address`` means, and the settings; as :func:`resolve` in everything else.
+
+    Raises:
+        AddressError: also for an address that is no UDP port.
+    """
+    others = dict(options)
+    tls = others.pop("tls", None)
+    where, settings = resolve(_udp_place(address), config, others, "server", tls)
+    if not has_datagrams(where):
+        raise AddressError(
+            f"{where} is no UDP port: serve_udp binds udp4://host:port and udp6://[host]:port, serve() the rest"
+        )
+    return where, settings
+
+
+def _udp_place(address: UdpPlace) -> Place:
+    if isinstance(address, str) and re.fullmatch(r"(\[[^]]*\]|[^:/]*):[0-9]+", address):
+        return f"udp6://{address}" if address.startswith("[") else f"udp4://{address}"
+    if isinstance(address, tuple) and len(address) == 2 and isinstance(address[0], str):
+        host, port = address
+        return Udp(host, port, "udp6" if ":" in host else "udp4")
+    return address
 
 
 def _configuration(config: Config | None, options: Mapping[str, Any], tls: TLSChoice) -> Config:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, Protocol, TypeVar, overload
 
-from ..errors import IPCError
+from ..errors import AddressError, IPCError
 from ..wire.codec import logged
 from .session import refuse_other_threads
 
@@ -107,6 +107,16 @@ class Publisher:
 
 class SocketPublisher(Publisher, Generic[S]):
     """A server of either kind: its handlers get a socket (``S``), too."""
+
+    address: Address
+
+    @property
+    def port(self) -> int:
+        """The port of TCP, TLS or UDP; once started, the real one. Raises :class:`AddressError` for a path."""
+        port: int | None = getattr(getattr(self.address, "where", self.address), "port", None)
+        if port is None:
+            raise AddressError(f"{self.address} has no port: address says where it is")
+        return port
 
     @overload
     def on(self, event: Event[T]) -> RegisterWithSocket[T, S]: ...

@@ -7,7 +7,7 @@ import asyncio
 import sys
 from typing import Any
 
-from ..aio import AsyncClient, AsyncDatagramServer, connect, serve
+from ..aio import AsyncClient, AsyncDatagramServer, connect, serve_udp
 from ..config.address import Udp
 from ..config.config import Config
 from ..config.resolve import resolve
@@ -155,7 +155,7 @@ class _link:
 
 async def _send_datagram(where: Udp, message: tuple[Any, ...], arguments: argparse.Namespace, config: Config) -> None:
     anywhere = "udp4://0.0.0.0:0" if where.family == "udp4" else "udp6://[::]:0"
-    async with serve(anywhere, config=config) as port:
+    async with serve_udp(anywhere, config=config) as port:
         answer = _first_answer(port, arguments.wait_for) if arguments.wait_for is not None else None
         port.emit({"address": where.host, "port": where.port}, *message)
         if answer is None:
