@@ -179,6 +179,69 @@ def test_modules_take_from_each_other_only_what_is_public() -> None:
     assert private == set()
 
 
+DOCUMENTED = {"_exit", "_replace", "_get_running_loop", "_set_running_loop", "_enter_task", "_leave_task"}
+"""Names of Python's that begin with an underscore and are for everybody."""
+OF_PYTHON = {
+    ("drivers.loop_pipes", "_make_duplex_pipe_transport"),
+    ("drivers.loop_pipes", "_proactor"),
+    ("drivers.memory_loop", "_log_destroy_pending"),
+    ("net.tls", "_msg_callback"),
+    ("net.tls", "_ssl"),
+    ("net.tls", "_test_decode_cert"),
+}
+"""Where we need what Python keeps to itself; none may be added."""
+OWN = {"self", "cls"}
+
+
+def made_here(tree: ast.Module) -> set[str]:
+    """The names that a module defines, or gives its own objects."""
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    names = {node.name for node in ast.walk(tree) if isinstance(node, kinds)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and ast.unparse(node.value) in OWN:
+            names.add(node.attr)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+    return names
+
+
+def taken_from_others(tree: ast.Module) -> set[str]:
+    """The names with an underscore that a module reads or sets, and that are another module's business."""
+    mine = made_here(tree)
+    return {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and node.attr.startswith("_")
+        and not node.attr.endswith("__")
+        and node.attr not in mine
+        and ast.unparse(node.value) not in {*OWN, "super()"}
+    }
+
+
+def test_nobody_reads_the_underscore_names_of_another_modules_objects() -> None:
+    found = {
+        (name_of(path).removeprefix("node_ipc."), name)
+        for path in SOURCE.rglob("*.py")
+        for name in taken_from_others(ast.parse(path.read_text())) - DOCUMENTED
+    }
+    assert found == OF_PYTHON
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("client._session.close()", {"_session"}),
+        ("def f(client):\n    client._direct = None", {"_direct"}),
+        ("class A(B):\n    def f(self, other):\n        self._x = 1\n        return self._y, other._x", set()),
+        ("class A(B):\n    def f(self, other):\n        return self._y, other._y", {"_y"}),
+        ("class A(B):\n    def f(self):\n        return super()._f(), self._client._g, A.__init__", {"_g"}),
+    ],
+)
+def test_which_names_are_another_modules_business(source: str, found: set[str]) -> None:
+    assert taken_from_others(ast.parse(source)) == found
+
+
 def test_the_package_gives_what_it_names() -> None:
     for name in node_ipc.__all__:  # type: ignore[attr-defined]  # only at run time
         assert getattr(node_ipc, name) is not None, name

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .config.address import Address
     from .config.config import Settings
     from .core.events import R
+    from .core.seam import Driver
 
 __all__ = [
     "AsyncClient",
@@ -123,7 +124,7 @@ class AsyncClient(Client):
 
         Raises :class:`NotConnected` when the client is closed.
         """
-        await _drained(self, lambda: self.pending_bytes <= self.settings.soft_pending_bytes)
+        await _drained(self._driver, self.on_drained, lambda: self.pending_bytes <= self.settings.soft_pending_bytes)
         if self.state is ClientState.CLOSED:
             raise self.over("cannot drain")
 
@@ -180,7 +181,9 @@ class AsyncServer(Serving, Server):
     async def drain(self) -> None:
         """Until no socket has more than ``soft_pending_bytes`` waiting."""
         limit = self.settings.soft_pending_bytes
-        await _drained(self, lambda: all(socket.pending_bytes <= limit for socket in self.sockets))
+        await _drained(
+            self._driver, self.on_drained, lambda: all(socket.pending_bytes <= limit for socket in self.sockets)
+        )
 
 
 class AsyncDatagramServer(Serving, DatagramServer):
@@ -192,7 +195,7 @@ class AsyncDatagramServer(Serving, DatagramServer):
         UDP has no other end that could push back: what the kernel has taken may be lost all the same.
         """
         self._watch()
-        await _drained(self, lambda: self.pending_bytes <= self.settings.soft_pending_bytes)
+        await _drained(self._driver, self.on_drained, lambda: self.pending_bytes <= self.settings.soft_pending_bytes)
 
 
 class Opening(Generic[E], TaskMaterial):
@@ -376,16 +379,16 @@ def _wake(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-async def _drained(endpoint: Any, below: Callable[[], bool]) -> None:
-    refuse_other_threads(endpoint._driver, "drain")
+async def _drained(driver: Driver, on_drained: list[Callable[[], None]], below: Callable[[], bool]) -> None:
+    refuse_other_threads(driver, "drain")
     while not below():
         future = asyncio.get_running_loop().create_future()
         wake = partial(_wake, future)
-        endpoint.on_drained.append(wake)
+        on_drained.append(wake)
         try:
             await future
         finally:
-            endpoint.on_drained.remove(wake)
+            on_drained.remove(wake)
 
 
 async def _leave(closing: Any, abort: Callable[[], None], kind: type[BaseException] | None) -> None:

@@ -150,6 +150,12 @@ class BlockingClient(AnyClient):
         refuse_other_threads(self._driver, "batch")
         return Batch(self)
 
+    def _end_batch(self) -> None:
+        self._thread.end_batch()
+        session = self._direct
+        if session is not None and session.is_full:
+            self._until_taken(session, True)
+
     def drain(self, timeout: float | None = None) -> None:
         """Wait until the kernel has everything that was emitted.
 
@@ -360,11 +366,7 @@ class Batch:
         return self._client
 
     def __exit__(self, *exception: Any) -> None:
-        client = self._client
-        client._thread.end_batch()
-        session = client._direct
-        if session is not None and session.is_full:
-            client._until_taken(session, True)
+        self._client._end_batch()
 
 
 # ---- connecting

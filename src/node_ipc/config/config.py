@@ -548,9 +548,9 @@ class Config(Options):
     """True: the library's own log lines show payloads too."""
 
     @classmethod
-    def _name_in_mapping(cls, name: object) -> str | None:
+    def name_in_mapping(cls, name: object) -> str | None:
         # Node finds IPType out by itself, to choose between 127.0.0.1 and ::1; "localhost" does that here.
-        return None if spelt(name) == "ip_type" else super()._name_in_mapping(name)
+        return None if spelt(name) == "ip_type" else super().name_in_mapping(name)
 
     def settings(self) -> Config:
         """A frozen copy, which later changes of this configuration do not reach.

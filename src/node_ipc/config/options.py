@@ -158,16 +158,17 @@ class Option(Generic[Read, Write]):
 class Options:
     """Holds options. Assigning checks; a name that is no option is an error that names the right one."""
 
-    _options: ClassVar[dict[str, Option[Any, Any]]] = {}
+    options: ClassVar[dict[str, Option[Any, Any]]] = {}
+    """All there are, by name."""
     _prefix: ClassVar[str] = ""
     _is_frozen: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         own = {name: option for name, option in vars(cls).items() if isinstance(option, Option)}
-        cls._options = {**cls._options, **own}
+        cls.options = {**cls.options, **own}
 
     def __init__(self, **options: Any) -> None:
-        for option in self._options.values():
+        for option in self.options.values():
             option.reset(self)
         self.update(**options)
 
@@ -189,7 +190,7 @@ class Options:
             raise ConfigError(f"options come as a mapping (a JSON object), not {shown(mapping)}")
         options: dict[str, Any] = {}
         for name, value in mapping.items():
-            known = cls._name_in_mapping(name)
+            known = cls.name_in_mapping(name)
             if known is None:
                 continue
             if known in options:
@@ -198,24 +199,25 @@ class Options:
         return options
 
     @classmethod
-    def _name_in_mapping(cls, name: object) -> str | None:
+    def name_in_mapping(cls, name: object) -> str | None:
+        """The option that a name in a mapping means; None where it means nothing here, though node-ipc has it."""
         known = spelt(name)
-        if known not in cls._options:
-            raise unknown(name, cls._options, cls._prefix)
+        if known not in cls.options:
+            raise unknown(name, cls.options, cls._prefix)
         return known
 
     @classmethod
     def _value_in_mapping(cls, name: str, value: object) -> object:
         stands_for_infinity = value is None or value == "Infinity"
-        return math.inf if stands_for_infinity and cls._options[name].infinite else value
+        return math.inf if stands_for_infinity and cls.options[name].infinite else value
 
     def update(self, **options: Any) -> None:
         """Assign several options: all of them, or, where one is wrong, none."""
         checked = {}
         for name, value in options.items():
-            if name not in self._options:
-                raise unknown(name, self._options, self._prefix)
-            checked[name] = self._options[name].checked(value, self._prefix)
+            if name not in self.options:
+                raise unknown(name, self.options, self._prefix)
+            checked[name] = self.options[name].checked(value, self._prefix)
         self.__dict__.update(checked)
 
     def copy(self) -> Self:
@@ -242,7 +244,7 @@ class Options:
         return cls.__mro__[1] if cls._is_frozen else cls
 
     def _values(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self._options}
+        return {name: getattr(self, name) for name in self.options}
 
     def __copy__(self) -> Self:
         return self.copy()
@@ -273,12 +275,12 @@ class Options:
     if not TYPE_CHECKING:  # pragma: no branch - always so while running
 
         def __setattr__(self, name: str, value: object) -> None:
-            if name not in self._options:
-                raise unknown(name, self._options, self._prefix)
+            if name not in self.options:
+                raise unknown(name, self.options, self._prefix)
             super().__setattr__(name, value)
 
         def __getattr__(self, name: str) -> NoReturn:
-            raise unknown(name, self._options, self._prefix)
+            raise unknown(name, self.options, self._prefix)
 
 
 Owner = TypeVar("Owner", bound=Options)
@@ -301,7 +303,7 @@ _FROZEN: dict[type[Options], type[Options]] = {}
 
 def _frozen(kind: type[Options]) -> type[Options]:
     if kind not in _FROZEN:
-        body = {"__slots__": tuple(kind._options), "__module__": kind.__module__, "__doc__": kind.__doc__}
+        body = {"__slots__": tuple(kind.options), "__module__": kind.__module__, "__doc__": kind.__doc__}
         refusals = {"__setattr__": refuse_to_change, "__delattr__": refuse_to_change, "_is_frozen": True}
         _FROZEN[kind] = type(kind.__name__, (kind,), {**body, **refusals})
     return _FROZEN[kind]

@@ -62,8 +62,8 @@ def resolve(
         AddressError: the address cannot be read, or ``tls`` was asked for where there is no network.
     """
     for name in options:
-        if name not in Config._options:
-            raise unknown(name, Config._options, own=_OWN_PARAMETERS[role])
+        if name not in Config.options:
+            raise unknown(name, Config.options, own=_OWN_PARAMETERS[role])
     whole = _configuration(config, options, tls)
     where = _address(address, whole, role)
     if tls not in (None, False) and isinstance(getattr(where, "where", where), (Unix, Pipe, Udp)):

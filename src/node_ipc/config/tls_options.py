@@ -152,7 +152,7 @@ class TLSOptions(Options, Mapping[str, Any]):
         __setattr__ = __delattr__ = refuse_to_change
 
     def __getitem__(self, name: str) -> Any:
-        value = getattr(self, name) if name in self._options else None
+        value = getattr(self, name) if name in self.options else None
         if value is None:
             raise KeyError(name)
         return value

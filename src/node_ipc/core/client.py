@@ -237,7 +237,8 @@ class Client(LinkPublisher):
         over.__cause__ = self.ended_by
         return over
 
-    def _trouble(self) -> str:
+    def trouble(self) -> str:
+        """Why nothing may come, for the end of messages about time-outs; empty where the link is up."""
         if self.state is _S.CONNECTED:
             return ""
         why = "" if self.last_error is None else f" ({self.last_error})"

@@ -176,7 +176,7 @@ class LinkPublisher(Publisher):
         """Publish ``error``."""
         raise NotImplementedError
 
-    def _trouble(self) -> str:
+    def trouble(self) -> str:
         """Why nothing may come, for the end of messages about time-outs; empty where the link is up."""
         return ""
 
@@ -186,7 +186,7 @@ class LinkPublisher(Publisher):
         if self._requests is None:
             from .requests import Requests
 
-            self._requests = Requests(self.events, self._driver, self.session_fault, self._trouble)
+            self._requests = Requests(self.events, self._driver, self.session_fault, self.trouble)
         return self._requests
 
     @overload

@@ -50,7 +50,7 @@ def receive_timeout(client: Client, name: str, timeout: float) -> ReceiveTimeout
     elif name in LIFECYCLE and client.settings.profile != "raw":
         text += f": {name!r} is of the lifecycle, which only handlers hear: on({name!r}, …)"
     else:
-        text += client._trouble()
+        text += client.trouble()
     return ReceiveTimeout(text)
 
 

@@ -113,7 +113,7 @@ def configuration(arguments: argparse.Namespace) -> Config:
         name, equals, value = text.partition("=")
         if not equals:
             raise UsageError(f"an option is NAME=VALUE, as socket_root=/run/app/, not {text!r}")
-        spelt = Config._name_in_mapping(name)
+        spelt = Config.name_in_mapping(name)
         one = Config.from_mapping(
             {name: _value(_unescaped(value) if spelt == "delimiter" and value[:1] != '"' else value)}
         )
