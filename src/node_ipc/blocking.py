@@ -191,7 +191,7 @@ class BlockingClient(AnyClient):
         if timeout is not None:
             timeout = seconds(timeout, "receive")
         inbox, driver = self.inbox, self._thread
-        if inbox and (found := inbox.take(name, type)) is not None:
+        if inbox.kept and (found := inbox.take(name, type)) is not None:
             return found.data
         if driver.busy or driver.thread() != driver.home:
             self._before_waiting("receive")

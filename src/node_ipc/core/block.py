@@ -20,27 +20,28 @@ ENDED: Iterator[Any] = iter(NOTHING)  # it has ended, so everybody can have it
 class Block:
     """What one read brought, while it is delivered; kept for the next read."""
 
-    __slots__ = ("_iterator", "messages")
+    __slots__ = ("messages", "rest")
 
     def __init__(self) -> None:
         self.messages = NOTHING
         """What is delivered, all of it; ``NOTHING`` again once that is done."""
-        self._iterator = ENDED
+        self.rest = ENDED
+        """What the loop runs over: the messages that it has not taken yet."""
 
     def begin(self, messages: Sequence[Any]) -> Iterator[Any]:
         """What the loop is to run over."""
         self.messages = messages
-        self._iterator = iterator = iter(messages)
-        return iterator
+        self.rest = rest = iter(messages)
+        return rest
 
     def stop(self) -> list[Any]:
         """End the loop behind the message at hand, and take the rest, which it does not reach any more."""
-        return list(self._iterator)
+        return list(self.rest)
 
     @property
     def position(self) -> int:
         """The index of the message at hand, which was taken last; -1 before the first and once all is done."""
-        return len(self.messages) - length_hint(self._iterator) - 1
+        return len(self.messages) - length_hint(self.rest) - 1
 
     @property
     def at_hand(self) -> Any:

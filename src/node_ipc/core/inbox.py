@@ -16,7 +16,7 @@ What happens when it is full is where the two fronts differ:
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -75,18 +75,18 @@ class _Shelf:
     def __init__(self) -> None:
         self.bytes = 0
         """What they weigh, ``OVERHEAD`` for each included."""
-        self._order: OrderedDict[int, tuple[str, Any, int]] = OrderedDict()
+        self.order: OrderedDict[int, tuple[str, Any, int]] = OrderedDict()
         self._named: dict[str, deque[int]] = {}
         self._first = self._last = 0
 
     def __len__(self) -> int:
-        return len(self._order)
+        return len(self.order)
 
     def keep(self, name: str, data: Any, size: int) -> int:
         """Put one behind all others; returns its number."""
         size += OVERHEAD
         self._last = number = self._last + 1
-        self._order[number] = name, data, size
+        self.order[number] = name, data, size
         numbers = self._named.get(name)
         if numbers is None:
             self._named[name] = numbers = deque()
@@ -98,17 +98,17 @@ class _Shelf:
         """Put one before all others."""
         size += OVERHEAD
         self._first -= 1
-        self._order[self._first] = name, data, size
-        self._order.move_to_end(self._first, last=False)
+        self.order[self._first] = name, data, size
+        self.order.move_to_end(self._first, last=False)
         self._named.setdefault(name, deque()).appendleft(self._first)
         self.bytes += size
 
     def take(self, name: str | None) -> tuple[int, str, Any] | None:
         """The oldest (of this name), or None: its number, name and payload."""
         if name is None:
-            if not self._order:
+            if not self.order:
                 return None
-            number = next(iter(self._order))
+            number = next(iter(self.order))
         else:
             numbers = self._named.get(name)
             if not numbers:
@@ -119,7 +119,7 @@ class _Shelf:
 
     def remove(self, number: int) -> tuple[str, Any]:
         """Take out one that is the oldest of its name."""
-        name, data, size = self._order.pop(number)
+        name, data, size = self.order.pop(number)
         numbers = self._named[name]
         numbers.popleft()
         if not numbers:
@@ -129,7 +129,7 @@ class _Shelf:
 
     def items(self) -> list[tuple[int, str]]:
         """Number and name of each, oldest first."""
-        return [(number, name) for number, (name, _, _) in self._order.items()]
+        return [(number, name) for number, (name, _, _) in self.order.items()]
 
     def numbers(self, name: str) -> deque[int]:
         """Those of one name, oldest first."""
@@ -159,6 +159,8 @@ class Inbox:
         self._most, self._most_bytes = settings.max_unread_events, settings.max_unread_bytes
         self._hard_limit = max(settings.max_pending_bytes, self._most_bytes)
         self._shelf = _Shelf()
+        self.kept: Sized = self._shelf.order
+        """What waits; for those who ask only whether anything does."""
         self._asked: dict[str, None] = {}  # names that somebody received, the latest last
         self._unasked: OrderedDict[int, None] = OrderedDict()  # numbers of events that may go, oldest first
         self._iterating = 0

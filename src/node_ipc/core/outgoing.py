@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..config.checks import NO_LIMIT
 from ..errors import BackpressureError, IPCError
-from .arrivals import LOOK_EVERY, WRITE_WEIGHS, Arrivals
+from .arrivals import Arrivals, next_look
 from .seam import Gone
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Outgoing:
         "_bytes",
         "_driver",
         "_link",
-        "_look_in",
+        "_look_at",
         "_posted",
         "_posted_bytes",
         "_settings",
@@ -139,7 +139,7 @@ class Outgoing:
         self.confirmed = 0
         """The number of the last message of this side that is known to have arrived; they are counted from 1."""
         self._skipped = 0  # numbers of messages that were dropped to make room
-        self._look_in = LOOK_EVERY  # then the kernel is asked what the peer has read
+        self._look_at = next_look(1)  # with so many messages out, the kernel is asked what the peer has read
         self._arrivals: Arrivals | None = None
         self._posted: list[bytes] = []  # by other threads
         self._posted_bytes = 0
@@ -242,10 +242,10 @@ class Outgoing:
         data = frames[0] if count == 1 else b"".join(frames)
         frames.clear()
         self._weighed = self._bytes = 0
-        self._look_in -= count + WRITE_WEIGHS
-        if self._look_in <= 0:
-            self._look(link)
-        self.messages_out += count
+        sent = self.messages_out
+        if sent >= self._look_at:
+            self._look(link, count)
+        self.messages_out = sent + count
         self.bytes_out += len(data)
         if self._speaker.traffic is not None:
             self._speaker.sent(count, len(data))
@@ -281,15 +281,15 @@ class Outgoing:
         if number > self.confirmed:
             self.confirmed = number
 
-    def _look(self, link: Link) -> None:
-        """Ask the kernel what the peer has read of what was sent so far."""
+    def _look(self, link: Link, count: int) -> None:
+        """Ask the kernel what the peer has read of what was sent so far; ``count`` messages are about to be sent."""
         unread = link.unread_bytes()
         if unread is None:
-            self._look_in = NEVER
+            self._look_at = NEVER
             return
-        self._look_in = LOOK_EVERY
         if self._arrivals is None:
             self._arrivals = Arrivals()
+        self._look_at = self.messages_out + next_look(count)
         sent = self.messages_out + self._skipped
         self.confirm(self._arrivals.looked(sent, self.bytes_out, unread, self._driver.now()))
 

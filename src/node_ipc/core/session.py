@@ -33,7 +33,7 @@ from ..wire.costs import LARGE_FRAME
 from ..wire.framing import half_a_message
 from ..wire.names import PING, PONG
 from .block import NOTHING, Block
-from .context import LinkContext
+from .context import LinkContext, directly
 from .holdings import PER_HANDLER, SMALL, everybody
 from .outcome import seconds_to_end
 from .outgoing import CLOSED, COUNTED_BYTES, FLUSH_FRAMES, LATE_SECONDS, NEVER, Outgoing
@@ -83,10 +83,12 @@ FOR_USERS = (
 
 
 class _Ended:
-    """What cuts the bytes of a link that ends: nothing is kept of them."""
+    """What cuts the bytes of a link that ends, or of which nothing can be made any more: nothing is kept of them."""
 
-    fault: ProtocolError | None = None
     rest = b""
+
+    def __init__(self, fault: ProtocolError | None = None) -> None:
+        self.fault = fault
 
     def split(self, chunk: bytes) -> list[bytes]:
         return []
@@ -491,12 +493,12 @@ class Session:
         self.bytes_in += len(data)
         if self._heartbeat is not None:
             self._heartbeat.heard()
-        if self._peeking:
-            self._end_peek(data)
         splitter = self._splitter
-        if self._closing or (self._held and splitter.fault is not None):
+        if self._closing:
             self._receive_for_nobody(data)
             return
+        if self._peeking:
+            self._end_peek(data)
         outgoing = self._outgoing
         outgoing.corked = True
         frames = splitter.split(data)
@@ -507,15 +509,12 @@ class Session:
                 self._held += frames
                 self._answer_held_pings(frames)
             else:
-                context = self._context
-                if context.entered:  # a handler that reads
-                    sound = self._deliver(frames)
-                else:  # as context.run does: another call for each read would cost a tenth of a small one
-                    context.entered = True
-                    try:
-                        sound = context.enter(self._deliver, frames)
-                    finally:
-                        context.entered = False
+                context = self._context  # as its run does: one more call would cost a tenth of a small read
+                enter, context.enter = context.enter, directly
+                try:
+                    sound = enter(self._deliver, frames)
+                finally:
+                    context.enter = enter
             if sound and self.heard is not None:
                 if self._beats < len(frames):
                     self.heard()
@@ -525,7 +524,9 @@ class Session:
         if self._closing:
             return
         if splitter.fault is not None:
-            if not self._held:  # what came before it is delivered first
+            if self._held:  # what came before it is delivered first
+                self._splitter = _Ended(splitter.fault)
+            else:
                 self.fail(splitter.fault)
         elif splitter.rest:
             if (fault := splitter.hopeless(splitter.rest)) is not None:
@@ -563,7 +564,7 @@ class Session:
                 self._publish_raw(chunk)
             return True
         delivery = self._block
-        frames = delivery.begin(block)
+        delivery.messages, delivery.rest = block, (frames := iter(block))  # its begin, which costs a call
         events, codec = self._events, self._codec
         decode = codec.decode_large if held or len(block[0]) > LARGE_FRAME else codec.decode
         while True:
