@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import node_ipc
 from node_ipc import IPC, Client, Config, IPCError, Received, Server, blocking
+from node_ipc.config.address import Tcp
 
 DEADLINE = 20.0
 
@@ -64,7 +65,7 @@ class ServerThread:
 
     def _run(self, config: Config, options: dict[str, Any]) -> None:
         try:
-            server = blocking.serve("world", config=config, **options)
+            server = blocking.serve(options.pop("at", "world"), config=config, **options)
         except BaseException as error:
             self._started.set_exception(error)
             return
@@ -260,6 +261,7 @@ class Front:
         self.ends = ExitStack()
 
     def serve(self, **options: Any) -> ServerEnd:
+        """at: where to; options: those of the configuration."""
         raise NotImplementedError
 
     def connect(self, **options: Any) -> Any:
@@ -279,7 +281,7 @@ class AsyncFront(Front):
 
     def serve(self, **options: Any) -> ServerEnd:
         async def open() -> Any:
-            return await node_ipc.serve("world", config=self.config, **options)
+            return await node_ipc.serve(options.pop("at", "world"), config=self.config, **options)
 
         server = self.loop.wait(open)
 
@@ -294,7 +296,7 @@ class AsyncFront(Front):
 
     def connect(self, **options: Any) -> WaitingLoopClient:
         async def open() -> Any:
-            return await node_ipc.connect("world", config=self.config, **options)
+            return await node_ipc.connect(options.pop("at", "world"), config=self.config, **options)
 
         client = WaitingLoopClient(self.loop, self.loop.wait(open))
         self.ends.callback(client.close, 0.5)
@@ -317,10 +319,11 @@ class CallbackFront(Front):
         return ipc
 
     def serve(self, **options: Any) -> ServerEnd:
+        at = options.pop("at", None)
         ipc = self._ipc(options)
 
         async def open() -> None:
-            ipc.serve()
+            ipc.serve(at)
             ipc.server.on("error", lambda error, socket: None)
             await ipc.server.start()
 
@@ -339,10 +342,14 @@ class CallbackFront(Front):
     def connect(self, **options: Any) -> LoopClient:
         timeout = options.pop("timeout", None)
         wait = options.pop("wait", False)
+        at = options.pop("at", "world")
         ipc = self._ipc(options)
 
         async def open() -> Client:
-            connected = ipc.connect_to("world")
+            if isinstance(at, Tcp):
+                connected = ipc.connect_to_net("world", at.host, at.port)
+            else:
+                connected = ipc.connect_to("world")
             client = ipc.of.world
             client.on("error", lambda error: None)
             if wait:
@@ -374,7 +381,7 @@ class BlockingFront(Front):
         return ServerEnd(server, thread.call, stop)
 
     def connect(self, **options: Any) -> BlockingEnd:
-        client = BlockingEnd(blocking.connect("world", config=self.config, **options))
+        client = BlockingEnd(blocking.connect(options.pop("at", "world"), config=self.config, **options))
         self.ends.callback(client.close, 0.5)
         return client
 

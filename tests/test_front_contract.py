@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+import os
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +28,7 @@ from node_ipc import (
     RemoteError,
     RequestTimeout,
 )
+from node_ipc.config.address import Tcp, Unix
 
 
 class Order(msgspec.Struct):
@@ -671,3 +674,67 @@ def test_a_client_that_gave_up_says_why(front: Any) -> None:
             verb()
         assert isinstance(closed.value.__cause__, ConnectError)
         assert closed.value.os_code in ("ENOENT", "ECONNREFUSED")
+
+
+# ---- several addresses
+
+
+def at_two(front: Any, *others: Any) -> list[Any]:
+    """A Unix socket where ``world`` is, and a port."""
+    return [f"{front.config.socket_root}app.world", "tcp://127.0.0.1:0", *others]
+
+
+def test_a_server_at_several_addresses_is_one_server(front: Any) -> None:
+    server = echoing(front, at=at_two(front))
+    local, port = server.server.addresses
+    assert server.server.address is local and isinstance(local, Unix) and isinstance(port, Tcp) and port.port
+    clients = [front.connect(), front.connect(at=port)]
+    heard: list[list[Any]] = [[], []]
+    for client, mine in zip(clients, heard, strict=True):
+        client.on("echo", mine.append)
+        client.on("to all", mine.append)
+        client.emit("echo", 1)
+        client.until(lambda mine=mine: mine)
+    assert [socket.address for socket in server.server.sockets] == [local, port]
+    assert [socket.peer.transport for socket in server.server.sockets] == ["unix", "tcp"]
+    server.broadcast("to all", 2)
+    for client, mine in zip(clients, heard, strict=True):
+        client.until(lambda mine=mine: 2 in mine)
+    assert server.call(server.server.stats).messages_in == 2
+    server.stop()
+    for client in clients:
+        client.until(lambda client=client: client.client.state is not ClientState.CONNECTED)
+    assert not os.path.exists(local.path)
+    socket.create_server(("127.0.0.1", port.port)).close()
+
+
+def test_where_one_address_is_taken_a_server_listens_at_none(front: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(node_ipc.AddressInUse, match=str(port)):
+            front.serve(at=[f"{front.config.socket_root}app.world", f"tcp://127.0.0.1:{port}"])
+    assert not os.path.exists(f"{front.config.socket_root}app.world")
+    with pytest.raises(ConnectError):
+        front.connect(max_retries=0, timeout=5)
+    front.serve(at=[f"{front.config.socket_root}app.world", f"tcp://127.0.0.1:{port}"])
+
+
+def test_a_server_of_several_can_be_started_again(front: Any) -> None:
+    server = front.serve(at=at_two(front))
+    before = server.server.addresses
+    server.stop()
+    if front.name != "blocking":  # whose thread is over
+        server.call(server.server.start)
+        front.connect(at=before[1])
+        assert server.server.addresses == before
+
+
+def test_what_cannot_be_one_of_several_says_so(front: Any) -> None:
+    for wrong, why in (
+        (at_two(front, "udp4://127.0.0.1:0"), "give UDP a server of its own, with serve_udp"),
+        (at_two(front, f"unix:{front.config.socket_root}app.world"), "is there twice"),
+        (at_two(front, 5), "not an address: 5"),
+        ([], "nothing to serve"),
+    ):
+        with pytest.raises(node_ipc.AddressError, match=why):
+            front.serve(at=wrong)

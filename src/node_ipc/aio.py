@@ -322,6 +322,9 @@ def serve(
     :class:`AddressError` where nobody can listen. At the end everything emitted is sent, within ``close_timeout``
     milliseconds.
 
+    A list is several addresses of one server, ``serve(["world", "tcp://127.0.0.1:8000"])``: it listens at all of them
+    or, where one cannot be had, at none. ``server.addresses`` has them, and ``socket.address`` is where one came to.
+
     ``udp4://host:port`` and ``udp6://[host]:port`` bind a UDP port, as :func:`serve_udp` does; that is the verb whose
     result a type checker knows.
     """

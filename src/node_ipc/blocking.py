@@ -670,6 +670,9 @@ def serve(
     :func:`connect`. Raises :class:`AddressInUse` or :class:`AddressError` where nobody can listen. At the end
     everything emitted is sent, within ``close_timeout`` milliseconds.
 
+    A list is several addresses of one server, ``serve(["world", "tcp://127.0.0.1:8000"])``: it listens at all of them
+    or, where one cannot be had, at none. ``server.addresses`` has them, and ``socket.address`` is where one came to.
+
     ``udp4://host:port`` and ``udp6://[host]:port`` bind a UDP port, as :func:`serve_udp` does; that is the verb whose
     result a type checker knows.
     """
@@ -778,7 +781,8 @@ def _leave(
 def _is_served_here(client: BlockingClient) -> bool:
     """Whether the client's server belongs to its own thread, and so does nothing while that waits."""
     return any(
-        _is_at(client.address, server.address) and (not server.runs_in_event_loop or _in_event_loop())
+        any(_is_at(client.address, address) for address in server.addresses)
+        and (not server.runs_in_event_loop or _in_event_loop())
         for server in serving.get(client._thread.home, ())
     )
 

@@ -24,6 +24,7 @@ from .config.foreign import PASSING, shown
 from .config.handed import handed
 from .config.logs import Log, RateLimited, style, traceback_of
 from .config.options import snake_case
+from .config.several import several, with_tls
 from .core.client import Client, ClientState
 from .core.events import describe
 from .core.outcome import Outcome
@@ -278,7 +279,8 @@ class IPC:
 
         path: the socket's path; ``socket_root + appspace + config.id`` by default. Or a socket that is bound
             already, or several, as ``systemd_sockets()`` gives them: what is in the file system stays untouched,
-            and the server closes them when it stops.
+            and the server closes them when it stops. Or a list of several places, paths and URLs:
+            ``serve(["/run/app.world", "tcp://127.0.0.1:8000"])``.
         callback: called when the server has started: register handlers in it. ``server.start()`` starts it.
         """
         path, callback = _in_order("serve takes", SERVE, (path, callback))
@@ -290,8 +292,17 @@ class IPC:
         elif isinstance(path, (str, os.PathLike)):
             where = addresses.local_path(os.fspath(path))
         else:
-            where = handed(path, tls=bool(self._config.tls))
+            where = several(path, self._address_in_a_list)
+            where = with_tls(where) if self._config.tls else where
         self._serve(where, callback)
+
+    def _address_in_a_list(self, text: str) -> addresses.Address:
+        """A URL, or a path as ``serve`` takes it alone."""
+        if text.partition(":")[0].lower() in addresses.SCHEMES:
+            return addresses.parse(
+                text, role="server", socket_root=self._config.socket_root, appspace=self._config.appspace
+            )
+        return addresses.local_path(text)
 
     def serve_net(
         self, host: Any = None, port: Any = None, udp_type: Any = None, callback: Callable[..., Any] | None = None
@@ -592,7 +603,10 @@ def _is_udp_type(value: Any) -> bool:
 
 
 PATH = ("a path", lambda value: isinstance(value, (str, os.PathLike)))
-PATH_OR_SOCKETS = ("a path or bound sockets", lambda value: isinstance(value, (str, os.PathLike, socket, list, tuple)))
+PATH_OR_SOCKETS = (
+    "a path, bound sockets or a list of places",
+    lambda value: isinstance(value, (str, os.PathLike, socket, list, tuple)),
+)
 HOST = ("a host", lambda value: isinstance(value, str) and not _is_udp_type(value))
 HOST_OR_SOCKETS = ("a host or a bound socket", lambda value: HOST[1](value) or isinstance(value, (socket, list, tuple)))
 PORT = ("a port number", _is_network_port)

@@ -115,6 +115,18 @@ def test_echo_over_tcp(node_ipc: Command) -> None:
     program.ends()
 
 
+def test_several_addresses(node_ipc: Command) -> None:
+    program, addresses = listening(node_ipc, "world", "tcp://127.0.0.1:0", "--count", "2")
+    for address in addresses.split(" and "):
+        with blocking.connect(address) as client:
+            client.emit("message", address)
+            client.drain(timeout=5)
+    printed = "\n".join(program.ends())
+    assert 'message "unix:' in printed and 'message "tcp://127.0.0.1:' in printed
+    refused = node_ipc("listen", "world", "udp4://127.0.0.1:0")
+    assert "give UDP a server of its own" in " ".join(refused.ends(1))
+
+
 def test_datagrams(node_ipc: Command) -> None:
     program, address = listening(node_ipc, "udp4://127.0.0.1:0", "--count", "1")
     port = int(address.rpartition(":")[2])

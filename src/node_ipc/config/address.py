@@ -29,11 +29,13 @@ if TYPE_CHECKING:
     from socket import socket
 
 __all__ = [
+    "SCHEMES",
     "Address",
     "Handed",
     "Local",
     "Pipe",
     "Role",
+    "Several",
     "Share",
     "Tcp",
     "Tls",
@@ -172,8 +174,22 @@ class Handed:
         return str(self.where)
 
 
+class Several:
+    """Several addresses of one server; a UDP port is none of them, as it has no connections."""
+
+    __slots__ = ("addresses",)
+
+    def __init__(self, addresses: tuple[Unix | Pipe | Tcp | Tls | Handed, ...]) -> None:
+        self.addresses = addresses
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.addresses))
+
+
+SCHEMES = ("unix", "pipe", "tcp", "tls", "udp4", "udp6")
+"""What an address with a colon begins with."""
 Local: TypeAlias = Unix | Pipe
-Address: TypeAlias = Unix | Pipe | Tcp | Tls | Udp | Handed
+Address: TypeAlias = Unix | Pipe | Tcp | Tls | Udp | Handed | Several
 
 
 def has_datagrams(address: Address) -> TypeGuard[Udp | Handed]:

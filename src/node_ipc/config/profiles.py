@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from ..errors import AssuredError
-from .address import Handed, Pipe, Tcp, Tls, Udp, Unix, lies_directly_in
+from .address import Handed, Pipe, Several, Tcp, Tls, Udp, Unix, lies_directly_in
 from .tls_options import SERVER_NEEDS_A_PAIR, TLSOptions, unusable
 
 if TYPE_CHECKING:
@@ -38,6 +38,10 @@ def require_assured(address: Address, settings: Settings, side: Side) -> None:
         ConfigError: a TLS server has no key or no certificate.
     """
     if settings.profile != "assured":
+        return
+    if isinstance(address, Several):
+        for each in address.addresses:
+            require_assured(each, settings, side)
         return
     where = address.where if isinstance(address, Handed) else address
     if isinstance(where, Udp):

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import AddressError, ConfigError
-from .address import Address, Handed, Pipe, Role, Tcp, Tls, Udp, Unix, has_datagrams, local_path, parse
+from .address import Address, Handed, Role, Several, Tls, Udp, has_datagrams, local_path, parse
 from .config import Config, Settings
-from .handed import handed
 from .options import unknown
+from .several import several, with_tls
 
 if TYPE_CHECKING:
     from socket import socket
@@ -28,12 +28,14 @@ _OWN_PARAMETERS: dict[Role, tuple[str, ...]] = {
 }
 """What ``connect`` and ``serve`` take besides options: it may be one of these that is misspelt."""
 
-Place: TypeAlias = "str | os.PathLike[str] | Address | socket | Sequence[socket]"
+Place: TypeAlias = (
+    "str | os.PathLike[str] | Address | socket | Sequence[str | os.PathLike[str] | Address | socket] | Sequence[socket]"
+)
 """Where to connect or to serve: an id, a URL, a path (a Unix socket or a pipe), or an address.
 
 A path is a path object, or text that begins with ``/``, ``./``, ``../`` or ``~/``.
 
-A server also takes a socket that is bound already, or several."""
+A server also takes a socket that is bound already, and a list of any of these: it listens at each."""
 
 UdpPlace: TypeAlias = "str | tuple[str, int] | Udp | socket | Sequence[socket]"
 """Which UDP port to bind: ``host:port``, with ``udp4://`` or ``udp6://`` before it or not, or a pair of the two.
@@ -66,13 +68,18 @@ def resolve(
             raise unknown(name, Config.options, own=_OWN_PARAMETERS[role])
     whole = _configuration(config, options, tls)
     where = _address(address, whole, role)
-    if tls not in (None, False) and isinstance(getattr(where, "where", where), (Unix, Pipe, Udp)):
+    if whole.tls is not False:
+        where = with_tls(where)
+    if tls not in (None, False) and not _has_tls(where):
         raise AddressError(f"tls= is for tcp:// and tls:// addresses: {where} has no TLS")
-    if isinstance(where, Tcp) and whole.tls is not False:
-        where = Tls(where.host, where.port)
-    if isinstance(where, Handed) and isinstance(where.where, Tcp) and whole.tls is not False:
-        where = Handed(where.sockets, Tls(where.where.host, where.where.port), where.share)
     return where, whole.settings()
+
+
+def _has_tls(address: Address) -> bool:
+    """Whether TLS is spoken there; of several, at one of them."""
+    if isinstance(address, Several):
+        return any(map(_has_tls, address.addresses))
+    return isinstance(address.where if isinstance(address, Handed) else address, Tls)
 
 
 def resolve_udp(address: UdpPlace, config: Config | None, options: Mapping[str, Any]) -> tuple[Udp | Handed, Settings]:
@@ -113,12 +120,13 @@ def _configuration(config: Config | None, options: Mapping[str, Any], tls: TLSCh
 
 
 def _address(address: Place, config: Config, role: Role) -> Address:
-    if isinstance(address, (Unix, Pipe, Tcp, Tls, Udp, Handed)):
-        return address
+    def read(text: str) -> Address:
+        return parse(text, socket_root=config.socket_root, appspace=config.appspace, role=role)
+
+    if isinstance(address, str):
+        return read(address)
     if isinstance(address, os.PathLike):
         return local_path(os.fspath(address))
-    if not isinstance(address, str):
-        if role == "client":
-            raise AddressError(f"an address to connect to is an id, a URL or a path, not {address!r:.80}")
-        return handed(address)
-    return parse(address, socket_root=config.socket_root, appspace=config.appspace, role=role)
+    if role == "client" and (isinstance(address, Several) or not isinstance(address, Address)):
+        raise AddressError(f"an address to connect to is an id, a URL or a path, not {address!r:.80}")
+    return address if isinstance(address, Address) else several(address, read)

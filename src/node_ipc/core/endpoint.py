@@ -191,6 +191,10 @@ class LinkPublisher(Publisher):
     _requests: Requests | None = None
     _fault_log: FaultLog | None = None
 
+    def address_of(self, session: Session) -> Address:
+        """Where the server listens that this link leads to."""
+        return self.address
+
     def session_fault(self, session: Session | None, error: IPCError) -> None:
         """Publish ``error``."""
         raise NotImplementedError

@@ -228,6 +228,12 @@ class Listener(Protocol):
     def close(self) -> None:
         """Accept nothing more and remove the socket's file if it is still ours; open links stay."""
 
+    def pause(self) -> None:
+        """Accept nobody until ``resume``: who connects waits. For the time between ``listening`` and the next turn."""
+
+    def resume(self) -> None:
+        """Accept those who waited, and whoever comes."""
+
     def reload_tls(self, tls: Any) -> None:
         """Read the certificates anew, or those of other TLS options; open links and handshakes keep the old ones.
 

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeVar, overload
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
+from ..config.address import Several
 from ..config.profiles import require_assured
 from ..errors import BackpressureError, HandlerError, InvalidEvent, IPCError, NotConnected
 from ..wire.codec import choose
@@ -67,9 +68,12 @@ class Server(SocketPublisher[Session], LinkPublisher):
         settings: Settings,
     ) -> None:
         """Make a server; ``start`` makes it listen. Raises :class:`AssuredError` where the profile forbids it."""
+        addresses: tuple[Address, ...] = address.addresses if isinstance(address, Several) else (address,)
         require_assured(address, settings, "server")
-        self.address = address
-        """Where it listens; once started, with the real port."""
+        self.address = addresses[0]
+        """Where it listens; once started, with the real port. Of several it is the first."""
+        self.addresses = addresses
+        """Where it listens, all of it, in the order it was given; once started, with the real ports."""
         self.state = ServerState.IDLE
         self.failure: IPCError | None = None
         """The error of ``start``, where no ``error`` handler heard it."""
@@ -109,6 +113,7 @@ class Server(SocketPublisher[Session], LinkPublisher):
         if settings.identify_peer:
             self.events.tap(_identify)
         self._listener: Listener | None = None
+        self._came_to: WeakKeyDictionary[Session, Address] = WeakKeyDictionary()  # other addresses than the first
         self._sessions: dict[int, Session] = {}
         self._opening: set[Session] = set()
         self._per_uid: Counter[int] = Counter()
@@ -118,7 +123,7 @@ class Server(SocketPublisher[Session], LinkPublisher):
         self._timer: Timer | None = None
 
     def __repr__(self) -> str:
-        return f"<Server {self.address} {self.state.value}, {len(self._sessions)} sockets>"
+        return f"<Server {', '.join(map(str, self.addresses))} {self.state.value}, {len(self._sessions)} sockets>"
 
     @property
     def sockets(self) -> list[Session]:
@@ -292,9 +297,17 @@ class Server(SocketPublisher[Session], LinkPublisher):
             self.closed = self._driver.outcome(self)
             self.state = ServerState.STARTING
             self.failure = None
-            self._tell("starting", self.address)
-            self._listener = self._driver.listen(self.address, self, self._settings)
+            for address in self.addresses:
+                self._tell("starting", address)
+            self._listener = self._listen()
         return self.started
+
+    def _listen(self) -> Listener:
+        if len(self.addresses) == 1:
+            return self._driver.listen(self.address, self, self._settings)
+        from .listeners import Listeners
+
+        return Listeners(self._driver, self.addresses, self, self._settings)
 
     def stop(self, timeout: float | None = None) -> Outcome[Server]:
         """Accept nobody more, send what was emitted, end every link.
@@ -366,11 +379,16 @@ class Server(SocketPublisher[Session], LinkPublisher):
     # ---- the acceptor
 
     def listening(self, address: Address) -> None:
-        self.address = address
+        self.listening_at((address,))
+
+    def listening_at(self, addresses: tuple[Address, ...]) -> None:
+        """It can be reached, at all of these."""
+        self.addresses, self.address = addresses, addresses[0]
         if self.state is ServerState.STARTING:
             self.state = ServerState.LISTENING
             serving.setdefault(self._driver.home, WeakSet()).add(self)
-            self._tell("listening", address)
+            for address in addresses:
+                self._tell("listening", address)
             self.events.publish_state("start", self)
             self.started.settle()
 
@@ -391,6 +409,17 @@ class Server(SocketPublisher[Session], LinkPublisher):
         self.closed.settle()
         for hook in tuple(self.on_closed):
             hook()
+
+    def accept_at(self, address: Address, peer: Peer) -> Session | None:
+        """Somebody came to one of several addresses."""
+        session = self.accept(peer)
+        if session is not None and address is not self.address:
+            self._came_to[session] = address
+        return session
+
+    def address_of(self, session: Session) -> Address:
+        """Where this one came to."""
+        return self._came_to.get(session, self.address)
 
     def accept(self, peer: Peer) -> Session | None:
         """A session for a new connection, or None where a limit is reached."""

@@ -134,7 +134,8 @@ class Loss(msgspec.Struct, frozen=True):
 class Owner(Protocol):
     """The client or server behind a session."""
 
-    address: Address
+    def address_of(self, session: Session) -> Address:
+        """Where the server listens that the link leads to."""
 
     def session_opened(self, session: Session) -> None: ...
     def session_failed(self, session: Session, error: Exception) -> None:
@@ -307,7 +308,7 @@ class Session:
     @property
     def address(self) -> Address:
         """Where the server listens that this link leads to; who is at the other end, and where, is ``peer``."""
-        return self._owner.address
+        return self._owner.address_of(self)
 
     @property
     def peer(self) -> Peer:

@@ -105,6 +105,8 @@ class MemoryListener:
     def __init__(self, driver: Network, address: Address, acceptor: Acceptor, settings: Config) -> None:
         self.is_closed = False
         self._acceptor = acceptor
+        self._is_paused = False
+        self._waiting: list[Callable[[], None]] = []
         self._settings = settings
         self._handshakes: Handshakes | None = None
         self._driver = driver
@@ -135,6 +137,23 @@ class MemoryListener:
             self._address = msgspec.structs.replace(self._address, port=self._driver.new_port())
         self._driver.listeners[self._address] = self
 
+    def pause(self) -> None:
+        """Keep who comes waiting."""
+        self._is_paused = True
+
+    def resume(self) -> None:
+        """Accept who waited, and whoever comes."""
+        self._is_paused = False
+        waiting, self._waiting = self._waiting, []
+        for accept in waiting:
+            self._driver.call_later(0, accept)
+
+    def keeps_waiting(self, accept: Callable[[], None]) -> bool:
+        """Whether nobody is accepted for the moment: ``accept`` is called when that is over."""
+        if self._is_paused:
+            self._waiting.append(accept)
+        return self._is_paused
+
     def accept(self, peer: Peer) -> Receiver | None:
         """Who gets this connection; None where it is refused."""
         receiver = None if self.is_closed else self._acceptor.accept(peer)
@@ -146,6 +165,7 @@ class MemoryListener:
         """Accept nothing more; open links stay."""
         if not self.is_closed:
             self.is_closed = True
+            self.resume()  # who waited hears that nobody is there
             if self._driver.listeners.get(self._address) is self:
                 del self._driver.listeners[self._address]
             if self._handshakes is not None:

@@ -355,6 +355,8 @@ class Connection:
         """A turn after the client's end opened: the server takes it, or closes it at once."""
         if self.server.is_over:  # broken meanwhile
             return
+        if listener.keeps_waiting(partial(self._accept, listener)):
+            return
         receiver = listener.accept(self.server.peer)
         if receiver is None:
             self.server.abort()

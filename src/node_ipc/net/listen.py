@@ -148,6 +148,16 @@ class StreamListener:
             raise AddressError(f"{self._address} has no TLS to reload")
         self._handshakes.reload(tls)
 
+    def pause(self) -> None:
+        """Leave who comes in the kernel's queue."""
+        for door in self._doors:
+            door.shut()
+
+    def resume(self) -> None:
+        """Accept who waited there, and whoever comes."""
+        for door in self._doors:
+            door.open()
+
     def close(self) -> None:
         """Accept nothing more and remove the socket's file if it is still ours; open links stay."""
         self.beginning.cancel()
@@ -249,7 +259,7 @@ class Door:
 
     def _rest(self, seconds: float) -> None:
         """Look away for a while: the kernel would say it again at once, for ever."""
-        self._shut()
+        self.shut()
         self._timer = self._driver.call_later(seconds, self._look_again)
 
     def _look_again(self) -> None:
@@ -272,7 +282,7 @@ class Door:
 
     def _put_back(self, gone: str) -> None:
         was_open, before = self._open, None
-        self._shut()
+        self.shut()
         try:
             before = self._owned.put_back()
         except IPCError as error:
@@ -297,14 +307,14 @@ class Door:
             while self._open:
                 self.came(*before.accept())
 
-    def _shut(self) -> None:
+    def shut(self) -> None:
         """Closing is not enough: another process may have the socket too, and it would stay in our epoll."""
         if self._open:
             self._open = False
             self._driver.watch(self, 0)
 
     def close(self) -> None:
-        self._shut()
+        self.shut()
         for timer in (self._timer, self._care):
             if timer is not None:
                 timer.cancel()

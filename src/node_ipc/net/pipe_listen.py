@@ -36,6 +36,8 @@ class PipeListener:
         self._acceptor = acceptor
         self._settings = settings
         self._instances: Instances | None = None
+        self._is_paused = False
+        self._waiting: list[tuple[PipeHandle, Peer]] = []
         self._warned_at = float("-inf")
         self.beginning: Timer
         """Goes through ``begin``; set by the driver."""
@@ -59,6 +61,12 @@ class PipeListener:
         self._acceptor.listening(self._address)
 
     def _connected(self, handle: PipeHandle, peer: Peer) -> None:
+        if self._is_paused:
+            self._waiting.append((handle, peer))
+        else:
+            self._take(handle, peer)
+
+    def _take(self, handle: PipeHandle, peer: Peer) -> None:
         receiver = self._acceptor.accept(peer)
         if receiver is None:
             handle.close()
@@ -75,8 +83,20 @@ class PipeListener:
         """A pipe has none."""
         raise AddressError(f"{self._address} has no TLS to reload")
 
+    def pause(self) -> None:
+        """Keep who comes waiting."""
+        self._is_paused = True
+
+    def resume(self) -> None:
+        """Accept who waited, and whoever comes."""
+        self._is_paused = False
+        while self._waiting and not self._is_paused:
+            self._take(*self._waiting.pop(0))
+
     def close(self) -> None:
         """Accept nothing more; open links stay."""
         self.beginning.cancel()
+        while self._waiting:
+            self._waiting.pop()[0].close()
         if self._instances is not None:
             self._instances.close()

@@ -29,7 +29,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn, TypeAlias
 
-from ..config.address import Address, Handed, Tcp, Tls, Udp, Unix
+from ..config.address import Address, Handed, Several, Tcp, Tls, Udp, Unix
 from ..config.config import Config, Settings
 from ..config.logs import logger
 from ..config.resolve import Place, TLSChoice, resolve
@@ -89,6 +89,8 @@ def run(
     if type(wanted) is not int or wanted < 1:
         raise ConfigError(f"count is the number of workers, at least 1, not {count!r}")
     factory = loop_factory(loop)
+    if isinstance(where, Several):
+        raise AddressError(f"workers share one address, not several ({where}): run them for each in its own process")
     _refuse_unsafe_fork()
     with _Supervisor(setup, where, settings, wanted, factory) as supervisor:
         supervisor.watch()

@@ -28,6 +28,7 @@ EXAMPLES = """\
   node-ipc listen world                       until Ctrl-C, one line for each event
   node-ipc listen world --json | jq .data     one JSON object on each line
   node-ipc listen tcp://127.0.0.1:8000 --echo --count 1
+  node-ipc listen world tcp://127.0.0.1:8000  both at once
   node-ipc listen udp4://127.0.0.1:8000
   node-ipc listen world --raw                 bytes instead of events
 
@@ -38,7 +39,7 @@ connections is {"time", "event", ...}.
 
 def add_commands(commands: Commands) -> None:
     parser = add_command(commands, "listen", help="serve an address and show every event", examples=EXAMPLES)
-    parser.add_argument("address", metavar="ADDRESS", help="where to listen: an id or a URL")
+    parser.add_argument("address", metavar="ADDRESS", nargs="+", help="where to listen: an id or a URL, or several")
     parser.add_argument("--json", action="store_true", help="print one JSON object for each event")
     parser.add_argument("--raw", action="store_true", help="raw mode: bytes, without events and JSON")
     parser.add_argument("--echo", action="store_true", help="send each event back to where it came from")
@@ -64,10 +65,14 @@ async def _listen(arguments: argparse.Namespace) -> None:
         listening.register()
         await server.start()
         listening.has_begun = True
-        notice(f"listening at {server.address}, Ctrl-C ends")
+        notice(f"listening at {_where(server)}, Ctrl-C ends")
         await stopped.wait()
         await server.stop()
     listening.lines.check()
+
+
+def _where(server: Server | DatagramServer) -> str:
+    return " and ".join(map(str, server.addresses)) if isinstance(server, Server) else str(server.address)
 
 
 class _Listening:

@@ -1,0 +1,66 @@
+"""What a list says where one server listens: bound sockets, addresses, or both."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from socket import socket
+from typing import Any
+
+from ..errors import AddressError
+from .address import Address, Handed, Pipe, Several, Tcp, Tls, Unix, has_datagrams, local_path
+from .handed import handed, place_of
+
+__all__ = ["several", "with_tls"]
+
+
+def several(places: Any, read: Callable[[str], Address]) -> Address:
+    """The address, or addresses, that these are; ``read`` reads those that are text.
+
+    Bound sockets of one kind, and nothing else, are one address, as a service manager hands them over.
+
+    Raises:
+        AddressError: there is none, one is no address, one is a UDP port, or one is there twice.
+    """
+    if isinstance(places, socket) or not isinstance(places, Iterable):
+        return handed(places)
+    given = list(places)
+    if all(isinstance(place, socket) for place in given) and len({type(place_of(sock)) for sock in given}) < 2:
+        return handed(given)
+    found = [_one(place, read) for place in given]
+    return found[0] if len(found) == 1 else Several(tuple(_checked(found)))
+
+
+def _one(place: Any, read: Callable[[str], Address]) -> Address:
+    if isinstance(place, str):
+        return read(place)
+    if isinstance(place, os.PathLike):
+        return local_path(os.fspath(place))
+    return place if isinstance(place, Address) else handed(place)
+
+
+def _checked(found: list[Address]) -> list[Unix | Pipe | Tcp | Tls | Handed]:
+    checked: list[Unix | Pipe | Tcp | Tls | Handed] = []
+    for address in found:
+        if has_datagrams(address):
+            raise AddressError(
+                f"{address} has no connections, and cannot be one of a server's several addresses: give UDP a server "
+                "of its own, with serve_udp"
+            )
+        if isinstance(address, Several):
+            raise AddressError(f"a list of addresses cannot hold another list: {address}")
+        if str(address) in map(str, checked) and not str(address).endswith(":0"):
+            raise AddressError(f"{address} is there twice: a server listens once at each address")
+        checked.append(address)  # type: ignore[arg-type]  # not Udp, which has datagrams
+    return checked
+
+
+def with_tls(address: Address) -> Address:
+    """The same, with TLS where it is TCP."""
+    if isinstance(address, Tcp):
+        return Tls(address.host, address.port)
+    if isinstance(address, Handed) and isinstance(address.where, Tcp):
+        return Handed(address.sockets, Tls(address.where.host, address.where.port), address.share)
+    if isinstance(address, Several):
+        return Several(tuple(map(with_tls, address.addresses)))  # type: ignore[arg-type]  # each of the kind it was
+    return address
