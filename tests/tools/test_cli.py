@@ -62,13 +62,15 @@ def test_an_output_that_is_full_is_one_line(server: str, root: str, command: str
     assert ended(f"node-ipc {command} >/dev/null 2>/dev/full", root) == (0, "")
 
 
-def first_line(path: str, deadline: float) -> None:
-    """Connect and say something as soon as somebody listens, until that has ended."""
-    while time.monotonic() < deadline:
+def speak(path: str, running: subprocess.Popen[str], deadline: float) -> None:
+    """Connect and say something as soon as somebody listens, again and again until that has ended.
+
+    One line may be in the pipe before its reader has left, and tells the writer nothing.
+    """
+    while running.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as client:
             client.connect(path)
             client.sendall(b'{"type":"ask","data":1}\f')
-            return
         time.sleep(0.02)
 
 
@@ -77,7 +79,7 @@ def first_line(path: str, deadline: float) -> None:
 def test_a_command_that_goes_on_ends_when_its_output_is_full(server: str, root: str, command: str) -> None:
     line = f"exec {sys.executable} -m node_ipc {command} >/dev/full"
     with subprocess.Popen(["sh", "-c", line], cwd=root, stderr=subprocess.PIPE, text=True) as running:
-        first_line(f"{root}app.two", time.monotonic() + DEADLINE)
+        speak(f"{root}app.two", running, time.monotonic() + DEADLINE)
         _, said = running.communicate(timeout=DEADLINE)
     *_, last = said.splitlines()
     assert last == f"node-ipc {command.split()[0]}: cannot read or write: No space left on device"
@@ -92,7 +94,7 @@ def test_a_reader_that_leaves_ends_it_quietly(server: str, root: str, command: s
         ["sh", "-c", line], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as running:
         if command.startswith("listen"):
-            first_line(f"{root}app.two", time.monotonic() + DEADLINE)
+            speak(f"{root}app.two", running, time.monotonic() + DEADLINE)
         shown, said = running.communicate(timeout=DEADLINE)
     assert len(shown.splitlines()) == 1
     assert "Traceback" not in said and "Exception" not in said
@@ -162,7 +164,7 @@ def test_colours_on_a_terminal_only_and_not_where_they_are_not_wanted(server: st
     listen = ["listen", f"{root}app.two", "--count", "1"]
 
     def client() -> None:
-        first_line(f"{root}app.two", time.monotonic() + DEADLINE)
+        speak(f"{root}app.two", running, time.monotonic() + DEADLINE)
 
     assert "\x1b[33msocket 1\x1b[0m ask 1" in on_a_terminal(listen, client)
     plain = on_a_terminal(listen, client, NO_COLOR="1")
