@@ -78,7 +78,6 @@ class ServerThread:
                     result.set_result(function())
                 except BaseException as error:
                     result.set_exception(error)
-        server.stop()  # it has stopped; this gives back what it waited with
 
     def call(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         result: Future[Any] = Future()

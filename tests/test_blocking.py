@@ -1440,3 +1440,28 @@ def test_nothing_is_left_over(address: str, serve: Callable[..., Served]) -> Non
     assert threading.active_count() == threads
     assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > before
     assert ForkError is not None
+
+
+# ---- what is given back
+
+
+def open_descriptors() -> set[str]:
+    return set(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="no /proc on this system")
+def test_what_is_stopped_or_closed_in_a_handler_gives_back_what_it_waited_with(tmp_path: Path) -> None:
+    before = open_descriptors()
+    server = blocking.serve("world", socket_root=f"{tmp_path}/")
+    server.on("bye", server.stop)
+    client = blocking.connect("world", socket_root=f"{tmp_path}/", stop_retrying=0)
+    client.on("disconnect", client.close)
+    client.emit("bye")
+    with pytest.raises(NotConnected):
+        while True:
+            server.poll(0.01)
+            client.poll(0.01)
+    while not server.closed.done:
+        server.poll(0.01)
+    assert server.poll(None) is False
+    assert open_descriptors() == before

@@ -252,6 +252,30 @@ async def test_an_async_callback_runs_and_its_failure_is_an_error_event(ipc: IPC
     await ipc.stop()
 
 
+async def test_a_callback_that_raises_harms_only_itself(ipc: IPC, other: IPC) -> None:
+    ipc.serve()
+    await ipc.server.start()
+    errors: list[IPCError] = []
+
+    def connecting(ipc: IPC) -> None:
+        raise LookupError("nothing here")
+
+    connected = other.connect_to("world", connecting)
+    other.of.world.on("error", errors.append)
+    await connected
+    await settled(lambda: errors)
+    assert isinstance(errors[0].__cause__, LookupError) and "'world' failed" in str(errors[0])
+    assert other.of.world.state is ClientState.CONNECTED
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        other.connect_to("world", interrupted)
+    await other.stop()
+    await ipc.stop()
+
+
 @pytest.mark.parametrize("loop", ["asyncio", "auto"])
 @pytest.mark.parametrize("net", [False, True])
 def test_a_client_started_after_a_server_of_the_same_loop_finds_it_at_its_first_attempt(

@@ -397,6 +397,19 @@ def test_a_client_connects_anew_and_its_queue_arrives_in_order(front: Any) -> No
     assert heard == list(range(10))
 
 
+def test_the_verbs_that_end_are_handlers_as_they_are(front: Front) -> None:
+    """What programs for node-ipc do: the last one switches off the light."""
+    server = echoing(front)
+    client = front.connect()
+    server.on("socket.disconnected", server.server.stop)
+    ends: list[object] = []
+    client.on("echo", client.client.close)
+    client.on("destroy", lambda: ends.append("destroy"))
+    client.emit("echo", {"not": "seconds"})
+    client.until(lambda: ends == ["destroy"])
+    client.until(lambda: server.server.closed.done)
+
+
 def test_lifecycle_events_come_in_their_order(front: Any) -> None:
     server = front.serve()
     told: list[str] = []

@@ -39,7 +39,7 @@ from .core.server import Server as AnyServer
 from .core.server import serving
 from .core.session import Session, refuse_other_threads
 from .drivers.thread import ThreadDriver
-from .errors import BackpressureError, ConnectionLost, DrainTimeout, IPCError, WouldDeadlock
+from .errors import BackpressureError, ConnectionLost, DrainTimeout, IPCError, NotConnected, WouldDeadlock
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
@@ -321,6 +321,11 @@ class BlockingClient(AnyClient):
 
     # ---- waiting
 
+    def over(self, what: str) -> NotConnected:
+        if self.closed.done:  # a handler closed it: nobody waited until it had ended
+            self._thread.close()
+        return super().over(what)
+
     def _before_waiting(self, verb: str) -> None:
         refuse_other_threads(self._thread, verb)
         if self._thread.busy:
@@ -486,11 +491,17 @@ class Serving:
     def poll(self, timeout: float | None = 0.0) -> bool:
         """Serve what is there; wait for the first thing at most ``timeout`` seconds (``None``: without end).
 
-        Returns whether anything happened. For a thread that has something else to do, too.
+        Returns whether anything happened: never, once the server is stopped. For a thread that has something else
+        to do, too.
         """
         timeout = seconds(timeout, "poll")
         self._before_waiting("poll")
-        return self._thread.pump(timeout)
+        if self.closed.done:
+            return False
+        happened = self._thread.pump(timeout)
+        if self.closed.done:  # a handler stopped it: this was its last turn
+            self._thread.close()
+        return happened
 
     def serve_forever(self) -> None:
         """Serve until the server is stopped: by ``stop()`` in a handler, or ``shutdown()`` in another thread.

@@ -163,7 +163,8 @@ class IPC:
             listens there, the place where node-ipc 14 would listen is tried too. Without an id nothing happens but
             a line in the log.
         path: another path for the socket.
-        callback: called at once with this instance: register handlers and emit in it.
+        callback: called at once with this instance: register handlers and emit in it. What it raises is an ``error``
+            event of that client.
 
         Connecting to an id that is connected already runs the callback and keeps the connection. Returns what can
         be awaited until the link is up, giving the client.
@@ -239,7 +240,13 @@ class IPC:
     def _run_callback(self, client: Client, callback: Callable[..., Any]) -> None:
         """Call with this instance, or with nothing where it takes nothing; an async one goes on in the loop."""
         signature = signature_of(callback)
-        result = callback() if signature.accepts == 0 else callback(self)
+        try:
+            result = callback() if signature.accepts == 0 else callback(self)
+        except PASSING:
+            raise
+        except BaseException as error:  # told as that of an async one is, once the handlers are registered
+            self._driver.call_later(0, partial(self._callback_done, client, callback, error))
+            return
         if signature.asynchronous:
             self._driver.call_later(0, partial(self._spawn_callback, client, callback, result))
 

@@ -43,6 +43,8 @@ def of_other_arity(data: Any) -> None:
 
 
 class Holder:
+    def stop(self, timeout: float | None = None) -> None: ...
+
     def method(self, data: int, socket: Any) -> None: ...
     def nothing(self) -> None: ...
     def anything(*arguments: Any) -> None: ...
@@ -92,6 +94,9 @@ CASES: list[tuple[Any, int, int | None, bool, Any]] = [
     (lambda data, socket, i=5, request=None: None, 2, 2, False, None),
     (lambda data, _socket=None, i=5: None, 1, 2, False, None),
     (lambda i=5: None, 0, 1, False, None),
+    (lambda timeout=5: None, 0, 0, False, None),
+    (Holder().stop, 0, 0, False, None),
+    (functools.partial(Holder().stop), 0, 0, False, None),
     (around_async, 2, 2, False, Order),
     (of_other_arity, 1, 1, False, int),
     ([].append, 1, 1, False, None),

@@ -62,15 +62,17 @@ def test_an_output_that_is_full_is_one_line(server: str, root: str, command: str
     assert ended(f"node-ipc {command} >/dev/null 2>/dev/full", root) == (0, "")
 
 
-def speak(path: str, running: subprocess.Popen[str], deadline: float) -> None:
-    """Connect and say something as soon as somebody listens, again and again until that has ended.
+def speak(path: str, running: subprocess.Popen[str] | None, deadline: float) -> None:
+    """Connect and say something as soon as somebody listens, again and again until ``running`` has ended (once: None).
 
-    One line may be in the pipe before its reader has left, and tells the writer nothing.
+    One line may be in a pipe before its reader has left, and tells the writer nothing.
     """
-    while running.poll() is None and time.monotonic() < deadline:
+    while time.monotonic() < deadline and (running is None or running.poll() is None):
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as client:
             client.connect(path)
             client.sendall(b'{"type":"ask","data":1}\f')
+            if running is None:
+                return
         time.sleep(0.02)
 
 
@@ -164,7 +166,7 @@ def test_colours_on_a_terminal_only_and_not_where_they_are_not_wanted(server: st
     listen = ["listen", f"{root}app.two", "--count", "1"]
 
     def client() -> None:
-        speak(f"{root}app.two", running, time.monotonic() + DEADLINE)
+        speak(f"{root}app.two", None, time.monotonic() + DEADLINE)
 
     assert "\x1b[33msocket 1\x1b[0m ask 1" in on_a_terminal(listen, client)
     plain = on_a_terminal(listen, client, NO_COLOR="1")

@@ -23,7 +23,9 @@ ARGUMENTS = (
     | {"destroyed_socket_id", "socket_id", "id", "request", "req"}
 )
 """What parameters with a default are called where they are meant to be filled. Others keep what they were bound to, as
-in ``lambda data, i=i: …``. The first parameter is always filled."""
+in ``lambda data, i=i: …``. The first parameter is filled whatever it is called, but for this:"""
+NO_PAYLOAD = "timeout"
+"""A limit of seconds with a default: ``server.stop`` and its like are handlers as they are in node-ipc."""
 
 
 class Signature:
@@ -123,14 +125,14 @@ def signature_of(handler: Callable[..., Any]) -> Signature:
     count = code.co_argcount - bound
     required = max(count - len(function.__defaults__ or ()), 0)
     names = code.co_varnames[bound : code.co_argcount]
-    any_number = bool(code.co_flags & CO_VARARGS)
-    asynchronous = bool(code.co_flags & CO_COROUTINE)
-    return Signature(required, None if any_number else _filled(names, required), next(iter(names), None), asynchronous)
+    accepts = None if code.co_flags & CO_VARARGS else _filled(names, required)
+    first = names[0] if names and accepts != 0 else None
+    return Signature(required, accepts, first, bool(code.co_flags & CO_COROUTINE))
 
 
 def _filled(names: tuple[str, ...], required: int) -> int:
     """How many of the parameters an event fills, as far as it brings so much."""
-    count = max(required, min(len(names), 1))
+    count = required or (1 if names and names[0] != NO_PAYLOAD else 0)
     for name in names[count:]:
         if name.strip("_").lower() not in ARGUMENTS:
             break
@@ -164,6 +166,6 @@ def _inspected(handler: Callable[..., Any]) -> Signature:
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     required = len([p for p in positional if p.default is p.empty])
     names = tuple(p.name for p in positional)
-    any_number = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-    first = inner.first if callable(wrapped) else next(iter(names), None)
-    return Signature(required, None if any_number else _filled(names, required), first, asynchronous)
+    accepts = None if any(p.kind is p.VAR_POSITIONAL for p in parameters) else _filled(names, required)
+    first = inner.first if callable(wrapped) else names[0] if names and accepts != 0 else None
+    return Signature(required, accepts, first, asynchronous)
