@@ -504,7 +504,16 @@ def test_a_broadcast_may_exclude(bench: Bench) -> None:
 
 def test_a_broadcast_before_the_start_reaches_nobody(bench: Bench) -> None:
     unbound = Bench(bind=False)
-    unbound.server.broadcast("message", "x")
+    assert unbound.server.broadcast("message", "x")
+
+
+def test_a_broadcast_says_whether_the_kernel_keeps_up() -> None:
+    bench = Bench(max_pending_bytes=1000, soft_pending_bytes=500)
+    bench.comes(frame("hi"))
+    for waiting, taken in ((0, True), (500, True), (501, False), (999, False), (0, True)):
+        bench.driver.port.waiting = waiting
+        assert bench.server.broadcast("message", "x") is taken, waiting
+    assert bench.errors() == [BackpressureError]  # at 999, where it was not sent at all
 
 
 # ---- row 17: the table
@@ -628,7 +637,7 @@ def test_a_broadcast_leaves_out_those_who_had_enough(bench: Bench) -> None:
     bench.comes(frame("hi"), *NEAR)
     bench.comes(frame("h" * 1000), *OTHER)
     for _ in range(2):
-        bench.server.broadcast("message", "x" * 200)
+        assert not bench.server.broadcast("message", "x" * 200)
     assert bench.places() == [NEAR, OTHER] * 2
     assert bench.errors() == [AddressNotValidated] * 2
     assert "left out 1 addresses" in str(bench.faults[0][0])

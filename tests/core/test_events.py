@@ -19,7 +19,7 @@ from node_ipc.core.events import Event, Events, Registration, describe, typed_de
 from node_ipc.errors import HandlerError, InvalidEvent, InvalidPayload, IPCError, ReservedEvent
 from node_ipc.testing import Pair, pair
 from node_ipc.wire.json import Envelope, RawEnvelope
-from node_ipc.wire.names import guarded_name
+from node_ipc.wire.names import LIFECYCLE, guarded_name
 
 
 class Order(msgspec.Struct):
@@ -56,7 +56,7 @@ class Desk:
             guarded_name(256, allow_reserved),
             self._failed,
             (lambda coroutine, done: self.spawned.append((coroutine, done))) if coroutines else None,
-            allow_reserved,
+            from_peers=LIFECYCLE if allow_reserved else frozenset(),
         )
 
     def _failed(self, socket: Any, error: IPCError) -> None:

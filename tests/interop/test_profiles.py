@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
 
 from .certificates import Certificates, mutual
 from .install import VERSIONS
-from .pairs import ECHO, Ends, Pair
+from .pairs import ECHO, PYTHON_AND_NODE, Address, Ends, Pair, every_stream, free_port
 
 pytestmark = pytest.mark.row(51)
 
@@ -79,3 +80,54 @@ async def test_a_reserved_name_from_node_harms_only_its_sender(ends: Ends, node:
     await good.emit("message", "unharmed")
     assert (await good.event("message")).data == "unharmed"
     assert not {"connect", "error", "data", "socket.disconnected"} & {*server.events.types()}
+
+
+FAST: dict[str, Any] = {"parser": "fast"}
+NOT_OURS = {"server": ("data", "disconnect", "destroy"), "client": ("data", "close", "start", "socket.disconnected")}
+OURS = {"server": ("close", "connect"), "client": ("connect", "disconnect")}
+
+
+async def emitted(sender: Any, receiver: Any, role: str, names: tuple[str, ...], **to: Any) -> list[Any]:
+    """What Python's handlers of these names hear of what Node emits under each of them."""
+    heard: list[Any] = []
+    python = receiver.ipc.server if role == "server" else receiver.ipc.of["world"]
+    for name in names:
+        python.on(name, partial(lambda name, data: heard.append((name, data)), name))
+    for name in names:
+        await sender.emit(name, {"it": name}, **to)
+    await sender.emit("message", "last", **to)
+    await receiver.event("message")
+    return heard
+
+
+@every_stream
+@pytest.mark.parametrize("pair", PYTHON_AND_NODE, ids=lambda pair: f"{pair.server}_serves_{pair.client}")
+async def test_in_fast_a_reserved_name_of_nodes_reaches_handlers_or_is_told(
+    ends: Ends, pair: Pair, transport: str
+) -> None:
+    role = "server" if pair.server == "python" else "client"
+    link = await ends.link(pair, transport, **FAST)
+    python, node, to = (*link, {}) if role == "server" else (link.client, link.server, {"to": 0})
+    names = NOT_OURS[role]
+
+    assert await emitted(node, python, role, names, **to) == [(name, {"it": name}) for name in names]
+    assert await emitted(node, python, role, OURS[role], **to) == []
+
+    endpoint = python.ipc.server if role == "server" else python.ipc.of["world"]
+    assert endpoint.stats().reserved == 2
+    assert (await python.event("error")).data.code == "ERR_IPC_RESERVED_EVENT"
+    assert "error" not in python.events.types()
+
+
+@pytest.mark.parametrize("node", VERSIONS)
+async def test_in_fast_a_reserved_datagram_of_nodes_reaches_handlers_or_is_told(ends: Ends, node: str) -> None:
+    here, there = (Address("udp4", host="127.0.0.1", port=free_port()) for _ in range(2))
+    python = await ends.serve("python", there, **FAST)
+    sender = await ends.serve(node, here, **FAST)
+    names, peer = ("data", "disconnect", "close"), (there.host, there.port)
+
+    assert await emitted(sender, python, "server", names, peer=peer) == [(name, {"it": name}) for name in names]
+    assert await emitted(sender, python, "server", ("connect", "start"), peer=peer) == []
+
+    assert python.ipc.server.stats().reserved == 2
+    assert (await python.event("error")).data.code == "ERR_IPC_RESERVED_EVENT"

@@ -385,7 +385,10 @@ class Config(Options):
     ``None``: no TLS."""
 
     allow_reserved_events: Option[bool, bool] = Option(False, checks.flag)
-    """True: the guarded profile takes events with the names of lifecycle events from peers."""
+    """True: peers may emit events with the names of lifecycle events, and handlers hear them besides this side's own.
+
+    False: the guarded profile ends the link of whoever does. The fast one takes them: names that this side never
+    raises itself reach their handlers, the others are counted (``stats().reserved``) and told once."""
 
     allowed_events: Option[frozenset[str] | None, Collection[str] | Literal[False] | None] = Option(
         None, _allowed_events

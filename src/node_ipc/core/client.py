@@ -30,6 +30,7 @@ from ..errors import (
     WrongLoopError,
 )
 from ..wire.codec import choose
+from ..wire.names import CLIENT_RAISES, lifecycle_from_peers
 from .endpoint import LinkPublisher, Register
 from .events import Event, Events
 from .outcome import seconds_to_end
@@ -188,7 +189,8 @@ class Client(LinkPublisher):
             self._codec.check_name,
             self.session_fault,
             driver.spawn if driver.runs_coroutines else None,
-            settings.allow_reserved_events,
+            CLIENT_RAISES,
+            lifecycle_from_peers(settings, CLIENT_RAISES),
             self._codec.gives_raw,
             settings.dec_hook,
         )
@@ -311,6 +313,7 @@ class Client(LinkPublisher):
         total.pending_bytes = self.pending_bytes
         total.errors = self._errors
         total.late = self._requests.late if self._requests is not None else 0
+        total.reserved = self.events.reserved
         total.seconds = self._driver.now() - self._made_at
         return total
 

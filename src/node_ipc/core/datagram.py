@@ -44,6 +44,7 @@ from ..errors import (
     ProtocolError,
 )
 from ..wire.codec import choose, shallow
+from ..wire.names import DATAGRAM_RAISES, lifecycle_from_peers
 from .block import Block
 from .context import LinkContext
 from .endpoint import SocketPublisher, fault_log
@@ -265,7 +266,8 @@ class DatagramServer(SocketPublisher[DatagramPeer]):
             self._codec.check_name,
             self._fault,
             driver.spawn if driver.runs_coroutines else None,
-            settings.allow_reserved_events,
+            DATAGRAM_RAISES,
+            lifecycle_from_peers(settings, DATAGRAM_RAISES),
             dec_hook=settings.dec_hook,
         )
         self.events.missed = self._tell_late
@@ -315,6 +317,7 @@ class DatagramServer(SocketPublisher[DatagramPeer]):
         total = Stats()
         total += self._stats
         total.pending_bytes = self.pending_bytes
+        total.reserved = self.events.reserved
         total.seconds = self._driver.now() - self._made_at
         return total
 
@@ -403,21 +406,22 @@ class DatagramServer(SocketPublisher[DatagramPeer]):
             raise AddressError(f"cannot emit to port 0 of {host!r}: nobody can be there")
 
     @overload
-    def broadcast(self, type: Event[T], data: T, *, exclude: Collection[DatagramPeer] = ...) -> None: ...
+    def broadcast(self, type: Event[T], data: T, *, exclude: Collection[DatagramPeer] = ...) -> bool: ...
     @overload
     def broadcast(
         self, type: str | RawPayload, data: Any = ..., *, exclude: Collection[DatagramPeer] = ...
-    ) -> None: ...
-    def broadcast(self, type: Any, data: Any = _LEFT_OUT, *, exclude: Collection[DatagramPeer] = ()) -> None:
+    ) -> bool: ...
+    def broadcast(self, type: Any, data: Any = _LEFT_OUT, *, exclude: Collection[DatagramPeer] = ()) -> bool:
         """Send one event to every address heard within ``udp_peer_ttl`` but those in ``exclude``; never waits.
 
+        Returns True, or False where an address was left out, or more than ``soft_pending_bytes`` wait for the kernel.
         What a limit holds back is counted in ``stats().dropped`` and reported as one ``error`` event.
         """
         refuse_other_threads(self._driver, "broadcast")
         frame = self._frame(type, data)
         port = self._port
-        if port is None:
-            return
+        if port is None:  # nobody was heard
+            return True
         self._forget_silent()
         limit, sent, forged, full = self._settings.max_pending_bytes, 0, 0, 0
         for peer in self._peers.values():
@@ -435,6 +439,11 @@ class DatagramServer(SocketPublisher[DatagramPeer]):
         self._sent("all", sent, sent * len(frame))
         if forged or full:
             self._held_back(forged, full)
+            return False
+        if port.pending_bytes() <= self._settings.soft_pending_bytes:
+            return True
+        self._watch()
+        return False
 
     def _held_back(self, forged: int, full: int) -> None:
         self._dropped(forged + full)

@@ -23,7 +23,7 @@ import msgspec.inspect
 from msgspec import Raw
 
 from ..config.foreign import PASSING, Foreign, shown
-from ..errors import HandlerError, InvalidEvent, InvalidPayload, IPCError, ProtocolError
+from ..errors import HandlerError, InvalidEvent, InvalidPayload, IPCError, ProtocolError, ReservedEvent
 from ..wire.costs import LARGE_FRAME
 from ..wire.json import decode_large_payload, encode, encode_slowly, salvage
 from ..wire.names import LIFECYCLE, PING, PONG, NameCheck
@@ -139,7 +139,8 @@ class Events(Generic[S]):
 
     ``carries`` is how many arguments an event from the wire brings: 2 on a server (data, socket), 1 on a client.
     ``check_name`` is the profile's check of names, asked at registration and for names that nobody registered.
-    ``failed`` hears what a handler raised.
+    ``failed`` hears what a handler raised. Of the lifecycle's names this endpoint ``raises`` some itself, and under
+    those ``from_peers`` handlers hear what a peer emits.
     """
 
     def __init__(
@@ -148,7 +149,8 @@ class Events(Generic[S]):
         check_name: NameCheck,
         failed: Callable[[S | None, IPCError], None],
         spawn: Callable[[Any, Callable[[BaseException | None], None]], Any] | None,
-        allow_reserved: bool = False,
+        raises: frozenset[str] = LIFECYCLE,
+        from_peers: frozenset[str] = frozenset(),
         gives_raw: bool = False,
         dec_hook: DecodeHook | None = None,
     ) -> None:
@@ -156,7 +158,8 @@ class Events(Generic[S]):
         self._check_name = check_name
         self._failed = failed
         self._spawn = spawn
-        self._allow_reserved = allow_reserved
+        self._local = LIFECYCLE - (from_peers - raises)  # what cannot come over the wire only
+        self._from_peers = from_peers
         self._dec_hook = dec_hook
         self._gives_raw = gives_raw  # whether the codec leaves payloads undecoded where asked to
         self._wire: dict[str, list[Registration]] = {}
@@ -174,6 +177,8 @@ class Events(Generic[S]):
         """Told that the first handler came of what ``publish_state`` found none for."""
         self._unheard_states: set[str] = set()
         self.wants_raw = False
+        self.reserved = 0
+        """Events of peers under a name that handlers hear of this endpoint itself only."""
 
     # ---- registering
 
@@ -254,6 +259,10 @@ class Events(Generic[S]):
         """What turns payloads into ``type``; as :func:`typed_decoder`."""
         return typed_decoder(type, name, self._dec_hook)
 
+    def is_local(self, event: str) -> bool:
+        """Whether handlers of this name hear of this endpoint itself, and of nothing that a peer emits."""
+        return event in LIFECYCLE and event not in self._from_peers
+
     def handlers(self, event: str) -> list[Callable[..., Any]]:
         """What is registered for this name, in order."""
         if event == EVERYTHING:
@@ -284,12 +293,12 @@ class Events(Generic[S]):
             if len(self._everything) == 1:  # with more of them nothing changes
                 self._compile(None)
             return
-        if name in LIFECYCLE:
+        if name in self._local:
             registration.call = self._adapted(name, handler, signature, None)
             self._lifecycle.setdefault(name, []).append(registration)
             if name in self._unheard_states and self.missed is not None:
                 self.missed(name)
-        if name not in LIFECYCLE or self._allow_reserved:
+        if name not in LIFECYCLE or name in self._from_peers:
             self._add_wire(name, handler, signature, type, once)
 
     def _add_wire(self, name: str, handler: Any, signature: Signature, type: Any, once: bool) -> None:
@@ -512,6 +521,8 @@ class Events(Generic[S]):
     def _unheard(self, envelope: Any, *rest: Any) -> None:
         """A name without a handler is checked here; one with a handler was when that was registered."""
         self._check_name(envelope.type)
+        if self.is_local(envelope.type):
+            self._count_reserved(envelope.type)
         whole = _Payload(envelope.data, envelope.type)
         try:
             if self.unheard is not None and self.current is not None:
@@ -521,6 +532,22 @@ class Events(Generic[S]):
             self._call_each(self._everything, tuple(self._everything), envelope.type, envelope.type, whole, rest)
         except InvalidPayload as error:
             self._report(envelope.type, error, self.current)
+
+    def _count_reserved(self, name: str) -> None:
+        """An event of a peer's that the profile lets in, and that handlers would take for one of this endpoint's own.
+
+        The first is told, since who emitted it has no other way to find out.
+        """
+        self.reserved += 1
+        if self.reserved == 1:
+            self._failed(
+                self.current,
+                ReservedEvent(
+                    f"the peer emitted an event named {name!r}, and handlers of {name!r} hear of this side's own link "
+                    "only: it reached none of them. Let it use another name, or set allow_reserved_events to True and "
+                    "handle both in one. This is said once; stats().reserved counts"
+                ),
+            )
 
     def publish(self, name: str, *arguments: Any, session: S | None = None) -> bool:
         """Publish a lifecycle event; returns whether a handler of that very name heard it."""

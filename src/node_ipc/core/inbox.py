@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from msgspec import Raw
 
 from ..errors import BackpressureError, ReceiveTimeout
-from ..wire.names import LIFECYCLE
 from .events import Event, event_name
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ def receive_timeout(client: Client, name: str, timeout: float) -> ReceiveTimeout
     text = f"no event {name!r} from {client.id!r} within {timeout:g} s"
     if client.events.has_handler(name):
         text += f": events with a handler go to that, and {name!r} has one"
-    elif name in LIFECYCLE and client.settings.profile != "raw":
+    elif client.events.is_local(name) and client.settings.profile != "raw":
         text += f": {name!r} is of the lifecycle, which only handlers hear: on({name!r}, …)"
     else:
         text += client.trouble()

@@ -12,6 +12,7 @@ from ..config.address import Several
 from ..config.profiles import require_assured
 from ..errors import BackpressureError, HandlerError, InvalidEvent, IPCError, NotConnected
 from ..wire.codec import choose
+from ..wire.names import SERVER_RAISES, lifecycle_from_peers
 from .endpoint import LinkPublisher, SocketPublisher
 from .events import Event, Events
 from .outcome import seconds_to_end
@@ -103,7 +104,8 @@ class Server(SocketPublisher[Session], LinkPublisher):
             self._codec.check_name,
             self.session_fault,
             driver.spawn if driver.runs_coroutines else None,
-            settings.allow_reserved_events,
+            SERVER_RAISES,
+            lifecycle_from_peers(settings, SERVER_RAISES),
             self._codec.gives_raw,
             settings.dec_hook,
         )
@@ -158,6 +160,7 @@ class Server(SocketPublisher[Session], LinkPublisher):
         total.errors = self._errors
         total.refused = self.refused
         total.late = self._requests.late if self._requests is not None else 0
+        total.reserved = self.events.reserved
         total.seconds = self._driver.now() - self._made_at
         return total
 

@@ -107,6 +107,9 @@ class Stats(msgspec.Struct):
     """Connections refused because of a limit (servers)."""
     late: int = 0
     """Answers that came after their request was given up."""
+    reserved: int = 0
+    """Events of peers that no handler heard, with ``parser="fast"``: their names (``connect``, ``error`` …) are this
+    endpoint's own."""
     seconds: float = 0.0
     """How long ago the counting began."""
     paused: dict[str, int] = msgspec.field(default_factory=dict)

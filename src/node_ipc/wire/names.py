@@ -3,14 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from ..config.config import PING, PONG
 from ..errors import EventNotAllowed, EventTooLarge, InvalidEvent, ReservedEvent
 
-__all__ = ["LIFECYCLE", "PING", "PONG", "UNSAFE", "NameCheck", "any_name", "assured_name", "guarded_name"]
+if TYPE_CHECKING:
+    from ..config.config import Settings
+
+__all__ = [
+    "CLIENT_RAISES",
+    "DATAGRAM_RAISES",
+    "LIFECYCLE",
+    "PING",
+    "PONG",
+    "SERVER_RAISES",
+    "UNSAFE",
+    "NameCheck",
+    "any_name",
+    "assured_name",
+    "guarded_name",
+    "lifecycle_from_peers",
+]
 
 LIFECYCLE = frozenset({"start", "connect", "disconnect", "destroy", "close", "socket.disconnected", "error", "data"})
 """Events that this library publishes itself. They live in a registry of their own, so no peer can raise one."""
+CLIENT_RAISES = frozenset({"connect", "disconnect", "destroy", "error"})
+"""Those of them that a client raises itself; in raw mode ``data``, too, which has no names on the wire."""
+SERVER_RAISES = frozenset({"start", "connect", "close", "socket.disconnected", "error"})
+"""As ``CLIENT_RAISES``, for servers."""
+DATAGRAM_RAISES = frozenset({"start", "connect", "error"})
+"""As ``CLIENT_RAISES``, for UDP ports."""
 
 UNSAFE = frozenset(
     {
@@ -60,6 +83,18 @@ def guarded_name(limit: int, allow_reserved: bool) -> NameCheck:
             )
 
     return check
+
+
+def lifecycle_from_peers(settings: Settings, raises: frozenset[str]) -> frozenset[str]:
+    """The lifecycle's names under which handlers hear what a peer emits, at an endpoint that ``raises`` some itself.
+
+    The fast profile lets every name in, so there it is those that can mean nothing else.
+    """
+    if settings.profile == "raw":
+        return frozenset()
+    if settings.allow_reserved_events:
+        return LIFECYCLE
+    return LIFECYCLE - raises if settings.profile == "fast" else frozenset()
 
 
 def _units(name: str) -> int:
