@@ -1383,6 +1383,30 @@ def test_importing_it_loads_no_loop_no_tls_and_no_log(peer: Callable[..., Progra
     assert (run.stdout, run.stderr) == ("[]\n", "")
 
 
+def test_one_poll_handles_all_that_has_arrived(tmp_path: Path) -> None:
+    with blocking.serve(f"unix:{tmp_path}/s") as server, blocking.connect(f"unix:{tmp_path}/s") as client:
+        here: list[Any] = []
+        there: list[int] = []
+        server.on("n", lambda data, socket: here.append(data[0]))
+        client.on("n", lambda data: there.append(data[0]))
+        for number in range(12):  # two reads, and no more than any kernel holds
+            client.emit("n", [number, "x" * 10_000])
+        assert server.poll(0) and here == list(range(12))
+        for number in range(12):
+            server.broadcast("n", [number, "x" * 10_000])
+        assert client.poll(0) and there == list(range(12))
+        assert not client.poll(0) and not server.poll(0)
+
+
+def test_a_poll_ends_though_more_and_more_arrives(tmp_path: Path) -> None:
+    with blocking.serve(f"unix:{tmp_path}/s") as server, blocking.connect(f"unix:{tmp_path}/s") as client:
+        server.on("for ever", lambda data: client.emit("for ever"))  # the sender is one's own handler
+        client.emit("for ever")
+        began = time.monotonic()
+        assert server.poll(0)
+        assert time.monotonic() - began < 10
+
+
 @pytest.mark.parametrize("threads", [False, True])
 def test_a_round_trip_costs_few_system_calls(
     threads: bool, peer: Callable[..., Program], address: str, tmp_path: Path

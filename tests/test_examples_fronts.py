@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
+import statistics
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -97,6 +100,21 @@ def test_arrays_travel_as_raw_bytes(start: Start) -> None:
     receiver.wait_for("ready")
     start("numpy_array/send.py").ends()
     assert receiver.ends()[1:] == ["array of 5 sum 10.0", "array of 100000 sum 100000.0"]
+
+
+def test_a_slow_viewer_sees_frames_that_are_new(start: Start) -> None:
+    camera = start("camera/camera.py")
+    camera.wait_for("ready")
+    began = time.monotonic()
+    *frames, skipped = start("camera/viewer.py").ends()
+    lasted = (time.monotonic() - began) * 1000
+    camera.interrupt()
+    camera.ends()
+    numbers, sizes, ages = zip(*(map(int, re.findall(r"\d+", line)) for line in frames), strict=True)
+    assert len(numbers) == 15 and set(sizes) == {200_000} and sorted(set(numbers)) == list(numbers)
+    assert int(skipped.split()[0]) > 15
+    # without latest=True the age of the frame in the middle is a third of all the time, and grows on
+    assert statistics.median(ages) < lasted / 6
 
 
 def test_a_codec_of_ones_own_carries_bytes(start: Start) -> None:

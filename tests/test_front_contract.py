@@ -340,6 +340,47 @@ def test_iteration_sees_every_event_also_those_with_a_handler(waiting: Any) -> N
     assert handled == list(range(5))
 
 
+def test_the_latest_leaves_older_events_of_its_name_out_and_counts_them(waiting: Any) -> None:
+    server = waiting.serve()
+    server.on("start frames", lambda data, socket: [socket.emit("frame", [n, "x" * 10_000]) for n in range(100)])
+    server.on("end", lambda data, socket: socket.emit("end"))
+    client = waiting.connect()
+    client.emit("start frames")
+    client.emit("end")
+    client.receive("end", timeout=20)
+    assert client.receive("frame", latest=True, timeout=20)[0] == 99
+    assert client.client.inbox.skipped == 99
+    with pytest.raises(ReceiveTimeout, match="'frame'"):
+        client.receive("frame", latest=True, timeout=0.01)
+    client.emit("start frames")
+    seen = [-1]
+    while seen[-1] < 99:  # it waits where nothing is there yet, and then gives what came first
+        seen.append(client.receive("frame", latest=True, timeout=20)[0])
+    assert seen == sorted(set(seen))
+    with pytest.raises(ReceiveTimeout, match="'frame'"):
+        client.receive("frame", timeout=0)  # from now on none is left out
+    client.emit("start frames")
+    assert client.receive("frame", timeout=20)[0] == 0
+    assert client.receive("frame", timeout=20)[0] == 1
+
+
+def test_in_raw_mode_a_new_stream_is_not_taken_for_the_rest_of_the_old_one(waiting: Any) -> None:
+    server = waiting.serve(raw_buffer=True)
+    server.on("data", lambda data, socket: socket.emit(b"half a mess"))
+    client = waiting.connect(raw_buffer=True)
+    client.emit(b"go")
+    assert client.receive("data", timeout=20) == b"half a mess"
+    server.stop(0.5)
+    with pytest.raises(node_ipc.ConnectionLost, match="begin a new message"):
+        client.receive("data", timeout=20)
+    server = waiting.serve(raw_buffer=True)
+    server.on("connect", lambda socket: socket.emit(b"a new one"))
+    assert client.receive("data", timeout=20) == b"a new one"
+    server.stop(0.5)
+    with pytest.raises(node_ipc.ConnectionLost, match="begin a new message"):
+        client.take(1)
+
+
 def test_drain_returns_when_the_kernel_has_it_all(waiting: Any) -> None:
     heard: list[Any] = []
     waiting.serve().on("much", lambda data: heard.append(len(data)))

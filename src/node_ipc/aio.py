@@ -19,7 +19,7 @@ from .config.resolve import Place, TLSChoice, UdpPlace, resolve, resolve_udp
 from .core.client import Client, ClientState, connect_timeout
 from .core.datagram import DatagramServer
 from .core.events import Event
-from .core.inbox import Inbox, Received, receivable, receive_timeout
+from .core.inbox import CATCH_UP_SECONDS, QUIET_SECONDS, Inbox, Received, receivable, receive_timeout
 from .core.outcome import Outcome, seconds
 from .core.server import Server
 from .core.session import refuse_other_threads
@@ -68,20 +68,31 @@ class AsyncClient(Client):
         await _leave(self.close(), self.abort, kind)
 
     @overload
-    async def receive(self, event: Event[T], *, timeout: float | None = None) -> T: ...
+    async def receive(self, event: Event[T], *, timeout: float | None = None, latest: bool = False) -> T: ...
     @overload
-    async def receive(self, event: str, *, type: TypeForm[R] = ..., timeout: float | None = None) -> R: ...
-    async def receive(self, event: str | Event[Any], *, type: Any = None, timeout: float | None = None) -> Any:
-        """The payload of the next event of this name that has no handler; those that came before it stay.
+    async def receive(
+        self, event: str, *, type: TypeForm[R] = ..., timeout: float | None = None, latest: bool = False
+    ) -> R: ...
+    async def receive(
+        self, event: str | Event[Any], *, type: Any = None, timeout: float | None = None, latest: bool = False
+    ) -> Any:
+        """The payload of the next event of this name that has no handler; those of other names stay.
 
-        timeout: seconds; ``None`` waits as long as the client lives. type: what to decode the payload to.
+        timeout: seconds; ``None`` waits as long as the client lives. type: what to decode the payload to. latest: the
+        newest that has arrived, for viewers: older ones of its name are left out, also those that come until the next
+        call, and ``inbox.skipped`` counts them.
 
         Raises :class:`ReceiveTimeout`, :class:`NotConnected` when the client is closed and no such event is
-        left, and :class:`InvalidPayload` for a payload that does not fit ``type``.
+        left, and :class:`InvalidPayload` for a payload that does not fit ``type``. In raw mode ``receive("data")``
+        gives the next bytes; where the link was lost and another follows, it raises :class:`ConnectionLost` once, and
+        so does iteration.
         """
         refuse_other_threads(self._driver, "receive")
         name, type = receivable(event, type)
         timeout = seconds(timeout, "receive")
+        self.inbox.keep_newest(name, latest)
+        if latest:
+            await self._catch_up()
         found = self.inbox.take(name, type)
         if found is None:
             try:
@@ -104,6 +115,14 @@ class AsyncClient(Client):
             if self.state is ClientState.CLOSED:
                 raise self.over("nothing is left to receive")
             await self._change()
+
+    async def _catch_up(self) -> None:
+        """Let the loop read what has come while it was held up, for ``CATCH_UP_SECONDS`` at the most."""
+        end = self._driver.now() + CATCH_UP_SECONDS
+        before = -1
+        while self._session is not None and self._session.bytes_in != before and self._driver.now() < end:
+            before = self._session.bytes_in
+            await asyncio.sleep(QUIET_SECONDS)
 
     async def _change(self) -> None:
         """Until an event arrives, or the client closes."""

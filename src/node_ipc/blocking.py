@@ -32,7 +32,7 @@ from .config.resolve import Place, TLSChoice, UdpPlace, resolve, resolve_udp
 from .core.client import STEADY_SECONDS, ClientState, connect_timeout, retry_delay
 from .core.client import Client as AnyClient
 from .core.events import Event, event_name
-from .core.inbox import BlockingInbox, Received, receivable, receive_timeout
+from .core.inbox import CATCH_UP_SECONDS, QUIET_SECONDS, BlockingInbox, Received, receivable, receive_timeout
 from .core.outcome import seconds
 from .core.seam import FORKED
 from .core.server import Server as AnyServer
@@ -171,14 +171,20 @@ class BlockingClient(AnyClient):
     # ---- in
 
     @overload
-    def receive(self, event: Event[T], *, timeout: float | None = None) -> T: ...
+    def receive(self, event: Event[T], *, timeout: float | None = None, latest: bool = False) -> T: ...
     @overload
-    def receive(self, event: str, *, type: TypeForm[R] = ..., timeout: float | None = None) -> R: ...
-    def receive(self, event: str | Event[Any], *, type: Any = None, timeout: float | None = None) -> Any:
-        """The payload of the next event of this name that has no handler; those that came before it stay.
+    def receive(
+        self, event: str, *, type: TypeForm[R] = ..., timeout: float | None = None, latest: bool = False
+    ) -> R: ...
+    def receive(
+        self, event: str | Event[Any], *, type: Any = None, timeout: float | None = None, latest: bool = False
+    ) -> Any:
+        """The payload of the next event of this name that has no handler; those of other names stay.
 
-        timeout: seconds; ``None`` waits as long as the client lives. type: what to decode the payload to. In raw
-        mode ``receive("data")`` gives the next bytes.
+        timeout: seconds; ``None`` waits as long as the client lives. type: what to decode the payload to. latest: the
+        newest that has arrived, for viewers: older ones of its name are left out, also those that come until the next
+        call, and ``inbox.skipped`` counts them. In raw mode ``receive("data")`` gives the next bytes; where the link
+        was lost and another follows, it raises :class:`ConnectionLost` once, and so does iteration.
 
         Raises :class:`ReceiveTimeout`, :class:`NotConnected` when the client is closed and no such event is left,
         :class:`InvalidPayload` for a payload that does not fit ``type``, and :class:`BackpressureError` when the
@@ -191,13 +197,15 @@ class BlockingClient(AnyClient):
         if timeout is not None:
             timeout = seconds(timeout, "receive")
         inbox, driver = self.inbox, self._thread
+        if latest:
+            return self._receive_latest(name, type, timeout)
+        if inbox.only_newest:
+            inbox.keep_newest(name, False)
         if inbox.kept and (found := inbox.take(name, type)) is not None:
             return found.data
         if driver.busy or driver.thread() != driver.home:
             self._before_waiting("receive")
-        pump, left = driver.pump, timeout
-        if driver.home in serving:
-            pump = partial(_pump_without_server, self, "receive", pump)
+        pump, left = self._pump_for("receive"), timeout
         deadline = 0.0 if timeout is None else driver.now() + timeout
         inbox.want(name)
         try:
@@ -217,12 +225,35 @@ class BlockingClient(AnyClient):
         finally:
             inbox.stop_wanting()
 
+    def _receive_latest(self, name: str, type: Any, timeout: float | None) -> Any:
+        inbox, driver = self.inbox, self._thread
+        self._before_waiting("receive")
+        inbox.keep_newest(name)
+        driver.catch_up(CATCH_UP_SECONDS, QUIET_SECONDS)
+        pump, left = self._pump_for("receive"), timeout
+        deadline = 0.0 if timeout is None else driver.now() + timeout
+        while (found := inbox.take(name, type)) is None:
+            if self.state is ClientState.CLOSED:
+                raise self.over("nothing is left to receive")
+            if inbox.full:
+                raise self._crowded(f"no {name!r} can be received")
+            pump(left)
+            if timeout is not None and not inbox.has(name):
+                left = deadline - driver.now()
+                if left <= 0:
+                    raise receive_timeout(self, name, timeout)
+        return found.data
+
+    def _pump_for(self, verb: str) -> Callable[[float | None], bool]:
+        """What waits for this verb: it raises where the server is of this very thread, and would wait for it."""
+        if self._thread.home in serving:
+            return partial(_pump_without_server, self, verb, self._thread.pump)
+        return self._thread.pump
+
     def __iter__(self) -> Iterator[Received]:
         """Every event from the wire, in order, until the client is closed; also those that have a handler."""
         stop = self.inbox.iterate()
-        take, pump = self.inbox.take, self._thread.pump
-        if self._thread.home in serving:
-            pump = partial(_pump_without_server, self, "iteration", pump)
+        take, pump = self.inbox.take, self._pump_for("iteration")
         try:
             while True:
                 found = take()
@@ -237,9 +268,11 @@ class BlockingClient(AnyClient):
             stop()
 
     def poll(self, timeout: float | None = 0.0) -> bool:
-        """Handle what has arrived; wait for the first thing at most ``timeout`` seconds (``None``: without end).
+        """Handle all that has arrived; wait for the first thing at most ``timeout`` seconds (``None``: without end).
 
-        Returns whether anything happened. For programs that only have handlers: ``while client.poll(None): …``.
+        Where more and more arrives it returns after 50 ms. Returns whether anything happened. For programs that only
+        have handlers: ``while client.poll(None): …``. One that polls too seldom for what the server sends hears old
+        events, since the server keeps what it could not send: ``receive(…, latest=True)`` gets past those.
         Raises :class:`NotConnected` when the client is closed, and :class:`BackpressureError` when the inbox is full
         of events that nobody receives.
         """
@@ -249,7 +282,7 @@ class BlockingClient(AnyClient):
             raise self.over("cannot poll")
         if self.inbox.full:
             raise self._crowded("nothing more can be read")
-        return self._thread.pump(timeout)
+        return self._thread.pump(timeout) and self._thread.catch_up(CATCH_UP_SECONDS)
 
     # ---- requests
 
@@ -489,16 +522,16 @@ class Serving:
         _leave(self._thread, self.stop, self.abort, kind)  # type: ignore[attr-defined]  # of what this is mixed with
 
     def poll(self, timeout: float | None = 0.0) -> bool:
-        """Serve what is there; wait for the first thing at most ``timeout`` seconds (``None``: without end).
+        """Serve all that is there; wait for the first thing at most ``timeout`` seconds (``None``: without end).
 
-        Returns whether anything happened: never, once the server is stopped. For a thread that has something else
-        to do, too.
+        Where more and more comes it returns after 50 ms. Returns whether anything happened: never, once the server is
+        stopped. For a thread that has something else to do, too.
         """
         timeout = seconds(timeout, "poll")
         self._before_waiting("poll")
         if self.closed.done:
             return False
-        happened = self._thread.pump(timeout)
+        happened = self._thread.pump(timeout) and self._thread.catch_up(CATCH_UP_SECONDS)
         if self.closed.done:  # a handler stopped it: this was its last turn
             self._thread.close()
         return happened

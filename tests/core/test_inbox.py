@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from node_ipc.core.inbox import DECODERS, OVERHEAD, BlockingInbox, Inbox, Received
+from node_ipc.core.inbox import ASKED_NAMES, DECODERS, OVERHEAD, BlockingInbox, Inbox, Received
 from node_ipc.errors import BackpressureError, ConnectionLost, InvalidPayload, IPCError
 from node_ipc.testing import Pair, pair
 
@@ -100,6 +100,74 @@ def test_raw_mode_keeps_chunks_as_data() -> None:
     ends.socket.emit(b"\x00\xff")
     ends.driver.run_until_idle()
     assert everything(inbox) == [("data", b"\x00\xff")]
+
+
+@pytest.mark.parametrize("kind", [BlockingInbox, Inbox])
+def test_in_raw_mode_the_end_of_a_link_is_raised_once_between_its_bytes_and_the_next_one_s(kind: Any) -> None:
+    ends = pair(raw_buffer=True, retry=100)
+    inbox = kind(ends.client)
+    ends.socket.emit(b"half a mess")
+    ends.driver.run_until_idle()
+    ends.connection.drop()
+    ends.driver.advance(1)
+    ends.server.sockets[-1].emit(b"a new one")
+    ends.driver.run_until_idle()
+    assert inbox.take("data") == Received("data", b"half a mess")
+    with pytest.raises(ConnectionLost, match=r"ended here .* begin a new message") as raised:
+        inbox.take("data")
+    assert isinstance(raised.value.__cause__, ConnectionLost)
+    assert inbox.take() == Received("data", b"a new one")
+    assert inbox.take() is None
+
+
+@pytest.mark.parametrize("kind", [BlockingInbox, Inbox])
+@pytest.mark.parametrize("how", ["nothing came", "the last link", "closed", "events"])
+def test_there_is_no_boundary_where_nothing_follows_or_nothing_went_before(kind: Any, how: str) -> None:
+    ends = pair(raw_buffer=how != "events", retry=100, max_retries=0 if how == "the last link" else False)
+    inbox = kind(ends.client)
+    if how == "events":
+        ends.socket.emit("n")
+    elif how != "nothing came":
+        ends.socket.emit(b"some")
+    ends.driver.run_until_idle()
+    inbox.take()
+    if how == "closed":
+        ends.client.close()
+    else:
+        ends.connection.drop()
+    ends.driver.advance(1)
+    assert inbox.take() is None
+
+
+@pytest.mark.parametrize("kind", [BlockingInbox, Inbox])
+def test_only_the_newest_is_kept_where_that_is_wanted(kind: Any) -> None:
+    ends = pair(max_unread_events=10, max_unread_bytes=10_000, max_inbox_bytes=10_000)
+    inbox = kind(ends.client)
+    say(ends, ("frame", 1), ("other", 1), ("frame", 2))
+    inbox.keep_newest("frame")
+    assert inbox.skipped == 1 and inbox.take("frame") == Received("frame", 2)
+    for number in range(1000):
+        say(ends, ("frame", "x" * 1000), ("frame", number))
+    assert (len(inbox), inbox.skipped, inbox.missed) == (2, 2000, 0)
+    assert not ends.client._session.is_reading_paused  # type: ignore[union-attr]
+    assert inbox.take("frame") == Received("frame", 999) and not inbox.has("frame")
+    assert inbox.take("other") == Received("other", 1)
+    inbox.keep_newest("frame", False)
+    say(ends, ("frame", 1), ("frame", 2))
+    assert [inbox.take("frame"), inbox.take("frame")] == [Received("frame", 1), Received("frame", 2)]
+
+
+def test_what_is_kept_the_newest_of_is_bounded() -> None:
+    inbox, _ = asking()
+    for number in range(ASKED_NAMES + 10):
+        inbox.keep_newest(f"event{number}")
+    assert len(inbox.only_newest) == ASKED_NAMES
+
+
+def test_bytes_of_a_stream_are_all_needed() -> None:
+    ends = pair(raw_buffer=True)
+    with pytest.raises(ValueError, match="raw mode has none"):
+        Inbox(ends.client).keep_newest("data")
 
 
 # ---- the asyncio front's

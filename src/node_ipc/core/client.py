@@ -163,6 +163,8 @@ class Client(LinkPublisher):
         """Told of events that no handler has: the inbox of the waiting fronts."""
         self.on_link: Callable[[], None] | None = None
         """Called when a link is up, before ``connect`` is published."""
+        self.on_down: Callable[[Loss], None] | None = None
+        """Called when a link was lost and another will be tried, before ``disconnect`` is published."""
         self.on_request: Callable[[], None] | None = None
         """Called when a request was made."""
         self.ended_by: Exception | None = None
@@ -613,6 +615,8 @@ class Client(LinkPublisher):
             self._attempts = self.retries = 0
         if self._may_retry():
             self._wait()  # armed before `disconnect` is published, so a handler may close
+            if self.on_down is not None:
+                self.on_down(loss)
             if self._short_links == self._short_links_due:
                 self._short_links_due *= 2
                 self._tell_of_short_links()

@@ -22,19 +22,33 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import Raw
 
-from ..errors import BackpressureError, ReceiveTimeout
+from ..errors import BackpressureError, ConnectionLost, ReceiveTimeout
 from .events import Event, event_name
 
 if TYPE_CHECKING:
     from .client import Client
-    from .session import Session
+    from .session import Loss, Session
 
-__all__ = ["OVERHEAD", "BlockingInbox", "Inbox", "Received", "receivable", "receive_timeout"]
+__all__ = [
+    "CATCH_UP_SECONDS",
+    "OVERHEAD",
+    "QUIET_SECONDS",
+    "BlockingInbox",
+    "Inbox",
+    "Received",
+    "receivable",
+    "receive_timeout",
+]
 
 OVERHEAD = 256
 """Bytes that an event in the inbox is counted with, besides its own: what Python needs to keep it."""
 ASKED_NAMES = 256
 """How many names of events are known as asked for: the latest."""
+CATCH_UP_SECONDS = 0.05
+"""How long a call that wants all that is there already reads on before it is content."""
+QUIET_SECONDS = 0.002
+"""How long nothing must come before ``receive(…, latest=True)`` takes what it has for the newest: a peer that was held
+up by us has to be woken before it sends what it still has."""
 DECODERS = 256
 """How many pairs of event and type keep their decoder."""
 OWN = "rpc."
@@ -126,6 +140,13 @@ class _Shelf:
         self.bytes -= size
         return name, data
 
+    def drop_older(self, name: str) -> list[int]:
+        """Take out all of this name but the newest: their numbers."""
+        numbers = list(self._named.get(name, ()))[:-1]
+        for number in numbers:
+            self.remove(number)
+        return numbers
+
     def items(self) -> list[tuple[int, str]]:
         """Number and name of each, oldest first."""
         return [(number, name) for number, (name, _, _) in self.order.items()]
@@ -143,6 +164,13 @@ def _nothing() -> None:
     """There is no tap to undo."""
 
 
+def _chunk(decode: Callable[[Any], Any], chunk: Any) -> Any:
+    """Bytes of a raw stream; where one link's end and another's begin meet, that is raised."""
+    if isinstance(chunk, ConnectionLost):
+        raise chunk
+    return decode(chunk)
+
+
 class Inbox:
     """The waiting events of one asyncio client."""
 
@@ -150,6 +178,10 @@ class Inbox:
         settings = client.settings
         self.missed = 0
         """Events that were dropped because nobody took them."""
+        self.skipped = 0
+        """Events that ``receive(…, latest=True)`` left out, since a newer one of their name was there."""
+        self.only_newest: dict[str, None] = {}
+        """The names of which only the newest event is kept; the one that was received last is the last."""
         self.waiting = 0
         """How many calls wait for an event that is not here; ``wait`` and ``stop_waiting`` count."""
         self.arrived: list[Callable[[], None]] = []
@@ -161,6 +193,7 @@ class Inbox:
         self.kept: Sized = self._shelf.order
         """What waits; for those who ask only whether anything does."""
         self._asked: dict[str, None] = {}  # names that somebody received, the latest last
+        self._has_chunks = False  # in raw mode: something came over this link
         self._unasked: OrderedDict[int, None] = OrderedDict()  # numbers of events that may go, oldest first
         self._iterating = 0
         self._untap: Callable[[], None] = _nothing
@@ -169,13 +202,37 @@ class Inbox:
         client.unheard = self._put
         client.on_link = self._link_up
         client.on_request = self._regulate
-        if settings.profile == "raw":
+        self._raw = settings.profile == "raw"
+        if self._raw:
             client.events.on("data", self._put_chunk)
+            client.on_down = self._put_boundary
 
     def __len__(self) -> int:
         return len(self._shelf)
 
     # ---- out
+
+    def has(self, name: str) -> bool:
+        """Whether an event of this name waits."""
+        return bool(self._shelf.numbers(name))
+
+    def keep_newest(self, name: str, keep: bool = True) -> None:
+        """Of this name's events keep only the newest from now on, or all again."""
+        if not keep:
+            self.only_newest.pop(name, None)
+            return
+        if self._raw:
+            raise ValueError("latest=True leaves events out, and raw mode has none: bytes of a stream are all needed")
+        self.only_newest.pop(name, None)
+        self.only_newest[name] = None
+        if len(self.only_newest) > ASKED_NAMES:
+            del self.only_newest[next(iter(self.only_newest))]
+        self._skip(name)
+
+    def _skip(self, name: str) -> None:
+        for number in self._shelf.drop_older(name):
+            self._unasked.pop(number, None)
+            self.skipped += 1
 
     def take(self, event: str | Event[Any] | None = None, type: Any = None) -> Received | None:
         """The oldest event (of this name), or None where there is none; decoded to ``type``, or to anything.
@@ -194,7 +251,12 @@ class Inbox:
         self._unasked.pop(number, None)
         if self._paused:
             self._regulate()
-        return Received(name, self._client.events.decoder(type, name)(data))
+        return Received(name, self._decoder(name, type)(data))
+
+    def _decoder(self, name: str, type: Any) -> Callable[[Any], Any]:
+        """What makes of a payload what the user gets."""
+        decode = self._client.events.decoder(type, name)
+        return partial(_chunk, decode) if self._raw else decode
 
     def _ask(self, name: str) -> None:
         """Somebody receives events of this name: they are not dropped any more."""
@@ -246,7 +308,19 @@ class Inbox:
 
     def _put_chunk(self, chunk: Any) -> None:
         if len(self._client.events.handlers("data")) == 1:  # nobody but this
+            self._has_chunks = True
             self._put("data", chunk, None)
+
+    def _put_boundary(self, loss: Loss) -> None:
+        """In raw mode: the link is lost, and what comes next comes over another; in the place of a chunk."""
+        if self._has_chunks:
+            self._has_chunks = False
+            lost = ConnectionLost(
+                f"the link to {self._client.id!r} ended here ({loss}), and what follows comes over a new one: the rest "
+                "of a message that was begun will not come. This is raised once: begin a new message, and receive again"
+            )
+            lost.__cause__ = loss.reason
+            self._put("data", lost, None)
 
     def _put(self, type: str, data: Any, session: Session | None) -> None:
         if type.startswith(OWN):
@@ -254,6 +328,8 @@ class Inbox:
         number = self._shelf.keep(type, data, self._size_of(data))
         if not self._iterating and type not in self._asked:
             self._unasked[number] = None
+        if type in self.only_newest:
+            self._skip(type)
         if self._is_full():
             self._make_room()
         for hear in tuple(self.arrived):
@@ -325,7 +401,6 @@ class BlockingInbox(Inbox):
         """The event that was waited for last."""
         self._limit = client.settings.max_inbox_bytes
         self._decoders: dict[tuple[str, Any], Callable[[Any], Any]] = {}
-        self._raw = client.settings.profile == "raw"
         self._table = client.events._table  # to ask it for every receive without a call
         client.events.wants_raw = True  # decoded when received: by the type that is asked for, once
         client.events.unheard = self._put
@@ -339,6 +414,8 @@ class BlockingInbox(Inbox):
                 self._client.requests.refuse_unheard(data)
             return
         self._shelf.keep(type, data, len(data) if data.__class__ in (Raw, bytes) else 0)
+        if self.only_newest and type in self.only_newest:
+            self._skip(type)
         if self._shelf.bytes >= self._limit and not self.full:
             self.full = True
             self._client.pause_reading(True)
@@ -382,11 +459,11 @@ class BlockingInbox(Inbox):
         try:
             decode = self._decoders.get((name, type))
         except TypeError:  # a type that cannot be a key
-            return self._client.events.decoder(type, name)(data)
+            return self._decoder(name, type)(data)
         if decode is None:
             if len(self._decoders) >= DECODERS:
                 self._decoders.clear()
-            decode = self._decoders[name, type] = self._client.events.decoder(type, name)
+            decode = self._decoders[name, type] = self._decoder(name, type)
         return decode(data)
 
     def crowd(self) -> str:

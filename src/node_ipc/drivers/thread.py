@@ -149,6 +149,13 @@ class ThreadDriver:
             finally:
                 self.busy = False
 
+    def catch_up(self, seconds: float, quiet: float = 0.0) -> bool:
+        """Turn after turn until nothing comes for ``quiet`` seconds, for ``seconds`` at the most. Returns True."""
+        end = self.now() + seconds
+        while self.pump(quiet) and self.now() < end:
+            pass
+        return True
+
     def _wait(self, seconds: float | None) -> bool:
         if self._poller is not None:
             if self._direct is not None and (seconds is None or seconds >= DIRECT_SECONDS) and not _threads():
@@ -156,8 +163,7 @@ class ThreadDriver:
                 return True
             return self._poller.poll(seconds)
         if self._pipes is not None:
-            self._pipes.poll(seconds)
-            return True
+            return self._pipes.poll(seconds)
         if seconds is None:
             raise WouldDeadlock("nothing is open, and nothing is due: this would wait for ever")
         time.sleep(seconds)

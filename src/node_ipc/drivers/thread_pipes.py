@@ -46,12 +46,14 @@ class PipePort:
         # What has ended already when Windows was asked, and will not be told by it.
         self._told: deque[tuple[_Operation, OSError | None]] = deque()
 
-    def poll(self, timeout: float | None) -> None:
+    def poll(self, timeout: float | None) -> bool:
         """Wait until something ends, ``timeout`` seconds at most (``None``: no limit), and run its callbacks.
 
-        Everything that has ended by then is told; ``wake`` ends the wait without a callback.
+        Everything that has ended by then is told; ``wake`` ends the wait without a callback. Returns whether anything
+        ended the wait.
         """
         milliseconds = _INFINITE if timeout is None else math.ceil(max(timeout, 0) * 1000)
+        happened = bool(self._told)
         for _ in range(len(self._told)):
             milliseconds = 0
             operation, error = self._told.popleft()
@@ -59,11 +61,13 @@ class PipePort:
         while self._port is not None:
             status = self._overlapped.GetQueuedCompletionStatus(self._port, milliseconds)
             if status is None:
-                return
+                break
             milliseconds = 0
+            happened = True
             ended = self._begun.pop(status[3], None)
             if ended is not None:
                 ended.end()
+        return happened
 
     def wake(self) -> None:
         """End the ``poll`` that runs now, or the next one; safe from any thread."""

@@ -1,0 +1,32 @@
+"""A camera that sends 50 frames a second to whoever looks. Start this, then viewer.py; Ctrl-C ends it.
+
+A viewer that is slower loses the oldest frames that wait for it; it is not cut off for that, and holds nobody up.
+"""
+
+import asyncio
+import contextlib
+import time
+
+import msgspec
+
+import node_ipc
+
+
+class Frame(msgspec.Struct):
+    number: int
+    taken_at: float
+    pixels: bytes  # base64 text on the wire
+
+
+async def main():
+    async with node_ipc.serve("camera", slow_policy="drop_oldest") as server:
+        print("the camera is ready", flush=True)
+        number = 0
+        while True:
+            number += 1
+            server.broadcast("frame", Frame(number, time.time(), bytes(200_000)))
+            await asyncio.sleep(1 / 50)
+
+
+with contextlib.suppress(KeyboardInterrupt):
+    node_ipc.run(main())
