@@ -16,7 +16,7 @@ import pytest
 from msgspec import Raw
 
 from node_ipc import Config
-from node_ipc.errors import InvalidEvent, InvalidJSON, InvalidMessage, InvalidPayload
+from node_ipc.errors import FrameTooLarge, InvalidEvent, InvalidJSON, InvalidMessage, InvalidPayload
 from node_ipc.wire.codec import choose, shallow
 from node_ipc.wire.json import (
     Envelope,
@@ -589,6 +589,14 @@ def test_what_is_written_is_read_again(character: str) -> None:
 
 
 # ---- bytes
+
+
+def test_large_bytes_go_as_they_are_and_the_error_of_a_buffer_says_so() -> None:
+    codec = choose(Config().settings())
+    data = bytes(range(256)) * 3000
+    assert len(codec.encode("frame", data)) < 1.34 * len(data)
+    with pytest.raises(FrameTooLarge, match=r"Bytes, which buffer\(\) makes a list of, are one value"):
+        codec.encode("frame", buffer(data))
 
 
 def test_buffers_as_node_writes_them() -> None:

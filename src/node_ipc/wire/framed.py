@@ -97,7 +97,8 @@ class FramedCodec:
         if may_have_more_values(frame, self._max_values):
             raise FrameTooLarge(
                 f"cannot emit {_name(type)!r}: the message has about {count_values(frame)} values and the limit is "
-                f"{self._max_values}; raise max_message_values on both sides, or send it in parts"
+                f"{self._max_values}; raise max_message_values on both sides, or send it in parts. Bytes, which "
+                "buffer() makes a list of, are one value where they are emitted as they are"
             )
 
     def splitter(self) -> Splitter:
