@@ -16,8 +16,13 @@ function main(ipc) {
     ipc.serve(() => {
         ipc.server.on('rpc.request', ({id, method, params}, socket) => {
             const answer = {jsonrpc: '2.0', id};
-            if (method in methods) answer.result = methods[method](params);
-            else answer.error = {code: -32601, message: `there is no method ${method}`};
+            try {
+                if (Object.keys(methods).includes(method)) answer.result = methods[method](params);
+                else answer.error = {code: -32601, message: `there is no method ${method}`};
+            } catch (error) { // whoever asks is answered, and the others are not left alone
+                answer.error = {code: -32603, message: `${method} failed`};
+                console.error(error);
+            }
             ipc.server.emit(socket, 'rpc.response', answer);
         });
         console.log('ready to answer');

@@ -1,11 +1,12 @@
-"""Asks the Node process of answer.js, and shows what an error looks like."""
+"""Asks the Node process of answer.js, and shows what errors look like; its death is one (ConnectionLost)."""
 
 from node_ipc import RemoteError, blocking
 
 with blocking.connect("answers", timeout=5, wait=True) as node:
     print("upper:", node.request("upper", "hello", timeout=5))
     print("add:", node.request("add", {"a": 1, "b": 2}, timeout=5))
-    try:
-        node.request("nothing", timeout=5)
-    except RemoteError as error:
-        print("refused:", error)
+    for method in ("nothing", "add"):
+        try:
+            node.request(method, timeout=5)
+        except RemoteError as error:
+            print("refused:", error)

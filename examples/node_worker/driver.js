@@ -11,22 +11,38 @@ async function main(ipc) {
 
     let last = 0;
     const waiting = new Map();
-    function request(worker, method, params) {
+    function request(worker, method, params, seconds = 30) {
         const id = ++last;
         worker.emit('rpc.request', {jsonrpc: '2.0', id, method, params});
-        return new Promise((resolve, reject) => waiting.set(id, {resolve, reject}));
+        return new Promise((resolve, reject) => {
+            const late = () => settle(id, 'reject', new Error(`no answer to ${method} within ${seconds} s`));
+            waiting.set(id, {resolve, reject, timer: setTimeout(late, seconds * 1000)});
+        });
+    }
+    function settle(id, how, value) {
+        const one = waiting.get(id);
+        if (!one) return; // answered too late
+        waiting.delete(id);
+        clearTimeout(one.timer);
+        one[how](value);
     }
 
     ipc.connectTo('worker', () => {
         const worker = ipc.of.worker;
         worker.on('rpc.response', ({id, result, error}) => {
-            const {resolve, reject} = waiting.get(id);
-            waiting.delete(id);
-            error ? reject(new Error(error.message)) : resolve(result);
+            if (error) settle(id, 'reject', new Error(error.message));
+            else settle(id, 'resolve', result);
+        });
+        worker.on('disconnect', () => { // the worker died: nobody will answer what it was asked
+            for (const id of [...waiting.keys()]) settle(id, 'reject', new Error('the worker is gone'));
         });
         worker.on('connect', async () => {
-            console.log('summary', JSON.stringify(await request(worker, 'summary', {values: [1, 2, 6]})));
-            await request(worker, 'summary', {values: 'none'}).catch((error) => console.log('refused:', error.message));
+            try {
+                console.log('summary', JSON.stringify(await request(worker, 'summary', {values: [1, 2, 6]})));
+                await request(worker, 'summary', {values: 'none'});
+            } catch (error) {
+                console.log('refused:', error.message);
+            }
             ipc.disconnect('worker');
         });
     });

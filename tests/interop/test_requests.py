@@ -16,6 +16,16 @@ from processes import Program
 EXAMPLES = Path(__file__).parents[2] / "examples" / "node_worker"
 RUN = str(Path(__file__).parents[1] / "run_example.py")
 
+NEVER_ANSWERS = """
+import sys
+from node_ipc import blocking
+
+server = blocking.serve("worker", socket_root=sys.argv[1])
+server.on("rpc.request", lambda data: print("asked for a", data["method"], flush=True))
+print("ready", flush=True)
+server.serve_forever()
+"""
+
 
 class Stage:
     """Programs of one test, all with the same directory of sockets."""
@@ -27,6 +37,10 @@ class Stage:
 
     def python(self, program: str) -> Program:
         self.programs.append(Program.python(RUN, self._root, "0", str(EXAMPLES / program)))
+        return self.programs[-1]
+
+    def worker_that_never_answers(self) -> Program:
+        self.programs.append(Program.python("-c", NEVER_ANSWERS, self._root))
         return self.programs[-1]
 
     def node(self, program: str, version: str) -> Program:
@@ -56,10 +70,21 @@ def test_node_asks_and_python_answers(stage: Stage, version: str) -> None:
 
 
 @pytest.mark.parametrize("version", ["v9", "v14"])
+def test_a_worker_that_is_killed_leaves_no_request_pending(stage: Stage, version: str) -> None:
+    worker = stage.worker_that_never_answers()
+    worker.wait_for("ready")
+    driver = stage.node("driver.js", version)
+    worker.wait_for("asked for a summary")
+    worker.process.kill()
+    assert driver.ends() == ["refused: the worker is gone"]
+
+
+@pytest.mark.parametrize("version", ["v9", "v14"])
 def test_python_asks_and_node_answers(stage: Stage, version: str) -> None:
     stage.node("answer.js", version).wait_for("ready")
     assert stage.python("ask.py").ends() == [
         "upper: HELLO",
         "add: 3",
         "refused: there is no method nothing (-32601)",
+        "refused: add failed (-32603)",
     ]
