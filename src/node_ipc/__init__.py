@@ -1,9 +1,71 @@
 """node-ipc for Python: processes talk by named events, on the wire of npm's node-ipc.
 
-Three fronts on one core: ``ipc`` and ``IPC`` (callbacks, node-ipc's own shape), ``connect``, ``serve`` and
-``serve_udp`` (asyncio), and ``node_ipc.blocking``. Names are loaded when they are first used, so that
-``node_ipc.blocking`` imports neither asyncio nor ssl.
+``emit("message", data)`` on one side calls the handlers of ``"message"`` on the other. Three fronts on one core have
+the same verbs (``emit``, ``on``, ``once``, ``off``, ``broadcast``, ``request``, ``handle``, ``close``), and differ in
+how a program waits. Any of these clients can talk to any of these servers, and to Node's.
+
+Callbacks, node-ipc's own shape; ``ipc`` is the shared instance, ``IPC()`` makes others::
+
+    # server.py
+    from node_ipc import ipc
+
+    ipc.config.id = "world"
+    ipc.serve(lambda: ipc.server.on("message", lambda data, socket: socket.emit("message", f"{data} world!")))
+    ipc.server.start()
+    ipc.run()
+
+    # client.py
+    from node_ipc import ipc
+
+    ipc.connect_to("world")
+    ipc.of.world.on("message", print)
+    ipc.of.world.emit("message", "hello")
+    ipc.run()
+
+asyncio, ``connect`` and ``serve`` (for UDP ``serve_udp``)::
+
+    # server.py
+    import node_ipc
+
+    async def main():
+        async with node_ipc.serve("world") as server:
+            server.on("message", lambda data, socket: socket.emit("message", f"{data} world!"))
+            await server.serve_forever()
+
+    node_ipc.run(main())
+
+    # client.py
+    import node_ipc
+
+    async def main():
+        async with node_ipc.connect("world") as world:
+            world.emit("message", "hello")
+            print(await world.receive("message", timeout=5))
+
+    node_ipc.run(main())
+
+Blocking, for scripts and workers: no event loop, no hidden thread::
+
+    # server.py
+    from node_ipc import blocking
+
+    with blocking.serve("world") as server:
+        server.on("message", lambda data, socket: socket.emit("message", f"{data} world!"))
+        server.serve_forever()
+
+    # client.py
+    from node_ipc import blocking
+
+    with blocking.connect("world", timeout=5) as world:
+        world.emit("message", "hello")
+        print(world.receive("message", timeout=5))
+
+Read on with ``help(node_ipc.connect)``, ``help(node_ipc.IPC)``, ``help(node_ipc.Config)`` (every option: times in
+milliseconds, sizes in bytes), ``help(node_ipc.errors)``, ``help(node_ipc.testing)`` (for your own tests),
+``help(node_ipc.scale.workers)`` (several processes on one socket), and ``node-ipc --help`` in a shell.
 """
+
+# Names are loaded when they are first used, so that ``node_ipc.blocking`` imports neither asyncio nor ssl.
 
 from __future__ import annotations
 
@@ -55,37 +117,38 @@ if TYPE_CHECKING:
     systemd_sockets = inherited_sockets
 
 _HOMES = {
-    "AsyncClient": "aio",
-    "AsyncDatagramServer": "aio",
-    "AsyncServer": "aio",
+    "ipc": "callbacks",
+    "IPC": "callbacks",
     "connect": "aio",
     "serve": "aio",
     "serve_udp": "aio",
+    "run": "drivers.runner",
+    "Config": "config.config",
+    "Event": "core.events",
+    "Raw": "msgspec",
     "Received": "core.inbox",
-    "IPC": "callbacks",
-    "ipc": "callbacks",
+    "Request": "core.requests",
+    "while_connected": "core.events",
+    "buffer": "wire.json",
+    "to_bytes": "wire.json",
+    "style": "config.logs",
+    "runtime_socket_root": "config.address",
+    "systemd_sockets": "net.unix",
     "Client": "core.client",
     "ClientState": "core.client",
-    "Config": "config.config",
-    "DatagramPeer": "core.datagram",
-    "DatagramServer": "core.datagram",
-    "Event": "core.events",
-    "Loss": "core.session",
-    "Peer": "core.seam",
-    "Raw": "msgspec",
-    "Request": "core.requests",
+    "AsyncClient": "aio",
     "Server": "core.server",
+    "AsyncServer": "aio",
+    "DatagramServer": "core.datagram",
+    "AsyncDatagramServer": "aio",
     "Socket": "core.session",
+    "DatagramPeer": "core.datagram",
+    "Peer": "core.seam",
+    "Loss": "core.session",
     "Stats": "core.trace",
     "Trace": "core.trace",
-    "buffer": "wire.json",
-    "run": "drivers.runner",
-    "runtime_socket_root": "config.address",
-    "style": "config.logs",
-    "systemd_sockets": "net.unix",
-    "to_bytes": "wire.json",
-    "while_connected": "core.events",
 }
+"""Where each public name is; what is wanted first comes first."""
 _MODULES = ("blocking", "contract", "errors", "scale", "testing")
 _ALIASES = {"Socket": "Session", "systemd_sockets": "inherited_sockets"}
 

@@ -56,6 +56,8 @@ K = TypeVar("K", bound="AsyncServer | AsyncDatagramServer")
 class AsyncClient(Client):
     """A client whose events can also be waited for, one at a time or in a loop."""
 
+    _made_by = "await node_ipc.connect('world'), or async with,"
+
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.inbox = Inbox(self)
@@ -197,6 +199,8 @@ class Serving:
 class AsyncServer(Serving, Server):
     """A server that can be waited for."""
 
+    _made_by = "await node_ipc.serve('world'), or async with,"
+
     async def drain(self) -> None:
         """Until no socket has more than ``soft_pending_bytes`` waiting."""
         limit = self.settings.soft_pending_bytes
@@ -207,6 +211,8 @@ class AsyncServer(Serving, Server):
 
 class AsyncDatagramServer(Serving, DatagramServer):
     """A UDP port that can be waited for."""
+
+    _made_by = "await node_ipc.serve_udp('host:port'), or async with,"
 
     async def drain(self) -> None:
         """Until no more than ``soft_pending_bytes`` wait for the kernel; what to do where ``emit`` gave False.

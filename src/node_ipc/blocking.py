@@ -78,6 +78,8 @@ LONGEST_PAUSE = 30.0
 class BlockingClient(AnyClient):
     """A client whose calls wait. Made by :func:`connect`, a context manager, and iterable."""
 
+    _made_by = "blocking.connect('world')"
+
     inbox: BlockingInbox
     _times_requests = False
 
@@ -573,6 +575,8 @@ class Serving:
 
 class BlockingServer(Serving, AnyServer):
     """A server whose handlers run in the thread that calls. Made by :func:`serve`, a context manager."""
+
+    _made_by = "blocking.serve('world')"
 
     _times_requests = False
 

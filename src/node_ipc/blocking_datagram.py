@@ -14,6 +14,8 @@ __all__ = ["BlockingDatagramServer"]
 class BlockingDatagramServer(Serving, DatagramServer):
     """A UDP port whose handlers run in the thread that calls. Made by ``blocking.serve``, a context manager."""
 
+    _made_by = "blocking.serve_udp('host:port')"
+
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         assert isinstance(self._driver, ThreadDriver)

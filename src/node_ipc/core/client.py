@@ -131,6 +131,8 @@ class Client(LinkPublisher):
     nothing in it waits.
     """
 
+    _made_by = "node_ipc.connect('world'), node_ipc.blocking.connect('world') or ipc.connect_to('world')"
+
     elsewhere = {  # noqa: RUF012 - as the base says
         "broadcast": "emit(type, data): a client has one server, and broadcast is that one's",
         "disconnect": "close()",

@@ -228,6 +228,8 @@ class DatagramPeer:
 class DatagramServer(SocketPublisher[DatagramPeer]):
     """A bound UDP port. In UDP every end is one: whoever wants to hear answers binds a port of its own."""
 
+    _made_by = "node_ipc.serve_udp('host:port'), node_ipc.blocking.serve_udp('host:port') or ipc.serve_udp()"
+
     def __init__(
         self,
         address: Udp | Handed,

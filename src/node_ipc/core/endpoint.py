@@ -74,6 +74,16 @@ class _Elsewhere:
 class Publisher:
     """Has handlers and listeners."""
 
+    _made_by: ClassVar[str] = ""
+    """The calls that make one of these, for those who call the class."""
+
+    if not TYPE_CHECKING:  # a type checker says it in its own words
+
+        def __new__(cls, *arguments: Any, **options: Any) -> Any:
+            if not any(hasattr(given, "call_later") for given in (*arguments, *options.values())):  # no driver
+                raise TypeError(f"{cls.__name__} is not for calling: {cls._made_by} makes one")
+            return super().__new__(cls)
+
     events: Events[Any]
     """The handlers."""
     _driver: Driver

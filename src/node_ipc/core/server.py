@@ -54,6 +54,8 @@ class ServerState(Enum):
 class Server(SocketPublisher[Session], LinkPublisher):
     """A socket that clients connect to; each of them is a :class:`Session`, called *socket* in handlers."""
 
+    _made_by = "node_ipc.serve('world'), node_ipc.blocking.serve('world') or ipc.serve()"
+
     elsewhere = {  # noqa: RUF012 - as the base says
         "close": "stop(), which sends what was emitted first, or abort(); one socket ends by socket.close()",
         "disconnect": "socket.close() for one, stop() for all",
