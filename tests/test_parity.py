@@ -109,10 +109,13 @@ def test_each_is_one_of_the_middle(fronts: Any, middle: Any) -> None:
     for front in fronts:
         assert issubclass(front, middle)
         assert isinstance(object.__new__(front), middle)
+    others = {Client, Server, DatagramServer} - {middle}
+    assert not any(issubclass(front, other) for front in fronts for other in others)
 
 
 def test_a_server_tells_its_port() -> None:
     with blocking.serve("tcp://127.0.0.1:0") as server:
+        assert "shutdown" in dir(server) and "send" not in dir(server)
         assert server.port == server.address.port > 0  # type: ignore[union-attr]
     with blocking.serve_udp("127.0.0.1:0") as port:
         assert port.port > 0

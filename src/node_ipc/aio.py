@@ -17,12 +17,13 @@ from .config.address import has_datagrams
 from .config.config import Config
 from .config.resolve import Place, TLSChoice, UdpPlace, resolve, resolve_udp
 from .core.client import Client, ClientState, connect_timeout
-from .core.datagram import DatagramServer
+from .core.datagram import DatagramPeer, DatagramServer
+from .core.endpoint import SocketPublisher
 from .core.events import Event
 from .core.inbox import CATCH_UP_SECONDS, QUIET_SECONDS, Inbox, Received, receivable, receive_timeout
-from .core.outcome import Outcome, seconds
+from .core.outcome import seconds
 from .core.server import Server
-from .core.session import refuse_other_threads
+from .core.session import Session, refuse_other_threads
 from .drivers.loop import EventLoopDriver, TaskMaterial
 from .drivers.runner import ends_in_order
 from .errors import IPCError, NotConnected
@@ -49,6 +50,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+S = TypeVar("S")
 E = TypeVar("E", bound="AsyncClient | AsyncServer | AsyncDatagramServer")
 K = TypeVar("K", bound="AsyncServer | AsyncDatagramServer")
 
@@ -175,28 +177,26 @@ class Iteration:
         self._stop()
 
 
-class Serving:
-    """What the servers of this front have in common."""
-
-    closed: Outcome[Any]
+class Serving(SocketPublisher[S]):
+    """What servers and UDP ports of this front have in common; to be put before what they are."""
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
-        await _leave(self.stop(), self.abort, kind)  # type: ignore[attr-defined]  # of what this is mixed with
+        await _leave(self.begin_stop(), self.begin_abort, kind)
 
     async def serve_forever(self) -> None:
         """Until the server is stopped; cancelled, it stops, after everything emitted was sent."""
-        refuse_other_threads(self._driver, "serve_forever")  # type: ignore[attr-defined]
+        refuse_other_threads(self._driver, "serve_forever")
         try:
             await self.closed
         except asyncio.CancelledError:
-            await _leave(self.stop(), self.abort, None)  # type: ignore[attr-defined]
+            await _leave(self.begin_stop(), self.begin_abort, None)
             raise
 
 
-class AsyncServer(Serving, Server):
+class AsyncServer(Serving[Session], Server):
     """A server that can be waited for."""
 
     _made_by = "await node_ipc.serve('world'), or async with,"
@@ -209,7 +209,7 @@ class AsyncServer(Serving, Server):
         )
 
 
-class AsyncDatagramServer(Serving, DatagramServer):
+class AsyncDatagramServer(Serving[DatagramPeer], DatagramServer):
     """A UDP port that can be waited for."""
 
     _made_by = "await node_ipc.serve_udp('host:port'), or async with,"

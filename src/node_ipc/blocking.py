@@ -29,15 +29,15 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, overload
 
 from .config.address import Tls, Unix, has_datagrams
 from .config.resolve import Place, TLSChoice, UdpPlace, resolve, resolve_udp
-from .core.client import STEADY_SECONDS, ClientState, connect_timeout, retry_delay
+from .core.client import STEADY_SECONDS, ClientCore, ClientState, connect_timeout, retry_delay
 from .core.client import Client as AnyClient
 from .core.events import Event, event_name
 from .core.inbox import CATCH_UP_SECONDS, QUIET_SECONDS, BlockingInbox, Received, receivable, receive_timeout
 from .core.outcome import seconds
-from .core.seam import FORKED
 from .core.server import Server as AnyServer
-from .core.server import serving
+from .core.server import ServerCore, serving
 from .core.session import Session, refuse_other_threads
+from .drivers.calling import Serving, before_waiting, finish, leave
 from .drivers.thread import ThreadDriver
 from .errors import BackpressureError, ConnectionLost, DrainTimeout, IPCError, NotConnected, WouldDeadlock
 
@@ -75,7 +75,7 @@ LONGEST_PAUSE = 30.0
 """Seconds between two connections of ``reconnect``, at the most."""
 
 
-class BlockingClient(AnyClient):
+class BlockingClient(ClientCore):
     """A client whose calls wait. Made by :func:`connect`, a context manager, and iterable."""
 
     _made_by = "blocking.connect('world')"
@@ -94,7 +94,7 @@ class BlockingClient(AnyClient):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
-        _leave(self._thread, self.close, self.abort, kind)
+        leave(self._thread, self.close, self.abort, kind)
 
     # ---- out
 
@@ -206,7 +206,7 @@ class BlockingClient(AnyClient):
         if inbox.kept and (found := inbox.take(name, type)) is not None:
             return found.data
         if driver.busy or driver.thread() != driver.home:
-            self._before_waiting("receive")
+            before_waiting(self._thread, "receive")
         pump, left = self._pump_for("receive"), timeout
         deadline = 0.0 if timeout is None else driver.now() + timeout
         inbox.want(name)
@@ -229,7 +229,7 @@ class BlockingClient(AnyClient):
 
     def _receive_latest(self, name: str, type: Any, timeout: float | None) -> Any:
         inbox, driver = self.inbox, self._thread
-        self._before_waiting("receive")
+        before_waiting(self._thread, "receive")
         inbox.keep_newest(name)
         driver.catch_up(CATCH_UP_SECONDS, QUIET_SECONDS)
         pump, left = self._pump_for("receive"), timeout
@@ -264,7 +264,7 @@ class BlockingClient(AnyClient):
                     continue
                 if self.state is ClientState.CLOSED:
                     return
-                self._before_waiting("iteration")
+                before_waiting(self._thread, "iteration")
                 pump(None)
         finally:
             stop()
@@ -279,7 +279,7 @@ class BlockingClient(AnyClient):
         of events that nobody receives.
         """
         timeout = seconds(timeout, "poll")
-        self._before_waiting("poll")
+        before_waiting(self._thread, "poll")
         if self.state is ClientState.CLOSED:
             raise self.over("cannot poll")
         if self.inbox.full:
@@ -288,7 +288,7 @@ class BlockingClient(AnyClient):
 
     # ---- requests
 
-    @overload  # type: ignore[override]  # what the others give as an outcome, this front waits for
+    @overload
     def request(
         self,
         method: Event[T],
@@ -326,15 +326,28 @@ class BlockingClient(AnyClient):
         link went away before the answer), :class:`NotConnected`, :class:`InvalidPayload` (the result does not fit
         ``type``) and :class:`BackpressureError` (the inbox is full of events before the answer).
         """
-        self._before_waiting("request")
+        before_waiting(self._thread, "request")
         if _is_served_here(self):
             raise _never("request", self.address)
-        answer: Outcome[Any] = super().request(method, params, timeout=timeout, type=type, progress=progress)
+        answer = self.ask(method, params, timeout, type, progress)
         return _answered(self._thread, self.requests, answer, method, timeout, self._check_inbox)
+
+    def request_from(
+        self,
+        session: Session,
+        method: str | Event[Any],
+        params: Any,
+        *,
+        timeout: float | None,
+        type: Any,
+        progress: Progress | None = None,
+    ) -> Any:
+        """``socket.request`` waits as well in this front."""
+        return self.request(method, params, timeout=timeout, type=type, progress=progress)
 
     # ---- life
 
-    def close(self, timeout: float | None = None) -> None:  # type: ignore[override]  # this front waits for it
+    def close(self, timeout: float | None = None) -> None:
         """Send what was emitted, then end. In a handler this only begins, and the call that waits does the rest.
 
         timeout: the seconds it may take; ``None`` is ``close_timeout``. What is not sent by then is dropped.
@@ -344,14 +357,12 @@ class BlockingClient(AnyClient):
             self._thread.pump(0.0)  # what other threads emitted
         if _is_served_here(self):
             timeout = 0.0  # the server cannot answer the goodbye while this waits for it
-        super().close(timeout)
+        self.begin_close(timeout)
         finish(self._thread, self.closed)
 
     def abort(self) -> None:
         """End at once; what is not sent yet is dropped and counted in ``disconnect``."""
-        refuse_other_threads(self._driver, "abort")
-        super().close(0.0)
-        self._input("expired")
+        self.begin_abort()
         finish(self._thread, self.closed)
 
     # ---- waiting
@@ -361,18 +372,10 @@ class BlockingClient(AnyClient):
             self._thread.close()
         return super().over(what)
 
-    def _before_waiting(self, verb: str) -> None:
-        refuse_other_threads(self._thread, verb)
-        if self._thread.busy:
-            raise WouldDeadlock(
-                f"{verb}() in a handler would wait for ever: this very thread, which runs the handler, would have to "
-                "read what is waited for. Register a handler for it with on(), or return first"
-            )
-
     def _until(self, verb: str, done: Callable[[], bool], timeout: float | None) -> bool:
         if done():
             return True
-        self._before_waiting(verb)
+        before_waiting(self._thread, verb)
         satisfied = self._thread.run_until(lambda: done() or self.inbox.full, timeout)
         if satisfied and not done():
             raise self._crowded(f"{verb}() cannot go on")
@@ -391,6 +394,7 @@ class BlockingClient(AnyClient):
         )
 
 
+AnyClient.register(BlockingClient)
 Client = BlockingClient
 """What :func:`connect` returns."""
 
@@ -510,80 +514,12 @@ class _Single(BlockingClient):
 # ---- serving
 
 
-class Serving:
-    """What the servers of this front have in common: the thread that calls does their work."""
-
-    _thread: ThreadDriver
-    closed: Outcome[Any]
-    pending_bytes: int
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
-        _leave(self._thread, self.stop, self.abort, kind)  # type: ignore[attr-defined]  # of what this is mixed with
-
-    def poll(self, timeout: float | None = 0.0) -> bool:
-        """Serve all that is there; wait for the first thing at most ``timeout`` seconds (``None``: without end).
-
-        Where more and more comes it returns after 50 ms. Returns whether anything happened: never, once the server is
-        stopped. For a thread that has something else to do, too.
-        """
-        timeout = seconds(timeout, "poll")
-        self._before_waiting("poll")
-        if self.closed.done:
-            return False
-        happened = self._thread.pump(timeout) and self._thread.catch_up(CATCH_UP_SECONDS)
-        if self.closed.done:  # a handler stopped it: this was its last turn
-            self._thread.close()
-        return happened
-
-    def serve_forever(self) -> None:
-        """Serve until the server is stopped: by ``stop()`` in a handler, or ``shutdown()`` in another thread.
-
-        Ctrl-C raises ``KeyboardInterrupt`` as everywhere; the ``with`` block then stops the server.
-        """
-        self._before_waiting("serve_forever")
-        pump, closed = self._thread.pump, self.closed
-        while not closed.done:
-            pump(None)
-        self._thread.close()
-
-    def drain(self, timeout: float | None = None) -> None:
-        """Wait until the kernel has everything that was emitted to anybody.
-
-        timeout: seconds; ``None`` waits as long as it takes. Raises :class:`DrainTimeout`.
-        """
-        timeout = seconds(timeout, "drain")
-        if self.pending_bytes:
-            self._before_waiting("drain")
-            if not self._thread.run_until(lambda: not self.pending_bytes, timeout):
-                raise DrainTimeout(f"{self.pending_bytes} bytes still wait after {timeout:g} s")
-
-    def shutdown(self) -> None:
-        """Stop the server from another thread: its ``serve_forever`` ends. This does not wait."""
-        self._thread.call_from_thread(self.stop)  # type: ignore[attr-defined]  # of what this is mixed with
-
-    def _before_waiting(self, verb: str) -> None:
-        refuse_other_threads(self._thread, verb)
-        if self._thread.busy:
-            raise WouldDeadlock(
-                f"{verb}() in a handler would wait for ever: this very thread, which runs the handler, would have to "
-                "serve meanwhile. Register a handler for what is waited for, or return first"
-            )
-
-
-class BlockingServer(Serving, AnyServer):
+class BlockingServer(Serving[Session], ServerCore):
     """A server whose handlers run in the thread that calls. Made by :func:`serve`, a context manager."""
 
     _made_by = "blocking.serve('world')"
 
     _times_requests = False
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        assert isinstance(self._driver, ThreadDriver)
-        self._thread = self._driver
 
     # ---- out
 
@@ -605,7 +541,7 @@ class BlockingServer(Serving, AnyServer):
 
     # ---- requests
 
-    @overload  # type: ignore[override]  # what the others give as an outcome, this front waits for
+    @overload
     def request(
         self,
         socket: Session,
@@ -638,11 +574,24 @@ class BlockingServer(Serving, AnyServer):
         type: Any = None,
     ) -> Any:
         """Ask one client, and wait for its answer, serving everybody meanwhile; as ``BlockingClient.request``."""
-        self._before_waiting("request")
-        answer: Outcome[Any] = super().request(socket, method, params, timeout=timeout, type=type, progress=progress)
+        before_waiting(self._thread, "request")
+        answer = self.ask(socket, method, params, timeout, type, progress)
         return _answered(self._thread, self.requests, answer, method, timeout)
 
-    @overload  # type: ignore[override]  # this front waits for it
+    def request_from(
+        self,
+        session: Session,
+        method: str | Event[Any],
+        params: Any,
+        *,
+        timeout: float | None,
+        type: Any,
+        progress: Progress | None = None,
+    ) -> Any:
+        """``socket.request`` waits as well in this front."""
+        return self.request(session, method, params, timeout=timeout, type=type, progress=progress)
+
+    @overload
     def request_all(
         self,
         method: Event[T],
@@ -672,10 +621,8 @@ class BlockingServer(Serving, AnyServer):
         exclude: Collection[Session] = (),
     ) -> dict[Session, Any]:
         """Ask every connected client: ``{socket: result or exception}`` when the last has answered."""
-        self._before_waiting("request_all")
-        answers: Outcome[dict[Session, Any]] = super().request_all(
-            method, params, timeout=timeout, type=type, exclude=exclude
-        )
+        before_waiting(self._thread, "request_all")
+        answers = self.ask_all(method, params, timeout, type, exclude)
         try:
             self._thread.run_until(lambda: answers.done)
         finally:
@@ -683,24 +630,8 @@ class BlockingServer(Serving, AnyServer):
                 answers.abandon()
         return answers.result()
 
-    # ---- life
 
-    def stop(self, timeout: float | None = None) -> None:  # type: ignore[override]  # this front waits for it
-        """Accept nobody more, send what was emitted, end every link.
-
-        timeout: the seconds it may take, after which every link is cut; ``None`` is ``close_timeout``. In a handler
-        this only begins, and the call that waits does the rest.
-        """
-        super().stop(timeout)
-        finish(self._thread, self.closed)
-
-    def abort(self) -> None:
-        """Stop at once; what is not sent yet is dropped."""
-        super().stop(0.0)
-        self._expire()
-        finish(self._thread, self.closed)
-
-
+AnyServer.register(BlockingServer)
 Server = BlockingServer
 """What :func:`serve` returns."""
 
@@ -803,27 +734,6 @@ def _answered(
         if answer.abandon is not None:
             answer.abandon()
     return answer.result()
-
-
-def finish(driver: ThreadDriver, closed: Outcome[Any]) -> None:
-    """Wait until an endpoint that was told to end has ended; in a handler, the call that waits does this."""
-    if driver.busy:
-        driver.wake()  # a signal handler may have called this while the thread waits
-        return
-    driver.run_until(lambda: closed.done)
-    driver.close()
-
-
-def _leave(
-    driver: ThreadDriver, close: Callable[[], None], abort: Callable[[], None], kind: type[BaseException] | None
-) -> None:
-    """The end of a ``with`` block: in order, but at once when the program is being ended (Ctrl-C, ``sys.exit``)."""
-    if driver.home == FORKED:
-        return  # the links are the parent's
-    if kind is not None and not issubclass(kind, Exception):
-        abort()
-    else:
-        close()
 
 
 def _is_served_here(client: BlockingClient) -> bool:

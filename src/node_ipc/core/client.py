@@ -7,10 +7,11 @@ ignored. The client outlives its links: each gets a session of its own, the hand
 from __future__ import annotations
 
 import math
+from abc import ABCMeta
 from collections.abc import Callable
 from enum import Enum
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from msgspec.structs import replace
 
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from .outcome import Outcome, Progress
     from .seam import Driver, Peer, Timer
 
-__all__ = ["TRANSITIONS", "Client", "ClientState", "connect_timeout", "retry_delay"]
+__all__ = ["TRANSITIONS", "Client", "ClientCore", "ClientState", "connect_timeout", "retry_delay"]
 
 STEADY_SECONDS = 5.0
 """A link that was up this long makes the next retry a first one again, in its delay and in its number."""
@@ -118,17 +119,16 @@ def retry_delay(base: float, attempt: int, longest: float, random: float, growth
     return delay * (1 - JITTER + 2 * JITTER * random)
 
 
-def connect_timeout(client: Client, seconds: float) -> ConnectTimeout:
+def connect_timeout(client: ClientCore, seconds: float) -> ConnectTimeout:
     """What was waited for and how long, and what the last attempt met."""
     why = "" if client.last_error is None else f": {client.last_error}"
     return ConnectTimeout(f"no link to {client.address} within {seconds:g} s{why}")
 
 
-class Client(LinkPublisher):
-    """A connection to a server that comes back when it breaks.
+class ClientCore(LinkPublisher):
+    """A connection to a server that comes back when it breaks: what all fronts have, since nothing in it waits.
 
-    Made by ``ipc.connect_to``, ``node_ipc.connect`` and ``blocking.connect``; one class serves all fronts, since
-    nothing in it waits.
+    What a front says in its own way (``request``, ``close``) is begun here by ``ask`` and ``begin_close``.
     """
 
     _made_by = "node_ipc.connect('world'), node_ipc.blocking.connect('world') or ipc.connect_to('world')"
@@ -142,7 +142,7 @@ class Client(LinkPublisher):
     _times_requests = True  # a front that waits itself does not need a timer for each
 
     def __init__(
-        self,
+        self: Self,  # as an attribute's type needs it said
         id: str,
         address: Address,
         driver: Driver,
@@ -152,14 +152,15 @@ class Client(LinkPublisher):
     ) -> None:
         """Make a client; ``connect`` connects it. Raises :class:`AssuredError` where the profile forbids it."""
         require_assured(address, settings, "client")
+        self._driver = driver
         self.id = id
         self.address = address
         self.state = ClientState.IDLE
         self.failure: IPCError | None = None
         """The error that ended the client, where no ``error`` handler heard it."""
-        self.connected: Outcome[Client] = driver.outcome(self)
+        self.connected: Outcome[Self] = self._outcome()
         """Settled when the link is up for the first time, or with the error that ended the client."""
-        self.closed: Outcome[Client] = driver.outcome(self)
+        self.closed: Outcome[Self] = self._outcome()
         """Settled when the state becomes closed, after ``destroy`` was published."""
         self.unheard: Callable[[str, Any, Session], None] | None = None
         """Told of events that no handler has: the inbox of the waiting fronts."""
@@ -179,7 +180,6 @@ class Client(LinkPublisher):
         """Whether it waits for a server that may not be there yet: then no permission is a failed attempt, too."""
         self.retries = 0
         """How many retries there were since a link held: a message came over it, or it was up for 5 s."""
-        self._driver = driver
         driver.endpoints.add(self)
         self._settings = settings
         self._stop_retrying = stop_retrying or (lambda: settings.stop_retrying)
@@ -445,45 +445,10 @@ class Client(LinkPublisher):
 
     # ---- requests
 
-    @overload
-    def request(
-        self,
-        method: Event[T],
-        params: T,
-        *,
-        timeout: float | None = 30.0,
-        progress: Progress | None = None,
-        type: TypeForm[R] = ...,
-    ) -> Outcome[R]: ...
-    @overload
-    def request(
-        self,
-        method: str,
-        params: Any = None,
-        *,
-        timeout: float | None = 30.0,
-        progress: Progress | None = None,
-        type: TypeForm[R] = ...,
-    ) -> Outcome[R]: ...
-    def request(
-        self,
-        method: str | Event[Any],
-        params: Any = None,
-        *,
-        timeout: float | None = 30.0,
-        progress: Progress | None = None,
-        type: Any = None,
+    def ask(
+        self, method: str | Event[Any], params: Any, timeout: float | None, type: Any, progress: Progress | None
     ) -> Outcome[Any]:
-        """Ask the server, and get what its handler returns: ``await client.request("add", {"a": 1, "b": 2})``.
-
-        timeout: seconds; ``None`` waits as long as the link holds; 0 and less time out without asking. type: what to
-        decode the result to. progress: called with what the handler tells meanwhile (``request.progress(data)``).
-
-        The outcome is settled with the result, or with :class:`RemoteError` (the other side's error),
-        :class:`RequestTimeout`, :class:`ConnectionLost` (the link went away before the answer) or
-        :class:`InvalidPayload` (the result does not fit ``type``). While the link is down the request waits in the
-        queue, and its time runs; when that is over, or nobody awaits it any more, it is not sent at all.
-        """
+        """Send a request; the outcome is its answer."""
         refuse_other_threads(self._driver, "request")
         if self.state in (_S.CLOSED, _S.CLOSING):
             raise self.over(f"cannot request {getattr(method, 'name', method)!r:.80}")
@@ -516,7 +481,7 @@ class Client(LinkPublisher):
         if method is not None:
             getattr(self, method)(*arguments)
 
-    def connect(self) -> Outcome[Client]:
+    def connect(self) -> Outcome[Self]:
         """Begin to connect; a client that is connecting or connected stays as it is.
 
         What is returned is settled when the link is up, or when no further attempt will be made.
@@ -525,17 +490,13 @@ class Client(LinkPublisher):
         if self.state in (_S.IDLE, _S.CLOSED):
             self.failure = self.ended_by = None
             self.retries = self._attempts = self._protocol_errors = self._short_links = 0
-            self.connected = self._driver.outcome(self)
-            self.closed = self._driver.outcome(self)
+            self.connected = self._outcome()
+            self.closed = self._outcome()
         self._input("connect")
         return self.connected
 
-    def close(self, timeout: float | None = None) -> Outcome[Client]:
-        """Send what was emitted, then end; ``disconnect`` and ``destroy`` are published when that is done.
-
-        timeout: the seconds it may take; ``None`` is ``close_timeout``. What is not sent by then is dropped and
-        counted, as is at once what is queued while the client waits for a retry.
-        """
+    def begin_close(self, timeout: float | None = None) -> Outcome[Self]:
+        """Send what was emitted, then end: as :meth:`Client.close`."""
         refuse_other_threads(self._driver, "close")
         self._close_seconds = seconds_to_end(timeout, "close", self._settings.close_timeout)
         if self._requests is not None:
@@ -543,10 +504,10 @@ class Client(LinkPublisher):
         self._input("close")
         return self.closed
 
-    def abort(self) -> None:
-        """End at once; what is not sent yet is dropped and counted in ``disconnect``."""
+    def begin_abort(self) -> None:
+        """End at once."""
         refuse_other_threads(self._driver, "abort")
-        self.close()
+        self.begin_close()
         self._input("expired")
 
     def _attempt(self) -> None:
@@ -803,7 +764,7 @@ class Client(LinkPublisher):
         type: Any,
         progress: Progress | None = None,
     ) -> Outcome[Any]:
-        return self.request(method, params, timeout=timeout, type=type, progress=progress)
+        return self.ask(method, params, timeout, type, progress)
 
     def session_opened(self, session: Session) -> None:
         if session is self._session:
@@ -856,6 +817,67 @@ class Client(LinkPublisher):
     def _drained(self) -> None:
         for hook in tuple(self.on_drained):
             hook()
+
+
+class Client(ClientCore, metaclass=ABCMeta):
+    """A connection to a server that comes back when it breaks.
+
+    Made by ``ipc.connect_to`` and, as :class:`AsyncClient`, by ``node_ipc.connect``. That of ``node_ipc.blocking``
+    counts as one to ``isinstance``, and differs in what waits.
+    """
+
+    @overload
+    def request(
+        self,
+        method: Event[T],
+        params: T,
+        *,
+        timeout: float | None = 30.0,
+        progress: Progress | None = None,
+        type: TypeForm[R] = ...,
+    ) -> Outcome[R]: ...
+    @overload
+    def request(
+        self,
+        method: str,
+        params: Any = None,
+        *,
+        timeout: float | None = 30.0,
+        progress: Progress | None = None,
+        type: TypeForm[R] = ...,
+    ) -> Outcome[R]: ...
+    def request(
+        self,
+        method: str | Event[Any],
+        params: Any = None,
+        *,
+        timeout: float | None = 30.0,
+        progress: Progress | None = None,
+        type: Any = None,
+    ) -> Outcome[Any]:
+        """Ask the server, and get what its handler returns: ``await client.request("add", {"a": 1, "b": 2})``.
+
+        timeout: seconds; ``None`` waits as long as the link holds; 0 and less time out without asking. type: what to
+        decode the result to. progress: called with what the handler tells meanwhile (``request.progress(data)``).
+
+        The outcome is settled with the result, or with :class:`RemoteError` (the other side's error),
+        :class:`RequestTimeout`, :class:`ConnectionLost` (the link went away before the answer) or
+        :class:`InvalidPayload` (the result does not fit ``type``). While the link is down the request waits in the
+        queue, and its time runs; when that is over, or nobody awaits it any more, it is not sent at all.
+        """
+        return self.ask(method, params, timeout, type, progress)
+
+    def close(self, timeout: float | None = None) -> Outcome[Self]:
+        """Send what was emitted, then end; ``disconnect`` and ``destroy`` are published when that is done.
+
+        timeout: the seconds it may take; ``None`` is ``close_timeout``. What is not sent by then is dropped and
+        counted, as is at once what is queued while the client waits for a retry.
+        """
+        return self.begin_close(timeout)
+
+    def abort(self) -> None:
+        """End at once; what is not sent yet is dropped and counted in ``disconnect``."""
+        self.begin_abort()
 
 
 def _warn(message: str, *arguments: Any) -> None:

@@ -22,10 +22,11 @@ this module sends nothing.
 
 from __future__ import annotations
 
+from abc import ABCMeta
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 import msgspec
 
@@ -63,7 +64,7 @@ if TYPE_CHECKING:
     from .outcome import Outcome
     from .seam import DatagramPort, Driver, Timer
 
-__all__ = ["LARGEST_DATAGRAM", "DatagramPeer", "DatagramServer"]
+__all__ = ["LARGEST_DATAGRAM", "DatagramCore", "DatagramPeer", "DatagramServer"]
 
 T = TypeVar("T")
 H = TypeVar("H", bound=Callable[..., Any])
@@ -112,7 +113,7 @@ class DatagramPeer:
         "validated",
     )
 
-    def __init__(self, server: DatagramServer, id: int, address: str, port: int, validated: bool) -> None:
+    def __init__(self, server: DatagramCore, id: int, address: str, port: int, validated: bool) -> None:
         self.id = id
         """A number that no other peer of this server ever had."""
         self.address = address
@@ -225,13 +226,16 @@ class DatagramPeer:
     def keep_when_lost(self, task: Any) -> None: ...
 
 
-class DatagramServer(SocketPublisher[DatagramPeer]):
-    """A bound UDP port. In UDP every end is one: whoever wants to hear answers binds a port of its own."""
+class DatagramCore(SocketPublisher[DatagramPeer]):
+    """A bound UDP port. In UDP every end is one: whoever wants to hear answers binds a port of its own.
+
+    What all fronts have, since nothing in it waits; ``stop`` is begun here by ``begin_stop``.
+    """
 
     _made_by = "node_ipc.serve_udp('host:port'), node_ipc.blocking.serve_udp('host:port') or ipc.serve_udp()"
 
     def __init__(
-        self,
+        self: Self,  # as an attribute's type needs it said
         address: Udp | Handed,
         driver: Driver,
         settings: Settings,
@@ -241,20 +245,20 @@ class DatagramServer(SocketPublisher[DatagramPeer]):
                 f"the assured profile does not allow UDP ({address}): datagrams are not encrypted, and anybody can "
                 "forge their sender. Use tls://, or another parser"
             )
+        self._driver = driver
         self.address: Address = address
         """Where it is bound; once started, with the real port."""
         self.state = _S.IDLE
         self.failure: IPCError | None = None
         """The error of ``start``, where no ``error`` handler heard it."""
-        self.started: Outcome[DatagramServer] = driver.outcome(self)
+        self.started: Outcome[Self] = self._outcome()
         """Settled when the port is bound, or with the error why it never will be."""
-        self.closed: Outcome[DatagramServer] = driver.outcome(self)
+        self.closed: Outcome[Self] = self._outcome()
         """Settled when the port is closed."""
         self.on_closed: list[Callable[[], None]] = []
         """Called each time the port was closed."""
         self.on_drained: list[Callable[[], None]] = []
         """Called when the kernel has taken everything after too much waited for it."""
-        self._driver = driver
         driver.endpoints.add(self)
         self._settings = settings
         self._family = _family(address)
@@ -518,23 +522,20 @@ class DatagramServer(SocketPublisher[DatagramPeer]):
 
     # ---- life
 
-    def start(self) -> Outcome[DatagramServer]:
+    def start(self) -> Outcome[Self]:
         """Bind the port: ``connect`` and ``start`` are published when it is bound, ``error`` where it cannot be."""
         refuse_other_threads(self._driver, "start")
         if self.state in (_S.IDLE, _S.CLOSED):
-            self.started = self._driver.outcome(self)
-            self.closed = self._driver.outcome(self)
+            self.started = self._outcome()
+            self.closed = self._outcome()
             self.state = _S.STARTING
             self.failure = None
             self._tell("starting", detail=self.address)
             self._binding = self._driver.bind(self.address, self, self._settings)
         return self.started
 
-    def stop(self, timeout: float | None = None) -> Outcome[DatagramServer]:
-        """Receive nothing more, send what was emitted, close the port.
-
-        timeout: the seconds it may take, after which what is not sent is dropped; ``None`` is ``close_timeout``.
-        """
+    def begin_stop(self, timeout: float | None = None) -> Outcome[Self]:
+        """Receive nothing more and end in order: as :meth:`DatagramServer.stop`."""
         refuse_other_threads(self._driver, "stop")
         seconds = seconds_to_end(timeout, "stop", self._settings.close_timeout)
         if self.state is _S.IDLE:
@@ -549,16 +550,16 @@ class DatagramServer(SocketPublisher[DatagramPeer]):
         self._driver.call_later(0, self._finish_if_sent)
         return self.closed
 
-    def abort(self) -> None:
-        """Stop at once; what is not sent yet is dropped."""
-        self.stop()
+    def begin_abort(self) -> None:
+        """End at once."""
+        self.begin_stop()
         self._driver.call_later(0, self._finish)
 
     def forked(self) -> None:
         """The driver's ``home`` says it, which each call looks at."""
 
     def abandoned(self) -> None:
-        self.abort()
+        self.begin_abort()
 
     def unsent(self) -> int:
         return len(self._waiting)
@@ -844,6 +845,25 @@ class DatagramServer(SocketPublisher[DatagramPeer]):
         if self._faults is None:
             self._faults = fault_log(self.address, self._driver)
         self._faults.log(self, error)
+
+
+class DatagramServer(DatagramCore, metaclass=ABCMeta):
+    """A bound UDP port. In UDP every end is one: whoever wants to hear answers binds a port of its own.
+
+    Made by ``ipc.serve_udp`` and, as :class:`AsyncDatagramServer`, by ``node_ipc.serve_udp``. That of
+    ``node_ipc.blocking`` counts as one to ``isinstance``, and differs in what waits.
+    """
+
+    def stop(self, timeout: float | None = None) -> Outcome[Self]:
+        """Receive nothing more, send what was emitted, close the port.
+
+        timeout: the seconds it may take, after which what is not sent is dropped; ``None`` is ``close_timeout``.
+        """
+        return self.begin_stop(timeout)
+
+    def abort(self) -> None:
+        """Stop at once; what is not sent yet is dropped."""
+        self.begin_abort()
 
 
 def _family(address: Udp | Handed) -> Literal["udp4", "udp6"]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, Protocol, Self, TypeVar, overload
 
 from ..errors import AddressError, IPCError
 from ..wire.codec import logged
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..config.logs import FaultLog
     from ..wire.codec import Codec
     from .events import Event, Events
+    from .outcome import Outcome
     from .requests import Requests
     from .seam import Driver
     from .session import Session
@@ -100,7 +101,11 @@ class Publisher:
             setattr(cls, verb, _Elsewhere(verb, advice))
 
     def __dir__(self) -> list[str]:
-        return [name for name in super().__dir__() if name not in self.elsewhere]
+        return [name for name in super().__dir__() if name not in self.elsewhere or hasattr(self, name)]
+
+    def _outcome(self) -> Outcome[Self]:
+        """How something that this does will end."""
+        return self._driver.outcome(self)
 
     @property
     def settings(self) -> Settings:
@@ -138,6 +143,20 @@ class SocketPublisher(Publisher, Generic[S]):
     """A server of either kind: its handlers get a socket (``S``), too."""
 
     address: Address
+    closed: Outcome[Any]
+
+    @property
+    def pending_bytes(self) -> int:
+        """The bytes that wait to be taken."""
+        raise NotImplementedError
+
+    def begin_stop(self, timeout: float | None = None) -> Outcome[Self]:
+        """Serve no more, and end in order within so many seconds; None is ``close_timeout``."""
+        raise NotImplementedError
+
+    def begin_abort(self) -> None:
+        """End at once."""
+        raise NotImplementedError
 
     @property
     def port(self) -> int:

@@ -280,7 +280,7 @@ class Endpoint(Protocol):
     def abandoned(self) -> None:
         """What the driver ran on is gone for good: links are lost, timers and attempts with them."""
 
-    def abort(self) -> None:
+    def begin_abort(self) -> None:
         """End at once."""
 
     def unsent(self) -> int:

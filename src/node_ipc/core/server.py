@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABCMeta
 from collections import Counter
 from collections.abc import Callable, Collection
 from enum import Enum
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 from weakref import WeakKeyDictionary, WeakSet
 
 from ..config.address import Several
@@ -29,13 +30,13 @@ if TYPE_CHECKING:
     from .outcome import Outcome, Progress
     from .seam import Driver, Listener, Peer, Timer
 
-__all__ = ["Server", "ServerState", "serving"]
+__all__ = ["Server", "ServerCore", "ServerState", "serving"]
 
 
 T = TypeVar("T")
 
 
-serving: dict[int, WeakSet[Server]] = {}
+serving: dict[int, WeakSet[ServerCore]] = {}
 """Who listens in which thread; no entry where nobody does. A blocking call there that needs one of them never ends."""
 
 
@@ -51,8 +52,12 @@ class ServerState(Enum):
     CLOSED = "closed"
 
 
-class Server(SocketPublisher[Session], LinkPublisher):
-    """A socket that clients connect to; each of them is a :class:`Session`, called *socket* in handlers."""
+class ServerCore(SocketPublisher[Session], LinkPublisher):
+    """A socket that clients connect to; each of them is a :class:`Session`, called *socket* in handlers.
+
+    What all fronts have, since nothing in it waits. What a front says in its own way (``request``, ``request_all``,
+    ``stop``) is begun here by ``ask``, ``ask_all`` and ``begin_stop``.
+    """
 
     _made_by = "node_ipc.serve('world'), node_ipc.blocking.serve('world') or ipc.serve()"
 
@@ -65,7 +70,7 @@ class Server(SocketPublisher[Session], LinkPublisher):
     _times_requests = True  # a front that waits itself does not need a timer for each
 
     def __init__(
-        self,
+        self: Self,  # as an attribute's type needs it said
         address: Address,
         driver: Driver,
         settings: Settings,
@@ -73,6 +78,7 @@ class Server(SocketPublisher[Session], LinkPublisher):
         """Make a server; ``start`` makes it listen. Raises :class:`AssuredError` where the profile forbids it."""
         addresses: tuple[Address, ...] = address.addresses if isinstance(address, Several) else (address,)
         require_assured(address, settings, "server")
+        self._driver = driver
         self.address = addresses[0]
         """Where it listens; once started, with the real port. Of several it is the first."""
         self.addresses = addresses
@@ -80,9 +86,9 @@ class Server(SocketPublisher[Session], LinkPublisher):
         self.state = ServerState.IDLE
         self.failure: IPCError | None = None
         """The error of ``start``, where no ``error`` handler heard it."""
-        self.started: Outcome[Server] = driver.outcome(self)
+        self.started: Outcome[Self] = self._outcome()
         """Settled when clients can connect, or with the error why they never will."""
-        self.closed: Outcome[Server] = driver.outcome(self)
+        self.closed: Outcome[Self] = self._outcome()
         """Settled when the server has stopped and its last socket is gone."""
         self.on_closed: list[Callable[[], None]] = []
         """Called each time the server has stopped and its last socket is gone."""
@@ -91,7 +97,6 @@ class Server(SocketPublisher[Session], LinkPublisher):
         self.refused = 0
         """How many connections were refused because of a limit."""
         self._limits_told: set[str] = set()
-        self._driver = driver
         driver.endpoints.add(self)
         self._settings = settings
         self._traces = Traces(self._hand_trace_on)
@@ -208,39 +213,16 @@ class Server(SocketPublisher[Session], LinkPublisher):
 
     # ---- requests
 
-    @overload
-    def request(
-        self,
-        socket: Session,
-        method: Event[T],
-        params: T,
-        *,
-        timeout: float | None = 30.0,
-        progress: Progress | None = None,
-        type: TypeForm[R] = ...,
-    ) -> Outcome[R]: ...
-    @overload
-    def request(
-        self,
-        socket: Session,
-        method: str,
-        params: Any = None,
-        *,
-        timeout: float | None = 30.0,
-        progress: Progress | None = None,
-        type: TypeForm[R] = ...,
-    ) -> Outcome[R]: ...
-    def request(
+    def ask(
         self,
         socket: Session,
         method: str | Event[Any],
-        params: Any = None,
-        *,
-        timeout: float | None = 30.0,
-        progress: Progress | None = None,
-        type: Any = None,
+        params: Any,
+        timeout: float | None,
+        type: Any,
+        progress: Progress | None,
     ) -> Outcome[Any]:
-        """Ask one client; as ``Client.request``."""
+        """Send one client a request; the outcome is its answer."""
         refuse_other_threads(self._driver, "request")
         if not isinstance(socket, Session):
             raise InvalidEvent(
@@ -249,36 +231,15 @@ class Server(SocketPublisher[Session], LinkPublisher):
             )
         return self.requests.ask(socket, method, params, timeout, type, progress, self._times_requests)
 
-    @overload
-    def request_all(
-        self,
-        method: Event[T],
-        params: T,
-        *,
-        timeout: float | None = 30.0,
-        type: TypeForm[R] = ...,
-        exclude: Collection[Session] = ...,
-    ) -> Outcome[dict[Session, R | Exception]]: ...
-    @overload
-    def request_all(
-        self,
-        method: str,
-        params: Any = None,
-        *,
-        timeout: float | None = 30.0,
-        type: TypeForm[R] = ...,
-        exclude: Collection[Session] = ...,
-    ) -> Outcome[dict[Session, R | Exception]]: ...
-    def request_all(
+    def ask_all(
         self,
         method: str | Event[Any],
-        params: Any = None,
-        *,
-        timeout: float | None = 30.0,
-        type: Any = None,
-        exclude: Collection[Session] = (),
+        params: Any,
+        timeout: float | None,
+        type: Any,
+        exclude: Collection[Session],
     ) -> Outcome[dict[Session, Any]]:
-        """Ask every connected client: settled with ``{socket: result or exception}`` when the last has answered."""
+        """Send every connected client a request; settled when the last has answered."""
         from .requests import ask_all
 
         to = [session for session in self.sockets if session not in exclude]
@@ -294,12 +255,12 @@ class Server(SocketPublisher[Session], LinkPublisher):
 
     # ---- life
 
-    def start(self) -> Outcome[Server]:
+    def start(self) -> Outcome[Self]:
         """Begin to listen: ``start`` is published when clients can connect, ``error`` where they never will."""
         refuse_other_threads(self._driver, "start")
         if self.state in (ServerState.IDLE, ServerState.CLOSED):
-            self.started = self._driver.outcome(self)
-            self.closed = self._driver.outcome(self)
+            self.started = self._outcome()
+            self.closed = self._outcome()
             self.state = ServerState.STARTING
             self.failure = None
             for address in self.addresses:
@@ -314,11 +275,8 @@ class Server(SocketPublisher[Session], LinkPublisher):
 
         return Listeners(self._driver, self.addresses, self, self._settings)
 
-    def stop(self, timeout: float | None = None) -> Outcome[Server]:
-        """Accept nobody more, send what was emitted, end every link.
-
-        timeout: the seconds it may take, after which every link is cut; ``None`` is ``close_timeout``.
-        """
+    def begin_stop(self, timeout: float | None = None) -> Outcome[Self]:
+        """Accept nobody more and end in order: as :meth:`Server.stop`."""
         refuse_other_threads(self._driver, "stop")
         seconds = seconds_to_end(timeout, "stop", self._settings.close_timeout)
         if self.state is ServerState.IDLE:
@@ -338,9 +296,9 @@ class Server(SocketPublisher[Session], LinkPublisher):
             self._driver.call_later(0, self._finish_if_empty)
         return self.closed
 
-    def abort(self) -> None:
-        """Stop at once; what is not sent yet is dropped."""
-        self.stop()
+    def begin_abort(self) -> None:
+        """End at once."""
+        self.begin_stop()
         self._expire()
 
     def reload_tls(self, tls: Any = None) -> None:
@@ -477,7 +435,7 @@ class Server(SocketPublisher[Session], LinkPublisher):
     def abandoned(self) -> None:
         for session in self._everybody():
             session.abort()
-        self.abort()
+        self.begin_abort()
 
     def unsent(self) -> int:
         return sum(session.unsent() for session in self._everybody())
@@ -499,7 +457,7 @@ class Server(SocketPublisher[Session], LinkPublisher):
         type: Any,
         progress: Progress | None = None,
     ) -> Outcome[Any]:
-        return self.request(session, method, params, timeout=timeout, type=type, progress=progress)
+        return self.ask(session, method, params, timeout, type, progress)
 
     def session_opened(self, session: Session) -> None:
         if session not in self._opening:  # its handshake outlived the server
@@ -589,6 +547,92 @@ class Server(SocketPublisher[Session], LinkPublisher):
                     f"({limit}): the link of {session!r}, with {waiting[session]} of them, is cut"
                 )
             )
+
+
+class Server(ServerCore, metaclass=ABCMeta):
+    """A socket that clients connect to; each of them is a :class:`Session`, called *socket* in handlers.
+
+    Made by ``ipc.serve`` and, as :class:`AsyncServer`, by ``node_ipc.serve``. That of ``node_ipc.blocking`` counts as
+    one to ``isinstance``, and differs in what waits.
+    """
+
+    @overload
+    def request(
+        self,
+        socket: Session,
+        method: Event[T],
+        params: T,
+        *,
+        timeout: float | None = 30.0,
+        progress: Progress | None = None,
+        type: TypeForm[R] = ...,
+    ) -> Outcome[R]: ...
+    @overload
+    def request(
+        self,
+        socket: Session,
+        method: str,
+        params: Any = None,
+        *,
+        timeout: float | None = 30.0,
+        progress: Progress | None = None,
+        type: TypeForm[R] = ...,
+    ) -> Outcome[R]: ...
+    def request(
+        self,
+        socket: Session,
+        method: str | Event[Any],
+        params: Any = None,
+        *,
+        timeout: float | None = 30.0,
+        progress: Progress | None = None,
+        type: Any = None,
+    ) -> Outcome[Any]:
+        """Ask one client; as ``Client.request``."""
+        return self.ask(socket, method, params, timeout, type, progress)
+
+    @overload
+    def request_all(
+        self,
+        method: Event[T],
+        params: T,
+        *,
+        timeout: float | None = 30.0,
+        type: TypeForm[R] = ...,
+        exclude: Collection[Session] = ...,
+    ) -> Outcome[dict[Session, R | Exception]]: ...
+    @overload
+    def request_all(
+        self,
+        method: str,
+        params: Any = None,
+        *,
+        timeout: float | None = 30.0,
+        type: TypeForm[R] = ...,
+        exclude: Collection[Session] = ...,
+    ) -> Outcome[dict[Session, R | Exception]]: ...
+    def request_all(
+        self,
+        method: str | Event[Any],
+        params: Any = None,
+        *,
+        timeout: float | None = 30.0,
+        type: Any = None,
+        exclude: Collection[Session] = (),
+    ) -> Outcome[dict[Session, Any]]:
+        """Ask every connected client: settled with ``{socket: result or exception}`` when the last has answered."""
+        return self.ask_all(method, params, timeout, type, exclude)
+
+    def stop(self, timeout: float | None = None) -> Outcome[Self]:
+        """Accept nobody more, send what was emitted, end every link.
+
+        timeout: the seconds it may take, after which every link is cut; ``None`` is ``close_timeout``.
+        """
+        return self.begin_stop(timeout)
+
+    def abort(self) -> None:
+        """Stop at once; what is not sent yet is dropped."""
+        self.begin_abort()
 
 
 def _over(limit: int | None, counter: Counter[Any], key: Any) -> bool:

@@ -201,7 +201,7 @@ class EventLoopDriver:
         self._end()
         if not self._renews:
             for endpoint in tuple(self.endpoints):
-                endpoint.abort()
+                endpoint.begin_abort()
             self._end()
             self._waiting.clear()
             self.loop = loop  # and this is said again at each call

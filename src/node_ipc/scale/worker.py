@@ -8,12 +8,12 @@ import inspect
 import os
 import signal
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from ..aio import AsyncDatagramServer, AsyncServer
 from ..config.address import Udp
 from ..config.logs import logger
-from ..core.server import Server, ServerState
+from ..core.server import ServerState
 from ..drivers.loop import EventLoopDriver
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ class WorkerServer(AsyncServer):
         self._write()
         return known
 
-    def stop(self, timeout: float | None = None) -> Outcome[Server]:
-        outcome = super().stop(timeout)
+    def begin_stop(self, timeout: float | None = None) -> Outcome[Self]:
+        outcome = super().begin_stop(timeout)
         self._board.leave(self._number)
         return outcome
 

@@ -1,0 +1,122 @@
+"""The thread that calls does the work: what the endpoints of the blocking front have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from ..core.endpoint import SocketPublisher
+from ..core.inbox import CATCH_UP_SECONDS
+from ..core.outcome import seconds
+from ..core.seam import FORKED
+from ..core.session import refuse_other_threads
+from ..errors import DrainTimeout, WouldDeadlock
+from .thread import ThreadDriver
+
+if TYPE_CHECKING:
+    from ..core.outcome import Outcome
+
+__all__ = ["Serving", "before_waiting", "finish", "leave"]
+
+S = TypeVar("S")
+
+
+def finish(driver: ThreadDriver, closed: Outcome[Any]) -> None:
+    """Wait until an endpoint that was told to end has ended; in a handler, the call that waits does this."""
+    if driver.busy:
+        driver.wake()  # a signal handler may have called this while the thread waits
+        return
+    driver.run_until(lambda: closed.done)
+    driver.close()
+
+
+def leave(
+    driver: ThreadDriver, close: Callable[[], None], abort: Callable[[], None], kind: type[BaseException] | None
+) -> None:
+    """The end of a ``with`` block: in order, but at once when the program is being ended (Ctrl-C, ``sys.exit``)."""
+    if driver.home == FORKED:
+        return  # the links are the parent's
+    if kind is not None and not issubclass(kind, Exception):
+        abort()
+    else:
+        close()
+
+
+def before_waiting(driver: ThreadDriver, verb: str) -> None:
+    """Refuse to wait in another thread, and in a handler, where it would never end."""
+    refuse_other_threads(driver, verb)
+    if driver.busy:
+        raise WouldDeadlock(
+            f"{verb}() in a handler would wait for ever: this very thread, which runs the handler, would have to do "
+            "what is waited for. Register a handler for it with on(), or return first"
+        )
+
+
+class Serving(SocketPublisher[S]):
+    """What servers and UDP ports have in common; to be put before what they are."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        assert isinstance(self._driver, ThreadDriver)
+        self._thread = self._driver
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
+        leave(self._thread, self.stop, self.abort, kind)
+
+    def poll(self, timeout: float | None = 0.0) -> bool:
+        """Serve all that is there; wait for the first thing at most ``timeout`` seconds (``None``: without end).
+
+        Where more and more comes it returns after 50 ms. Returns whether anything happened: never, once the server is
+        stopped. For a thread that has something else to do, too.
+        """
+        timeout = seconds(timeout, "poll")
+        before_waiting(self._thread, "poll")
+        if self.closed.done:
+            return False
+        happened = self._thread.pump(timeout) and self._thread.catch_up(CATCH_UP_SECONDS)
+        if self.closed.done:  # a handler stopped it: this was its last turn
+            self._thread.close()
+        return happened
+
+    def serve_forever(self) -> None:
+        """Serve until the server is stopped: by ``stop()`` in a handler, or ``shutdown()`` in another thread.
+
+        Ctrl-C raises ``KeyboardInterrupt`` as everywhere; the ``with`` block then stops the server.
+        """
+        before_waiting(self._thread, "serve_forever")
+        pump, closed = self._thread.pump, self.closed
+        while not closed.done:
+            pump(None)
+        self._thread.close()
+
+    def drain(self, timeout: float | None = None) -> None:
+        """Wait until the kernel has everything that was emitted to anybody.
+
+        timeout: seconds; ``None`` waits as long as it takes. Raises :class:`DrainTimeout`.
+        """
+        timeout = seconds(timeout, "drain")
+        if self.pending_bytes:
+            before_waiting(self._thread, "drain")
+            if not self._thread.run_until(lambda: not self.pending_bytes, timeout):
+                raise DrainTimeout(f"{self.pending_bytes} bytes still wait after {timeout:g} s")
+
+    def shutdown(self) -> None:
+        """Stop the server from another thread: its ``serve_forever`` ends. This does not wait."""
+        self._thread.call_from_thread(self.stop)
+
+    def stop(self, timeout: float | None = None) -> None:
+        """Serve no more: what was emitted is sent, every link ends, the port is given back.
+
+        timeout: the seconds it may take, after which every link is cut and the rest is dropped; ``None`` is
+        ``close_timeout``. In a handler this only begins, and the call that waits does the rest.
+        """
+        self.begin_stop(timeout)
+        finish(self._thread, self.closed)
+
+    def abort(self) -> None:
+        """Stop at once; what is not sent yet is dropped."""
+        self.begin_abort()
+        finish(self._thread, self.closed)
