@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket as sockets
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from node_ipc import (
     IPC,
     AddressError,
     Client,
+    Config,
     ConfigError,
     ConnectError,
     IPCError,
@@ -576,3 +579,102 @@ def test_run_returns_when_all_clients_gave_up(ipc: IPC) -> None:
     ipc.of.world.on("error", lambda error: None)
     ipc.run()
     assert ipc.of.world.state is ClientState.CLOSED
+
+
+# ---- options that come late
+
+
+LATE: dict[str, Any] = {
+    "allow_reserved_events": True,
+    "connect_timeout": 17,
+    "delimiter": "|",
+    "interfaces": {"local_address": "127.0.0.1"},
+    "log_payloads": True,
+    "max_message_size": 1000,
+    "parser": "fast",
+    "raw_buffer": True,
+    "sync": True,
+    "tls": {"passphrase": "a secret"},
+}
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[str]:
+    texts = [record.getMessage() for record in caplog.records if "too late" in record.getMessage()]
+    caplog.clear()
+    return texts
+
+
+@pytest.mark.parametrize("option", LATE)
+async def test_an_option_that_comes_too_late_is_told_once(
+    ipc: IPC, caplog: pytest.LogCaptureFixture, option: str
+) -> None:
+    ipc.config.update(max_retries=5)
+    setattr(ipc.config, option, LATE[option])  # in time
+    delattr(ipc.config, option)
+    assert told(caplog) == []
+    ipc.connect_to("nobody", callback)
+    before = ipc.of.nobody.settings
+    setattr(ipc.config, option, LATE[option])
+    [text] = told(caplog)
+    assert text.startswith(f"config.{option} was set too late for <Client 'nobody'")
+    assert "before connect_to() or serve()" in text and "secret" not in text
+    assert getattr(ipc.of.nobody.settings, option) == getattr(before, option)
+    setattr(ipc.config, option, LATE[option])
+    ipc.config.update(**{option: LATE[option]})
+    assert told(caplog) == []
+    await ipc.stop()
+
+
+async def test_a_server_that_was_made_but_not_started_has_its_options_already(
+    ipc: IPC, caplog: pytest.LogCaptureFixture
+) -> None:
+    ipc.connect_to("nobody")
+    ipc.config.max_connections = 3
+    assert told(caplog) == []  # it makes no difference to a client
+    ipc.serve()
+    ipc.config.max_connections = 3
+    assert told(caplog) == []
+    ipc.config.update(max_connections=4, retry=9, appspace="other.", network_port=9)
+    [text] = told(caplog)
+    assert "config.max_connections was set too late for <Server" in text and "which goes on with 3:" in text
+    await ipc.stop()
+    ipc.config.max_connections = 5
+    assert told(caplog) == []
+
+
+async def test_within_an_option_and_a_whole_configuration_too_late(ipc: IPC, caplog: pytest.LogCaptureFixture) -> None:
+    ipc.connect_to("nobody")
+    ipc.config.interfaces.local_port = 5
+    assert len(told(caplog)) == 1
+    ipc.config = Config(silent=True, sync=True, max_retries=1)
+    assert ["interfaces" in text or "sync" in text for text in told(caplog)] == [True]
+    ipc.config.encoding = "hex"
+    assert len(told(caplog)) == 1
+    await ipc.stop()
+
+
+async def test_retries_are_those_of_the_configuration_as_it_is(ipc: IPC, caplog: pytest.LogCaptureFixture) -> None:
+    ipc.config.retry = 1
+    ipc.connect_to("nobody", lambda ipc: ipc.of.nobody.on("error", callback))
+    nobody = ipc.of.nobody
+    await settled(lambda: nobody.retries > 1)
+    ipc.config.max_retries = 1
+    await settled(lambda: nobody.state is ClientState.CLOSED)
+    assert told(caplog) == []
+
+
+async def test_a_log_that_is_not_silent_any_more(ipc: IPC) -> None:
+    lines: list[str] = []
+    ipc.serve()
+    ipc.config.update(silent=False, logger=lines.append)
+    await ipc.server.start()
+    assert any("listening" in line or "starting" in line for line in lines)
+    await ipc.stop()
+
+
+def test_a_configuration_does_not_keep_its_instances_alive() -> None:
+    config = Config()
+    kept = weakref.ref(IPC(config))
+    gc.collect()
+    assert kept() is None
+    config.sync = True

@@ -16,14 +16,16 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from socket import socket
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias, TypeGuard, TypeVar, cast, overload
+from weakref import WeakSet
 
 from .config import address as addresses
 from .config.address import Tcp, Tls, Udp, has_datagrams
 from .config.config import Config
 from .config.foreign import PASSING, shown
 from .config.handed import handed
-from .config.logs import Log, RateLimited, style, traceback_of
-from .config.options import snake_case
+from .config.logs import Log, RateLimited, logger, style, traceback_of
+from .config.options import same, snake_case
+from .config.options import shown as shown_value
 from .config.several import several, with_tls
 from .core.client import Client, ClientState
 from .core.events import describe
@@ -43,6 +45,17 @@ __all__ = ["IPC", "Clients", "ipc"]
 
 E = TypeVar("E", "Server", "DatagramServer")
 UDP_TYPES = ("udp4", "udp6")
+READ_LATER = {
+    *("appspace", "id", "network_host", "network_port", "socket_root"),  # say where the next one is
+    *("max_retries", "retry", "retry_growth", "stop_retrying"),  # read when a link was lost
+    *("log_depth", "log_in_color", "logger", "silent"),  # read with each line
+}
+"""Options that do not belong to what is made; any other is copied when a client or a server is made."""
+OF_SERVERS = {
+    *("backlog", "max_connections", "max_connections_per_host", "max_connections_per_uid", "max_total_pending_bytes"),
+    *("identify_peer", "readable_all", "secure_socket_root", "unlink", "writable_all", "max_udp_peers", "udp_peer_ttl"),
+}
+"""Options that make no difference to a client."""
 Order: TypeAlias = tuple[tuple[str, Callable[[Any], bool]], ...]
 """The arguments of a verb: what each is called, and whether a value is one."""
 
@@ -95,6 +108,9 @@ class IPC:
 
     def __init__(self, config: Config | None = None) -> None:
         self._config = config or Config()
+        self._config.on_change(self._option_changed)
+        self._told_late: set[str] = set()
+        self._followed: WeakSet[Client | Server | DatagramServer] = WeakSet()
         self.of = Clients()
         """The clients that ``connect_to`` made, by id."""
         self._server: Server | DatagramServer | None = None
@@ -121,7 +137,7 @@ class IPC:
 
     @property
     def config(self) -> Config:
-        """The configuration; each client and server takes a copy of it when it is made."""
+        """The configuration. Each client and server takes a copy when it is made; what is set too late is told."""
         return self._config
 
     @config.setter
@@ -130,6 +146,34 @@ class IPC:
             raise ConfigError(f"config takes a Config, not {config!r:.80}: Config.from_mapping reads node-ipc's")
         self._config = config
         self._log = None
+        config.on_change(self._option_changed)
+        for name in config.options:
+            self._option_changed(name)
+
+    def _option_changed(self, name: str) -> None:
+        """Say so where an option comes too late for what was made before, which keeps its copy."""
+        if name == "silent":
+            for endpoint in self._made():
+                self._follow(endpoint)
+        if name in READ_LATER or name in self._told_late:
+            return
+        value = getattr(self._config, name)
+        for endpoint in self._made():
+            kept = getattr(endpoint.settings, name)
+            if _concerns(name, endpoint) and not same(value, kept):
+                self._told_late.add(name)
+                logger.warning(
+                    "config.%s was set too late for %s, which goes on with %s: set it before connect_to() or serve(). "
+                    "What is made from now on has it",
+                    name, endpoint, "what it had" if Config.options[name].secret else shown_value(kept),
+                )  # fmt: skip
+                return
+
+    def _made(self) -> list[Client | Server | DatagramServer]:
+        """What is there: not closed, though perhaps not started yet."""
+        made: list[Client | Server | DatagramServer] = list(self.of._clients.values())
+        made += [] if self._server is None else [self._server]
+        return [endpoint for endpoint in made if endpoint.state not in (ClientState.CLOSED, ServerState.CLOSED)]
 
     @property
     def server(self) -> Server:
@@ -227,7 +271,7 @@ class IPC:
                 where,
                 self._driver,
                 self._config.settings(),
-                stop_retrying=lambda: self._config.stop_retrying,
+                retrying=lambda: self._config,
             )
             self._follow(client)
             self.of._clients[id] = client
@@ -378,8 +422,9 @@ class IPC:
 
     def _follow(self, endpoint: Client | Server | DatagramServer) -> None:
         """Lines in the log for what happens to an endpoint, unless the log is silent; payloads only where asked."""
-        if self._config.silent:
+        if self._config.silent or endpoint in self._followed:
             return
+        self._followed.add(endpoint)
         endpoint.on_trace(_LogLines(self.log, self._driver), traffic=False)
         if endpoint.settings.log_payloads:
             endpoint.log_payloads(self.log)
@@ -591,6 +636,10 @@ def _signals(loop: asyncio.AbstractEventLoop, handle: Callable[[], None]) -> Ite
     finally:
         for number, handler in before.items():  # a loop that is closed has not always put them back
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+def _concerns(option: str, endpoint: Client | Server | DatagramServer) -> bool:
+    return not (isinstance(endpoint, Client) and option in OF_SERVERS)
 
 
 def _in_a_loop() -> bool:

@@ -580,19 +580,33 @@ def test_what_accepts_and_drops_at_once_is_given_up(options: dict[str, Any]) -> 
     assert alone.client.state.name == "WAITING"
 
 
-def test_stop_retrying_set_while_it_runs() -> None:
-    stop: list[bool] = [False]
+@pytest.mark.parametrize("options", [{"stop_retrying": True}, {"max_retries": 0}], ids=str)
+def test_options_for_retries_set_while_it_runs(options: dict[str, Any]) -> None:
+    config = Config()
     driver = MemoryDriver()
-    client = Client("world", WORLD, driver, DEFAULTS, stop_retrying=lambda: stop[0])
+    client = Client("world", WORLD, driver, DEFAULTS, retrying=lambda: config)
     lost: list[Loss] = []
     client.on("disconnect", lost.append)
     client.on("error", lambda error: None)
     client.connect()
     client.emit("n", 1)
     driver.run_until(lambda: client.state is S.WAITING)
-    stop[0] = True
+    config.update(**options)
     driver.run_until(client.closed)
     assert lost == [Loss(None, 1)]
+    assert client.retries_remaining == 0
+
+
+def test_the_delay_of_retries_set_while_it_runs() -> None:
+    config = Config()
+    driver = MemoryDriver()
+    client = Client("world", WORLD, driver, DEFAULTS, retrying=lambda: config)
+    client.on("error", lambda error: None)
+    config.update(retry=60_000, retry_growth=1)
+    client.connect()
+    driver.run_until(lambda: client.state is S.WAITING)
+    assert driver.next_due() == pytest.approx(driver.now() + 60)
+    client.abort()
 
 
 @pytest.mark.parametrize("stop", [True, 0])

@@ -301,7 +301,9 @@ class Config(Options):
     Each assignment is checked at once: what is not allowed raises ``ConfigError`` and changes nothing.
     ``Config(retry=1000)`` sets options while making one, ``Config.from_mapping`` reads a node-ipc
     configuration from JSON, ``del config.retry`` puts the default back. An endpoint takes a frozen copy
-    (``settings()``) when it is made; only ``stop_retrying`` of an ``IPC``'s config is read again later.
+    (``settings()``) when it is made. Of an ``IPC``'s config the clients read ``retry``, ``retry_growth``,
+    ``max_retries`` and ``stop_retrying`` again when they lost their link, and the log reads its own; any other option
+    that is set too late for what is there already is told in the log.
 
     Times are milliseconds and sizes are bytes. Where an option is a limit, ``math.inf`` means none (stored as
     ``NO_LIMIT``, a very large integer).

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, Self, TypeVar, cast, overload
+from weakref import WeakMethod
 
 from ..errors import ConfigError
 from .checks import Check, Refused, listed
@@ -20,6 +21,7 @@ __all__ = [
     "Options",
     "UnknownOption",
     "refuse_to_change",
+    "same",
     "shown",
     "snake_case",
     "spelt",
@@ -138,9 +140,11 @@ class Option(Generic[Read, Write]):
 
     def __set__(self, instance: Options, value: Write) -> None:
         instance.__dict__[self.name] = self.checked(value, instance._prefix)
+        instance._changed(self.name)
 
     def __delete__(self, instance: Options) -> None:
         self.reset(instance)
+        instance._changed(self.name)
 
     def reset(self, instance: Options) -> None:
         """Put the default back."""
@@ -219,6 +223,29 @@ class Options:
                 raise unknown(name, self.options, self._prefix)
             checked[name] = self.options[name].checked(value, self._prefix)
         self.__dict__.update(checked)
+        for name in checked:
+            self._changed(name)
+
+    def on_change(self, hear: Callable[[str], None]) -> None:
+        """Call ``hear(name)``, a method, as long as its object lives, when an option was assigned or put back."""
+        self.__dict__.setdefault("_hearers", []).append(WeakMethod(hear))
+        for name in self.options:
+            self._own(name)
+
+    def _changed(self, name: str) -> None:
+        if "_part_of" in self.__dict__:
+            owner, own = self.__dict__["_part_of"]
+            owner._changed(own)
+        for hearer in self.__dict__.get("_hearers", ()):
+            self._own(name)
+            if (hear := hearer()) is not None:
+                hear(name)
+
+    def _own(self, name: str) -> None:
+        """Hear of what changes within an option that holds options."""
+        value = getattr(self, name)
+        if isinstance(value, Options):
+            value.__dict__["_part_of"] = self, name
 
     def copy(self) -> Self:
         """An independent copy that can be changed; loggers, parsers and SSL contexts are the same objects in both."""
@@ -264,7 +291,7 @@ class Options:
     def _differing(self, other: Options) -> list[str]:
         """The options that are not the same; 0 and False are equal in Python, but not as options."""
         ours, theirs = self._values(), other._values()
-        return [name for name, value in ours.items() if not _same(value, theirs[name])]
+        return [name for name, value in ours.items() if not same(value, theirs[name])]
 
     def __repr__(self) -> str:
         """The options that are not at their default; TLS keys and passphrases are never shown."""
@@ -293,7 +320,8 @@ def refuse_to_change(self: Options, name: str, _value: object = None) -> NoRetur
     )
 
 
-def _same(one: object, other: object) -> bool:
+def same(one: object, other: object) -> bool:
+    """Whether two values of an option mean the same."""
     alike = isinstance(one, Options) or type(one) is type(other)
     return alike and one == other
 

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
     from ..config.address import Address
-    from ..config.config import Settings
+    from ..config.config import Config, Settings
     from ..wire.text import RawPayload
     from .events import R
     from .outcome import Outcome, Progress
@@ -148,7 +148,7 @@ class ClientCore(LinkPublisher):
         driver: Driver,
         settings: Settings,
         *,
-        stop_retrying: Callable[[], bool | int] | None = None,
+        retrying: Callable[[], Config] | None = None,
     ) -> None:
         """Make a client; ``connect`` connects it. Raises :class:`AssuredError` where the profile forbids it."""
         require_assured(address, settings, "client")
@@ -182,7 +182,7 @@ class ClientCore(LinkPublisher):
         """How many retries there were since a link held: a message came over it, or it was up for 5 s."""
         driver.endpoints.add(self)
         self._settings = settings
-        self._stop_retrying = stop_retrying or (lambda: settings.stop_retrying)
+        self._retrying = retrying or (lambda: settings)
         self._traces = Traces(self._hand_trace_on)
         self._gone = Stats()  # of the links that are over
         self._errors = 0
@@ -616,7 +616,8 @@ class ClientCore(LinkPublisher):
         node-ipc counts anew with every connection, so it never stops where something accepts and drops at once: a
         full server, or a proxy whose backend is gone. Here the link has to hold first.
         """
-        stop, most = self._stop_retrying(), self._settings.max_retries
+        retrying = self._retrying()
+        stop, most = retrying.stop_retrying, retrying.max_retries
         if stop is True or self._protocol_errors >= self._settings.max_protocol_errors:
             return False
         if stop is not False and self.retries >= stop:
@@ -628,8 +629,8 @@ class ClientCore(LinkPublisher):
         """How many retries may follow before this client gives up: infinite without a limit, 0 once it gave up."""
         if self.state is _S.CLOSED or not self._may_retry():
             return 0
-        stop, most = self._stop_retrying(), self._settings.max_retries
-        limits = [limit for limit in (stop, most) if limit is not False]
+        retrying = self._retrying()
+        limits = [limit for limit in (retrying.stop_retrying, retrying.max_retries) if limit is not False]
         return min(limits) - self.retries if limits else math.inf
 
     def _is_final(self, error: IPCError) -> bool:
@@ -645,9 +646,9 @@ class ClientCore(LinkPublisher):
     def _wait(self) -> None:
         self.state = _S.WAITING
         longest = LONGEST_NETWORK if hasattr(self.address, "host") else LONGEST_LOCAL
-        settings = self._settings
+        retrying = self._retrying()
         delay = retry_delay(
-            settings.retry / 1000, self._attempts, longest, self._driver.random(), settings.retry_growth
+            retrying.retry / 1000, self._attempts, longest, self._driver.random(), retrying.retry_growth
         )
         self._attempts += 1
         self._tell("retrying", delay)
@@ -655,7 +656,7 @@ class ClientCore(LinkPublisher):
 
     def _retry(self) -> None:
         self._timer = None
-        if not self._may_retry():  # stop_retrying was set meanwhile
+        if not self._may_retry():  # an option was set meanwhile
             self._finish(Loss(None, len(self._queue)))
             return
         self.retries += 1
