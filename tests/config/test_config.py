@@ -661,3 +661,10 @@ def test_a_socket_root_in_the_home_directory(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_socket_root_in_a_home_that_nobody_knows(root: str) -> None:
     with pytest.raises(ConfigError, match="a directory whose home is known"):
         Config(socket_root=root)
+
+
+@pytest.mark.parametrize("option", [name for name, option in Config.options.items() if option.infinite])
+def test_no_limit_is_kept_as_what_may_be_assigned(option: str) -> None:
+    config = Config(**{option: math.inf})
+    assert pickle.loads(pickle.dumps(config)) == config
+    assert Config(**{option: getattr(config, option)}) == config

@@ -110,7 +110,7 @@ def limit(low: int = 1) -> Check[int]:
 
 def _or_infinite(number: Check[int]) -> Check[int]:
     def check(value: object) -> int:
-        if is_infinite(value):
+        if is_infinite(value) or (type(value) is int and value == NO_LIMIT):  # as it is kept
             return NO_LIMIT
         try:
             return number(value)
