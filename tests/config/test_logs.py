@@ -734,3 +734,32 @@ def test_a_full_server_is_told_of_on_stderr_while_logging_is_not_set_up(tmp_path
     assert server.startswith("node_ipc: <Server ") and "max_connections (1) is reached" in server
     assert client.startswith("node_ipc: <Client ") and "ended the link at once, 3 times in a row" in client
     assert done.stdout == ""
+
+
+MISFIT = """
+import asyncio, sys, node_ipc
+
+async def main():
+    async with node_ipc.serve("world", socket_root=sys.argv[1], max_pending_bytes=100_000) as server:
+        server.on("order", lambda data, socket: None, type=int)
+        async with node_ipc.connect("world", socket_root=sys.argv[1], retry=10) as client:
+            client.emit("order", "tea")
+            while not server.stats().errors:
+                await asyncio.sleep(0.01)
+            while server.stats().errors < 2:
+                server.broadcast("news", "x" * 50_000)
+
+asyncio.run(main())
+"""
+
+
+def test_why_a_handler_is_not_called_and_who_is_cut_are_told_on_stderr_while_logging_is_not_set_up(
+    tmp_path: Path,
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", MISFIT, f"{tmp_path}/"], capture_output=True, text=True, check=True, timeout=60
+    )
+    lines = done.stderr.splitlines()
+    assert "the payload of 'order' does not fit at $: Expected `int`, got `str`" in lines[0]
+    assert "its link is cut. With slow_policy='drop_oldest' it would lose the oldest messages instead" in lines[2]
+    assert done.stdout == ""

@@ -16,7 +16,7 @@ import numpy
 import pydantic
 import pytest
 
-from node_ipc import Event, HandlerError, InvalidPayload, RemoteError
+from node_ipc import Event, HandlerError, InvalidPayload, RemoteError, buffer
 from node_ipc.testing import pair
 
 
@@ -78,6 +78,47 @@ def test_hooks_make_other_types_of_payloads_params_and_results(type: Any, value:
     for found in (heard[0], answer.result()):
         assert isinstance(found, value.__class__) and same(found, value)
     ends.driver.close()
+
+
+@pytest.mark.parametrize("type", [bytes, bytearray])
+def test_bytes_come_as_base64_or_as_node_s_buffer(type: Any) -> None:
+    ends = pair()
+    heard: list[Any] = []
+    ends.server.on("image", lambda data, socket: heard.append(data), type=type)
+    ends.client.emit("image", b"\xff\x00")
+    ends.client.emit("image", buffer(b"\xff\x01"))
+    ends.client.emit("image", buffer(b"x" * 100_000))
+    ends.server.on("*", lambda kind, data, socket: None)  # payloads are decoded for all of them
+    ends.client.emit("image", buffer(b"\xff\x02"))
+    ends.driver.run_until_idle()
+    assert heard == [type(b"\xff\x00"), type(b"\xff\x01"), type(b"x" * 100_000), type(b"\xff\x02")]
+    assert {each.__class__ for each in heard} == {type}
+
+
+class Picture(msgspec.Struct):
+    pixels: bytes
+
+
+@pytest.mark.parametrize(
+    ("type", "payload", "said"),
+    [
+        (bytes, {"type": "Buffer", "data": [1, 256]}, "holds no bytes"),
+        (bytes, {"type": "Buffer"}, "holds no bytes"),
+        (bytes, {"pixels": 1}, "Expected `bytes`, got `object`. If it is a Buffer of Node's, take it without a type"),
+        (Picture, {"pixels": buffer(b"x")}, "at $.pixels: Expected `bytes`, got `object`. If it is a Buffer of Node's"),
+        (bytes, "no base64 text", "does not fit"),
+    ],
+    ids=["values", "none", "object", "inside", "text"],
+)
+def test_what_is_no_bytes_says_what_to_do(type: Any, payload: Any, said: str) -> None:
+    ends = pair()
+    errors: list[Exception] = []
+    ends.server.on("image", lambda data, socket: errors.append(AssertionError(data)), type=type)
+    ends.server.on("error", lambda error, socket: errors.append(error))
+    ends.client.emit("image", payload)
+    ends.driver.run_until_idle()
+    (error,) = errors
+    assert isinstance(error, InvalidPayload) and said in str(error)
 
 
 def test_hooks_reach_into_structures() -> None:

@@ -21,7 +21,7 @@ from functools import cache, partial
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import HandlerError, IPCError
+from ..errors import BackpressureError, HandlerError, IPCError, ProtocolError
 from .foreign import PASSING, last_resort, report, shown, text_of
 
 if TYPE_CHECKING:
@@ -653,6 +653,10 @@ CLOCK_STEP = 0.001
 """Seconds by which a timer may come too early: clocks go in steps."""
 
 
+LOUD = (ProtocolError, BackpressureError)
+"""Errors that say why a handler is not called or a peer is gone."""
+
+
 class FaultLog:
     """The log lines about errors that no ``error`` handler heard, for one endpoint.
 
@@ -680,7 +684,8 @@ class FaultLog:
     def log(self, about: object, error: IPCError, *, loud: bool = False) -> None:
         """A line about a socket, or about the endpoint where no socket is to blame.
 
-        loud: on stderr while logging is not set up, as failing handlers are: nothing else tells why nothing works.
+        loud: on stderr while logging is not set up, as failing handlers are: nothing else tells why nothing works. So
+        is what a peer sent and no handler heard, and who is cut for being slow.
         """
         kind = type(error)
         limited = self._limited.get(kind)
@@ -691,7 +696,7 @@ class FaultLog:
             if self._failures is not None:
                 self._failures.append(error)
             limited.failure(str(error), error.__cause__)
-        elif loud:
+        elif loud or isinstance(error, LOUD):
             limited.failure(f"{about}: {error}", None, logging.WARNING)
         else:
             limited.log(logging.WARNING, "%s: %s", about, error)

@@ -25,7 +25,7 @@ from msgspec import Raw
 from ..config.foreign import PASSING, Foreign, shown
 from ..errors import HandlerError, InvalidEvent, InvalidPayload, IPCError, ProtocolError, ReservedEvent
 from ..wire.costs import LARGE_FRAME
-from ..wire.json import decode_large_payload, encode, encode_slowly, salvage
+from ..wire.json import decode_large_payload, encode, encode_slowly, salvage, to_bytes
 from ..wire.names import LIFECYCLE, PING, PONG, NameCheck
 from .signature import Signature, signature_of
 
@@ -671,6 +671,8 @@ def _encoded(data: Any, name: str) -> bytes:
 def _misfit(error: msgspec.ValidationError, name: str) -> InvalidPayload:
     text, _, place = str(error).partition(" - at ")
     path = place.strip("`") or "$"
+    if text == "Expected `bytes`, got `object`":
+        text += ". If it is a Buffer of Node's, take it without a type there and use node_ipc.to_bytes, or send base64"
     return InvalidPayload(f"the payload of {name[:64]!r} does not fit at {path}: {text}", event=name, path=path)
 
 
@@ -692,7 +694,22 @@ def typed_decoder(type: Any, name: str, dec_hook: DecodeHook | None = None) -> C
         except (msgspec.MsgspecError, RecursionError):
             return _decode(data, name, decode)
 
-    return decoded
+    return _or_buffer(decoded, type, name) if type is bytes or type is bytearray else decoded
+
+
+def _or_buffer(decoded: Callable[[Any], Any], type: Any, name: str) -> Callable[[Any], Any]:
+    """Bytes may also come as Node writes its ``Buffer``."""
+
+    def bytes_of(data: Any) -> Any:
+        try:
+            return decoded(data)
+        except InvalidPayload:
+            whole = _decode(data, name) if data.__class__ is Raw else data
+            if not isinstance(whole, dict) or whole.get("type") != "Buffer":
+                raise
+            return type(to_bytes(whole))
+
+    return bytes_of
 
 
 def _decoder(type: Any, name: str, dec_hook: DecodeHook | None) -> Callable[[Any], Any]:

@@ -378,6 +378,13 @@ class Outgoing:
         self._slow_taken = self._taken()
         self._slow_timer = self._driver.call_later(seconds, self._too_slow)
 
+    def _advice(self) -> str:
+        if self._settings.slow_policy != "disconnect":
+            return ""
+        return (
+            ". Emit less, raise slow_timeout, or set slow_policy to 'drop_oldest' to lose the oldest messages instead"
+        )
+
     def _taken(self) -> int:
         """The bytes that the kernel took of what was sent."""
         return self.bytes_out - (self._link.pending_bytes() if self._link else 0)
@@ -402,6 +409,6 @@ class Outgoing:
         self._speaker.cut(
             BackpressureError(
                 f"the peer {self._link.peer} did not take its bytes: {pending} waited for "
-                f"{self._settings.slow_timeout / 1000:g} s; its link is cut"
+                f"{self._settings.slow_timeout / 1000:g} s; its link is cut{self._advice()}"
             )
         )

@@ -206,7 +206,8 @@ class ServerCore(SocketPublisher[Session], LinkPublisher):
             session.cut(
                 BackpressureError(
                     f"{session!r} does not read: a broadcast would pass max_pending_bytes "
-                    f"({self._settings.max_pending_bytes}); its link is cut (slow_policy is 'disconnect')"
+                    f"({self._settings.max_pending_bytes}); its link is cut. With slow_policy='drop_oldest' it would "
+                    "lose the oldest messages instead"
                 )
             )
         return not full and all(session.takes_more for session in self._full)
