@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from .core.events import R
     from .core.outcome import Outcome, Progress
     from .core.requests import Requests
+    from .wire.text import RawPayload
 
 __all__ = [
     "BlockingClient",
@@ -98,6 +99,10 @@ class BlockingClient(ClientCore):
 
     # ---- out
 
+    @overload
+    def emit(self, type: Event[T], data: T) -> bool: ...
+    @overload
+    def emit(self, type: str | RawPayload, data: Any = ...) -> bool: ...
     def emit(self, type: Any, data: Any = {}) -> bool:  # noqa: B006 - never changed: data left out is {}
         """Send one event (in raw mode: ``emit(payload)``); the kernel has it when this returns.
 
@@ -523,6 +528,10 @@ class BlockingServer(Serving[Session], ServerCore):
 
     # ---- out
 
+    @overload
+    def emit(self, socket: Session, type: Event[T], data: T) -> bool: ...
+    @overload
+    def emit(self, socket: Session, type: str | RawPayload, data: Any = ...) -> bool: ...
     def emit(self, socket: Session, type: Any, data: Any = {}) -> bool:  # noqa: B006 - never changed
         """Send one event to one socket; outside handlers, the kernel has it when this returns.
 

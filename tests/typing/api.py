@@ -320,3 +320,32 @@ def what_the_callback_front_gives() -> None:
 def names_that_no_module_has() -> None:
     node_ipc.conect("world")  # type: ignore[attr-defined]  # pyright: ignore
     blocking.serv("world")  # type: ignore[attr-defined]  # pyright: ignore
+
+
+def what_is_emitted_and_answered_on_the_blocking_front(
+    client: blocking.Client, server: blocking.Server, socket: Socket
+) -> None:
+    client.emit(order, Order("tea", 2))
+    client.emit(b"raw bytes")
+    client.emit(order, "tea")  # type: ignore[misc]  # pyright: ignore
+    client.emit(order)  # type: ignore[call-overload]  # pyright: ignore
+    server.emit(socket, order, Order("tea", 2))
+    server.emit(socket, b"raw bytes")
+    server.emit(socket, order, "tea")  # type: ignore[misc]  # pyright: ignore
+    server.emit("message", "tea")  # type: ignore[call-overload]  # pyright: ignore
+
+
+def whole(params: Order, socket: Socket, request: node_ipc.Request) -> None: ...
+def wrong_request(params: Order, socket: Socket, request: int) -> None: ...
+
+
+def what_handlers_of_requests_take(client: Client, server: node_ipc.Server) -> None:
+    server.handle(order, whole)
+    server.handle(order, wrong_request)  # type: ignore[arg-type]  # pyright: ignore
+
+    @client.handle(order)
+    def told(params: Order, socket: Socket, request: node_ipc.Request) -> None:
+        request.progress(params.count)
+
+    @client.handle(order)  # type: ignore[arg-type]  # pyright: ignore
+    def misfit(params: Order, socket: Socket, request: int) -> None: ...

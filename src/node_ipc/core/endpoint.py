@@ -20,12 +20,20 @@ if TYPE_CHECKING:
     from ..wire.codec import Codec
     from .events import Event, Events
     from .outcome import Outcome
-    from .requests import Requests
+    from .requests import Request, Requests
     from .seam import Driver
     from .session import Session
     from .trace import TraceHook, Traces
 
-__all__ = ["LinkPublisher", "Publisher", "Register", "RegisterWithSocket", "SocketPublisher", "fault_log"]
+__all__ = [
+    "LinkPublisher",
+    "Publisher",
+    "Register",
+    "RegisterMethod",
+    "RegisterWithSocket",
+    "SocketPublisher",
+    "fault_log",
+]
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -47,6 +55,19 @@ class RegisterWithSocket(Protocol[T, S]):
 
     @overload
     def __call__(self, handler: Callable[[T, S], A]) -> Callable[[T, S], A]: ...
+    @overload
+    def __call__(self, handler: Callable[[T], A]) -> Callable[[T], A]: ...
+    @overload
+    def __call__(self, handler: Callable[[], A]) -> Callable[[], A]: ...
+
+
+class RegisterMethod(Protocol[T]):
+    """The decorator for handlers of a request: as that for events, and they may also take the :class:`Request`."""
+
+    @overload
+    def __call__(self, handler: Callable[[T, Session, Request], A]) -> Callable[[T, Session, Request], A]: ...
+    @overload
+    def __call__(self, handler: Callable[[T, Session], A]) -> Callable[[T, Session], A]: ...
     @overload
     def __call__(self, handler: Callable[[T], A]) -> Callable[[T], A]: ...
     @overload
@@ -242,7 +263,11 @@ class LinkPublisher(Publisher):
         return self._requests
 
     @overload
-    def handle(self, method: Event[T]) -> RegisterWithSocket[T, Session]: ...
+    def handle(self, method: Event[T]) -> RegisterMethod[T]: ...
+    @overload
+    def handle(
+        self, method: Event[T], handler: Callable[[T, Session, Request], A]
+    ) -> Callable[[T, Session, Request], A]: ...
     @overload
     def handle(self, method: Event[T], handler: Callable[[T, Session], A]) -> Callable[[T, Session], A]: ...
     @overload
