@@ -32,6 +32,7 @@ from ..errors import (
 )
 from ..wire.codec import choose
 from ..wire.names import CLIENT_RAISES, lifecycle_from_peers
+from .asking import Asking
 from .endpoint import LinkPublisher, Register
 from .events import Event, Events
 from .outcome import seconds_to_end
@@ -40,12 +41,9 @@ from .session import Loss, Session, refuse_other_threads
 from .trace import Stats, Trace, Traces
 
 if TYPE_CHECKING:
-    from typing_extensions import TypeForm
-
     from ..config.address import Address
     from ..config.config import Config, Settings
     from ..wire.text import RawPayload
-    from .events import R
     from .outcome import Outcome, Progress
     from .seam import Driver, Peer, Timer
 
@@ -820,53 +818,12 @@ class ClientCore(LinkPublisher):
             hook()
 
 
-class Client(ClientCore, metaclass=ABCMeta):
+class Client(ClientCore, Asking, metaclass=ABCMeta):
     """A connection to a server that comes back when it breaks.
 
     Made by ``ipc.connect_to`` and, as :class:`AsyncClient`, by ``node_ipc.connect``. That of ``node_ipc.blocking``
     counts as one to ``isinstance``, and differs in what waits.
     """
-
-    @overload
-    def request(
-        self,
-        method: Event[T],
-        params: T,
-        *,
-        timeout: float | None = 30.0,
-        progress: Progress | None = None,
-        type: TypeForm[R] = ...,
-    ) -> Outcome[R]: ...
-    @overload
-    def request(
-        self,
-        method: str,
-        params: Any = None,
-        *,
-        timeout: float | None = 30.0,
-        progress: Progress | None = None,
-        type: TypeForm[R] = ...,
-    ) -> Outcome[R]: ...
-    def request(
-        self,
-        method: str | Event[Any],
-        params: Any = None,
-        *,
-        timeout: float | None = 30.0,
-        progress: Progress | None = None,
-        type: Any = None,
-    ) -> Outcome[Any]:
-        """Ask the server, and get what its handler returns: ``await client.request("add", {"a": 1, "b": 2})``.
-
-        timeout: seconds; ``None`` waits as long as the link holds; 0 and less time out without asking. type: what to
-        decode the result to. progress: called with what the handler tells meanwhile (``request.progress(data)``).
-
-        The outcome is settled with the result, or with :class:`RemoteError` (the other side's error),
-        :class:`RequestTimeout`, :class:`ConnectionLost` (the link went away before the answer) or
-        :class:`InvalidPayload` (the result does not fit ``type``). While the link is down the request waits in the
-        queue, and its time runs; when that is over, or nobody awaits it any more, it is not sent at all.
-        """
-        return self.ask(method, params, timeout, type, progress)
 
     def close(self, timeout: float | None = None) -> Outcome[Self]:
         """Send what was emitted, then end; ``disconnect`` and ``destroy`` are published when that is done.

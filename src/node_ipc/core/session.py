@@ -32,6 +32,7 @@ from ..wire.codec import shallow
 from ..wire.costs import LARGE_FRAME
 from ..wire.framing import half_a_message
 from ..wire.names import PING, PONG
+from .asking import Asking
 from .block import NOTHING, Block
 from .context import LinkContext, directly
 from .holdings import PER_HANDLER, SMALL, everybody
@@ -41,13 +42,11 @@ from .seam import FORKED, Gone
 from .trace import Stats, Trace
 
 if TYPE_CHECKING:
-    from typing_extensions import TypeForm
-
     from ..config.address import Address
     from ..config.config import Settings
     from ..wire.codec import Codec, Splits
     from ..wire.text import RawPayload
-    from .events import Event, Events, R
+    from .events import Event, Events
     from .heartbeat import Heartbeat
     from .outcome import Outcome, Progress
     from .seam import Cancellable, Driver, Link, Peer, Timer
@@ -167,7 +166,7 @@ class Owner(Protocol):
         """The kernel does not take a session's bytes (so many wait), or has taken them all (0)."""
 
 
-class Session:
+class Session(Asking):
     """One link's two directions; on a server, the socket that handlers get."""
 
     __slots__ = (  # 460 bytes for each connection; with a dict for so many attributes it was 1,640
@@ -380,36 +379,9 @@ class Session:
         """Send a frame that is encoded already; otherwise as ``emit``."""
         return self._outgoing.write(frame)
 
-    @overload
-    def request(
-        self,
-        method: Event[T],
-        params: T,
-        *,
-        timeout: float | None = 30.0,
-        progress: Progress | None = None,
-        type: TypeForm[R] = ...,
-    ) -> Outcome[R]: ...
-    @overload
-    def request(
-        self,
-        method: str,
-        params: Any = None,
-        *,
-        timeout: float | None = 30.0,
-        progress: Progress | None = None,
-        type: TypeForm[R] = ...,
-    ) -> Outcome[R]: ...
-    def request(
-        self,
-        method: str | Event[Any],
-        params: Any = None,
-        *,
-        timeout: float | None = 30.0,
-        progress: Progress | None = None,
-        type: Any = None,
+    def ask(
+        self, method: str | Event[Any], params: Any, timeout: float | None, type: Any, progress: Progress | None
     ) -> Outcome[Any]:
-        """Ask this peer; as ``Client.request`` and ``Server.request``."""
         return self._owner.request_from(self, method, params, timeout=timeout, type=type, progress=progress)
 
     def put(self, frame: bytes) -> Session:

@@ -1,0 +1,68 @@
+"""Who can be asked: the verb ``request`` of a client and of a server's sockets, said once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeForm
+
+    from .events import Event, R
+    from .outcome import Outcome, Progress
+
+__all__ = ["Asking"]
+
+T = TypeVar("T")
+
+
+class Asking:
+    """Has an other side that answers requests."""
+
+    __slots__ = ()
+
+    @overload
+    def request(
+        self,
+        method: Event[T],
+        params: T,
+        *,
+        timeout: float | None = 30.0,
+        progress: Progress | None = None,
+        type: TypeForm[R] = ...,
+    ) -> Outcome[R]: ...
+    @overload
+    def request(
+        self,
+        method: str,
+        params: Any = None,
+        *,
+        timeout: float | None = 30.0,
+        progress: Progress | None = None,
+        type: TypeForm[R] = ...,
+    ) -> Outcome[R]: ...
+    def request(
+        self,
+        method: str | Event[Any],
+        params: Any = None,
+        *,
+        timeout: float | None = 30.0,
+        progress: Progress | None = None,
+        type: Any = None,
+    ) -> Outcome[Any]:
+        """Ask the other side, and get what its handler returns: ``await client.request("add", {"a": 1, "b": 2})``.
+
+        timeout: seconds; ``None`` waits as long as the link holds; 0 and less time out without asking. type: what to
+        decode the result to. progress: called with what the handler tells meanwhile (``request.progress(data)``).
+
+        The outcome is settled with the result, or with :class:`RemoteError` (the other side's error),
+        :class:`RequestTimeout`, :class:`ConnectionLost` (the link went away before the answer) or
+        :class:`InvalidPayload` (the result does not fit ``type``). While the link is down the request waits in the
+        queue, and its time runs; when that is over, or nobody awaits it any more, it is not sent at all.
+        """
+        return self.ask(method, params, timeout, type, progress)
+
+    def ask(
+        self, method: str | Event[Any], params: Any, timeout: float | None, type: Any, progress: Progress | None
+    ) -> Outcome[Any]:
+        """Send a request; the outcome is its answer."""
+        raise NotImplementedError
