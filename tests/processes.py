@@ -17,13 +17,13 @@ DEADLINE = 60.0
 class Program:
     """A running process; its standard error counts as output, too."""
 
-    def __init__(self, *command: str, **environment: str) -> None:
+    def __init__(self, *command: str, stdin: int = subprocess.DEVNULL, **environment: str) -> None:
         self.lines: list[str] = []
         self._name = " ".join(command)
         self._new: queue.Queue[str | None] = queue.Queue()
         self.process = subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -36,7 +36,7 @@ class Program:
     @classmethod
     def python(cls, *arguments: str, **environment: str) -> Program:
         """This Python with these arguments, its output not held back."""
-        return cls(sys.executable, "-u", *arguments, **environment)
+        return cls(sys.executable, "-u", *arguments, stdin=subprocess.DEVNULL, **environment)
 
     def _read(self) -> None:
         assert self.process.stdout is not None

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
 import select
 import selectors
@@ -45,7 +46,7 @@ from ..errors import WrongLoopError
 from ..net import tcp
 from ..net.paused import Lookout
 from ..net.steps import READ, WRITE, LookUp, Pause, Step, Steps, Watched, Writable
-from ..net.stream import StreamLink
+from ..net.stream import LAST_READS, StreamLink
 from ..net.unread import all_arrived, unread_bytes
 from . import farewell, forks, small_stack
 from .poller import Poller
@@ -662,9 +663,24 @@ class TransportLink(asyncio.BufferedProtocol):
         if self._lookout is not None:
             self._lookout.stop()
             self._lookout = None
+        if exc is not None and os.name == "posix":  # elsewhere a socket is no file descriptor
+            self._read_the_rest()
         receiver, self._receiver = self._receiver, NOBODY
         del self._transport  # a Proactor's knows its protocol for ever
         receiver.lost(tcp.link_failed(exc))
+
+    def _read_the_rest(self) -> None:
+        """A loop that fails to write reads no more; what the peer sent before it went away is still with the kernel.
+
+        Both asyncio's transports and uvloop's close the socket after they have told that the connection is lost.
+        """
+        fd = self._fileno()
+        with contextlib.suppress(OSError):
+            for _ in range(LAST_READS):
+                data = os.read(fd, len(self._buffer))
+                if not data:
+                    return
+                self._receiver.received(data)
 
     # the session's side
 

@@ -20,7 +20,7 @@ from .paused import Lookout
 from .steps import READ, WRITE, Watcher
 from .unread import all_arrived, unread_bytes
 
-__all__ = ["DIRECT_SECONDS", "StreamLink", "block_for_reads"]
+__all__ = ["DIRECT_SECONDS", "LAST_READS", "StreamLink", "block_for_reads"]
 
 DONT_WAIT: int = getattr(socket, "MSG_DONTWAIT", 0)
 """The flag of every ``send`` and ``recv`` that must not block (0 where sockets in blocking mode are not used)."""
