@@ -64,6 +64,18 @@ def snake_case(name: str) -> str:
     return words.replace("-", "_").lower()
 
 
+_A_CONTEXT = "only a context of your own has it. Set tls to an ssl.SSLContext"
+_INSTEAD = {
+    "ip_type": "a host is tried in both families; 'interfaces.family' chooses one",
+    "tls.pfx": "write key and certificate to PEM files (openssl pkcs12 -nodes), for 'tls.private' and 'tls.public'",
+    "tls.crl": f"{_A_CONTEXT}, with load_verify_locations() and verify_flags",
+    "tls.max_version": f"{_A_CONTEXT}, with maximum_version",
+    "tls.ecdh_curve": f"{_A_CONTEXT}, with set_ecdh_curve()",
+    "tls.alpn_protocols": f"{_A_CONTEXT}, with set_alpn_protocols()",
+    "tls.check_server_identity": f"{_A_CONTEXT}, with check_hostname, or 'tls.servername'",
+    "tls.sni_callback": f"{_A_CONTEXT}, with sni_callback",
+}
+"""What node-ipc's users may look for, and what there is in its place."""
 _ALSO_CALLED = {"interface": "interfaces"}  # node-ipc's README has one name, its code the other
 
 
@@ -79,8 +91,8 @@ def unknown(name: object, known: Collection[str], prefix: str = "", own: Collect
     snake = spelt(name)[:80]
     if snake in known:
         return UnknownOption(f"{message}: in Python it is {prefix + snake!r}")
-    if snake == "ip_type":
-        return UnknownOption(f"{message}: a host is tried in both families; 'interfaces.family' chooses one")
+    if (instead := _INSTEAD.get(prefix + snake)) is not None:
+        return UnknownOption(f"{message}: {instead}")
     import difflib  # only a mistake pays for it
 
     nearest = difflib.get_close_matches(snake, [*known, *own], 1)

@@ -33,7 +33,7 @@ from ..errors import (
 from ..wire.codec import choose
 from ..wire.names import CLIENT_RAISES, lifecycle_from_peers
 from .asking import Asking
-from .endpoint import LinkPublisher, Register
+from .endpoint import OF_EMITTERS, LinkPublisher, Register
 from .events import Event, Events
 from .outcome import seconds_to_end
 from .seam import FORKED
@@ -131,7 +131,12 @@ class ClientCore(LinkPublisher):
 
     _made_by = "node_ipc.connect('world'), node_ipc.blocking.connect('world') or ipc.connect_to('world')"
 
-    elsewhere = {  # noqa: RUF012 - as the base says
+    elsewhere = OF_EMITTERS | {
+        "path": "address, which says where it connects to",
+        "socket": "peer, which says who is at the other end, or is_open",
+        "queue": "pending_bytes for what waits, and close() or drain() to send it",
+        "retriesRemaining": "retries_remaining",
+        "explicitlyDisconnected": "state and ended_by, which is None where it was told to close",
         "broadcast": "emit(type, data): a client has one server, and broadcast is that one's",
         "disconnect": "close()",
         "send": "emit(type, data)",

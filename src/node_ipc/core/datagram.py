@@ -48,7 +48,7 @@ from ..wire.codec import choose, shallow
 from ..wire.names import DATAGRAM_RAISES, lifecycle_from_peers
 from .block import Block
 from .context import LinkContext
-from .endpoint import SocketPublisher, fault_log
+from .endpoint import OF_EMITTERS, SocketPublisher, fault_log
 from .events import Event, Events
 from .outcome import seconds_to_end
 from .seam import FORKED, Peer
@@ -233,6 +233,13 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
     """
 
     _made_by = "node_ipc.serve_udp('host:port'), node_ipc.blocking.serve_udp('host:port') or ipc.serve_udp()"
+
+    elsewhere = OF_EMITTERS | {
+        "path": "address, which says where it is bound",
+        "server": "address and port; the kernel's socket stays inside",
+        "close": "stop(), which sends what was emitted first, or abort()",
+        "send": "emit(socket, type, data) or broadcast(type, data)",
+    }
 
     def __init__(
         self: Self,  # as an attribute's type needs it said

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .trace import TraceHook, Traces
 
 __all__ = [
+    "OF_EMITTERS",
     "LinkPublisher",
     "Publisher",
     "Register",
@@ -72,6 +73,17 @@ class RegisterMethod(Protocol[T]):
     def __call__(self, handler: Callable[[T], A]) -> Callable[[T], A]: ...
     @overload
     def __call__(self, handler: Callable[[], A]) -> Callable[[], A]: ...
+
+
+OF_EMITTERS = {
+    "publish": "a plain call of your function: handlers hear what a peer emits, and what happens to the link",
+    "trigger": "a plain call of your function: handlers hear what a peer emits, and what happens to the link",
+    "subscribe": "on(event, handler)",
+    "unSubscribe": "off(event, handler)",
+    "reset": 'off("*", "*")',
+    "list": "events.handlers(event)",
+}
+"""Verbs of the emitter that node-ipc's clients and servers are, and what to use here."""
 
 
 class _Elsewhere:

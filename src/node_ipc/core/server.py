@@ -14,7 +14,7 @@ from ..config.profiles import require_assured
 from ..errors import BackpressureError, HandlerError, InvalidEvent, IPCError, NotConnected
 from ..wire.codec import choose
 from ..wire.names import SERVER_RAISES, lifecycle_from_peers
-from .endpoint import LinkPublisher, SocketPublisher
+from .endpoint import OF_EMITTERS, LinkPublisher, SocketPublisher
 from .events import Event, Events
 from .outcome import seconds_to_end
 from .session import Loss, Session, broadcast, refuse_other_threads
@@ -61,7 +61,9 @@ class ServerCore(SocketPublisher[Session], LinkPublisher):
 
     _made_by = "node_ipc.serve('world'), node_ipc.blocking.serve('world') or ipc.serve()"
 
-    elsewhere = {  # noqa: RUF012 - as the base says
+    elsewhere = OF_EMITTERS | {
+        "path": "address, which says where it listens",
+        "server": "address and port; the kernel's socket stays inside",
         "close": "stop(), which sends what was emitted first, or abort(); one socket ends by socket.close()",
         "disconnect": "socket.close() for one, stop() for all",
         "send": "emit(socket, type, data) or broadcast(type, data)",
