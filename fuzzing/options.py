@@ -18,7 +18,7 @@ from .choices import Choices
 __all__ = ["one_input"]
 
 ODD: tuple[Any, ...] = (math.inf, -math.inf, math.nan, b"", b"\xff", (), set(), object(), len, 1 << 4400, "\ud800")
-NAMES = (*Config()._options, "interfaces", "nonesuch", "__class__", "")
+NAMES = (*Config.options, "interfaces", "nonesuch", "__class__", "")
 PLATFORMS = ("linux", "darwin", "win32")
 UNTOUCHED = Config()
 GUARDED = Config().settings()

@@ -65,7 +65,11 @@ async def target(transport: str, root: Path, **options: Any) -> AsyncIterator[Ta
         trust = ssl.create_default_context(cadata=authority.cert_pem.bytes().decode())
     place = {"unix": "world", "udp": "udp4://127.0.0.1:0"}.get(transport, f"{transport}://127.0.0.1:0")
     async with node_ipc.serve(place, socket_root=f"{root}/", **options) as server:
-        yield Target(server, trust)
+        to = Target(server, trust)
+        while "start" not in to.lifecycle:  # handlers that come late hear of what goes on
+            await asyncio.sleep(0)
+        to.lifecycle.clear()
+        yield to
 
 
 @pytest.mark.row(9)
