@@ -212,7 +212,10 @@ class BlockingClient(ClientCore):
             return found.data
         if driver.busy or driver.thread() != driver.home:
             before_waiting(self._thread, "receive")
-        pump, left = self._pump_for("receive"), timeout
+        pump: Callable[[float | None], bool] = driver.pump
+        if driver.home in serving:
+            pump = self._pump_for("receive")
+        left = timeout
         deadline = 0.0 if timeout is None else driver.now() + timeout
         inbox.want(name)
         try:

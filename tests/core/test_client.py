@@ -1452,6 +1452,17 @@ def test_a_request_to_a_full_server_says_so() -> None:
         answer.result()
 
 
+def test_what_waits_in_vain_says_why_the_link_ended() -> None:
+    alone = Alone(retry=1000)
+    server = WireServer(alone.driver)
+    alone.client.connect()
+    alone.driver.run_until(lambda: server.wires and server.wires[0].link)
+    server.wires[0].write(b"no JSON\f")
+    alone.driver.run_until(lambda: alone.client.state is S.WAITING)
+    assert alone.client.last_error is alone.errors[0]
+    assert "the client is waiting (" in alone.client.trouble() and "JSON" in alone.client.trouble()
+
+
 @pytest.mark.parametrize("how", ["one", "a message", "a second"])
 def test_links_that_hold_or_end_once_are_no_full_server(how: str) -> None:
     alone = Alone(retry=100, retry_growth=1)

@@ -176,7 +176,7 @@ class ClientCore(LinkPublisher):
         self.ended_by: Exception | None = None
         """Why the client gave up, where it was not told to close; heard or not."""
         self.last_error: IPCError | None = None
-        """Why the latest attempt failed."""
+        """Why the latest attempt failed, or the latest link ended."""
         self.on_drained: list[Callable[[], None]] = []
         """Called when the kernel has taken everything, and when the link is lost with what waited for it."""
         self.is_patient = False
@@ -786,7 +786,8 @@ class ClientCore(LinkPublisher):
 
     def session_lost(self, session: Session, loss: Loss) -> None:
         short = self._count_short_link(session, loss) if session is self._session else None
-        self.last_error = short or self.last_error
+        if session is self._session and isinstance(why := short or loss.reason, IPCError):
+            self.last_error = why
         if self._requests is not None:
             self._requests.link_lost(session, short or loss.reason)
         self._gone += session.stats()
