@@ -300,6 +300,38 @@ def test_a_request_whose_link_is_lost_fails_at_once(front: Any) -> None:
         client.request("any", timeout=10)
 
 
+def test_a_handler_s_progress_is_heard_while_it_works(front: Any) -> None:
+    """Also of one that is no coroutine, and would hold the end of its turn back."""
+    server = front.serve()
+    heard = threading.Event()
+    answers: list[Any] = []
+
+    def work(params: Any, socket: Any, request: node_ipc.Request) -> str:
+        socket.emit("before")
+        answers.append(request.progress(50))
+        answers.append(heard.wait(20))
+        return "done"
+
+    server.handle("work", work)
+    with socket.socket(socket.AF_UNIX) as peer:
+        peer.settimeout(20)
+        peer.connect(f"{front.config.socket_root}app.world")
+        peer.sendall(b'{"type":"rpc.request","data":{"id":7,"method":"work","progress":true}}\f')
+        assert frames(peer, 2) == [("before", {}), ("rpc.progress", {"id": 7, "data": 50})]
+        heard.set()
+        assert frames(peer, 1) == [("rpc.response", {"jsonrpc": "2.0", "id": 7, "result": "done"})]
+    assert answers == [True, True]
+
+
+def frames(peer: socket.socket, count: int) -> list[tuple[str, Any]]:
+    """The next events that a raw peer gets, no more than these."""
+    received = b""
+    while received.count(b"\f") < count:
+        received += peer.recv(65536)
+    messages = [msgspec.json.decode(frame) for frame in received.split(b"\f")[:-1]]
+    return [(message["type"], message["data"]) for message in messages]
+
+
 # ---- receiving
 
 

@@ -6,6 +6,7 @@ is a test, too.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, assert_type
 
 import msgspec
@@ -200,6 +201,15 @@ async def requests(server: node_ipc.Server, socket: Socket) -> None:
     @server.handle(order)  # type: ignore[arg-type]  # pyright: ignore
     def misfit(params: int) -> None: ...
 
+    @server.handle(order)
+    async def reported(data: Order, socket: Socket, request: node_ipc.Request) -> str:
+        assert_type(request.progress(1), bool)
+        return data.item
+
+    def told(data: Order, socket: Socket, request: node_ipc.Request) -> str:
+        return data.item
+
+    assert_type(server.handle(order, told), Callable[[Order, Socket, node_ipc.Request], str])
     server.handle(order, fewer)
     server.handle(order, wrong)  # type: ignore[arg-type]  # pyright: ignore
     assert_type(await server.request(socket, order, Order("tea", 2), type=int), int)

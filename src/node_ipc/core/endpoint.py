@@ -295,8 +295,8 @@ class LinkPublisher(Publisher):
 
         Without a handler it is a decorator. A handler may take fewer arguments, and its first one's annotation (or
         ``type=``) is what the params are decoded to; ``request`` is a :class:`Request`. An async handler may take its
-        time, and what is returned to be awaited is. Raise :class:`RemoteError` to
-        answer with an error of your own; of any other exception the other side learns only that the handler failed.
+        time, and what is returned to be awaited is. Raise :class:`RemoteError` to answer with an error of your own; of
+        any other exception the other side learns only that the handler failed.
         """
         refuse_other_threads(self._driver, "handle")
         return self.requests.handle(method, handler, type=type)

@@ -229,9 +229,14 @@ class Outgoing:
 
     def uncork(self) -> None:
         """The read or the turn is over: write what it emitted."""
-        if self.frames and not self.is_full and self.home != CLOSED:
+        if self.frames and not self.is_full and self.home != CLOSED:  # as push(), which would be a call for each read
             self.flush()
         self.corked = self.turn or self.is_full
+
+    def push(self) -> None:
+        """Write what waits, also in the middle of a turn, unless the kernel is full."""
+        if self.frames and not self.is_full and self.home != CLOSED:
+            self.flush()
 
     def flush(self) -> None:
         """Give all that waits to the link."""

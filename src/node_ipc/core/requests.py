@@ -139,7 +139,10 @@ class Request:
         return msgspec.json.decode(self._id)
 
     def progress(self, data: Any = None) -> bool:
-        """Tell the other side how far it is; safe from any thread, as ``emit``.
+        """Tell the other side how far it is, at once, also in the middle of a handler that works for long.
+
+        Safe from any thread, as ``emit``; in the blocking front, what another thread than the server's tells goes out
+        when the handler has returned.
 
         Returns False where nobody hears it: the other side asked without ``progress=``, or waits no more. What is told
         and the answer arrive in order. Raises what ``emit`` raises for data that cannot be sent.
@@ -148,6 +151,7 @@ class Request:
             return False
         try:
             self.socket.emit(PROGRESS, {"id": self._id, "data": data})
+            self.socket.push()
         except NotConnected:
             return False
         return True

@@ -375,6 +375,12 @@ class Session(Asking):
             return out.below_soft
         return out.press(frame)
 
+    def push(self) -> None:
+        """Give the kernel what was emitted so far, and not at the end of the turn; in another thread, nothing."""
+        out = self._outgoing
+        if out.thread() == out.home:
+            out.push()
+
     def write_frame(self, frame: bytes) -> bool:
         """Send a frame that is encoded already; otherwise as ``emit``."""
         return self._outgoing.write(frame)
