@@ -14,6 +14,7 @@ import pytest
 
 from node_ipc import (
     BackpressureError,
+    ConnectError,
     ConnectionLost,
     Event,
     HandlerError,
@@ -620,7 +621,7 @@ def test_a_request_made_while_the_link_is_down_waits_for_the_next(ends: Pair) ->
 
 def test_a_time_out_says_that_the_link_is_down(ends: Pair) -> None:
     ends.server.stop()
-    ends.driver.run_until(lambda: ends.client.last_error is not None)
+    ends.driver.run_until(lambda: isinstance(ends.client.last_error, ConnectError))
     with pytest.raises(
         RequestTimeout, match=r"no answer to 'add' within 0.1 s: the client is waiting \(cannot connect to"
     ):
