@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, cast, o
 
 from .config.address import has_datagrams
 from .config.config import Config
-from .config.resolve import Place, TLSChoice, UdpPlace, resolve, resolve_udp
+from .config.resolve import Place, TLSChoice, UdpPlace, id_of, resolve, resolve_udp
 from .core.client import Client, ClientState, connect_timeout
 from .core.datagram import DatagramPeer, DatagramServer
 from .core.endpoint import SocketPublisher
 from .core.events import Event
 from .core.inbox import CATCH_UP_SECONDS, QUIET_SECONDS, Inbox, Received, receivable, receive_timeout
-from .core.outcome import seconds
+from .core.outcome import refuse_no_bool, seconds
 from .core.server import Server
 from .core.session import Session, refuse_other_threads
 from .drivers.loop import EventLoopDriver, TaskMaterial
@@ -294,12 +294,13 @@ def connect(
     say; the state is in ``client.state``.
     """
     timeout = seconds(timeout, "connect")
+    refuse_no_bool(wait)
     where, settings = resolve(address, config, options, "client", tls)
 
     async def open() -> AsyncClient:
         driver = EventLoopDriver()
         driver.attach(asyncio.get_running_loop())
-        client = AsyncClient(str(address), where, driver, settings)
+        client = AsyncClient(id_of(address), where, driver, settings)
         client.is_patient = wait
         undo = _first_failure_ends(client) if not wait else None
         try:

@@ -28,12 +28,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, overload
 
 from .config.address import Tls, Unix, has_datagrams
-from .config.resolve import Place, TLSChoice, UdpPlace, resolve, resolve_udp
+from .config.resolve import Place, TLSChoice, UdpPlace, id_of, resolve, resolve_udp
 from .core.client import STEADY_SECONDS, ClientCore, ClientState, connect_timeout, retry_delay
 from .core.client import Client as AnyClient
 from .core.events import Event, event_name
 from .core.inbox import CATCH_UP_SECONDS, QUIET_SECONDS, BlockingInbox, Received, receivable, receive_timeout
-from .core.outcome import seconds
+from .core.outcome import refuse_no_bool, seconds
 from .core.server import Server as AnyServer
 from .core.server import ServerCore, serving
 from .core.session import Session, refuse_other_threads
@@ -447,8 +447,9 @@ def connect(
     ``stop_retrying`` say; the state is in ``client.state``.
     """
     timeout = seconds(timeout, "connect")
+    refuse_no_bool(wait)
     where, settings = resolve(address, config, options, "client", tls)
-    client = BlockingClient(str(address), where, ThreadDriver(), settings)
+    client = BlockingClient(id_of(address), where, ThreadDriver(), settings)
     if isinstance(where, Tls) and _is_served_here(client):  # the handshake needs both
         raise _never("connect", where)
     return _connected(client, timeout, wait)
@@ -501,7 +502,7 @@ def reconnect(
     where, settings = resolve(address, config, options, "client", tls)
     short = 0
     while True:
-        client = _Single(str(address), where, ThreadDriver(), settings)
+        client = _Single(id_of(address), where, ThreadDriver(), settings)
         _connected(client, timeout, True)
         began = time.monotonic()
         with client:

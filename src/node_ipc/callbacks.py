@@ -222,7 +222,7 @@ class IPC:
             )
             self.log("Service path not specified, so defaulting to socket_root + appspace + id:", str(where))
         else:
-            where = addresses.local_path(os.fspath(path))
+            where = addresses.local_path(path)
         return self._connect(id, where, callback)
 
     @overload
@@ -246,7 +246,7 @@ class IPC:
         return self._connect(id, self._network_address(host, port), callback)
 
     def _has_id(self, id: str | None) -> TypeGuard[str]:
-        if not id:
+        if id is None or id == "":
             self.log("Service id required: connecting was requested without one, so nothing is done")
             return False
         if not isinstance(id, str):
@@ -314,6 +314,8 @@ class IPC:
         It is out of ``of`` at once; an unknown id is a line in the log. Returns what can be awaited.
         """
         self._refuse_others("disconnect")
+        if not isinstance(id, str):
+            raise AddressError(f"disconnect takes the id of a client, such as 'world', not {id!r:.80}")
         client = self.of._clients.pop(id, None)
         if client is None:
             self.log("There is no client", id, "to disconnect")
@@ -341,7 +343,7 @@ class IPC:
             )
             self.log("Server path not specified, so defaulting to socket_root + appspace + id:", str(where))
         elif isinstance(path, (str, os.PathLike)):
-            where = addresses.local_path(os.fspath(path))
+            where = addresses.local_path(path)
         else:
             where = several(path, self._address_in_a_list)
             where = with_tls(where) if self._config.tls else where

@@ -140,6 +140,8 @@ class Udp(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         _check_host_and_port(self.host, self.port)
+        if self.family not in ("udp4", "udp6"):
+            raise AddressError(f"the family of a UDP port is 'udp4' or 'udp6', not {self.family!r:.80}")
         if self.family == "udp4" and ":" in self.host:
             raise AddressError(f"udp4 cannot use the IPv6 address {self.host!r}: give an IPv4 one or use udp6")
         if self.family == "udp6" and re.fullmatch(r"[0-9]+(\.[0-9]+){3}", self.host):
@@ -214,6 +216,7 @@ def parse(
     """
     if not isinstance(text, str) or not text:
         raise AddressError(f"no address: {text!r}. Allowed is {_ALLOWED}")
+    text = str.__str__(text)  # an Enum of texts is its value
     if _is_pipe_path(text):
         return _pipe(text, platform)
     if text.startswith(("/", "./", "../")) or _is_in_a_home(text):
@@ -263,7 +266,7 @@ def local_client(id: str, *, socket_root: str, appspace: str, platform: str = sy
     return Unix(own.path, (newer.path,))
 
 
-def local_path(path: str, *, platform: str = sys.platform) -> Local:
+def local_path(path: str | os.PathLike[str], *, platform: str = sys.platform) -> Local:
     r"""The local endpoint at a path of the user's, for a server as for a client.
 
     A relative path counts from the current directory of this moment, and ``~/`` is the home directory, ``~name/`` that
@@ -275,6 +278,7 @@ def local_path(path: str, *, platform: str = sys.platform) -> Local:
     Raises:
         AddressError: the path is empty, holds a NUL, or names a directory; or nobody knows that home.
     """
+    path = str.__str__(os.fsdecode(path))
     if platform != "win32":
         return _unix(path, platform)
     if _is_pipe_path(path):
@@ -321,9 +325,11 @@ def _by_id(id: str, socket_root: str, appspace: str, role: Role, platform: str) 
 
 
 def _checked_id(id: str) -> str:
-    if not id:
-        raise AddressError("the id is empty: a local address needs one, such as 'world'")
-    return id
+    if not id or id.isspace():
+        raise AddressError(f"the id is empty: {id!r}. A local address needs one, such as 'world'")
+    if id in ("~", ".", ".."):
+        raise AddressError(f"this is a directory and no id: {id!r}. A socket in it is {id}/name.sock")
+    return str.__str__(id)  # an Enum of texts is its value
 
 
 def _unix(path: str, platform: str) -> Unix:
@@ -354,13 +360,15 @@ def _with_home(path: str) -> str:
 
 
 def _check_path(path: str) -> None:
+    if not isinstance(path, str):
+        raise AddressError(f"a path is text here, not {path.__class__.__name__}: {path!r:.80}. Write os.fsdecode(path)")
     abstract = path.startswith("\0")
     name = path[1:] if abstract else path
     if not name:
         raise AddressError("the socket's path is empty: give a file's name (or abstract:name)")
     if "\0" in name:
         raise AddressError(f"a path cannot hold a NUL: {path!r}. An abstract socket is abstract:name")
-    if not abstract and posixpath.basename(name) in ("", ".", ".."):
+    if not abstract and (posixpath.basename(name) in ("", ".", "..") or name == "~"):
         raise AddressError(f"this names a directory and not a socket: {path!r}. Add the socket's own name")
     try:
         os.fsencode(name)
@@ -407,6 +415,8 @@ def _host_and_port(text: str, rest: str) -> tuple[str, int]:
 
 
 def _check_host_and_port(host: str, port: int) -> None:
+    if not isinstance(host, str):
+        raise AddressError(f"a host is text, not {host.__class__.__name__}: {host!r:.80}. Write str(host)")
     if not host:
         raise AddressError("the host is empty: give a name or an address, such as localhost or 127.0.0.1")
     if not host.isprintable() or re.search(r"[\s/@?#\[\]\\]", host):

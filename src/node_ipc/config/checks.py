@@ -155,7 +155,7 @@ def listed(names: Collection[str]) -> str:
 def text(value: object) -> str:
     """Text, which may be empty."""
     if isinstance(value, str) and "\0" not in value:
-        return str(value)
+        return str.__str__(value)  # an Enum of texts is its value
     raise Refused("text without NUL characters")
 
 
@@ -171,7 +171,7 @@ def at_home(path: str) -> str | None:
 def name(value: object) -> str:
     """Text that is not empty."""
     if isinstance(value, str) and value and "\0" not in value:
-        return str(value)
+        return str.__str__(value)
     raise Refused("text of at least one character, without NUL")
 
 

@@ -58,7 +58,7 @@ _ENDS_OF_PREFIXES = ("/", "\\", "-", "_", ".")
 def _directory(value: object) -> str:
     """A prefix of socket paths. Only text may lack the slash at its end: a path object means a directory."""
     if isinstance(value, os.PathLike):
-        value = os.path.join(os.fspath(value), "")
+        value = os.path.join(os.fsdecode(value), "")
     try:
         text = checks.text(value)
     except checks.Refused as refused:

@@ -57,8 +57,8 @@ def place_of(sock: socket.socket) -> Tcp | Unix | Udp:
 def address_of(sock: socket.socket) -> Tcp | Unix | Udp:
     """Where one is bound; raises OSError where the kernel does not tell, or it is not bound."""
     name = sock.getsockname()
+    if not (name[1] if isinstance(name, tuple) else name):  # listen() would bind it, to a port of every interface
+        raise OSError(errno.EINVAL, "it is not bound")
     if _is_udp(sock):
-        if not name[1]:
-            raise OSError(errno.EINVAL, "it is not bound")
         return Udp(name[0], name[1], "udp6" if sock.family == socket.AF_INET6 else "udp4")
     return Tcp(name[0], name[1]) if isinstance(name, tuple) else Unix(os.fsdecode(name))

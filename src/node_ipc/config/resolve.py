@@ -14,13 +14,13 @@ from ..errors import AddressError, ConfigError
 from .address import Address, Handed, Role, Several, Tls, Udp, has_datagrams, local_path, parse
 from .config import Config, Settings
 from .options import unknown
-from .several import several, with_tls
+from .several import no_address, several, with_tls
 
 if TYPE_CHECKING:
     from socket import socket
     from ssl import SSLContext
 
-__all__ = ["Place", "TLSChoice", "UdpPlace", "resolve", "resolve_udp"]
+__all__ = ["Place", "TLSChoice", "UdpPlace", "id_of", "resolve", "resolve_udp"]
 
 _OWN_PARAMETERS: dict[Role, tuple[str, ...]] = {
     "client": ("config", "timeout", "tls", "wait"),
@@ -82,6 +82,11 @@ def _has_tls(address: Address) -> bool:
     return isinstance(address.where if isinstance(address, Handed) else address, Tls)
 
 
+def id_of(address: Place) -> str:
+    """What a client of this address is called."""
+    return str.__str__(address) if isinstance(address, str) else str(address)  # an Enum of texts is its value
+
+
 def resolve_udp(address: UdpPlace, config: Config | None, options: Mapping[str, Any]) -> tuple[Udp | Handed, Settings]:
     """The UDP port that ``address`` means, and the settings; as :func:`resolve` in everything else.
 
@@ -126,7 +131,7 @@ def _address(address: Place, config: Config, role: Role) -> Address:
     if isinstance(address, str):
         return read(address)
     if isinstance(address, os.PathLike):
-        return local_path(os.fspath(address))
+        return local_path(address)
     if role == "client" and (isinstance(address, Several) or not isinstance(address, Address)):
-        raise AddressError(f"an address to connect to is an id, a URL or a path, not {address!r:.80}")
+        raise no_address(address, "An address to connect to is an id, a URL or a path")
     return address if isinstance(address, Address) else several(address, read)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Mapping
 from socket import socket
 from typing import Any
 
@@ -11,7 +11,21 @@ from ..errors import AddressError
 from .address import Address, Handed, Pipe, Several, Tcp, Tls, Unix, has_datagrams, local_path
 from .handed import handed, place_of
 
-__all__ = ["several", "with_tls"]
+__all__ = ["no_address", "several", "with_tls"]
+
+
+def no_address(place: Any, takes: str = "Give an id, a URL or a path, or a socket that is bound") -> AddressError:
+    """What to say to who gave something else; ``takes`` ends it where there is nothing better."""
+    if isinstance(place, (bytes, bytearray, memoryview)):
+        takes = "Text is needed: decode it, a path with os.fsdecode(path)"
+    elif isinstance(place, (tuple, list)) and len(place) == 2 and is_port(place[1]):
+        takes = f"A host and a port are tcp://{place[0]!s:.80}:{place[1]}"
+    return AddressError(f"not an address: {place!r:.80}. {takes}")
+
+
+def is_port(value: Any) -> bool:
+    """Whether that is a port's number, or one as text: of a pair with a host, and of no list of addresses."""
+    return type(value) is int or (isinstance(value, str) and value.isdecimal())
 
 
 def several(places: Any, read: Callable[[str], Address]) -> Address:
@@ -22,8 +36,12 @@ def several(places: Any, read: Callable[[str], Address]) -> Address:
     Raises:
         AddressError: there is none, one is no address, one is a UDP port, or one is there twice.
     """
-    if isinstance(places, socket) or not isinstance(places, Iterable):
+    if isinstance(places, socket):
         return handed(places)
+    if not isinstance(places, Collection) or isinstance(places, (bytes, bytearray, memoryview, Mapping)):
+        raise no_address(places)
+    if isinstance(places, tuple) and len(places) == 2 and is_port(places[1]):
+        raise no_address(places)
     given = list(places)
     if all(isinstance(place, socket) for place in given) and len({type(place_of(sock)) for sock in given}) < 2:
         return handed(given)
@@ -35,7 +53,7 @@ def _one(place: Any, read: Callable[[str], Address]) -> Address:
     if isinstance(place, str):
         return read(place)
     if isinstance(place, os.PathLike):
-        return local_path(os.fspath(place))
+        return local_path(place)
     return place if isinstance(place, Address) else handed(place)
 
 

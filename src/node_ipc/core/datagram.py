@@ -48,7 +48,7 @@ from ..wire.codec import choose, shallow
 from ..wire.names import DATAGRAM_RAISES, lifecycle_from_peers
 from .block import Block
 from .context import LinkContext
-from .endpoint import OF_EMITTERS, SocketPublisher, fault_log
+from .endpoint import OF_EMITTERS, SocketPublisher, fault_log, not_in
 from .events import Event, Events
 from .outcome import seconds_to_end
 from .seam import FORKED, Peer
@@ -437,9 +437,7 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
             return True
         self._forget_silent()
         limit, sent, forged, full = self._settings.max_pending_bytes, 0, 0, 0
-        for peer in self._peers.values():
-            if exclude and peer in exclude:
-                continue
+        for peer in not_in(exclude, self._peers.values(), "broadcast") if exclude else self._peers.values():
             if not (peer.validated or self._affords(peer, frame)):
                 forged += 1
             elif (pending := port.pending_bytes()) and pending + len(frame) > limit:

@@ -5,7 +5,7 @@ What is published, and when, is the business of ``client.py``, ``server.py`` and
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, Protocol, Self, TypeVar, overload
 
@@ -34,12 +34,24 @@ __all__ = [
     "RegisterWithSocket",
     "SocketPublisher",
     "fault_log",
+    "not_in",
 ]
 
 T = TypeVar("T")
 S = TypeVar("S")
 H = TypeVar("H", bound=Callable[..., Any])
 A = TypeVar("A")
+
+
+def not_in(exclude: Any, sockets: Iterable[A], verb: str) -> list[A]:
+    """Those that are not in ``exclude``, which is refused where it is no collection of sockets."""
+    if not isinstance(exclude, Collection) or isinstance(exclude, (str, bytes)) or any(map(_is_plain, exclude)):
+        raise TypeError(f"{verb}(exclude=…) takes sockets, as exclude=[socket], not {exclude!r:.80}")
+    return [socket for socket in sockets if socket not in exclude]
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, (str, bytes, int, float, tuple))
 
 
 class Register(Protocol[T]):

@@ -26,7 +26,7 @@ from ..config.foreign import PASSING, Foreign, shown
 from ..errors import HandlerError, InvalidEvent, InvalidPayload, IPCError, ProtocolError, ReservedEvent
 from ..wire.costs import LARGE_FRAME
 from ..wire.json import decode_large_payload, encode, encode_slowly, salvage, to_bytes
-from ..wire.names import LIFECYCLE, PING, PONG, NameCheck
+from ..wire.names import LIFECYCLE, PING, PONG, NameCheck, Named
 from .signature import Signature, signature_of
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ SHORTCUTS = 256
 EVERYTHING = "*"
 
 
-class Event(Generic[T]):
+class Event(Named, Generic[T]):
     """An event's name and its payload's type in one object.
 
     ``order = Event("order", Order)`` serves ``on``, ``emit``, ``receive`` and ``request`` alike, and a type
@@ -64,6 +64,8 @@ class Event(Generic[T]):
     __slots__ = ("name", "type")
 
     def __init__(self, name: str, type: TypeForm[T]) -> None:
+        if not isinstance(name, str):
+            raise InvalidEvent(f"an event's name must be text, not {name.__class__.__name__}: {name!r:.80}")
         self.name = name
         self.type: Any = NoneType if type is None else type  # as in annotations; the verbs take None for "anything"
 
@@ -197,6 +199,8 @@ class Events(Generic[S]):
     def off(self, event: str | Event[Any], handler: Any = EVERYTHING) -> None:
         """Remove one handler of an event, all of them (``"*"``), or with ``off("*", "*")`` all of all."""
         name = event_name(event)
+        if not callable(handler) and handler != EVERYTHING:
+            raise TypeError(f"off({name!r:.80}, …) takes the handler that on() was given, or none, not {handler!r:.80}")
         if name == EVERYTHING and handler == EVERYTHING:
             for registrations in (*self._wire.values(), *self._lifecycle.values(), self._everything):
                 _retire(registrations, EVERYTHING)
@@ -770,7 +774,7 @@ def event_name(event: Any) -> str:
     name = event.name if isinstance(event, Event) else event
     if not isinstance(name, str):
         raise InvalidEvent(f"an event's name must be text, not {type(name).__name__}: {name!r:.80}")
-    return name
+    return name if name.__class__ is str else str.__str__(name)  # an Enum of texts is its value
 
 
 def describe(handler: Any) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import Any, Generic, TypeAlias, TypeVar
 
-__all__ = ["Outcome", "Progress", "seconds", "seconds_to_end"]
+__all__ = ["Outcome", "Progress", "refuse_no_bool", "seconds", "seconds_to_end"]
 
 T = TypeVar("T")
 Progress: TypeAlias = Callable[[Any], Any]
@@ -88,7 +88,15 @@ def seconds(timeout: Any, verb: str) -> float | None:
         )
     if timeout != timeout:
         raise ValueError(f"{verb}(timeout=…) takes seconds as a number, or None for no limit, not {timeout!r}")
-    return None if timeout >= ENDLESS else max(timeout, 0.0)
+    if timeout >= ENDLESS:
+        return None
+    return timeout if timeout > 0 else 0.0  # never -0.0, which messages would show
+
+
+def refuse_no_bool(wait: Any) -> None:
+    """``wait=30`` is meant to be 30 seconds, and would be all the time in the world."""
+    if wait is not True and wait is not False:
+        raise TypeError(f"connect(wait=…) takes True or False, not {wait!r:.80}: how long is timeout=, in seconds")
 
 
 def seconds_to_end(timeout: Any, verb: str, close_timeout: float) -> float:

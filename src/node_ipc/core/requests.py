@@ -278,10 +278,10 @@ class Requests:
         timeout = seconds(timeout, "request")
         answer: Outcome[Any] = self._driver.outcome(None)
         decode = self._events.decoder(type, name)
+        self._listen(progress)
         if timeout == 0:
             answer.settle(self.timed_out(name, 0))
             return answer
-        self._listen(progress)
         self._ids += 1
         id = self._ids
         frame = via.encode(REQUEST, _message(id, name, params, timeout, progress))
@@ -583,7 +583,7 @@ def method_name(method: Any) -> str:
     name = method.name if isinstance(method, Event) else method
     if not isinstance(name, str):
         raise InvalidEvent(f"a method's name must be text, not {name.__class__.__name__}: {name!r:.80}")
-    return name
+    return name if name.__class__ is str else str.__str__(name)
 
 
 def _message(id: int, method: str, params: Any, timeout: float | None, progress: Any) -> dict[str, Any]:

@@ -14,9 +14,9 @@ from ..config.profiles import require_assured
 from ..errors import BackpressureError, HandlerError, InvalidEvent, IPCError, NotConnected
 from ..wire.codec import choose
 from ..wire.names import SERVER_RAISES, lifecycle_from_peers
-from .endpoint import OF_EMITTERS, LinkPublisher, SocketPublisher
+from .endpoint import OF_EMITTERS, LinkPublisher, SocketPublisher, not_in
 from .events import Event, Events
-from .outcome import seconds_to_end
+from .outcome import seconds, seconds_to_end
 from .session import Loss, Session, broadcast, refuse_other_threads
 from .trace import Stats, Trace, Traces
 
@@ -202,7 +202,7 @@ class ServerCore(SocketPublisher[Session], LinkPublisher):
         frame = self._codec.encode(type, data)
         to: Any = self._sessions.values()
         if exclude:
-            to = [session for session in to if session not in exclude]
+            to = not_in(exclude, to, "broadcast")
         full = broadcast(to, frame)
         for session in full:
             session.cut(
@@ -245,7 +245,8 @@ class ServerCore(SocketPublisher[Session], LinkPublisher):
         """Send every connected client a request; settled when the last has answered."""
         from .requests import ask_all
 
-        to = [session for session in self.sockets if session not in exclude]
+        seconds(timeout, "request_all")  # also where there is nobody to ask
+        to = not_in(exclude, self.sockets, "request_all")
 
         def ask(socket: Session) -> Outcome[Any]:  # not self.request: a front's own waits for each
             return self.requests.ask(socket, method, params, timeout, type)

@@ -13,7 +13,11 @@ from typing import Any
 
 from ..net.steps import READ, WRITE, Watched
 
-__all__ = ["Poller"]
+__all__ = ["LONGEST", "Poller"]
+
+
+LONGEST = 86400.0
+"""Seconds: who waits longer is told that nothing happened, and asks again; epoll counts to 24 days."""
 
 
 class Poller:
@@ -71,7 +75,9 @@ class Poller:
             self._selector.unregister(fd)
 
     def poll(self, timeout: float | None) -> bool:
-        """Wait, and tell each socket that can go on, once; whether there was any."""
+        """Wait, a day at most, and tell each socket that can go on, once; whether there was any."""
+        if timeout is not None and timeout > LONGEST:
+            timeout = LONGEST
         ready = self._epoll.poll(timeout) if self._epoll is not None else self._selected(timeout)
         find = self._watched.get
         for fd, events in ready:

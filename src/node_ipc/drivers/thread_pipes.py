@@ -20,6 +20,7 @@ from typing import Any
 from ..core.seam import NOBODY, Peer, Receiver, Timer
 from ..net import tcp
 from ..net.pipe import PipeHandle
+from .poller import LONGEST
 
 __all__ = ["PipeChannel", "PipeLink", "PipePort"]
 
@@ -52,7 +53,7 @@ class PipePort:
         Everything that has ended by then is told; ``wake`` ends the wait without a callback. Returns whether anything
         ended the wait.
         """
-        milliseconds = _INFINITE if timeout is None else math.ceil(max(timeout, 0) * 1000)
+        milliseconds = _INFINITE if timeout is None else math.ceil(min(max(timeout, 0), LONGEST) * 1000)
         happened = bool(self._told)
         for _ in range(len(self._told)):
             milliseconds = 0

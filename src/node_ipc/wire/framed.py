@@ -15,7 +15,7 @@ from ..errors import FrameTooLarge, InvalidEvent, InvalidPayload
 from . import json
 from .costs import count_values, may_have_more_values
 from .framing import Splitter
-from .names import NameCheck, any_name, assured_name, guarded_name
+from .names import NameCheck, Named, any_name, assured_name, guarded_name
 
 if TYPE_CHECKING:
     from ..config.config import Settings
@@ -25,6 +25,8 @@ __all__ = ["FramedCodec", "name_check", "too_large_to_emit"]
 REFUSED = (KeyError, TypeError, ValueError, OverflowError, RecursionError)
 PREFIXES = 1024
 """How many event names keep their encoded prefix; past that the cache starts anew."""
+KEPT_BYTES = 1024
+"""A prefix that is longer is made anew each time: names have no limit in the fast profile."""
 
 
 class FramedCodec:
@@ -114,9 +116,10 @@ class FramedCodec:
         prefix = b'{"type":' + text + b',"data":'
         if self._escape is not None and self._delimiter in prefix:
             prefix = prefix.replace(*self._escape)
-        if len(self._prefixes) >= PREFIXES:
-            self._prefixes.clear()
-        self._prefixes[type] = prefix
+        if len(prefix) <= KEPT_BYTES:
+            if len(self._prefixes) >= PREFIXES:
+                self._prefixes.clear()
+            self._prefixes[type] = prefix
         return prefix
 
     def _without_delimiter(self, prefix: bytes, body: bytes, type: Any) -> bytes:
@@ -153,13 +156,12 @@ def too_large_to_emit(event: str, size: int, limit: int) -> FrameTooLarge:
 
 
 def _name(type: Any) -> str:
-    """The event's name, given as text or as an ``Event``."""
+    """The event's name, given as text or as an ``Event``; a path, a thread or an ``Enum`` has a name, and is none."""
     if isinstance(type, str):
         return type
-    name = getattr(type, "name", None)
-    if not isinstance(name, str):
+    if not isinstance(type, Named):
         raise InvalidEvent(f"an event's name must be text, not {type.__class__.__name__}: {type!r:.80}")
-    return name
+    return type.name
 
 
 def _escapes(character: str | None) -> tuple[bytes, bytes] | None:

@@ -20,6 +20,7 @@ __all__ = [
     "SERVER_RAISES",
     "UNSAFE",
     "NameCheck",
+    "Named",
     "any_name",
     "assured_name",
     "guarded_name",
@@ -54,6 +55,13 @@ UNSAFE = frozenset(
 """What every JavaScript object inherits: node-ipc 14 refuses these names, and some peers stumble over them."""
 
 NameCheck = Callable[[str], None]
+
+
+class Named:
+    """What can stand for a name, since it has one: ``Event``."""
+
+    __slots__ = ()
+    name: str
 
 
 def any_name(name: str) -> None:
