@@ -481,7 +481,24 @@ def test_a_crash_loop_does_not_spin(start: Start, root: str) -> None:
     assert all(line.startswith("WARNING") for line in deaths)
 
 
-def test_a_setup_that_raises_ends_it_all(start: Start, root: str) -> None:
+def test_a_setup_that_raises_in_one_worker_harms_no_other(start: Start, root: str) -> None:
+    program = start(f"unix:{root}app.world", count=3, trouble="one raises")
+    served = {int(program.wait_for("serving").split()[-1]) for _ in range(3)}  # its successor is one of them
+    assert all(is_alive(pid) for pid in served) and len(served) == 3
+    program.interrupt()
+    lines = program.ends()
+    assert sum("(LookupError: no such database); another starts in 0.1 s" in line for line in lines) == 1
+    assert sum("in setup" in line for line in lines) == 1, "its traceback is shown once"
+    assert lines[-1] == "run has returned"
+
+
+def test_whatever_every_setup_raises_is_told_and_forges_no_line(start: Start, root: str) -> None:
+    lines = start(f"unix:{root}app.world", trouble="own").ends(1)
+    assert lines[-1].startswith("node_ipc.errors.IPCError: ") and "cannot start: Own: over" in lines[-1]
+    assert not any("\x1b" in line or line.startswith("ERROR forged") for line in lines)
+
+
+def test_a_setup_that_raises_in_every_worker_ends_it_all(start: Start, root: str) -> None:
     lines = start(f"unix:{root}app.world", trouble="raises").ends(1)
     assert lines[-1] == (
         f"node_ipc.errors.IPCError: the workers for unix:{root}app.world cannot start: LookupError: no such database"

@@ -4,7 +4,8 @@
 
 ADDRESS may also be "inherited", the service manager's sockets, or "bound", one of this program's on every address.
 OPTIONS are options of the configuration, as JSON; "tls" and "loop" may be among them. SETUP is what goes wrong at
-the start: "raises", or "dies" (once it serves).
+the start: "raises", "one raises" (the first that comes, while the others are still at it), "own" (raises a
+BaseException of its own), or "dies" (once it serves).
 """
 
 from __future__ import annotations
@@ -25,12 +26,32 @@ from node_ipc.scale import workers
 
 say = partial(print, flush=True)  # in one piece: the lines of several processes do not mix
 address, count, options, *trouble = sys.argv[1:]
+chance, place_of_chance = os.pipe()
+os.set_blocking(chance, False)
+os.write(place_of_chance, b"1")  # for one process, whichever reads it
+
+
+class Own(BaseException):
+    """Nothing that ``except Exception`` would catch."""
+
+
+def is_first() -> bool:
+    try:
+        return bool(os.read(chance, 1))
+    except BlockingIOError:
+        return False
 
 
 async def setup(server: node_ipc.AsyncServer) -> None:
     await asyncio.sleep(0)
     if trouble == ["raises"]:
         raise LookupError("no such database")
+    if trouble == ["own"]:
+        raise Own("over\x1b[31m\nERROR forged")
+    if trouble == ["one raises"]:
+        if is_first():
+            raise LookupError("no such database")
+        await asyncio.sleep(0.5)
 
     @server.on("start")
     def started() -> None:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ..aio import AsyncDatagramServer, AsyncServer
 from ..config.address import Udp
-from ..config.logs import logger
+from ..config.foreign import PASSING, text_of
+from ..config.logs import escape, logger, traceback_of
 from ..core.server import ServerState
 from ..drivers.loop import EventLoopDriver
 
@@ -29,6 +30,7 @@ __all__ = ["FAILED", "READY", "Worker", "WorkerServer"]
 READY = b"+"
 FAILED = b"-"
 """What a worker tells its parent; after ``FAILED`` comes the reason."""
+REASON_CHARACTERS = 1000
 
 
 class WorkerServer(AsyncServer):
@@ -95,9 +97,12 @@ class Worker:
         loop.add_reader(self._lifeline, self._parent_is_gone)
         try:
             await self._begin(loop, driver)
-        except Exception as error:
-            self._report(FAILED + f"{type(error).__name__}: {error}".encode(errors="replace"))
-            logger.exception("worker %d of %s cannot start", self._number + 1, self._where)
+        except PASSING:
+            raise
+        except BaseException as error:  # also one of somebody's own: the reason is told, whatever it is
+            reason = f"{escape(type(error).__name__)}: {escape(text_of(error), REASON_CHARACTERS)}"
+            self._report(FAILED + reason.encode(errors="replace"))
+            logger.error("worker %d of %s cannot start\n%s", self._number + 1, self._where, traceback_of(error))
             return 1
         self._report(READY)
         await self._server.closed

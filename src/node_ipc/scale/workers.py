@@ -72,15 +72,16 @@ def run(
     loop: the workers' event loop: ``"auto"`` (uvloop where it is installed), ``"asyncio"``, ``"uvloop"``, or what
         makes a loop.
 
-    A worker that ends is replaced: at once if it lived for 5 s, otherwise after a delay that grows from 0.1 s to
-    5 s; both are logged. In a worker ``server.stop()`` ends that worker when its clients are served, and a new one
-    takes its place. At SIGTERM or SIGINT the socket is removed, and each worker sends what it has emitted, as
-    ``Server.stop`` does; at a second one they end at once. Should the parent be killed, the workers stop too.
+    A worker that ends, or whose ``setup`` raises, is replaced: at once if it lived for 5 s, otherwise after a delay
+    that grows from 0.1 s to 5 s; both are logged, and the others serve on. In a worker ``server.stop()`` ends that
+    worker when its clients are served, and a new one takes its place. At SIGTERM or SIGINT the socket is removed, and
+    each worker sends what it has emitted, as ``Server.stop`` does; at a second one they end at once. Should the parent
+    be killed, the workers stop too.
 
     Raises:
         AddressInUse, AddressError: nobody can listen there.
         WouldDeadlock: this process has other threads or runs an event loop, and so cannot be forked safely.
-        IPCError: the first worker could not be set up; or this system has no ``fork``.
+        IPCError: no worker could be set up, each has failed before any served; or this system has no ``fork``.
     """
     if not hasattr(os, "fork"):
         raise IPCError("workers need fork(), which this system has not: start one process for each address")
@@ -187,6 +188,8 @@ class _Place:
         self.report = -1
         """The pipe in which the worker says that it accepts, or why it cannot."""
         self.said = b""
+        self.has_failed = False
+        """A worker could not be set up here."""
         self.since = 0.0
         self.deaths = 0
         """How many in a row died young."""
@@ -244,7 +247,7 @@ class _Supervisor:
         return [place for place in self._places if place.pid]
 
     def watch(self) -> None:
-        """Until all workers have ended on a signal, or the first could not be set up."""
+        """Until all workers have ended on a signal, or none of them could be set up."""
         logger.info("%d workers for %s start", len(self._places), self._where)
         for place in self._places:
             self._start(place)
@@ -350,7 +353,8 @@ class _Supervisor:
         if self._stopping:
             return
         reason = place.reason()
-        if reason and not self._any_ready:
+        place.has_failed = place.has_failed or bool(reason)
+        if reason and not self._any_ready and all(each.has_failed for each in self._places):
             self._failure = IPCError(f"the workers for {self._where} cannot start: {reason}")
             self._stop()
             return
