@@ -21,9 +21,9 @@ from weakref import WeakSet
 from .config import address as addresses
 from .config.address import Tcp, Tls, Udp, has_datagrams
 from .config.config import Config
-from .config.foreign import PASSING, shown
+from .config.foreign import PASSING, shown, warn
 from .config.handed import handed
-from .config.logs import Log, RateLimited, logger, style, traceback_of
+from .config.logs import Log, RateLimited, style, traceback_of
 from .config.options import same, snake_case
 from .config.options import shown as shown_value
 from .config.several import several, with_tls
@@ -162,11 +162,11 @@ class IPC:
             kept = getattr(endpoint.settings, name)
             if _concerns(name, endpoint) and not same(value, kept):
                 self._told_late.add(name)
-                logger.warning(
-                    "config.%s was set too late for %s, which goes on with %s: set it before connect_to() or serve(). "
-                    "What is made from now on has it",
-                    name, endpoint, "what it had" if Config.options[name].secret else shown_value(kept),
-                )  # fmt: skip
+                had = "what it had" if Config.options[name].secret else shown_value(kept)
+                warn(
+                    f"config.{name} was set too late for {endpoint}, which goes on with {had}: set it before "
+                    "connect_to() or serve(). What is made from now on has it"
+                )
                 return
 
     def _made(self) -> list[Client | Server | DatagramServer]:

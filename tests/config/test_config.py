@@ -668,3 +668,15 @@ def test_no_limit_is_kept_as_what_may_be_assigned(option: str) -> None:
     config = Config(**{option: math.inf})
     assert pickle.loads(pickle.dumps(config)) == config
     assert Config(**{option: getattr(config, option)}) == config
+
+
+@pytest.mark.parametrize("front", ["from node_ipc import ipc", "from node_ipc import blocking"])
+@pytest.mark.parametrize("logging", ["", "import logging; logging.basicConfig(); "])
+def test_a_root_without_its_slash_is_told_whether_logging_is_set_up_or_not(front: str, logging: str) -> None:
+    program = f"{logging}{front}; import node_ipc; node_ipc.Config(socket_root='/run/app')"
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stderr
+    assert told.count("sockets will be beside that directory, as '/run/appapp.world'") == 1
+    assert subprocess.run(
+        [sys.executable, "-c", f"import logging; logging.getLogger('node_ipc').setLevel(40); {program}"],
+        capture_output=True, text=True, check=True,
+    ).stderr == ""  # fmt: skip

@@ -48,6 +48,25 @@ def test_no_other_option_is_unescaped() -> None:
     assert option(r"socket_root=C:\new\\") == r"C:\new\\"
 
 
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [("timout=3", "--timeout, which"), ("wiat=1", "--wait, which"), ("max_retreis=3", "'max_retries'")],
+)
+def test_an_option_that_is_none_names_the_nearest_also_of_the_command_itself(
+    wrong: str, hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["emit", "world", "message", "-o", wrong]) != 0
+    assert f"did you mean {hint}" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_root_without_its_slash_is_told_once(root: str, node_ipc: Command) -> None:
+    server = node_ipc("listen", "world", "-o", f"socket_root={root}in")
+    server.wait_for("listening at")
+    server.interrupt()
+    server.ends()
+    assert server.printed.count("no slash at its end") == 1
+
+
 def test_every_command_takes_a_path(node_ipc: Command, root: str, capsys: pytest.CaptureFixture[str]) -> None:
     server = node_ipc("listen", f"{root}one", "--echo")
     server.wait_for("listening at")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from ..errors import ConfigError
 from . import checks
+from .foreign import warn
 from .options import Option, Options, shown, spelt
 from .tls_options import TLSOptions
 
@@ -69,13 +70,9 @@ def _directory(value: object) -> str:
             raise checks.Refused("a directory whose home is known (or ./~… for one of that name)")
         text = home
     if text and not text.endswith(_ENDS_OF_PREFIXES):
-        import logging  # costs 8 ms: only where something is logged
-
-        logging.getLogger("node_ipc").warning(
-            "socket_root %s has no slash at its end: sockets will be beside that directory, as %s, and not in it. "
-            "End it with a slash, or give a path object",
-            shown(text),
-            shown(f"{text}app.world"),
+        warn(
+            f"socket_root {shown(text)} has no slash at its end: sockets will be beside that directory, as "
+            f"{shown(f'{text}app.world')}, and not in it. End it with a slash, or give a path object"
         )
     return text
 

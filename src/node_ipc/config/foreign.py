@@ -9,9 +9,12 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["PASSING", "Foreign", "last_resort", "report", "shown", "text_of"]
+if TYPE_CHECKING:
+    import logging
+
+__all__ = ["PASSING", "Foreign", "is_heard", "last_resort", "report", "shown", "text_of", "warn"]
 
 PASSING = (KeyboardInterrupt, SystemExit)
 """What ends the program, also out of a handler; anything else harms the handler only."""
@@ -52,6 +55,31 @@ def report(what: str, error: BaseException) -> None:
         raise
     except BaseException:
         last_resort(f"node_ipc: {line}")
+
+
+def warn(line: str) -> None:
+    """Tell who writes the program of a mistake in it: a warning in the log, on stderr while logging is not set up."""
+    import logging  # as above
+
+    try:
+        logger = logging.getLogger("node_ipc")
+        if is_heard(logger):
+            logger.warning("%s", line)
+        elif logger.isEnabledFor(logging.WARNING):
+            last_resort(f"node_ipc: {line}")
+    except PASSING:
+        raise
+    except BaseException:
+        last_resort(f"node_ipc: {line}")
+
+
+def is_heard(logger: logging.Logger | None) -> bool:
+    """Whether somebody set up logging: a handler that does something, here or above."""
+    while logger is not None:
+        if any(type(handler).__name__ != "NullHandler" for handler in logger.handlers):
+            return True
+        logger = logger.parent if logger.propagate else None
+    return False
 
 
 SHOWN = 200

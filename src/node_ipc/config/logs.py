@@ -22,7 +22,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import BackpressureError, HandlerError, IPCError, ProtocolError
-from .foreign import PASSING, last_resort, report, shown, text_of
+from .foreign import PASSING, is_heard, last_resort, report, shown, text_of
 
 if TYPE_CHECKING:
     from typing import Protocol
@@ -62,7 +62,7 @@ class _Lines(logging.LoggerAdapter[logging.Logger]):
             told = None if error is None else (type(error), error, error.__traceback__)
             record = self.logger.makeRecord(self.logger.name, level, __file__, 0, message, (), told)
             record.exc_text = None if error is None else traceback_of(error)  # a formatter takes it as it is
-            if _is_heard(self.logger):
+            if is_heard(self.logger):
                 self.logger.handle(record)
             else:  # as asyncio's and logging's own last resort
                 last_resort("\n".join(filter(None, (f"node_ipc: {message}", record.exc_text, UNHEARD))))
@@ -78,15 +78,6 @@ class _Lines(logging.LoggerAdapter[logging.Logger]):
 
 
 UNHEARD = "(This is on stderr while logging is not set up and no handler of 'error' is there.)"
-
-
-def _is_heard(logger: logging.Logger | None) -> bool:
-    """Whether somebody set up logging: a handler that does something, here or above."""
-    while logger is not None:
-        if any(not isinstance(handler, logging.NullHandler) for handler in logger.handlers):
-            return True
-        logger = logger.parent if logger.propagate else None
-    return False
 
 
 logger = _Lines(logging.getLogger("node_ipc"), {})

@@ -198,10 +198,11 @@ class Options:
             ConfigError: ``mapping`` is not a mapping, a name is unknown or comes in two spellings, or a
                 value is not allowed.
         """
-        return cls(**cls._read(mapping))
+        return cls(**cls.in_mapping(mapping))
 
     @classmethod
-    def _read(cls, mapping: Mapping[str, Any]) -> dict[str, Any]:
+    def in_mapping(cls, mapping: Mapping[str, Any]) -> dict[str, Any]:
+        """What ``from_mapping`` reads there, for ``update``: options under their names in Python, not checked yet."""
         if not isinstance(mapping, Mapping):
             raise ConfigError(f"options come as a mapping (a JSON object), not {shown(mapping)}")
         options: dict[str, Any] = {}

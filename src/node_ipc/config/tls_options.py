@@ -133,7 +133,7 @@ class TLSOptions(Options, Mapping[str, Any]):
     """Certificates follow RFC 5280 strictly; default: True. False is for old ones."""
 
     def __init__(self, options: Mapping[str, Any]) -> None:
-        super().__init__(**self._read(options))
+        super().__init__(**self.in_mapping(options))
 
     @classmethod
     def of(cls, options: Mapping[str, Any] | Literal[False] | None) -> TLSOptions:

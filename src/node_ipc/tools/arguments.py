@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config.config import Config
+from ..config.options import UnknownOption, spelt
 from ..errors import ConfigError
 
 __all__ = [
@@ -113,13 +114,30 @@ def configuration(arguments: argparse.Namespace) -> Config:
         name, equals, value = text.partition("=")
         if not equals:
             raise UsageError(f"an option is NAME=VALUE, as socket_root=/run/app/, not {text!r}")
-        spelt = Config.name_in_mapping(name)
-        one = Config.from_mapping(
-            {name: _value(_unescaped(value) if spelt == "delimiter" and value[:1] != '"' else value)}
-        )
-        if spelt is not None:  # None: an option of node-ipc's that means nothing here
-            config.update(**{spelt: getattr(one, spelt)})
+        try:
+            known = Config.name_in_mapping(name)
+        except UnknownOption:
+            _refuse_own(name, arguments)
+            raise
+        if known == "delimiter" and value[:1] != '"':
+            value = _unescaped(value)
+        config.update(**Config.in_mapping({name: _value(value)}))
     return config
+
+
+def _refuse_own(name: str, arguments: argparse.Namespace) -> None:
+    """It may be meant for the command itself: ``-o timout=3``."""
+    import difflib  # only a mistake pays for it
+
+    own = vars(arguments).keys() - NO_FLAGS
+    nearest = difflib.get_close_matches(spelt(name), [*Config.options, *own], 1)
+    if nearest and nearest[0] in own:
+        flag = nearest[0].replace("_", "-")
+        raise UsageError(f"there is no config option {name!r}: did you mean --{flag}, which this command itself takes?")
+
+
+NO_FLAGS = {"address", "command", "config", "data", "options", "run", "type"}
+"""What is known of a command line besides what its flags say."""
 
 
 def _mapping(path: Path) -> Mapping[str, Any]:
