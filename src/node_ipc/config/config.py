@@ -513,7 +513,9 @@ class Config(Options):
 
     slow_policy: Option[str, str] = Option("disconnect", checks.one_of("disconnect", "drop_newest", "drop_oldest"))
     """What a broadcast does with a peer at its limit: ``"disconnect"`` it, or drop the ``"drop_newest"`` or
-    ``"drop_oldest"`` message; so does ``emit`` then, which otherwise raises. ``stats().dropped`` counts."""
+    ``"drop_oldest"`` message; so does ``emit`` then, which otherwise raises. ``stats().dropped`` counts.
+
+    Requests and answers are messages, too: what is asked may then end by its time-out."""
 
     max_total_pending_bytes: Option[int, float] = Option(256 * MIB, checks.limit(), infinite=True)
     """How many bytes wait for all peers of a server together; beyond, the slowest is cut."""
