@@ -561,6 +561,17 @@ def test_retries_are_counted_since_a_link_held(held: str) -> None:
         assert alone.client.state is S.CONNECTED
 
 
+def test_a_link_that_holds_gives_all_retries_back_while_it_is_up() -> None:
+    alone = Alone(max_retries=2)
+    alone.client.connect()
+    alone.driver.advance(0.1)
+    alone.serve()
+    alone.driver.run_until(lambda: alone.client.state is S.CONNECTED, limit=5)
+    assert alone.client.retries_remaining == 1
+    alone.driver.advance(5)
+    assert alone.client.retries_remaining == 2
+
+
 @pytest.mark.parametrize("options", [{"max_retries": 3}, {"stop_retrying": 3}], ids=str)
 def test_what_accepts_and_drops_at_once_is_given_up(options: dict[str, Any]) -> None:
     alone = Alone(**options)

@@ -577,8 +577,7 @@ class ClientCore(LinkPublisher):
         self._direct = None
         if isinstance(loss.reason, (ProtocolError, TLSError)):  # with TLS 1.3 a refusal comes when the link is up
             self._protocol_errors += 1
-        if self._driver.now() - self._up_since >= STEADY_SECONDS:
-            self._attempts = self.retries = 0
+        self._begin_anew_if_it_held()
         if self._may_retry():
             self._wait()  # armed before `disconnect` is published, so a handler may close
             if self.on_down is not None:
@@ -592,6 +591,10 @@ class ClientCore(LinkPublisher):
             if self._short_links > 1 and not self._tell_of_short_links():
                 self.failure = self.last_error
             self._closed(loss)
+
+    def _begin_anew_if_it_held(self) -> None:
+        if self._driver.now() - self._up_since >= STEADY_SECONDS:
+            self._attempts = self.retries = 0
 
     def _count_short_link(self, session: Session, loss: Loss) -> ConnectionLost | None:
         """Whether the server ended this link at once, as a full one does, which says nothing; and how often by now."""
@@ -630,6 +633,8 @@ class ClientCore(LinkPublisher):
     @property
     def retries_remaining(self) -> float:
         """How many retries may follow before this client gives up: infinite without a limit, 0 once it gave up."""
+        if self.state is _S.CONNECTED:
+            self._begin_anew_if_it_held()
         if self.state is _S.CLOSED or not self._may_retry():
             return 0
         retrying = self._retrying()
