@@ -162,6 +162,8 @@ class Events(Generic[S]):
         self._spawn = spawn
         self._local = LIFECYCLE - (from_peers - raises)  # what cannot come over the wire only
         self._from_peers = from_peers
+        # Only where a peer may use some of these names and not others is there anything to count.
+        self._check_unheard = check_name if from_peers in (frozenset(), LIFECYCLE) else self._check_and_count
         self._dec_hook = dec_hook
         self._gives_raw = gives_raw  # whether the codec leaves payloads undecoded where asked to
         self._wire: dict[str, list[Registration]] = {}
@@ -524,9 +526,7 @@ class Events(Generic[S]):
 
     def _unheard(self, envelope: Any, *rest: Any) -> None:
         """A name without a handler is checked here; one with a handler was when that was registered."""
-        self._check_name(envelope.type)
-        if self.is_local(envelope.type):
-            self._count_reserved(envelope.type)
+        self._check_unheard(envelope.type)
         whole = _Payload(envelope.data, envelope.type)
         try:
             if self.unheard is not None and self.current is not None:
@@ -536,6 +536,11 @@ class Events(Generic[S]):
             self._call_each(self._everything, tuple(self._everything), envelope.type, envelope.type, whole, rest)
         except InvalidPayload as error:
             self._report(envelope.type, error, self.current)
+
+    def _check_and_count(self, name: str) -> None:
+        self._check_name(name)
+        if self.is_local(name):
+            self._count_reserved(name)
 
     def _count_reserved(self, name: str) -> None:
         """An event of a peer's that the profile lets in, and that handlers would take for one of this endpoint's own.
