@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import http.server
 import io
 import os
+import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -16,6 +18,7 @@ import pytest
 from children import NOBODY, Child, refuse_to_run
 from node_ipc.tools import doctor
 from node_ipc.tools.cli import main
+from processes import Program
 
 from .conftest import Command
 
@@ -139,8 +142,8 @@ TLS_ALERT = b"\x15\x03\x01\x00\x02\x02\x0a"
     ("talk", "says"),
     [
         (lambda peer: None, "it is let in and cut off at once, without a reason"),
-        (lambda peer: peer.recv(1000) and peer.sendall(HTTP), "first message ends the link"),
-        (lambda peer: peer.recv(1000) and peer.sendall(TLS_ALERT), "first message ends the link"),
+        (lambda peer: peer.recv(1000) and peer.sendall(HTTP), "does not speak node-ipc's language"),
+        (lambda peer: peer.recv(1000) and peer.sendall(TLS_ALERT), "does not speak node-ipc's language"),
         (lambda peer: (peer.recv(1000) and peer.sendall(b"hello\f")) or peer.recv(1000), "JSON"),
     ],
     ids=["cuts off", "HTTP", "TLS", "another protocol"],
@@ -317,3 +320,43 @@ def test_machines_without_a_node_that_runs(tmp_path: Path, monkeypatch: pytest.M
     broken.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
     assert "does not run" in doctor._node()
+
+
+# ---- servers that are there and do not answer
+
+
+def test_a_server_that_is_stopped(node_ipc: Command, root: str, capsys: pytest.CaptureFixture[str]) -> None:
+    server = node_ipc("listen", "world")
+    server.wait_for("listening at")
+    server.process.send_signal(signal.SIGSTOP)
+    code, text = examined(capsys, root, "world")
+    server.process.send_signal(signal.SIGCONT)
+    assert code == 1
+    assert "is stopped (Ctrl-Z or SIGSTOP)" in text.splitlines()[0]
+    assert f"kill -CONT {server.process.pid} lets it go on" in text.splitlines()[0]
+    server.interrupt()
+    server.ends()
+
+
+@pytest.mark.parametrize("program", ["server.poll(None)\ntime.sleep(60)", "server.settings\nserver.serve_forever()"])
+def test_a_server_in_python_that_does_not_answer(root: str, capsys: pytest.CaptureFixture[str], program: str) -> None:
+    """It is busy, or is spoken to with another delimiter."""
+    delimiter = "|" if "forever" in program else "\f"
+    begin = f"import time\nfrom node_ipc import blocking\nserver = blocking.serve('world', socket_root={root!r}, "
+    server = Program.python("-c", f"{begin}delimiter={delimiter!r})\nprint('ready', flush=True)\n{program}")
+    server.wait_for("ready")
+    code, text = examined(capsys, root, "world")
+    assert code == 0
+    assert "did not answer 'rpc.ping', though servers in Python do: it is busy" in text.splitlines()[0]
+    server.process.kill()
+    server.close()
+
+
+def test_an_http_server_that_waits_for_an_empty_line(root: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        code, text = examined(capsys, root, f"tcp://127.0.0.1:{server.server_port}")
+        thread.join()
+    assert code == 1
+    assert "does not speak node-ipc's language" in text.splitlines()[0]

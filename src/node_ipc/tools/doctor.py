@@ -18,6 +18,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
+
 from .. import __version__
 from ..aio import AsyncClient, connect
 from ..config.address import Address, Pipe, Tcp, Tls, Udp, Unix, runtime_socket_root
@@ -26,7 +28,7 @@ from ..config.logs import escape
 from ..config.resolve import resolve
 from ..core.client import ClientState
 from ..core.session import Loss
-from ..errors import ConnectionLost, IPCError, RemoteError, RequestTimeout, TLSError
+from ..errors import ConnectionLost, IPCError, ProtocolError, RemoteError, RequestTimeout, TLSError
 from ..net.unix import lock_holder
 from .arguments import Commands, UsageError, add_command, add_configuration, configuration, seconds
 from .output import painted
@@ -45,6 +47,9 @@ The exit code is 0 where that went well, and 1 where it did not.
 
 LINGER_SECONDS = 0.2
 """How long a server has to cut off whom it does not want, and again to answer."""
+EMPTY_LINES = msgspec.Raw(b"\r\n\r\nnull")
+"""Nothing, as JSON: servers of other languages (HTTP …) read lines, and say at an empty one what they think of it."""
+
 LISTENING = 0x10000
 """The flag of a listening socket in /proc/net/unix."""
 
@@ -99,8 +104,6 @@ def _tried(where: Address) -> str:
 
 
 def _versions() -> Iterator[str]:
-    import msgspec
-
     yield f"node-ipc for Python {__version__}, msgspec {msgspec.__version__}"
     yield f"Python {platform.python_version()} ({sys.executable}) on {platform.system()} {platform.release()}"
     yield _node()
@@ -302,6 +305,24 @@ def _process(pid: int) -> str:
     return f"process {pid} ({name})"
 
 
+def _is_stopped(pid: int | None) -> bool:
+    """Whether a process stands still until it is told to go on, as far as /proc says so."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in ("T", "t")
+    except (OSError, IndexError):
+        return False
+
+
+def _holder(where: Address) -> int | None:
+    """The process that holds the lock of a socket; None where there is none, as with Node's."""
+    if not isinstance(where, Unix):
+        return None
+    for path in (where.path, *where.also):
+        with contextlib.suppress(OSError, ValueError):
+            return lock_holder(os.lstat(f"{path}.lock"))
+    return None
+
+
 # ---- a TCP port
 
 
@@ -384,19 +405,36 @@ class _Visit:
         if self._client.settings.raw_buffer:
             return True, f"a client gets in: the server is {self._who()}"
         try:
-            await self._client.request("rpc.ping", timeout=LINGER_SECONDS)
+            lines_are_messages = not set("\r\n").isdisjoint(self._client.settings.delimiter)
+            params = None if lines_are_messages else EMPTY_LINES
+            await self._client.request("rpc.ping", params, timeout=LINGER_SECONDS)
         except RequestTimeout:
-            if self._reason is not None:
-                return False, f"somebody is there, but it does not speak node-ipc's language: {self._reason}"
-            return True, (
-                f"a client gets in: the server is {self._who()}. It did not answer 'rpc.ping', as Node's do not; "
-                "so whether it speaks node-ipc's language is not known"
-            )
+            return self._unanswered()
         except RemoteError:  # it knows of requests, and not of this one
             pass
         except IPCError:
+            if isinstance(self._reason, ProtocolError):
+                return self._unanswered()
             return False, f"a client gets in, and its first message ends the link: {self._words()}"
         return True, f"a client gets in: the server is {self._who()}, and it answers"
+
+    def _unanswered(self) -> tuple[bool, str]:
+        if self._reason is not None:
+            return False, f"somebody is there, but it does not speak node-ipc's language: {self._reason}"
+        if _is_stopped(self._peer.pid):
+            return False, (
+                f"a client gets in, and nobody answers: the server, {self._who()}, is stopped (Ctrl-Z or SIGSTOP). "
+                f"kill -CONT {self._peer.pid} lets it go on"
+            )
+        if self._peer.pid is not None and self._peer.pid == _holder(self._client.address):
+            return True, (
+                f"a client gets in: the server is {self._who()}. It did not answer 'rpc.ping', though servers in "
+                "Python do: it is busy (a handler that takes long?), or has another delimiter, parser or raw mode"
+            )
+        return True, (
+            f"a client gets in: the server is {self._who()}. It did not answer 'rpc.ping', as Node's do not; "
+            "so whether it speaks node-ipc's language is not known"
+        )
 
     async def _ends_within(self, seconds: float) -> bool:
         try:
