@@ -212,6 +212,9 @@ class MemoryRig(Rig):
     def turns(self) -> None:
         self.driver.advance(0.02)
 
+    def finish(self) -> None:
+        self.driver.close()
+
 
 class LoopRig(Rig):
     def make(self) -> Any:
