@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
     from .config.address import Address
-    from .config.config import Settings
+    from .config.config import Config
     from .core.events import R
     from .core.seam import Driver
 
@@ -377,9 +377,9 @@ def serve_udp(address: UdpPlace, *, config: Config | None = None, **options: Any
 def _opening(
     verb: str,
     address: Place | UdpPlace,
-    kind: Callable[[Any, EventLoopDriver, Settings], K],
+    kind: Callable[[Any, EventLoopDriver, Config], K],
     where: Address,
-    settings: Settings,
+    settings: Config,
 ) -> Opening[K]:
     """A server of this kind that is still to be started."""
 

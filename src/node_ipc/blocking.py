@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from .blocking_datagram import BlockingDatagramServer
     from .blocking_datagram import BlockingDatagramServer as DatagramServer
     from .config.address import Address, Handed, Udp
-    from .config.config import Config, Settings
+    from .config.config import Config
     from .core.events import R
     from .core.outcome import Outcome, Progress
     from .core.requests import Requests
@@ -688,7 +688,7 @@ def serve_udp(address: UdpPlace, *, config: Config | None = None, **options: Any
     return _bound(*resolve_udp(address, config, options))
 
 
-def _bound(where: Udp | Handed, settings: Settings) -> BlockingDatagramServer:
+def _bound(where: Udp | Handed, settings: Config) -> BlockingDatagramServer:
     from .blocking_datagram import BlockingDatagramServer  # only who uses UDP loads it
 
     driver = ThreadDriver()

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from .config import address as addresses
 from .config.address import Address
-from .config.config import Config, Settings
+from .config.config import Config
 from .core.client import Client
 from .core.seam import Link, Peer
 from .core.server import Server
@@ -125,7 +125,7 @@ def connect(
     return connected.result()
 
 
-def _settings(config: Config | None, options: dict[str, Any]) -> Settings:
+def _settings(config: Config | None, options: dict[str, Any]) -> Config:
     config = Config(socket_root=ROOT) if config is None else config.copy()
     config.update(**options)
     return config.settings()
@@ -159,7 +159,7 @@ class Wire:
         self._received = bytearray()
 
     @classmethod
-    def connected(cls, driver: MemoryDriver, address: Address, settings: Settings | None = None) -> Wire:
+    def connected(cls, driver: MemoryDriver, address: Address, settings: Config | None = None) -> Wire:
         """A wire to this server. What kept it from connecting is in ``error``."""
         wire = cls()
         driver.open(address, wire, settings or Config().settings())

@@ -17,7 +17,6 @@ import trustme
 import node_ipc
 from node_ipc import IPC, AssuredError, Config, ConfigError, SocketRootError, blocking
 from node_ipc.config.address import Handed, Pipe, Tcp, Tls, Udp, Unix, lies_directly_in
-from node_ipc.config.config import Settings
 from node_ipc.config.profiles import require_assured
 
 TRANSPORT, TLS = "ERR_IPC_ASSURED_TRANSPORT", "ERR_IPC_ASSURED_TLS"
@@ -51,7 +50,7 @@ def configured(**more: Any) -> IPC:
     return ipc
 
 
-def settings(**more: Any) -> Settings:
+def settings(**more: Any) -> Config:
     return configured(**more).config.settings()
 
 

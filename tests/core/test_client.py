@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node_ipc.config.address import Address, Tcp, Unix
-from node_ipc.config.config import Config, Settings
+from node_ipc.config.config import Config
 from node_ipc.core.client import (
     JITTER,
     LONGEST_LOCAL,
@@ -52,7 +52,7 @@ INPUTS = sorted({name for _, name in TRANSITIONS})
 S = ClientState
 
 
-def settings_of(**options: Any) -> Settings:
+def settings_of(**options: Any) -> Config:
     return Config(**options).settings()
 
 
@@ -1122,7 +1122,7 @@ class Moody(MemoryDriver):
 
     denies = False
 
-    def open(self, address: Address, receiver: Receiver, settings: Settings) -> Any:
+    def open(self, address: Address, receiver: Receiver, settings: Config) -> Any:
         if self.denies:
             return self.call_later(0, partial(receiver.failed, ConnectDenied("no permission")))
         return super().open(address, receiver, settings)

@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Callable
 from typing import Any, Literal, assert_type
 
-from node_ipc.config.config import Config, Interfaces, Settings
+from node_ipc.config.config import Config, Interfaces
 from node_ipc.config.logs import Log, Styled, style
 from node_ipc.config.tls_options import TLSOptions
 
@@ -21,7 +21,7 @@ assert_type(config.logger, Callable[..., Any])
 assert_type(config.tls, TLSOptions | ssl.SSLContext | Literal[False])
 assert_type(config.copy(), Config)
 assert_type(Config.from_mapping({"maxRetries": 3}), Config)
-assert_type(config.settings(), Settings)
+assert_type(config.settings(), Config)
 assert_type(style.debug("x"), Styled)
 
 config.interfaces = {"localAddress": "127.0.0.1"}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from node_ipc.config.config import Config, Settings
+from node_ipc.config.config import Config
 from node_ipc.errors import (
     ConfigError,
     EventTooLarge,
@@ -161,10 +161,10 @@ def test_profiles_by_name(parser: str) -> None:
 
 def test_a_class_is_called_with_the_settings() -> None:
     class Told(Prefixed):
-        def __init__(self, settings: Settings) -> None:
+        def __init__(self, settings: Config) -> None:
             told.append(settings)
 
-    told: list[Settings] = []
+    told: list[Config] = []
     settings = Config(parser=Told).settings()
     assert isinstance(choose(settings), CustomCodec)
     assert told == [settings]
@@ -173,7 +173,7 @@ def test_a_class_is_called_with_the_settings() -> None:
 @pytest.mark.parametrize("missing", ["encode", "decode"])
 def test_a_class_whose_objects_lack_a_method(missing: str) -> None:
     class Lacking(Prefixed):
-        def __init__(self, settings: Settings) -> None:
+        def __init__(self, settings: Config) -> None:
             setattr(self, missing, None)
 
     with pytest.raises(ConfigError, match=f"without a method {missing}"):

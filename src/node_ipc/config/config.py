@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import ConfigError
 from . import checks
@@ -31,7 +31,6 @@ __all__ = [
     "PROFILES",
     "Config",
     "Interfaces",
-    "Settings",
 ]
 
 PROFILES = ("raw", "fast", "guarded", "assured")
@@ -615,7 +614,3 @@ class Config(Options):
         if self.secure_socket_root is None:
             return self.profile == "assured"
         return self.secure_socket_root
-
-
-Settings: TypeAlias = Config
-"""A frozen copy of a configuration, which each endpoint takes when it is made."""

@@ -27,7 +27,7 @@ from .foreign import PASSING, is_heard, last_resort, report, shown, text_of
 if TYPE_CHECKING:
     from typing import Protocol
 
-    from .config import Config, Settings
+    from .config import Config
 
     class Timer(Protocol):
         """What ``later`` gives."""
@@ -286,7 +286,7 @@ class Log:
 
     __slots__ = ("_config", "_told")
 
-    def __init__(self, config: Config | Settings) -> None:
+    def __init__(self, config: Config | Config) -> None:
         self._config = config
         self._told = False
 

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
     from .address import Address
-    from .config import Settings
+    from .config import Config
 
 __all__ = ["require_assured", "require_assured_tls"]
 
 Side: TypeAlias = Literal["client", "server"]
 
 
-def require_assured(address: Address, settings: Settings, side: Side) -> None:
+def require_assured(address: Address, settings: Config, side: Side) -> None:
     """Refuse what the assured profile does not allow; with another profile, nothing.
 
     - On the network both ends show a certificate and verify the other's: TCP without TLS and UDP are refused,
@@ -60,7 +60,7 @@ def require_assured(address: Address, settings: Settings, side: Side) -> None:
         _require_assured_place(where, settings)
 
 
-def _require_assured_place(where: Unix | Pipe, settings: Settings) -> None:
+def _require_assured_place(where: Unix | Pipe, settings: Config) -> None:
     if isinstance(where, Pipe) or sys.platform == "win32":
         raise AssuredError(
             f"the assured profile has no local server on Windows ({where}): who may open a pipe there cannot be "

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import AddressError, ConfigError
 from .address import Address, Handed, Role, Several, Tls, Udp, has_datagrams, local_path, parse
-from .config import Config, Settings
+from .config import Config
 from .options import unknown
 from .several import no_address, several, with_tls
 
@@ -52,7 +52,7 @@ def resolve(
     options: Mapping[str, Any],
     role: Role,
     tls: TLSChoice = None,
-) -> tuple[Address, Settings]:
+) -> tuple[Address, Config]:
     """The address that ``address`` means, and the settings that ``config`` and ``options`` make together.
 
     ``options`` are options of :class:`Config` and go before what ``config`` says, which is not changed. ``tls``
@@ -87,7 +87,7 @@ def id_of(address: Place) -> str:
     return str.__str__(address) if isinstance(address, str) else str(address)  # an Enum of texts is its value
 
 
-def resolve_udp(address: UdpPlace, config: Config | None, options: Mapping[str, Any]) -> tuple[Udp | Handed, Settings]:
+def resolve_udp(address: UdpPlace, config: Config | None, options: Mapping[str, Any]) -> tuple[Udp | Handed, Config]:
     """The UDP port that ``address`` means, and the settings; as :func:`resolve` in everything else.
 
     Raises:

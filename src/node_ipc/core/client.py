@@ -42,7 +42,7 @@ from .trace import Stats, Trace, Traces
 
 if TYPE_CHECKING:
     from ..config.address import Address
-    from ..config.config import Config, Settings
+    from ..config.config import Config
     from ..wire.text import RawPayload
     from .outcome import Outcome, Progress
     from .seam import Driver, Peer, Timer
@@ -149,7 +149,7 @@ class ClientCore(LinkPublisher):
         id: str,
         address: Address,
         driver: Driver,
-        settings: Settings,
+        settings: Config,
         *,
         retrying: Callable[[], Config] | None = None,
     ) -> None:

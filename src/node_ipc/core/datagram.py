@@ -58,7 +58,7 @@ from .trace import Stats, Trace, Traces
 
 if TYPE_CHECKING:
     from ..config.address import Address
-    from ..config.config import Settings
+    from ..config.config import Config
     from ..config.logs import FaultLog
     from ..wire.text import RawPayload
     from .outcome import Outcome
@@ -245,7 +245,7 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
         self: Self,  # as an attribute's type needs it said
         address: Udp | Handed,
         driver: Driver,
-        settings: Settings,
+        settings: Config,
     ) -> None:
         if settings.profile == "assured":
             raise AssuredError(

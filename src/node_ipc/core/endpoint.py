@@ -15,7 +15,7 @@ from .session import refuse_other_threads
 
 if TYPE_CHECKING:
     from ..config.address import Address
-    from ..config.config import Settings
+    from ..config.config import Config
     from ..config.logs import FaultLog
     from ..wire.codec import Codec
     from .events import Event, Events
@@ -133,7 +133,7 @@ class Publisher:
     events: Events[Any]
     """The handlers."""
     _driver: Driver
-    _settings: Settings
+    _settings: Config
     _codec: Codec
     _traces: Traces
 
@@ -153,7 +153,7 @@ class Publisher:
         return self._driver.outcome(self)
 
     @property
-    def settings(self) -> Settings:
+    def settings(self) -> Config:
         """The configuration this was made with; it does not change any more."""
         return self._settings
 

@@ -14,7 +14,7 @@ from ..errors import ConnectionLost, IPCError
 from ..wire.names import PING
 
 if TYPE_CHECKING:
-    from ..config.config import Settings
+    from ..config.config import Config
     from .seam import Driver, Peer
 
 __all__ = ["Heartbeat", "Watched"]
@@ -45,7 +45,7 @@ class Watched(Protocol):
 class Heartbeat:
     """Watches one open link, from either end."""
 
-    def __init__(self, session: Watched, driver: Driver, settings: Settings) -> None:
+    def __init__(self, session: Watched, driver: Driver, settings: Config) -> None:
         self._session = session
         self._driver = driver
         self._interval = settings.heartbeat / 1000

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..config.address import Address
-    from ..config.config import Settings
+    from ..config.config import Config
     from .seam import Driver, Listener, Peer, Receiver
 
 __all__ = ["Host", "Listeners"]
@@ -31,7 +31,7 @@ class Host(Protocol):
 class Listeners:
     """The listeners of several addresses, as one."""
 
-    def __init__(self, driver: Driver, addresses: Sequence[Address], host: Host, settings: Settings) -> None:
+    def __init__(self, driver: Driver, addresses: Sequence[Address], host: Host, settings: Config) -> None:
         self.host = host
         self.is_closed = False
         self._entrances = [_Entrance(self, address) for address in addresses]

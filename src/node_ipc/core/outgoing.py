@@ -19,7 +19,7 @@ from .arrivals import Arrivals, next_look
 from .seam import Gone
 
 if TYPE_CHECKING:
-    from ..config.config import Settings
+    from ..config.config import Config
     from ..wire.codec import Codec
     from .seam import Driver, Link, Peer, Timer
     from .trace import TraceHook
@@ -111,7 +111,7 @@ class Outgoing:
         "turn",
     )
 
-    def __init__(self, speaker: Speaker, codec: Codec, driver: Driver, settings: Settings) -> None:
+    def __init__(self, speaker: Speaker, codec: Codec, driver: Driver, settings: Config) -> None:
         self._speaker = speaker
         self._driver = driver
         self._settings = settings

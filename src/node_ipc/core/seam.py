@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from weakref import WeakSet
 
     from ..config.address import Address
-    from ..config.config import Settings
+    from ..config.config import Config
     from .outcome import Outcome
 
 T = TypeVar("T")
@@ -325,16 +325,16 @@ class Driver(Protocol):
     def misplaced(self) -> str | None:
         """Why nothing may be called from where the caller is (another event loop); None where it may."""
 
-    def open(self, address: Address, receiver: Receiver, settings: Settings) -> Timer:
+    def open(self, address: Address, receiver: Receiver, settings: Config) -> Timer:
         """Connect; ``receiver`` hears ``opened`` or ``failed`` in a later turn, and nothing once this is cancelled.
 
         Cancelling closes what was open for it; once the link is open it does nothing.
         """
 
-    def listen(self, address: Address, acceptor: Acceptor, settings: Settings) -> Listener:
+    def listen(self, address: Address, acceptor: Acceptor, settings: Config) -> Listener:
         """Listen; ``acceptor`` hears ``listening`` or ``not_listening`` in a later turn."""
 
-    def bind(self, address: Address, receiver: DatagramReceiver, settings: Settings) -> DatagramPort:
+    def bind(self, address: Address, receiver: DatagramReceiver, settings: Config) -> DatagramPort:
         """Bind a UDP port; ``receiver`` hears ``bound`` or ``not_bound`` in a later turn."""
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
     from ..config.address import Address
-    from ..config.config import Settings
+    from ..config.config import Config
     from ..wire.text import RawPayload
     from .events import R
     from .outcome import Outcome, Progress
@@ -75,7 +75,7 @@ class ServerCore(SocketPublisher[Session], LinkPublisher):
         self: Self,  # as an attribute's type needs it said
         address: Address,
         driver: Driver,
-        settings: Settings,
+        settings: Config,
     ) -> None:
         """Make a server; ``start`` makes it listen. Raises :class:`AssuredError` where the profile forbids it."""
         addresses: tuple[Address, ...] = address.addresses if isinstance(address, Several) else (address,)

@@ -43,7 +43,7 @@ from .trace import Stats, Trace
 
 if TYPE_CHECKING:
     from ..config.address import Address
-    from ..config.config import Settings
+    from ..config.config import Config
     from ..wire.codec import Codec, Splits
     from ..wire.text import RawPayload
     from .events import Event, Events
@@ -233,7 +233,7 @@ class Session(Asking):
         codec: Codec,
         events: Events[Session],
         driver: Driver,
-        settings: Settings,
+        settings: Config,
         id: int,
         serving: bool,
     ) -> None:

@@ -53,7 +53,7 @@ from .poller import Poller
 
 if TYPE_CHECKING:
     from ..config.address import Address
-    from ..config.config import Settings
+    from ..config.config import Config
     from ..net.listen import StreamListener
     from ..net.pipe import PipeHandle
     from ..net.pipe_listen import PipeListener
@@ -280,13 +280,13 @@ class EventLoopDriver:
                     f"emit() belongs to the event loop {_named(self.loop)}, which is closed"
                 ) from error
 
-    def open(self, address: Address, receiver: Receiver, settings: Settings) -> Timer:
+    def open(self, address: Address, receiver: Receiver, settings: Config) -> Timer:
         from ..net.connect import connect, seconds_for
 
         steps = connect(self, address, receiver, settings)
         return self._walk(steps, after_servers=seconds_for(address, settings))
 
-    def listen(self, address: Address, acceptor: Acceptor, settings: Settings) -> Listener:
+    def listen(self, address: Address, acceptor: Acceptor, settings: Config) -> Listener:
         listener: StreamListener | PipeListener
         if isinstance(address, Pipe):
             from ..net.pipe_listen import PipeListener
@@ -299,7 +299,7 @@ class EventLoopDriver:
         listener.beginning = self._walk(listener.begin(), listens=True)
         return listener
 
-    def bind(self, address: Address, receiver: DatagramReceiver, settings: Settings) -> DatagramPort:
+    def bind(self, address: Address, receiver: DatagramReceiver, settings: Config) -> DatagramPort:
         from ..net.udp import Port
 
         return Port(self, address, receiver)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from ..config.address import Address
-    from ..config.config import Settings
+    from ..config.config import Config
     from .memory_loop import VirtualLoop
 
 __all__ = ["MemoryDriver", "MemoryListener", "MemoryOutcome", "NothingHappens"]
@@ -283,10 +283,10 @@ class MemoryDriver:
     def outcome(self, value: T) -> MemoryOutcome[T]:
         return MemoryOutcome(value)
 
-    def open(self, address: Address, receiver: Receiver, settings: Settings) -> Walk:
+    def open(self, address: Address, receiver: Receiver, settings: Config) -> Walk:
         return self.walk(self._connect(address, receiver, settings))
 
-    def _connect(self, address: Address, receiver: Receiver, settings: Settings) -> Steps[None]:
+    def _connect(self, address: Address, receiver: Receiver, settings: Config) -> Steps[None]:
         latency, seconds = self.conditions.next_latency(), seconds_for(address, settings)
         if latency > seconds:
             yield Pause(seconds)
@@ -296,10 +296,10 @@ class MemoryDriver:
             yield Pause(latency)
         yield from connect(self, address, receiver, settings, MemoryKernel(self, address))
 
-    def listen(self, address: Address, acceptor: Acceptor, settings: Settings) -> MemoryListener:
+    def listen(self, address: Address, acceptor: Acceptor, settings: Config) -> MemoryListener:
         return MemoryListener(self, address, acceptor, settings)
 
-    def bind(self, address: Address, receiver: DatagramReceiver, settings: Settings) -> MemoryPort:
+    def bind(self, address: Address, receiver: DatagramReceiver, settings: Config) -> MemoryPort:
         return MemoryPort(self, address, receiver)
 
     @property

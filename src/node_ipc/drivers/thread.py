@@ -52,7 +52,7 @@ from .poller import Poller
 
 if TYPE_CHECKING:
     from ..config.address import Address
-    from ..config.config import Settings
+    from ..config.config import Config
     from ..net.listen import StreamListener
     from ..net.pipe import PipeHandle
     from ..net.pipe_listen import PipeListener
@@ -281,12 +281,12 @@ class ThreadDriver:
     def outcome(self, value: T) -> Outcome[T]:
         return Outcome(value)
 
-    def open(self, address: Address, receiver: Receiver, settings: Settings) -> Timer:
+    def open(self, address: Address, receiver: Receiver, settings: Config) -> Timer:
         from ..net.connect import connect
 
         return self.walk(connect(self, address, receiver, settings))
 
-    def listen(self, address: Address, acceptor: Acceptor, settings: Settings) -> Listener:
+    def listen(self, address: Address, acceptor: Acceptor, settings: Config) -> Listener:
         listener: StreamListener | PipeListener
         if isinstance(address, Pipe):
             from ..net.pipe_listen import PipeListener
@@ -299,7 +299,7 @@ class ThreadDriver:
         listener.beginning = self.walk(listener.begin())
         return listener
 
-    def bind(self, address: Address, receiver: DatagramReceiver, settings: Settings) -> DatagramPort:
+    def bind(self, address: Address, receiver: DatagramReceiver, settings: Config) -> DatagramPort:
         from ..net.udp import Port
 
         return Port(self, address, receiver)

@@ -17,7 +17,7 @@ from .steps import Await, LookUp, Pause, Resolved, Steps, Watcher, Writable
 
 if TYPE_CHECKING:
     from ..config.address import Address
-    from ..config.config import Settings
+    from ..config.config import Config
 
 __all__ = ["Host", "Kernel", "addresses", "connect", "seconds_for"]
 
@@ -46,7 +46,7 @@ class Kernel:
 
     speaks_tls = True
 
-    def unix(self, address: Unix, settings: Settings) -> tuple[Any, Peer]:
+    def unix(self, address: Unix, settings: Config) -> tuple[Any, Peer]:
         """Connect at once; ``BlockingIOError`` where the server's queue is full."""
         from . import unix
 
@@ -70,12 +70,12 @@ class Kernel:
         assert first is not None  # there is at least one name
         raise first
 
-    def stream(self, family: int, settings: Settings) -> Any:
+    def stream(self, family: int, settings: Config) -> Any:
         """A TCP socket that is not connected yet and does not block."""
         return tcp.new_stream(family, settings)
 
 
-def seconds_for(address: Address, settings: Settings) -> float:
+def seconds_for(address: Address, settings: Config) -> float:
     """How long an attempt may take."""
     if settings.connect_timeout is not None:
         return settings.connect_timeout / 1000
@@ -83,7 +83,7 @@ def seconds_for(address: Address, settings: Settings) -> float:
 
 
 def connect(
-    driver: Host, address: Address, receiver: Receiver, settings: Settings, kernel: Kernel | None = None
+    driver: Host, address: Address, receiver: Receiver, settings: Config, kernel: Kernel | None = None
 ) -> Steps[None]:
     """Connect, shake hands where TLS is spoken, and tell the receiver of its link, or why there is none."""
     kernel = kernel or Kernel()
@@ -98,7 +98,7 @@ def connect(
 
 
 def _plain(
-    driver: Host, address: Address, receiver: Receiver, settings: Settings, kernel: Kernel, seconds: float
+    driver: Host, address: Address, receiver: Receiver, settings: Config, kernel: Kernel, seconds: float
 ) -> Steps[None]:
     sock, peer = yield from _reach(address, settings, kernel, driver.now, seconds)
     try:
@@ -111,7 +111,7 @@ def _plain(
 
 
 def _encrypted(
-    driver: Host, address: Tls, receiver: Receiver, settings: Settings, kernel: Kernel, seconds: float
+    driver: Host, address: Tls, receiver: Receiver, settings: Config, kernel: Kernel, seconds: float
 ) -> Steps[None]:
     """With the certificates that the files hold now. Who cancels during the handshake hears nothing more."""
     from . import tls
@@ -130,7 +130,7 @@ def _encrypted(
 
 
 def _reach(
-    address: Address, settings: Settings, kernel: Kernel, now: Callable[[], float], seconds: float
+    address: Address, settings: Config, kernel: Kernel, now: Callable[[], float], seconds: float
 ) -> Steps[tuple[Any, Peer]]:
     """What is connected to the server there, and who that is."""
     if isinstance(address, Unix):
@@ -167,7 +167,7 @@ def _dial(dial: Callable[[], tuple[Any, Peer]], now: Callable[[], float], second
 
 
 def _first_that_answers(
-    address: Tcp | Tls, settings: Settings, kernel: Kernel, now: Callable[[], float], deadline: float
+    address: Tcp | Tls, settings: Config, kernel: Kernel, now: Callable[[], float], deadline: float
 ) -> Steps[Any]:
     """A socket connected to the first address of the name that answers; the error is that of the last one tried.
 
@@ -211,7 +211,7 @@ def _unconnected(sock: Any) -> int:
     return 0
 
 
-def addresses(address: Tcp | Tls, settings: Settings, seconds: float | None = None) -> Steps[list[Resolved]]:
+def addresses(address: Tcp | Tls, settings: Config, seconds: float | None = None) -> Steps[list[Resolved]]:
     """The addresses of a host name, by the user's ``interfaces.lookup`` or the system's resolver.
 
     Raises:

@@ -18,7 +18,7 @@ from .steps import READ, Await, LookUp, Resolved, Steps
 
 if TYPE_CHECKING:
     from ..config.address import Address
-    from ..config.config import Settings
+    from ..config.config import Config
     from .tls_link import Handshakes
 
 __all__ = ["Door", "StreamListener", "listen_local"]
@@ -33,7 +33,7 @@ OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 class StreamListener:
     """Accepts connections and gives each to whom the acceptor names."""
 
-    def __init__(self, driver: Host, address: Address, acceptor: Acceptor, settings: Settings) -> None:
+    def __init__(self, driver: Host, address: Address, acceptor: Acceptor, settings: Config) -> None:
         self._driver = driver
         self._handed = address if isinstance(address, Handed) else None
         self._address = address if self._handed is None else self._handed.where
@@ -172,7 +172,7 @@ class StreamListener:
         self._doors.clear()
 
 
-def listen_local(address: Unix, settings: Settings) -> unix.OwnedSocket:
+def listen_local(address: Unix, settings: Config) -> unix.OwnedSocket:
     """Listen at a path, as a configuration has it."""
     return unix.listen_unix(
         address.path,

@@ -15,7 +15,7 @@ from .pipe import Instances, PipeHandle, WinAPI
 from .steps import Steps
 
 if TYPE_CHECKING:
-    from ..config.config import Settings
+    from ..config.config import Config
 
 __all__ = ["PipeListener"]
 
@@ -30,7 +30,7 @@ class PipeHost(Host, Protocol):
 class PipeListener:
     """A listening pipe."""
 
-    def __init__(self, driver: PipeHost, address: Pipe, acceptor: Acceptor, settings: Settings) -> None:
+    def __init__(self, driver: PipeHost, address: Pipe, acceptor: Acceptor, settings: Config) -> None:
         self._driver = driver
         self._address = address
         self._acceptor = acceptor

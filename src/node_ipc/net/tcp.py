@@ -17,7 +17,7 @@ from ..errors import AddressError, AddressInUse, ConnectDenied, ConnectError, Co
 
 if TYPE_CHECKING:
     from ..config.address import Address
-    from ..config.config import Settings
+    from ..config.config import Config
     from .steps import Resolved
 
 __all__ = [
@@ -57,7 +57,7 @@ def tune(sock: socket.socket) -> None:
                 sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
-def new_stream(family: int, settings: Settings, port_at_peer: int = 0) -> socket.socket:
+def new_stream(family: int, settings: Config, port_at_peer: int = 0) -> socket.socket:
     """A TCP socket that does not block, bound to ``interfaces.local_address`` and ``local_port`` where they are set."""
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:

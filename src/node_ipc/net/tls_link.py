@@ -24,7 +24,7 @@ from ..core.seam import NOBODY, Peer
 from ..errors import ConnectionLost, TLSError
 
 if TYPE_CHECKING:
-    from ..config.config import Settings
+    from ..config.config import Config
     from ..core.seam import Driver, Link, Receiver, Timer
     from .tls import TLSChannel
 
@@ -280,7 +280,7 @@ class TLSLink:
 class Handshakes:
     """A server's certificates, and its links that still shake hands."""
 
-    def __init__(self, driver: Driver, settings: Settings) -> None:
+    def __init__(self, driver: Driver, settings: Config) -> None:
         """Load the certificates; raises what ``tls.server_context`` raises."""
         from .tls import ServerTLS
 

@@ -19,7 +19,7 @@ from ..drivers.loop import EventLoopDriver
 
 if TYPE_CHECKING:
     from ..config.address import Address, Handed
-    from ..config.config import Settings
+    from ..config.config import Config
     from ..core.outcome import Outcome
     from ..core.seam import Peer
     from ..core.session import Session
@@ -36,7 +36,7 @@ REASON_CHARACTERS = 1000
 class WorkerServer(AsyncServer):
     """A server that tells the other workers how many connections it has."""
 
-    def __init__(self, where: Address, driver: EventLoopDriver, settings: Settings, board: Board, number: int) -> None:
+    def __init__(self, where: Address, driver: EventLoopDriver, settings: Config, board: Board, number: int) -> None:
         super().__init__(where, driver, settings)
         self._board = board
         self._number = number
@@ -72,7 +72,7 @@ class Worker:
     def __init__(
         self,
         where: Handed,
-        settings: Settings,
+        settings: Config,
         setup: Callable[..., Any],
         board: Board,
         number: int,

@@ -30,7 +30,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn, TypeAlias
 
 from ..config.address import Address, Handed, Several, Tcp, Tls, Udp, Unix
-from ..config.config import Config, Settings
+from ..config.config import Config
 from ..config.logs import logger
 from ..config.resolve import Place, TLSChoice, resolve
 from ..drivers.runner import LoopFactory, loop_factory
@@ -119,9 +119,7 @@ def _refuse_unsafe_fork() -> None:
 # The listening sockets
 
 
-def _listen(
-    address: Address, settings: Settings, count: int, undo: contextlib.ExitStack
-) -> tuple[Where, list[Sockets]]:
+def _listen(address: Address, settings: Config, count: int, undo: contextlib.ExitStack) -> tuple[Where, list[Sockets]]:
     """Listen; gives where, and each worker's sockets: the same for all, but for UDP, where each has its own."""
     try:
         if isinstance(address, Udp):
@@ -132,7 +130,7 @@ def _listen(
     return where, [sockets] * count
 
 
-def _listen_once(address: Address, settings: Settings, undo: contextlib.ExitStack) -> tuple[Where, Sockets]:
+def _listen_once(address: Address, settings: Config, undo: contextlib.ExitStack) -> tuple[Where, Sockets]:
     if isinstance(address, Unix):
         owned = listen_local(address, settings)
         undo.callback(owned.close)
@@ -210,7 +208,7 @@ class _Supervisor:
     """The parent: it owns the sockets, and knows its children by their process numbers only."""
 
     def __init__(
-        self, setup: Callable[..., Any], address: Address, settings: Settings, count: int, factory: LoopFactory | None
+        self, setup: Callable[..., Any], address: Address, settings: Config, count: int, factory: LoopFactory | None
     ) -> None:
         self._setup = setup
         self._settings = settings

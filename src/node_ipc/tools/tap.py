@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from ..config.address import Address, Udp
-from ..config.config import Settings
+from ..config.config import Config
 from ..config.logs import escape
 from ..config.resolve import resolve
 from ..core.seam import Driver, Link, Peer
@@ -88,7 +88,7 @@ async def _tap(arguments: argparse.Namespace) -> None:
 class Tap:
     """Gives each client that connects a link of its own to the server."""
 
-    def __init__(self, target: Address, driver: Driver, settings: Settings, show: Show) -> None:
+    def __init__(self, target: Address, driver: Driver, settings: Config, show: Show) -> None:
         self.target = target
         self.driver = driver
         self.settings = settings
@@ -128,7 +128,7 @@ class Tap:
 class _Side:
     """One of a pair's two links, as the driver tells of it."""
 
-    def __init__(self, pair: _Pair, name: str, settings: Settings) -> None:
+    def __init__(self, pair: _Pair, name: str, settings: Config) -> None:
         self.name = name
         self.bytes = 0
         """How many came from there."""
@@ -253,7 +253,7 @@ Shown = tuple[str, dict[str, Any]]
 class _Frames:
     """Cuts a copy of one direction's bytes into frames, to be shown; it never refuses anything."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Config) -> None:
         self._delimiter = b"" if settings.profile in ("raw", "custom") else settings.delimiter.encode()
         self._overlap = max(len(self._delimiter) - 1, 0)
         self._rest = bytearray()

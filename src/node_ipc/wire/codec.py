@@ -16,7 +16,7 @@ from .json import Envelope, nested_too_deeply
 from .raw import RawCodec
 
 if TYPE_CHECKING:
-    from ..config.config import Settings
+    from ..config.config import Config
 
 __all__ = ["Codec", "CustomCodec", "Splits", "UserCodec", "choose", "logged", "shallow"]
 
@@ -91,7 +91,7 @@ class CustomCodec:
     raw = False
     gives_raw = False
 
-    def __init__(self, codec: UserCodec, settings: Settings) -> None:
+    def __init__(self, codec: UserCodec, settings: Config) -> None:
         from .framed import name_check
 
         self._codec = codec
@@ -162,7 +162,7 @@ class _CustomSplitter:
         return whole
 
 
-def choose(settings: Settings) -> Codec:
+def choose(settings: Config) -> Codec:
     """The codec of an endpoint with these settings."""
     if settings.profile == "raw":
         return RawCodec(settings.encoding)
@@ -176,7 +176,7 @@ def choose(settings: Settings) -> Codec:
     return CustomCodec(codec, settings)
 
 
-def _made(parser: type, settings: Settings) -> Any:
+def _made(parser: type, settings: Config) -> Any:
     try:
         return parser(settings)
     except Exception as error:

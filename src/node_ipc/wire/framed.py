@@ -18,7 +18,7 @@ from .framing import Splitter
 from .names import NameCheck, Named, any_name, assured_name, guarded_name
 
 if TYPE_CHECKING:
-    from ..config.config import Settings
+    from ..config.config import Config
 
 __all__ = ["FramedCodec", "name_check", "too_large_to_emit"]
 
@@ -39,7 +39,7 @@ class FramedCodec:
     decode_large = staticmethod(json.decode_large_envelope)
     salvage = staticmethod(json.salvage)
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Config) -> None:
         self.check_name = name_check(settings)
         self._delimiter = settings.delimiter_bytes
         self._escape = _escapes(settings.delimiter_escape_char)
@@ -139,7 +139,7 @@ class FramedCodec:
         return frame + self._delimiter
 
 
-def name_check(settings: Settings) -> NameCheck:
+def name_check(settings: Config) -> NameCheck:
     """What this profile says about event names."""
     if settings.profile == "assured":
         return assured_name(settings.max_event_name_length, frozenset(settings.allowed_events or ()))

@@ -9,7 +9,7 @@ from ..config.config import PING, PONG
 from ..errors import EventNotAllowed, EventTooLarge, InvalidEvent, ReservedEvent
 
 if TYPE_CHECKING:
-    from ..config.config import Settings
+    from ..config.config import Config
 
 __all__ = [
     "CLIENT_RAISES",
@@ -93,7 +93,7 @@ def guarded_name(limit: int, allow_reserved: bool) -> NameCheck:
     return check
 
 
-def lifecycle_from_peers(settings: Settings, raises: frozenset[str]) -> frozenset[str]:
+def lifecycle_from_peers(settings: Config, raises: frozenset[str]) -> frozenset[str]:
     """The lifecycle's names under which handlers hear what a peer emits, at an endpoint that ``raises`` some itself.
 
     The fast profile lets every name in, so there it is those that can mean nothing else.
