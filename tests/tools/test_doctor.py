@@ -360,3 +360,14 @@ def test_an_http_server_that_waits_for_an_empty_line(root: str, capsys: pytest.C
         thread.join()
     assert code == 1
     assert "does not speak node-ipc's language" in text.splitlines()[0]
+
+
+def test_a_server_that_reads_lines(node_ipc: Command, root: str, capsys: pytest.CaptureFixture[str]) -> None:
+    server = node_ipc("listen", "world", "-o", r"delimiter=\n")
+    server.wait_for("listening at")
+    code, text = examined(capsys, root, "world")
+    assert code == 1
+    assert "its first message ends the link: without a reason. It may have another delimiter" in text.splitlines()[0]
+    assert examined(capsys, root, "world", "-o", "delimiter=\n")[0] == 0
+    server.interrupt()
+    server.ends()

@@ -415,7 +415,7 @@ class _Visit:
         except IPCError:
             if isinstance(self._reason, ProtocolError):
                 return self._unanswered()
-            return False, f"a client gets in, and its first message ends the link: {self._words()}"
+            return False, f"a client gets in, and its first message ends the link: {self._words_of_a_message()}"
         return True, f"a client gets in: the server is {self._who()}, and it answers"
 
     def _unanswered(self) -> tuple[bool, str]:
@@ -449,6 +449,15 @@ class _Visit:
             said = "" if self._reason is None else f" ({self._reason})"
             return f"without a reason{said}. {self._causes()}"
         return f"since {self._reason}"
+
+    def _words_of_a_message(self) -> str:
+        if not (isinstance(self._reason, ConnectionLost | TLSError) or self._reason is None):
+            return f"since {self._reason}"
+        tls = "" if self._peer.transport == "unix" else "want TLS (tls://) or a client's certificate, "
+        return (
+            f"without a reason. It may have another delimiter or parser, {tls}not be node-ipc at all, or pass on to a "
+            "server that is away: its log says so"
+        )
 
     def _causes(self) -> str:
         if self._peer.transport == "unix":
