@@ -12,6 +12,7 @@ import gc
 import sys
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -246,3 +247,41 @@ def test_ten_thousand_typed_handlers_cost_ten_times_a_thousand(where: str, verb:
     seconds(100)
     few, many = min(seconds(1_000) for _ in range(3)), seconds(10_000)
     assert many < 40 * few + 0.2, f"{few:.3f} s for a thousand, {many:.3f} s for ten thousand"
+
+
+@pytest.mark.parametrize("way", ["client.emit", "server.broadcast"])
+def test_long_names_are_not_kept(way: str, tmp_path: Path) -> None:
+    """The fast profile has no limit of names: the prefixes of 1,024 are kept, of short ones."""
+    size, count = 100_000, 300
+
+    async def main() -> int:
+        options: Any = {"parser": "fast", "silent": True}
+        async with (
+            node_ipc.serve(f"{tmp_path}/s", **options) as server,
+            node_ipc.connect(f"{tmp_path}/s", **options) as client,
+        ):
+            server.on("*", lambda type, data, *_: None)
+            emit = client.emit if way == "client.emit" else server.broadcast
+            while not server.sockets:
+                await asyncio.sleep(0)
+
+            async def deeds(first: int) -> None:
+                for number in range(first, first + count):
+                    name = f"{number}".zfill(size)
+                    emit(name, 1)
+                    if number % 10 == 9:
+                        await client.drain()
+                        server.broadcast("end")
+                        await client.receive("end", timeout=20)
+
+            await deeds(0)
+            gc.collect()
+            tracemalloc.start()
+            try:
+                await deeds(count)
+                gc.collect()
+                return tracemalloc.get_traced_memory()[0]
+            finally:
+                tracemalloc.stop()
+
+    assert asyncio.run(main()) < size * count / 4
