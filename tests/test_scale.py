@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 import trustme
 
+import node_ipc
 from node_ipc.errors import ConfigError, IPCError, WouldDeadlock
 from node_ipc.scale import fairness, workers
 from node_ipc.scale.fairness import ABSENT, SLACK, Board, Turn
@@ -617,3 +618,8 @@ def test_a_full_one_waits_as_long_as_another_has_room() -> None:
     assert turn.wait() == 0, "all are full: refused at once"
     board.leave(1)
     assert turn.wait() == fairness.FULL_SECONDS, "whoever replaces it will have room"
+
+
+def test_workers_share_one_address() -> None:
+    with pytest.raises(node_ipc.AddressError, match="workers share one address, not several"):
+        workers.run(print, ["unix:/nowhere/one", "tcp://127.0.0.1:0"])

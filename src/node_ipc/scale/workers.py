@@ -67,7 +67,8 @@ def run(
 
     setup: called in each worker with its server (an ``AsyncServer``), before that accepts anybody: register the
         handlers in it. It may be async.
-    address, config, tls, options: as for ``node_ipc.serve``. Limits, such as ``max_connections``, are each worker's.
+    address, config, tls, options: as for ``node_ipc.serve``, but one address, not several. Limits,
+        such as ``max_connections``, are each worker's.
     count: how many workers; ``None``: one for each processor.
     loop: the workers' event loop: ``"auto"`` (uvloop where it is installed), ``"asyncio"``, ``"uvloop"``, or what
         makes a loop.
