@@ -22,7 +22,10 @@ sys.path.insert(0, str(HERE.parent))
 
 from fuzzing.mutation import TARGETS  # noqa: E402 - this folder is no installed package
 
-LIMITS = ("-max_len=65536", "-timeout=2", "-rss_limit_mb=512")
+LIMITS = ("-max_len=65536", "-timeout=10", "-rss_limit_mb=512")
+"""For one input. libFuzzer's clock is the wall's, and goes on while another target has the processor: the slowest
+inputs take 0.15 s under instrumentation, and ten seconds are a hang on a slow machine, too. What a message may cost in
+time of the processor is measured by ``tests/reliability/test_worst_shapes.py``."""
 
 NOT_ABOUT_BYTES = ["node_ipc.drivers.memory", "node_ipc.core.trace", "node_ipc.core.outcome"]
 """What runs for every input in the same way: it tells libFuzzer nothing, and what is watched is slower."""
