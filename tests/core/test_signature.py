@@ -91,6 +91,8 @@ CASES: list[tuple[Any, int, int | None, bool, Any]] = [
     (functools.partial(waiting), 2, 2, True, Order),
     (functools.partial(two, socket=None), 1, 1, False, int),
     (lambda data, i=5: None, 1, 1, False, None),
+    (lambda data, name=5: None, 1, 1, False, None),
+    (lambda data, id=5, socket=None: None, 1, 1, False, None),
     (lambda data, socket, i=5, request=None: None, 2, 2, False, None),
     (lambda data, _socket=None, i=5: None, 1, 2, False, None),
     (lambda i=5: None, 0, 1, False, None),

@@ -17,11 +17,9 @@ __all__ = ["Signature", "signature_of"]
 CO_VARARGS = 0x04
 CO_COROUTINE = 0x80
 
-ARGUMENTS = (
-    frozenset({"socket", "sock", "client", "peer", "connection", "conn", "session", "sender", "server", "who"})
-    | {"data", "payload", "message", "msg", "params", "arguments", "args", "type", "event", "name", "error", "loss"}
-    | {"destroyed_socket_id", "socket_id", "id", "request", "req"}
-)
+ARGUMENTS = frozenset(
+    {"socket", "sock", "client", "peer", "connection", "conn", "session", "sender", "server", "who"}
+) | {"data", "payload", "params", "destroyed_socket_id", "socket_id", "request", "req"}
 """What parameters with a default are called where they are meant to be filled. Others keep what they were bound to, as
 in ``lambda data, i=i: …``. The first parameter is filled whatever it is called, but for this:"""
 NO_PAYLOAD = "timeout"
