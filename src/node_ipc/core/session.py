@@ -12,6 +12,7 @@ Whoever wants the loop to stop (a handler that closes, too many async handlers u
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
@@ -67,6 +68,10 @@ ENDING_SECONDS = 1.0
 PEEKED_BYTES = 1024 * 1024
 """What is read of a peer in one pause for signs of life, at most: one read for each look."""
 PEEKS_AT = frozenset({"handlers", "inbox"})
+READS_ON = sys.platform == "win32"
+"""Windows tells of a link's end only to those who read all that came before it: a look goes on until it has read
+``PEEKED_BYTES``. Elsewhere it must not, since a peer takes two reads within a second for a proof that what it sent was
+handled."""
 PING_FRAME = b'"%s"' % PING.encode()
 MOST_REQUESTS = 16_384
 """Requests of one peer that async handlers work on at once; past that the peer waits."""
@@ -765,9 +770,11 @@ class Session(Asking):
         return self._peeked < PEEKED_BYTES and self._reading_paused <= PEEKS_AT
 
     def _end_peek(self, data: bytes) -> None:
-        """One read was for signs of life; what it brought waits with the rest."""
-        self._peeking = False
+        """A read was for signs of life; what it brought waits with the rest."""
         self._peeked += len(data)
+        if READS_ON and self.looks_for_life:
+            return
+        self._peeking = False
         if self._link is not None and self._reading_paused and not (self._closing or self._leaving):
             self._link.pause_reading()
 
