@@ -94,7 +94,7 @@ async def serve(path: str, flood: Callable[[str, Worst], None]) -> None:
             while server.sockets:
                 await asyncio.sleep(0.05)
         await asyncio.sleep(0.1)
-        print(f"{worst.growth:.1f} {worst.look():.1f}")
+        print(f"MiB: {worst.growth:.1f} {worst.look():.1f}")
 
 
 async def connect(path: str) -> None:
@@ -111,7 +111,7 @@ async def connect(path: str) -> None:
         deadline = time.monotonic() + 30
         while client.inbox.missed < 299 and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
-        print(f"{worst.growth:.1f} {worst.look():.1f}")
+        print(f"MiB: {worst.growth:.1f} {worst.look():.1f}")
         client.abort()
 
 

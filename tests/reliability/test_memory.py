@@ -31,7 +31,7 @@ def test_what_peers_make_a_process_hold(what: str, worst: float, after: float, t
     """Before there were limits: 602, 656 (also when they had left) and 301 MiB. What stays is the allocator's."""
     program = Program.python(str(PROGRAM), what, str(tmp_path / "s"))
     try:
-        most, left = map(float, program.wait_for(" ").split())
+        most, left = map(float, program.wait_for("MiB: ").split()[1:])
     finally:
         program.close()
     assert most <= worst
