@@ -244,10 +244,10 @@ def test_a_server_whose_output_is_gone_serves_on(shell: str, tmp_path: Path) -> 
         while not (tmp_path / "app.world").exists() and time.monotonic() < deadline:
             time.sleep(0.02)
         for number in range(3):
-            with blocking.connect(f"unix:{tmp_path}/app.world") as client:
+            with blocking.connect(f"unix:{tmp_path}/app.world", wait=True, timeout=20) as client:
                 client.emit("ping", number)
                 assert client.receive("pong", timeout=20) == number
-        with blocking.connect(f"unix:{tmp_path}/app.world") as client:
+        with blocking.connect(f"unix:{tmp_path}/app.world", wait=True, timeout=20) as client:
             client.emit("end")
             begun.wait(20)
     finally:
