@@ -1598,3 +1598,18 @@ def test_in_10_000_schedules_every_emit_is_accounted_for() -> None:
         totals["dropped"] += stats.dropped
         driver.close()
     assert all(total > 100 for total in totals.values()), totals
+
+
+def test_the_reason_of_an_earlier_attempt_is_not_given_for_a_later_loss() -> None:
+    """It was found there before the server was up, and the server is up now."""
+    driver = MemoryDriver()
+    client = Client("world", Unix("/memory/app.world"), driver, settings_of(retry=1000))
+    client.connect()
+    driver.run_until(lambda: client.last_error)
+    server = Server(Unix("/memory/app.world"), driver, settings_of())
+    server.start()
+    driver.run_until(lambda: client.state is ClientState.CONNECTED)
+    driver.advance(10)
+    server.sockets[0].close()
+    driver.run_until(lambda: client.state is ClientState.WAITING)
+    assert "the client is waiting (the last link ended: in order)" in client.trouble()

@@ -791,8 +791,9 @@ class ClientCore(LinkPublisher):
 
     def session_lost(self, session: Session, loss: Loss) -> None:
         short = self._count_short_link(session, loss) if session is self._session else None
-        if session is self._session and isinstance(why := short or loss.reason, IPCError):
-            self.last_error = why
+        if session is self._session:  # also where nobody knows why: an older reason would lead astray
+            why = short or loss.reason
+            self.last_error = why if isinstance(why, IPCError) else ConnectionLost(f"the last link ended: {loss}")
         if self._requests is not None:
             self._requests.link_lost(session, short or loss.reason)
         self._gone += session.stats()
