@@ -42,9 +42,11 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Are the programs, tables, names and links of the documents right?"""
-    session.install("-e", ".[test]")
-    session.run("pytest", "tests/test_readme.py", "tests/test_architecture.py")
+    """The site into build/site: its links, its programs, its tables and names"""
+    session.install("-e", ".[test,docs]")
+    session.run("python", "-m", "sphinx", "-q", "-W", "--keep-going", "-E", "docs", "build/site")
+    session.run("python", "docs/check.py", "build/site")
+    session.run("pytest", "tests/documents", "tests/test_readme.py", "tests/test_migration.py")
 
 
 @nox.session

@@ -25,7 +25,7 @@ HERE = Path(__file__).parent
 PROJECT = HERE.parent / "pyproject.toml"
 WRITTEN = HERE / "node-ipc.cdx.json"
 
-DEVELOPMENT = {"test", "lint", "bench", "fuzz"}
+DEVELOPMENT = {"test", "lint", "bench", "fuzz", "docs"}
 """Extras for work on the project itself: nobody who uses it installs them."""
 
 Json = dict[str, Any]

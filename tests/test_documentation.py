@@ -12,7 +12,7 @@ import node_ipc
 
 ROOT = Path(__file__).parent.parent
 SOURCE = Path(node_ipc.__file__).parent
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *ROOT.glob("*/README.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("*/README.md")])
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text("utf-8")
 CODE = {path.relative_to(SOURCE).as_posix(): path for path in SOURCE.rglob("*.py")}
 

@@ -274,9 +274,9 @@ def test_a_handler_that_fails_unheard_fails_its_test(tmp_path: Path) -> None:
     assert "the assertion itself" in told and "Before this a handler failed:" in told and "KeyError: 'missing'" in told
 
 
-def test_the_test_in_the_readme_passes(tmp_path: Path) -> None:
-    readme = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
-    program = readme.partition("### Your own tests")[2].partition("```python\n")[2].partition("```")[0]
+def test_the_test_on_the_page_passes(tmp_path: Path) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "howto" / "testing.md").read_text("utf-8")
+    program = page.partition("```python\n")[2].partition("```")[0]
     assert "1 passed" in run_tests(tmp_path, "import asyncio\n" + program).stdout
 
 

@@ -1,6 +1,6 @@
 """Payloads of types that msgspec does not know: refused at ``on``, or made by the hooks; pydantic, Path, deque, numpy.
 
-The hooks here are the documented examples (README, "Typed payloads").
+The hooks here are the documented examples (docs/howto/typed-payloads.md).
 """
 
 from __future__ import annotations

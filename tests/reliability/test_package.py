@@ -279,7 +279,7 @@ def _check_bill(bill: dict[str, Any], metadata: str) -> None:
     wanted = {}
     for line in re.findall(r"^Requires-Dist: (.*)", metadata, re.M):
         requirement, asked_by = Requirement(line), re.search(r"extra == .(\w+)", line)
-        if asked_by is None or asked_by[1] not in ("test", "lint", "bench", "fuzz"):
+        if asked_by is None or asked_by[1] not in ("test", "lint", "bench", "fuzz", "docs"):
             name = requirement.name.lower()
             wanted[name] = (f"vers:pypi/{requirement.specifier}", "optional" if asked_by else "required")
     assert {one["name"]: (one["versionRange"], one["scope"]) for one in bill["components"]} == wanted

@@ -1,0 +1,92 @@
+"""What a site has beside its pages: sitemap.xml, robots.txt, llms.txt, and in each page what a link to it shows."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from sphinx.application import Sphinx
+
+CARD = "_static/card.png"
+
+
+def describe(app: Sphinx, doctree: nodes.document) -> None:
+    """The first paragraph of a page says what its reader gets: it is also how others hear of the page."""
+    for paragraph in doctree.findall(nodes.paragraph):
+        if isinstance(paragraph.parent, nodes.section):
+            _descriptions(app)[app.env.docname] = " ".join(paragraph.astext().split())
+            return
+
+
+def _descriptions(app: Sphinx) -> dict[str, str]:
+    found: dict[str, str] = app.env.__dict__.setdefault("page_descriptions", {})
+    return found
+
+
+def tell_about(app: Sphinx, name: str, template: str, context: dict[str, Any], doctree: nodes.document | None) -> None:
+    if doctree is None:
+        return
+    base = app.config.html_baseurl
+    values = {
+        "description": _descriptions(app).get(name, "")[:300],
+        "og:type": "website",
+        "og:site_name": app.config.project,
+        "og:title": context["title"],
+        "og:description": _descriptions(app).get(name, "")[:300],
+        "og:url": f"{base}{_address(app, name)}",
+        "og:image": f"{base}{CARD}",
+        "twitter:card": "summary_large_image",
+    }
+    for key, value in values.items():
+        kind = "property" if key.startswith("og:") else "name"
+        context["metatags"] += f'\n<meta {kind}="{key}" content="{escape(value)}">'
+
+
+def _address(app: Sphinx, name: str) -> str:
+    address: str = app.builder.get_target_uri(name)
+    return "" if address == "index.html" else address
+
+
+def write_files(app: Sphinx, exception: Exception | None) -> None:
+    if exception is not None or app.builder.format != "html":
+        return
+    folder, base = Path(app.outdir), app.config.html_baseurl
+    pages = sorted(app.env.found_docs)
+    places = "".join(f"  <url><loc>{escape(base + _address(app, name))}</loc></url>\n" for name in pages)
+    (folder / "sitemap.xml").write_text(
+        '<?xml version="1.0" encoding="utf-8"?>\n'
+        f'<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">\n{places}</urlset>\n',
+        "utf-8",
+    )
+    (folder / "robots.txt").write_text(f"User-agent: *\nAllow: /\nSitemap: {base}sitemap.xml\n", "utf-8")
+    (folder / "llms.txt").write_text(llms(app), "utf-8")
+
+
+def llms(app: Sphinx) -> str:
+    """The form of llmstxt.org: a title, a sentence, and the pages by chapter, as the Markdown that they are made of."""
+    lines = [f"# {app.config.project}", "", f"> {_descriptions(app)['index']}", ""]
+    for chapter in app.env.toctree_includes["index"]:
+        lines += ["", f"## {app.env.titles[chapter].astext()}", ""]
+        lines += [_entry(app, name) for name in _below(app, chapter)]
+    return "\n".join(lines) + "\n"
+
+
+def _below(app: Sphinx, name: str) -> list[str]:
+    inner = app.env.toctree_includes.get(name, [])
+    return [name, *(each for child in inner for each in _below(app, child))]
+
+
+def _entry(app: Sphinx, name: str) -> str:
+    suffix = Path(app.env.doc2path(name)).suffix
+    source = f"{app.config.html_baseurl}_sources/{name}{suffix}.txt"
+    said = _descriptions(app).get(name, "")
+    return f"- [{app.env.titles[name].astext()}]({source})" + (f": {said}" if said else "")
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("doctree-read", describe)
+    app.connect("html-page-context", tell_about)
+    app.connect("build-finished", write_files)
+    return {"parallel_read_safe": True, "parallel_write_safe": False}
