@@ -52,7 +52,14 @@ WORLD = f"unix:{ROOT}app.world"
 
 
 class Pair(NamedTuple):
-    """A connected client and server, the server's socket of that client, and what drives them."""
+    """A connected client and server, the server's socket of that client, and what drives them.
+
+    Attributes:
+        client: The client, connected.
+        server: The server, listening.
+        socket: The server's socket of that client.
+        driver: The memory driver that runs both, and its virtual clock.
+    """
 
     client: Client
     server: Server
@@ -66,7 +73,12 @@ class Pair(NamedTuple):
 
 
 class Started(NamedTuple):
-    """A server that listens, and what drives it."""
+    """A server that listens, and what drives it.
+
+    Attributes:
+        server: The server, listening.
+        driver: The memory driver that runs it, and its virtual clock.
+    """
 
     server: Server
     driver: MemoryDriver

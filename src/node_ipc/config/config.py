@@ -266,20 +266,42 @@ class Interfaces(Options):
     _prefix = "interfaces."
 
     local_address: Option[str | None, str | Literal[False] | None] = Option(None, _local_address)
-    """The numeric address to connect from; ``None``: the system chooses."""
+    """The numeric address to connect from; ``None`` and ``False``: the system chooses.
+
+    Read by: clients over TCP and TLS.
+    Example:
+        >>> Interfaces(local_address="::1").local_address
+        '::1'
+    """
 
     local_port: Option[int | None, int | None] = Option(None, _local_port)
-    """The port to connect from; ``None`` or 0: the system chooses."""
+    """The port to connect from; ``None``, ``False`` and 0: the system chooses.
+
+    Read by: clients over TCP and TLS.
+    """
 
     family: Option[int, int | str | None] = Option(0, _family)
-    """4 (or ``"IPv4"``) or 6 (or ``"IPv6"``): only addresses of that family; 0: either."""
+    """4 (or ``"IPv4"``) or 6 (or ``"IPv6"``): only addresses of that family; 0, ``None`` and ``False``: either.
+
+    Read by: clients over TCP and TLS.
+    """
 
     hints: Option[int, int | None] = Option(0, _hints)
-    """Flags for ``getaddrinfo`` (``socket.AI_…``); 0: none."""
+    """Flags for ``getaddrinfo`` (``socket.AI_…``); 0, ``None`` and ``False``: none.
+
+    Read by: clients over TCP and TLS.
+    """
 
     lookup: Option[Callable[..., Any] | None, Callable[..., Any] | Literal[False] | None] = Option(None, _lookup)
-    """Resolves host names: called with one, it gives an address or several, or an awaitable of them; ``None``:
-    the system does."""
+    """Resolves host names: called with one, it gives an address or several, or an awaitable of them; ``None`` and
+    ``False``: the system does.
+
+    An awaitable needs an event loop: the blocking front takes a plain function.
+    Read by: clients over TCP and TLS.
+    Example:
+        >>> Interfaces(lookup={"db.local": "10.0.0.7"}.get).lookup("db.local")
+        '10.0.0.7'
+    """
 
 
 # --- the configuration -----------------------------------------------------------------------------------
@@ -303,252 +325,564 @@ class Config(Options):
 
     Times are milliseconds and sizes are bytes. Where an option is a limit, ``math.inf`` means none (stored as
     ``NO_LIMIT``, a very large integer).
+
+    ``help(node_ipc.Config.retry)`` shows one option, and ``node-ipc help retry`` does in a terminal.
+
+    Example:
+        >>> config = Config(retry=1000, max_connections=math.inf)
+        >>> config.retry = 250
+        >>> del config.retry
+        >>> config.retry
+        500
+        >>> Config.from_mapping({"maxRetries": 3, "networkPort": 9000})
+        Config(network_port=9000, max_retries=3)
     """
 
     # Where
 
     appspace: Option[str, str] = Option("app.", checks.text)
-    """Put before the id in socket paths, so that applications do not meet by accident."""
+    """What stands before the id in socket paths and pipe names, so that applications do not meet by accident.
+
+    The two ends have to agree on it: the socket of the server ``world`` is ``/tmp/app.world``.
+    Read by: clients and servers that are given an id.
+    """
 
     socket_root: Option[str, str | os.PathLike[str]] = Option("/tmp/", _directory)
-    """What socket paths begin with: text as it stands (end it with a slash), or a path object; ``~`` is home."""
+    """What socket paths begin with: text as it stands (end it with a slash), or a path object; ``~`` is your home.
+
+    Without a slash at its end it is the beginning of a name, and a warning says so.
+    ``node_ipc.runtime_socket_root()`` is where node-ipc 14 has its sockets, in a directory of the user's own.
+    Windows has no directory: there it is part of the pipe's name.
+    Read by: clients and servers that are given an id.
+    Example:
+        >>> Config(socket_root=pathlib.Path("/run/app")).socket_root
+        '/run/app/'
+    """
 
     id: Option[str, str] = Option(None, checks.name, make=_hostname)
-    """The name of this service; default: the host's name."""
+    """The name of this service, which its socket's path ends with; default: the host's name.
+
+    Read by: ``ipc.serve``, and the log. ``serve("world")`` and ``connect("world")`` are given an id, and ignore
+    this one.
+    """
 
     network_host: Option[str, str] = Option("localhost", checks.name)
-    """The host to serve on and to connect to where none is given."""
+    """The host to serve on and to connect to where none is given.
+
+    Read by: ``ipc.serve_net`` and ``ipc.connect_to_net``; addresses such as ``tcp://127.0.0.1:8000`` have their
+    own.
+    """
 
     network_port: Option[int, int] = Option(8000, checks.integer(0, 65535, "a port number"))
-    """The port where none is given; 0: a server takes a free one."""
+    """The port where none is given; 0: a server takes a free one, which ``server.address.port`` tells.
+
+    Read by: ``ipc.serve_net`` and ``ipc.connect_to_net``; addresses such as ``tcp://127.0.0.1:8000`` have their
+    own.
+    """
 
     interfaces: Option[Interfaces, Interfaces | Mapping[str, Any] | Literal[False] | None] = Option(
         None, _interfaces, make=lambda: Interfaces()
     )
-    """Which local interface network connections go out by; an ``Interfaces`` or a mapping of its options."""
+    """Which local interface network connections go out by; an ``Interfaces`` or a mapping of its options, which are
+    ``local_address``, ``local_port``, ``family``, ``hints`` and ``lookup``.
+
+    ``None`` and ``False``: nothing set, the system chooses.
+    Read by: clients over TCP and TLS.
+    Default: nothing set.
+    Example:
+        >>> Config(interfaces={"family": 4, "local_address": "127.0.0.1"}).interfaces.family
+        4
+    """
 
     # What goes over the wire
 
     encoding: Option[str, str] = Option("utf8", _encoding)
-    """How text becomes bytes in raw mode: ascii, utf8, utf16le, ucs2, base64, hex, latin1 or binary."""
+    """How text becomes bytes in raw mode.
+
+    ``utf-8``, ``utf-16le`` and ``ucs-2`` are other spellings, and case does not matter. ``hex`` and ``base64`` read
+    the text as such: ``emit("0c")`` is one byte. What is received is always bytes.
+    Read by: clients, servers and UDP ports in raw mode.
+    Example:
+        >>> Config(encoding="UTF-8").encoding
+        'utf8'
+    """
 
     raw_buffer: Option[bool, bool] = Option(False, checks.flag)
-    """True: bytes instead of events, the same as ``parser = "raw"``."""
+    """True: bytes instead of events, the same as ``parser = "raw"``; ``emit`` takes the payload alone.
+
+    The two ends have to agree on it.
+    Read by: clients, servers and UDP ports.
+    """
 
     delimiter: Option[str, str] = Option("\f", _delimiter)
-    """What ends a message: text with at least one character that JSON never has outside its strings."""
+    r"""What ends a message: text with at least one character that JSON never has outside its strings.
+
+    The two ends have to agree on it. What Python sends may hold it, since it is escaped there; what Node sends may
+    not, and node-ipc up to 12 takes a single UTF-16 unit only.
+    Unit: text.
+    Read by: clients, servers and UDP ports.
+    Example:
+        >>> Config(delimiter="\n").delimiter_bytes
+        b'\n'
+    """
 
     parser: Option[Any, Any] = Option("guarded", _parser)
-    """The profile ``"raw"``, ``"fast"``, ``"guarded"`` or ``"assured"``, or a codec of one's own: an object
-    or a class with ``encode`` and ``decode``. ``None`` and ``False`` are the default, ``"guarded"``."""
+    """What is read and written, and how much of it is checked.
+
+    ``"guarded"``: events within every limit below. ``"fast"``: the same wire, and node-ipc's own leniency: no limit
+    on values and names, and names of lifecycle events are let in. ``"raw"``: bytes, no events. ``"assured"``:
+    ``guarded``, and only ``allowed_events``, mutual TLS on the network and an owner-only directory. An object or a
+    class with ``encode(type, data)`` and ``decode(data)`` is a format of your own under the same limits. ``None``
+    and ``False``: ``"guarded"``.
+    Read by: clients, servers and UDP ports.
+    Example:
+        >>> Config(parser="assured", allowed_events=["order"]).profile
+        'assured'
+    """
 
     enc_hook: Option[Any, Any] = Option(None, _hook)
-    """What makes JSON of other types: ``enc_hook(value)`` returns something of a type that is known. It raises
-    ``TypeError`` or ``NotImplementedError`` for what it does not know either. For one's own formats it does nothing."""
+    """What makes JSON of other types: ``enc_hook(value)`` returns something of a type that is known.
+
+    It raises ``TypeError`` or ``NotImplementedError`` for what it does not know either. Formats of your own
+    (``parser``) do not ask it. ``None``: what is not known is refused at ``emit``, with ``InvalidPayload``.
+    Read by: clients, servers and UDP ports, at ``emit``.
+    Example:
+        >>> Config(enc_hook=lambda path: str(path)).enc_hook(pathlib.PurePosixPath("/tmp"))
+        '/tmp'
+    """
 
     dec_hook: Option[Any, Any] = Option(None, _hook)
     """What makes other types of JSON: ``dec_hook(type, value)`` returns one of ``type``, for handlers, ``receive`` and
-    ``request`` that ask for it. A ``ValueError`` or ``TypeError`` is a payload that does not fit."""
+    ``request`` that ask for it.
+
+    A ``ValueError`` or ``TypeError`` is a payload that does not fit. ``None``: only what msgspec knows is
+    converted.
+    Read by: clients, servers and UDP ports.
+    Example:
+        >>> Config(dec_hook=lambda type, value: type(value)).dec_hook(pathlib.PurePosixPath, "/tmp")
+        PurePosixPath('/tmp')
+    """
 
     sync: Option[bool, bool] = Option(False, checks.flag)
-    """True: a client sends its next message only when something came back for the last one."""
+    """True: a client sends its next message only when something came back for the last one.
+
+    What waits is bounded by ``max_queued_messages`` and ``max_queued_bytes``. It is node-ipc's; a ``request`` does
+    the same for one message, and knows whose the answer is.
+    Read by: clients.
+    """
 
     identify_peer: Option[bool, bool] = Option(False, checks.flag)
-    """True: a server notes the id that peers claim in their payloads (``claimed_id``); nobody verified it."""
+    """True: a server notes the id that peers claim in their payloads (``claimed_id``); nobody verified it.
+
+    Read by: servers and UDP ports.
+    """
 
     # Who may connect
 
     readable_all: Option[bool, bool] = Option(False, checks.flag)
-    """True: every user of the machine may read from the local socket or pipe."""
+    """True: every user of the machine may read from the local socket or pipe.
+
+    A Unix socket is connected to by those who may write: it alone lets nobody in (``writable_all`` does).
+    Read by: servers on local sockets and pipes.
+    """
 
     writable_all: Option[bool, bool] = Option(False, checks.flag)
-    """True: every user of the machine may write to the local socket or pipe, and so connect to it."""
+    """True: every user of the machine may write to the local socket or pipe, and so connect to it.
+
+    False: only this user and root, and ``allowed_uids``. The socket's mode is 0600, and both ends ask the kernel
+    who the other is.
+    Read by: servers on local sockets and pipes.
+    """
 
     allowed_uids: Option[frozenset[int] | None, Collection[int] | Literal[False] | None] = Option(None, _allowed_uids)
-    """The numeric users that local peers may run as, kept as a frozenset; ``None``: this user and root."""
+    """The numeric users that local peers may run as besides this user and root; kept as a frozenset.
+
+    ``None`` and ``False``: this user and root only. A server's socket itself stays 0600: change its mode or group
+    once it listens, or the kernel lets nobody else connect. A client takes a server that runs as such a user.
+    Read by: clients and servers on Unix sockets.
+    Example:
+        >>> sorted(Config(allowed_uids=[33, 1000]).allowed_uids)
+        [33, 1000]
+    """
 
     secure_socket_root: Option[bool | None, bool | None] = Option(None, checks.or_none(checks.flag))
-    """Whether local sockets must be in a directory that only its owner can enter; ``None``: the assured profile demands
-    it, the others want one where nobody but its owner and root can replace a socket. ``False``: any directory will do,
-    as those that containers share, with a warning."""
+    """Whether local sockets must be in a directory that only its owner can enter.
+
+    ``None``: the assured profile demands it, the others want one where nobody but its owner and root can replace a
+    socket. True: demanded. False: any directory will do, as those that containers share, with a warning.
+    Read by: servers on Unix sockets.
+    """
 
     unlink: Option[bool | Literal["force"], bool | Literal["force"]] = Option(True, _unlink)
-    """Whether a server removes a dead server's socket before it starts. ``False``: never; ``"force"``: also
-    one that may be alive (logged)."""
+    """Whether a server removes a dead server's socket before it starts.
+
+    True: one that answers nobody is removed, one that lives is ``AddressInUse``. False: never, which workers that
+    share a socket want. ``"force"``: also one that may be alive, which is logged. Only sockets are ever removed.
+    Read by: servers on Unix sockets.
+    """
 
     tls: Option[TLSOptions | SSLContext | Literal[False], Mapping[str, Any] | SSLContext | Literal[False] | None] = (
         Option(False, _tls, secret=True)
     )
-    """TLS on network connections: a mapping of ``TLSOptions``, or an ``ssl.SSLContext``; ``False`` or
-    ``None``: no TLS."""
+    """TLS on network connections: a mapping of ``TLSOptions``, or an ``ssl.SSLContext``; ``{}`` trusts the system's
+    authorities.
+
+    ``False`` and ``None``: no TLS. Names are Python's or node-ipc's (``private``, ``public``,
+    ``trustedConnections`` …); key and passphrase are in no message and no ``repr``. ``node-ipc help tls`` lists
+    them and makes certificates.
+    Read by: clients and servers over TCP (``tls://`` addresses without it trust the system's authorities).
+    Example:
+        >>> Config(tls={"trustedConnections": "ca.pem"}).tls
+        TLSOptions(trusted_connections=('ca.pem',))
+    """
 
     allow_reserved_events: Option[bool, bool] = Option(False, checks.flag)
     """True: peers may emit events with the names of lifecycle events, and handlers hear them besides this side's own.
 
     False: the guarded profile ends the link of whoever does. The fast one takes them: names that this side never
-    raises itself reach their handlers, the others are counted (``stats().reserved``) and told once."""
+    raises itself reach their handlers, the others are counted (``stats().reserved``) and told once.
+    Read by: clients, servers and UDP ports.
+    """
 
     allowed_events: Option[frozenset[str] | None, Collection[str] | Literal[False] | None] = Option(
         None, _allowed_events
     )
-    """The only events that the assured profile sends and takes, kept as a frozenset; ``None``: not set, which
-    that profile refuses."""
+    """The only events that the assured profile sends and takes; kept as a frozenset.
+
+    ``None`` and ``False``: not set, which that profile refuses. Requests need ``"rpc.request"`` and
+    ``"rpc.response"`` in it, ``heartbeat`` needs ``"ipc.ping"`` and ``"ipc.pong"``.
+    Read by: clients, servers and UDP ports with ``parser = "assured"``.
+    Example:
+        >>> sorted(Config(allowed_events=("order", "rpc.request")).allowed_events)
+        ['order', 'rpc.request']
+    """
 
     # Connections
 
     max_connections: Option[int, float] = Option(100, checks.limit(), infinite=True)
-    """How many clients a server has at once."""
+    """How many clients a server has at once; ``math.inf``: no limit. One more is refused, which is counted and told
+    once.
+
+    Unit: connections.
+    Read by: servers over streams; with workers, each of them.
+    Example:
+        >>> Config(max_connections=math.inf).max_connections == sys.maxsize  # how "no limit" is stored
+        True
+    """
 
     max_connections_per_uid: Option[int | None, float | None] = Option(None, checks.quota)
-    """How many of them may be of one user (local sockets); ``None``: only ``max_connections`` limits."""
+    """How many clients may be of one user; ``None``, ``False`` and ``math.inf``: only ``max_connections`` limits.
+
+    Unit: connections.
+    Read by: servers on Unix sockets.
+    """
 
     max_connections_per_host: Option[int | None, float | None] = Option(None, checks.quota)
-    """How many of them may come from one address (network); ``None``: only ``max_connections`` limits."""
+    """How many clients may come from one address; ``None``, ``False`` and ``math.inf``: only ``max_connections``
+    limits.
+
+    Unit: connections.
+    Read by: servers over TCP and TLS.
+    """
 
     backlog: Option[int, int] = Option(128, checks.integer(1, 65535))
-    """How many connections the kernel holds for a server that has not accepted them yet."""
+    """How many connections the kernel holds for a server that has not accepted them yet; the kernel may allow fewer
+    (``net.core.somaxconn``).
+
+    Unit: connections.
+    Read by: servers over streams.
+    """
 
     connect_timeout: Option[int | None, int | None] = Option(None, checks.or_none(checks.milliseconds()))
-    """The time for one attempt to connect (ms); ``None``: 2,000 for local sockets, 5,000 for the network."""
+    """The time for one attempt to connect; ``None``: 2,000 for local sockets, 5,000 for the network.
+
+    ``timeout=`` of ``connect`` bounds all attempts together, in seconds; this one bounds each.
+    Unit: milliseconds.
+    Read by: clients.
+    """
 
     handshake_timeout: Option[int, int] = Option(10_000, checks.milliseconds())
-    """The time for a TLS handshake (ms), at either end."""
+    """The time for a TLS handshake, at either end.
+
+    Unit: milliseconds.
+    Read by: clients and servers over TLS.
+    """
 
     close_timeout: Option[int, int] = Option(5_000, checks.milliseconds(0))
-    """How long closing waits for what was emitted to be written (ms); 0: not at all."""
+    """How long closing waits for what was emitted to be written; 0: not at all.
+
+    Unit: milliseconds.
+    Read by: clients, servers and UDP ports.
+    """
 
     heartbeat: Option[int, int | None] = Option(False, _heartbeat)
-    """After how long a silence the peer is asked whether it is there (ms); ``False``: never.
+    """After how long a silence the peer is asked whether it is there; ``False`` and ``None``: never.
 
     The question is the event ``ipc.ping``, which peers of this library answer with ``ipc.pong`` whether or not they
-    have a heartbeat themselves; no handler hears of either, not even ``"*"``. To a Node peer both are events like any
-    other: one that says nothing by itself needs a handler that answers, as in
-    ``ipc.server.on('ipc.ping', (data, socket) => ipc.server.emit(socket, 'ipc.pong', data))``, or its link is cut. With
-    the assured profile both names have to be in ``allowed_events``, at both ends. Whoever reads nothing answers
-    nothing: a blocking client outside of its calls, handlers that are busy for longer than ``heartbeat_timeout``. UDP
-    has no links and no heartbeat. The answer also proves what has arrived: see ``Loss.in_flight``."""
+    have a heartbeat themselves; no handler hears of either, not even ``"*"``. To a Node peer both are events like
+    any other: one that says nothing by itself needs a handler that answers, as in ``ipc.server.on('ipc.ping',
+    (data, socket) => ipc.server.emit(socket, 'ipc.pong', data))``, or its link is cut. With the assured profile
+    both names have to be in ``allowed_events``, at both ends. Whoever reads nothing answers nothing: a blocking
+    client outside of its calls, handlers that are busy for longer than ``heartbeat_timeout``. UDP has no links and
+    no heartbeat. The answer also proves what has arrived: see ``Loss.in_flight``.
+    Unit: milliseconds.
+    Read by: clients and servers over streams.
+    """
 
     heartbeat_timeout: Option[int, int] = Option(20_000, checks.milliseconds())
-    """How long the answer to a heartbeat may take (ms): if nothing at all came by then, the link is cut."""
+    """How long the answer to a heartbeat may take: if nothing at all came by then, the link is cut.
+
+    Unit: milliseconds.
+    Read by: clients and servers over streams that have a ``heartbeat``.
+    """
 
     # Reconnecting
 
     retry: Option[int, int] = Option(500, checks.milliseconds())
-    """The first delay before connecting again (ms); later ones grow by ``retry_growth``."""
+    """The first delay before connecting again; later ones grow by ``retry_growth``.
+
+    Unit: milliseconds.
+    Read by: clients, and again each time they lost their link.
+    """
 
     retry_growth: Option[float, float] = Option(1.6, checks.factor)
-    """By what each delay is longer than the one before, with some chance in it, up to 5 s (local) or 30 s (network);
-    1 is node-ipc's: ``retry``, always and exactly."""
+    """By what each delay is longer than the one before, with some chance in it, up to 5 s (local) or 30 s (network).
+
+    1 is node-ipc's: ``retry``, always and exactly.
+    Unit: a factor.
+    Read by: clients, and again each time they lost their link.
+    """
 
     max_retries: Option[int, float | None] = Option(False, _max_retries, infinite=True)
-    """How often a client tries again after it lost its link; ``False``, ``None``, infinity: no limit. It is counted
-    anew once a link held: a message came over it, or it was up for 5 s. What accepts and drops at once is given up."""
+    """How often a client tries again after it lost its link; ``False``, ``None`` and ``math.inf``: no limit.
+
+    It is counted anew once a link held: a message came over it, or it was up for 5 s. What accepts and drops at
+    once is given up.
+    Unit: attempts.
+    Read by: clients, and again each time they lost their link.
+    Example:
+        >>> Config(max_retries=math.inf).max_retries
+        False
+    """
 
     stop_retrying: Option[int, int] = Option(False, _stop_retrying)
-    """``False``: go on; ``True``: stop now, also when set while running; a number: stop after that many
-    retries, counted as for ``max_retries``; 0: never reconnect. 0 and ``False`` are told apart by their type."""
+    """``False``: go on; ``True``: stop now, also when set while running; a number: stop after that many retries.
+
+    Counted as for ``max_retries``; 0: never reconnect. 0 and ``False`` are told apart by their type.
+    Unit: attempts.
+    Read by: clients, and again each time they lost their link.
+    """
 
     max_protocol_errors: Option[int, float] = Option(5, checks.limit(), infinite=True)
-    """After how many protocol errors without a good message in between a client stops reconnecting."""
+    """After how many protocol errors without a good message in between a client stops reconnecting; ``math.inf``:
+    never.
+
+    Unit: errors.
+    Read by: clients.
+    """
 
     # Limits on messages
 
     max_message_size: Option[int, float] = Option(16 * MIB, _message_size, infinite=True)
-    """The largest message, sent or received (bytes); at most 256 MiB, which is also what infinity means."""
+    """The largest message, sent or received; at most 256 MiB, which is also what ``math.inf`` means.
+
+    A larger one is refused at ``emit`` (``FrameTooLarge``); a peer that sends one is cut. Both ends have to allow
+    it: node-ipc 14's own limit is 1 MiB.
+    Unit: bytes.
+    Read by: clients, servers and UDP ports (a datagram holds 65,507 bytes at most).
+    """
 
     max_message_values: Option[int, float] = Option(600_000, checks.limit(32_768), infinite=True)
-    """How many values a message may have, sent or received: about one for each comma, ``[`` and ``{`` in it, so that
-    none holds a process up for longer than a tenth of a second or so. The profiles ``fast`` and ``raw`` have no such
-    limit. 32,768 at the least: messages of up to 64 KiB, which cannot have more, are not counted."""
+    """How many values a message may have, sent or received; ``math.inf``: no limit.
+
+    It is about one for each comma, ``[`` and ``{``, so that no message holds a process up for longer than a tenth
+    of a second or so. The profiles ``fast`` and ``raw`` have no such limit. Messages of up to 64 KiB, which cannot
+    have more than 32,768, are not counted.
+    Unit: values.
+    Read by: clients, servers and UDP ports.
+    """
 
     max_event_name_length: Option[int, float] = Option(256, checks.limit(), infinite=True)
-    """The longest name of an event (characters, as JavaScript counts them: one beyond the basic plane, such as an
-    emoji, is two)."""
+    """The longest name of an event; ``math.inf``: no limit.
+
+    Unit: characters as JavaScript counts them: one beyond the basic plane, such as an emoji, is two.
+    Read by: clients, servers and UDP ports.
+    """
 
     message_timeout: Option[int, float | None] = Option(30_000, _message_timeout, infinite=True)
-    """How long a message may stay half received (ms); 0, ``False``, ``None`` or infinity: for ever."""
+    """How long a message may stay half received; 0, ``False``, ``None`` and ``math.inf``: for ever. Then the link is
+    cut.
+
+    Unit: milliseconds.
+    Read by: clients and servers over streams.
+    """
 
     max_handler_frames: Option[int, float] = Option(1000, checks.limit(), infinite=True)
-    """How many messages of one peer its async handlers may be at work on before nothing more is read from it.
+    """How many messages of one peer its async handlers may be at work on before nothing more is read from it;
+    ``math.inf``: no limit.
 
-    Requests are not among them: their handlers may wait for one another, so of all together 16,384 may be under way.
-    The same goes for events while this side waits for an answer of that peer's, which is behind them."""
+    Requests are not among them: their handlers may wait for one another, so of all together 16,384 may be under
+    way. The same goes for events while this side waits for an answer of that peer's, which is behind them.
+    Unit: messages.
+    Read by: clients, servers and UDP ports (whose peers share 64 times as many).
+    """
 
     max_handler_bytes: Option[int, float] = Option(MIB, checks.limit(), infinite=True)
-    """How many bytes these messages have, before nothing more is read."""
+    """How many bytes these messages have, before nothing more is read; ``math.inf``: no limit.
+
+    Unit: bytes.
+    Read by: clients, servers and UDP ports.
+    """
 
     max_request_bytes: Option[int, float] = Option(8 * MIB, checks.limit(), infinite=True)
     """How many bytes of one peer's messages and requests async handlers are at work on, all together, before nothing
-    more is read from it; never below ``max_handler_bytes``."""
+    more is read from it; never below ``max_handler_bytes``. ``math.inf``: no limit.
+
+    Unit: bytes.
+    Read by: clients and servers over streams.
+    """
 
     max_total_received_bytes: Option[int, float] = Option(256 * MIB, checks.limit(), infinite=True)
     """How many bytes the process holds of all peers together: half received messages, and what async handlers are at
-    work on. Beyond, the link with the largest half message is cut, and peers whose handlers hold more than 64 KiB wait.
+    work on; ``math.inf``: no limit.
+
+    Beyond, the link with the largest half message is cut, and peers whose handlers hold more than 64 KiB wait.
+    Unit: bytes.
+    Read by: clients and servers over streams.
     """
 
     max_unread_events: Option[int, float] = Option(1000, checks.limit(), infinite=True)
-    """How many events without a handler wait in an asyncio client to be received; beyond, the oldest of those that
-    nobody ever received by name is dropped, counted and told, and for the others reading pauses."""
+    """How many events without a handler wait in an asyncio client to be received; ``math.inf``: no limit.
+
+    Beyond, the oldest of those that nobody ever received by name is dropped, counted and told, and for the others
+    reading pauses.
+    Unit: events.
+    Read by: asyncio clients.
+    """
 
     max_unread_bytes: Option[int, float] = Option(MIB, checks.limit(), infinite=True)
-    """How many bytes such events have, 256 counted for each besides its own."""
+    """How many bytes such events have, 256 counted for each besides its own; ``math.inf``: no limit.
+
+    Unit: bytes.
+    Read by: asyncio clients.
+    """
 
     max_inbox_bytes: Option[int, float] = Option(64 * MIB, checks.limit(), infinite=True)
-    """How many bytes of events wait in a blocking client to be received, 256 counted for each besides its own;
-    beyond, calls that would have to read more raise."""
+    """How many bytes of events wait in a blocking client to be received, 256 counted for each besides its own; beyond,
+    calls that would have to read more raise. ``math.inf``: no limit.
+
+    Unit: bytes.
+    Read by: blocking clients.
+    """
 
     # Limits on what waits to be sent
 
     max_pending_bytes: Option[int, float] = Option(8 * MIB, checks.limit(), infinite=True)
-    """How many bytes wait for one peer; beyond, ``emit`` raises and a broadcast follows ``slow_policy``."""
+    """How many bytes wait for one peer; beyond, ``emit`` raises ``BackpressureError`` and a broadcast follows
+    ``slow_policy``. ``math.inf``: no limit.
+
+    Unit: bytes.
+    Read by: clients, servers and UDP ports.
+    """
 
     soft_pending_bytes: Option[int, float] = Option(MIB, checks.limit(), infinite=True)
-    """From how many waiting bytes on ``emit`` returns False; never above ``max_pending_bytes``."""
+    """From how many waiting bytes on ``emit`` returns False (wait for ``drain()`` then); never above
+    ``max_pending_bytes``. ``math.inf``: as much as that.
+
+    Unit: bytes.
+    Read by: clients, servers and UDP ports.
+    """
 
     slow_timeout: Option[int, float] = Option(10_000, checks.time_limit(), infinite=True)
-    """How long a peer may stay above ``soft_pending_bytes`` before it is cut (ms); ``math.inf``: for ever.
+    """How long a peer may stay above ``soft_pending_bytes`` before it is cut; ``math.inf``: for ever.
 
-    Where ``slow_policy`` drops messages, that is how long it may take nothing at all: a slow one stays."""
+    Where ``slow_policy`` drops messages, that is how long it may take nothing at all: a slow one stays.
+    Unit: milliseconds.
+    Read by: clients and servers over streams.
+    """
 
     slow_policy: Option[str, str] = Option("disconnect", checks.one_of("disconnect", "drop_newest", "drop_oldest"))
     """What a broadcast does with a peer at its limit: ``"disconnect"`` it, or drop the ``"drop_newest"`` or
     ``"drop_oldest"`` message; so does ``emit`` then, which otherwise raises. ``stats().dropped`` counts.
 
-    Requests and answers are messages, too: what is asked may then end by its time-out."""
+    Requests and answers are messages, too: what is asked may then end by its time-out.
+    Read by: clients and servers over streams.
+    """
 
     max_total_pending_bytes: Option[int, float] = Option(256 * MIB, checks.limit(), infinite=True)
-    """How many bytes wait for all peers of a server together; beyond, the slowest is cut."""
+    """How many bytes wait for all peers of a server together; beyond, the slowest is cut. ``math.inf``: no limit.
+
+    Unit: bytes.
+    Read by: servers over streams.
+    """
 
     max_queued_messages: Option[int, float] = Option(1000, checks.limit(0), infinite=True)
-    """How many messages a client keeps while its link is down; 0: none."""
+    """How many messages a client keeps while its link is down; 0: none. ``math.inf``: no limit.
+
+    They go out in order when the link is back; one more is refused at ``emit`` (``BackpressureError``).
+    Unit: messages.
+    Read by: clients, and UDP ports until they are bound.
+    """
 
     max_queued_bytes: Option[int, float] = Option(2 * MIB, checks.limit(0), infinite=True)
-    """How many bytes of messages a client keeps while its link is down."""
+    """How many bytes of messages a client keeps while its link is down. ``math.inf``: no limit.
+
+    Unit: bytes.
+    Read by: clients, and UDP ports until they are bound.
+    """
 
     # UDP
 
     max_udp_peers: Option[int, float] = Option(1024, checks.limit(), infinite=True)
-    """How many addresses a UDP server remembers; the one unheard for longest is forgotten first."""
+    """How many addresses a UDP server remembers; the one unheard for longest is forgotten first. ``math.inf``: no
+    limit.
+
+    Unit: addresses.
+    Read by: UDP ports.
+    """
 
     udp_peer_ttl: Option[int, int] = Option(25_000, checks.milliseconds())
-    """How long an address is remembered after it was last heard (ms)."""
+    """How long an address is remembered after it was last heard; a broadcast reaches those that are.
+
+    Unit: milliseconds.
+    Read by: UDP ports.
+    """
 
     # What is logged
 
     silent: Option[bool, bool] = Option(False, checks.flag)
-    """True: ``ipc.log`` does nothing at all."""
+    """True: ``ipc.log`` does nothing at all. Warnings go to the logger ``node_ipc`` all the same.
+
+    Read by: ``ipc.log``.
+    """
 
     log_in_color: Option[bool, bool] = Option(True, checks.flag)
-    """True: ``ipc.log`` uses colours where the output can show them."""
+    """True: ``ipc.log`` uses colours where the output can show them.
+
+    Read by: ``ipc.log``.
+    """
 
     log_depth: Option[int | None, float | None] = Option(5, _log_depth, infinite=True)
-    """How many levels of nested objects ``ipc.log`` shows below the first; ``None``: all."""
+    """How many levels of nested objects ``ipc.log`` shows below the first; ``None`` and ``math.inf``: all.
+
+    Unit: levels.
+    Read by: ``ipc.log``.
+    """
 
     logger: Option[Callable[..., Any], Callable[..., Any]] = Option(print, checks.function)
-    """Gets each line of ``ipc.log`` as one string."""
+    """Gets each line of ``ipc.log`` as one string.
+
+    Read by: ``ipc.log``.
+    Example:
+        >>> import logging
+        >>> config = Config(logger=logging.getLogger("app").info)
+    """
 
     log_payloads: Option[bool, bool] = Option(False, checks.flag)
-    """True: the library's own log lines show payloads too."""
+    """True: a line of ``ipc.log`` for every event in and out, its payload included.
+
+    Read by: ``ipc.log``, for the endpoints of that ``IPC``.
+    """
 
     @classmethod
     def name_in_mapping(cls, name: object) -> str | None:

@@ -112,8 +112,24 @@ def wrong(name: str, value: str, allowed: object) -> ConfigError:
 # --- options and their owners ----------------------------------------------------------------------------
 
 
+class _Explanation:
+    """``__doc__`` of an option, which ``help()`` shows: read when somebody asks for it."""
+
+    @overload
+    def __get__(self, option: None, owner: type) -> str: ...
+
+    @overload
+    def __get__(self, option: Option[Any, Any], owner: type) -> str: ...
+
+    def __get__(self, option: Option[Any, Any] | None, owner: type) -> str:
+        if option is None:
+            return "One option: ``Read`` is what the attribute gives, ``Write`` what may be assigned to it."
+        return option.explained()
+
+
 class Option(Generic[Read, Write]):
-    """One option: ``Read`` is what the attribute gives, ``Write`` what may be assigned to it."""
+    # One option: ``Read`` is what the attribute gives, ``Write`` what may be assigned to it.
+    __doc__ = _Explanation()
 
     def __init__(
         self,
@@ -136,7 +152,24 @@ class Option(Generic[Read, Write]):
         self.name = ""
 
     def __set_name__(self, owner: type[Options], name: str) -> None:
-        self.name = name
+        self.owner, self.name = owner, name
+
+    def explained(self) -> str:
+        """What is written below it in its class, what it takes, and its default."""
+        from .written import written_below  # for those who ask for help
+
+        text, example, code = written_below(self.owner).get(self.name, "").partition("\nExample:")
+        default = "" if re.search("(?i)default: |the default", text) else f"\nDefault: {_as_written(self.default)}."
+        return f"{text}\nTakes: {self.takes}.{default}{example}{code}".strip()
+
+    @property
+    def takes(self) -> str:
+        """What its check says that it allows."""
+        try:
+            self.check(object())
+        except Refused as refused:
+            return str(refused)
+        raise AssertionError(f"{self.name} takes anything")
 
     @overload
     def __get__(self, instance: None, owner: type) -> Self: ...
@@ -169,6 +202,16 @@ class Option(Generic[Read, Write]):
         except Refused as refused:
             what = f"a value of type {type(value).__name__}" if self.secret else shown(value)
             raise wrong(prefix + self.name, what, refused) from None
+
+
+def _as_written(value: object) -> str:
+    """A default as a program would have it; sizes in MiB besides."""
+    text = getattr(value, "__name__", None) or repr(value).replace(r"\x0c", r"\f")
+    whole_mib = isinstance(value, int) and value >= _MIB and value % _MIB == 0
+    return f"``{text}``" + (f" ({value // _MIB} MiB)" if whole_mib and isinstance(value, int) else "")
+
+
+_MIB = 1024 * 1024
 
 
 class Options:

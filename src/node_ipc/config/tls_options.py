@@ -91,46 +91,92 @@ class TLSOptions(Options, Mapping[str, Any]):
     _prefix = "tls."
 
     private = _option(_file, secret=True)  # somebody may put the key itself there
-    """The path of the private key, PEM."""
+    """The path of the private key, PEM.
+
+    Relative paths are looked up where the program runs. With an encrypted one, ``passphrase``.
+    Read by: clients and servers over TLS.
+    """
 
     public = _option(_file)
-    """The path of the certificate (and its chain), PEM."""
+    """The path of the certificate (and its chain), PEM.
+
+    Read by: clients and servers over TLS.
+    """
 
     dhparam = _option(_dhparam)
-    """The path of the Diffie-Hellman parameters, or they themselves, PEM."""
+    """The path of the Diffie-Hellman parameters, or they themselves, PEM.
+
+    Read by: servers over TLS.
+    """
 
     trusted_connections = _option(_files)
-    """The path of a certificate authority to trust, or a list of paths; kept as a tuple."""
+    """The path of a certificate authority to trust, or a list of paths; kept as a tuple.
+
+    node-ipc's name for it; without any (and without ``ca``) the system's authorities are trusted.
+    Read by: clients and servers over TLS.
+    """
 
     request_cert = _option(checks.flag)
-    """A server asks clients for a certificate; default: when it has an authority."""
+    """A server asks clients for a certificate; default: when it has an authority.
+
+    Read by: servers over TLS.
+    """
 
     reject_unauthorized = _option(checks.flag)
-    """A peer that cannot be verified is refused; default: True."""
+    """A peer that cannot be verified is refused; default: True.
+
+    False takes whoever comes, and warns: an attacker in between is not noticed then.
+    Read by: clients and servers over TLS.
+    """
 
     key = _option(_pem, secret=True)
-    """The private key itself, PEM text or bytes."""
+    """The private key itself, PEM text or bytes.
+
+    Read by: clients and servers over TLS.
+    """
 
     cert = _option(_pem)
-    """The certificate itself (and its chain), PEM text or bytes."""
+    """The certificate itself (and its chain), PEM text or bytes.
+
+    Read by: clients and servers over TLS.
+    """
 
     ca = _option(_authorities)
-    """Authorities to trust: PEM text or bytes, DER bytes, or a list of them; kept as a tuple."""
+    """Authorities to trust: PEM text or bytes, DER bytes, or a list of them; kept as a tuple.
+
+    Read by: clients and servers over TLS.
+    """
 
     servername = _option(checks.name)
-    """The name that the server's certificate must have; default: the host."""
+    """The name that the server's certificate must have; default: the host.
+
+    For a host that is reached by another name or address than its certificate has.
+    Read by: clients over TLS.
+    """
 
     passphrase = _option(_passphrase, secret=True)
-    """What the private key is encrypted with, text or bytes."""
+    """What the private key is encrypted with, text or bytes.
+
+    Read by: clients and servers over TLS.
+    """
 
     min_version = _option(_min_version)
-    """``"TLSv1.2"`` (the default) or ``"TLSv1.3"``."""
+    """``"TLSv1.2"`` (the default) or ``"TLSv1.3"``.
+
+    Read by: clients and servers over TLS.
+    """
 
     ciphers = _option(checks.name)
-    """OpenSSL's list of ciphers for TLS 1.2."""
+    """OpenSSL's list of ciphers for TLS 1.2.
+
+    Read by: clients and servers over TLS.
+    """
 
     strict_x509 = _option(checks.flag)
-    """Certificates follow RFC 5280 strictly; default: True. False is for old ones."""
+    """Certificates follow RFC 5280 strictly; default: True. False is for old ones.
+
+    Read by: clients and servers over TLS.
+    """
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         super().__init__(**self.in_mapping(options))

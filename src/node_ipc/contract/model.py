@@ -30,28 +30,34 @@ class ContractWarning(UserWarning):
 
 @dataclass(frozen=True)
 class Message:
-    """An event that goes one way."""
+    """An event that goes one way.
+
+    Attributes:
+        name: The event's name on the wire.
+        type: What its payload is; ``Any`` where nobody said.
+        description: A sentence for readers.
+    """
 
     name: str
-    """The event's name on the wire."""
     type: Any = Any
-    """What its payload is; ``Any`` where nobody said."""
     description: str = ""
-    """A sentence for readers."""
 
 
 @dataclass(frozen=True)
 class Method:
-    """A request and its answer."""
+    """A request and its answer.
+
+    Attributes:
+        name: What is asked for.
+        params: What the request carries; ``Any`` where nobody said.
+        result: What the answer carries.
+        description: A sentence for readers.
+    """
 
     name: str
-    """What is asked for."""
     params: Any = Any
-    """What the request carries; ``Any`` where nobody said."""
     result: Any = Any
-    """What the answer carries."""
     description: str = ""
-    """A sentence for readers."""
 
 
 Messages: TypeAlias = Iterable[Message | Event[Any]]

@@ -66,20 +66,27 @@ H = TypeVar("H", bound=Callable[..., Any])
 
 
 class ClientState(Enum):
-    """Where a client stands."""
+    """Where a client stands: ``client.state``.
+
+    Attributes:
+        IDLE: Made, not told to connect.
+        CONNECTING: An attempt is under way; emits wait in the queue.
+        CONNECTED: The link is up.
+        WAITING: Until the next attempt; emits wait in the queue.
+        CLOSING: Told to close: what was emitted still goes out, nothing more is taken.
+        CLOSED: Over: no retry will follow.
+
+    Example:
+        >>> client.state is node_ipc.ClientState.CONNECTED
+        True
+    """
 
     IDLE = "idle"
-    """Made, not told to connect."""
     CONNECTING = "connecting"
-    """An attempt is under way; emits wait in the queue."""
     CONNECTED = "connected"
-    """The link is up."""
     WAITING = "waiting"
-    """Until the next attempt; emits wait in the queue."""
     CLOSING = "closing"
-    """Told to close: what was emitted still goes out, nothing more is taken."""
     CLOSED = "closed"
-    """Over: no retry will follow."""
 
 
 _S = ClientState

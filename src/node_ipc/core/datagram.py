@@ -93,6 +93,16 @@ class DatagramPeer:
 
     ``socket["address"]`` works as well as ``socket.address``, as in node-ipc, and ``dict(socket)`` is a plain one.
     Two peers of one server are equal when their addresses are.
+
+    Attributes:
+        id: A number that no other peer of this server ever had.
+        address: The numeric address.
+        port: The port.
+        claimed_id: What the peer calls itself, with ``identify_peer``: a claim, never an identity.
+        validated: Whether the address is known to be real; until then it gets three times the bytes it sent, at most.
+            True on loopback and for addresses that the application named itself. Set it when your own protocol has
+            shown that whoever is there reads what you send.
+        heard_at: When the last whole message came, in seconds of the driver's clock.
     """
 
     __slots__ = (
@@ -115,20 +125,11 @@ class DatagramPeer:
 
     def __init__(self, server: DatagramCore, id: int, address: str, port: int, validated: bool) -> None:
         self.id = id
-        """A number that no other peer of this server ever had."""
         self.address = address
-        """The numeric address."""
         self.port = port
         self.claimed_id: Any = None
-        """What the peer calls itself, with ``identify_peer``: a claim, never an identity."""
         self.validated = validated
-        """Whether the address is known to be real; until then it gets three times the bytes it sent, at most.
-
-        True on loopback and for addresses that the application named itself. Set it when your own protocol has
-        shown that whoever is there reads what you send.
-        """
         self.heard_at = 0.0
-        """When the last whole message came, in seconds of the driver's clock."""
         self.bytes_in = self.bytes_out = self.messages_in = self.messages_out = self.errors = 0
         self._made_at = server._driver.now()
         self._server = server

@@ -59,6 +59,20 @@ class Event(Named, Generic[T]):
     ``order = Event("order", Order)`` serves ``on``, ``emit``, ``receive`` and ``request`` alike, and a type
     checker then knows what each of them takes and gives. Any type will do that an annotation may have:
     ``Event("side", Literal["buy", "sell"])``, ``Event("found", Order | None)``.
+
+    Attributes:
+        name: The event's name on the wire.
+        type: The payload's type, as in an annotation.
+
+    Example:
+        >>> numbers = node_ipc.Event("numbers", list[int])
+        >>> @server.on(numbers)
+        ... def heard(data, socket):
+        ...     print(sum(data))
+        >>> client.emit(numbers, [1, 2, 3])
+        True
+        >>> driver.run_until_idle()
+        6
     """
 
     __slots__ = ("name", "type")

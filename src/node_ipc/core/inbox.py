@@ -74,12 +74,21 @@ def receivable(event: Any, type: Any) -> tuple[str, Any]:
 
 
 class Received(NamedTuple):
-    """One event off the wire, as iteration gives it."""
+    """One event off the wire, as iteration gives it.
+
+    Attributes:
+        type: The event's name.
+        data: Its payload, decoded.
+
+    Example:
+        >>> event = node_ipc.Received("message", "hello")
+        >>> type, data = event
+        >>> event.data
+        'hello'
+    """
 
     type: str
-    """The event's name."""
     data: Any
-    """Its payload, decoded."""
 
 
 class _Shelf:

@@ -106,7 +106,25 @@ class ProgressMessage(msgspec.Struct, gc=False):
 
 
 class Request:
-    """One request as its handler sees it: ``handler(params, socket, request)``."""
+    """One request as its handler sees it: ``handler(params, socket, request)``.
+
+    Attributes:
+        method: The name that was asked for.
+        socket: Who asks.
+        deadline: When the other side stops waiting, on the clock of the event loop (of ``time.monotonic()`` in the
+            blocking front): ``asyncio.timeout_at(request.deadline)``. None where it did not say.
+        cancelled: Nobody waits for the answer any more. An async handler is cancelled then; a thread that works for
+            it, or a handler that shields its work, asks here.
+        ended: The answer is given.
+
+    Example:
+        >>> @server.handle("copy")
+        ... def copy(params, socket, request):
+        ...     for done in range(params["files"]):
+        ...         if request.cancelled:
+        ...             break
+        ...         request.progress(done)
+    """
 
     __slots__ = ("_id", "_wants_progress", "cancelled", "deadline", "ended", "method", "size", "socket", "task")
 
@@ -114,18 +132,11 @@ class Request:
         self._id = message.id
         self._wants_progress = message.progress is True
         self.method = message.method
-        """The name that was asked for."""
         self.socket = socket
-        """Who asks."""
         seconds = message.timeout
         self.deadline: float | None = now() + seconds if _is_number(seconds) else None
-        """When the other side stops waiting, on the clock of the event loop (of ``time.monotonic()`` in the blocking
-        front): ``asyncio.timeout_at(request.deadline)``. None where it did not say."""
         self.cancelled = False
-        """Nobody waits for the answer any more. An async handler is cancelled then; a thread that works for it, or a
-        handler that shields its work, asks here."""
         self.ended = False
-        """The answer is given."""
         self.size = 0
         self.task: Cancellable | None = None
 

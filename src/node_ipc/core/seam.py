@@ -56,22 +56,29 @@ FORKED = -1
 
 
 class Peer(msgspec.Struct, frozen=True):
-    """Who is at the other end of a link, as the kernel (not the peer) tells it."""
+    """Who is at the other end of a link, as the kernel (not the peer) tells it.
+
+    Attributes:
+        transport: ``unix``, ``pipe``, ``tcp``, ``tls``, ``udp4``, ``udp6`` or ``memory``.
+        pid: The process that connected (Unix sockets on Linux; pipes).
+        uid: Its user (Unix sockets).
+        gid: Its group (Unix sockets).
+        host: The numeric address (network transports).
+        port: The port (network transports).
+        certificate: The verified certificate, as ``ssl.SSLSocket.getpeercert`` gives it (TLS).
+
+    Example:
+        >>> socket.peer.transport, socket.peer.uid  # on a Unix socket: ('unix', 1000)
+        ('memory', ...)
+    """
 
     transport: str
-    """``unix``, ``pipe``, ``tcp``, ``tls``, ``udp4``, ``udp6`` or ``memory``."""
     pid: int | None = None
-    """The process that connected (Unix sockets on Linux; pipes)."""
     uid: int | None = None
-    """Its user (Unix sockets)."""
     gid: int | None = None
-    """Its group (Unix sockets)."""
     host: str | None = None
-    """The numeric address (network transports)."""
     port: int | None = None
-    """The port (network transports)."""
     certificate: dict[str, Any] | None = None
-    """The verified certificate, as ``ssl.SSLSocket.getpeercert`` gives it (TLS)."""
 
     def __hash__(self) -> int:
         return hash((self.transport, self.pid, self.uid, self.gid, self.host, self.port))

@@ -105,24 +105,31 @@ ENDED = _Ended()
 
 
 class Loss(msgspec.Struct, frozen=True):
-    """What a lost link took with it."""
+    """What a lost link took with it.
+
+    Attributes:
+        reason: Why the link ended; None after an orderly end.
+        dropped: Messages that were emitted and never reached the kernel.
+        in_flight: Messages that the kernel took and nothing proves to have arrived: so many are lost at the
+            most, none is sent again. Proofs are the answer to a request behind them, a heartbeat's, on a
+            Unix socket of Linux that the peer has read on behind them, and after your own ``close`` the
+            peer's orderly end. TCP and pipes tell nothing by themselves: there it is every message since
+            the last answer.
+        unheard: Messages of the peer's that had arrived and that no handler heard: this side had closed or
+            cut the link.
+        cut_off: Bytes of a message that the peer had begun and the link's end cut off.
+
+    Example:
+        >>> @client.on("disconnect")
+        ... def lost(loss):
+        ...     print(f"{loss.reason}; {loss.dropped} messages lost, {loss.in_flight} in doubt")
+    """
 
     reason: Exception | None = None
-    """Why the link ended; None after an orderly end."""
     dropped: int = 0
-    """Messages that were emitted and never reached the kernel."""
     in_flight: int = 0
-    """Messages that the kernel took and nothing proves to have arrived: so many are lost at the most, none is sent
-    again.
-
-    Proofs are the answer to a request behind them, a heartbeat's, on a Unix socket of Linux that the peer has read
-    on behind them, and after your own ``close`` the peer's orderly end. TCP and pipes tell nothing by themselves:
-    there it is every message since the last answer.
-    """
     unheard: int = 0
-    """Messages of the peer's that had arrived and that no handler heard: this side had closed or cut the link."""
     cut_off: int = 0
-    """Bytes of a message that the peer had begun and the link's end cut off."""
 
     def __str__(self) -> str:
         text = "in order" if self.reason is None else str(self.reason)
@@ -172,7 +179,20 @@ class Owner(Protocol):
 
 
 class Session(Asking):
-    """One link's two directions; on a server, the socket that handlers get."""
+    """One link's two directions; on a server, the socket that handlers get.
+
+    Attributes:
+        id: A number that no other socket of this endpoint ever had.
+        claimed_id: What the peer calls itself, with ``identify_peer``: a claim, never an identity.
+        state: A dict for your own data about this peer.
+        loss: What was lost with the link, once it is gone; None until then.
+
+    Example:
+        >>> @server.on("login")
+        ... def login(data, socket):
+        ...     socket.state["name"] = data["name"]
+        ...     socket.emit("welcome", {"you": socket.state["name"]})
+    """
 
     __slots__ = (  # 460 bytes for each connection; with a dict for so many attributes it was 1,640
         "__weakref__",
@@ -243,13 +263,9 @@ class Session(Asking):
         serving: bool,
     ) -> None:
         self.id = id
-        """A number that no other socket of this endpoint ever had."""
         self.claimed_id: Any = None
-        """What the peer calls itself, with ``identify_peer``: a claim, never an identity."""
         self.state: dict[str, Any] = {}
-        """A place for your own data about this peer."""
         self.loss: Loss | None = None
-        """What was lost with the link, once it is gone."""
         self.heard: Callable[[], None] | None = None
         """Called after each read that brought a whole message (a client's sync queue waits for it)."""
         self.admitted_as: Any = None

@@ -17,21 +17,31 @@ __all__ = ["Stats", "Trace", "TraceHook", "Traces"]
 
 
 class Trace(NamedTuple):
-    """One thing that happened."""
+    """One thing that happened.
+
+    Attributes:
+        what: ``connecting``, ``retrying``, ``starting``, ``listening``, ``opened``, ``received``, ``sent``,
+            ``dropped``, ``error``, ``refused``, ``paused`` (reading, for a second or more; once for each
+            link and reason), ``lost``.
+        endpoint: The client or server.
+        socket: The socket it happened on, where there is one; with UDP the ``DatagramPeer``.
+        messages: How many messages (``received``, ``sent``, ``dropped``).
+        bytes: How many bytes (``received``, ``sent``).
+        detail: The address, the error, the loss, or the delay of a retry in seconds.
+
+    Example:
+        >>> def slow(trace):
+        ...     if trace.what in ("paused", "dropped"):
+        ...         print(trace.what, trace.socket, trace.detail)
+        >>> undo = server.on_trace(slow)  # and undo() when nobody wants to hear it any more
+    """
 
     what: str
-    """``connecting``, ``retrying``, ``starting``, ``listening``, ``opened``, ``received``, ``sent``, ``dropped``,
-    ``error``, ``refused``, ``paused`` (reading, for a second or more; once for each link and reason), ``lost``."""
     endpoint: Any
-    """The client or server."""
     socket: Any = None
-    """The socket it happened on, where there is one; with UDP the ``DatagramPeer``."""
     messages: int = 0
-    """How many messages (``received``, ``sent``, ``dropped``)."""
     bytes: int = 0
-    """How many bytes (``received``, ``sent``)."""
     detail: Any = None
-    """The address, the error, the loss, or the delay of a retry in seconds."""
 
 
 TraceHook = Callable[[Trace], None]
@@ -86,35 +96,47 @@ class Traces:
 
 
 class Stats(msgspec.Struct):
-    """Counts since an endpoint was made, or since a socket was opened."""
+    """Counts since an endpoint was made, or since a socket was opened.
+
+    Attributes:
+        messages_in: Messages that arrived whole, heartbeats and answers included.
+        messages_out: Messages given to the kernel.
+        bytes_in: Bytes that the kernel gave.
+        bytes_out: Bytes that the kernel took.
+        pending_bytes: Waiting to be sent, now.
+        dropped: Emitted, and never given to the kernel: lost with a link, or by ``slow_policy``.
+        errors: ``error`` events.
+        retries: Attempts to connect again (clients).
+        links: Links that were up: 1 for a socket, for a client 1 and one more for each reconnect.
+        refused: Connections refused because of a limit (servers).
+        late: Answers that came after their request was given up.
+        reserved: Events of peers that no handler heard, with ``parser="fast"``: their names (``connect``,
+            ``error`` …) are this endpoint's own.
+        seconds: How long ago the counting began.
+        paused: How many links are not read now, by what they wait for: ``handlers`` (async ones that are at
+            work on too much), ``inbox`` (events that somebody has to receive), ``outgoing`` (the peer has
+            to read what waits for it).
+
+    Example:
+        >>> stats = server.stats()
+        >>> stats.messages_in, stats.refused, stats.paused
+        (0, 0, {})
+    """
 
     messages_in: int = 0
     messages_out: int = 0
-    """Given to the kernel."""
     bytes_in: int = 0
     bytes_out: int = 0
     pending_bytes: int = 0
-    """Waiting to be sent, now."""
     dropped: int = 0
-    """Emitted, and never given to the kernel: lost with a link, or by ``slow_policy``."""
     errors: int = 0
-    """``error`` events."""
     retries: int = 0
-    """Attempts to connect again (clients)."""
     links: int = 0
-    """Links that were up: 1 for a socket, for a client 1 and one more for each reconnect."""
     refused: int = 0
-    """Connections refused because of a limit (servers)."""
     late: int = 0
-    """Answers that came after their request was given up."""
     reserved: int = 0
-    """Events of peers that no handler heard, with ``parser="fast"``: their names (``connect``, ``error`` …) are this
-    endpoint's own."""
     seconds: float = 0.0
-    """How long ago the counting began."""
     paused: dict[str, int] = msgspec.field(default_factory=dict)
-    """How many links are not read now, by what they wait for: ``handlers`` (async ones that are at work on too much),
-    ``inbox`` (events that somebody has to receive), ``outgoing`` (the peer has to read what waits for it)."""
 
     def __iadd__(self, other: Stats) -> Stats:
         for name in self.__struct_fields__:

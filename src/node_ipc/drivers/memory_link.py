@@ -31,17 +31,20 @@ LOOPBACK = {"localhost": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1", "": "
 
 @dataclass(slots=True)
 class Conditions:
-    """How links carry bytes. May be changed at any time; what is on its way keeps its time of arrival."""
+    """How links carry bytes. May be changed at any time; what is on its way keeps its time of arrival.
+
+    Attributes:
+        latency: Seconds that bytes are on their way, or what is called for the seconds of each piece; they
+            never overtake.
+        split: The sizes of the pieces that arrive: one size, sizes taken in turn, or what is called for
+            each size. With None a read takes all that is there, up to 64 KiB, as a kernel gives it.
+        buffer: The bytes that each direction takes before the other end has read any; past that the writer
+            has to wait.
+    """
 
     latency: float | Callable[[], float] = 0.0
-    """Seconds that bytes are on their way, or what is called for the seconds of each piece; they never overtake."""
     split: int | Sequence[int] | Callable[[], int] | None = None
-    """The sizes of the pieces that arrive: one size, sizes taken in turn, or what is called for each size.
-
-    With None a read takes all that is there, up to 64 KiB, as a kernel gives it.
-    """
     buffer: int = BUFFER_BYTES
-    """The bytes that each direction takes before the other end has read any; past that the writer has to wait."""
 
     def next_latency(self) -> float:
         """The seconds for one piece."""
