@@ -22,7 +22,6 @@ from ..errors import (
     ConnectionLost,
     ConnectTimeout,
     ForkError,
-    HandlerError,
     IPCError,
     NotConnected,
     PeerRefused,
@@ -30,15 +29,14 @@ from ..errors import (
     TLSError,
     WrongLoopError,
 )
-from ..wire.codec import choose
-from ..wire.names import CLIENT_RAISES, lifecycle_from_peers
+from ..wire.names import CLIENT_RAISES
 from .asking import Asking
 from .endpoint import OF_EMITTERS, LinkPublisher, Register
-from .events import Event, Events
+from .events import Event
 from .outcome import seconds_to_end
 from .seam import FORKED
 from .session import Loss, Session, refuse_other_threads
-from .trace import Stats, Trace, Traces
+from .trace import Stats
 
 if TYPE_CHECKING:
     from ..config.address import Address
@@ -162,16 +160,12 @@ class ClientCore(LinkPublisher):
     ) -> None:
         """Make a client; ``connect`` connects it. Raises :class:`AssuredError` where the profile forbids it."""
         require_assured(address, settings, "client")
-        self._driver = driver
+        super().__init__(driver, settings, CLIENT_RAISES, 1, decodes_late=True)
         self.id = id
         self.address = address
         self.state = ClientState.IDLE
-        self.failure: IPCError | None = None
-        """The error that ended the client, where no ``error`` handler heard it."""
         self.connected: Outcome[Self] = self._outcome()
         """Settled when the link is up for the first time, or with the error that ended the client."""
-        self.closed: Outcome[Self] = self._outcome()
-        """Settled when the state becomes closed, after ``destroy`` was published."""
         self.unheard: Callable[[str, Any, Session], None] | None = None
         """Told of events that no handler has: the inbox of the waiting fronts."""
         self.on_link: Callable[[], None] | None = None
@@ -184,32 +178,12 @@ class ClientCore(LinkPublisher):
         """Why the client gave up, where it was not told to close; heard or not."""
         self.last_error: IPCError | None = None
         """Why the latest attempt failed, or the latest link ended."""
-        self.on_drained: list[Callable[[], None]] = []
-        """Called when the kernel has taken everything, and when the link is lost with what waited for it."""
         self.is_patient = False
         """Whether it waits for a server that may not be there yet: then no permission is a failed attempt, too."""
         self.retries = 0
         """How many retries there were since a link held: a message came over it, or it was up for 5 s."""
-        driver.endpoints.add(self)
-        self._settings = settings
         self._retrying = retrying or (lambda: settings)
-        self._traces = Traces(self._hand_trace_on)
-        self._gone = Stats()  # of the links that are over
-        self._errors = 0
-        self._made_at = driver.now()
-        self._codec = choose(settings)
-        self.events = Events(
-            1,
-            self._codec.check_name,
-            self.session_fault,
-            driver.spawn if driver.runs_coroutines else None,
-            CLIENT_RAISES,
-            lifecycle_from_peers(settings, CLIENT_RAISES),
-            self._codec.gives_raw,
-            settings.dec_hook,
-        )
         self.events.unheard = self._unheard
-        self.events.missed = self._tell_late
         self.events.answer_heartbeats()
         self._sync = settings.sync
         self._answer_due = False
@@ -228,7 +202,6 @@ class ClientCore(LinkPublisher):
         self._short_links_due = TOLD_AT  # when so many of them are told
         self._warned = False
         self._close_seconds = 0.0
-        self._timer: Timer | None = None
 
     def __repr__(self) -> str:
         waiting = f", {len(self._queue)} queued" if self._queue else ""
@@ -303,16 +276,11 @@ class ClientCore(LinkPublisher):
 
     # ---- traces and statistics
 
-    def _tell(self, what: str, detail: Any = None, session: Session | None = None) -> None:
-        if (told := self._traces.all) is not None:
-            told(Trace(what, self, session, detail=detail))
-
     def _drop(self, count: int) -> None:
         """So many messages that waited for a link will not be sent."""
         if count:
             self._gone.dropped += count
-            if (told := self._traces.all) is not None:
-                told(Trace("dropped", self, messages=count))
+            self._tell("dropped", messages=count)
 
     def _hand_trace_on(self) -> None:
         if self._session is not None:
@@ -320,15 +288,8 @@ class ClientCore(LinkPublisher):
 
     def stats(self) -> Stats:
         """What this client did since it was made, over all its links."""
-        total = Stats()
-        total += self._gone
-        if self._session is not None:
-            total += self._session.stats()
-        total.pending_bytes = self.pending_bytes
-        total.errors = self._errors
+        total = self._sum(() if self._session is None else (self._session,))
         total.late = self._requests.late if self._requests is not None else 0
-        total.reserved = self.events.reserved
-        total.seconds = self._driver.now() - self._made_at
         return total
 
     # ---- out
@@ -742,11 +703,6 @@ class ClientCore(LinkPublisher):
         connected.settle(loss.reason or NotConnected(f"the client {self.id!r} was closed"))
         self._drained()
 
-    def _cancel_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
     def abandoned(self) -> None:
         self._input("abandoned")
 
@@ -809,32 +765,9 @@ class ClientCore(LinkPublisher):
             self._input("lost", loss)
             self._drained()
 
-    def session_fault(self, session: Session | None, error: IPCError) -> None:
-        self._publish_fault(session, error)
-
-    def _publish_fault(self, session: Session | None, error: IPCError, *, loud: bool = False) -> bool:
-        """Publish ``error``; what no handler hears is logged. Returns whether one did."""
-        self._count_error(error, session)
-        heard = False
-        if not (isinstance(error, HandlerError) and error.event == "error"):
-            heard = self.events.publish("error", error, session=session)
-        if not heard:
-            self._log_fault(self, error, loud=loud)
-        return heard
-
-    def _count_error(self, error: IPCError, session: Session | None) -> None:
-        self._errors += 1
-        if session is not None:
-            session.errors += 1
-        self._tell("error", error, session)
-
     def pending_changed(self, session: Session, pending: int) -> None:
         if pending == 0:
             self._drained()
-
-    def _drained(self) -> None:
-        for hook in tuple(self.on_drained):
-            hook()
 
 
 class Client(ClientCore, Asking, metaclass=ABCMeta):

@@ -38,31 +38,27 @@ from ..errors import (
     BackpressureError,
     ForkError,
     FrameTooLarge,
-    HandlerError,
     InvalidPayload,
     IPCError,
     NotConnected,
     ProtocolError,
 )
-from ..wire.codec import choose, shallow
-from ..wire.names import DATAGRAM_RAISES, lifecycle_from_peers
+from ..wire.codec import shallow
+from ..wire.names import DATAGRAM_RAISES
 from .block import Block
 from .context import LinkContext
-from .endpoint import OF_EMITTERS, SocketPublisher, fault_log, not_in
-from .events import Event, Events
-from .outcome import seconds_to_end
+from .endpoint import OF_EMITTERS, ServerState, SocketPublisher, not_in
+from .events import Event
 from .seam import FORKED, Peer
-from .server import ServerState
 from .session import refuse_other_threads
-from .trace import Stats, Trace, Traces
+from .trace import Stats, Trace
 
 if TYPE_CHECKING:
     from ..config.address import Address
     from ..config.config import Config
-    from ..config.logs import FaultLog
     from ..wire.text import RawPayload
     from .outcome import Outcome
-    from .seam import DatagramPort, Driver, Timer
+    from .seam import DatagramPort, Driver
 
 __all__ = ["LARGEST_DATAGRAM", "DatagramCore", "DatagramPeer", "DatagramServer"]
 
@@ -131,7 +127,7 @@ class DatagramPeer:
         self.validated = validated
         self.heard_at = 0.0
         self.bytes_in = self.bytes_out = self.messages_in = self.messages_out = self.errors = 0
-        self._made_at = server._driver.now()
+        self._made_at = server._now()
         self._server = server
         self._state: dict[str, Any] | None = None
         self._context: LinkContext | None = None
@@ -200,7 +196,7 @@ class DatagramPeer:
             bytes_in=self.bytes_in,
             bytes_out=self.bytes_out,
             errors=self.errors,
-            seconds=self._server._driver.now() - self._made_at,
+            seconds=self._server._now() - self._made_at,
         )
 
     def forget(self) -> None:
@@ -253,40 +249,11 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
                 f"the assured profile does not allow UDP ({address}): datagrams are not encrypted, and anybody can "
                 "forge their sender. Use tls://, or another parser"
             )
-        self._driver = driver
+        super().__init__(driver, settings, DATAGRAM_RAISES, decodes_late=False)
         self.address: Address = address
         """Where it is bound; once started, with the real port."""
-        self.state = _S.IDLE
-        self.failure: IPCError | None = None
-        """The error of ``start``, where no ``error`` handler heard it."""
-        self.started: Outcome[Self] = self._outcome()
-        """Settled when the port is bound, or with the error why it never will be."""
-        self.closed: Outcome[Self] = self._outcome()
-        """Settled when the port is closed."""
-        self.on_closed: list[Callable[[], None]] = []
-        """Called each time the port was closed."""
-        self.on_drained: list[Callable[[], None]] = []
-        """Called when the kernel has taken everything after too much waited for it."""
-        driver.endpoints.add(self)
-        self._settings = settings
         self._family = _family(address)
-        self._traces = Traces(lambda: None)
-        self._stats = Stats()
-        self._made_at = driver.now()
-        self._codec = choose(settings)
         self._splitter = self._codec.splitter()
-        self.events = Events(
-            2,
-            self._codec.check_name,
-            self._fault,
-            driver.spawn if driver.runs_coroutines else None,
-            DATAGRAM_RAISES,
-            lifecycle_from_peers(settings, DATAGRAM_RAISES),
-            dec_hook=settings.dec_hook,
-        )
-        self.events.missed = self._tell_late
-        if settings.identify_peer:
-            self.events.tap(_identify)
         self._port: DatagramPort | None = None  # while listening
         self._binding: DatagramPort | None = None  # from start to the end
         self._peers: OrderedDict[tuple[str, int], DatagramPeer] = OrderedDict()
@@ -301,9 +268,7 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
         self._held: deque[tuple[bytes, str, int]] = deque()
         self._held_bytes = 0
         self._block = Block()
-        self._timer: Timer | None = None
         self._watching = False
-        self._faults: FaultLog | None = None
 
     def __repr__(self) -> str:
         return f"<DatagramServer {self.address} {self.state.value}, {len(self._peers)} peers>"
@@ -321,19 +286,9 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
 
     # ---- traces and statistics
 
-    def _tell(self, what: str, peer: Any = None, messages: int = 0, bytes: int = 0, detail: Any = None) -> None:
-        told = self._traces.traffic if what in ("sent", "received") else self._traces.all
-        if told is not None:
-            told(Trace(what, self, peer, messages, bytes, detail))
-
     def stats(self) -> Stats:
         """What this port did since it was made; ``dropped``: not sent, or not delivered, because of a limit."""
-        total = Stats()
-        total += self._stats
-        total.pending_bytes = self.pending_bytes
-        total.reserved = self.events.reserved
-        total.seconds = self._driver.now() - self._made_at
-        return total
+        return self._sum(())
 
     # ---- out
 
@@ -395,10 +350,10 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
         return True
 
     def _sent(self, to: Any, messages: int, bytes: int) -> None:
-        self._stats.messages_out += messages
-        self._stats.bytes_out += bytes
+        self._gone.messages_out += messages
+        self._gone.bytes_out += bytes
         if self._traces.traffic is not None:
-            self._tell("sent", None, messages, bytes, to)
+            self._traces.traffic(Trace("sent", self, None, messages, bytes, to))
 
     def _affords(self, peer: DatagramPeer, frame: bytes) -> bool:
         return peer.bytes_out + len(frame) <= AMPLIFICATION * peer.bytes_in
@@ -460,7 +415,7 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
     def _held_back(self, forged: int, full: int) -> None:
         self._dropped(forged + full)
         if forged:
-            self._fault(
+            self.session_fault(
                 None,
                 AddressNotValidated(
                     f"a broadcast left out {forged} addresses that may be forged and have had {AMPLIFICATION} times "
@@ -468,7 +423,7 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
                 ),
             )
         if full:
-            self._fault(
+            self.session_fault(
                 None,
                 BackpressureError(
                     f"a broadcast did not reach {full} addresses: the kernel does not take datagrams as fast as they "
@@ -511,7 +466,7 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
 
     def _dropped(self, messages: int) -> None:
         if messages:
-            self._stats.dropped += messages
+            self._gone.dropped += messages
             self._tell("dropped", messages=messages)
 
     def _send_waiting(self) -> None:
@@ -524,81 +479,46 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
                 self._send(frame, socket)
             except IPCError as error:
                 self._dropped(1)
-                self._fault(None, error)
+                self.session_fault(None, error)
 
     # ---- life
 
-    def start(self) -> Outcome[Self]:
-        """Bind the port: ``connect`` and ``start`` are published when it is bound, ``error`` where it cannot be."""
-        refuse_other_threads(self._driver, "start")
-        if self.state in (_S.IDLE, _S.CLOSED):
-            self.started = self._outcome()
-            self.closed = self._outcome()
-            self.state = _S.STARTING
-            self.failure = None
-            self._tell("starting", detail=self.address)
-            self._binding = self._driver.bind(self.address, self, self._settings)
-        return self.started
+    def _listen(self) -> None:
+        self._tell("starting", self.address)
+        self._binding = self._driver.bind(self.address, self, self._settings)
 
-    def begin_stop(self, timeout: float | None = None) -> Outcome[Self]:
-        """Receive nothing more and end in order: as :meth:`DatagramServer.stop`."""
-        refuse_other_threads(self._driver, "stop")
-        seconds = seconds_to_end(timeout, "stop", self._settings.close_timeout)
-        if self.state is _S.IDLE:
-            self.state = _S.CLOSED
-            self.closed.settle()
-        if self.state in (_S.CLOSING, _S.CLOSED):
-            return self.closed
+    def _serve_no_more(self, seconds: float) -> None:
         self._send_waiting()
-        self.state = _S.CLOSING
         self._hear_no_more()
-        self._timer = self._driver.call_later(seconds, self._finish)
-        self._driver.call_later(0, self._finish_if_sent)
-        return self.closed
-
-    def begin_abort(self) -> None:
-        """End at once."""
-        self.begin_stop()
-        self._driver.call_later(0, self._finish)
 
     def forked(self) -> None:
         """The driver's ``home`` says it, which each call looks at."""
 
-    def abandoned(self) -> None:
-        self.begin_abort()
-
     def unsent(self) -> int:
         return len(self._waiting)
 
-    def _finish_if_sent(self) -> None:
-        if self.state is not _S.CLOSING:
-            return
-        assert self._binding is not None
-        if self._binding.pending_bytes():
-            self._driver.call_later(LOOK_AGAIN_SECONDS, self._finish_if_sent)
-        else:
-            self._finish()
+    def _now(self) -> float:
+        return self._driver.now()
 
-    def _finish(self) -> None:
-        if self.state is not _S.CLOSING:
+    def _look_whether_empty(self) -> None:
+        if self._binding is None:
             return
-        self._close()
-        self.started.settle(NotConnected("the server was stopped"))
-        self.closed.settle()
-        for hook in (*self.on_closed, *self.on_drained):
-            hook()
+        if self._binding.pending_bytes():
+            self._driver.call_later(LOOK_AGAIN_SECONDS, self._look_whether_empty)
+        else:
+            self._input("emptied")
+
+    def _expire(self) -> None:
+        self._driver.call_later(0, partial(self._input, "emptied"))
 
     def _hear_no_more(self) -> None:
         self._port = None
         self._held.clear()
         self._block.stop()
 
-    def _close(self) -> None:
-        self.state = _S.CLOSED
+    def _give_up(self) -> None:
+        super()._give_up()
         self._hear_no_more()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         binding, self._binding = self._binding, None
         assert binding is not None
         binding.close()
@@ -607,8 +527,6 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
         self._dropped(len(waiting))
         self._peers.clear()
         self._held_bytes = 0
-        if self._faults is not None:
-            self._faults.close()
 
     def _watch(self) -> None:
         """Look again and again until the kernel has taken everything, and say so."""
@@ -623,45 +541,28 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
         if self._port.pending_bytes():
             self._watch()
             return
-        for hook in tuple(self.on_drained):
-            hook()
+        self._drained()
 
     # ---- the driver's receiver
 
     def bound(self, address: Address) -> None:
         self.address = address
-        if self.state is not _S.STARTING:
-            return
-        self.state = _S.LISTENING
+        self._input("listening")
+
+    def _begin_to_serve(self) -> None:
         self._port = self._binding
         if self._driver.has_small_stack:
             self._codec = shallow(self._codec)
-        self._tell("listening", detail=address)
+        self._tell("listening", self.address)
         self._send_waiting()
         self.events.publish_state("connect", self)
-        self.events.publish_state("start", self)
-        self.started.settle()
-
-    def _publish_missed(self, name: str) -> None:
-        if self.state is _S.LISTENING:
-            self.events.publish_missed(name, self)
 
     def not_bound(self, error: Exception) -> None:
-        assert isinstance(error, IPCError)
-        self._close()
-        self.failure = error
-        self._stats.errors += 1
-        self._tell("error", detail=error)
-        if self.events.publish("error", error, None):
-            self.failure = None
-        self.started.settle(error)
-        self.closed.settle()
-        for hook in tuple(self.on_closed):
-            hook()
+        self._input("failed", error)
 
     def datagram_error(self, error: Exception) -> None:
         assert isinstance(error, IPCError)
-        self._fault(None, error)
+        self.session_fault(None, error)
 
     def datagram(self, data: bytes, host: str, port: int) -> None:
         if self._port is None:
@@ -674,12 +575,12 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
     def _take(self, data: bytes, host: str, port: int) -> None:
         peer = self._peers.get((host, port)) or self._newcomer(host, port)
         peer.bytes_in += len(data)
-        self._stats.bytes_in += len(data)
+        self._gone.bytes_in += len(data)
         self._size = len(data)
         if self._traces.traffic is not None:
-            before = self._stats.messages_in
+            before = self._gone.messages_in
             self._receive(data, peer)
-            self._tell("received", peer, self._stats.messages_in - before, len(data))
+            self._traces.traffic(Trace("received", self, peer, self._gone.messages_in - before, len(data)))
         else:
             self._receive(data, peer)
 
@@ -693,11 +594,11 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
         if frames:
             self._deliver_all(frames, peer)
         if fault is not None:
-            self._fault(peer, fault)
+            self.session_fault(peer, fault)
 
     def _count(self, peer: DatagramPeer, messages: int) -> None:
         peer.messages_in += messages
-        self._stats.messages_in += messages
+        self._gone.messages_in += messages
 
     def _split(self, data: bytes, peer: DatagramPeer) -> tuple[list[Any], ProtocolError | None]:
         """The frames of a datagram, and what is wrong behind them."""
@@ -732,10 +633,10 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
             try:
                 envelope = self._decoded(frame, decode)
             except ProtocolError as fault:
-                self._fault(peer, fault)
+                self.session_fault(peer, fault)
                 return
             if isinstance(envelope, InvalidPayload):
-                self._fault(peer, envelope)
+                self.session_fault(peer, envelope)
                 continue
             self._deliver_from([envelope], peer)
 
@@ -760,7 +661,7 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
         try:
             peer.context().run(self.events.deliver, block.begin(envelopes), peer)
         except ProtocolError as error:  # a name that the profile refuses
-            self._fault(peer, error)
+            self.session_fault(peer, error)
             return block.position > 0
         except BaseException:  # KeyboardInterrupt, SystemExit: who catches them goes on with the next message
             self._driver.call_later(0, partial(self._deliver_rest, block.stop(), peer))
@@ -833,25 +734,6 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
         self._held.append((data, host, port))
         self._held_bytes += size
 
-    # ---- faults
-
-    def _fault(self, peer: Any, error: IPCError) -> None:
-        self._stats.errors += 1
-        if peer is not None:
-            peer.errors += 1
-        self._tell("error", peer, detail=error)
-        heard = False
-        if not (isinstance(error, HandlerError) and error.event == "error"):
-            heard = self.events.publish("error", error, peer, session=peer)
-        if not heard:
-            self._report(error)
-
-    def _report(self, error: IPCError) -> None:
-        """A line in the log; a flood of bad datagrams is a few lines a second."""
-        if self._faults is None:
-            self._faults = fault_log(self.address, self._driver)
-        self._faults.log(self, error)
-
 
 class DatagramServer(DatagramCore, metaclass=ABCMeta):
     """A bound UDP port. In UDP every end is one: whoever wants to hear answers binds a port of its own.
@@ -903,9 +785,3 @@ def _too_much(frame: bytes, peer: DatagramPeer) -> AddressNotValidated:
         f"address that may be forged gets at most {AMPLIFICATION} times its bytes. Set socket.validated = True once "
         "your protocol has shown that it is real, let it ask with more bytes, or emit to an address of your own choice"
     )
-
-
-def _identify(type: str, data: Any, peer: DatagramPeer) -> None:
-    """node-ipc up to 12: a payload's ``id`` names the socket. A claim: nothing here decides by it."""
-    if isinstance(data, dict) and data.get("id"):
-        peer.claimed_id = data["id"]

@@ -1,4 +1,4 @@
-"""What clients, servers and UDP ports have in common: whoever registers handlers and listens to traces.
+"""What clients, servers and UDP ports have in common: handlers, traces, a log of faults, and a server's life.
 
 What is published, and when, is the business of ``client.py``, ``server.py`` and ``datagram.py``, which extend these.
 """
@@ -6,34 +6,40 @@ What is published, and when, is the business of ``client.py``, ``server.py`` and
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
+from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, Protocol, Self, TypeVar, overload
 
-from ..errors import AddressError, IPCError
-from ..wire.codec import logged
+from ..errors import AddressError, HandlerError, IPCError, NotConnected
+from ..wire.codec import choose, logged
+from ..wire.names import lifecycle_from_peers
+from .events import Events
+from .outcome import seconds_to_end
 from .session import refuse_other_threads
+from .trace import Stats, Trace, Traces
 
 if TYPE_CHECKING:
     from ..config.address import Address
     from ..config.config import Config
     from ..config.logs import FaultLog
-    from ..wire.codec import Codec
-    from .events import Event, Events
+    from .events import Event
     from .outcome import Outcome
     from .requests import Request, Requests
-    from .seam import Driver
+    from .seam import Driver, Timer
     from .session import Session
-    from .trace import TraceHook, Traces
+    from .trace import TraceHook
 
 __all__ = [
     "OF_EMITTERS",
+    "TRANSITIONS",
     "LinkPublisher",
     "Publisher",
     "Register",
     "RegisterMethod",
     "RegisterWithSocket",
+    "ServerState",
     "SocketPublisher",
-    "fault_log",
+    "identify",
     "not_in",
 ]
 
@@ -52,6 +58,12 @@ def not_in(exclude: Any, sockets: Iterable[A], verb: str) -> list[A]:
 
 def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, (str, bytes, int, float, tuple))
+
+
+def identify(type: str, data: Any, socket: Any) -> None:
+    """node-ipc up to 12: a payload's ``id`` names the socket. A claim: nothing here decides by it."""
+    if isinstance(data, dict) and data.get("id"):
+        socket.claimed_id = data["id"]
 
 
 class Register(Protocol[T]):
@@ -130,15 +142,57 @@ class Publisher:
                 raise TypeError(f"{cls.__name__} is not for calling: {cls._made_by} makes one")
             return super().__new__(cls)
 
-    events: Events[Any]
-    """The handlers."""
-    _driver: Driver
-    _settings: Config
-    _codec: Codec
-    _traces: Traces
+    address: Address
+    state: Any
+    """Where it is in its life, an enumeration."""
+    _fault_log: FaultLog | None = None
 
     elsewhere: ClassVar[dict[str, str]] = {}
     """What other libraries call a verb, and what to use here."""
+
+    def __init__(
+        self: Self,  # as an attribute's type needs it said
+        driver: Driver,
+        settings: Config,
+        raises: frozenset[str],
+        carries: int,
+        *,
+        decodes_late: bool,
+    ) -> None:
+        """Belong to this driver.
+
+        Args:
+            raises: the events of its lifecycle.
+            carries: how many arguments the other events have.
+            decodes_late: whether payloads may stay undecoded until a handler's type is known.
+        """
+        self._driver = driver
+        self._settings = settings
+        self._codec = choose(settings)
+        self._traces = Traces(self._hand_trace_on)
+        self._gone = Stats()  # of the links that are over; of UDP, all
+        self._errors = 0
+        self._made_at = driver.now()
+        self._timer: Timer | None = None
+        self.failure: IPCError | None = None
+        """The error that ended this, or kept it from starting, where no ``error`` handler heard it."""
+        self.closed: Outcome[Self] = self._outcome()
+        """Settled when the state becomes closed: nothing is open any more."""
+        self.on_drained: list[Callable[[], None]] = []
+        """Called when the kernel has taken everything after too much waited for it, and when a link is gone."""
+        self.events: Events[Any] = Events(
+            carries,
+            self._codec.check_name,
+            self.session_fault,
+            driver.spawn if driver.runs_coroutines else None,
+            raises,
+            lifecycle_from_peers(settings, raises),
+            self._codec.gives_raw and decodes_late,
+            settings.dec_hook,
+        )
+        """The handlers."""
+        self.events.missed = self._tell_late
+        driver.endpoints.add(self)
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -183,25 +237,246 @@ class Publisher:
         """
         return self._traces.add(hook, traffic)
 
+    def forked(self) -> None:
+        """This is a forked child: the parent owns the links, and nothing may be emitted."""
+        raise NotImplementedError
 
-class SocketPublisher(Publisher, Generic[S]):
-    """A server of either kind: its handlers get a socket (``S``), too."""
+    def abandoned(self) -> None:
+        """What the driver ran on is gone for good."""
+        raise NotImplementedError
 
-    address: Address
-    closed: Outcome[Any]
+    def begin_abort(self) -> None:
+        """End at once."""
+        raise NotImplementedError
+
+    def unsent(self) -> int:
+        """Messages that were emitted and that no link was given."""
+        raise NotImplementedError
+
+    def _hand_trace_on(self) -> None:
+        """Somebody listens, or no longer: tell the links."""
+
+    def _tell(self, what: str, detail: Any = None, socket: Any = None, messages: int = 0, bytes: int = 0) -> None:
+        if (told := self._traces.all) is not None:
+            told(Trace(what, self, socket, messages, bytes, detail))
 
     @property
     def pending_bytes(self) -> int:
         """The bytes that wait to be taken."""
         raise NotImplementedError
 
+    def _sum(self, links: Iterable[Any]) -> Stats:
+        """What this did since it was made: all that is over, and these links."""
+        total = Stats()
+        total += self._gone
+        for link in links:
+            total += link.stats()
+        total.pending_bytes = self.pending_bytes
+        total.errors = self._errors
+        total.reserved = self.events.reserved
+        total.seconds = self._driver.now() - self._made_at
+        return total
+
+    def _drained(self) -> None:
+        for hook in tuple(self.on_drained):
+            hook()
+
+    def session_fault(self, socket: Any, error: IPCError) -> None:
+        """Something to report as an ``error`` event, of this socket or of none."""
+        self._publish_fault(socket, error)
+
+    def _publish_fault(self, socket: Any, error: IPCError, *, loud: bool = False) -> bool:
+        """Publish ``error``; what no handler hears is logged. Returns whether one did."""
+        self._count_error(error, socket)
+        heard = False
+        if not (isinstance(error, HandlerError) and error.event == "error"):
+            heard = self.events.publish("error", error, socket, session=socket)
+        if not heard:
+            self._log_fault(self._logged_as(socket), error, loud=loud)
+        return heard
+
+    def _logged_as(self, socket: Any) -> Any:
+        """Whose fault it is, for the log, which keeps count of each."""
+        return self
+
+    def _count_error(self, error: IPCError, socket: Any = None) -> None:
+        self._errors += 1
+        if socket is not None:
+            socket.errors += 1
+        self._tell("error", error, socket)
+
+    def _log_fault(self, about: Any, error: IPCError, *, loud: bool = False) -> None:
+        if self._fault_log is None:
+            from ..config.logs import FaultLog  # importing logging costs 8 ms: only where something is logged
+
+            driver = self._driver
+            self._fault_log = FaultLog(
+                self.address,
+                lambda: driver.now(),
+                lambda seconds, callback: driver.call_later(seconds, callback),
+                driver.failures,
+            )
+        self._fault_log.log(about, error, loud=loud)
+
+    def _close_fault_log(self) -> None:
+        """The endpoint is closed: what was left out is told, and no timer stays."""
+        if self._fault_log is not None:
+            self._fault_log.close()
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+class ServerState(Enum):
+    """Where a server of either kind stands."""
+
+    IDLE = "idle"
+    """Made, not started."""
+    STARTING = "starting"
+    LISTENING = "listening"
+    CLOSING = "closing"
+    """Told to stop: nobody new, what was emitted still goes out."""
+    CLOSED = "closed"
+
+
+_S = ServerState
+TRANSITIONS: dict[tuple[ServerState, str], str] = {
+    (_S.IDLE, "start"): "_start",
+    (_S.IDLE, "stop"): "_close_unstarted",
+    (_S.STARTING, "listening"): "_up",
+    (_S.STARTING, "failed"): "_fail",
+    (_S.STARTING, "stop"): "_begin_to_close",
+    (_S.LISTENING, "failed"): "_fail",
+    (_S.LISTENING, "stop"): "_begin_to_close",
+    (_S.CLOSING, "failed"): "_finish",
+    (_S.CLOSING, "expired"): "_expire",
+    (_S.CLOSING, "emptied"): "_finish",
+    (_S.CLOSED, "start"): "_start",
+}
+"""``(state, input) → what is done``; the methods set the next state, and a pair that is not there is ignored."""
+
+
+class SocketPublisher(Publisher, Generic[S]):
+    """A server of either kind: its handlers get a socket (``S``), too."""
+
+    def __init__(
+        self: Self,  # as an attribute's type needs it said
+        driver: Driver,
+        settings: Config,
+        raises: frozenset[str],
+        *,
+        decodes_late: bool,
+    ) -> None:
+        super().__init__(driver, settings, raises, 2, decodes_late=decodes_late)
+        self.state = _S.IDLE
+        self.started: Outcome[Self] = self._outcome()
+        """Settled when it can be reached, or with the error why it never will be."""
+        self.on_closed: list[Callable[[], None]] = []
+        """Called each time it has stopped and nothing of it is open."""
+        if settings.identify_peer:
+            self.events.tap(identify)
+
+    # ---- life
+
+    def _input(self, name: str, *arguments: Any) -> None:
+        """Look the input up and do what the table says."""
+        method = TRANSITIONS.get((self.state, name))
+        if method is not None:
+            getattr(self, method)(*arguments)
+
+    def start(self) -> Outcome[Self]:
+        """Begin to listen: ``start`` is published when clients can reach it, ``error`` where they never will."""
+        refuse_other_threads(self._driver, "start")
+        self._input("start")
+        return self.started
+
     def begin_stop(self, timeout: float | None = None) -> Outcome[Self]:
         """Serve no more, and end in order within so many seconds; None is ``close_timeout``."""
-        raise NotImplementedError
+        refuse_other_threads(self._driver, "stop")
+        self._input("stop", seconds_to_end(timeout, "stop", self._settings.close_timeout))
+        return self.closed
 
     def begin_abort(self) -> None:
-        """End at once."""
+        self.begin_stop()
+        self._input("expired")
+
+    def abandoned(self) -> None:
+        self.begin_abort()
+
+    def _start(self: Self) -> None:
+        self.started, self.closed = self._outcome(), self._outcome()
+        self.failure = None
+        self.state = _S.STARTING
+        self._listen()
+
+    def _listen(self) -> None:
+        """Tell the driver; ``listening`` or ``failed`` is the input that follows."""
         raise NotImplementedError
+
+    def _up(self) -> None:
+        self.state = _S.LISTENING
+        self._begin_to_serve()
+        self.events.publish_state("start", self)
+        self.started.settle()
+
+    def _begin_to_serve(self) -> None:
+        """It can be reached."""
+        raise NotImplementedError
+
+    def _publish_missed(self, name: str) -> None:
+        if self.state is _S.LISTENING:
+            self.events.publish_missed(name, self)
+
+    def _close_unstarted(self, seconds: float) -> None:
+        self.state = _S.CLOSED
+        self.closed.settle()
+
+    def _begin_to_close(self, seconds: float) -> None:
+        self.state = _S.CLOSING
+        self._serve_no_more(seconds)
+        self._timer = self._driver.call_later(seconds, partial(self._input, "expired"))
+        self._driver.call_later(0, self._look_whether_empty)
+
+    def _serve_no_more(self, seconds: float) -> None:
+        """Let nobody in and begin to end what is open; there are so many seconds for it."""
+        raise NotImplementedError
+
+    def _look_whether_empty(self) -> None:
+        """Give the input ``emptied`` where nothing is open and nothing waits to be sent."""
+        raise NotImplementedError
+
+    def _expire(self) -> None:
+        """The time for closing is over: what is open is cut."""
+        raise NotImplementedError
+
+    def _fail(self, error: IPCError) -> None:
+        """It cannot listen, or not any more."""
+        self._give_up()
+        self.failure = error
+        self._count_error(error)
+        if self.events.publish("error", error, None):
+            self.failure = None
+        self.started.settle(error)
+        self.closed.settle()
+        for hook in tuple(self.on_closed):
+            hook()
+
+    def _finish(self, error: IPCError | None = None) -> None:
+        self._give_up()
+        self.started.settle(NotConnected("the server was stopped"))
+        self.closed.settle()
+        for hook in (*self.on_closed, *self.on_drained):
+            hook()
+
+    def _give_up(self) -> None:
+        """Nothing is open any more."""
+        self.state = _S.CLOSED
+        self._cancel_timer()
+        self._close_fault_log()
+
+    # ---- events
 
     @property
     def port(self) -> int:
@@ -261,17 +536,11 @@ class SocketPublisher(Publisher, Generic[S]):
 class LinkPublisher(Publisher):
     """A client or a server: it has links, and over these goes what is asked and answered."""
 
-    address: Address
     _requests: Requests | None = None
-    _fault_log: FaultLog | None = None
 
     def address_of(self, session: Session) -> Address:
         """Where the server listens that this link leads to."""
         return self.address
-
-    def session_fault(self, session: Session | None, error: IPCError) -> None:
-        """Publish ``error``."""
-        raise NotImplementedError
 
     def trouble(self) -> str:
         """Why nothing may come, for the end of messages about time-outs; empty where the link is up."""
@@ -316,25 +585,3 @@ class LinkPublisher(Publisher):
     def session_paused(self, session: Session, why: str) -> None:
         """Reading from a link is paused, and it lasts: a line in the log."""
         self._log_fault(session, IPCError(f"reading is paused: {why}"))
-
-    def _log_fault(self, about: Any, error: IPCError, *, loud: bool = False) -> None:
-        if self._fault_log is None:
-            self._fault_log = fault_log(self.address, self._driver)
-        self._fault_log.log(about, error, loud=loud)
-
-    def _close_fault_log(self) -> None:
-        """The endpoint is closed: what was left out is told, and no timer stays."""
-        if self._fault_log is not None:
-            self._fault_log.close()
-
-
-def fault_log(address: Address, driver: Driver) -> FaultLog:
-    """The log of one endpoint's errors."""
-    from ..config.logs import FaultLog  # importing logging costs 8 ms: only where something is logged
-
-    return FaultLog(
-        address,
-        lambda: driver.now(),
-        lambda seconds, callback: driver.call_later(seconds, callback),
-        driver.failures,
-    )

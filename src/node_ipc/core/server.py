@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from abc import ABCMeta
 from collections import Counter
-from collections.abc import Callable, Collection
-from enum import Enum
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 from weakref import WeakKeyDictionary, WeakSet
 
 from ..config.address import Several
 from ..config.profiles import require_assured
-from ..errors import BackpressureError, HandlerError, InvalidEvent, IPCError, NotConnected
-from ..wire.codec import choose
-from ..wire.names import SERVER_RAISES, lifecycle_from_peers
-from .endpoint import OF_EMITTERS, LinkPublisher, SocketPublisher, not_in
-from .events import Event, Events
-from .outcome import seconds, seconds_to_end
+from ..errors import BackpressureError, InvalidEvent, IPCError, NotConnected
+from ..wire.names import SERVER_RAISES
+from .endpoint import OF_EMITTERS, LinkPublisher, ServerState, SocketPublisher, not_in
+from .events import Event
+from .outcome import seconds
 from .session import Loss, Session, broadcast, refuse_other_threads
-from .trace import Stats, Trace, Traces
+from .trace import Stats
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
     from ..wire.text import RawPayload
     from .events import R
     from .outcome import Outcome, Progress
-    from .seam import Driver, Listener, Peer, Timer
+    from .seam import Driver, Listener, Peer
 
 __all__ = ["Server", "ServerCore", "ServerState", "serving"]
 
@@ -38,18 +36,6 @@ T = TypeVar("T")
 
 serving: dict[int, WeakSet[ServerCore]] = {}
 """Who listens in which thread; no entry where nobody does. A blocking call there that needs one of them never ends."""
-
-
-class ServerState(Enum):
-    """Where a server stands."""
-
-    IDLE = "idle"
-    """Made, not started."""
-    STARTING = "starting"
-    LISTENING = "listening"
-    CLOSING = "closing"
-    """Told to stop: no new connection, what was emitted still goes out."""
-    CLOSED = "closed"
 
 
 class ServerCore(SocketPublisher[Session], LinkPublisher):
@@ -80,49 +66,18 @@ class ServerCore(SocketPublisher[Session], LinkPublisher):
         """Make a server; ``start`` makes it listen. Raises :class:`AssuredError` where the profile forbids it."""
         addresses: tuple[Address, ...] = address.addresses if isinstance(address, Several) else (address,)
         require_assured(address, settings, "server")
-        self._driver = driver
+        super().__init__(driver, settings, SERVER_RAISES, decodes_late=True)
         self.address = addresses[0]
         """Where it listens; once started, with the real port. Of several it is the first."""
         self.addresses = addresses
         """Where it listens, all of it, in the order it was given; once started, with the real ports."""
-        self.state = ServerState.IDLE
-        self.failure: IPCError | None = None
-        """The error of ``start``, where no ``error`` handler heard it."""
-        self.started: Outcome[Self] = self._outcome()
-        """Settled when clients can connect, or with the error why they never will."""
-        self.closed: Outcome[Self] = self._outcome()
-        """Settled when the server has stopped and its last socket is gone."""
-        self.on_closed: list[Callable[[], None]] = []
-        """Called each time the server has stopped and its last socket is gone."""
-        self.on_drained: list[Callable[[], None]] = []
-        """Called when some socket's kernel has taken everything, and when a socket is gone."""
         self.refused = 0
         """How many connections were refused because of a limit."""
         self._limits_told: set[str] = set()
-        driver.endpoints.add(self)
-        self._settings = settings
-        self._traces = Traces(self._hand_trace_on)
-        self._gone = Stats()  # of the sockets that are over
-        self._errors = 0
-        self._made_at = driver.now()
-        self._codec = choose(settings)
         self.runs_in_event_loop = driver.runs_coroutines
         """Whether an event loop runs it; otherwise whoever calls."""
-        self.events = Events(
-            2,
-            self._codec.check_name,
-            self.session_fault,
-            driver.spawn if driver.runs_coroutines else None,
-            SERVER_RAISES,
-            lifecycle_from_peers(settings, SERVER_RAISES),
-            self._codec.gives_raw,
-            settings.dec_hook,
-        )
         self.events.unheard = self._unheard
-        self.events.missed = self._tell_late
         self.events.answer_heartbeats()
-        if settings.identify_peer:
-            self.events.tap(_identify)
         self._listener: Listener | None = None
         self._came_to: WeakKeyDictionary[Session, Address] = WeakKeyDictionary()  # other addresses than the first
         self._sessions: dict[int, Session] = {}
@@ -131,7 +86,6 @@ class ServerCore(SocketPublisher[Session], LinkPublisher):
         self._per_host: Counter[str] = Counter()
         self._ids = 0
         self._full: set[Session] = set()  # those for whom the kernel holds bytes back
-        self._timer: Timer | None = None
 
     def __repr__(self) -> str:
         return f"<Server {', '.join(map(str, self.addresses))} {self.state.value}, {len(self._sessions)} sockets>"
@@ -148,10 +102,6 @@ class ServerCore(SocketPublisher[Session], LinkPublisher):
 
     # ---- traces and statistics
 
-    def _tell(self, what: str, detail: Any = None, session: Session | None = None) -> None:
-        if (told := self._traces.all) is not None:
-            told(Trace(what, self, session, detail=detail))
-
     def _hand_trace_on(self) -> None:
         for session in self._everybody():
             self._trace(session)
@@ -161,16 +111,9 @@ class ServerCore(SocketPublisher[Session], LinkPublisher):
 
     def stats(self) -> Stats:
         """What this server did since it was made, over all its sockets."""
-        total = Stats()
-        total += self._gone
-        for session in self._sessions.values():
-            total += session.stats()
-        total.pending_bytes = self.pending_bytes
-        total.errors = self._errors
+        total = self._sum(self._sessions.values())
         total.refused = self.refused
         total.late = self._requests.late if self._requests is not None else 0
-        total.reserved = self.events.reserved
-        total.seconds = self._driver.now() - self._made_at
         return total
 
     # ---- out
@@ -259,51 +202,28 @@ class ServerCore(SocketPublisher[Session], LinkPublisher):
 
     # ---- life
 
-    def start(self) -> Outcome[Self]:
-        """Begin to listen: ``start`` is published when clients can connect, ``error`` where they never will."""
-        refuse_other_threads(self._driver, "start")
-        if self.state in (ServerState.IDLE, ServerState.CLOSED):
-            self.started = self._outcome()
-            self.closed = self._outcome()
-            self.state = ServerState.STARTING
-            self.failure = None
-            for address in self.addresses:
-                self._tell("starting", address)
-            self._listener = self._listen()
-        return self.started
-
-    def _listen(self) -> Listener:
+    def _listen(self) -> None:
+        for address in self.addresses:
+            self._tell("starting", address)
         if len(self.addresses) == 1:
-            return self._driver.listen(self.address, self, self._settings)
-        from .listeners import Listeners
+            self._listener = self._driver.listen(self.address, self, self._settings)
+        else:
+            from .listeners import Listeners
 
-        return Listeners(self._driver, self.addresses, self, self._settings)
+            self._listener = Listeners(self._driver, self.addresses, self, self._settings)
 
-    def begin_stop(self, timeout: float | None = None) -> Outcome[Self]:
-        """Accept nobody more and end in order: as :meth:`Server.stop`."""
-        refuse_other_threads(self._driver, "stop")
-        seconds = seconds_to_end(timeout, "stop", self._settings.close_timeout)
-        if self.state is ServerState.IDLE:
-            self.state = ServerState.CLOSED
-            self.closed.settle()
-        if self.state in (ServerState.CLOSING, ServerState.CLOSED):
-            return self.closed
-        self.state = ServerState.CLOSING
-        self._serves_no_more()
+    def _begin_to_serve(self) -> None:
+        serving.setdefault(self._driver.home, WeakSet()).add(self)
+        for address in self.addresses:
+            self._tell("listening", address)
+
+    def _serve_no_more(self, seconds: float) -> None:
+        self._leave_those_who_serve()
         if self._listener is not None:
             self._listener.close()
             self._listener = None
         for session in self._everybody():
             session.close(seconds)
-        self._timer = self._driver.call_later(seconds, self._expire)
-        if not self._everybody():
-            self._driver.call_later(0, self._finish_if_empty)
-        return self.closed
-
-    def begin_abort(self) -> None:
-        """End at once."""
-        self.begin_stop()
-        self._expire()
 
     def reload_tls(self, tls: Any = None) -> None:
         """Use new certificates for new connections; open ones stay as they are.
@@ -328,20 +248,15 @@ class ServerCore(SocketPublisher[Session], LinkPublisher):
             session.abort()
         for session in list(self._opening):  # handshakes have no link to cut yet
             self._forget(session)
-        self._driver.call_later(0, self._finish_if_empty)
+        self._driver.call_later(0, self._look_whether_empty)
 
-    def _finish_if_empty(self) -> None:
-        if self.state is not ServerState.CLOSING or self._everybody():
-            return
-        self.state = ServerState.CLOSED
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._close_fault_log()
-        self.started.settle(NotConnected("the server was stopped"))
-        self.closed.settle()
-        for hook in (*self.on_closed, *self.on_drained):
-            hook()
+    def _look_whether_empty(self) -> None:
+        if not self._everybody():
+            self._input("emptied")
+
+    def _give_up(self) -> None:
+        self._listener = None
+        super()._give_up()
 
     # ---- the acceptor
 
@@ -351,31 +266,10 @@ class ServerCore(SocketPublisher[Session], LinkPublisher):
     def listening_at(self, addresses: tuple[Address, ...]) -> None:
         """It can be reached, at all of these."""
         self.addresses, self.address = addresses, addresses[0]
-        if self.state is ServerState.STARTING:
-            self.state = ServerState.LISTENING
-            serving.setdefault(self._driver.home, WeakSet()).add(self)
-            for address in addresses:
-                self._tell("listening", address)
-            self.events.publish_state("start", self)
-            self.started.settle()
-
-    def _publish_missed(self, name: str) -> None:
-        if self.state is ServerState.LISTENING:
-            self.events.publish_missed(name, self)
+        self._input("listening")
 
     def not_listening(self, error: Exception) -> None:
-        assert isinstance(error, IPCError)
-        self._listener = None
-        self.state = ServerState.CLOSED
-        self.failure = error
-        self._errors += 1
-        self._tell("error", error)
-        if self.events.publish("error", error, None):
-            self.failure = None
-        self.started.settle(error)
-        self.closed.settle()
-        for hook in tuple(self.on_closed):
-            hook()
+        self._input("failed", error)
 
     def accept_at(self, address: Address, peer: Peer) -> Session | None:
         """Somebody came to one of several addresses."""
@@ -430,7 +324,7 @@ class ServerCore(SocketPublisher[Session], LinkPublisher):
         )
         self._log_fault(self, IPCError(text), loud=True)
 
-    def _serves_no_more(self) -> None:
+    def _leave_those_who_serve(self) -> None:
         for home, servers in list(serving.items()):
             servers.discard(self)
             if not servers:
@@ -445,7 +339,7 @@ class ServerCore(SocketPublisher[Session], LinkPublisher):
         return sum(session.unsent() for session in self._everybody())
 
     def forked(self) -> None:
-        self._serves_no_more()
+        self._leave_those_who_serve()
         for session in self._everybody():
             session.forked()
 
@@ -479,7 +373,7 @@ class ServerCore(SocketPublisher[Session], LinkPublisher):
             return
         assert isinstance(error, IPCError)
         self.session_fault(None, error)
-        self._finish_if_empty()
+        self._look_whether_empty()
 
     def session_closing(self, session: Session) -> None:
         """Its place is free when it is lost, not before."""
@@ -494,7 +388,7 @@ class ServerCore(SocketPublisher[Session], LinkPublisher):
         if was_connected:
             self._tell_of_the_end(session)
             self._drained()
-        self._finish_if_empty()
+        self._look_whether_empty()
 
     def _tell_of_the_end(self, session: Session) -> None:
         name = session.id if session.claimed_id is None else session.claimed_id
@@ -512,16 +406,8 @@ class ServerCore(SocketPublisher[Session], LinkPublisher):
         _uncount(self._per_host, session.admitted_as.host)
         return True
 
-    def session_fault(self, session: Session | None, error: IPCError) -> None:
-        self._errors += 1
-        if session is not None:
-            session.errors += 1
-        self._tell("error", error, session)
-        heard = False
-        if not (isinstance(error, HandlerError) and error.event == "error"):
-            heard = self.events.publish("error", error, session, session=session)
-        if not heard:
-            self._log_fault(self if session is None else session, error)
+    def _logged_as(self, socket: Session | None) -> Any:
+        return self if socket is None else socket
 
     def pending_changed(self, session: Session, pending: int) -> None:
         if pending == 0:
@@ -532,10 +418,6 @@ class ServerCore(SocketPublisher[Session], LinkPublisher):
         limit = self._settings.max_total_pending_bytes
         if len(self._full) * self._settings.max_pending_bytes > limit:
             self._bound_total(limit)
-
-    def _drained(self) -> None:
-        for hook in tuple(self.on_drained):
-            hook()
 
     def _bound_total(self, limit: int) -> None:
         """Cut the sockets with the most waiting bytes until the rest is within ``max_total_pending_bytes``."""
@@ -648,9 +530,3 @@ def _uncount(counter: Counter[Any], key: Any) -> None:
         counter[key] -= 1
         if counter[key] <= 0:
             del counter[key]
-
-
-def _identify(type: str, data: Any, socket: Session) -> None:
-    """node-ipc up to 12: a payload's ``id`` names the socket. A claim: nothing here decides by it."""
-    if isinstance(data, dict) and data.get("id"):
-        socket.claimed_id = data["id"]

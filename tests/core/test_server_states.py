@@ -1,0 +1,129 @@
+"""The states of a server of either kind: the table, every pair of a state and an input, and any walk of a user's."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from node_ipc.config.address import Udp, Unix
+from node_ipc.config.config import Config
+from node_ipc.core.datagram import DatagramServer
+from node_ipc.core.endpoint import TRANSITIONS, ServerState
+from node_ipc.core.server import Server
+from node_ipc.errors import IPCError, NotConnected
+from node_ipc.testing import MemoryDriver
+
+S = ServerState
+INPUTS = sorted({name for _, name in TRANSITIONS})
+KINDS = [Server, DatagramServer]
+NEXT: dict[tuple[ServerState, str], ServerState] = {
+    (S.IDLE, "start"): S.STARTING,
+    (S.IDLE, "stop"): S.CLOSED,
+    (S.STARTING, "listening"): S.LISTENING,
+    (S.STARTING, "failed"): S.CLOSED,
+    (S.STARTING, "stop"): S.CLOSING,
+    (S.LISTENING, "failed"): S.CLOSED,
+    (S.LISTENING, "stop"): S.CLOSING,
+    (S.CLOSING, "failed"): S.CLOSED,
+    (S.CLOSING, "expired"): S.CLOSING,  # until what was cut has told that it is gone
+    (S.CLOSING, "emptied"): S.CLOSED,
+    (S.CLOSED, "start"): S.STARTING,
+}
+ARGUMENTS: dict[str, list[Any]] = {"stop": [1.0], "failed": [IPCError("no")]}
+
+
+class Stage:
+    """A server and what it publishes."""
+
+    def __init__(self, kind: type[Any]) -> None:
+        self.driver = MemoryDriver()
+        address = Unix("/memory/app.world") if kind is Server else Udp("127.0.0.1", 9999, "udp4")
+        self.server: Server | DatagramServer = kind(address, self.driver, Config().settings())
+        self.published: list[str] = []
+        self.closed = 0
+        self.server.on("start", lambda *_: self.published.append("start"))
+        self.server.on("error", lambda *_: self.published.append("error"))
+        self.server.on_closed.append(self._count)
+
+    def _count(self) -> None:
+        self.closed += 1
+
+    def bring(self, state: ServerState) -> None:
+        """To this state, by what users do and drivers tell."""
+        if state is not S.IDLE:
+            self.server.start()
+        if state not in (S.IDLE, S.STARTING):
+            self.driver.run_until(self.server.started)
+        if state in (S.CLOSING, S.CLOSED):
+            self.server.stop()
+        if state is S.CLOSED:
+            self.driver.run_until(self.server.closed)
+        assert self.server.state is state
+
+
+def test_the_table_is_the_one_that_is_tested() -> None:
+    assert NEXT.keys() == TRANSITIONS.keys()
+    assert all(hasattr(kind, method) for kind, method in product(KINDS, TRANSITIONS.values()))
+
+
+@pytest.mark.parametrize("name", INPUTS)
+@pytest.mark.parametrize("state", list(S), ids=lambda state: state.value)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_state_and_input(kind: type[Any], state: ServerState, name: str) -> None:
+    stage = Stage(kind)
+    stage.bring(state)
+    before = list(stage.published), stage.closed
+    stage.server._input(name, *ARGUMENTS.get(name, []))
+    assert stage.server.state is NEXT.get((state, name), state)
+    if (state, name) not in TRANSITIONS:
+        assert (stage.published, stage.closed) == before
+    stage.driver.run_until_idle()
+    stage.server.abort()
+    stage.driver.run_until_idle()
+    assert stage.server.state is S.CLOSED
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_address_that_fails_while_it_stops_is_the_end_and_no_error(kind: type[Any]) -> None:
+    stage = Stage(kind)
+    stage.server.start()
+    stage.server.stop()
+    stage.server._input("failed", IPCError("the port is gone"))
+    assert (stage.server.state, stage.server.failure, stage.published) == (S.CLOSED, None, [])
+    with pytest.raises(NotConnected, match="was stopped"):
+        stage.server.started.result()
+    stage.driver.run_until_idle()
+    assert stage.closed == 1
+
+
+USER = ["start", "stop", "abort", "listening", "failed", "turn", "later"]
+
+
+@given(st.sampled_from(KINDS), st.lists(st.sampled_from(USER), max_size=25))
+@settings(max_examples=200, deadline=None)
+def test_any_walk_keeps_the_promises_of_the_states(kind: type[Any], steps: list[str]) -> None:
+    stage = Stage(kind)
+    server, driver = stage.server, stage.driver
+    for step in steps:
+        before = server.state
+        if step in ("start", "stop", "abort"):
+            getattr(server, step)()
+        elif step in ("listening", "failed"):
+            server._input(step, *ARGUMENTS.get(step, []))
+        elif step == "later":
+            driver.advance(3600)
+        elif driver.turn_due():
+            driver.run_turn()
+        if before is S.LISTENING and step == "stop":
+            assert server.state is S.CLOSING
+        assert server.started.done or server.state is not S.LISTENING
+        assert server.closed.done == (server.state is S.CLOSED)
+    server.abort()
+    driver.run_until_idle()
+    assert server.state is S.CLOSED
+    assert server.closed.done
+    assert driver.next_due() is None
