@@ -155,6 +155,40 @@ def test_a_broadcast_reaches_everybody_but_those_who_are_left_out(front: Any) ->
     assert heard == [[1, 2], [2], [1, 2]]
 
 
+def test_rooms_reach_those_in_them_until_they_are_gone(front: Any) -> None:
+    server = front.serve()
+
+    def join(room: str, socket: Any) -> None:
+        socket.join(room)
+        assert socket.rooms == {room}
+        server.server.to(room).except_(socket).emit("joined", socket.id)
+        socket.emit("here")
+
+    server.on("join", join)
+    server.on("leave", lambda room, socket: (socket.leave(room), socket.emit("here")))
+    clients = [front.connect() for _ in range(3)]
+    heard: list[list[Any]] = [[], [], []]
+    here: list[Any] = []
+    for client, mine, room in zip(clients, heard, ("a", "a", "b"), strict=True):
+        client.on("here", lambda: here.append(1))
+        for name in ("joined", "x", "y"):
+            client.on(name, lambda data, mine=mine, name=name: mine.append(name))
+        before = len(here)
+        client.emit("join", room)
+        client.until(lambda before=before: len(here) > before)
+    server.call(server.server.to("a", "b").emit, "x", 1)
+    server.call(server.server.to("a").emit, "y", 2)
+    server.call(server.server.to("b").emit, "y", 2)
+    for client, mine in zip(clients, heard, strict=True):
+        client.until(lambda mine=mine: "y" in mine)
+    assert heard == [["joined", "x", "y"], ["x", "y"], ["x", "y"]]
+    clients[0].emit("leave", "a")
+    clients[0].until(lambda: len(here) == 4)
+    clients[1].close()
+    clients[2].until(lambda: "a" not in server.server.rooms)
+    assert list(server.server.rooms) == ["b"]
+
+
 def test_other_threads_may_emit_and_keep_their_order(front: Any) -> None:
     server = front.serve()
     heard: list[Any] = []

@@ -53,7 +53,8 @@ READ_LATER = {
 """Options that do not belong to what is made; any other is copied when a client or a server is made."""
 OF_SERVERS = {
     *("backlog", "max_connections", "max_connections_per_host", "max_connections_per_uid", "max_total_pending_bytes"),
-    *("identify_peer", "readable_all", "secure_socket_root", "unlink", "writable_all", "max_udp_peers", "udp_peer_ttl"),
+    *("identify_peer", "max_rooms_per_socket", "max_udp_peers", "readable_all", "secure_socket_root", "udp_peer_ttl"),
+    *("unlink", "writable_all"),
 }
 """Options that make no difference to a client."""
 Order: TypeAlias = tuple[tuple[str, Callable[[Any], bool]], ...]

@@ -49,6 +49,7 @@ DEFAULTS: dict[str, Any] = {
     "max_connections": 100,
     "max_connections_per_uid": None,
     "max_connections_per_host": None,
+    "max_rooms_per_socket": 10_000,
     "backlog": 128,
     "connect_timeout": None,
     "handshake_timeout": 10_000,
@@ -89,6 +90,7 @@ DEFAULTS: dict[str, Any] = {
 
 LIMITS = [
     "max_connections",
+    "max_rooms_per_socket",
     "max_protocol_errors",
     "max_event_name_length",
     "max_handler_frames",

@@ -186,6 +186,12 @@ ROWS = [
         Limit("max_udp_peers", 1024),
         "core/test_datagram.py::test_the_ttl_is_25_seconds_and_an_option",
     ),
+    Row(
+        "rooms that a handler lets it join",
+        Limit("max_rooms_per_socket", 10_000),
+        PER_PEER,
+        "core/test_rooms.py::test_a_socket_is_in_so_many_rooms_at_the_most",
+    ),
     # ---- do
     Row(
         "lines in the log a second, of one kind of error",

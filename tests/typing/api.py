@@ -225,6 +225,11 @@ async def requests(server: node_ipc.Server, socket: Socket) -> None:
     server.emit(socket, order, 2)  # type: ignore[misc]  # pyright: ignore
     server.broadcast(order, Order("tea", 2), exclude=[socket])
     server.broadcast(order, 2)  # type: ignore[misc]  # pyright: ignore
+    socket.join("a", "b")
+    assert_type(socket.rooms, frozenset[str])
+    assert_type(server.to("a").except_(socket, "b").emit(order, Order("tea", 2)), bool)
+    server.to("a").emit(order, 2)  # type: ignore[misc]  # pyright: ignore
+    assert_type(server.rooms["a"], list[Socket])
     server.emit("order", Order("tea", 2))  # type: ignore[call-overload]  # pyright: ignore
 
 

@@ -585,6 +585,9 @@ class Config(Options):
     Read by: servers over TCP and TLS.
     """
 
+    max_rooms_per_socket: Option[int, float] = Option(10_000, checks.limit(), infinite=True)
+    """How many rooms one socket may be in at once; ``join`` raises beyond. Who joins is often what a peer asks for."""
+
     backlog: Option[int, int] = Option(128, checks.integer(1, 65535))
     """How many connections the kernel holds for a server that has not accepted them yet; the kernel may allow fewer
     (``net.core.somaxconn``).

@@ -738,6 +738,14 @@ class ClientCore(LinkPublisher):
     ) -> Outcome[Any]:
         return self.ask(method, params, timeout, type, progress)
 
+    def rooms_of(self, session: Session) -> frozenset[str]:
+        return frozenset()
+
+    def join(self, session: Session, rooms: tuple[str, ...]) -> None:
+        raise IPCError("rooms are the server's: a client asks it, and the server's handler calls socket.join(room)")
+
+    leave = join
+
     def session_opened(self, session: Session) -> None:
         if session is self._session:
             self._input("opened", session)

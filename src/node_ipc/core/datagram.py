@@ -236,6 +236,8 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
         "server": "address and port; the kernel's socket stays inside",
         "close": "stop(), which sends what was emitted first, or abort()",
         "send": "emit(socket, type, data) or broadcast(type, data)",
+        "to": "emit(socket, type, data) for each: UDP has no connections that could be in a room",
+        "rooms": "emit(socket, type, data) for each: UDP has no connections that could be in a room",
     }
 
     def __init__(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABCMeta
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -15,6 +15,7 @@ from ..wire.names import SERVER_RAISES
 from .endpoint import OF_EMITTERS, LinkPublisher, ServerState, SocketPublisher, not_in
 from .events import Event
 from .outcome import seconds
+from .rooms import Audience, Rooms, Target, room_name
 from .session import Loss, Session, broadcast, refuse_other_threads
 from .trace import Stats
 
@@ -81,6 +82,8 @@ class ServerCore(SocketPublisher[Session], LinkPublisher):
         self._listener: Listener | None = None
         self._came_to: WeakKeyDictionary[Session, Address] = WeakKeyDictionary()  # other addresses than the first
         self._sessions: dict[int, Session] = {}
+        self.rooms = Rooms(settings.max_rooms_per_socket)
+        """Who is in which room: ``server.rooms["lobby"]`` are its sockets in this process."""
         self._opening: set[Session] = set()
         self._per_uid: Counter[int] = Counter()
         self._per_host: Counter[str] = Counter()
@@ -132,11 +135,22 @@ class ServerCore(SocketPublisher[Session], LinkPublisher):
         return socket.emit(type, data)
 
     @overload
-    def broadcast(self, type: Event[T], data: T, *, exclude: Collection[Session] = ...) -> bool: ...
+    def broadcast(self, type: Event[T], data: T, *, exclude: Collection[Session] = ..., local: bool = ...) -> bool: ...
     @overload
-    def broadcast(self, type: str | RawPayload, data: Any = ..., *, exclude: Collection[Session] = ...) -> bool: ...
-    def broadcast(self, type: Any, data: Any = {}, *, exclude: Collection[Session] = ()) -> bool:  # noqa: B006
+    def broadcast(
+        self, type: str | RawPayload, data: Any = ..., *, exclude: Collection[Session] = ..., local: bool = ...
+    ) -> bool: ...
+    def broadcast(
+        self,
+        type: Any,
+        data: Any = {},  # noqa: B006 - never changed
+        *,
+        exclude: Collection[Session] = (),
+        local: bool = False,
+    ) -> bool:
         """Send one event to every connected socket but those in ``exclude``; encoded once, never waits.
+
+        local: True leaves out the sockets of other processes and machines, where a bus joins this server to them.
 
         Returns True, or False where more than ``soft_pending_bytes`` wait for a socket, as ``emit`` does. One slow
         peer never raises here and never holds the others up: past ``max_pending_bytes`` its ``slow_policy`` applies.
@@ -146,6 +160,10 @@ class ServerCore(SocketPublisher[Session], LinkPublisher):
         to: Any = self._sessions.values()
         if exclude:
             to = not_in(exclude, to, "broadcast")
+        return self._send(to, frame)
+
+    def _send(self, to: Iterable[Session], frame: bytes) -> bool:
+        """Append one frame to what waits for each of these."""
         full = broadcast(to, frame)
         for session in full:
             session.cut(
@@ -156,6 +174,37 @@ class ServerCore(SocketPublisher[Session], LinkPublisher):
                 )
             )
         return not full and all(session.takes_more for session in self._full)
+
+    # ---- rooms
+
+    def to(self, *rooms: str, local: bool = False) -> Target:
+        """The sockets in these rooms, to emit to: ``server.to("lobby").except_(socket).emit("joined", name)``.
+
+        Who is in several of them hears an event once. local: True leaves out the sockets of other processes and
+        machines. To reach everybody use ``broadcast``.
+        """
+        if not rooms:
+            raise TypeError("to() takes at least one room: to reach everybody use broadcast(type, data)")
+        return Target(self, Audience(tuple([room_name(room, "to") for room in rooms])), local)
+
+    def sockets_in(self, audience: Audience) -> list[Session]:
+        """The connected sockets of this process that are meant."""
+        return list(self.rooms.members(audience, self._sessions))
+
+    def emit_to(self, audience: Audience, type: Any, data: Any, local: bool) -> bool:
+        """Send one event to whoever is meant; as :meth:`Target.emit`."""
+        refuse_other_threads(self._driver, "emit")
+        frame = self._codec.encode(type, data)
+        return self._send(self.rooms.members(audience, self._sessions), frame)
+
+    def rooms_of(self, session: Session) -> frozenset[str]:
+        return self.rooms.of(session)
+
+    def join(self, session: Session, rooms: tuple[str, ...]) -> None:
+        self.rooms.join(session, rooms)
+
+    def leave(self, session: Session, rooms: tuple[str, ...]) -> None:
+        self.rooms.leave(session, rooms)
 
     # ---- requests
 
@@ -386,7 +435,10 @@ class ServerCore(SocketPublisher[Session], LinkPublisher):
             return
         self._gone += session.stats()
         if was_connected:
-            self._tell_of_the_end(session)
+            try:
+                self._tell_of_the_end(session)
+            finally:  # its handlers may ask which rooms it was in
+                self.rooms.leave_all(session)
             self._drained()
         self._look_whether_empty()
 

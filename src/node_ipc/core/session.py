@@ -80,8 +80,8 @@ NOT_PAUSED: frozenset[str] = frozenset()
 
 
 FOR_USERS = (
-    *("abort", "address", "claimed_id", "close", "emit", "id", "is_open", "loss", "peer", "pending_bytes"),
-    *("request", "state", "stats"),
+    *("abort", "address", "claimed_id", "close", "emit", "id", "is_open", "join", "leave", "loss", "peer"),
+    *("pending_bytes", "request", "rooms", "state", "stats"),
 )
 """What ``dir(socket)`` shows."""
 
@@ -173,6 +173,15 @@ class Owner(Protocol):
         progress: Progress | None = None,
     ) -> Outcome[Any]:
         """Ask the peer of this session."""
+
+    def rooms_of(self, session: Session) -> frozenset[str]:
+        """The rooms that it is in."""
+
+    def join(self, session: Session, rooms: tuple[str, ...]) -> None:
+        """It is in these rooms from now on."""
+
+    def leave(self, session: Session, rooms: tuple[str, ...]) -> None:
+        """It is in these rooms no more."""
 
     def pending_changed(self, session: Session, pending: int) -> None:
         """The kernel does not take a session's bytes (so many wait), or has taken them all (0)."""
@@ -371,6 +380,28 @@ class Session(Asking):
     def bytes_out(self) -> int:
         """How many bytes they had."""
         return self._outgoing.bytes_out
+
+    # ---- rooms
+
+    @property
+    def rooms(self) -> frozenset[str]:
+        """The names of the rooms that this socket is in; inside its ``close`` handlers still those it was in."""
+        return self._owner.rooms_of(self)
+
+    def join(self, *rooms: str) -> None:
+        """Be in these rooms: ``server.to(room).emit(…)`` reaches this socket. It leaves by itself when it is gone.
+
+        A name is text of 1 to 256 characters. Raises :class:`InvalidEvent` for anything else,
+        :class:`BackpressureError` past ``max_rooms_per_socket``, :class:`NotConnected` where the socket is closed; then
+        it has joined none of them.
+        """
+        self._refuse_other_threads("join")
+        self._owner.join(self, rooms)
+
+    def leave(self, *rooms: str) -> None:
+        """Be in these rooms no more; those it was not in are passed over."""
+        self._refuse_other_threads("leave")
+        self._owner.leave(self, rooms)
 
     # ---- out
 
