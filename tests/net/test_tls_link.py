@@ -20,7 +20,7 @@ from node_ipc.config.address import Tls
 from node_ipc.core.seam import Peer
 from node_ipc.errors import ConnectionLost, TLSError, WrongThreadError
 from node_ipc.net.tls import ServerTLS, TLSChannel, client_context
-from node_ipc.net.tls_link import MOST_BYTES, SHUTDOWN_SECONDS, TLSLink
+from node_ipc.net.tls_link import MOST_BYTES, SHUTDOWN_SECONDS, TRANSITIONS, TLSLink, TLSState
 from stopwatch import Stopwatch
 from tls_certificates import FOR_CLIENTS, Identity, identity
 
@@ -693,13 +693,118 @@ class Bench:
 
     def open(self) -> Bench:
         self.link.opened(self.carrier)
+        self.finish_handshake()
+        self.far.receive(self.carrier.take())
+        self.session.told.clear()
+        return self
+
+    def finish_handshake(self) -> None:
         while not (self.far.established and "opened" in self.session.names):
             self.far.receive(self.carrier.take())
             if data := self.far.outgoing():
                 self.link.received(data)
-        self.far.receive(self.carrier.take())
-        self.session.told.clear()
-        return self
+
+
+S = TLSState
+STATE_INPUTS = sorted({name for _, name in TRANSITIONS})
+NEXT: dict[tuple[TLSState, str], TLSState] = {
+    (S.WAITING, "opened"): S.SHAKING,
+    (S.WAITING, "failed"): S.GONE,
+    (S.WAITING, "given up"): S.REFUSED,
+    (S.SHAKING, "established"): S.OPEN,
+    (S.SHAKING, "fault"): S.REFUSED,
+    (S.SHAKING, "given up"): S.REFUSED,
+    (S.SHAKING, "carrier ended"): S.REFUSED,
+    (S.SHAKING, "lost"): S.GONE,
+    (S.OPEN, "peer ended"): S.ENDED,
+    (S.OPEN, "close"): S.CLOSING,
+    (S.OPEN, "abort"): S.CUT,
+    (S.OPEN, "fault"): S.CUT,
+    (S.OPEN, "carrier ended"): S.CUT,  # without TLS's closing message: cut off
+    (S.OPEN, "lost"): S.GONE,
+    (S.ENDED, "close"): S.CLOSED,
+    (S.ENDED, "abort"): S.CUT,
+    (S.ENDED, "fault"): S.CUT,
+    (S.ENDED, "lost"): S.GONE,
+    (S.CLOSING, "peer ended"): S.CLOSED,
+    (S.CLOSING, "abort"): S.CUT,
+    (S.CLOSING, "fault"): S.CUT,
+    (S.CLOSING, "carrier ended"): S.CLOSING,
+    (S.CLOSING, "lost"): S.GONE,
+    (S.CLOSED, "abort"): S.CUT,
+    (S.CLOSED, "carrier ended"): S.CLOSED,
+    (S.CLOSED, "lost"): S.GONE,
+    (S.REFUSED, "opened"): S.REFUSED,
+    (S.REFUSED, "failed"): S.GONE,
+    (S.REFUSED, "carrier ended"): S.REFUSED,
+    (S.REFUSED, "lost"): S.GONE,
+    (S.CUT, "abort"): S.CUT,
+    (S.CUT, "carrier ended"): S.CUT,
+    (S.CUT, "lost"): S.GONE,
+}
+LAST_WORDS = {S.WAITING: "failed", S.SHAKING: "failed", S.REFUSED: "failed"}
+"""What the session hears when the carrier is lost in this state; ``lost`` in those in which it knows of the link."""
+
+
+def bring(state: TLSState) -> Bench:
+    """A link in this state, by what sessions, carriers and the other end do."""
+    bench = Bench()
+    if state in (S.SHAKING, S.REFUSED):
+        bench.link.opened(bench.carrier)
+    elif state is not S.WAITING:
+        bench.open()
+    if state is S.REFUSED:
+        bench.link.give_up(ConnectionLost("stopped"))
+    if state in (S.ENDED, S.CLOSED):
+        bench.far.close()
+        bench.link.received(bench.far.outgoing())
+    if state in (S.CLOSING, S.CLOSED):
+        bench.link.close()
+    if state is S.CUT:
+        bench.link.abort()
+    if state is S.GONE:
+        bench.link.lost(None)
+    assert bench.link.state is state
+    bench.session.told.clear()
+    bench.carrier.told.clear()
+    return bench
+
+
+def test_the_table_of_states_is_the_one_that_is_tested() -> None:
+    assert NEXT.keys() == TRANSITIONS.keys()
+    assert all(hasattr(TLSLink, method) for method in TRANSITIONS.values())
+
+
+@pytest.mark.parametrize("name", STATE_INPUTS)
+@pytest.mark.parametrize("state", list(S), ids=lambda state: state.value)
+def test_every_state_and_input(state: TLSState, name: str) -> None:
+    bench = bring(state)
+    arguments = [ConnectionLost("broken")] if name in ("failed", "given up", "fault", "lost") else []
+    if name == "opened":
+        bench.link._carrier, bench.link.peer = bench.carrier, bench.carrier.peer
+    if (state, name) == (S.SHAKING, "established"):
+        bench.finish_handshake()
+    else:
+        bench.link._input(name, *arguments)
+    assert bench.link.state is NEXT.get((state, name), state)
+    if (state, name) not in TRANSITIONS:
+        assert (bench.session.told, bench.carrier.told) == ([], [])
+
+
+@pytest.mark.parametrize("state", [state for state in S if state not in (S.WAITING, S.GONE)])
+def test_in_every_state_the_session_hears_once_that_the_carrier_is_lost(state: TLSState) -> None:
+    bench = bring(state)
+    bench.link.lost(None)
+    bench.link.lost(ConnectionLost("again"))
+    assert bench.session.names == [LAST_WORDS.get(state, "lost")]
+    assert bench.clock.due == []
+    assert bench.settled == [bench.link]
+    bench.carrier.sent.clear()
+    bench.link.received(b"late")
+    bench.link.write(b"late")
+    bench.link.close()
+    bench.link.abort()
+    assert (len(bench.session.told), bench.carrier.sent) == (1, [])
 
 
 def test_an_open_link_has_no_time_limit() -> None:
