@@ -34,7 +34,7 @@ def test_a_size_stands_until_the_next_one_and_goes_with_its_session() -> None:
     held.hold(other, 300)
     held.hold(one, 200)
     assert held.total == 500
-    assert held.sessions() == [other, one]
+    assert held.holders() == [other, one]
     held.hold(other, 0)
     held.hold(other, 0)
     assert held.total == 200

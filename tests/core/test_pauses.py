@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 import node_ipc
-from node_ipc.core.session import PEEKED_BYTES, Loss, Session
+from node_ipc.core.incoming import PEEKED_BYTES
+from node_ipc.core.session import Loss, Session
 from node_ipc.testing import MemoryDriver, Wire, connect, pair, serve
 
 PING, PONG = b'{"type":"ipc.ping","data":{}}\f', b'{"type":"ipc.pong","data":{}}\f'

@@ -1256,7 +1256,7 @@ async def answered(outcome: Any, driver: MemoryDriver) -> Any:
 
 
 def test_handlers_that_wait_for_answers_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("node_ipc.core.session.MOST_REQUESTS", 50)
+    monkeypatch.setattr("node_ipc.core.incoming.MOST_REQUESTS", 50)
     client, server, socket, driver = pair(max_handler_frames=2)
     running: list[int] = []
 
@@ -1279,7 +1279,7 @@ def test_handlers_that_wait_for_answers_are_bounded_too(monkeypatch: pytest.Monk
 
 
 def test_many_requests_under_way_make_the_peer_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("node_ipc.core.session.MOST_REQUESTS", 3)
+    monkeypatch.setattr("node_ipc.core.incoming.MOST_REQUESTS", 3)
     client, server, _, driver = pair()
     running: list[int] = []
     most = 0

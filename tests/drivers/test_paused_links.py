@@ -19,7 +19,7 @@ from test_driver_contract import RIGS, Ledger, MemoryRig, Rig, ThreadRig, made, 
 from node_ipc import Config, Loss
 from node_ipc.blocking import BlockingClient
 from node_ipc.config.address import Udp
-from node_ipc.core import session as core_session
+from node_ipc.core import incoming
 from node_ipc.core.client import Client
 from node_ipc.core.datagram import DatagramServer
 from node_ipc.core.inbox import Inbox
@@ -45,7 +45,7 @@ class Pause(NamedTuple):
     options: dict[str, Any]
     asks: bool = False
     """By requests instead of events."""
-    most_requests: int = core_session.MOST_REQUESTS
+    most_requests: int = incoming.MOST_REQUESTS
 
 
 PAUSES = {
@@ -132,7 +132,7 @@ def test_a_server_that_does_not_read_hears_of_the_end(
     pause = PAUSES[why]
     if pause.reason == "handlers" and isinstance(rig, ThreadRig):
         pytest.skip("no loop, so no async handlers: there is nothing to pause for")
-    monkeypatch.setattr(core_session, "MOST_REQUESTS", pause.most_requests)
+    monkeypatch.setattr(incoming, "MOST_REQUESTS", pause.most_requests)
     server = started(rig, **pause.options)
     heard: list[int] = []
     lost: list[Loss] = []

@@ -23,7 +23,7 @@ KIB, MIB = 1024, 1024 * 1024
 
 
 class Limit(NamedTuple):
-    """An option (``max_message_size``) or a constant below ``node_ipc`` (``core.session.MOST_REQUESTS``)."""
+    """An option (``max_message_size``) or a constant below ``node_ipc`` (``core.incoming.MOST_REQUESTS``)."""
 
     name: str
     value: float | None
@@ -92,7 +92,7 @@ ROWS = [
     ),
     Row(
         "requests under way",
-        Limit("core.session.MOST_REQUESTS", 16_384),
+        Limit("core.incoming.MOST_REQUESTS", 16_384),
         Limit("max_total_received_bytes", 256 * MIB),
         "core/test_holdings.py::test_requests_under_way_are_weighed",
     ),
@@ -110,7 +110,7 @@ ROWS = [
     ),
     Row(
         "messages read behind handlers or an inbox for signs of life, in bytes, in one pause",
-        Limit("core.session.PEEKED_BYTES", MIB),
+        Limit("core.incoming.PEEKED_BYTES", MIB),
         CONNECTIONS,
         "core/test_pauses.py::test_what_is_read_for_signs_of_life_is_bounded",
     ),

@@ -23,19 +23,19 @@ PER_HANDLER = 2048
 
 
 class Holdings:
-    """How many bytes each session holds of its peer."""
+    """How many bytes each session's incoming half holds of its peer."""
 
     def __init__(self) -> None:
         self.total = 0
         """Bytes that all of them hold."""
         self._held: dict[weakref.ref[Any], int] = {}
 
-    def hold(self, session: Any, size: int) -> None:
+    def hold(self, holder: Any, size: int) -> None:
         """It holds so much now; 0: nothing worth counting."""
         if size:
-            self._held[weakref.ref(session, self._forget)] = size
+            self._held[weakref.ref(holder, self._forget)] = size
         else:
-            self._held.pop(weakref.ref(session), None)
+            self._held.pop(weakref.ref(holder), None)
         self._add_up()
 
     def _forget(self, gone: weakref.ref[Any]) -> None:
@@ -45,10 +45,10 @@ class Holdings:
     def _add_up(self) -> None:
         self.total = sum(list(self._held.values()))
 
-    def sessions(self) -> list[Any]:
+    def holders(self) -> list[Any]:
         """Who holds something, the largest first."""
         held = sorted(list(self._held.items()), key=lambda item: item[1], reverse=True)
-        return [session for gone, _ in held if (session := gone()) is not None]
+        return [holder for gone, _ in held if (holder := gone()) is not None]
 
 
 everybody = Holdings()

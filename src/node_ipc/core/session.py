@@ -3,17 +3,13 @@
 A server's socket, as handlers see it, *is* the session. It knows its codec, its link and the driver's clock; it
 knows nothing of reconnecting, listening, loops or sockets.
 
-Out: ``outgoing``, the half that has what is to be sent.
-
-In: a read becomes a block of whole frames; the decoder is mapped over it lazily and ``events`` runs the loop.
-Whoever wants the loop to stop (a handler that closes, too many async handlers under way) stops the block.
+It has two halves: ``outgoing`` has what is to be sent, ``incoming`` what came. What is left here is the life of the
+link that they share, and what handlers and endpoints see of all that.
 """
 
 from __future__ import annotations
 
-import contextlib
-import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 import msgspec
@@ -21,31 +17,24 @@ import msgspec
 from ..errors import (
     BackpressureError,
     ForkError,
-    InvalidPayload,
     IPCError,
-    MessageTimeout,
     NotConnected,
     ProtocolError,
     WrongLoopError,
     WrongThreadError,
 )
-from ..wire.codec import shallow
-from ..wire.costs import LARGE_FRAME
-from ..wire.framing import half_a_message
-from ..wire.names import PING, PONG
 from .asking import Asking
-from .block import NOTHING, Block
-from .context import LinkContext, directly
-from .holdings import PER_HANDLER, SMALL, everybody
+from .context import LinkContext
+from .incoming import Incoming
 from .outcome import seconds_to_end
-from .outgoing import CLOSED, COUNTED_BYTES, FLUSH_FRAMES, LATE_SECONDS, NEVER, Outgoing
+from .outgoing import CLOSED, COUNTED_BYTES, FLUSH_FRAMES, Outgoing
 from .seam import FORKED, Gone
 from .trace import Stats, Trace
 
 if TYPE_CHECKING:
     from ..config.address import Address
     from ..config.config import Config
-    from ..wire.codec import Codec, Splits
+    from ..wire.codec import Codec
     from ..wire.text import RawPayload
     from .events import Event, Events
     from .heartbeat import Heartbeat
@@ -57,51 +46,13 @@ __all__ = ["Loss", "Owner", "Session", "broadcast", "refuse_other_threads"]
 
 T = TypeVar("T")
 
-INSTANT = 1e-6
-"""Seconds by which a timer may come early: clocks and delays are rounded."""
-LOOK_SECONDS = 1.0
-"""Between two looks at a link that is not read; a pause that lasts as long is told."""
-TOLD_AFTER = {"inbox": 10.0}
-"""Seconds of a pause without a break after which it is told, where that is more: a consumer may be slow."""
 ENDING_SECONDS = 1.0
 """How long handlers under way may still answer a peer that ended while they held up what it had sent before."""
-PEEKED_BYTES = 1024 * 1024
-"""What is read of a peer in one pause for signs of life, at most: one read for each look."""
-PEEKS_AT = frozenset({"handlers", "inbox"})
-READS_ON = sys.platform == "win32"
-"""Windows tells of a link's end only to those who read all that came before it: a look goes on until it has read
-``PEEKED_BYTES``. Elsewhere it must not, since a peer takes two reads within a second for a proof that what it sent was
-handled."""
-PING_FRAME = b'"%s"' % PING.encode()
-MOST_REQUESTS = 16_384
-"""Requests of one peer that async handlers work on at once; past that the peer waits."""
-
-NOT_PAUSED: frozenset[str] = frozenset()
-
-
 FOR_USERS = (
     *("abort", "address", "claimed_id", "close", "emit", "id", "is_open", "join", "leave", "loss", "peer"),
     *("pending_bytes", "request", "rooms", "state", "stats"),
 )
 """What ``dir(socket)`` shows."""
-
-
-class _Ended:
-    """What cuts the bytes of a link that ends, or of which nothing can be made any more: nothing is kept of them."""
-
-    rest = b""
-
-    def __init__(self, fault: ProtocolError | None = None) -> None:
-        self.fault = fault
-
-    def split(self, chunk: bytes) -> list[bytes]:
-        return []
-
-    def hopeless(self, begun: bytes | bytearray) -> None:
-        """Nobody waits for the rest of it."""
-
-
-ENDED = _Ended()
 
 
 class Loss(msgspec.Struct, frozen=True):
@@ -205,57 +156,30 @@ class Session(Asking):
 
     __slots__ = (  # 460 bytes for each connection; with a dict for so many attributes it was 1,640
         "__weakref__",
-        "_answers",
-        "_beats",
-        "_block",
         "_close_timer",
         "_closing",
-        "_codec",
         "_context",
-        "_counted",
-        "_cut_off",
         "_driver",
         "_end_answered",
-        "_events",
-        "_half_due_at",
-        "_half_since",
-        "_half_timer",
-        "_handler_bytes",
-        "_handlers",
         "_heartbeat",
-        "_held",
+        "_incoming",
         "_is_lost",
         "_leaving",
         "_link",
         "_opened_at",
         "_outgoing",
         "_owner",
-        "_pause_timer",
-        "_paused_at",
-        "_pauses_told",
-        "_peeked",
-        "_peeking",
         "_peer_ended",
-        "_pinged",
-        "_raw",
-        "_reading_paused",
-        "_request_bytes",
-        "_requests",
         "_serving",
         "_settings",
-        "_splitter",
         "_tasks",
-        "_undecoded",
-        "_unheard",
         "admitted_as",
-        "bytes_in",
         "claimed_id",
         "dropped",
         "errors",
         "heard",
         "id",
         "loss",
-        "messages_in",
         "state",
         "trace",
         "traffic",
@@ -280,7 +204,6 @@ class Session(Asking):
         self.admitted_as: Any = None
         """The peer under whose name the server counts this socket."""
         self._owner = owner
-        self._events = events
         self._driver = driver
         self._settings = settings
         self._serving = serving
@@ -288,37 +211,15 @@ class Session(Asking):
         self._context: LinkContext
         self._outgoing = Outgoing(self, codec, driver, settings)
         self._close_timer: Timer | None = None
-        # in
-        self._codec = shallow(codec) if driver.has_small_stack else codec
-        self._splitter: Splits = codec.splitter()
-        self._raw = codec.raw
-        self._block = Block()
-        self._undecoded = NOTHING  # the rest of a block that is to be decoded in another way
-        self._unheard = 0  # messages that came when this side was closing
-        self._held: list[Any] = []  # frames that wait until async handlers are done
-        self._handlers = self._handler_bytes = self._requests = self._request_bytes = 0
-        self._counted = 0  # the bytes that this session is entered with in what all peers make us hold
-        self._answers = 0  # that somebody waits for
-        self._reading_paused: frozenset[str] = NOT_PAUSED
-        self._half_since: float | None = None
-        self._half_timer: Timer | None = None
+        self._incoming = Incoming(self, self._outgoing, codec, events, driver, settings, serving)
         self._heartbeat: Heartbeat | None = None
-        self._beats = 0  # heartbeats of the peer's among the messages of a read; counted while somebody waits for one
         self._closing = False
         self._peer_ended = self._is_lost = False
         self._leaving = False  # the peer ended while reading was paused: what it sent is handled, nothing waits
         self._tasks: set[Cancellable] | None = None  # of handlers that end with the link
-        # while reading is paused
-        self._pause_timer: Timer | None = None
-        self._paused_at = 0.0
-        self._pauses_told: frozenset[str] = NOT_PAUSED
-        self._peeked = 0  # bytes that were read all the same
-        self._peeking = False
-        self._pinged = False  # the peer has a heartbeat, and wants to hear of us
-        self._cut_off = 0  # bytes of a half message at the end
         self._end_answered = False  # the peer's end came after ours
         # statistics: each line that moves a counter is where a trace is told
-        self.bytes_in = self.messages_in = self.dropped = self.errors = 0
+        self.dropped = self.errors = 0
         self.trace: TraceHook | None = None
         """Hears what happens on this link, but for reads and writes; set by the endpoint's ``on_trace``."""
         self.traffic: TraceHook | None = None
@@ -370,6 +271,16 @@ class Session(Asking):
     def pending_bytes(self) -> int:
         """The bytes that wait for the peer to take them."""
         return self._outgoing.weigh()
+
+    @property
+    def messages_in(self) -> int:
+        """How many messages came."""
+        return self._incoming.messages_in
+
+    @property
+    def bytes_in(self) -> int:
+        """How many bytes came."""
+        return self._incoming.bytes_in
 
     @property
     def messages_out(self) -> int:
@@ -521,337 +432,79 @@ class Session(Asking):
 
     def received(self, data: bytes) -> None:
         """The driver: bytes of a read, at most 64 KiB."""
-        self.bytes_in += len(data)
-        if self._heartbeat is not None:
-            self._heartbeat.heard()
-        splitter = self._splitter
-        if self._closing:
-            self._receive_for_nobody(data)
-            return
-        if self._peeking:
-            self._end_peek(data)
-        outgoing = self._outgoing
-        outgoing.corked = True
-        frames = splitter.split(data)
-        if frames:
-            self.messages_in += len(frames)
-            sound = True
-            if self._held or (self._reading_paused and self._handlers_busy()):
-                self._held += frames
-                self._answer_held_pings(frames)
-            else:
-                context = self._context  # as its run does: one more call would cost a tenth of a small read
-                enter, context.enter = context.enter, directly
-                try:
-                    sound = enter(self._deliver, frames)
-                finally:
-                    context.enter = enter
-            if sound and self.heard is not None:
-                if self._beats < len(frames):
-                    self.heard()
-                self._beats = 0
+        self._incoming.received(data)
+
+    def read(self, messages: int, size: int) -> None:
+        """So much came, and ``traffic`` listens."""
         if self.traffic is not None:
-            self.traffic(Trace("received", self._owner, self, len(frames), len(data)))
-        if self._closing:
-            return
-        if splitter.fault is not None:
-            if self._held:  # what came before it is delivered first
-                self._splitter = _Ended(splitter.fault)
-            else:
-                self.fail(splitter.fault)
-        elif splitter.rest:
-            if (fault := splitter.hopeless(splitter.rest)) is not None:
-                self.fail(fault)
-            else:
-                self._watch_half_frame(bool(frames))
-                if self._counted or len(splitter.rest) > SMALL:
-                    self._count()
-                    self._bound_half_frames()
-        elif self._half_since is not None:
-            self._half_since = None
-            if self._counted:
-                self._count()
-        if outgoing.frames:
-            outgoing.uncork()
-        else:
-            outgoing.corked = outgoing.turn or outgoing.is_full
+            self.traffic(Trace("received", self._owner, self, messages, size))
 
-    def _receive_for_nobody(self, data: bytes) -> None:
-        """Read and drop until the link ends."""
-        if self._splitter.fault is None:
-            self._unheard += len(self._splitter.split(data))
-            if self._counted or len(self._splitter.rest) > SMALL:
-                self._count()
-        if self.traffic is not None:
-            self.traffic(Trace("received", self._owner, self, 0, len(data)))
+    def report(self, error: IPCError) -> None:
+        """A message that no handler gets; the link goes on."""
+        self._owner.session_fault(self, error)
 
-    def _deliver(self, block: Sequence[Any], held: bool = False) -> bool:
-        """Call the handlers of each message; whether any message was sound.
+    def paused(self, reason: str, why: str) -> None:
+        """Nothing has been read for a while."""
+        self._tell("paused", detail=reason)
+        self._owner.session_paused(self, why)
 
-        Of a read only the first frame can be large, since it alone may have begun before it; of what was held, each.
-        """
-        if self._raw:
-            for chunk in block:
-                self._publish_raw(chunk)
-            return True
-        delivery = self._block
-        delivery.messages, delivery.rest = block, (frames := iter(block))  # its begin, which costs a call
-        events, codec = self._events, self._codec
-        decode = codec.decode_large if held or len(block[0]) > LARGE_FRAME else codec.decode
-        while True:
-            try:
-                events.deliver(map(codec.decode_raw if events.wants_raw else decode, frames), self)
-                if not self._undecoded:
-                    delivery.messages = NOTHING  # each quiet connection would keep up to 64 KiB
-                    return True
-                block, self._undecoded = self._undecoded, NOTHING
-                frames = delivery.begin(block)
-            except ProtocolError as error:  # a name that the profile refuses
-                before = delivery.position
-                self.fail(error)
-                return before > 0
-            except (msgspec.MsgspecError, RecursionError, ValueError, MemoryError):
-                before = delivery.position
-                if not self._salvage(block[before]):
-                    return before > 0
-            except BaseException:  # KeyboardInterrupt, SystemExit: who catches them goes on with the next message
-                self._held[:0] = [*delivery.stop(), *self._undecoded]
-                self._undecoded = NOTHING
-                self._driver.call_later(0, self._go_on)
-                raise
+    def caught_up(self) -> None:
+        """All that came is with handlers: where it was the last, this side ends."""
+        if self._peer_ended and not (self._leaving and self._incoming.is_at_work):
+            self._end()
 
     def decode_rest_anew(self) -> None:
         """A handler changed what payloads are decoded to: the rest of the block goes the new way."""
-        self._undecoded = self._block.stop()
+        self._incoming.decode_rest_anew()
 
-    def _go_on(self) -> None:
-        """The messages that wait, and what their handlers emit."""
-        self._catch_up()
-        self._outgoing.uncork()
+    def beat(self, asked: bool, data: Any) -> None:
+        """The peer asks whether we are there (and is told so), or says that it is."""
+        self._incoming.beat(asked, data)
 
-    def _catch_up(self) -> None:
-        self._deliver_held()
-        if not self._held and not self._handlers_busy():
-            self.pause_reading("handlers", False)
-            if self._peer_ended and not (self._leaving and (self._handlers or self._requests)):
-                self._end()
-
-    def _deliver_held(self) -> None:
-        while self._held and not self._handlers_busy() and not self._closing:
-            held, self._held = self._held, []
-            self._context.run(self._deliver, held, True)
-        if self._splitter.fault is not None and not self._held and not self._closing:
-            self.fail(self._splitter.fault)
-
-    def _publish_raw(self, chunk: bytes) -> None:
-        if self._serving:
-            self._events.publish("data", chunk, self, session=self)
-        else:
-            self._events.publish("data", chunk, session=self)
-
-    def _salvage(self, frame: Any) -> bool:
-        """A frame the decoder refused: deliver it, report it, or give the connection up (False)."""
-        try:
-            found = self._codec.salvage(frame)
-            if isinstance(found, InvalidPayload):
-                self._owner.session_fault(self, found)
-            else:
-                self._events.deliver([_undecoded(found) if self._events.wants_raw else found], self)
-            return True
-        except ProtocolError as error:
-            self.fail(error)
-            return False
+    def size_at_hand(self) -> int:
+        """The bytes of the message that is being delivered."""
+        return self._incoming.size_at_hand()
 
     def handler_started(self) -> int:
         """An async handler of a message from this peer starts; too many, and the peer waits.
 
         Returns what ``handler_done`` wants back: the size of the message.
         """
-        size = self.size_at_hand()
-        self._handlers += 1
-        self._handler_bytes += size
-        self._hold_if_busy()
-        return size
+        return self._incoming.handler_started()
 
     def handler_done(self, size: int) -> None:
         """An async handler ended."""
-        self._handlers -= 1
-        self._handler_bytes -= size
-        self._one_less()
+        self._incoming.handler_done(size)
 
     def request_started(self) -> int:
-        """As ``handler_started``, for a request. Their handlers may wait for one another, so many more are let run."""
-        size = self.size_at_hand()
-        self._requests += 1
-        self._request_bytes += size
-        self._hold_if_busy()
-        return size
+        """As ``handler_started``, for a request."""
+        return self._incoming.request_started()
 
     def request_done(self, size: int) -> None:
         """An async handler of a request ended."""
-        self._requests -= 1
-        self._request_bytes -= size
-        self._one_less()
-
-    def size_at_hand(self) -> int:
-        """The bytes of the message that is being delivered."""
-        message = self._block.at_hand
-        return 0 if message is None else len(message)
-
-    def _hold_if_busy(self) -> None:
-        self._count()
-        if self._handlers_busy():
-            self._held += self._block.stop()
-            self.pause_reading("handlers", True)
-
-    def _one_less(self) -> None:
-        if self._counted:
-            self._count()
-        self._catch_up()
+        self._incoming.request_done(size)
 
     def answer_awaited(self) -> None:
-        """This side asked something: the answer is behind the messages that wait, perhaps for those who asked."""
-        self._answers += 1
-        if "handlers" in self._reading_paused:
-            self._driver.call_later(0, self._go_on)
+        """This side asked something."""
+        self._incoming.answer_awaited()
 
     def answer_settled(self) -> None:
         """The answer came, or nobody waits for it any more."""
-        self._answers -= 1
-
-    def _handlers_busy(self) -> bool:
-        if self._leaving:
-            return False
-        settings = self._settings
-        size = self._handler_bytes + self._request_bytes
-        if self._handlers + self._requests >= MOST_REQUESTS or size >= settings.max_request_bytes:
-            return True
-        if self._counted and self._is_too_much_for_all():
-            return True
-        if self._answers:
-            return False
-        return self._handlers >= settings.max_handler_frames or self._handler_bytes >= settings.max_handler_bytes
-
-    # ---- what this peer makes the process hold
-
-    def _count(self) -> None:
-        under_way = self._handler_bytes + self._request_bytes + PER_HANDLER * (self._handlers + self._requests)
-        size = (len(self._splitter.rest) + under_way) // SMALL * SMALL
-        if size != self._counted:
-            self._counted = size
-            everybody.hold(self, size)
-
-    def _is_too_much_for_all(self) -> bool:
-        return everybody.total > self._settings.max_total_received_bytes
-
-    def _bound_half_frames(self) -> None:
-        """Cut the links with the largest half received messages until all peers together are within the limit."""
-        if not self._is_too_much_for_all():
-            return
-        total, limit, home = everybody.total, self._settings.max_total_received_bytes, self._driver.home
-        halves = [each for each in everybody.sessions() if each._driver.home == home and each._splitter.rest]
-        for session in sorted(halves, key=lambda each: len(each._splitter.rest), reverse=True):
-            if total <= limit:
-                return
-            half = len(session._splitter.rest)
-            session.cut(
-                BackpressureError(
-                    f"{total} bytes of messages that are not complete, or not done with, came from all peers together, "
-                    f"above max_total_received_bytes ({limit}): the link of {session.peer}, with a half message of "
-                    f"{half} bytes, is cut. Raise the limit if peers are meant to send so much at once"
-                )
-            )
-            total -= half
+        self._incoming.answer_settled()
 
     def pause_reading(self, reason: str, pause: bool) -> None:
         """Stop or go on for one reason; reading stops for the first and goes on when none is left."""
-        was = self._reading_paused
-        self._reading_paused = was | {reason} if pause else was - {reason}
-        if self._link is None or bool(was) == bool(self._reading_paused) or self._closing or self._leaving:
-            return
-        if self._reading_paused:
-            self._link.pause_reading()
-            self._begin_pause(reason)
-        else:
-            self._peeking = False
-            if self._heartbeat is not None:  # what came meanwhile is read from now on
-                self._heartbeat.heard()
-            self._link.resume_reading()
+        self._incoming.pause_reading(reason, pause)
 
     @property
     def is_reading_paused(self) -> bool:
         """Whether bytes are left where they are for now."""
-        return bool(self._reading_paused)
-
-    # ---- while nothing is read
-
-    def _begin_pause(self, reason: str) -> None:
-        """A pause is told when it lasts; the timer runs out by itself, since many pauses are short."""
-        self._paused_at, self._peeked = self._driver.now(), 0
-        if self._pause_timer is None:
-            self._pause_timer = self._driver.call_later(LOOK_SECONDS, self._look_at_pause)
-
-    def _look_at_pause(self) -> None:
-        """Once a second: tell of it, let the peer hear of us, and look for a sign of the peer."""
-        self._pause_timer = None
-        if not self._reading_paused or self._closing or self._link is None:
-            return
-        lasts = self._driver.now() - self._paused_at
-        for reason in self._reading_paused - self._pauses_told:
-            if lasts >= TOLD_AFTER.get(reason, LOOK_SECONDS) - INSTANT:
-                self._pauses_told |= {reason}
-                self._tell("paused", detail=reason)
-                self._owner.session_paused(self, self._why_paused(reason))
-        if self._pinged:
-            self._emit_pong()
-        if self.looks_for_life:
-            self._peeking = True
-            self._link.resume_reading()
-        if "handlers" in self._reading_paused and self._held and not self._handlers_busy():
-            self._go_on()  # it was for all peers together that it was too much
-        self._pause_timer = self._driver.call_later(LOOK_SECONDS, self._look_at_pause)
+        return bool(self._incoming.pauses)
 
     @property
     def looks_for_life(self) -> bool:
         """Whether reads go on now and then though reading is paused, so that silence means what it says."""
-        return self._peeked < PEEKED_BYTES and self._reading_paused <= PEEKS_AT
-
-    def _end_peek(self, data: bytes) -> None:
-        """A read was for signs of life; what it brought waits with the rest."""
-        self._peeked += len(data)
-        if READS_ON and self.looks_for_life:
-            return
-        self._peeking = False
-        if self._link is not None and self._reading_paused and not (self._closing or self._leaving):
-            self._link.pause_reading()
-
-    def _answer_held_pings(self, frames: Sequence[Any]) -> None:
-        if any(PING_FRAME in frame for frame in frames if frame.__class__ is bytes and len(frame) < COUNTED_BYTES):
-            self._pinged = True
-            self._emit_pong()
-
-    def _why_paused(self, reason: str) -> str:
-        settings = self._settings
-        if reason == "handlers":
-            count = self._handlers + self._requests
-            return (
-                f"its async handlers are at work on {count} messages ({self._handler_bytes + self._request_bytes} "
-                f"bytes) and do not end. Let them end sooner, or raise max_handler_frames "
-                f"({settings.max_handler_frames}), max_handler_bytes ({settings.max_handler_bytes}) or, for requests, "
-                f"max_request_bytes ({settings.max_request_bytes})"
-            )
-        if reason == "inbox":
-            return (
-                "events wait to be received and nobody has taken any for a while. Receive them, register handlers, or "
-                f"raise max_unread_events ({settings.max_unread_events}) and max_unread_bytes "
-                f"({settings.max_unread_bytes}), or in the blocking front max_inbox_bytes ({settings.max_inbox_bytes})"
-            )
-        if reason == "outgoing":
-            return (
-                f"it does not read: {self.pending_bytes} bytes wait for it, above soft_pending_bytes "
-                f"({settings.soft_pending_bytes})"
-            )
-        return reason
+        return self._incoming.looks_for_life
 
     def cancel_when_lost(self, task: Cancellable) -> None:
         """Cancel this handler when the link is lost."""
@@ -863,61 +516,6 @@ class Session(Asking):
         """It has ended by itself."""
         if self._tasks is not None:
             self._tasks.discard(task)
-
-    def _emit_pong(self, behind: int = 0) -> None:
-        if self.is_open:
-            with contextlib.suppress(IPCError):  # one that does not read needs no answer
-                self.emit(PONG, {"behind": behind} if behind else {})
-
-    def beat(self, asked: bool, data: Any) -> None:
-        """The peer asks whether we are there (and is told so), or says that it is.
-
-        A question may say behind which of the messages it comes; the answer repeats it, as no answer does that is
-        given before its turn, while reading is paused.
-        """
-        self._beats += 1
-        behind = data.get("behind") if isinstance(data, dict) else None
-        behind = behind if isinstance(behind, int) and 0 < behind < NEVER else 0
-        if asked:
-            self._pinged = True
-            self._emit_pong(behind)
-        elif 0 < behind < self.next_number:
-            self.confirm(behind + 1)  # the question, too
-
-    def _watch_half_frame(self, new: bool) -> None:
-        """Message timeout: per frame since its first byte, by one lazy timer for each connection."""
-        limit = self._settings.message_timeout
-        if not limit or self._settings.profile in ("fast", "raw"):
-            return
-        if new or self._half_since is None:
-            self._half_since = self._driver.now()
-        if self._half_timer is None:
-            self._arm_half(limit / 1000)
-
-    def _arm_half(self, seconds: float) -> None:
-        self._half_due_at = self._driver.now() + seconds
-        self._half_timer = self._driver.call_later(seconds, self._half_frame_due)
-
-    def _half_frame_due(self) -> None:
-        self._half_timer = None
-        pending = len(self._splitter.rest)
-        if self._half_since is None or self._closing:
-            return
-        now = self._driver.now()
-        late = now - self._half_due_at
-        limit = self._settings.message_timeout / 1000
-        if self._reading_paused or late > LATE_SECONDS:  # it is we who do not read, or did not
-            self._half_since = now
-        age = now - self._half_since
-        if age >= limit - INSTANT:
-            self.fail(
-                MessageTimeout(
-                    f"a message was begun {age:.1f} s ago and is not complete: {pending} bytes came; "
-                    f"message_timeout is {limit:g} s"
-                )
-            )
-            return
-        self._arm_half(limit - age)
 
     # ---- statistics
 
@@ -933,7 +531,7 @@ class Session(Asking):
             errors=self.errors,
             links=int(self.opened_at_all),
             seconds=self._driver.now() - self._opened_at if self.opened_at_all else 0.0,
-            paused=dict.fromkeys(self._reading_paused, 1),
+            paused=dict.fromkeys(self._incoming.pauses, 1),
         )
 
     def drop(self, count: int) -> None:
@@ -953,13 +551,14 @@ class Session(Asking):
         self._link = link
         self._opened_at = self._driver.now()
         self._tell("opened", detail=link.peer)
+        self._context = LinkContext()
         self._outgoing.open(link)
+        self._incoming.open(link, self._context)
         if self._settings.heartbeat:
             from .heartbeat import Heartbeat  # only for those who want it
 
-            self._heartbeat = Heartbeat(self, self._driver, self._settings)
+            self._heartbeat = self._incoming.watch = Heartbeat(self, self._driver, self._settings)
         self._outgoing.corked = True  # what the handlers of `connect` emit goes out together
-        self._context = LinkContext()
         self._context.run(self._owner.session_opened, self)
         self._outgoing.uncork()
 
@@ -979,6 +578,7 @@ class Session(Asking):
     def failed(self, error: Exception) -> None:
         """The driver: there will be no link."""
         self._outgoing.end(None)
+        self._incoming.end()
         self._owner.session_failed(self, error)
 
     def pause(self) -> None:
@@ -993,38 +593,27 @@ class Session(Asking):
             self._owner.pending_changed(self, 0)
 
     def ending(self) -> None:
-        """The driver: the peer has ended while nothing was read. What it sent before is handled now, all of it.
-
-        It is no more than what the kernel holds, and it is the last. Waiting for handlers would hide the end.
-        """
+        """The driver: the peer has ended while nothing was read. What it sent before is handled now, all of it."""
         if self._closing or self._link is None:
             return
         self._leaving = True
-        self._peeking = False
-        self._reading_paused = NOT_PAUSED
-        self._deliver_held()
+        self._incoming.leave()
         self._outgoing.uncork()
         if not self._closing:
             self._link.resume_reading()
 
     def ended(self) -> None:
         """The driver: the peer sends nothing more. What is emitted already still goes out."""
-        if self._reading_paused and not self._leaving:  # a read for signs of life met it
+        if self.is_reading_paused and not self._leaving:  # a read for signs of life met it
             self.ending()
         self._peer_ended = True
         link = self._link
         self._end_answered = self._closing and self.loss is None and link is not None and link.all_arrived()
-        self._tell_of_half_a_message()
-        if self._leaving and (self._handlers or self._requests) and not self._closing:
+        self._incoming.tell_of_half_a_message()
+        if self._leaving and self._incoming.is_at_work and not self._closing:
             self._close_timer = self._driver.call_later(ENDING_SECONDS, self._end)
-        elif not self._held:
+        elif not self._incoming.is_holding:
             self._end()
-
-    def _tell_of_half_a_message(self) -> None:
-        rest = self._splitter.rest
-        if rest and not (self._closing or self._cut_off):
-            self._cut_off = len(rest)
-            self._owner.session_fault(self, half_a_message(rest))
 
     def _end(self) -> None:
         if not self._closing:
@@ -1034,11 +623,12 @@ class Session(Asking):
 
     def lost(self, error: Exception | None) -> None:
         """The driver: the link is gone."""
-        if self._held and not self._closing:
+        if self._incoming.is_holding and not self._closing:
             self._deliver_last()
-        self._tell_of_half_a_message()
+        self._incoming.tell_of_half_a_message()
         self._is_lost = True
         self._shut()
+        self._incoming.end()
         if isinstance(error, IPCError) and self.loss is None:
             self._owner.session_fault(self, error)
         waiting = self._outgoing.end(None if self._link is None else self._link.peer)
@@ -1046,7 +636,8 @@ class Session(Asking):
             self._close_timer.cancel()
         orderly = error is None and self._end_answered
         reason = error if self.loss is None else self.loss.reason
-        self.loss = Loss(reason, waiting, 0 if orderly else self._outgoing.in_flight, self._unheard, self._cut_off)
+        in_flight = 0 if orderly else self._outgoing.in_flight
+        self.loss = Loss(reason, waiting, in_flight, self._incoming.unheard, self._incoming.cut_off)
         if self._link is not None:
             self._link = Gone(self._link.peer)  # and with it what the driver keeps for each link
         tasks, self._tasks = self._tasks, None
@@ -1061,7 +652,7 @@ class Session(Asking):
         self._leaving = True
         self._outgoing.home = CLOSED
         self._owner.session_closing(self)
-        self._deliver_held()
+        self._incoming.leave()
 
     def close(self, timeout: float | None = None) -> None:
         """Send what was emitted, then end; what still arrives is read and dropped. The other one is ``abort``.
@@ -1079,7 +670,7 @@ class Session(Asking):
         if self._close_timer is not None:
             self._close_timer.cancel()
         self._close_timer = self._driver.call_later(seconds, self.abort)
-        if self._reading_paused:
+        if self.is_reading_paused:
             self._link.resume_reading()
         if not self._outgoing.is_full:
             self._link.close()
@@ -1105,22 +696,11 @@ class Session(Asking):
         self.cut(fault)
 
     def _shut(self) -> None:
-        """Take nothing more in and no emits: the frames of a block under way end here too."""
+        """Take nothing more in, and no emits."""
         self._closing = True
         self._outgoing.shut()
         self._owner.session_closing(self)
-        self._unheard += len(self._block.stop()) + len(self._held)
-        self._held.clear()
-        if self._is_lost:
-            self._splitter = ENDED
-        if self._pause_timer is not None:
-            self._pause_timer.cancel()
-            self._pause_timer = None
-        if self._counted:
-            self._count()
-        if self._half_timer is not None:
-            self._half_timer.cancel()
-            self._half_timer = None
+        self._incoming.shut()
         if self._heartbeat is not None:
             self._heartbeat.stop()
             self._heartbeat = None
@@ -1161,16 +741,6 @@ def broadcast(sessions: Iterable[Session], frame: bytes) -> list[Session]:
             except BackpressureError:
                 full.append(session)
     return full
-
-
-def _undecoded(message: Any) -> Any:
-    """A message of which only the slow decoder could make anything, as those are that are not decoded yet."""
-    from ..wire.json import RawEnvelope, encode_slowly
-
-    return RawEnvelope(message.type, msgspec.Raw(encode_slowly(message.data, message.type, _SURROGATES)))
-
-
-_SURROGATES = UnicodeEncodeError("utf-8", "", 0, 0, "lone surrogates")
 
 
 def _named(type: Any) -> str:
