@@ -17,7 +17,7 @@ import time
 from typing import Any
 
 from node_ipc import Config
-from node_ipc.core.session import Session
+from node_ipc.core.incoming import Incoming
 from node_ipc.drivers.memory import MemoryDriver
 from node_ipc.testing import Wire, serve
 
@@ -51,14 +51,14 @@ def payload(shape: str, size: int, values: int) -> bytes:
 def timed_reads() -> list[float]:
     """The CPU time of each read from now on."""
     reads: list[float] = []
-    receive = Session.received
+    receive = Incoming.received
 
-    def received(session: Session, data: bytes) -> None:
+    def received(incoming: Incoming, data: bytes) -> None:
         since = time.process_time()
-        receive(session, data)
+        receive(incoming, data)
         reads.append(time.process_time() - since)
 
-    Session.received = received  # type: ignore[assignment, method-assign]
+    Incoming.received = received  # type: ignore[method-assign, assignment]
     return reads
 
 

@@ -296,12 +296,7 @@ class Incoming:
     def received(self, data: bytes) -> None:
         """Bytes of a read, at most 64 KiB."""
         self.bytes_in += len(data)
-        if self.watch is not None:
-            self.watch.heard()
-        if self._is_shut:
-            self._receive_for_nobody(data)
-            return
-        if self._peeking:
+        if self.pauses and self._peeking:
             self._end_peek(data)
         outgoing, hearer, splitter = self._outgoing, self._hearer, self._splitter
         outgoing.corked = True
@@ -354,8 +349,15 @@ class Incoming:
             if self._counted:
                 self._count()
 
-    def _receive_for_nobody(self, data: bytes) -> None:
-        """Read and drop until the link ends."""
+    def received_watched(self, data: bytes) -> None:
+        """As ``received``, where somebody waits for signs of life."""
+        assert self.watch is not None
+        self.watch.heard()
+        self.received(data)
+
+    def received_for_nobody(self, data: bytes) -> None:
+        """As ``received``, after ``shut``: read and drop until the link ends."""
+        self.bytes_in += len(data)
         if self._splitter.fault is None:
             self.unheard += len(self._splitter.split(data))
             if self._counted or len(self._splitter.rest) > SMALL:
