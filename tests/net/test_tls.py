@@ -321,8 +321,8 @@ MATRIX: dict[Callable[[], Errors], dict[str, str]] = {
     },
     common_name_only: {
         "client": "the server's certificate is not for 'localhost': it has no subject alternative name, only the "
-        "common name 'localhost', which is not looked at any more; make it anew with one, as docs/tls.md shows, or "
-        "set tls.strict_x509 to False",
+        "common name 'localhost', which is not looked at any more; make it anew with one (node-ipc help tls shows "
+        "how), or set tls.strict_x509 to False",
         "server": BAD_CERTIFICATE,
     },
     truncated: {
@@ -335,7 +335,7 @@ MATRIX: dict[Callable[[], Errors], dict[str, str]] = {
     },
     not_strict: {
         "client": "the server's certificate, or its authority's, does not follow RFC 5280 (Missing Authority Key "
-        "Identifier): make them anew as docs/tls.md shows, or set tls.strict_x509 to False",
+        "Identifier): make them anew (node-ipc help tls shows how), or set tls.strict_x509 to False",
         "server": "the client refused this server's certificate (certificate unknown); its log says why",
     },
 }
@@ -503,7 +503,7 @@ def test_a_certificate_without_a_name(certs: Certificates) -> None:
     words = tls_faults.refusal("client", 62, "", "localhost", [facts], 0)
     assert words == (
         "the server's certificate is not for 'localhost': it has no subject alternative name; make it anew with "
-        "one, as docs/tls.md shows, or set tls.strict_x509 to False"
+        "one (node-ipc help tls shows how), or set tls.strict_x509 to False"
     )
     assert "before 1960-01-01 00:00 UTC" in tls_faults.refusal("client", 9, "", "x", [facts], -1e10)
 

@@ -20,7 +20,7 @@ from processes import DEADLINE
 
 from .conftest import Command
 
-COMMANDS = ["", "demo", "listen", "emit", "request", "tap", "doctor", "contract"]
+COMMANDS = ["", "demo", "listen", "emit", "request", "tap", "doctor", "contract", "help"]
 
 
 @pytest.fixture

@@ -586,7 +586,12 @@ class Config(Options):
     """
 
     max_rooms_per_socket: Option[int, float] = Option(10_000, checks.limit(), infinite=True)
-    """How many rooms one socket may be in at once; ``join`` raises beyond. Who joins is often what a peer asks for."""
+    """How many rooms one socket may be in at once; ``math.inf``: no limit. ``join`` raises beyond: who joins is often
+    what a peer asks for.
+
+    Unit: rooms.
+    Read by: servers over streams.
+    """
 
     backlog: Option[int, int] = Option(128, checks.integer(1, 65535))
     """How many connections the kernel holds for a server that has not accepted them yet; the kernel may allow fewer

@@ -226,6 +226,11 @@ class Options:
         own = {name: option for name, option in vars(cls).items() if isinstance(option, Option)}
         cls.options = {**cls.options, **own}
 
+    @classmethod
+    def full_name(cls, name: str) -> str:
+        """What messages call an option: ``retry``, ``tls.private``."""
+        return cls._prefix + name
+
     def __init__(self, **options: Any) -> None:
         for option in self.options.values():
             option.reset(self)

@@ -90,8 +90,8 @@ def refusal(side: Side, number: int, words: str, servername: str, chain: Sequenc
         return f"{whose} {_WEAK[number]}: use RSA of 2048 bits or more, or P-256, and SHA-256"
     if number in _STRICT:
         return (
-            f"{whose}, or its authority's, does not follow RFC 5280 ({words}): make them anew as docs/tls.md "
-            "shows, or set tls.strict_x509 to False"
+            f"{whose}, or its authority's, does not follow RFC 5280 ({words}): make them anew (node-ipc help tls "
+            "shows how), or set tls.strict_x509 to False"
         )
     return f"{whose} did not pass verification ({words})"
 
@@ -115,8 +115,8 @@ def _wrong_name(whose: str, servername: str, chain: Sequence[Certificate]) -> st
     common = chain[0].common_name
     old = "" if common is None else f", only the common name {shown(common)}, which is not looked at any more"
     return (
-        f"{wanted}: it has no subject alternative name{old}; make it anew with one, as docs/tls.md shows, "
-        "or set tls.strict_x509 to False"
+        f"{wanted}: it has no subject alternative name{old}; make it anew with one (node-ipc help tls "
+        "shows how), or set tls.strict_x509 to False"
     )
 
 

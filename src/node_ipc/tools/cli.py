@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import ConfigError, IPCError
-from . import contract, demo, doctor, emit, listen, tap
+from . import contract, demo, doctor, emit, help, listen, tap
 from .arguments import UsageError, wrapped
 from .output import notice
 
@@ -38,6 +38,7 @@ examples:
   node-ipc tap spy --to world                      stand between the clients of "spy" and the server "world"
   node-ipc doctor world                            why does nobody answer?
   node-ipc contract app:server --typescript world.d.ts    its events and their types, for the other side
+  node-ipc help delivery                           a topic; also an option or an error by its name
 
 node-ipc COMMAND --help tells more. Exit codes: 0 done, 1 failed, 2 wrong arguments, 130 interrupted.
 """
@@ -91,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"node-ipc for Python {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in (demo, listen, emit, tap, doctor, contract):
+    for module in (demo, listen, emit, tap, doctor, contract, help):
         module.add_commands(commands)
     return parser
 

@@ -1,0 +1,250 @@
+"""The command ``help``: the pages of the documentation in short, and every command, option, error and public name.
+
+Pages are the texts of ``topics``, shipped with the package. What an option, an error or a name says comes from its
+docstring, so ``help()`` in Python and this command cannot disagree.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import inspect
+import re
+import shutil
+import textwrap
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from importlib import resources
+from typing import Any, TypeAlias
+
+import node_ipc
+
+from .. import errors
+from ..config.config import Config, Interfaces
+from ..config.options import Options, spelt
+from ..config.tls_options import TLSOptions
+from .arguments import Commands, UsageError, add_command
+
+__all__ = ["add_commands", "filled", "options", "topics"]
+
+EXAMPLES = """\
+  node-ipc help                          what there is to read about
+  node-ipc help delivery                 one topic
+  node-ipc help max_pending_bytes        an option: what it means, its unit, its default
+  node-ipc help ERR_IPC_ADDRESS_IN_USE   an error, by its code or its class
+  node-ipc help emit                     a command; as node-ipc emit --help
+"""
+Texts: TypeAlias = dict[str, Callable[[], str]]
+"""What can be asked for, and what makes its text."""
+
+
+def add_commands(commands: Commands) -> None:
+    parser = add_command(commands, "help", help="explain a topic, a command, an option or an error", examples=EXAMPLES)
+    parser.add_argument("topic", metavar="TOPIC", nargs="?", help="what to read about; all topics if left out")
+    parser.set_defaults(run=partial(_run, commands))
+
+
+def _run(commands: Commands, arguments: argparse.Namespace) -> int:
+    if arguments.topic is None:
+        print(_contents(commands))
+        return 0
+    found = [explain() for explain in _meant(arguments.topic, commands)]
+    print(filled("\n\n".join(found)))
+    return 0
+
+
+def _contents(commands: Commands) -> str:
+    lines = [f"  {name:<14} {title}" for name, title in topics().items()]
+    more = [
+        "  options        every option",
+        "  errors         every error and its code",
+        f"  commands       {', '.join(name for name in commands.choices)}",
+    ]
+    return filled("\n".join(["node-ipc help TOPIC shows one of these:", "", *lines, *more, "", *_ALSO.splitlines()]))
+
+
+_ALSO = """\
+or an option (retry, tls.private), an error (NotConnected, ERR_IPC_INVALID_JSON), a command, or a name of node_ipc
+(connect, Stats)."""
+
+
+def topics() -> dict[str, str]:
+    """The pages that are shipped, by name, and what each says it is about."""
+    return {name: _page(name).partition("\n")[0].rstrip(".") for name in sorted(_pages())}
+
+
+def _pages() -> Iterator[str]:
+    for file in resources.files(__package__).joinpath("topics").iterdir():
+        if file.name.endswith(".txt"):
+            yield file.name.removesuffix(".txt")
+
+
+def _page(name: str) -> str:
+    text = resources.files(__package__).joinpath("topics", f"{name}.txt").read_text("utf-8")
+    if name == "tls":
+        text += "\n" + _listed((name, option.explained()) for name, option in TLSOptions.options.items())
+    return text.rstrip()
+
+
+# --- what was asked for
+
+
+def _meant(topic: str, commands: Commands) -> list[Callable[[], str]]:
+    """All that has this name: ``tls`` is a topic and an option."""
+    shelves = (_topics(), _commands(commands), _options(), _errors(), _names())
+    for alike in (_same, _same_in_another_case, _same_in_another_spelling):
+        found = [shelf[name] for shelf in shelves for name in shelf if alike(topic, name)]
+        if found:
+            return found
+    known = sorted({name for shelf in shelves for name in shelf})
+    near = difflib.get_close_matches(topic, known, 3, 0.6) or difflib.get_close_matches(spelt(topic), known, 3, 0.6)
+    if not near:
+        raise UsageError(f"there is no topic {topic!r}; node-ipc help lists what there is")
+    raise UsageError(f"there is no topic {topic!r}: did you mean {' or '.join(near)}? node-ipc help lists all")
+
+
+def _same(topic: str, name: str) -> bool:
+    return topic == name
+
+
+def _same_in_another_case(topic: str, name: str) -> bool:
+    return topic.lower() == name.lower()
+
+
+def _same_in_another_spelling(topic: str, name: str) -> bool:
+    return spelt(topic) == name
+
+
+def _topics() -> Texts:
+    pages: Texts = {name: partial(_page, name) for name in _pages()}
+    return {**pages, "options": _all_options, "errors": _all_errors}
+
+
+def _commands(commands: Commands) -> Texts:
+    found: Texts = {name: parser.format_help for name, parser in commands.choices.items()}
+    overview = [f"  {name:<14} {parser.description}" for name, parser in commands.choices.items()]
+    return {**found, "commands": lambda: "\n".join(["The commands of node-ipc:", "", *overview])}
+
+
+def _options() -> Texts:
+    return {name: partial(_option, owner, option) for name, owner, option in options()}
+
+
+def options() -> Iterator[tuple[str, type[Options], str]]:
+    """Every option, under the name that messages give it: ``retry``, ``interfaces.family``, ``tls.private``."""
+    for owner in (Config, Interfaces, TLSOptions):
+        for name in owner.options:
+            yield owner.full_name(name), owner, name
+
+
+def _option(owner: type[Options], name: str) -> str:
+    return f"The option {owner.full_name(name)}.\n\n{owner.options[name].explained()}"
+
+
+def _all_options() -> str:
+    return "Every option; node-ipc help NAME tells the rest of it.\n\n" + _listed(
+        (name, owner.options[option].explained()) for name, owner, option in options()
+    )
+
+
+def _errors() -> Texts:
+    kinds = [getattr(errors, name) for name in errors.__all__]
+    by_name: Texts = {kind.__name__: partial(_error, kind) for kind in kinds}
+    by_code: Texts = {kind.code: partial(_error, kind) for kind in kinds if kind is not errors.RemoteError}
+    also: Texts = {
+        "ERR_IPC_TLS_CONFIGURATION": partial(_error, errors.ConfigError),
+        "ERR_IPC_ASSURED_TLS": partial(_error, errors.AssuredError),
+    }
+    return {**by_name, **by_code, **also}
+
+
+def _error(kind: type[errors.IPCError]) -> str:
+    built_in = next(base for base in kind.__mro__ if base.__module__ == "builtins")
+    also = "" if built_in is Exception else f"; except {built_in.__name__} catches it, too"
+    code = getattr(kind, "code", "with the other side's code")
+    return f"The error {kind.__name__}, {code}{also}.\n\n{inspect.getdoc(kind)}"
+
+
+def _all_errors() -> str:
+    kinds = [getattr(errors, name) for name in errors.__all__]
+    return "Every error; node-ipc help NAME tells what to do.\n\n" + _listed(
+        (f"{kind.__name__}", inspect.getdoc(kind) or "") for kind in kinds
+    )
+
+
+def _names() -> Texts:
+    public = node_ipc.__all__  # type: ignore[attr-defined]  # only at run time
+    return {name: partial(_name, name) for name in public if name not in errors.__all__}
+
+
+def _name(name: str) -> str:
+    value: Any = getattr(node_ipc, name)
+    try:
+        call = f"{name}{inspect.signature(value)}" if inspect.isroutine(value) else f"node_ipc.{name}"
+    except (TypeError, ValueError):
+        call = f"node_ipc.{name}"
+    return f"{call}\n\n{inspect.getdoc(value) or ''}"
+
+
+def _listed(entries: Iterable[tuple[str, str]]) -> str:
+    return "\n".join(f"  {name:<25} {_first(text)}" for name, text in entries)
+
+
+def _first(text: str) -> str:
+    return " ".join(text.partition("\n\n")[0].split())
+
+
+# --- on the screen
+
+
+def filled(text: str) -> str:
+    """A text for the terminal's width: prose is filled, an indented line stays as it is, or is broken with its indent.
+
+    What docstrings mark up is shown as it is meant: no roles, no doubled quotes.
+    """
+    width = max(shutil.get_terminal_size().columns - 2, 20)
+    text = re.sub(r":\w+:`~?([^`]+)`", r"\1", text).replace("``", "`")
+    lines: list[str] = []
+    for paragraph in text.split("\n\n"):
+        lines += ["", *_paragraph(paragraph, width)]
+    return "\n".join(lines[1:])
+
+
+_ENTRY = re.compile(r" {4}[\w, ]+: ")
+_FIELD = re.compile(r"(Unit|Read by|Takes|Default|Example|Met at|What to do|Args|Attributes|Raises|Returns):")
+
+
+def _joined(paragraph: str) -> str:
+    """The entries of ``Args:`` and its like, each on one line again."""
+    if not re.search(r"^(Args|Attributes|Raises|Returns):$", paragraph, re.M):
+        return paragraph
+    return re.sub(r"\n {8,}", " ", paragraph)
+
+
+def _paragraph(paragraph: str, width: int) -> Iterator[str]:
+    prose: list[str] = []
+    for line in _joined(paragraph).splitlines():
+        if prose and (line.startswith(" ") or _FIELD.match(line)):
+            yield from _wrap(" ".join(prose), width)
+            prose.clear()
+        if line.startswith(" "):
+            yield from _indented(line, width)
+        else:
+            prose.append(line)
+    if prose:
+        yield from _wrap(" ".join(prose), width)
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
+
+
+def _indented(line: str, width: int) -> list[str]:
+    """A line of a table is broken in its last column, an entry of ``Args:`` hangs; one of code stays as it is."""
+    if _ENTRY.match(line):
+        return textwrap.wrap(line, width, subsequent_indent=" " * 8, break_long_words=False, break_on_hyphens=False)
+    table = re.match(r"( +\S+(?: \S+)* {2,})(\S.*)", line)
+    if len(line) <= width or table is None or len(table[1]) > width - 20:
+        return [line]
+    first, *rest = _wrap(table[2], width - len(table[1]))
+    return [table[1] + first, *(" " * len(table[1]) + part for part in rest)]

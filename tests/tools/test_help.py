@@ -1,0 +1,154 @@
+"""``node-ipc help``: every topic, command, option, error and public name, and what is said where there is none."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import ssl
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import node_ipc
+from node_ipc import errors
+from node_ipc.tools import help as helping
+from node_ipc.tools.cli import main
+
+SOURCE = Path(node_ipc.__file__).parent
+PUBLIC = node_ipc.__all__  # type: ignore[attr-defined]  # only at run time
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main(["help", *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def test_without_a_topic_all_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    out = said(capsys)
+    files = {path.stem for path in (SOURCE / "tools" / "topics").iterdir()}
+    assert files and {*re.findall(r"^  (\w+) ", out, re.M)} == files | {"options", "errors", "commands"}
+
+
+@pytest.mark.parametrize("columns", [80, 60])
+@pytest.mark.parametrize("topic", [*helping.topics(), "options", "errors", "commands", ""])
+def test_a_topic_fits_the_terminal(
+    topic: str, columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = said(capsys, *topic.split()).splitlines()
+    assert len(lines) > 5
+    wide = [line for line in lines if len(line) > columns]
+    assert all(line.startswith("  ") and len(line) <= 80 for line in wide), wide  # code stays as it is
+
+
+@pytest.mark.parametrize("name", [name for name, _, _ in helping.options()])
+def test_an_option_is_explained(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    out = said(capsys, name)
+    assert f"The option {name}." in out and "\nRead by: " in out and "\nTakes: " in out
+
+
+@pytest.mark.parametrize("name", errors.__all__)
+def test_an_error_is_explained_by_its_class_and_by_its_code(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    out = said(capsys, name)
+    assert f"The error {name}, " in out and "\nWhat to do: " in out
+    if name != "RemoteError":  # whose code is the other side's
+        assert said(capsys, getattr(errors, name).code) == out
+
+
+@pytest.mark.parametrize("code", {*re.findall(r'"(ERR_IPC_[A-Z_]+)"', "".join(
+    path.read_text("utf-8") for folder in ("config", "net") for path in (SOURCE / folder).glob("*.py")
+))})  # fmt: skip
+def test_codes_that_are_set_elsewhere_are_known_too(code: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert code in said(capsys, code)
+
+
+@pytest.mark.parametrize("name", sorted({*PUBLIC} - {*errors.__all__}))
+def test_a_public_name_is_explained(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert len(said(capsys, name).splitlines()) > 2
+
+
+@pytest.mark.parametrize("command", ["demo", "emit", "doctor", "help"])
+def test_a_command_shows_its_own_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    out = said(capsys, command)
+    assert f"usage: node-ipc {command}" in out and "examples:" in out
+
+
+def test_what_has_two_meanings_is_explained_twice(capsys: pytest.CaptureFixture[str]) -> None:
+    out = said(capsys, "tls")
+    assert "Certificates: how to make them" in out and "The option tls." in out
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("maxRetries", "max_retries"), ("Delivery", "delivery")])
+def test_other_spellings_will_do(typed: str, meant: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert said(capsys, typed) == said(capsys, meant)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("optoins", "options"), ("max_retrys", "max_retries"), ("NotConected", "NotConnected"), ("delivry", "delivery")],
+)
+def test_an_unknown_topic_names_the_nearest(typed: str, meant: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["help", typed]) == 2
+    out, err = capsys.readouterr()
+    assert (out, len(err.splitlines())) == ("", 1)
+    assert re.match(rf"node-ipc help: there is no topic '{typed}': did you mean .*\b{meant}\b", err)
+
+
+@pytest.mark.parametrize("typed", ["xyzzy", "", "\x1b[2J", "x" * 10_000])
+def test_what_is_like_nothing_is_told_in_one_line(typed: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["help", typed]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1 and err.rstrip("\n").isprintable()
+
+
+def test_what_topics_name_is_there(capsys: pytest.CaptureFixture[str]) -> None:
+    for topic in helping.topics():
+        text = (SOURCE / "tools" / "topics" / f"{topic}.txt").read_text("utf-8")
+        for name in re.findall(r"node-ipc help ([\w.]+)", text):
+            assert name in ("NAME", "tls.NAME") or said(capsys, name.rstrip("."))
+        for word in re.findall(r"\b[a-z]+(?:_[a-z]+)+\b", text):
+            assert word in KNOWN, f"{topic}: {word}"
+
+
+KNOWN = {word for path in SOURCE.rglob("*.py") for word in re.findall(r"\w+", path.read_text("utf-8"))} | {
+    "ec_paramgen_curve",
+    "test_an_answer_that_takes_an_hour",
+}
+
+
+def test_the_defaults_that_topics_name_are_so() -> None:
+    config = node_ipc.Config()
+    text = (SOURCE / "tools" / "topics" / "limits.txt").read_text("utf-8")
+    rows = re.findall(r"^ +(\w+) {2,}([\d,]+)( MiB| s)? {2,}", text, re.M)
+    assert len(rows) >= 12
+    for name, number, unit in rows:
+        factor = {"": 1, " MiB": 1024 * 1024, " s": 1000}[unit]
+        assert getattr(config, name) == int(number.replace(",", "")) * factor, name
+
+
+def test_messages_name_no_file_that_an_installed_package_lacks() -> None:
+    """Where more is to be read is a topic of ``node-ipc help``, which every installation has."""
+    for path in SOURCE.rglob("*.py"):
+        text = re.sub(r"#.*", "", path.read_text("utf-8"))
+        assert not re.findall(r"docs/\w+|\bREADME\b|CONTRIBUTING|SECURITY\.md", text), path
+        for name in re.findall(r"node-ipc help ([\w.]+)", text):
+            if path.name != "help.py":
+                assert name.rstrip(".") in {"NAME", "OPTION", *helping.topics(), *(n for n, _, _ in helping.options())}
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl here")
+def test_the_commands_for_certificates_make_some(tmp_path: Path) -> None:
+    text = (SOURCE / "tools" / "topics" / "tls.txt").read_text("utf-8")
+    commands = "\n".join(line[2:] for line in re.findall(r"^  (?!pair|trust|node_ipc).*", text, re.M))
+    done = subprocess.run(["sh", "-e"], input=commands, text=True, cwd=tmp_path, capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    context = ssl.create_default_context(cafile=str(tmp_path / "ca.crt"))
+    context.load_cert_chain(tmp_path / "server.crt", tmp_path / "server.key")
+    verified = subprocess.run(
+        ["openssl", "verify", "-CAfile", "ca.crt", "-verify_hostname", "localhost", "server.crt"],
+        cwd=tmp_path,
+        capture_output=True,
+        timeout=60,
+    )
+    assert verified.returncode == 0, verified.stderr
