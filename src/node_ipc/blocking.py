@@ -759,8 +759,11 @@ def _is_served_here(client: BlockingClient) -> bool:
 
 
 def _in_event_loop() -> bool:
-    asyncio = sys.modules.get("asyncio")  # this front never loads it
-    return asyncio is not None and asyncio._get_running_loop() is not None
+    if "asyncio" not in sys.modules:  # this front never loads it
+        return False
+    from .drivers.runner import runs_here
+
+    return runs_here()
 
 
 def _pump_without_server(

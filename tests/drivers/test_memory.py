@@ -256,6 +256,42 @@ def test_a_task_that_nobody_awaits_is_among_the_failures(driver: MemoryDriver) -
     assert sorted(map(repr, driver.failures)) == ["ValueError('unheard')", "ZeroDivisionError('division by zero')"]
 
 
+def test_a_handler_that_still_waits_when_the_driver_ends_is_no_failure(
+    driver: MemoryDriver, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def waits() -> None:
+        await asyncio.sleep(3600)
+
+    async def begins_another() -> None:
+        asyncio.create_task(waits()).set_name("somebody's")
+        await asyncio.sleep(0)
+
+    driver.spawn(waits(), lambda error: None)
+    driver.run(begins_another())
+    driver.close()
+    gc.collect()
+    assert list(map(repr, driver.failures)) == ["RuntimeError('Task was destroyed but it is pending!')"]
+    assert caplog.records == []
+
+
+def test_a_call_of_the_virtual_loop_can_be_cancelled(driver: MemoryDriver) -> None:
+    called: list[str] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        assert loop.is_running()
+        late = loop.call_at(loop.time() + 5, called.append, "late")
+        never = loop.call_later(3, called.append, "never")
+        assert (late.when(), never.cancelled()) == (5.0, False)
+        never.cancel()
+        assert never.cancelled()
+        await asyncio.sleep(10)
+        late.cancel()  # too late, and harmless
+
+    driver.run(main())
+    assert called == ["late"]
+
+
 async def test_a_driver_in_a_running_loop(driver: MemoryDriver) -> None:
     """A test that is a coroutine of asyncio's own may drive it, and a coroutine of the driver may, too."""
 

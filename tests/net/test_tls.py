@@ -493,13 +493,8 @@ def test_only_a_few_of_many_names_are_shown_and_none_can_forge_a_line(certs: Cer
     assert f"DNS '{'a' * 60}.{'b' * 19}…'" in words
 
 
-def test_a_certificate_without_a_name(certs: Certificates) -> None:
-    facts = tls._facts({
-        "subject": (), "issuer": ((("countryName", "AT"),), (("organizationName", "A"), ("commonName", "B"))),
-        "notBefore": "Jan  1 00:00:00 1960 GMT", "notAfter": "Dec 31 23:59:59 9999 GMT",
-    })  # fmt: skip
-    assert (facts.subject, facts.issuer) == ("without a name", "O 'A', CN 'B'")
-    assert facts.common_name is None and facts.names == ()
+def test_a_certificate_without_a_name() -> None:
+    facts = tls_faults.Certificate("without a name", "O 'A', CN 'B'", None, (), -315619200.0, 253402300799.0)
     words = tls_faults.refusal("client", 62, "", "localhost", [facts], 0)
     assert words == (
         "the server's certificate is not for 'localhost': it has no subject alternative name; make it anew with "
@@ -568,14 +563,6 @@ def test_explain_takes_the_name_for_the_servers(certs: Certificates) -> None:
     assert words.startswith("TLS with example.com failed: the server's certificate is not for 'example.com', it names")
     words = str(explain(cause, side="client", name="10.0.0.1:80", servername="example.com"))
     assert words.startswith("TLS with 10.0.0.1:80 failed: the server's certificate is not for 'example.com'")
-
-
-def test_without_python_s_own_decoder_the_names_are_left_out(
-    certs: Certificates, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delattr(ssl._ssl, "_test_decode_cert")  # type: ignore[attr-defined]
-    words = said(try_out({"ca": certs.stranger.cert}, certs.server.options), "client")
-    assert words.startswith("the server's certificate comes from an authority that is not trusted here")
 
 
 def test_where_python_shows_no_messages_the_names_are_left_out(certs: Certificates) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from asyncio import tasks
 from collections.abc import Callable, Coroutine
-from contextvars import Context
+from contextvars import Context, copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from ..core.seam import Driver, Timer
 
 __all__ = ["VirtualLoop", "new_future", "wake_up"]
+
+HANDLER = "a handler on a memory driver"
+"""The name of the tasks that the driver itself began."""
 
 
 class VirtualLoop:
@@ -37,7 +40,10 @@ class VirtualLoop:
         )
 
     def turn(self, run: Callable[[], None]) -> None:
-        """Do this as the running loop; a loop and a task that call the driver are put aside meanwhile."""
+        """Do this as the running loop; a loop and a task that call the driver are put aside meanwhile.
+
+        What it calls of asyncio's is there for those who write event loops.
+        """
         outer = asyncio._get_running_loop()
         task = None if outer is None else asyncio.current_task(outer)
         if outer is not None and task is not None:
@@ -54,8 +60,7 @@ class VirtualLoop:
         self, coroutine: Coroutine[Any, Any, Any], done: Callable[[BaseException | None], None]
     ) -> asyncio.Task[Any]:
         """Run this from the next turn on; ``done`` hears its exception, or None."""
-        task = asyncio.Task(coroutine, loop=self._loop)
-        task._log_destroy_pending = False  # type: ignore[attr-defined]  # the driver ends what still waits
+        task = asyncio.Task(coroutine, loop=self._loop, name=HANDLER)
         task.add_done_callback(partial(_tell, done))
         return task
 
@@ -77,13 +82,9 @@ class VirtualLoop:
     def call_later(
         self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
-        handle = _Handle(self.time() + delay, callback, args, self._loop, context)
-        handle.due = self._driver.call_later(delay, handle._run)
-        return handle
-
-    def _timer_handle_cancelled(self, handle: _Handle) -> None:
-        """It is not due any more."""
-        handle.due.cancel()
+        handle = _Handle(self, self.time() + delay, partial((context or copy_context()).run, callback, *args))
+        handle.due = self._driver.call_later(delay, handle.run)
+        return cast(asyncio.TimerHandle, handle)
 
     def create_future(self) -> asyncio.Future[Any]:
         return asyncio.Future(loop=self._loop)
@@ -92,7 +93,7 @@ class VirtualLoop:
         return asyncio.Task(coro, loop=self._loop, **options)
 
     def is_running(self) -> bool:
-        return asyncio._get_running_loop() is self._loop
+        return _running() is self
 
     def is_closed(self) -> bool:
         return False
@@ -102,28 +103,60 @@ class VirtualLoop:
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """A call-back failed, or a task that nobody awaits: the driver keeps it, and a test can see it."""
+        task = context.get("task")
+        if "exception" not in context and task is not None and task.get_name() == HANDLER:
+            return  # it was destroyed while it waited: the driver ends what still waits
         self._failures.append(context.get("exception") or RuntimeError(context["message"]))
 
 
-class _Handle(asyncio.TimerHandle):
+class _Handle:
     """A call that is due."""
 
     due: Timer
 
-    def _run(self) -> None:
-        if not self.cancelled():
-            super()._run()
+    def __init__(self, loop: VirtualLoop, when: float, call: Callable[[], object]) -> None:
+        self._loop = loop
+        self._when = when
+        self._call: Callable[[], object] | None = call
+
+    def run(self) -> None:
+        call, self._call = self._call, None
+        try:
+            if call is not None:
+                call()
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            self._loop.call_exception_handler({"message": f"{call!r} failed", "exception": error})
+
+    def cancel(self) -> None:
+        self._call = None
+        self.due.cancel()
+
+    def cancelled(self) -> bool:
+        return self._call is None
+
+    def when(self) -> float:
+        return self._when
 
 
 def new_future() -> asyncio.Future[None]:
     """What a coroutine waits for, in the virtual loop; raises ``TypeError`` anywhere else."""
-    loop = asyncio._get_running_loop()
+    loop = _running()
     if not isinstance(loop, VirtualLoop):
         raise TypeError(
             "what belongs to a MemoryDriver can only be awaited where that driver runs the coroutine: "
             "driver.run(main()), or an async handler"
         )
     return loop.create_future()
+
+
+def _running() -> object:
+    """The loop that runs in this thread, or None."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def wake_up(future: asyncio.Future[None]) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from ..errors import ConfigError, IPCError
 
-__all__ = ["ends_in_order", "loop_factory", "run"]
+__all__ = ["ends_in_order", "loop_factory", "run", "runs_here"]
 
 T = TypeVar("T")
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
@@ -55,7 +55,7 @@ def run(main: Coroutine[Any, Any, T], *, loop: str | LoopFactory = "auto", debug
     """
     if not asyncio.iscoroutine(main):
         raise TypeError(f"run takes a coroutine, as run(main()) with async def main(): …, not {main!r:.80}")
-    if asyncio._get_running_loop() is not None:
+    if runs_here():
         main.close()
         raise IPCError("run() makes an event loop, and one runs in this thread already: await the coroutine there")
     with asyncio.Runner(loop_factory=loop_factory(loop), debug=debug) as runner:
@@ -67,6 +67,15 @@ def run(main: Coroutine[Any, Any, T], *, loop: str | LoopFactory = "auto", debug
             if supervised.ended_by is not None:
                 raise supervised.ended_by from None
             raise
+
+
+def runs_here() -> bool:
+    """Whether an event loop runs in this thread."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 _ending: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()

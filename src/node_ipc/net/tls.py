@@ -34,6 +34,7 @@ from ..config.profiles import require_assured_tls
 from ..config.tls_options import SERVER_NEEDS_A_PAIR, TLSOptions, unusable
 from ..errors import ConfigError, ConnectionLost, IPCError, TLSError
 from . import tls_faults
+from .certificate import facts
 from .tls_faults import Certificate, Side
 
 __all__ = [
@@ -648,35 +649,9 @@ def _reason(error: BaseException) -> str:
 
 
 def _decoded(certificates: list[bytes] | tuple[()]) -> list[Certificate]:
-    """Those that can be read; ``ssl`` decodes a certificate that it has not verified only from a file."""
+    """Those that can be read."""
     decoded = []
     for der in certificates:
-        with (
-            contextlib.suppress(OSError, ValueError, LookupError, AttributeError),
-            _as_file(ssl.DER_cert_to_PEM_cert(der).encode()) as path,
-        ):
-            decoded.append(_facts(ssl._ssl._test_decode_cert(path)))  # type: ignore[attr-defined]
+        with contextlib.suppress(ValueError):
+            decoded.append(facts(der))
     return decoded
-
-
-def _facts(certificate: dict[str, Any]) -> Certificate:
-    names = {key: value for part in certificate["subject"] for key, value in part}
-    return Certificate(
-        subject=_name(certificate["subject"]),
-        issuer=_name(certificate["issuer"]),
-        common_name=names.get("commonName"),
-        names=tuple(
-            f"{'IP' if kind == 'IP Address' else kind} {tls_faults.shown(str(value).strip())}"
-            for kind, value in certificate.get("subjectAltName", ())
-        ),
-        not_before=ssl.cert_time_to_seconds(certificate["notBefore"]),
-        not_after=ssl.cert_time_to_seconds(certificate["notAfter"]),
-    )
-
-
-_SHORT = {"commonName": "CN", "organizationName": "O", "organizationalUnitName": "OU"}
-
-
-def _name(parts: Any) -> str:
-    known = [f"{_SHORT[key]} {tls_faults.shown(value)}" for part in parts for key, value in part if key in _SHORT]
-    return ", ".join(known) or "without a name"
