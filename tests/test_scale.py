@@ -488,8 +488,9 @@ def test_a_setup_that_raises_in_one_worker_harms_no_other(start: Start, root: st
     assert all(is_alive(pid) for pid in served) and len(served) == 3
     program.interrupt()
     lines = program.ends()
-    assert sum("(LookupError: no such database); another starts in 0.1 s" in line for line in lines) == 1
-    assert sum("in setup" in line for line in lines) == 1, "its traceback is shown once"
+    died = [line for line in lines if "another starts" in line]
+    assert len(died) == 1 and "(LookupError: no such database (" in died[0] and died[0].endswith("in 0.1 s")
+    assert sum(line.endswith(", in setup") for line in lines) == 1, "its traceback is shown once"
     assert lines[-1] == "run has returned"
 
 
@@ -501,10 +502,12 @@ def test_whatever_every_setup_raises_is_told_and_forges_no_line(start: Start, ro
 
 def test_a_setup_that_raises_in_every_worker_ends_it_all(start: Start, root: str) -> None:
     lines = start(f"unix:{root}app.world", trouble="raises").ends(1)
-    assert lines[-1] == (
-        f"node_ipc.errors.IPCError: the workers for unix:{root}app.world cannot start: LookupError: no such database"
+    where = f"({TESTS}/workers_program.py, line "
+    assert lines[-1].startswith(
+        f"node_ipc.errors.IPCError: the workers for unix:{root}app.world cannot start: LookupError: no such database "
+        + where
     )
-    assert any("in setup" in line for line in lines), "its traceback is shown"
+    assert any(line.endswith(", in setup") for line in lines), "its traceback is shown"
 
 
 def test_a_full_worker_leaves_connections_to_the_others(start: Start, root: str) -> None:
@@ -620,6 +623,79 @@ def test_a_full_one_waits_as_long_as_another_has_room() -> None:
     assert turn.wait() == fairness.FULL_SECONDS, "whoever replaces it will have room"
 
 
-def test_workers_share_one_address() -> None:
-    with pytest.raises(node_ipc.AddressError, match="workers share one address, not several"):
-        workers.run(print, ["unix:/nowhere/one", "tcp://127.0.0.1:0"])
+def test_workers_serve_several_addresses(start: Start, root: str) -> None:
+    path = f"{root}app.world"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    program = start(json.dumps([f"unix:{path}", f"tcp://127.0.0.1:{port}"]))
+    for where in (path, ("127.0.0.1", port)):
+        both_serve(where)
+    program.process.send_signal(signal.SIGTERM)
+    program.ends()
+
+
+def test_where_one_of_several_addresses_cannot_be_had_none_is_served(root: str) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(node_ipc.AddressInUse, match="somebody listens at tcp://127"),
+    ):
+        workers.run(print, [f"unix:{root}app.world", f"tcp://127.0.0.1:{taken.getsockname()[1]}"])
+
+
+# ---- told without logging
+
+
+def unheard(programs: list[Program], root: str, setup: str, **options: Any) -> Program:
+    """Workers of a program that has not set logging up."""
+    lines = [
+        "import os, sys, node_ipc",
+        "from node_ipc.scale import workers",
+        "def setup(server):",
+        *(f"    {line}" for line in setup.splitlines()),
+        f"workers.run(setup, 'unix:{root}app.world', count=2, **{options!r})",
+    ]
+    script = Path(root).with_suffix(".py")
+    script.write_text("\n".join(lines))
+    program = python(str(script))
+    programs.append(program)
+    return program
+
+
+def test_a_setup_that_raises_names_the_line_on_stderr(programs: list[Program], root: str) -> None:
+    program = unheard(programs, root, "server.onn('message', print)")
+    lines = program.ends(1)
+    text = "\n".join(lines)
+    script = Path(root).with_suffix(".py")
+    assert f'File "{script}", line 4, in setup' in text
+    assert "server.onn('message', print)" in text
+    assert "cannot start: AttributeError" in lines[-1]
+    assert f"({script}, line 4, in setup)" in lines[-1]
+    script.unlink()
+
+
+def test_what_a_setup_exits_with_is_said(programs: list[Program], root: str) -> None:
+    program = unheard(programs, root, "sys.exit('there is no database')")
+    program.wait_for("there is no database")
+    assert "ended with status 1" in program.wait_for("node_ipc: worker")
+    program.interrupt()
+    program.ends()
+    Path(root).with_suffix(".py").unlink()
+
+
+def test_a_worker_that_dies_is_told_on_stderr(programs: list[Program], root: str) -> None:
+    program = unheard(programs, root, "server.on('start', lambda: os._exit(7))")
+    line = program.wait_for("ended with status 7")
+    assert line.startswith("node_ipc: worker ") and "another starts in 0." in line
+    assert "(Such lines are on stderr until logging is set up" in program.wait_for("(")
+    program.interrupt()
+    assert not any("Such lines" in line for line in program.ends()[3:]), "it is said once"
+    Path(root).with_suffix(".py").unlink()
+
+
+def test_silent_keeps_warnings_of_workers_from_stderr(programs: list[Program], root: str) -> None:
+    program = unheard(programs, root, "print('set up', flush=True)\nos._exit(7)", silent=True)
+    for _ in range(4):
+        program.wait_for("set up")
+    program.interrupt()
+    assert set(program.ends()) == {"set up"}
+    Path(root).with_suffix(".py").unlink()

@@ -252,6 +252,25 @@ def mine(ipc_pair):
 def test_by_a_fixture_of_ones_own(mine):
     fails(mine)
 
+@pytest.mark.parametrize("side", ["client", "server"])
+def test_a_payload_that_does_not_fit(ipc_pair, side):
+    client, server, socket, driver = ipc_pair
+    here, there = (client, socket) if side == "client" else (server, client)
+    @here.on("n")
+    def number(data: int):
+        raise AssertionError("it is not called")
+    there.emit("n", "tea")
+    driver.run_until_idle()
+
+def test_one_that_does_not_fit_and_is_heard(ipc_pair):
+    client, server, socket, driver = ipc_pair
+    errors = []
+    client.on("error", errors.append)
+    client.on("n", print, type=int)
+    socket.emit("n", "tea")
+    driver.run_until_idle()
+    assert "does not fit" in str(errors[0])
+
 def test_heard_passes(ipc_pair):
     errors = []
     ipc_pair.server.on("error", errors.append)
@@ -266,12 +285,17 @@ def test_skipped_is_skipped(ipc_pair):
 
 def test_a_handler_that_fails_unheard_fails_its_test(tmp_path: Path) -> None:
     told = run_tests(tmp_path, FAILING_TESTS).stdout
-    assert "6 failed, 1 passed, 1 skipped" in told
+    assert "8 failed, 2 passed, 1 skipped" in told
+    assert told.count("InvalidPayload: the payload of 'n' does not fit at $: Expected `int`, got `str`") >= 2
     assert "ZeroDivisionError: division by zero" in told
     assert "server.on('error', errors.append)" in told
-    assert "several handlers failed (2 sub-exceptions)" in told
+    assert "several errors that nobody heard (2 sub-exceptions)" in told
     assert "AssertionError: assert 'something' == 'something else'" in told
-    assert "the assertion itself" in told and "Before this a handler failed:" in told and "KeyError: 'missing'" in told
+    assert (
+        "the assertion itself" in told
+        and "Before this there was an error that" in told
+        and "KeyError: 'missing'" in told
+    )
 
 
 def test_the_test_on_the_page_passes(tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
     python workers_program.py ADDRESS COUNT OPTIONS [SETUP]
 
-ADDRESS may also be "inherited", the service manager's sockets, or "bound", one of this program's on every address.
+ADDRESS may also be "inherited", the service manager's sockets, "bound", one of this program's on every address, or a
+JSON list of several.
 OPTIONS are options of the configuration, as JSON; "tls" and "loop" may be among them. SETUP is what goes wrong at
 the start: "raises", "one raises" (the first that comes, while the others are still at it), "own" (raises a
 BaseException of its own), or "dies" (once it serves).
@@ -90,6 +91,8 @@ async def setup(server: node_ipc.AsyncServer) -> None:
 def place() -> Any:
     if address == "inherited":
         return node_ipc.systemd_sockets()
+    if address.startswith("["):
+        return json.loads(address)
     return socket.create_server(("0.0.0.0", 0)) if address == "bound" else address
 
 

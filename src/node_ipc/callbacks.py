@@ -166,7 +166,8 @@ class IPC:
                 had = "what it had" if Config.options[name].secret else shown_value(kept)
                 warn(
                     f"config.{name} was set too late for {endpoint}, which goes on with {had}: set it before "
-                    "connect_to() or serve(). What is made from now on has it"
+                    "connect_to() or serve(). What is made from now on has it",
+                    stderr=not self._config.silent,
                 )
                 return
 
@@ -425,12 +426,16 @@ class IPC:
 
     def _follow(self, endpoint: Client | Server | DatagramServer) -> None:
         """Lines in the log for what happens to an endpoint, unless the log is silent; payloads only where asked."""
+        endpoint.own_log_is_silent = self._is_silent
         if self._config.silent or endpoint in self._followed:
             return
         self._followed.add(endpoint)
         endpoint.on_trace(_LogLines(self.log, self._driver), traffic=False)
         if endpoint.settings.log_payloads:
             endpoint.log_payloads(self.log)
+
+    def _is_silent(self) -> bool:
+        return self._config.silent
 
     def _refuse_forked(self) -> None:
         if self._driver.home == FORKED:

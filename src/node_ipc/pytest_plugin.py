@@ -7,7 +7,8 @@
     def test_many(ipc_server):
         first, second = ipc_server.connect(), ipc_server.connect()
 
-A handler that raises fails its test, unless an ``error`` handler hears of it; what a handler awaits of asyncio
+A handler that raises fails its test, and so does a payload that does not fit its type, unless an ``error`` handler
+hears of it; what a handler awaits of asyncio
 (``asyncio.sleep``, ``timeout``, queues …) keeps to the virtual clock.
 
 Nothing but pytest is imported before a test asks for a fixture.
@@ -54,7 +55,7 @@ def ipc_server(request: pytest.FixtureRequest) -> Iterator[Started]:
 DRIVERS = pytest.StashKey["list[MemoryDriver]"]()
 EXPECTED = (
     "No 'error' handler heard this, so the test fails. Where it is what the test wants, let it listen: "
-    "server.on('error', errors.append)"
+    "server.on('error', errors.append), or the client's"
 )
 
 
@@ -68,12 +69,15 @@ def _driver(request: pytest.FixtureRequest) -> MemoryDriver:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Fail the test whose handlers failed unheard; one that fails anyhow says what they said, too."""
+    """Fail the test in which a handler failed, or a payload did not fit, unheard; one that fails anyhow says so."""
     try:
         result = yield
     except Exception as error:
         for failure in _failures(item):
-            error.add_note("Before this a handler failed:\n" + "".join(traceback.format_exception(failure)).rstrip())
+            error.add_note(
+                "Before this there was an error that nobody heard:\n"
+                + "".join(traceback.format_exception(failure)).rstrip()
+            )
         raise
     failures = _failures(item)
     for failure in failures:
@@ -81,7 +85,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     if len(failures) == 1:
         raise failures[0]
     if failures:
-        raise BaseExceptionGroup("several handlers failed", failures)
+        raise BaseExceptionGroup("several errors that nobody heard", failures)
     return result
 
 

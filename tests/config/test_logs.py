@@ -8,6 +8,7 @@ import copy
 import dataclasses
 import enum
 import io
+import json
 import logging
 import pickle
 import random
@@ -28,6 +29,7 @@ from node_ipc.config import logs
 from node_ipc.config.config import Config
 from node_ipc.config.logs import Log, RateLimited, Styled, escape, logger, style
 from node_ipc.drivers.memory import MemoryDriver
+from tls_certificates import identity
 
 BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 CONTROLS = [
@@ -730,7 +732,8 @@ def test_a_full_server_is_told_of_on_stderr_while_logging_is_not_set_up(tmp_path
     done = subprocess.run(
         [sys.executable, "-c", FULL, f"{tmp_path}/"], capture_output=True, text=True, check=True, timeout=60
     )
-    server, _, client, _ = done.stderr.splitlines()
+    server, why, client = done.stderr.splitlines()
+    assert why.startswith("(Such lines are on stderr until logging is set up"), "said once"
     assert server.startswith("node_ipc: <Server ") and "max_connections (1) is reached" in server
     assert client.startswith("node_ipc: <Client ") and "ended the link at once, 3 times in a row" in client
     assert done.stdout == ""
@@ -763,3 +766,66 @@ def test_why_a_handler_is_not_called_and_who_is_cut_are_told_on_stderr_while_log
     assert "the payload of 'order' does not fit at $: Expected `int`, got `str`" in lines[0]
     assert "its link is cut. With slow_policy='drop_oldest' it would lose the oldest messages instead" in lines[2]
     assert done.stdout == ""
+
+
+PLAIN = """
+import asyncio, json, socket, sys, node_ipc
+
+async def main():
+    options = json.loads(sys.argv[1])
+    async with node_ipc.serve("tcp://127.0.0.1:0", **options) as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as plain:
+            plain.setblocking(False)
+            await asyncio.get_running_loop().sock_sendall(plain, b'{"type":"message","data":1}\\f')
+            while not server.stats().errors:
+                await asyncio.sleep(0.01)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_a_plain_client_of_a_tls_server_is_told_on_stderr_while_logging_is_not_set_up(silent: bool) -> None:
+    one = identity("localhost", names=["localhost"])
+    options = json.dumps({"tls": one.options, "silent": silent})
+    done = subprocess.run(
+        [sys.executable, "-c", PLAIN, options], capture_output=True, text=True, check=True, timeout=60
+    )
+    if silent:
+        assert done.stderr == ""
+    else:
+        assert done.stderr.startswith("node_ipc: <Server tls://127.0.0.1:") and "TLS with " in done.stderr
+        assert "does not speak TLS" in done.stderr
+
+
+FAILING = """
+import sys
+from node_ipc import IPC
+
+ipc = IPC()
+ipc.config.update(socket_root=sys.argv[1], id="world", silent=sys.argv[2] == "silent")
+ipc.serve()
+ipc.server.on("message", lambda data: 1 / 0)
+ipc.server.on("order", lambda data: None, type=int)
+ipc.server.on("end", ipc.stop)
+ipc.server.start()
+
+def begin(ipc):
+    for name in ("message", "order", "end"):
+        ipc.of.world.emit(name, "tea")
+
+ipc.connect_to("world", begin)
+ipc.run()
+"""
+
+
+@pytest.mark.parametrize("mode", ["loud", "silent"])
+def test_the_callback_front_tells_each_thing_once(tmp_path: Path, mode: str) -> None:
+    """In its own log, where that is not silent; of a silent one only a failing handler is told, on stderr."""
+    done = subprocess.run(
+        [sys.executable, "-c", FAILING, f"{tmp_path}/", mode], capture_output=True, text=True, check=True, timeout=60
+    )
+    said, elsewhere = (done.stdout, done.stderr) if mode == "loud" else (done.stderr, done.stdout)
+    assert said.count("Traceback") == said.count("ZeroDivisionError: division by zero") == 1
+    assert elsewhere == ""
+    assert ("does not fit" in said) is (mode == "loud")

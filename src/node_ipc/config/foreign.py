@@ -57,7 +57,7 @@ def report(what: str, error: BaseException) -> None:
         last_resort(f"node_ipc: {line}")
 
 
-def warn(line: str) -> None:
+def warn(line: str, *, stderr: bool = True) -> None:
     """Tell who writes the program of a mistake in it: a warning in the log, on stderr while logging is not set up."""
     import logging  # as above
 
@@ -65,7 +65,7 @@ def warn(line: str) -> None:
         logger = logging.getLogger("node_ipc")
         if is_heard(logger):
             logger.warning("%s", line)
-        elif logger.isEnabledFor(logging.WARNING):
+        elif stderr and logger.isEnabledFor(logging.WARNING):
             last_resort(f"node_ipc: {line}")
     except PASSING:
         raise

@@ -21,7 +21,7 @@ from functools import cache, partial
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import BackpressureError, HandlerError, IPCError, ProtocolError
+from ..errors import BackpressureError, ConnectTimeout, HandlerError, InvalidPayload, IPCError, ProtocolError, TLSError
 from .foreign import PASSING, is_heard, last_resort, report, shown, text_of
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class _Lines(logging.LoggerAdapter[logging.Logger]):
     """The standard library's logger; a handler or filter of the user's that raises costs its line and nothing else."""
 
     _told = False
+    _explained = False
 
     def log(self, level: int, msg: object, *args: object, **options: Any) -> None:
         try:
@@ -54,8 +55,13 @@ class _Lines(logging.LoggerAdapter[logging.Logger]):
         except BaseException as error:
             self._failed(error)
 
-    def failure(self, message: str, error: BaseException | None, level: int = logging.ERROR) -> None:
-        """An error with its traceback, in which the text of exceptions is escaped; on stderr where nobody listens."""
+    def failure(
+        self, message: str, error: BaseException | None, level: int = logging.ERROR, *, stderr: bool = True
+    ) -> None:
+        """An error with its traceback, in which the text of exceptions is escaped.
+
+        stderr: whether it goes there while logging is not set up, as asyncio's and logging's own last resort do.
+        """
         try:
             if not self.isEnabledFor(level):
                 return
@@ -64,12 +70,17 @@ class _Lines(logging.LoggerAdapter[logging.Logger]):
             record.exc_text = None if error is None else traceback_of(error)  # a formatter takes it as it is
             if is_heard(self.logger):
                 self.logger.handle(record)
-            else:  # as asyncio's and logging's own last resort
-                last_resort("\n".join(filter(None, (f"node_ipc: {message}", record.exc_text, UNHEARD))))
+            elif stderr:
+                last_resort("\n".join(filter(None, (f"node_ipc: {message}", record.exc_text, self._explanation()))))
         except PASSING:
             raise
         except BaseException as raised:
             self._failed(raised)
+
+    def _explanation(self) -> str:
+        """Why this is on stderr, once in a process."""
+        first, self._explained = not self._explained, True
+        return UNHEARD if first else ""
 
     def _failed(self, error: BaseException) -> None:
         if not self._told:
@@ -77,7 +88,10 @@ class _Lines(logging.LoggerAdapter[logging.Logger]):
             last_resort(f"node_ipc: logging failed, and is not told of again: {shown(error)}")
 
 
-UNHEARD = "(This is on stderr while logging is not set up and no handler of 'error' is there.)"
+UNHEARD = (
+    "(Such lines are on stderr until logging is set up, as by logging.basicConfig(), or a handler of 'error' hears "
+    "them; this is said once.)"
+)
 
 
 logger = _Lines(logging.getLogger("node_ipc"), {})
@@ -584,7 +598,9 @@ class RateLimited:
         logger.log(level, message, *safe, stacklevel=2)
         return True
 
-    def failure(self, message: str, error: BaseException | None, level: int = logging.ERROR) -> bool:
+    def failure(
+        self, message: str, error: BaseException | None, level: int = logging.ERROR, *, stderr: bool = True
+    ) -> bool:
         """Log an error with its traceback, or write it to stderr; False where the limit held it back."""
         if not logger.isEnabledFor(level) or not self.passes(level):
             return False
@@ -592,7 +608,7 @@ class RateLimited:
         if self._left_out:
             message += f" ({self._left_out} lines before this one were left out)"
             self._left_out = 0
-        logger.failure(message, error, level)
+        logger.failure(message, error, level, stderr=stderr)
         return True
 
     def passes(self, level: int = logging.WARNING) -> bool:
@@ -644,8 +660,10 @@ CLOCK_STEP = 0.001
 """Seconds by which a timer may come too early: clocks go in steps."""
 
 
-LOUD = (ProtocolError, BackpressureError)
-"""Errors that say why a handler is not called or a peer is gone."""
+LOUD = (ProtocolError, BackpressureError, TLSError, ConnectTimeout)
+"""Errors that say why a handler is not called, or a peer is gone or never got in."""
+OF_THE_PROGRAM = (HandlerError, InvalidPayload)
+"""Errors that are mistakes in a program as often as not: a test fails for them."""
 
 
 class FaultLog:
@@ -656,7 +674,7 @@ class FaultLog:
     endpoint; what is left out is counted and told once a second.
     """
 
-    __slots__ = ("_clock", "_failures", "_later", "_limited", "_where")
+    __slots__ = ("_clock", "_failures", "_later", "_limited", "_uses_stderr", "_where")
 
     def __init__(
         self,
@@ -664,8 +682,13 @@ class FaultLog:
         clock: Callable[[], float],
         later: Callable[[float, Callable[[], None]], Timer],
         failures: list[BaseException] | None = None,
+        uses_stderr: Callable[[IPCError], bool] = lambda error: True,
     ) -> None:
-        """failures: where those of handlers are kept besides, every one of them; for tests."""
+        """failures: where those of handlers, and payloads that do not fit, are kept besides, all of them; for tests.
+
+        uses_stderr: whether an error may go there while logging is not set up.
+        """
+        self._uses_stderr = uses_stderr
         self._where = escape(str(where))
         self._clock = clock
         self._later = later
@@ -683,12 +706,12 @@ class FaultLog:
         if limited is None:
             what = f"lines about {kind.__name__} at {self._where}"
             limited = self._limited[kind] = RateLimited(self._clock, self._later, what=what)
+        if self._failures is not None and isinstance(error, OF_THE_PROGRAM):
+            self._failures.append(error)
         if isinstance(error, HandlerError):
-            if self._failures is not None:
-                self._failures.append(error)
-            limited.failure(str(error), error.__cause__)
+            limited.failure(str(error), error.__cause__, stderr=self._uses_stderr(error))
         elif loud or isinstance(error, LOUD):
-            limited.failure(f"{about}: {error}", None, logging.WARNING)
+            limited.failure(f"{about}: {error}", None, logging.WARNING, stderr=self._uses_stderr(error))
         else:
             limited.log(logging.WARNING, "%s: %s", about, error)
 

@@ -147,6 +147,9 @@ class Publisher:
     """Where it is in its life, an enumeration."""
     _fault_log: FaultLog | None = None
 
+    own_log_is_silent: Callable[[], bool] | None = None
+    """Where whoever made it shows its errors (``ipc.log`` does): whether that is silent now."""
+
     elsewhere: ClassVar[dict[str, str]] = {}
     """What other libraries call a verb, and what to use here."""
 
@@ -223,6 +226,16 @@ class Publisher:
     def _tell_late(self, name: str) -> None:
         """The first handler of what goes on has come: it is told in the next turn, with those that come until then."""
         self._driver.call_later(0, partial(self._publish_missed, name))
+
+    def _uses_stderr(self, error: IPCError) -> bool:
+        """Whether an error that no handler heard goes to stderr while logging is not set up.
+
+        ``silent`` keeps warnings away from it. A handler that failed is told all the same, once: nothing else shows it.
+        """
+        failed = isinstance(error, HandlerError)
+        if self.own_log_is_silent is not None:
+            return failed and self.own_log_is_silent()
+        return failed or not self._settings.silent
 
     def log_payloads(self, log: Callable[..., Any]) -> None:
         """A line for every event in and out, payload included (the option ``log_payloads``)."""
@@ -315,6 +328,7 @@ class Publisher:
                 lambda: driver.now(),
                 lambda seconds, callback: driver.call_later(seconds, callback),
                 driver.failures,
+                self._uses_stderr,
             )
         self._fault_log.log(about, error, loud=loud)
 

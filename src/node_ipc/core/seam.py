@@ -327,7 +327,10 @@ class Driver(Protocol):
 
     @property
     def failures(self) -> list[BaseException] | None:
-        """Where what handlers raised and no ``error`` handler heard is kept, besides the log; None: nowhere."""
+        """Where failures of handlers, and payloads that do not fit, are kept if no ``error`` handler hears them.
+
+        That is besides the log; None: nowhere.
+        """
 
     def misplaced(self) -> str | None:
         """Why nothing may be called from where the caller is (another event loop); None where it may."""

@@ -118,7 +118,8 @@ class MemoryDriver:
         self.tasks: set[asyncio.Task[Any]] = set()
         """The coroutines that have not ended."""
         self.failures: list[BaseException] = []
-        """What failed unheard: handlers of endpoints without an ``error`` handler, and tasks that nobody awaited.
+        """What failed unheard: handlers of endpoints without an ``error`` handler, payloads that do not fit them, and
+        tasks that nobody awaited.
 
         The fixtures for pytest fail a test that leaves something here; otherwise look here at its end.
         """

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import socket
 from collections.abc import Awaitable, Callable
+from logging import WARNING
 from typing import TYPE_CHECKING, Any
 
 from ..config.address import Handed, Share, Tcp, Tls, Unix
@@ -108,7 +109,8 @@ class StreamListener:
         now = self._driver.now()
         if now - self._warned_at >= 1.0:
             self._warned_at = now
-            logger.warning("cannot accept connections at %s for the moment: %s", self._address, error)
+            line = f"cannot accept connections at {self._address} for the moment: {error}"
+            logger.failure(line, None, WARNING, stderr=not self._settings.silent)
 
     def _take(self, sock: socket.socket, where: Any) -> None:
         try:
@@ -117,7 +119,8 @@ class StreamListener:
             peer = self._peer(sock, where)
             receiver = self._admit(peer)
         except (OSError, PeerRefused) as error:
-            self._refusals.log(30, "a connection to %s was refused: %s", self._address, error)
+            line = f"a connection to {self._address} was refused: {error}"
+            self._refusals.failure(line, None, WARNING, stderr=not self._settings.silent)
             receiver = None
         if receiver is None:
             sock.close()

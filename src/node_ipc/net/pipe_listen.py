@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from logging import WARNING
 from typing import TYPE_CHECKING, Protocol
 
 from ..config.address import Pipe
@@ -77,7 +78,8 @@ class PipeListener:
         now = self._driver.now()
         if now - self._warned_at >= 1.0:
             self._warned_at = now
-            logger.warning("cannot accept connections at %s for the moment: %s", self._address, error)
+            line = f"cannot accept connections at {self._address} for the moment: {error}"
+            logger.failure(line, None, WARNING, stderr=not self._settings.silent)
 
     def reload_tls(self, tls: object) -> None:
         """A pipe has none."""

@@ -7,18 +7,21 @@ import contextlib
 import inspect
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from logging import WARNING
 from typing import TYPE_CHECKING, Any, Self
 
 from ..aio import AsyncDatagramServer, AsyncServer
-from ..config.address import Udp
+from ..config.address import has_datagrams
 from ..config.foreign import PASSING, text_of
-from ..config.logs import escape, logger, traceback_of
+from ..config.logs import escape, logger
 from ..core.server import ServerState
 from ..drivers.loop import EventLoopDriver
 
 if TYPE_CHECKING:
-    from ..config.address import Address, Handed
+    from types import CodeType
+
+    from ..config.address import Address, Handed, Several
     from ..config.config import Config
     from ..core.outcome import Outcome
     from ..core.seam import Peer
@@ -31,6 +34,8 @@ READY = b"+"
 FAILED = b"-"
 """What a worker tells its parent; after ``FAILED`` comes the reason."""
 REASON_CHARACTERS = 1000
+OURS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
+"""Where this package is: what a user wants to know is the line of his own code."""
 
 
 class WorkerServer(AsyncServer):
@@ -41,8 +46,8 @@ class WorkerServer(AsyncServer):
         self._board = board
         self._number = number
 
-    def listening(self, address: Address) -> None:
-        super().listening(address)
+    def listening_at(self, addresses: tuple[Address, ...]) -> None:
+        super().listening_at(addresses)
         self._write()
 
     def accept(self, peer: Peer) -> Session | None:
@@ -71,7 +76,7 @@ class Worker:
 
     def __init__(
         self,
-        where: Handed,
+        where: Handed | Several,
         settings: Config,
         setup: Callable[..., Any],
         board: Board,
@@ -100,9 +105,9 @@ class Worker:
         except PASSING:
             raise
         except BaseException as error:  # also one of somebody's own: the reason is told, whatever it is
-            reason = f"{escape(type(error).__name__)}: {escape(text_of(error), REASON_CHARACTERS)}"
+            reason = f"{escape(type(error).__name__)}: {escape(text_of(error), REASON_CHARACTERS)}{_place(error)}"
             self._report(FAILED + reason.encode(errors="replace"))
-            logger.error("worker %d of %s cannot start\n%s", self._number + 1, self._where, traceback_of(error))
+            logger.failure(f"worker {self._number + 1} of {self._where} cannot start", error)
             return 1
         self._report(READY)
         await self._server.closed
@@ -112,7 +117,7 @@ class Worker:
         return 0
 
     async def _begin(self, loop: asyncio.AbstractEventLoop, driver: EventLoopDriver) -> None:
-        if isinstance(self._where.where, Udp):
+        if has_datagrams(self._where):
             self._server = AsyncDatagramServer(self._where, driver, self._settings)
         else:
             self._server = WorkerServer(self._where, driver, self._settings, self._board, self._number)
@@ -136,5 +141,25 @@ class Worker:
 
     def _parent_is_gone(self) -> None:
         asyncio.get_running_loop().remove_reader(self._lifeline)
-        logger.warning("the parent of worker %d of %s is gone: it stops", self._number + 1, self._where)
+        logger.failure(f"the parent of worker {self._number + 1} of {self._where} is gone: it stops", None, WARNING)
         self._told_to_stop()
+
+
+def _place(error: BaseException) -> str:
+    """The last line of somebody else's code on the way to an error; empty where there is none."""
+    places = [(code.co_filename, line, code.co_name) for code, line in _frames(error) if not _is_ours(code.co_filename)]
+    if not places:
+        return ""
+    file, line, name = places[-1]
+    return f" ({escape(file)}, line {line}, in {escape(name)})"
+
+
+def _frames(error: BaseException) -> Iterator[tuple[CodeType, int]]:
+    trace = error.__traceback__
+    while trace is not None:
+        yield trace.tb_frame.f_code, trace.tb_lineno
+        trace = trace.tb_next
+
+
+def _is_ours(file: str) -> bool:
+    return file.startswith(OURS)

@@ -27,6 +27,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from logging import WARNING
 from typing import Any, NoReturn, TypeAlias
 
 from ..config.address import Address, Handed, Several, Tcp, Tls, Udp, Unix
@@ -44,6 +45,8 @@ __all__ = ["run"]
 
 Where: TypeAlias = Unix | Tcp | Tls | Udp
 Sockets: TypeAlias = tuple[socket.socket, ...]
+Door: TypeAlias = tuple[Where, Sockets]
+"""One address, and the sockets that listen there."""
 
 STEADY_SECONDS = 5.0
 """A worker that lived this long is replaced at once; one that did not, later each time."""
@@ -67,14 +70,15 @@ def run(
 
     setup: called in each worker with its server (an ``AsyncServer``), before that accepts anybody: register the
         handlers in it. It may be async.
-    address, config, tls, options: as for ``node_ipc.serve``, but one address, not several. Limits,
-        such as ``max_connections``, are each worker's.
+    address, config, tls, options: as for ``node_ipc.serve``, also a list of several addresses, all of which each worker
+        serves. Limits, such as ``max_connections``, are each worker's.
     count: how many workers; ``None``: one for each processor.
     loop: the workers' event loop: ``"auto"`` (uvloop where it is installed), ``"asyncio"``, ``"uvloop"``, or what
         makes a loop.
 
     A worker that ends, or whose ``setup`` raises, is replaced: at once if it lived for 5 s, otherwise after a delay
-    that grows from 0.1 s to 5 s; both are logged, and the others serve on. In a worker ``server.stop()`` ends that
+    that grows from 0.1 s to 5 s; both are logged (on stderr, with the traceback, while logging is not set up), and the
+    others serve on. In a worker ``server.stop()`` ends that
     worker when its clients are served, and a new one takes its place. At SIGTERM or SIGINT the socket is removed, and
     each worker sends what it has emitted, as ``Server.stop`` does; at a second one they end at once. Should the parent
     be killed, the workers stop too.
@@ -91,8 +95,6 @@ def run(
     if type(wanted) is not int or wanted < 1:
         raise ConfigError(f"count is the number of workers, at least 1, not {count!r}")
     factory = loop_factory(loop)
-    if isinstance(where, Several):
-        raise AddressError(f"workers share one address, not several ({where}): run them for each in its own process")
     _refuse_unsafe_fork()
     with _Supervisor(setup, where, settings, wanted, factory) as supervisor:
         supervisor.watch()
@@ -120,18 +122,20 @@ def _refuse_unsafe_fork() -> None:
 # The listening sockets
 
 
-def _listen(address: Address, settings: Config, count: int, undo: contextlib.ExitStack) -> tuple[Where, list[Sockets]]:
-    """Listen; gives where, and each worker's sockets: the same for all, but for UDP, where each has its own."""
-    try:
-        if isinstance(address, Udp):
-            return _bind(address, count, undo)
-        where, sockets = _listen_once(address, settings, undo)
-    except Exception as error:
-        raise tcp.listen_failed(address, error) from error
-    return where, [sockets] * count
+def _listen(address: Address, settings: Config, count: int, undo: contextlib.ExitStack) -> list[tuple[Door, ...]]:
+    """Listen, at each of several addresses; gives each worker's doors, which only with UDP are its own."""
+    doors: list[Door] = []
+    for each in address.addresses if isinstance(address, Several) else (address,):
+        try:
+            if isinstance(each, Udp):
+                return [(door,) for door in _bind(each, count, undo)]
+            doors.append(_listen_once(each, settings, undo))
+        except Exception as error:
+            raise tcp.listen_failed(each, error) from error
+    return [tuple(doors)] * count
 
 
-def _listen_once(address: Address, settings: Config, undo: contextlib.ExitStack) -> tuple[Where, Sockets]:
+def _listen_once(address: Address, settings: Config, undo: contextlib.ExitStack) -> Door:
     if isinstance(address, Unix):
         owned = listen_local(address, settings)
         undo.callback(owned.close)
@@ -155,33 +159,33 @@ def _listen_once(address: Address, settings: Config, undo: contextlib.ExitStack)
     return where, tuple(sockets)
 
 
-def _bind(address: Udp, count: int, undo: contextlib.ExitStack) -> tuple[Where, list[Sockets]]:
+def _bind(address: Udp, count: int, undo: contextlib.ExitStack) -> list[Door]:
     """A socket for each worker, on one port: the kernel chooses one by the sender's address, always the same one.
 
     The parent keeps them open, so what comes for a worker that is being replaced waits for its successor.
     """
     port = address.port
     resolved = udp.at_once(address) or udp.look_up(address).at_once()
-    sockets: list[Sockets] = []
+    sockets: list[socket.socket] = []
     for _ in range(count):
         sock = udp.bind(resolved, port, reuse_port=True)
         undo.callback(sock.close)
         port = sock.getsockname()[1]
-        sockets.append((sock,))
+        sockets.append(sock)
     where = Udp(address.host, port, address.family)
-    udp.warn_if_exposed(where, sockets[0][0])
-    return where, sockets
+    udp.warn_if_exposed(where, sockets[0])
+    return [(where, (sock,)) for sock in sockets]
 
 
 # The parent
 
 
 class _Place:
-    """One worker's place: it keeps its number and its sockets while processes come and go."""
+    """One worker's place: it keeps its number and its doors while processes come and go."""
 
-    def __init__(self, number: int, sockets: Sockets) -> None:
+    def __init__(self, number: int, doors: tuple[Door, ...]) -> None:
         self.number = number
-        self.sockets = sockets
+        self.doors = doors
         self.pid = 0
         """The process; 0 where there is none."""
         self.report = -1
@@ -220,8 +224,9 @@ class _Supervisor:
         self._failure: IPCError | None = None
         with contextlib.ExitStack() as undo:
             self._listening = undo.enter_context(contextlib.ExitStack())
-            self._where, sockets = _listen(address, settings, count, self._listening)
-            self._places = [_Place(number, own) for number, own in enumerate(sockets)]
+            doors = _listen(address, settings, count, self._listening)
+            self._where = ", ".join(str(where) for where, _ in doors[0])
+            self._places = [_Place(number, own) for number, own in enumerate(doors)]
             self._board = Board(count)
             # The other end closes with this process, however that ends, and the workers see it.
             self._lifeline, lifeline = os.pipe()
@@ -305,7 +310,7 @@ class _Supervisor:
             if pid == 0:
                 self._become_worker(place, tell, report, blocked)
         except OSError as error:  # no memory or too many processes: that may pass
-            logger.warning("cannot start worker %d of %s: %s", place.number + 1, self._where, error)
+            self._warn(f"cannot start worker {place.number + 1} of {self._where}: {error}")
             os.close(report)
             place.due = time.monotonic() + place.delay(0.0)
         else:
@@ -325,18 +330,23 @@ class _Supervisor:
             reports = [other.report for other in self._places if other.report >= 0]
             for descriptor in (report, *self._own_descriptors, *reports):
                 os.close(descriptor)
-            turn = Turn(self._board, place.number, self._settings.max_connections)
-            where = Handed(place.sockets, self._where, turn)
-            worker = Worker(where, self._settings, self._setup, self._board, place.number, tell, self._lifeline)
+            worker = Worker(
+                self._served(place), self._settings, self._setup, self._board, place.number, tell, self._lifeline
+            )
             with asyncio.Runner(loop_factory=self._factory) as runner:
                 status = runner.run(worker.live())
         except SystemExit as end:
-            status = end.code if isinstance(end.code, int) else int(end.code is not None)
-        except BaseException:
-            logger.exception("worker %d of %s failed", place.number + 1, self._where)
+            status = _status_of(end)
+        except BaseException as error:
+            logger.failure(f"worker {place.number + 1} of {self._where} failed", error)
         finally:
             _flush()
             os._exit(status & 0xFF)
+
+    def _served(self, place: _Place) -> Handed | Several:
+        most = self._settings.max_connections
+        handed = [Handed(sockets, where, Turn(self._board, place.number, most)) for where, sockets in place.doors]
+        return handed[0] if len(handed) == 1 else Several(tuple(handed))
 
     def _bury(self) -> None:
         for place in self._alive():
@@ -360,17 +370,17 @@ class _Supervisor:
         lived = time.monotonic() - place.since
         delay = place.delay(lived)
         place.due = time.monotonic() + delay
-        log = logger.info if status == 0 else logger.warning
-        log(
-            "worker %d of %s (process %d) %s after %.1f s%s; another starts %s",
-            place.number + 1,
-            self._where,
-            pid,
-            _end(status),
-            lived,
-            f" ({reason})" if reason else "",
-            f"in {delay:g} s" if delay else "now",
+        text = (
+            f"worker {place.number + 1} of {self._where} (process {pid}) {_end(status)} after {lived:.1f} s"
+            f"{f' ({reason})' if reason else ''}; another starts {f'in {delay:g} s' if delay else 'now'}"
         )
+        if status == 0:
+            logger.info("%s", text)
+        else:
+            self._warn(text)
+
+    def _warn(self, text: str) -> None:
+        logger.failure(text, None, WARNING, stderr=not self._settings.silent)
 
     # ---- stopping
 
@@ -390,9 +400,8 @@ class _Supervisor:
     def _kill(self) -> None:
         self._kill_at = None
         for place in self._alive():
-            logger.warning(
-                "worker %d of %s (process %d) does not end: killed", place.number + 1, self._where, place.pid
-            )
+            text = f"worker {place.number + 1} of {self._where} (process {place.pid}) does not end: killed"
+            self._warn(text)
         self._send(signal.SIGKILL)
 
     def _send(self, number: int) -> None:
@@ -417,6 +426,14 @@ def _signals() -> Iterator[tuple[int, int]]:
         signal.set_wakeup_fd(wakeup)
         os.close(read)
         os.close(write)
+
+
+def _status_of(end: SystemExit) -> int:
+    """The exit status that ``sys.exit(…)`` means; a text is said, as Python does at the end of a program."""
+    if end.code is None or isinstance(end.code, int):
+        return end.code or 0
+    print(end.code, file=sys.stderr)
+    return 1
 
 
 def _end(status: int) -> str:
