@@ -62,7 +62,7 @@ Blocking, for scripts and workers: no event loop, no hidden thread::
 
 Read on with ``help(node_ipc.connect)``, ``help(node_ipc.IPC)``, ``help(node_ipc.Config)`` (every option: times in
 milliseconds, sizes in bytes), ``help(node_ipc.errors)``, ``help(node_ipc.testing)`` (for your own tests),
-``help(node_ipc.scale.workers)`` (several processes on one socket), and ``node-ipc --help`` in a shell.
+``help(node_ipc.scale.workers)`` (several processes on one socket), ``help(node_ipc.telemetry)`` (metrics and traces), and ``node-ipc --help`` in a shell.
 """
 
 # Names are loaded when they are first used, so that ``node_ipc.blocking`` imports neither asyncio nor ssl.
@@ -81,6 +81,7 @@ if TYPE_CHECKING:
     from . import contract as contract
     from . import errors as errors
     from . import scale as scale
+    from . import telemetry as telemetry
     from . import testing as testing
     from .aio import AsyncClient as AsyncClient
     from .aio import AsyncDatagramServer as AsyncDatagramServer
@@ -149,7 +150,7 @@ _HOMES = {
     "Trace": "core.trace",
 }
 """Where each public name is; what is wanted first comes first."""
-_MODULES = ("blocking", "contract", "errors", "scale", "testing")
+_MODULES = ("blocking", "contract", "errors", "scale", "telemetry", "testing")
 _ALIASES = {"Socket": "Session", "systemd_sockets": "inherited_sockets"}
 
 

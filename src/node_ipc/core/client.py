@@ -282,13 +282,17 @@ class ClientCore(LinkPublisher):
             self._gone.dropped += count
             self._tell("dropped", messages=count)
 
+    def _everybody(self) -> list[Session]:
+        return [] if self._session is None else [self._session]
+
     def _hand_trace_on(self) -> None:
         if self._session is not None:
             self._session.trace, self._session.traffic = self._traces.all, self._traces.traffic
 
     def stats(self) -> Stats:
-        """What this client did since it was made, over all its links."""
-        total = self._sum(() if self._session is None else (self._session,))
+        """What this client did since it was made, over all its links. Safe from any thread."""
+        session = self._session
+        total = self._sum(() if session is None else (session,), self._queue_bytes)
         total.late = self._requests.late if self._requests is not None else 0
         return total
 

@@ -290,7 +290,7 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
 
     def stats(self) -> Stats:
         """What this port did since it was made; ``dropped``: not sent, or not delivered, because of a limit."""
-        return self._sum(())
+        return self._sum((), self.pending_bytes)
 
     # ---- out
 

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, Protocol, Self, TypeVar, overload
 
 from ..errors import AddressError, HandlerError, IPCError, NotConnected
+from ..wire.carried import carrying, plain_of
 from ..wire.codec import choose, logged
 from ..wire.names import lifecycle_from_peers
 from .events import Events
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from .seam import Driver, Timer
     from .session import Session
     from .trace import TraceHook
+    from .watch import Watch, Watches
 
 __all__ = [
     "OF_EMITTERS",
@@ -146,6 +148,7 @@ class Publisher:
     state: Any
     """Where it is in its life, an enumeration."""
     _fault_log: FaultLog | None = None
+    _watches: Watches | None = None
 
     own_log_is_silent: Callable[[], bool] | None = None
     """Where whoever made it shows its errors (``ipc.log`` does): whether that is silent now."""
@@ -250,6 +253,33 @@ class Publisher:
         """
         return self._traces.add(hook, traffic)
 
+    def watch(self, watch: Watch) -> Callable[[], None]:
+        """Tell ``watch`` of each message and each request, and how they end; returns the undoing.
+
+        What ``node_ipc.telemetry`` and ``observe`` stand on. A message that is watched costs some microseconds more;
+        while nobody watches, nothing.
+        """
+        refuse_other_threads(self._driver, "watch")
+        if self._watches is None:
+            from .watch import Watches  # only for those who want it
+
+            self._watches = Watches()
+        self._watches.add(watch)
+        self._hand_watches_on()
+        return partial(self._unwatch, watch)
+
+    def _unwatch(self, watch: Watch) -> None:
+        if self._watches is not None:
+            self._watches.remove(watch)
+            self._hand_watches_on()
+
+    def _hand_watches_on(self) -> None:
+        """Whoever encodes, decodes and calls handlers is told who watches."""
+        watches = self._watches or None  # that are none are nobody
+        plain = plain_of(self._codec)
+        self._codec = plain if watches is None else carrying(plain, watches)
+        self.events.watch(watches)
+
     def forked(self) -> None:
         """This is a forked child: the parent owns the links, and nothing may be emitted."""
         raise NotImplementedError
@@ -278,13 +308,13 @@ class Publisher:
         """The bytes that wait to be taken."""
         raise NotImplementedError
 
-    def _sum(self, links: Iterable[Any]) -> Stats:
-        """What this did since it was made: all that is over, and these links."""
+    def _sum(self, links: Iterable[Any], waiting: int = 0) -> Stats:
+        """What this did since it was made: all that is over, and these links; so many bytes wait besides theirs."""
         total = Stats()
         total += self._gone
         for link in links:
             total += link.stats()
-        total.pending_bytes = self.pending_bytes
+        total.pending_bytes += waiting
         total.errors = self._errors
         total.reserved = self.events.reserved
         total.seconds = self._driver.now() - self._made_at
@@ -567,6 +597,7 @@ class LinkPublisher(Publisher):
             from .requests import Requests
 
             self._requests = Requests(self.events, self._driver, self.session_fault, self.trouble)
+            self._requests.watches = self._watches or None
         return self._requests
 
     @overload
@@ -595,6 +626,17 @@ class LinkPublisher(Publisher):
         """
         refuse_other_threads(self._driver, "handle")
         return self.requests.handle(method, handler, type=type)
+
+    def _hand_watches_on(self) -> None:
+        super()._hand_watches_on()
+        if self._requests is not None:
+            self._requests.watches = self._watches or None
+        for session in self._everybody():
+            session.use(self._codec)
+
+    def _everybody(self) -> list[Session]:
+        """The sessions that there are, those included that are about to open."""
+        raise NotImplementedError
 
     def session_paused(self, session: Session, why: str) -> None:
         """Reading from a link is paused, and it lasts: a line in the log."""

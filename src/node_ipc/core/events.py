@@ -24,6 +24,7 @@ from msgspec import Raw
 
 from ..config.foreign import PASSING, Foreign, shown
 from ..errors import HandlerError, InvalidEvent, InvalidPayload, IPCError, ProtocolError, ReservedEvent
+from ..wire.carried import Carried, NothingCarried
 from ..wire.costs import LARGE_FRAME
 from ..wire.json import decode_large_payload, encode, encode_slowly, salvage, to_bytes
 from ..wire.names import LIFECYCLE, PING, PONG, NameCheck, Named
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
     from .seam import Cancellable
+    from .watch import Handling, Watches
 
     R = typing_extensions.TypeVar("R", default=Any)  # what is decoded where a verb takes type=; without it Any
 
@@ -51,6 +53,8 @@ SHORTCUTS = 256
 """How many names that a blocking client receives have a shortcut; the latest."""
 
 EVERYTHING = "*"
+WATCHED_BY_REQUESTS = frozenset({"rpc.request", "rpc.response", "rpc.cancel", "rpc.progress"})
+"""What carries requests is no event of the user's: who watches hears of the requests."""
 
 
 class Event(Named, Generic[T]):
@@ -195,6 +199,9 @@ class Events(Generic[S]):
         """Told that the first handler came of what ``publish_state`` found none for."""
         self._unheard_states: set[str] = set()
         self.wants_raw = False
+        self._watches: Watches | None = None  # while somebody watches
+        self._at_hand: Carried = NothingCarried
+        self._handling: Handling | None = None
         self.reserved = 0
         """Events of peers under a name that handlers hear of this endpoint itself only."""
 
@@ -243,9 +250,23 @@ class Events(Generic[S]):
 
         return untap
 
+    def watch(self, watches: Watches | None) -> None:
+        """Tell these of every message and of how its handlers end, from now on; None tells nobody.
+
+        The codec of whatever is delivered has to be a carrying one then.
+        """
+        self._watches = watches
+        self._at_hand = NothingCarried
+        self._compile(None)
+
+    @property
+    def at_hand(self) -> Carried:
+        """The message that is being delivered, while somebody watches."""
+        return self._at_hand
+
     def shortcut(self, event: str, call: Callable[[Any], Any]) -> None:
         """Give events of this name, which has no handler, straight to ``call(data)`` until handlers or taps change."""
-        if event not in self._table and not (self._everything or self._taps):
+        if event not in self._table and not (self._everything or self._taps or self._watches):
             self._check_name(event)
             self._table[event] = call
             self._shortcuts[event] = None
@@ -399,7 +420,7 @@ class Events(Generic[S]):
                     session.keep_when_lost(task)
                 self._task_done(name, session, size, error)
 
-            task = spawn(coroutine, done)
+            task = spawn(coroutine, self._watched_until(done))
             if session is not None:
                 session.cancel_when_lost(task)
 
@@ -409,7 +430,11 @@ class Events(Generic[S]):
         session, spawn = self.current, self._spawn
         assert spawn is not None
         size = 0 if session is None else session.handler_started()
-        spawn(coroutine, partial(self._task_done, name, session, size))
+        spawn(coroutine, self._watched_until(partial(self._task_done, name, session, size)))
+
+    def _watched_until(self, done: Callable[[BaseException | None], None]) -> Callable[[BaseException | None], None]:
+        handling = self._handling
+        return done if handling is None else handling.until(done)
 
     def _run_returned(self, name: str, result: Any) -> None:
         """What a plain function returned: a coroutine, as of a lambda or a decorator around an async one, is run."""
@@ -450,12 +475,42 @@ class Events(Generic[S]):
             self._table[name] = self._entry(name, registrations)
 
     def _entry(self, name: str, registrations: list[Registration]) -> Callable[..., Any]:
+        if self._watches is not None and name not in WATCHED_BY_REQUESTS:
+            return self._watching(name, self._calling_all(name), self._watches)
         single = registrations[0]
         if self._everything or self._taps or len(registrations) > 1 or single.once:
             return self._calling_all(name)
         if single.typed or not self.wants_raw:
             return single.call
         return self._converting(single.call, typed_decoder(None, name))
+
+    def _watching(self, name: str, call: Callable[..., Any], watches: Watches) -> Callable[..., Any]:
+        """The entry of a name while somebody watches."""
+
+        def call_watched(data: Any, *rest: Any) -> None:
+            handling = watches.handling(name, self._at_hand, self.current)
+            previous, self._handling = self._handling, handling
+            try:
+                with handling:
+                    call(data, *rest)
+            except BaseException as error:
+                handling.failed(error)
+                raise
+            finally:
+                self._handling = previous
+                handling.end()
+
+        return call_watched
+
+    def _seen(self, envelopes: Iterable[Any]) -> Iterable[Any]:
+        """What is delivered, remembered one by one: what came beside a message is not for its handlers."""
+        previous = self._at_hand
+        try:
+            for envelope in envelopes:
+                self._at_hand = envelope if isinstance(envelope, Carried) else NothingCarried
+                yield envelope
+        finally:
+            self._at_hand = previous
 
     def _calling_all(self, name: str) -> Callable[..., Any]:
         """The general entry: taps and ``*`` handlers first, then the event's own, as registered just now."""
@@ -511,6 +566,8 @@ class Events(Generic[S]):
         to stop it (a handler that closes the session) empties the iterator behind it.
         """
         find = self._table.get
+        if self._watches is not None:
+            envelopes = self._seen(envelopes)
         previous, self.current = self.current, session
         try:
             if self._carries == 2:
@@ -541,6 +598,8 @@ class Events(Generic[S]):
     def _unheard(self, envelope: Any, *rest: Any) -> None:
         """A name without a handler is checked here; one with a handler was when that was registered."""
         self._check_unheard(envelope.type)
+        if self._watches is not None and envelope.type not in WATCHED_BY_REQUESTS:
+            self._watches.unheard(envelope.type, self._at_hand, self.current)
         whole = _Payload(envelope.data, envelope.type)
         try:
             if self.unheard is not None and self.current is not None:
@@ -622,6 +681,8 @@ class Events(Generic[S]):
         """Tell of a handler that failed; any exception harms only itself, but for those that end the program."""
         if isinstance(error, PASSING):
             raise error
+        if self._handling is not None and event == self._at_hand.type:  # and not one of the lifecycle inside it
+            self._handling.failed(error)
         if isinstance(error, InvalidPayload):
             failure: Any = error
             failure.event = failure.event or event

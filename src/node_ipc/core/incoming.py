@@ -234,6 +234,10 @@ class Incoming:
         self._peeked = 0  # bytes that were read all the same
         self._peeking = False
 
+    def use(self, codec: Codec) -> None:
+        """Decode with this one from the next read on: the same format, told of or not told of any more."""
+        self._codec = shallow(codec) if self._driver.has_small_stack else codec
+
     # ---- life
 
     def open(self, link: Link, context: LinkContext) -> None:

@@ -318,6 +318,13 @@ class Outgoing:
             self._weighed = len(frames)
         return self._bytes + self._link.pending_bytes() if self.is_full and self._link else self._bytes
 
+    @property
+    def weighed(self) -> int:
+        """``weigh()`` without remembering, so that any thread may ask; while others write it may be a little off."""
+        known, size = self._weighed, self._bytes
+        link = self._link
+        return size + sum(map(len, self.frames[known:])) + (link.pending_bytes() if self.is_full and link else 0)
+
     def _wait_for_kernel(self, frame: bytes) -> bool:
         """Hold ``frame``, which is the last of ``frames``, back until the kernel takes more, or refuse it."""
         pending = self.weigh()

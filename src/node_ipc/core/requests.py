@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from .outcome import Outcome, Progress
     from .seam import Cancellable, Driver, Timer
     from .session import Session
+    from .watch import Handling, Watches
 
 __all__ = [
     "CANCEL",
@@ -126,7 +127,9 @@ class Request:
         ...         request.progress(done)
     """
 
-    __slots__ = ("_id", "_wants_progress", "cancelled", "deadline", "ended", "method", "size", "socket", "task")
+    __slots__ = (
+        *("_id", "_wants_progress", "cancelled", "deadline", "ended", "method", "size", "socket", "task", "watched"),
+    )
 
     def __init__(self, socket: Session, message: RequestMessage, now: Callable[[], float]) -> None:
         self._id = message.id
@@ -139,6 +142,8 @@ class Request:
         self.ended = False
         self.size = 0
         self.task: Cancellable | None = None
+        self.watched: Handling | None = None
+        """How those who watch hear of it."""
 
     def __repr__(self) -> str:
         state = "cancelled" if self.cancelled else "answered" if self.ended else "under way"
@@ -170,6 +175,8 @@ class Request:
     def give_up(self) -> None:
         """Nobody waits any more."""
         self.cancelled = True
+        if self.watched is not None:
+            self.watched.failed(RequestError(f"nobody waits for the answer to {self.method!r:.80} any more"))
         if self.task is not None:
             self.task.cancel()
 
@@ -263,6 +270,8 @@ class Requests:
         self._ids = 0
         self._methods: dict[str, _Method] = {}
         self._running: dict[int, dict[Any, Request]] = {}  # async handlers, by socket and request
+        self.watches: Watches | None = None
+        """Told of each request and how it ends, while somebody watches."""
 
     @property
     def pending(self) -> int:
@@ -295,13 +304,28 @@ class Requests:
             return answer
         self._ids += 1
         id = self._ids
-        frame = via.encode(REQUEST, _message(id, name, params, timeout, progress))
+        message = _message(id, name, params, timeout, progress)
+        if self.watches is None:
+            frame = via.encode(REQUEST, message)
+        else:
+            frame = self._encode_watched(self.watches, via, message, answer)
         asked = self._asked[id] = _Asked(via, name, frame, answer, decode, progress)
         self._send(id, asked)
         if timeout is not None and timed:
             asked.timer = self._driver.call_later(timeout, partial(self._timed_out, id, timeout))
         answer.abandon = partial(self._give_up, id, None)
         return answer
+
+    def _encode_watched(self, watches: Watches, via: Asks, message: dict[str, Any], answer: Outcome[Any]) -> bytes:
+        asking = watches.asking(message["method"], message.get("params"))
+        try:
+            with asking:
+                frame = via.encode(REQUEST, message)
+        except BaseException as error:
+            asking.end(error)
+            raise
+        answer.then(lambda: asking.end(answer.error))
+        return frame
 
     def _listen(self, progress: Progress | None) -> None:
         if not self._events.has_handler(RESPONSE):
@@ -317,9 +341,11 @@ class Requests:
         self._unsent[builtins.id(asked.frame)] = id
         try:
             session = asked.via.put(asked.frame)
-        except BaseException:
+        except BaseException as error:
             self._unsent.pop(builtins.id(asked.frame), None)
             self._asked.pop(id, None)
+            if self.watches is not None and isinstance(error, Exception):
+                asked.answer.settle(error)  # which only those hear who watch: whoever asks gets it raised
             raise
         if session is not None:
             self._sent(session, asked.frame, session.next_number - 1)
@@ -463,6 +489,18 @@ class Requests:
         session = self._events.current
         assert session is not None
         request = Request(session, message, self._driver.now)
+        if self.watches is None:
+            self._begin(request, message)
+            return
+        name = message.method if message.method in self._methods else ""
+        request.watched = watched = self.watches.answering(name, self._events.at_hand, request)
+        try:
+            with watched:
+                self._begin(request, message)
+        finally:
+            watched.end()
+
+    def _begin(self, request: Request, message: RequestMessage) -> None:
         method = self._methods.get(message.method)
         if method is None:
             self._refuse(request, NO_SUCH_METHOD, f"there is no method {message.method[:64]!r}")
@@ -476,7 +514,7 @@ class Requests:
             self._failed(request, error)
             return
         try:
-            result = method.call(params, session, request)
+            result = method.call(params, request.socket, request)
         except BaseException as error:
             self._failed(request, error)
             if isinstance(error, PASSING):
@@ -500,9 +538,10 @@ class Requests:
             key = builtins.id(request)
         running[key] = request
         request.size = session.request_started()
-        request.task = self._driver.spawn(
-            self._answer_later(request, awaitable), partial(self._done, request, key, awaitable)
-        )
+        done: Callable[[BaseException | None], None] = partial(self._done, request, key, awaitable)
+        if request.watched is not None:
+            done = request.watched.until(done)
+        request.task = self._driver.spawn(self._answer_later(request, awaitable), done)
 
     async def _answer_later(self, request: Request, awaitable: Any) -> None:
         try:
@@ -551,6 +590,8 @@ class Requests:
 
     def _refuse(self, request: Request, code: int, message: str, data: Any = None) -> None:
         """Answer with an error; raises where that cannot be sent."""
+        if request.watched is not None:
+            request.watched.failed(RemoteError(code, message, data))
         if self._is_awaited(request):
             fault = {"code": code, "message": message} | ({} if data is None else {"data": data})
             request.socket.emit(RESPONSE, {"jsonrpc": "2.0", "id": request._id, "error": fault})
@@ -558,6 +599,8 @@ class Requests:
 
     def _failed(self, request: Request, error: BaseException) -> None:
         """The handler raised: a ``RemoteError`` is its answer; of anything else the peer learns only that it failed."""
+        if request.watched is not None:
+            request.watched.failed(error)
         if isinstance(error, RemoteError):
             try:
                 code = FAILED if not isinstance(error.code, int) or isinstance(error.code, bool) else int(error.code)

@@ -113,8 +113,8 @@ class ServerCore(SocketPublisher[Session], LinkPublisher):
         session.trace, session.traffic = self._traces.all, self._traces.traffic
 
     def stats(self) -> Stats:
-        """What this server did since it was made, over all its sockets."""
-        total = self._sum(self._sessions.values())
+        """What this server did since it was made, over all its sockets. Safe from any thread."""
+        total = self._sum(self.sockets)
         total.refused = self.refused
         total.late = self._requests.late if self._requests is not None else 0
         return total

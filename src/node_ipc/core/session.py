@@ -517,21 +517,26 @@ class Session(Asking):
         if self._tasks is not None:
             self._tasks.discard(task)
 
+    def use(self, codec: Codec) -> None:
+        """Encode and decode with this one from now on: the same format, watched or not watched any more."""
+        self._outgoing.encode = codec.encode
+        self._incoming.use(codec)
+
     # ---- statistics
 
     def stats(self) -> Stats:
-        """What went over this link so far."""
+        """What went over this link so far. Safe from any thread."""
         return Stats(
             messages_in=self.messages_in,
             messages_out=self.messages_out,
             bytes_in=self.bytes_in,
             bytes_out=self.bytes_out,
-            pending_bytes=self.pending_bytes,
+            pending_bytes=0 if self._is_lost else self._outgoing.weighed,
             dropped=self.dropped,
             errors=self.errors,
             links=int(self.opened_at_all),
             seconds=self._driver.now() - self._opened_at if self.opened_at_all else 0.0,
-            paused=dict.fromkeys(self._incoming.pauses, 1),
+            paused={} if self._is_lost else dict.fromkeys(self._incoming.pauses, 1),
         )
 
     def drop(self, count: int) -> None:

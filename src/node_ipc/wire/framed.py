@@ -43,17 +43,19 @@ class FramedCodec:
         self.check_name = name_check(settings)
         self._delimiter = settings.delimiter_bytes
         self._escape = _escapes(settings.delimiter_escape_char)
-        self._limit = settings.max_message_size
+        self.limit = settings.max_message_size
+        """Bytes that a message may have, without its delimiter."""
         self._max_values = settings.max_message_values if settings.profile != "fast" else sys.maxsize
-        self._suffix = b"}" + self._delimiter
+        self.suffix = b"}" + self._delimiter
+        """How every frame ends."""
         self._prefixes: dict[Any, bytes] = {}
         self._encode_json = json.encode_with(settings.enc_hook)
         self.encode = self._encoder()
 
     def _encoder(self) -> Callable[..., bytes]:
         """``encode`` as a closure: with its parts as locals it takes half the time of a method."""
-        prefixes, encode_json, suffix = self._prefixes, self._encode_json, self._suffix
-        looked_at = min(self._limit + len(self._delimiter), 2 * self._max_values)
+        prefixes, encode_json, suffix = self._prefixes, self._encode_json, self.suffix
+        looked_at = min(self.limit + len(self._delimiter), 2 * self._max_values)
         # A number is looked for in 20 ns, and bytes in 150; a longer delimiter may also begin in the payload and end
         # behind it, so there the whole frame is looked at.
         first = self._delimiter[0]
@@ -94,8 +96,8 @@ class FramedCodec:
 
     def _check_size(self, frame: bytes, type: Any) -> None:
         size = len(frame) - len(self._delimiter)
-        if size > self._limit:
-            raise too_large_to_emit(_name(type), size, self._limit)
+        if size > self.limit:
+            raise too_large_to_emit(_name(type), size, self.limit)
         if may_have_more_values(frame, self._max_values):
             raise FrameTooLarge(
                 f"cannot emit {_name(type)!r}: the message has about {count_values(frame)} values and the limit is "
@@ -104,7 +106,7 @@ class FramedCodec:
             )
 
     def splitter(self) -> Splitter:
-        return Splitter(self._delimiter, self._limit, max_values=self._max_values)
+        return Splitter(self._delimiter, self.limit, max_values=self._max_values)
 
     def _prefix(self, type: Any) -> bytes:
         name = _name(type)
