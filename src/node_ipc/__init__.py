@@ -62,7 +62,8 @@ Blocking, for scripts and workers: no event loop, no hidden thread::
 
 Read on with ``help(node_ipc.connect)``, ``help(node_ipc.IPC)``, ``help(node_ipc.Config)`` (every option: times in
 milliseconds, sizes in bytes), ``help(node_ipc.errors)``, ``help(node_ipc.testing)`` (for your own tests),
-``help(node_ipc.scale.workers)`` (several processes on one socket), ``help(node_ipc.telemetry)`` (metrics and traces), and ``node-ipc --help`` in a shell.
+``help(node_ipc.scale.workers)`` (several processes on one socket), ``help(node_ipc.telemetry)`` (metrics and traces),
+and ``node-ipc --help`` in a shell.
 """
 
 # Names are loaded when they are first used, so that ``node_ipc.blocking`` imports neither asyncio nor ssl.

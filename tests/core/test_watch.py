@@ -233,22 +233,34 @@ class Raises(Watch):
         self.calls += 1
         raise RuntimeError("a watch that fails")
 
-    emitting = handling = unheard = asking = answering = _raise
+    def __getattribute__(self, name: str) -> Any:
+        return super().__getattribute__("_raise" if name in vars(Watch) and name.isalpha() else name)
+
+
+class RaisingActivity(Activity):
+    """Fails from its begin to its end."""
+
+    def enter(self) -> None:
+        raise RuntimeError("cannot enter")
+
+    def leave(self) -> None:
+        raise RuntimeError("cannot leave")
+
+    def ended(self, error: BaseException | None) -> None:
+        raise RuntimeError("cannot end")
 
 
 class RaisesLater(Watch):
     """Its activities raise."""
 
     def handling(self, name: str, message: Carried, socket: Any) -> Activity:
-        activity = Activity()
-        activity.enter = activity.leave = activity.ended = Raises()._raise  # type: ignore[method-assign]
-        return activity
+        return RaisingActivity()
 
     def asking(self, method: str, params: Any) -> Activity:
-        return self.handling(method, Carried("", None, b"", 0), None)  # type: ignore[arg-type]
+        return RaisingActivity()
 
     def answering(self, method: str, message: Carried | None, request: Any) -> Activity:
-        return self.asking(method, None)
+        return RaisingActivity()
 
     def emitting(self, name: str, data: Any, carrier: dict[str, str]) -> Told:
         return Raises()._raise

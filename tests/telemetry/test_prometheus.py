@@ -259,7 +259,7 @@ async def test_an_asyncio_server_and_a_udp_port(registry: CollectorRegistry) -> 
     async with node_ipc.serve("tcp://127.0.0.1:0") as server, node_ipc.serve_udp("127.0.0.1:0") as port:
         telemetry.prometheus(server, registry=registry, events=True)
         telemetry.prometheus(port, registry=registry, events=True)
-        got = []
+        got: list[int] = []
         server.on("order", got.append)
         port.on("order", got.append)
         async with (
