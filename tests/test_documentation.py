@@ -62,7 +62,7 @@ def test_the_table_of_rings_is_the_one_that_is_tested() -> None:
     from test_architecture import RINGS
 
     folders = {name for ring in RINGS for name in ring if (SOURCE / name).is_dir()}
-    assert folders == set(re.findall(r"^\| .*?`(\w+)/`", ARCHITECTURE, re.M)) | {"contract"}
+    assert folders == set(re.findall(r"^\| .*?`(\w+)/`", ARCHITECTURE, re.M)) | {"contract", "telemetry"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
