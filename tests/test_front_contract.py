@@ -21,12 +21,14 @@ from node_ipc import (
     Config,
     ConnectError,
     Event,
+    HandlerError,
     InvalidEvent,
     InvalidPayload,
     NotConnected,
     ReceiveTimeout,
     RemoteError,
     RequestTimeout,
+    blocking,
 )
 from node_ipc.config.address import Tcp, Unix
 
@@ -314,6 +316,38 @@ def test_the_other_side_s_error_is_raised(front: Any) -> None:
         client.request("broken", timeout=10)
     with pytest.raises(RemoteError):
         client.request("nobody", timeout=10)
+
+
+def test_the_error_of_a_request_in_a_handler_is_not_the_handler_s_answer(front: Any) -> None:
+    """Else the method itself would seem not to be there, and no log would have a line."""
+    outer, inner = front.serve(), front.serve(at=f"{front.config.socket_root}app.inner")
+    errors: list[Any] = []
+    outer.on("error", lambda error, socket: errors.append(error))
+    inner.on("error", lambda error, socket: None)
+
+    def relay(params: Any, socket: Any) -> Any:
+        with blocking.connect("inner", config=front.config) as client:
+            return client.request(params, timeout=10)
+
+    async def relay_later(params: Any, socket: Any) -> Any:
+        async with node_ipc.connect("inner", config=front.config) as client:
+            return await client.request(params, timeout=10)
+
+    def refuse() -> None:
+        raise RemoteError(7, "not today")
+
+    in_a_loop = front.name != "blocking"
+    outer.handle("relay", relay_later if in_a_loop else relay)
+    inner.handle("refuse", refuse)
+    client = front.connect()
+    for asked, said in (("nobody", "there is no method 'nobody'"), ("refuse", "not today")):
+        with pytest.raises(RemoteError, match="the handler failed; the reason is in the log") as told:
+            client.request("relay", asked, timeout=10)
+        assert told.value.code == -32603
+        client.until(lambda: errors)
+        failure = errors.pop()
+        assert isinstance(failure, HandlerError) and isinstance(failure.__cause__, RemoteError)
+        assert said in str(failure)
 
 
 def test_a_request_that_nobody_answers_times_out_and_names_itself(front: Any) -> None:

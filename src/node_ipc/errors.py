@@ -450,12 +450,15 @@ class RemoteError(RequestError):
     JSON-RPC's codes are integers. An error in another form has -32603; a code of text, as Node's ``"ENOENT"``, then
     stands before the message, and the error as it came is in ``data`` where there is nothing else.
 
-    Met at: ``request``. A handler of requests raises it to answer with a code of its own.
+    Met at: ``request``. A handler of requests raises it to answer with a code of its own. One that a request *in* a
+    handler met is a failure of that handler, as any other exception; raise a new one to pass it on.
     What to do: ``error.code`` and ``error.data`` are the other side's: -32601 means that it has no such method,
     -32602 that it does not take these params, -32603 that its handler failed.
     """
 
     code: int  # type: ignore[assignment]  # JSON-RPC's codes are integers
+    was_answered: bool = False
+    """Whether the other side sent it: where a handler lets it pass, that is a failure of it, and not its answer."""
 
     def __init__(self, code: int, message: str, data: Any = None) -> None:
         super().__init__(f"{message} ({code})")

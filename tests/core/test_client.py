@@ -515,6 +515,20 @@ def test_the_delay_begins_anew_only_after_a_steady_link() -> None:
     assert after - before <= 0.6
 
 
+def test_the_delay_begins_anew_after_a_link_over_which_a_message_came() -> None:
+    client, server, _, driver = pair(retry=500)
+    delays: list[float] = []
+    client.on_trace(lambda trace: delays.append(trace.detail) if trace.what == "retrying" else None)
+    for _ in range(8):
+        server.broadcast("news", 1)
+        driver.run_until_idle()
+        driver.drop()
+        driver.run_until(lambda: client.state is S.WAITING)
+        driver.run_until(lambda: client.state is S.CONNECTED and server.sockets, limit=100)
+        driver.run_until_idle()
+    assert len(delays) == 8 and max(delays) <= 0.6
+
+
 @pytest.mark.parametrize(
     ("options", "tries"),
     [

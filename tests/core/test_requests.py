@@ -790,3 +790,34 @@ def test_a_full_queue_refuses_the_request_and_forgets_it() -> None:
     with pytest.raises(BackpressureError):
         ends.client.request("two")
     assert ends.client.requests.pending == 0
+
+
+# ---- notifications
+
+
+@pytest.mark.parametrize("id", ["", '"id":null,'], ids=["none", "null"])
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_request_without_an_id_is_carried_out_and_not_answered(id: str, asynchronous: bool) -> None:
+    """A notification of JSON-RPC; who forgets the id while trying things out finds this in the README."""
+    ends = pair()
+    called: list[Any] = []
+    errors: list[Any] = []
+    ends.server.on("error", errors.append)
+
+    def note(params: Any, socket: Any, request: Request) -> str:
+        called.append((params, request.id))
+        return "unheard"
+
+    async def note_later(params: Any, socket: Any, request: Request) -> str:
+        return note(params, socket, request)
+
+    ends.server.handle("note", note_later if asynchronous else note)
+    ends.server.handle("fail", lambda: 1 / 0)
+    wire = Wire.connected(ends.driver, ends.server.address)
+    for method in ("note", "fail", "nobody"):
+        wire.write(b'{"type":"rpc.request","data":{%s"method":"%s","params":1}}\f' % (id.encode(), method.encode()))
+    ends.driver.run_until_idle()
+    assert (called, wire.bytes) == ([(1, None)], b"")
+    (failure,) = errors
+    assert isinstance(failure, HandlerError) and failure.event == "fail"
+    ends.driver.close()

@@ -656,6 +656,7 @@ class Config(Options):
     retry_growth: Option[float, float] = Option(1.6, checks.factor)
     """By what each delay is longer than the one before, with some chance in it, up to 5 s (local) or 30 s (network).
 
+    They begin anew once a link held: a message came over it, or it was up for 5 s.
     1 is node-ipc's: ``retry``, always and exactly.
     Unit: a factor.
     Read by: clients, and again each time they lost their link.

@@ -196,7 +196,7 @@ class ClientCore(LinkPublisher):
         self._links = 0
         self._up_since = 0.0
         self._was_up = False
-        self._attempts = 0  # since a link was last steady: what the delay grows with
+        self._attempts = 0  # since a link held, as the retries: what the delay grows with
         self._protocol_errors = 0
         self._short_links = 0  # in a row, ended at once by the server
         self._short_links_due = TOLD_AT  # when so many of them are told
@@ -519,7 +519,7 @@ class ClientCore(LinkPublisher):
 
     def _heard(self) -> None:
         """A whole message came: the link works, and in sync mode the next message may go."""
-        self._protocol_errors = self.retries = 0
+        self._protocol_errors = self.retries = self._attempts = 0
         if self._sync:
             self._answer_due = False
             self._send_next()

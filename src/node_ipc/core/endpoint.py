@@ -622,7 +622,8 @@ class LinkPublisher(Publisher):
         Without a handler it is a decorator. A handler may take fewer arguments, and its first one's annotation (or
         ``type=``) is what the params are decoded to; ``request`` is a :class:`Request`. An async handler may take its
         time, and what is returned to be awaited is. Raise :class:`RemoteError` to answer with an error of your own; of
-        any other exception the other side learns only that the handler failed.
+        any other exception the other side learns only that the handler failed, also of one that a request in the
+        handler met.
         """
         refuse_other_threads(self._driver, "handle")
         return self.requests.handle(method, handler, type=type)

@@ -434,14 +434,16 @@ class Requests:
         if asked.session is not None:
             asked.session.confirm(asked.number)
         if response.error is not None:
-            self._settle(id, _remote_error(response.error))
+            error = _remote_error(response.error)
+            error.was_answered = True
+            self._settle(id, error)
             return
-        error: Exception | None = None
+        wrong: Exception | None = None
         try:
             asked.answer.value = asked.decode(_NULL if response.result is UNSET else response.result)
-        except Exception as wrong:  # a hook of the user's may raise anything
-            error = wrong
-        self._settle(id, error)
+        except Exception as unfit:  # a hook of the user's may raise anything
+            wrong = unfit
+        self._settle(id, wrong)
 
     def _progressed(self, progress: ProgressMessage) -> None:
         found = self._found(progress.id)
@@ -577,6 +579,7 @@ class Requests:
 
     def _answer(self, request: Request, result: Any) -> None:
         if not self._is_awaited(request):
+            request.ended = True
             return
         try:
             request.socket.emit(RESPONSE, {"jsonrpc": "2.0", "id": request._id, "result": result})
@@ -598,10 +601,14 @@ class Requests:
         request.ended = True
 
     def _failed(self, request: Request, error: BaseException) -> None:
-        """The handler raised: a ``RemoteError`` is its answer; of anything else the peer learns only that it failed."""
+        """The handler raised: a ``RemoteError`` is its answer; of anything else the peer learns only that it failed.
+
+        One that somebody else answered to a request in the handler is such a failure: its code would say of this
+        method what it says of another.
+        """
         if request.watched is not None:
             request.watched.failed(error)
-        if isinstance(error, RemoteError):
+        if isinstance(error, RemoteError) and not error.was_answered:
             try:
                 code = FAILED if not isinstance(error.code, int) or isinstance(error.code, bool) else int(error.code)
                 if not isinstance(error.message, str):
