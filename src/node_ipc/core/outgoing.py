@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from ..config.checks import NO_LIMIT
 from ..errors import BackpressureError, IPCError
 from .arrivals import Arrivals, next_look
-from .seam import Gone
+from .seam import FORKED, Gone
 
 if TYPE_CHECKING:
     from ..config.config import Config
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .seam import Driver, Link, Peer, Timer
     from .trace import TraceHook
 
-__all__ = ["CLOSED", "COUNTED_BYTES", "FLUSH_BYTES", "FLUSH_FRAMES", "LATE_SECONDS", "NEVER", "Outgoing", "Speaker"]
+__all__ = ["COUNTED_BYTES", "FLUSH_BYTES", "FLUSH_FRAMES", "LATE_SECONDS", "NEVER", "Outgoing", "Speaker"]
 
 FLUSH_FRAMES = 64
 """Frames written together. Both ends work in lockstep with more, and make more calls with less: pipelined echo
@@ -36,7 +36,7 @@ LATE_SECONDS = 0.5
 """Seconds by which a timer is so late that this process was held up itself (by a handler, or because nobody called the
 blocking front): that time is not counted against the peer."""
 NEVER = sys.maxsize
-CLOSED = -2
+NOWHERE = -2
 """``Outgoing.home`` of one that takes nothing: no thread has this identifier, so ``emit`` takes its slow path."""
 
 
@@ -106,6 +106,7 @@ class Outgoing:
         "frames",
         "home",
         "is_full",
+        "is_open",
         "messages_out",
         "thread",
         "turn",
@@ -117,8 +118,10 @@ class Outgoing:
         self._settings = settings
         self._link: Link | None = None
         self.thread = driver.thread
-        self.home = CLOSED
-        """The thread that may emit here; the others post. ``CLOSED`` and ``FORKED`` are nobody's."""
+        self.is_open = False
+        """Emits are taken."""
+        self.home = NOWHERE
+        """The thread that may emit here; the others post. ``NOWHERE`` and ``FORKED`` are nobody's."""
         self.encode = codec.encode
         self.frames: list[bytes] = []
         """What waits for the next write, in order: always the same list."""
@@ -149,11 +152,18 @@ class Outgoing:
     def open(self, link: Link) -> None:
         """Emits are taken from now on."""
         self._link = link
+        self.is_open = True
         self.home = self._driver.home
+
+    def fork(self) -> None:
+        """In the child of a fork nobody may emit."""
+        if self.is_open:
+            self.home = FORKED
 
     def shut(self) -> None:
         """Take nothing more; what is there already still goes out."""
-        self.home = CLOSED
+        self.is_open = False
+        self.home = NOWHERE
         self._cancel_slow()
 
     def end(self, peer: Peer | None) -> int:
@@ -229,13 +239,13 @@ class Outgoing:
 
     def uncork(self) -> None:
         """The read or the turn is over: write what it emitted."""
-        if self.frames and not self.is_full and self.home != CLOSED:  # as push(), which would be a call for each read
+        if self.frames and not self.is_full and self.is_open:  # as push(), which would be a call for each read
             self.flush()
         self.corked = self.turn or self.is_full
 
     def push(self) -> None:
         """Write what waits, also in the middle of a turn, unless the kernel is full."""
-        if self.frames and not self.is_full and self.home != CLOSED:
+        if self.frames and not self.is_full and self.is_open:
             self.flush()
 
     def flush(self) -> None:

@@ -10,6 +10,7 @@ link that they share, and what handlers and endpoints see of all that.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 import msgspec
@@ -26,8 +27,9 @@ from ..errors import (
 from .asking import Asking
 from .context import LinkContext
 from .incoming import Incoming
+from .life import TRANSITIONS, Life
 from .outcome import seconds_to_end
-from .outgoing import CLOSED, COUNTED_BYTES, FLUSH_FRAMES, Outgoing
+from .outgoing import COUNTED_BYTES, FLUSH_FRAMES, Outgoing
 from .seam import FORKED, Gone
 from .trace import Stats, Trace
 
@@ -157,19 +159,14 @@ class Session(Asking):
     __slots__ = (  # each connection has one: a dict for so many attributes would take 1,000 bytes more
         "__weakref__",
         "_close_timer",
-        "_closing",
         "_context",
         "_driver",
-        "_end_answered",
         "_heartbeat",
         "_incoming",
-        "_is_lost",
-        "_leaving",
         "_link",
         "_opened_at",
         "_outgoing",
         "_owner",
-        "_peer_ended",
         "_serving",
         "_settings",
         "_tasks",
@@ -179,6 +176,7 @@ class Session(Asking):
         "errors",
         "heard",
         "id",
+        "life",
         "loss",
         "received",
         "state",
@@ -200,6 +198,8 @@ class Session(Asking):
         self.claimed_id: Any = None
         self.state: dict[str, Any] = {}
         self.loss: Loss | None = None
+        self.life = Life.WAITING
+        """Where it stands; what is done in it is in ``TRANSITIONS``."""
         self.heard: Callable[[], None] | None = None
         """Called after each read that brought a whole message (a client's sync queue waits for it)."""
         self.admitted_as: Any = None
@@ -217,11 +217,7 @@ class Session(Asking):
         """The driver: bytes of a read, at most 64 KiB. (Which of three ways they go changes less often than they come.)
         """
         self._heartbeat: Heartbeat | None = None
-        self._closing = False
-        self._peer_ended = self._is_lost = False
-        self._leaving = False  # the peer ended while reading was paused: what it sent is handled, nothing waits
         self._tasks: set[Cancellable] | None = None  # of handlers that end with the link
-        self._end_answered = False  # the peer's end came after ours
         # statistics: each line that moves a counter is where a trace is told
         self.dropped = self.errors = 0
         self.trace: TraceHook | None = None
@@ -232,7 +228,7 @@ class Session(Asking):
 
     def __repr__(self) -> str:
         claimed = "" if self.claimed_id is None else f" claims {self.claimed_id!r:.40}"
-        state = "closed" if self._outgoing.home == CLOSED else "open"
+        state = "open" if self.is_open else "closed"
         return f"<Socket {self.id} {self.peer if self._link else 'unopened'}{claimed} {state}>"
 
     def __dir__(self) -> list[str]:
@@ -259,7 +255,7 @@ class Session(Asking):
     @property
     def is_open(self) -> bool:
         """Whether emits are still taken."""
-        return self._outgoing.home != CLOSED
+        return self._outgoing.is_open
 
     @property
     def takes_more(self) -> bool:
@@ -359,7 +355,7 @@ class Session(Asking):
 
     def put(self, frame: bytes) -> Session:
         """Send a frame of ``encode``'s, as ``emit``; in this thread only."""
-        if self._outgoing.home == CLOSED:
+        if not self._outgoing.is_open:
             raise NotConnected("cannot request: this socket is closed")
         self.write_frame(frame)
         return self
@@ -409,7 +405,7 @@ class Session(Asking):
         home = self._driver.home
         if home == FORKED:
             raise ForkError("this process was forked: its parent owns the link. Connect anew in the child")
-        if self._outgoing.home == CLOSED:
+        if not self._outgoing.is_open:
             raise NotConnected(f"cannot emit {_named(type)}: this socket is closed")
         out = self._outgoing
         if out.post(out.encode(type, data)):
@@ -420,8 +416,8 @@ class Session(Asking):
         out = self._outgoing
         frames = out.take_posted()
         for index, frame in enumerate(frames):
-            if out.home == CLOSED:
-                if self._is_lost:
+            if not out.is_open:
+                if self.life is Life.GONE:
                     self.drop(len(frames) - index)
                 else:
                     out.frames += frames[index:]  # for the loss to count
@@ -450,8 +446,7 @@ class Session(Asking):
 
     def caught_up(self) -> None:
         """All that came is with handlers: where it was the last, this side ends."""
-        if self._peer_ended and not (self._leaving and self._incoming.is_at_work):
-            self._end()
+        self._input("caught up")
 
     def decode_rest_anew(self) -> None:
         """A handler changed what payloads are decoded to: the rest of the block goes the new way."""
@@ -531,12 +526,12 @@ class Session(Asking):
             messages_out=self.messages_out,
             bytes_in=self.bytes_in,
             bytes_out=self.bytes_out,
-            pending_bytes=0 if self._is_lost else self._outgoing.weighed,
+            pending_bytes=0 if self.life is Life.GONE else self._outgoing.weighed,
             dropped=self.dropped,
             errors=self.errors,
             links=int(self.opened_at_all),
             seconds=self._driver.now() - self._opened_at if self.opened_at_all else 0.0,
-            paused={} if self._is_lost else dict.fromkeys(self._incoming.pauses, 1),
+            paused={} if self.life is Life.GONE else dict.fromkeys(self._incoming.pauses, 1),
         )
 
     def drop(self, count: int) -> None:
@@ -551,8 +546,83 @@ class Session(Asking):
 
     # ---- life
 
+    def _input(self, name: str, *arguments: Any) -> None:
+        """Look the input up and do what the table says."""
+        method = TRANSITIONS.get((self.life, name))
+        if method is not None:
+            getattr(self, method)(*arguments)
+
     def opened(self, link: Link) -> None:
         """The driver: the link is usable."""
+        self._input("opened", link)
+
+    def failed(self, error: Exception) -> None:
+        """The driver: there will be no link."""
+        self._input("failed", error)
+
+    def pause(self) -> None:
+        """The driver: the kernel is full."""
+        self._outgoing.pause()
+
+    def writable(self) -> None:
+        """The driver: the kernel has taken everything given to it."""
+        if self._outgoing.resume():
+            self._input("emptied")
+            self._owner.pending_changed(self, 0)
+
+    def ending(self) -> None:
+        """The driver: the peer has ended while nothing was read. What it sent before is handled now, all of it."""
+        self._input("peer leaves")
+
+    def ended(self) -> None:
+        """The driver: the peer sends nothing more. What is emitted already still goes out."""
+        if self.is_reading_paused:  # a read for signs of life met it
+            self._input("peer leaves")
+        self._input("peer ended")
+
+    def lost(self, error: Exception | None) -> None:
+        """The driver: the link is gone."""
+        self._input("lost", error)
+
+    def close(self, timeout: float | None = None) -> None:
+        """Send what was emitted, then end; what still arrives is read and dropped. The other one is ``abort``.
+
+        timeout: the seconds it may take (``None`` is ``close_timeout``): a peer that does not take what was emitted,
+        or does not end too, is cut then.
+        """
+        self._refuse_other_threads("close")
+        self._input("close", seconds_to_end(timeout, "close", self._settings.close_timeout))
+
+    def abort(self) -> None:
+        """End at once; what is not with the kernel yet is dropped and counted."""
+        self._refuse_other_threads("abort")
+        self._input("abort")
+
+    def cut(self, reason: IPCError) -> None:
+        """End at once, for a reason that is reported as an ``error`` event."""
+        self._input("cut", reason)
+
+    def fail(self, fault: ProtocolError) -> None:
+        """The peer broke the protocol: one ``error`` event, and the link ends behind what was emitted so far."""
+        self._outgoing.push()
+        self.cut(fault)
+
+    def run(self, call: Callable[[], None]) -> None:
+        """Call something in this link's context, as its handlers are called."""
+        self._context.run(call)
+
+    def unsent(self) -> int:
+        """Messages that were not given to the link yet."""
+        return self._outgoing.unsent
+
+    def forked(self) -> None:
+        """This is a forked child: every emit takes its guarded path, and is refused there."""
+        self._outgoing.fork()
+
+    # ---- life: what the table names
+
+    def _open(self, link: Link) -> None:
+        self.life = Life.OPEN
         self._link = link
         self._opened_at = self._driver.now()
         self._tell("opened", detail=link.peer)
@@ -568,84 +638,92 @@ class Session(Asking):
         self._context.run(self._owner.session_opened, self)
         self._outgoing.uncork()
 
-    def run(self, call: Callable[[], None]) -> None:
-        """Call something in this link's context, as its handlers are called."""
-        self._context.run(call)
-
-    def unsent(self) -> int:
-        """Messages that were not given to the link yet."""
-        return self._outgoing.unsent
-
-    def forked(self) -> None:
-        """This is a forked child: every emit takes its guarded path, and is refused there."""
-        if self._outgoing.home != CLOSED:
-            self._outgoing.home = FORKED
-
-    def failed(self, error: Exception) -> None:
-        """The driver: there will be no link."""
+    def _never_open(self, error: Exception) -> None:
+        self.life = Life.GONE
         self._outgoing.end(None)
         self._incoming.end()
         self._owner.session_failed(self, error)
 
-    def pause(self) -> None:
-        """The driver: the kernel is full."""
-        self._outgoing.pause()
-
-    def writable(self) -> None:
-        """The driver: the kernel has taken everything given to it."""
-        if self._outgoing.resume():
-            if self._closing and self._link is not None:
-                self._link.close()
-            self._owner.pending_changed(self, 0)
-
-    def ending(self) -> None:
-        """The driver: the peer has ended while nothing was read. What it sent before is handled now, all of it."""
-        if self._closing or self._link is None:
-            return
-        self._leaving = True
+    def _leave(self) -> None:
+        self.life = Life.LEFT
         self._incoming.leave()
         self._outgoing.uncork()
-        if not self._closing:
-            self._link.resume_reading()
+        if self.life is Life.LEFT:
+            self._on_link().resume_reading()
 
-    def ended(self) -> None:
-        """The driver: the peer sends nothing more. What is emitted already still goes out."""
-        if self.is_reading_paused and not self._leaving:  # a read for signs of life met it
-            self.ending()
-        self._peer_ended = True
-        link = self._link
-        self._end_answered = self._closing and self.loss is None and link is not None and link.all_arrived()
+    def _hear_the_end(self) -> None:
+        self.life = Life.HOLDING
         self._incoming.tell_of_half_a_message()
-        if self._leaving and self._incoming.is_at_work and not self._closing:
-            self._close_timer = self._driver.call_later(ENDING_SECONDS, self._end)
-        elif not self._incoming.is_holding:
-            self._end()
-
-    def _end(self) -> None:
-        if not self._closing:
+        if not self._incoming.is_holding:
             self.close()
-        elif self._link is not None and not self._outgoing.is_full:
-            self._link.close()
 
-    def lost(self, error: Exception | None) -> None:
-        """The driver: the link is gone."""
-        if self._incoming.is_holding and not self._closing:
-            self._deliver_last()
+    def _hear_the_end_at_work(self) -> None:
+        self.life = Life.ANSWERING
+        self._arm(ENDING_SECONDS, partial(self._input, "overdue"))
         self._incoming.tell_of_half_a_message()
-        self._is_lost = True
-        self._shut()
+        self._close_if_idle()
+
+    def _close_if_idle(self) -> None:
+        if not (self._incoming.is_at_work or self._incoming.is_holding):
+            self.close()
+
+    def _close(self, seconds: float) -> None:
+        if not self._outgoing.is_full:
+            self._outgoing.flush()
+        self._shut(Life.CLOSING)
+        self._arm(seconds, self.abort)
+        if self.is_reading_paused:
+            self._on_link().resume_reading()
+        self._close_link()
+
+    def _close_link(self) -> None:
+        if not self._outgoing.is_full:
+            self._on_link().close()
+
+    def _hear_the_answer(self) -> None:
+        if self._on_link().all_arrived():
+            self.life = Life.ANSWERED
+        self._close_link()
+
+    def _abort(self) -> None:
+        self._shut(Life.CLOSING)
+        self._abort_link()
+
+    def _abort_link(self) -> None:
+        self._on_link().abort()
+
+    def _cut(self, reason: IPCError) -> None:
+        self.loss = Loss(reason)
+        self._shut(Life.CUT)
+        self._abort_link()
+        self._context.run(self._owner.session_fault, self, reason)
+
+    def _hear_no_more(self, seconds: float = 0.0) -> None:
+        self._incoming.shut()
+
+    def _break(self, error: Exception | None) -> None:
+        """The link broke: what waited for handlers is delivered, and emits are refused."""
+        if self._incoming.is_holding:
+            self.life = Life.BROKEN
+            self._outgoing.shut()
+            self._owner.session_closing(self)
+            self._incoming.leave()
+        self._incoming.tell_of_half_a_message()
+        self._lose(error)
+
+    def _lose(self, error: Exception | None) -> None:
+        orderly = error is None and self.life is Life.ANSWERED
+        reported = self.loss
+        self._shut(Life.GONE)
         self._incoming.end()
-        if isinstance(error, IPCError) and self.loss is None:
+        if isinstance(error, IPCError) and reported is None:
             self._owner.session_fault(self, error)
-        waiting = self._outgoing.end(None if self._link is None else self._link.peer)
-        if self._close_timer is not None:
-            self._close_timer.cancel()
-        orderly = error is None and self._end_answered
-        reason = error if self.loss is None else self.loss.reason
+        waiting = self._outgoing.end(self._on_link().peer)
+        self._disarm()
+        reason = error if reported is None else reported.reason
         in_flight = 0 if orderly else self._outgoing.in_flight
         self.loss = Loss(reason, waiting, in_flight, self._incoming.unheard, self._incoming.cut_off)
-        if self._link is not None:
-            self._link = Gone(self._link.peer)  # and with it what the driver keeps for each link
+        self._link = Gone(self._on_link().peer)  # and with it what the driver keeps for each link
         tasks, self._tasks = self._tasks, None
         for task in tasks or ():
             task.cancel()
@@ -653,57 +731,9 @@ class Session(Asking):
         self._tell("lost", detail=self.loss)
         self._context.run(self._owner.session_lost, self, self.loss)
 
-    def _deliver_last(self) -> None:
-        """The link broke while messages waited for handlers: what had arrived is delivered, and emits are refused."""
-        self._leaving = True
-        self._outgoing.home = CLOSED
-        self._owner.session_closing(self)
-        self._incoming.leave()
-
-    def close(self, timeout: float | None = None) -> None:
-        """Send what was emitted, then end; what still arrives is read and dropped. The other one is ``abort``.
-
-        timeout: the seconds it may take (``None`` is ``close_timeout``): a peer that does not take what was emitted,
-        or does not end too, is cut then.
-        """
-        self._refuse_other_threads("close")
-        seconds = seconds_to_end(timeout, "close", self._settings.close_timeout)
-        if self._closing or self._link is None:
-            return
-        if not self._outgoing.is_full:
-            self._outgoing.flush()
-        self._shut()
-        if self._close_timer is not None:
-            self._close_timer.cancel()
-        self._close_timer = self._driver.call_later(seconds, self.abort)
-        if self.is_reading_paused:
-            self._link.resume_reading()
-        if not self._outgoing.is_full:
-            self._link.close()
-
-    def abort(self) -> None:
-        """End at once; what is not with the kernel yet is dropped and counted."""
-        self._refuse_other_threads("abort")
-        if self._link is not None:
-            self._shut()
-            self._link.abort()
-
-    def cut(self, reason: IPCError) -> None:
-        """End at once, for a reason that is reported as an ``error`` event."""
-        if self.loss is None:
-            self.loss = Loss(reason)
-            self.abort()
-            self._context.run(self._owner.session_fault, self, reason)
-
-    def fail(self, fault: ProtocolError) -> None:
-        """The peer broke the protocol: one ``error`` event, and the link ends behind what was emitted so far."""
-        if not self._outgoing.is_full and self.loss is None:
-            self._outgoing.flush()
-        self.cut(fault)
-
-    def _shut(self) -> None:
+    def _shut(self, life: Life) -> None:
         """Take nothing more in, and no emits."""
-        self._closing = True
+        self.life = life
         self._outgoing.shut()
         self._owner.session_closing(self)
         self._incoming.shut()
@@ -711,6 +741,19 @@ class Session(Asking):
         if self._heartbeat is not None:
             self._heartbeat.stop()
             self._heartbeat = None
+
+    def _on_link(self) -> Link:
+        assert self._link is not None
+        return self._link
+
+    def _arm(self, seconds: float, call: Callable[[], None]) -> None:
+        self._disarm()
+        self._close_timer = self._driver.call_later(seconds, call)
+
+    def _disarm(self) -> None:
+        if self._close_timer is not None:
+            self._close_timer.cancel()
+            self._close_timer = None
 
     def _refuse_other_threads(self, verb: str) -> None:
         refuse_other_threads(self._driver, verb)
@@ -736,7 +779,7 @@ def broadcast(sessions: Iterable[Session], frame: bytes) -> list[Session]:
     full = []
     for session in sessions:
         out = session._outgoing
-        if out.home == CLOSED:
+        if not out.is_open:
             continue
         if not out.corked:
             out.corked = out.turn = session._driver.turn_ends(out)
