@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 DEADLINE = 60.0
 """Seconds that anything may take; a test machine may be busy."""
@@ -16,6 +17,11 @@ DEADLINE = 60.0
 
 class Program:
     """A running process; its standard error counts as output, too."""
+
+    folder: Path | None = None
+    """Where it runs; None: where the tests do."""
+    group: int | None = None
+    """0: its own, so that what it starts can be ended with it."""
 
     def __init__(self, *command: str, stdin: int = subprocess.DEVNULL, **environment: str) -> None:
         self.lines: list[str] = []
@@ -28,6 +34,8 @@ class Program:
             stderr=subprocess.STDOUT,
             text=True,
             encoding="utf-8",
+            cwd=self.folder,
+            process_group=self.group,
             env={**os.environ, "NO_COLOR": "1", "PYTHONWARNINGS": "error", **environment},
         )
         self._reader = threading.Thread(target=self._read)

@@ -19,6 +19,7 @@ class Block:
     line: int
     language: str
     text: str
+    caption: str = ""
 
     @property
     def place(self) -> str:
@@ -36,10 +37,15 @@ def read(page: str) -> str:
 
 
 def blocks(page: str) -> list[Block]:
+    """Also those with a caption: ```{code-block} console, and :caption: in the next line."""
     text = read(page)
+    found = re.finditer(
+        r"^```(?:\{code-block\} )?(\S*)[^\n]*\n(?::caption: ([^\n]+)\n\n?)?(.*?)^```$", text, re.S | re.M
+    )
     return [
-        Block(page, text.count("\n", 0, found.start()) + 2, found[1], found[2])
-        for found in re.finditer(r"^```(\S*)[^\n]*\n(.*?)^```$", text, re.S | re.M)
+        Block(page, text.count("\n", 0, block.start(3)) + 1, block[1], block[3], block[2] or "")
+        for block in found
+        if "`" not in block[1] and not block[1].startswith("{")
     ]
 
 
