@@ -42,10 +42,11 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """The site into build/site: its links, its programs, its tables and names"""
+    """The site into build/site: its links, its programs and their types, its tables and names"""
     session.install("-e", ".[test,docs]")
     session.run("python", "-m", "sphinx", "-q", "-W", "--keep-going", "-E", "docs", "build/site")
     session.run("python", "docs/check.py", "build/site")
+    session.run("python", "tests/documents/check_types.py")
     session.run("pytest", "tests/documents", "tests/test_readme.py", "tests/test_migration.py")
 
 

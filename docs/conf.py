@@ -19,10 +19,7 @@ extensions = [
     *("example_programs", "project_files", "site_files"),  # of the folder _extensions
 ]
 exclude_patterns = ["_extensions", "_build", "reference/_*"]
-myst_enable_extensions = [
-    *("myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"),
-    *("example_programs", "project_files", "site_files"),  # of the folder _extensions
-]
+myst_enable_extensions = ["colon_fence", "deflist", "attrs_inline"]
 myst_heading_anchors = 3
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"

@@ -301,7 +301,7 @@ def test_a_handler_that_fails_unheard_fails_its_test(tmp_path: Path) -> None:
 def test_the_test_on_the_page_passes(tmp_path: Path) -> None:
     page = (Path(__file__).parent.parent / "docs" / "howto" / "testing.md").read_text("utf-8")
     program = page.partition("```python\n")[2].partition("```")[0]
-    assert "1 passed" in run_tests(tmp_path, "import asyncio\n" + program).stdout
+    assert "1 passed" in run_tests(tmp_path, program).stdout
 
 
 def test_the_plugin_in_this_process(request: pytest.FixtureRequest) -> None:

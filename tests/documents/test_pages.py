@@ -1,0 +1,43 @@
+"""Each page of the site can be read in one go, says first what it is for, and is in a table of contents."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from .pages import DOCS, PAGES, ROOT
+
+WORDS_A_MINUTE = 240
+"""How fast people read silently; code and tables count like text."""
+TOGETHER = sorted(path for path in PAGES if path.read_text("utf-8").strip() and path != DOCS / "examples" / "index.md")
+"""All but those that are a file of the project's root."""
+
+every_page = pytest.mark.parametrize("page", TOGETHER, ids=lambda page: page.relative_to(DOCS).as_posix())
+
+
+@every_page
+def test_it_is_read_in_ten_minutes(page: Path) -> None:
+    assert len(page.read_text("utf-8").split()) <= 10 * WORDS_A_MINUTE
+
+
+@every_page
+def test_it_begins_with_a_title_and_a_paragraph(page: Path) -> None:
+    text = page.read_text("utf-8")
+    title, paragraph = re.split(r"\n\n+", text.strip(), maxsplit=2)[:2]
+    assert re.fullmatch(r"# \S[^\n]*", title)
+    assert re.match(r"[`A-Z*]", paragraph), "a heading, a list, code or a table is no beginning"
+    assert paragraph.rstrip().endswith((".", ":")) and len(paragraph.split()) >= 7
+
+
+def test_every_page_is_in_one_table_of_contents() -> None:
+    found: list[Path] = []
+    for page in PAGES:
+        for table in re.findall(r"^```\{toctree\}\n(.*?)^```$", page.read_text("utf-8"), re.S | re.M):
+            for line in table.splitlines():
+                if line and not line.startswith(":"):
+                    found += sorted(page.parent.glob(f"{line}.md"))
+    listed = sorted(path.resolve() for path in found)
+    assert listed == sorted({*PAGES} - {DOCS / "index.md"})
+    assert ROOT / "docs" / "tutorials" / "daemon.md" in listed
