@@ -15,7 +15,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped,unused-ignore]
 
 from interop.conftest import in_ci
 from node_ipc.tools.cli import main
