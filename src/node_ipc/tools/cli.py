@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import ConfigError, IPCError
-from . import contract, demo, doctor, emit, help, listen, tap
+from . import contract, demo, doctor, emit, help, listen, record, tap
 from .arguments import UsageError, wrapped
 from .output import notice
 
@@ -36,6 +36,7 @@ examples:
   node-ipc emit world message '"hello"'            send one event to the server "world"
   node-ipc request world add '{"a": 1, "b": 2}'    ask, and print the answer
   node-ipc tap spy --to world                      stand between the clients of "spy" and the server "world"
+  node-ipc record world run.jsonl                  keep what the server "world" sends to its clients
   node-ipc doctor world                            why does nobody answer?
   node-ipc contract app:server --typescript world.d.ts    its events and their types, for the other side
   node-ipc help delivery                           a topic; also an option or an error by its name
@@ -92,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"node-ipc for Python {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in (demo, listen, emit, tap, doctor, contract, help):
+    for module in (demo, listen, emit, tap, record, doctor, contract, help):
         module.add_commands(commands)
     return parser
 

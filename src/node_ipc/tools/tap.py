@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -20,10 +21,14 @@ from ..config.resolve import resolve
 from ..core.seam import Driver, Link, Peer
 from ..drivers.loop import EventLoopDriver
 from ..errors import InvalidPayload, ProtocolError
+from ..recording.format import RecordingError
+from ..recording.frames import Cutter, Long
+from ..recording.lines import Side
 from ..wire.json import Envelope, decode_envelope, salvage
 from .arguments import Commands, UsageError, add_command, add_configuration, configuration
 from .listen import stop_signals
 from .output import Lines, library_warnings, notice, painted, peer_members, short
+from .recorder import Recorded, add_recording, recorded
 
 __all__ = ["Tap", "add_commands"]
 
@@ -32,6 +37,7 @@ EXAMPLES = """\
   node-ipc tap tcp://127.0.0.1:9000 --to tcp://db:8000    the same over TCP
   node-ipc tap spy --to world --json | jq 'select(.type == "order")'
   node-ipc tap spy --to world --raw                       show bytes as they pass, not frames
+  node-ipc tap spy --to world --record run.jsonl --payloads    keep it, to be replayed
 
 A frame is {"time", "link", "from": "client" | "server", "type", "data"} with --json; one that is no event has
 "frame" and "fault" instead of "type" and "data".
@@ -44,6 +50,20 @@ PARTING_SECONDS = 5.0
 Show = Callable[..., None]
 
 
+class Watcher(Protocol):
+    """Who is told of what passes over one link."""
+
+    def heard(self, side: Side, data: bytes) -> None:
+        """What was read from one side."""
+
+    def closed(self, reason: str) -> None:
+        """The link is over."""
+
+
+Watchers = Callable[[int, Peer], list[Watcher]]
+"""Makes those of a link, from its number and its client."""
+
+
 def add_commands(commands: Commands) -> None:
     parser = add_command(
         commands, "tap", help="stand between clients and a server and show what passes", examples=EXAMPLES
@@ -52,17 +72,20 @@ def add_commands(commands: Commands) -> None:
     parser.add_argument("--to", metavar="ADDRESS", required=True, help="the server behind it")
     parser.add_argument("--json", action="store_true", help="print one JSON object for each frame")
     parser.add_argument("--raw", action="store_true", help="show bytes as they pass, not frames")
+    parser.add_argument("--record", metavar="FILE", help="keep what passes in this file, instead of showing it")
+    parser.add_argument("--print", action="store_true", help="with --record: show it as well")
+    add_recording(parser)
     add_configuration(parser)
     parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
     with library_warnings("tap"):
-        asyncio.run(_tap(arguments))
-    return 0
+        return asyncio.run(_tap(arguments))
 
 
-async def _tap(arguments: argparse.Namespace) -> None:
+async def _tap(arguments: argparse.Namespace) -> int:
+    _refuse_stray_options(arguments)
     config = configuration(arguments)
     config.raw_buffer = config.raw_buffer or arguments.raw
     where, settings = resolve(arguments.address, config, {}, "server")
@@ -74,25 +97,62 @@ async def _tap(arguments: argparse.Namespace) -> None:
         raise UsageError(f"clients and server would meet at {where}: give --to another address than the tap's own")
     driver = EventLoopDriver()
     driver.attach(asyncio.get_running_loop())
-    with stop_signals() as stopped:
+    with stop_signals() as stopped, _recorded(arguments, target, settings) as recording:
         lines = Lines(arguments.json, stopped.set)
-        tap = Tap(target, driver, settings, lines.show)
+        tap = Tap(target, driver, settings, _watchers(arguments, settings, lines, recording))
         listener = driver.listen(where, tap, settings)
         notice(f"clients of {await tap.listens} talk with {target}, Ctrl-C ends")
         await stopped.wait()
         listener.close()
         await tap.close()
     lines.check()
+    return 0 if recording is None or recording.failure is None else 1
+
+
+@contextlib.contextmanager
+def _recorded(arguments: argparse.Namespace, target: Address, settings: Config) -> Iterator[Recorded | None]:
+    """The recording of --record FILE: where nothing can be written any more, what passes still passes."""
+    if arguments.record is None:
+        yield None
+        return
+
+    def failed(error: RecordingError) -> None:
+        notice(f"node-ipc tap: {error}. Links go on, unrecorded")
+
+    with recorded(arguments, arguments.record, target, settings, failed) as recording:
+        yield recording
+
+
+def _refuse_stray_options(arguments: argparse.Namespace) -> None:
+    """What says how to record, where nothing is recorded."""
+    if arguments.record is None:
+        for flag in ("payloads", "redact", "rotate", "keep", "print"):
+            if getattr(arguments, flag):
+                raise UsageError(f"--{flag} says how to record: it goes with --record FILE")
+    elif arguments.json and not arguments.print:
+        raise UsageError("with --record nothing is shown, so --json goes with --print")
+
+
+def _watchers(arguments: argparse.Namespace, settings: Config, lines: Lines, recording: Recorded | None) -> Watchers:
+    def made(number: int, peer: Peer) -> list[Watcher]:
+        watchers: list[Watcher] = []
+        if recording is not None:
+            watchers.append(recording.link(peer))
+        if recording is None or arguments.print:
+            watchers.append(_Shown(lines.show, settings, number, peer))
+        return watchers
+
+    return made
 
 
 class Tap:
     """Gives each client that connects a link of its own to the server."""
 
-    def __init__(self, target: Address, driver: Driver, settings: Config, show: Show) -> None:
+    def __init__(self, target: Address, driver: Driver, settings: Config, watchers: Watchers) -> None:
         self.target = target
         self.driver = driver
         self.settings = settings
-        self.show = show
+        self.watchers = watchers
         self.listens: asyncio.Future[Address] = asyncio.get_running_loop().create_future()
         """Where clients can connect, or why they never will."""
         self._pairs: set[_Pair] = set()
@@ -128,15 +188,12 @@ class Tap:
 class _Side:
     """One of a pair's two links, as the driver tells of it."""
 
-    def __init__(self, pair: _Pair, name: str, settings: Config) -> None:
+    def __init__(self, pair: _Pair, name: Side) -> None:
         self.name = name
-        self.bytes = 0
-        """How many came from there."""
         self.link: Link | None = None
         """The link while it is open."""
         self.is_opening = False
         self._pair = pair
-        self._shown = _Frames(settings)
 
     @property
     def is_over(self) -> bool:
@@ -154,9 +211,8 @@ class _Side:
         other = self._pair.other(self)
         if other.link is not None:  # else it has gone, and nobody is left to hear this
             other.link.write(data)
-        self.bytes += len(data)
-        for text, members in self._shown.of(data):
-            self._pair.show(f"{painted(self.name, self.name)} → {text}", **{"from": self.name}, **members)
+        for watcher in self._pair.watchers:
+            watcher.heard(self.name, data)
 
     def ending(self) -> None:
         """What comes before the end is read when the other side takes it."""
@@ -190,9 +246,10 @@ class _Pair:
     """One client, and the link to the server that was made for it."""
 
     def __init__(self, tap: Tap, number: int, peer: Peer) -> None:
-        self.client = _Side(self, "client", tap.settings)
-        self.server = _Side(self, "server", tap.settings)
+        self.client = _Side(self, "client")
+        self.server = _Side(self, "server")
         self.client.is_opening = True
+        self.watchers: list[Watcher] = []
         self._tap = tap
         self._number = number
         self._peer = peer
@@ -205,7 +262,7 @@ class _Pair:
         other, link = self.other(side), side.link
         assert link is not None
         if side is self.client:
-            self.show(f"opened by {self._peer}", event="connect", peer=peer_members(self._peer))
+            self.watchers = self._tap.watchers(self._number, self._peer)
             link.pause_reading()  # until there is somebody to pass it on to
             self.server.is_opening = True
             self._tap.driver.open(self._tap.target, self.server, self._tap.settings)
@@ -231,19 +288,38 @@ class _Pair:
         self.server.abort()
 
     def _over(self) -> None:
-        there, back = self.client.bytes, self.server.bytes
-        reason = f": {escape(self._reason)}" if self._reason else ""
-        self.show(
-            f"closed, {there} bytes from the client and {back} from the server{reason}",
+        for watcher in self.watchers:
+            watcher.closed(self._reason)
+        self._tap.gone(self)
+
+
+class _Shown:
+    """Shows what passes over one link."""
+
+    def __init__(self, show: Show, settings: Config, number: int, peer: Peer) -> None:
+        self._show_line = show
+        self._number = number
+        self._bytes = {"client": 0, "server": 0}
+        self._frames = {side: _Frames(settings) for side in self._bytes}
+        self._show(f"opened by {peer}", event="connect", peer=peer_members(peer))
+
+    def heard(self, side: Side, data: bytes) -> None:
+        self._bytes[side] += len(data)
+        for text, members in self._frames[side].of(data):
+            self._show(f"{painted(side, side)} → {text}", **{"from": side}, **members)
+
+    def closed(self, reason: str) -> None:
+        there, back = self._bytes["client"], self._bytes["server"]
+        self._show(
+            f"closed, {there} bytes from the client and {back} from the server{': ' if reason else ''}{escape(reason)}",
             event="disconnect",
             client_bytes=there,
             server_bytes=back,
-            **({"reason": self._reason} if self._reason else {}),
+            **({"reason": reason} if reason else {}),
         )
-        self._tap.gone(self)
 
-    def show(self, text: str, **members: Any) -> None:
-        self._tap.show(f"#{self._number} {text}", link=self._number, **members)
+    def _show(self, text: str, **members: Any) -> None:
+        self._show_line(f"#{self._number} {text}", link=self._number, **members)
 
 
 Shown = tuple[str, dict[str, Any]]
@@ -251,36 +327,21 @@ Shown = tuple[str, dict[str, Any]]
 
 
 class _Frames:
-    """Cuts a copy of one direction's bytes into frames, to be shown; it never refuses anything."""
+    """One direction's frames, to be shown."""
 
     def __init__(self, settings: Config) -> None:
-        self._delimiter = b"" if settings.profile in ("raw", "custom") else settings.delimiter.encode()
-        self._overlap = max(len(self._delimiter) - 1, 0)
-        self._rest = bytearray()
-        self._searched = 0
-        self._left_out = 0  # bytes of the unfinished frame that were not kept
+        self._are_frames = settings.profile not in ("raw", "custom")
+        self._cutter = Cutter(settings.delimiter.encode() if self._are_frames else b"", SHOWN_BYTES)
 
     def of(self, data: bytes) -> Iterator[Shown]:
         """What these bytes complete."""
-        if not self._delimiter:
-            yield short(data), {"hex": data.hex()}
-            return
-        self._rest += data
-        while (end := self._rest.find(self._delimiter, self._searched)) >= 0:
-            frame = bytes(self._rest[:end])
-            del self._rest[: end + len(self._delimiter)]
-            self._searched = 0
-            left_out, self._left_out = self._left_out, 0
-            yield _too_long(frame, left_out) if left_out else _event(frame)
-        self._forget()
-
-    def _forget(self) -> None:
-        """Keep the beginning of a long frame, and the bytes in which a delimiter may have begun."""
-        more = len(self._rest) - SHOWN_BYTES - self._overlap
-        if more > 0:
-            del self._rest[SHOWN_BYTES : SHOWN_BYTES + more]
-            self._left_out += more
-        self._searched = max(len(self._rest) - self._overlap, 0)
+        for frame in self._cutter.cut(data):
+            if isinstance(frame, Long):
+                yield _too_long(frame)
+            elif self._are_frames:
+                yield _event(frame)
+            else:
+                yield short(frame), {"hex": frame.hex()}
 
 
 def _event(frame: bytes) -> Shown:
@@ -305,7 +366,9 @@ def _no_event(frame: bytes, fault: str) -> Shown:
     return f"no event ({escape(fault)}): {short(frame)}", {"frame": text, "fault": fault}
 
 
-def _too_long(frame: bytes, left_out: int) -> Shown:
-    size = len(frame) + left_out
-    text = frame[:1000].decode("utf-8", "backslashreplace")
-    return f"a frame of {size} bytes: {short(frame)}", {"frame": text, "fault": f"{size} bytes are too many to show"}
+def _too_long(frame: Long) -> Shown:
+    text = frame.begin[:1000].decode("utf-8", "backslashreplace")
+    return f"a frame of {frame.size} bytes: {short(frame.begin)}", {
+        "frame": text,
+        "fault": f"{frame.size} bytes are too many to show",
+    }
