@@ -4,8 +4,8 @@
         print(entry.time, entry.side, entry.type)
 
 ``node-ipc tap --record`` and ``node-ipc record`` make one, ``node-ipc replay`` and ``node_ipc.testing.replay`` say
-again what its clients said, ``node-ipc convert`` makes other formats of it. The format is in
-``docs/howto/recording.md``.
+again what its clients said, ``node-ipc convert`` makes other formats of it. The format is explained by
+``node-ipc help recordings``.
 
 Nothing here opens a socket: bytes come from whoever has them, and links from a driver.
 """

@@ -26,7 +26,7 @@ EXAMPLES = """\
   node-ipc record world - --payloads | jq .type        to standard output
   node-ipc tap spy --to world --record run.jsonl       both directions, of every client: stand between them
 
-A line is {"time", "link", "peer", "from", "type", "bytes", "data"}; docs/howto/recording.md has all of the format.
+A line is {"time", "link", "peer", "from", "type", "bytes", "data"}; node-ipc help recordings explains it.
 """
 TIMEOUT = 5.0
 MOST_PING = 1024
