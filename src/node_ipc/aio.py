@@ -82,14 +82,19 @@ class AsyncClient(Client):
     ) -> Any:
         """The payload of the next event of this name that has no handler; those of other names stay.
 
-        timeout: seconds; ``None`` waits as long as the client lives. type: what to decode the payload to. latest: the
-        newest that has arrived, for viewers: older ones of its name are left out, also those that come until the next
-        call, and ``inbox.skipped`` counts them.
+        Args:
+            event: a name, or an ``Event``, which has a type with it.
+            timeout: seconds; ``None`` waits as long as the client lives.
+            type: what to decode the payload to.
+            latest: the newest that has arrived, for viewers: older ones of its name are left out, also those that come
+                until the next call, and ``inbox.skipped`` counts them.
 
-        Raises :class:`ReceiveTimeout`, :class:`NotConnected` when the client is closed and no such event is
-        left, and :class:`InvalidPayload` for a payload that does not fit ``type``. In raw mode ``receive("data")``
-        gives the next bytes; where the link was lost and another follows, it raises :class:`ConnectionLost` once, and
-        so does iteration.
+        Raises:
+            ReceiveTimeout: no such event came in time.
+            NotConnected: the client is closed and no such event is left.
+            InvalidPayload: the payload does not fit ``type``.
+            ConnectionLost: in raw mode, where ``receive("data")`` gives the next bytes: the link was lost and another
+                follows. It is raised once, and so it is by iteration.
         """
         refuse_other_threads(self._driver, "receive")
         name, type = receivable(event, type)
@@ -145,7 +150,8 @@ class AsyncClient(Client):
     async def drain(self) -> None:
         """Until no more than ``soft_pending_bytes`` wait to be sent: ``if not client.emit(…): await client.drain()``.
 
-        Raises :class:`NotConnected` when the client is closed.
+        Raises:
+            NotConnected: the client is closed.
         """
         await _drained(self._driver, self.on_drained, lambda: self.pending_bytes <= self.settings.soft_pending_bytes)
         if self.state is ClientState.CLOSED:
@@ -282,16 +288,23 @@ def connect(
 ) -> Opening[AsyncClient]:
     """Connect: ``async with node_ipc.connect("world") as world`` or ``world = await node_ipc.connect("world")``.
 
-    address: an id, a path (``/run/app.sock``, ``./app.sock``, a path object), ``pipe:name``, ``tcp://host:port``,
-        ``tls://host:port``.
-    config: a configuration to start from; it is not changed. options: single options, as ``retry=100``.
-    timeout: seconds until the link must be usable (with TLS: after the handshake); ``None`` waits without end.
-    wait: keep trying until the server is there; otherwise the first attempt that fails raises.
-    tls: options as in ``config.tls``, an ``ssl.SSLContext``, or True for the defaults.
+    Args:
+        address: an id, a path (``/run/app.sock``, ``./app.sock``, a path object), ``pipe:name``, ``tcp://host:port``,
+            ``tls://host:port``.
+        config: a configuration to start from; it is not changed.
+        **options: single options, as ``retry=100``.
+        timeout: seconds until the link must be usable (with TLS: after the handshake); ``None`` waits without end.
+        wait: keep trying until the server is there; otherwise the first attempt that fails raises.
+        tls: options as in ``config.tls``, an ``ssl.SSLContext``, or True for the defaults.
 
-    Raises :class:`ConnectTimeout`, or the :class:`ConnectError` of the attempt with the kernel's error as its
-    cause. A link that is lost later is made anew, as the options ``retry``, ``max_retries`` and ``stop_retrying``
-    say; the state is in ``client.state``.
+    A link that is lost later is made anew, as the options ``retry``, ``max_retries`` and ``stop_retrying`` say; the
+    state is in ``client.state``.
+
+    Raises:
+        ConnectTimeout: there is no link after ``timeout`` seconds.
+        ConnectError: the attempt failed (without ``wait``); the kernel's error is the ``__cause__``.
+        AddressError: the address cannot be read.
+        ConfigError: an option is not there, or does not take that value.
     """
     timeout = seconds(timeout, "connect")
     refuse_no_bool(wait)
@@ -344,15 +357,19 @@ def serve(
 ) -> Opening[AsyncServer]:
     """Serve: ``async with node_ipc.serve("world") as server`` or ``server = await node_ipc.serve("world")``.
 
-    Inside, clients can connect already. The arguments are those of :func:`connect`. Raises :class:`AddressInUse` or
-    :class:`AddressError` where nobody can listen. At the end everything emitted is sent, within ``close_timeout``
-    milliseconds.
+    Inside, clients can connect already. The arguments are those of :func:`connect`. At the end everything emitted is
+    sent, within ``close_timeout`` milliseconds.
 
     A list is several addresses of one server, ``serve(["world", "tcp://127.0.0.1:8000"])``: it listens at all of them
     or, where one cannot be had, at none. ``server.addresses`` has them, and ``socket.address`` is where one came to.
 
     ``udp4://host:port`` and ``udp6://[host]:port`` bind a UDP port, as :func:`serve_udp` does; that is the verb whose
     result a type checker knows.
+
+    Raises:
+        AddressInUse: another live server has that address.
+        AddressError: nobody can listen there.
+        ConfigError: an option is not there, or does not take that value.
     """
     where, settings = resolve(address, config, options, "server", tls)
     if has_datagrams(where):
@@ -363,12 +380,18 @@ def serve(
 def serve_udp(address: UdpPlace, *, config: Config | None = None, **options: Any) -> Opening[AsyncDatagramServer]:
     """Bind a UDP port: ``async with node_ipc.serve_udp("127.0.0.1:8000") as port``, or with ``await``.
 
-    address: ``host:port``, ``udp4://host:port``, ``udp6://[host]:port``, ``(host, port)``, or a UDP socket that is
-        bound already; port 0 is a free one, and ``port.address`` says which.
-    config, options: as for :func:`connect`.
+    Args:
+        address: ``host:port``, ``udp4://host:port``, ``udp6://[host]:port``, ``(host, port)``, or a UDP socket that is
+            bound already; port 0 is a free one, and ``port.address`` says which.
+        config, **options: as for :func:`connect`.
 
-    Inside, the port hears already. Raises :class:`AddressInUse` or :class:`AddressError` where it cannot be bound. At
-    the end everything emitted is given to the kernel, within ``close_timeout`` milliseconds.
+    Inside, the port hears already. At the end everything emitted is given to the kernel, within ``close_timeout``
+    milliseconds.
+
+    Raises:
+        AddressInUse: the port is taken.
+        AddressError: it is no UDP port, or cannot be bound.
+        ConfigError: an option is not there, or does not take that value.
     """
     where, settings = resolve_udp(address, config, options)
     return _opening("serve_udp", address, AsyncDatagramServer, where, settings)

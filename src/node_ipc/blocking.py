@@ -114,9 +114,11 @@ class BlockingClient(ClientCore):
         While the link is down, in sync mode, in a handler and in another thread, the event is handed over without
         waiting, as in the other fronts. In ``batch()`` events go out together.
 
-        Raises :class:`ConnectionLost` when the link breaks while the event is being written (it may have arrived),
-        :class:`BackpressureError` when every buffer is full, :class:`NotConnected` when the client is closed, and a
-        :class:`ProtocolError` for a name or payload that cannot be sent; after these three nothing was sent.
+        Raises:
+            ConnectionLost: the link broke while the event was being written; it may have arrived.
+            BackpressureError: every buffer is full; nothing was sent.
+            NotConnected: the client is closed; nothing was sent.
+            ProtocolError: a name or payload that cannot be sent; nothing was sent.
         """
         session = self._direct
         if session is None:
@@ -166,8 +168,13 @@ class BlockingClient(ClientCore):
     def drain(self, timeout: float | None = None) -> None:
         """Wait until the kernel has everything that was emitted.
 
-        timeout: seconds; ``None`` waits as long as it takes. Raises :class:`DrainTimeout`, :class:`NotConnected`
-        when the client is closed before that, and :class:`BackpressureError` when the inbox is full.
+        Args:
+            timeout: seconds; ``None`` waits as long as it takes.
+
+        Raises:
+            DrainTimeout: it took longer.
+            NotConnected: the client was closed before that.
+            BackpressureError: the inbox is full.
         """
         timeout = seconds(timeout, "drain")
         if not self._until("drain", lambda: not self.pending_bytes or self.state is ClientState.CLOSED, timeout):
@@ -188,14 +195,20 @@ class BlockingClient(ClientCore):
     ) -> Any:
         """The payload of the next event of this name that has no handler; those of other names stay.
 
-        timeout: seconds; ``None`` waits as long as the client lives. type: what to decode the payload to. latest: the
-        newest that has arrived, for viewers: older ones of its name are left out, also those that come until the next
-        call, and ``inbox.skipped`` counts them. In raw mode ``receive("data")`` gives the next bytes; where the link
-        was lost and another follows, it raises :class:`ConnectionLost` once, and so does iteration.
+        Args:
+            event: a name, or an ``Event``, which has a type with it.
+            timeout: seconds; ``None`` waits as long as the client lives.
+            type: what to decode the payload to.
+            latest: the newest that has arrived, for viewers: older ones of its name are left out, also those that come
+                until the next call, and ``inbox.skipped`` counts them.
 
-        Raises :class:`ReceiveTimeout`, :class:`NotConnected` when the client is closed and no such event is left,
-        :class:`InvalidPayload` for a payload that does not fit ``type``, and :class:`BackpressureError` when the
-        inbox is full of other events.
+        Raises:
+            ReceiveTimeout: no such event came in time.
+            NotConnected: the client is closed and no such event is left.
+            InvalidPayload: the payload does not fit ``type``.
+            BackpressureError: the inbox is full of other events.
+            ConnectionLost: in raw mode, where ``receive("data")`` gives the next bytes: the link was lost and another
+                follows. It is raised once, and so it is by iteration.
         """
         if event.__class__ is str:
             name: Any = event
@@ -327,12 +340,20 @@ class BlockingClient(ClientCore):
     ) -> Any:
         """Ask the server, and wait for what its handler returns.
 
-        timeout: seconds; ``None`` waits as long as the link holds; 0 and less time out without asking. type: what to
-        decode the result to. progress: called with what the handler tells meanwhile (``request.progress(data)``).
+        Args:
+            method: what is asked for: a name, or an ``Event``.
+            params: what the handler gets.
+            timeout: seconds; ``None`` waits as long as the link holds; 0 and less time out without asking.
+            type: what to decode the result to.
+            progress: called with what the handler tells meanwhile (``request.progress(data)``).
 
-        Raises :class:`RemoteError` (the other side's error), :class:`RequestTimeout`, :class:`ConnectionLost` (the
-        link went away before the answer), :class:`NotConnected`, :class:`InvalidPayload` (the result does not fit
-        ``type``) and :class:`BackpressureError` (the inbox is full of events before the answer).
+        Raises:
+            RemoteError: the other side answered with an error.
+            RequestTimeout: no answer came in time.
+            ConnectionLost: the link went away before the answer; it may have been carried out.
+            NotConnected: the client is closed.
+            InvalidPayload: the result does not fit ``type``.
+            BackpressureError: the inbox is full of events before the answer.
         """
         before_waiting(self._thread, "request")
         if _is_served_here(self):
@@ -358,7 +379,8 @@ class BlockingClient(ClientCore):
     def close(self, timeout: float | None = None) -> None:
         """Send what was emitted, then end. In a handler this only begins, and the call that waits does the rest.
 
-        timeout: the seconds it may take; ``None`` is ``close_timeout``. What is not sent by then is dropped.
+        Args:
+            timeout: the seconds it may take; ``None`` is ``close_timeout``. What is not sent by then is dropped.
         """
         refuse_other_threads(self._driver, "close")
         if not self._thread.busy:
@@ -435,16 +457,23 @@ def connect(
 ) -> BlockingClient:
     """Connect and return the client: ``with blocking.connect("world") as world``.
 
-    address: an id, a path (``/run/app.sock``, ``./app.sock``, a path object), ``pipe:name``, ``tcp://host:port``,
-        ``tls://host:port``.
-    config: a configuration to start from; it is not changed. options: single options, as ``retry=100``.
-    timeout: seconds until the link must be usable (with TLS: after the handshake); ``None`` waits without end.
-    wait: keep trying until the server is there; otherwise the first attempt that fails raises.
-    tls: options as in ``config.tls``, an ``ssl.SSLContext``, or True for the defaults.
+    Args:
+        address: an id, a path (``/run/app.sock``, ``./app.sock``, a path object), ``pipe:name``, ``tcp://host:port``,
+            ``tls://host:port``.
+        config: a configuration to start from; it is not changed.
+        **options: single options, as ``retry=100``.
+        timeout: seconds until the link must be usable (with TLS: after the handshake); ``None`` waits without end.
+        wait: keep trying until the server is there; otherwise the first attempt that fails raises.
+        tls: options as in ``config.tls``, an ``ssl.SSLContext``, or True for the defaults.
 
-    Raises :class:`ConnectTimeout`, or the :class:`ConnectError` of the attempt with the kernel's error as its
-    cause. A link that is lost later is made anew while a call waits, as the options ``retry``, ``max_retries`` and
+    A link that is lost later is made anew while a call waits, as the options ``retry``, ``max_retries`` and
     ``stop_retrying`` say; the state is in ``client.state``.
+
+    Raises:
+        ConnectTimeout: there is no link after ``timeout`` seconds.
+        ConnectError: the attempt failed (without ``wait``); the kernel's error is the ``__cause__``.
+        AddressError: the address cannot be read.
+        ConfigError: an option is not there, or does not take that value.
     """
     timeout = seconds(timeout, "connect")
     refuse_no_bool(wait)
@@ -659,14 +688,18 @@ def serve(
     """Serve: ``with blocking.serve("world") as server``, then ``server.serve_forever()`` or ``server.poll()``.
 
     Clients can connect when this returns, and wait until they are served. The arguments are those of
-    :func:`connect`. Raises :class:`AddressInUse` or :class:`AddressError` where nobody can listen. At the end
-    everything emitted is sent, within ``close_timeout`` milliseconds.
+    :func:`connect`. At the end everything emitted is sent, within ``close_timeout`` milliseconds.
 
     A list is several addresses of one server, ``serve(["world", "tcp://127.0.0.1:8000"])``: it listens at all of them
     or, where one cannot be had, at none. ``server.addresses`` has them, and ``socket.address`` is where one came to.
 
     ``udp4://host:port`` and ``udp6://[host]:port`` bind a UDP port, as :func:`serve_udp` does; that is the verb whose
     result a type checker knows.
+
+    Raises:
+        AddressInUse: another live server has that address.
+        AddressError: nobody can listen there.
+        ConfigError: an option is not there, or does not take that value.
     """
     where, settings = resolve(address, config, options, "server", tls)
     if has_datagrams(where):
@@ -678,12 +711,18 @@ def serve(
 def serve_udp(address: UdpPlace, *, config: Config | None = None, **options: Any) -> BlockingDatagramServer:
     """Bind a UDP port: ``with blocking.serve_udp("127.0.0.1:8000") as port``, then ``port.poll()`` and the like.
 
-    address: ``host:port``, ``udp4://host:port``, ``udp6://[host]:port``, ``(host, port)``, or a UDP socket that is
-        bound already; port 0 is a free one, and ``port.address`` says which.
-    config, options: as for :func:`connect`.
+    Args:
+        address: ``host:port``, ``udp4://host:port``, ``udp6://[host]:port``, ``(host, port)``, or a UDP socket that is
+            bound already; port 0 is a free one, and ``port.address`` says which.
+        config, **options: as for :func:`connect`.
 
-    The kernel keeps what comes from when this returns. Raises :class:`AddressInUse` or :class:`AddressError` where it
-    cannot be bound. At the end everything emitted is given to the kernel, within ``close_timeout`` milliseconds.
+    The kernel keeps what comes from when this returns. At the end everything emitted is given to the kernel, within
+    ``close_timeout`` milliseconds.
+
+    Raises:
+        AddressInUse: the port is taken.
+        AddressError: it is no UDP port, or cannot be bound.
+        ConfigError: an option is not there, or does not take that value.
     """
     return _bound(*resolve_udp(address, config, options))
 

@@ -205,12 +205,13 @@ class IPC:
     ) -> Outcome[Client] | None:
         """Connect to a Unix socket, or on Windows to a named pipe: ``connect_to(id[, path][, callback])``.
 
-        id: the name of the client in ``of``, and of the socket: ``socket_root + appspace + id``. Where nobody
-            listens there, the place where node-ipc 14 would listen is tried too. Without an id nothing happens but
-            a line in the log.
-        path: another path for the socket.
-        callback: called at once with this instance: register handlers and emit in it. What it raises is an ``error``
-            event of that client.
+        Args:
+            id: the name of the client in ``of``, and of the socket: ``socket_root + appspace + id``. Where nobody
+                listens there, the place where node-ipc 14 would listen is tried too. Without an id nothing happens but
+                a line in the log.
+            path: another path for the socket.
+            callback: called at once with this instance: register handlers and emit in it. What it raises is an
+                ``error`` event of that client.
 
         Connecting to an id that is connected already runs the callback and keeps the connection. Returns what can
         be awaited until the link is up, giving the client.
@@ -332,11 +333,12 @@ class IPC:
     def serve(self, path: Any = None, callback: Callable[..., Any] | None = None) -> None:
         """Make a server on a Unix socket, or on Windows on a named pipe: ``serve([path][, callback])``.
 
-        path: the socket's path; ``socket_root + appspace + config.id`` by default. Or a socket that is bound
-            already, or several, as ``systemd_sockets()`` gives them: what is in the file system stays untouched,
-            and the server closes them when it stops. Or a list of several places, paths and URLs:
-            ``serve(["/run/app.world", "tcp://127.0.0.1:8000"])``.
-        callback: called when the server has started: register handlers in it. ``server.start()`` starts it.
+        Args:
+            path: the socket's path; ``socket_root + appspace + config.id`` by default. Or a socket that is bound
+                already, or several, as ``systemd_sockets()`` gives them: what is in the file system stays untouched,
+                and the server closes them when it stops. Or a list of several places, paths and URLs:
+                ``serve(["/run/app.world", "tcp://127.0.0.1:8000"])``.
+            callback: called when the server has started: register handlers in it. ``server.start()`` starts it.
         """
         path, callback = _in_order("serve takes", SERVE, (path, callback))
         if path is None:
@@ -457,7 +459,8 @@ class IPC:
         ``error`` handler heard, and what ends the program out of a handler (``sys.exit``, ``KeyboardInterrupt``),
         also in that order.
 
-        loop: ``"asyncio"``, ``"uvloop"``, ``"auto"`` (uvloop where it is installed), or what makes a loop.
+        Args:
+            loop: ``"asyncio"``, ``"uvloop"``, ``"auto"`` (uvloop where it is installed), or what makes a loop.
         """
         from .drivers.runner import loop_factory
 

@@ -103,10 +103,11 @@ def pair(
 ) -> Pair:
     """A connected client and server.
 
-    driver: the driver to use; a new one by default.
-    address: any address; nothing but the driver ever sees it.
-    config: the configuration of both; ``options`` are set on a copy of it.
-    client, server: further options of that end only.
+    Args:
+        driver: the driver to use; a new one by default.
+        address: any address; nothing but the driver ever sees it.
+        config: the configuration of both; ``options`` are set on a copy of it.
+        client, server: further options of that end only.
     """
     driver = driver or MemoryDriver()
     one = serve(driver, address, config=config, **{**options, **(server or {})})

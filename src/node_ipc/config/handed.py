@@ -16,7 +16,8 @@ __all__ = ["address_of", "handed", "place_of"]
 def handed(sockets: socket.socket | Iterable[socket.socket], *, tls: bool = False) -> Handed:
     """The address of a socket, or of several, that are bound already; nothing is done to them.
 
-    tls: whether TLS is spoken there, where they are network sockets.
+    Args:
+        tls: whether TLS is spoken there, where they are network sockets.
 
     Raises:
         AddressError: there is none, one is neither a stream socket nor a UDP port, or not bound, some are Unix

@@ -60,7 +60,8 @@ class _Lines(logging.LoggerAdapter[logging.Logger]):
     ) -> None:
         """An error with its traceback, in which the text of exceptions is escaped.
 
-        stderr: whether it goes there while logging is not set up, as asyncio's and logging's own last resort do.
+        Args:
+            stderr: whether it goes there while logging is not set up, as asyncio's and logging's own last resort do.
         """
         try:
             if not self.isEnabledFor(level):
@@ -686,7 +687,8 @@ class FaultLog:
     ) -> None:
         """failures: where those of handlers, and payloads that do not fit, are kept besides, all of them; for tests.
 
-        uses_stderr: whether an error may go there while logging is not set up.
+        Args:
+            uses_stderr: whether an error may go there while logging is not set up.
         """
         self._uses_stderr = uses_stderr
         self._where = escape(str(where))
@@ -698,8 +700,9 @@ class FaultLog:
     def log(self, about: object, error: IPCError, *, loud: bool = False) -> None:
         """A line about a socket, or about the endpoint where no socket is to blame.
 
-        loud: on stderr while logging is not set up, as failing handlers are: nothing else tells why nothing works. So
-        is what a peer sent and no handler heard, and who is cut for being slow.
+        Args:
+            loud: on stderr while logging is not set up, as failing handlers are: nothing else tells why nothing works.
+                So is what a peer sent and no handler heard, and who is cut for being slow.
         """
         kind = type(error)
         limited = self._limited.get(kind)

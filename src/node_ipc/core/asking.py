@@ -51,13 +51,26 @@ class Asking:
     ) -> Outcome[Any]:
         """Ask the other side, and get what its handler returns: ``await client.request("add", {"a": 1, "b": 2})``.
 
-        timeout: seconds; ``None`` waits as long as the link holds; 0 and less time out without asking. type: what to
-        decode the result to. progress: called with what the handler tells meanwhile (``request.progress(data)``).
+        Args:
+            method: what is asked for: a name, or an ``Event``.
+            params: what the handler gets.
+            timeout: seconds; ``None`` waits as long as the link holds; 0 and less time out without asking.
+            type: what to decode the result to.
+            progress: called with what the handler tells meanwhile (``request.progress(data)``).
 
-        The outcome is settled with the result, or with :class:`RemoteError` (the other side's error),
-        :class:`RequestTimeout`, :class:`ConnectionLost` (the link went away before the answer) or
-        :class:`InvalidPayload` (the result does not fit ``type``). While the link is down the request waits in the
-        queue, and its time runs; when that is over, or nobody awaits it any more, it is not sent at all.
+        While the link is down the request waits in the queue, and its time runs; when that is over, or nobody awaits it
+        any more, it is not sent at all.
+
+        Returns:
+            An outcome, to await: it is settled with the result, or with one of these errors.
+
+        Raises:
+            RemoteError: the other side answered with an error.
+            RequestTimeout: no answer came in time.
+            ConnectionLost: the link went away before the answer; it may have been carried out.
+            NotConnected: the client is closed.
+            InvalidPayload: the result does not fit ``type``.
+            BackpressureError: it cannot even wait to be sent.
         """
         return self.ask(method, params, timeout, type, progress)
 

@@ -792,8 +792,9 @@ class Client(ClientCore, Asking, metaclass=ABCMeta):
     def close(self, timeout: float | None = None) -> Outcome[Self]:
         """Send what was emitted, then end; ``disconnect`` and ``destroy`` are published when that is done.
 
-        timeout: the seconds it may take; ``None`` is ``close_timeout``. What is not sent by then is dropped and
-        counted, as is at once what is queued while the client waits for a retry.
+        Args:
+            timeout: the seconds it may take; ``None`` is ``close_timeout``. What is not sent by then is dropped and
+                counted, as is at once what is queued while the client waits for a retry.
         """
         return self.begin_close(timeout)
 

@@ -301,8 +301,9 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
     def emit(self, socket: Any, type: Any, data: Any = _LEFT_OUT) -> bool:
         """Send one event in one datagram (in raw mode: ``emit(socket, payload)``); never waits.
 
-        socket: what a handler got, ``{"address": host, "port": port}`` or ``(host, port)``; the host may be a name,
-            which is looked up once.
+        Args:
+            socket: what a handler got, ``{"address": host, "port": port}`` or ``(host, port)``; the host may be a name,
+                which is looked up once.
 
         Returns True, or False while more than ``soft_pending_bytes`` wait for the kernel or for a name. Raises
         :class:`FrameTooLarge` above 65,507 bytes, :class:`AddressError` where ``socket`` is no address (an emit never
@@ -747,7 +748,8 @@ class DatagramServer(DatagramCore, metaclass=ABCMeta):
     def stop(self, timeout: float | None = None) -> Outcome[Self]:
         """Receive nothing more, send what was emitted, close the port.
 
-        timeout: the seconds it may take, after which what is not sent is dropped; ``None`` is ``close_timeout``.
+        Args:
+            timeout: the seconds it may take, after which what is not sent is dropped; ``None`` is ``close_timeout``.
         """
         return self.begin_stop(timeout)
 

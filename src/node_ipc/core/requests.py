@@ -292,7 +292,8 @@ class Requests:
     ) -> Outcome[Any]:
         """Send a request; the outcome is settled with the result, a ``RemoteError``, or why there is none.
 
-        timed: False where the caller itself gives up after ``timeout`` seconds.
+        Args:
+            timed: False where the caller itself gives up after ``timeout`` seconds.
         """
         name = method_name(method)
         timeout = seconds(timeout, "request")

@@ -150,7 +150,8 @@ class ServerCore(SocketPublisher[Session], LinkPublisher):
     ) -> bool:
         """Send one event to every connected socket but those in ``exclude``; encoded once, never waits.
 
-        local: True leaves out the sockets of other processes and machines, where a bus joins this server to them.
+        Args:
+            local: True leaves out the sockets of other processes and machines, where a bus joins this server to them.
 
         Returns True, or False where more than ``soft_pending_bytes`` wait for a socket, as ``emit`` does. One slow
         peer never raises here and never holds the others up: past ``max_pending_bytes`` its ``slow_policy`` applies.
@@ -277,8 +278,9 @@ class ServerCore(SocketPublisher[Session], LinkPublisher):
     def reload_tls(self, tls: Any = None) -> None:
         """Use new certificates for new connections; open ones stay as they are.
 
-        tls: other options than those of ``config.tls``, in the same form, or an ``ssl.SSLContext``; without it, the
-            same files are read anew.
+        Args:
+            tls: other options than those of ``config.tls``, in the same form, or an ``ssl.SSLContext``; without it, the
+                same files are read anew.
 
         If anything is wrong with the new ones the old ones stay. Raises :class:`ConfigError` for a file that cannot
         be read or does not fit, :class:`AddressError` where the server has no TLS, :class:`NotConnected` where it
@@ -564,7 +566,8 @@ class Server(ServerCore, metaclass=ABCMeta):
     def stop(self, timeout: float | None = None) -> Outcome[Self]:
         """Accept nobody more, send what was emitted, end every link.
 
-        timeout: the seconds it may take, after which every link is cut; ``None`` is ``close_timeout``.
+        Args:
+            timeout: the seconds it may take, after which every link is cut; ``None`` is ``close_timeout``.
         """
         return self.begin_stop(timeout)
 

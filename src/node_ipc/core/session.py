@@ -587,8 +587,9 @@ class Session(Asking):
     def close(self, timeout: float | None = None) -> None:
         """Send what was emitted, then end; what still arrives is read and dropped. The other one is ``abort``.
 
-        timeout: the seconds it may take (``None`` is ``close_timeout``): a peer that does not take what was emitted,
-        or does not end too, is cut then.
+        Args:
+            timeout: the seconds it may take (``None`` is ``close_timeout``): a peer that does not take what was
+                emitted, or does not end too, is cut then.
         """
         self._refuse_other_threads("close")
         self._input("close", seconds_to_end(timeout, "close", self._settings.close_timeout))

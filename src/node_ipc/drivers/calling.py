@@ -95,7 +95,11 @@ class Serving(SocketPublisher[S]):
     def drain(self, timeout: float | None = None) -> None:
         """Wait until the kernel has everything that was emitted to anybody.
 
-        timeout: seconds; ``None`` waits as long as it takes. Raises :class:`DrainTimeout`.
+        Args:
+            timeout: seconds; ``None`` waits as long as it takes.
+
+        Raises:
+            DrainTimeout: it took longer.
         """
         timeout = seconds(timeout, "drain")
         if self.pending_bytes:
@@ -110,8 +114,9 @@ class Serving(SocketPublisher[S]):
     def stop(self, timeout: float | None = None) -> None:
         """Serve no more: what was emitted is sent, every link ends, the port is given back.
 
-        timeout: the seconds it may take, after which every link is cut and the rest is dropped; ``None`` is
-        ``close_timeout``. In a handler this only begins, and the call that waits does the rest.
+        Args:
+            timeout: the seconds it may take, after which every link is cut and the rest is dropped; ``None`` is
+                ``close_timeout``. In a handler this only begins, and the call that waits does the rest.
         """
         self.begin_stop(timeout)
         finish(self._thread, self.closed)

@@ -369,8 +369,9 @@ class EventLoopDriver:
 class _LoopWalk:
     """Steps under way in a task, or waiting for a loop.
 
-    listens: these steps end when a server listens: clients of this loop wait for that.
-    after_servers: the seconds to wait for such servers first.
+    Args:
+        listens: these steps end when a server listens: clients of this loop wait for that.
+        after_servers: the seconds to wait for such servers first.
     """
 
     def __init__(self, driver: EventLoopDriver, steps: Steps[None], listens: bool, after_servers: float) -> None:

@@ -82,8 +82,9 @@ def _nothing() -> None:
 class MemoryDriver:
     """Drives endpoints in memory; see the module.
 
-    seed: where ``random`` starts.
-    conditions: how links carry bytes, unless a link has conditions of its own.
+    Args:
+        seed: where ``random`` starts.
+        conditions: how links carry bytes, unless a link has conditions of its own.
     """
 
     runs_coroutines = True
@@ -161,7 +162,11 @@ class MemoryDriver:
     def run_until(self, condition: Callable[[], object] | Outcome[Any], limit: float = 60.0) -> None:
         """Let time pass until ``condition()`` holds, or the outcome has ended (its error is not raised).
 
-        limit: virtual seconds. Raises :class:`NothingHappens` when they are over, or nothing is due any more.
+        Args:
+            limit: virtual seconds.
+
+        Raises:
+            NothingHappens: they are over, or nothing is due any more.
         """
         holds: Callable[[], object] = (lambda: condition.done) if isinstance(condition, Outcome) else condition
         until, turns = self._now + limit, 0

@@ -51,7 +51,8 @@ def run(main: Coroutine[Any, Any, T], *, loop: str | LoopFactory = "auto", debug
     ``close_timeout``; then ``run`` raises ``KeyboardInterrupt``, or ``SystemExit(0)`` after SIGTERM. A second signal
     does not wait for anybody.
 
-    loop: ``"auto"``, ``"asyncio"``, ``"uvloop"``, or what makes a loop.
+    Args:
+        loop: ``"auto"``, ``"asyncio"``, ``"uvloop"``, or what makes a loop.
     """
     if not asyncio.iscoroutine(main):
         raise TypeError(f"run takes a coroutine, as run(main()) with async def main(): …, not {main!r:.80}")

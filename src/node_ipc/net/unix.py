@@ -176,16 +176,17 @@ def listen_unix(
 ) -> OwnedSocket:
     r"""Listen at a path, or at ``"\0name"`` in Linux's abstract namespace.
 
-    root: the configured directory of sockets. Where the path lies directly in it, it is made if it is missing, with
-        what is missing above it, for its owner only; and if it is ours and holds nothing of others, their right to
-        write to it is taken away. ``None``: no directory is made or changed.
-    secure: the path has to lie directly in ``root``, and that has to pass ``secure_root``.
-    shared: a directory where other users can replace the socket will do, with a warning.
-    mode: the socket's permissions; see ``socket_mode``.
-    unlink: what happens to a socket at the path: ``True`` removes a dead server's, ``False`` removes none
-        (for several processes on one path), ``"force"`` removes a live server's too, and logs it. Only
-        sockets are ever removed.
-    backlog: connections that may wait to be accepted.
+    Args:
+        root: the configured directory of sockets. Where the path lies directly in it, it is made if it is missing, with
+            what is missing above it, for its owner only; and if it is ours and holds nothing of others, their right to
+            write to it is taken away. ``None``: no directory is made or changed.
+        secure: the path has to lie directly in ``root``, and that has to pass ``secure_root``.
+        shared: a directory where other users can replace the socket will do, with a warning.
+        mode: the socket's permissions; see ``socket_mode``.
+        unlink: what happens to a socket at the path: ``True`` removes a dead server's, ``False`` removes none (for
+            several processes on one path), ``"force"`` removes a live server's too, and logs it. Only sockets are ever
+            removed.
+        backlog: connections that may wait to be accepted.
 
     Raises:
         AddressInUse: a live server has the path; or, with ``unlink=False``, any socket is there.
@@ -225,7 +226,8 @@ def adopt(sock: socket.socket) -> OwnedSocket:
 def adopt_all(sockets: Collection[socket.socket], *, root: str, secure: bool = False) -> list[OwnedSocket]:
     """``adopt`` each of them.
 
-    secure: a Unix socket has to lie directly in ``root``, and that has to pass ``secure_root``.
+    Args:
+        secure: a Unix socket has to lie directly in ``root``, and that has to pass ``secure_root``.
 
     Raises:
         SocketRootError: ``secure``, and a socket is elsewhere, or the directory is not safe.
@@ -836,8 +838,9 @@ def _listen_abstract(address: Unix, backlog: int) -> OwnedSocket:
 def _open_directory(path: str, *, create: bool, real: bool) -> int:
     """Open a directory by walking to it; a symbolic link of a stranger's on the way is refused.
 
-    create: make it, and what is missing above it, for its owner only.
-    real: the last component may not be a link, whoever made it.
+    Args:
+        create: make it, and what is missing above it, for its owner only.
+        real: the last component may not be a link, whoever made it.
     """
     if not hasattr(os, "O_PATH"):  # pragma: no cover - not Linux: no descriptor of a link to check
         return os.open(path, _FIND_DIRECTORY if real else os.O_RDONLY | os.O_DIRECTORY)
@@ -923,7 +926,8 @@ def _danger(status: os.stat_result, path: str) -> str | None:
 def _tighten(directory: int, path: str, mode: int = 0o755) -> bool:
     """Take from others the right to write to a directory of ours that holds nothing of theirs; whether that was done.
 
-    mode: what may stay of the directory's own. A sticky directory is meant to be everybody's, and left alone.
+    Args:
+        mode: what may stay of the directory's own. A sticky directory is meant to be everybody's, and left alone.
     """
     before = os.fstat(directory)
     if before.st_uid != os.geteuid() or not before.st_mode & 0o022 or before.st_mode & stat.S_ISVTX:

@@ -68,13 +68,16 @@ def run(
 ) -> None:
     """Serve an address with several processes until SIGTERM or SIGINT; returns when all of them have ended.
 
-    setup: called in each worker with its server (an ``AsyncServer``), before that accepts anybody: register the
-        handlers in it. It may be async.
-    address, config, tls, options: as for ``node_ipc.serve``, also a list of several addresses, all of which each worker
-        serves. Limits, such as ``max_connections``, are each worker's.
-    count: how many workers; ``None``: one for each processor.
-    loop: the workers' event loop: ``"auto"`` (uvloop where it is installed), ``"asyncio"``, ``"uvloop"``, or what
-        makes a loop.
+    Args:
+        setup: called in each worker with its server (an ``AsyncServer``), before that accepts anybody: register the
+            handlers in it. It may be async.
+        address: as for ``node_ipc.serve``, also a list of several addresses, all of which each worker serves.
+        config: as for ``node_ipc.serve``. Limits, such as ``max_connections``, are each worker's.
+        tls: as for ``node_ipc.serve``.
+        **options: as for ``node_ipc.serve``.
+        count: how many workers; ``None``: one for each processor.
+        loop: the workers' event loop: ``"auto"`` (uvloop where it is installed), ``"asyncio"``, ``"uvloop"``, or what
+            makes a loop.
 
     A worker that ends, or whose ``setup`` raises, is replaced: at once if it lived for 5 s, otherwise after a delay
     that grows from 0.1 s to 5 s; both are logged (on stderr, with the traceback, while logging is not set up), and the

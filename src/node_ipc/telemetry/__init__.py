@@ -42,14 +42,15 @@ def prometheus(
     What ``stats()`` counts is read when Prometheus asks and costs no message anything. An endpoint that is closed keeps
     its counters; one that nobody holds any more is left out.
 
-    registry: whose metrics they are; None is ``prometheus_client.REGISTRY``.
-    app_name: the label ``app_name`` of all of them, as in FastStream; so is ``broker``, which is ``node_ipc``, and
-        ``endpoint``, where it listens or connects to.
-    prefix: what their names begin with.
-    events: also measure each event that has a handler, and each method: how many, how large, how long, with which
-        error. That costs a few microseconds a message. Names that peers make up are no labels, so they cannot fill the
-        memory: an event without a handler has the label ``""``.
-    buckets: upper bounds in seconds for the durations; None is from 1 ms to 10 s.
+    Args:
+        registry: whose metrics they are; None is ``prometheus_client.REGISTRY``.
+        app_name: the label ``app_name`` of all of them, as in FastStream; so is ``broker``, which is ``node_ipc``, and
+            ``endpoint``, where it listens or connects to.
+        prefix: what their names begin with.
+        events: also measure each event that has a handler, and each method: how many, how large, how long, with which
+            error. That costs a few microseconds a message. Names that peers make up are no labels, so they cannot fill
+            the memory: an event without a handler has the label ``""``.
+        buckets: upper bounds in seconds for the durations; None is from 1 ms to 10 s.
 
     Returns the undoing. Raises :class:`ConfigError` where ``prometheus_client`` is not installed, or ``prefix`` is no
     name for a metric.
@@ -74,9 +75,11 @@ def opentelemetry(
     ``SERVER`` where they are answered. The span of a handler is current while it runs, also in async ones, so what
     it does becomes part of the trace; one that came over the wire goes on in it.
 
-    tracer_provider, meter_provider: where they go to; None is the global one of OpenTelemetry.
-    propagate: send the trace's context along, in the member ``trace`` beside ``type`` and ``data``, which every
-        node-ipc reads over. What comes is always read. Switch it off towards peers that are not to know your traces.
+    Args:
+        tracer_provider, meter_provider: where they go to; None is the global one of OpenTelemetry.
+        propagate: send the trace's context along, in the member ``trace`` beside ``type`` and ``data``, which every
+            node-ipc reads over. What comes is always read. Switch it off towards peers that are not to know your
+            traces.
 
     Returns the undoing. Raises :class:`ConfigError` where ``opentelemetry-api`` is not installed, and in raw mode,
     which has no messages.
