@@ -23,6 +23,7 @@ myst_enable_extensions = ["colon_fence", "deflist", "attrs_inline"]
 myst_heading_anchors = 3
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
+napoleon_use_ivar = True  # fields are described with their class, and are no places of their own
 copybutton_exclude = ".linenos, .gp, .go"
 
 html_theme = "furo"

@@ -106,6 +106,7 @@ MODULES = (
     "node_ipc.scale.workers",
     "node_ipc.pytest_plugin",
     "node_ipc.contract",
+    "node_ipc.telemetry",
 )
 
 

@@ -714,7 +714,8 @@ def serve_udp(address: UdpPlace, *, config: Config | None = None, **options: Any
     Args:
         address: ``host:port``, ``udp4://host:port``, ``udp6://[host]:port``, ``(host, port)``, or a UDP socket that is
             bound already; port 0 is a free one, and ``port.address`` says which.
-        config, **options: as for :func:`connect`.
+        config: as for :func:`connect`.
+        **options: as for :func:`connect`.
 
     The kernel keeps what comes from when this returns. At the end everything emitted is given to the kernel, within
     ``close_timeout`` milliseconds.

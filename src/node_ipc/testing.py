@@ -153,7 +153,8 @@ def _address(address: str | Address) -> Address:
 class Wire:
     """One end of a link that speaks bytes: it writes what it is told and keeps what it hears.
 
-    As a client: ``Wire.connected(driver, server.address)``. As a server's end: ``WireServer``.
+    As a client: ``Wire.connected(driver, server.address)``. As a server's end: ``WireServer``. ``bytes`` is all that
+    arrived, but for what was taken.
     """
 
     def __init__(self) -> None:

@@ -102,7 +102,7 @@ _WHILE_CONNECTED = "_node_ipc_while_connected"
 
 
 def while_connected(handler: H) -> H:
-    """A decorator for async handlers of events: cancelled when the link that the event came over is lost.
+    """A decorator for async handlers of events: cancelled when the link that the event came over is lost::
 
         @server.on("subscribe")
         @node_ipc.while_connected

@@ -19,7 +19,7 @@ from . import contract, demo, doctor, emit, help, listen, record, tap
 from .arguments import UsageError, wrapped
 from .output import notice
 
-__all__ = ["main"]
+__all__ = ["command_line", "main"]
 
 DONE, FAILED, WRONG_ARGUMENTS, INTERRUPTED = 0, 1, 2, 130
 
@@ -74,7 +74,7 @@ def _run(argv: Sequence[str] | None) -> int:
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse; an optional last argument may also stand behind an option, where argparse alone does not see it."""
-    parser = _parser()
+    parser = command_line()
     arguments, unknown = parser.parse_known_args(argv)
     late = getattr(arguments, "late", None)
     if late is not None and getattr(arguments, late) is None and len(unknown) == 1 and unknown[0][:2] != "--":
@@ -84,7 +84,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return arguments
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_line() -> argparse.ArgumentParser:
+    """What parses it: every command, with its arguments."""
     parser = argparse.ArgumentParser(
         prog="node-ipc",
         description=wrapped(DESCRIPTION),
