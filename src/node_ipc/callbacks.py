@@ -30,7 +30,6 @@ from .config.several import several, with_tls
 from .core.client import Client, ClientState
 from .core.events import describe
 from .core.outcome import Outcome
-from .core.seam import FORKED
 from .core.server import Server, ServerState
 from .core.session import refuse_other_threads
 from .core.signature import signature_of
@@ -440,7 +439,7 @@ class IPC:
         return self._config.silent
 
     def _refuse_forked(self) -> None:
-        if self._driver.home == FORKED:
+        if self._driver.is_forked:
             raise ForkError("this process was forked, and the instance is its parent's: make an IPC() of your own")
 
     def _refuse_others(self, verb: str) -> None:

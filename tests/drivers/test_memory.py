@@ -14,7 +14,7 @@ import pytest
 from memory_ends import SETTINGS, WORLD, Watcher, WatchingServer, link
 from node_ipc.config.address import Address, Pipe, Tcp, Tls, Udp, Unix
 from node_ipc.config.config import Config
-from node_ipc.core.seam import FORKED, Peer
+from node_ipc.core.seam import NOWHERE, Peer
 from node_ipc.errors import AddressError, AddressInUse, ConnectDenied, ConnectError, ConnectTimeout
 from node_ipc.testing import Conditions, MemoryDriver, NothingHappens, Wire, WireServer
 
@@ -504,7 +504,7 @@ def test_threads_and_forks_are_played(driver: MemoryDriver) -> None:
         assert driver.thread() != driver.home
     assert driver.home == driver.thread()
     with driver.forked_child():
-        assert driver.home == FORKED
+        assert (driver.home, driver.is_forked) == (NOWHERE, True)
     assert driver.home == driver.thread()
 
 

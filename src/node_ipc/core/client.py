@@ -34,7 +34,6 @@ from .asking import Asking
 from .endpoint import OF_EMITTERS, LinkPublisher, Register
 from .events import Event
 from .outcome import seconds_to_end
-from .seam import FORKED
 from .session import Loss, Session, refuse_other_threads
 from .trace import Stats
 
@@ -321,7 +320,7 @@ class ClientCore(LinkPublisher):
 
     def _emit_indirectly(self, type: Any, data: Any) -> bool:
         """While there is no link, and in sync mode."""
-        if self._driver.home == FORKED:
+        if self._driver.is_forked:
             raise ForkError("this process was forked: its parent owns the client. Connect anew in the child")
         frame = self._codec.encode(type, data)
         if self._driver.home and self._driver.thread() != self._driver.home:

@@ -49,7 +49,7 @@ from .block import Block
 from .context import LinkContext
 from .endpoint import OF_EMITTERS, ServerState, SocketPublisher, not_in
 from .events import Event
-from .seam import FORKED, Peer
+from .seam import Peer
 from .session import refuse_other_threads
 from .trace import Stats, Trace
 
@@ -438,7 +438,7 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
 
     def _emit_guarded(self, socket: Any, type: Any, data: Any) -> bool:
         """``emit`` before the port is bound, in another thread, in a forked child, or when closed."""
-        if self._driver.home == FORKED:
+        if self._driver.is_forked:
             raise ForkError("this process was forked: its parent owns the port. Bind one of your own in the child")
         if self.state not in (_S.STARTING, _S.LISTENING):
             raise NotConnected(f"cannot emit: the UDP port is {self.state.value}; start() binds it")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from ..config.checks import NO_LIMIT
 from ..errors import BackpressureError, IPCError
 from .arrivals import Arrivals, next_look
-from .seam import FORKED, Gone
+from .seam import NOWHERE, Gone
 
 if TYPE_CHECKING:
     from ..config.config import Config
@@ -36,8 +36,6 @@ LATE_SECONDS = 0.5
 """Seconds by which a timer is so late that this process was held up itself (by a handler, or because nobody called the
 blocking front): that time is not counted against the peer."""
 NEVER = sys.maxsize
-NOWHERE = -2
-"""``Outgoing.home`` of one that takes nothing: no thread has this identifier, so ``emit`` takes its slow path."""
 
 
 class Speaker(Protocol):
@@ -121,7 +119,7 @@ class Outgoing:
         self.is_open = False
         """Emits are taken."""
         self.home = NOWHERE
-        """The thread that may emit here; the others post. ``NOWHERE`` and ``FORKED`` are nobody's."""
+        """The thread that may emit here; the others post. ``NOWHERE`` in a forked child and where nobody may."""
         self.encode = codec.encode
         self.frames: list[bytes] = []
         """What waits for the next write, in order: always the same list."""
@@ -158,7 +156,7 @@ class Outgoing:
     def fork(self) -> None:
         """In the child of a fork nobody may emit."""
         if self.is_open:
-            self.home = FORKED
+            self.home = NOWHERE
 
     def shut(self) -> None:
         """Take nothing more; what is there already still goes out."""

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 __all__ = [
-    "FORKED",
     "NOBODY",
+    "NOWHERE",
     "Acceptor",
     "Cancellable",
     "DatagramPort",
@@ -51,8 +51,8 @@ __all__ = [
     "Timer",
 ]
 
-FORKED = -1
-"""``Driver.home`` in a forked child: no thread has this identifier, so every call takes its guarded path."""
+NOWHERE = -1
+"""The ``home`` of what no thread may use: none has this identifier, so every call takes its guarded path."""
 
 
 class Peer(msgspec.Struct, frozen=True):
@@ -316,6 +316,8 @@ class Driver(Protocol):
     """
 
     home: int
+    is_forked: bool
+    """Whether this is a forked child, where everything belongs to the parent."""
     thread: Callable[[], int]
     runs_coroutines: bool
     """Whether ``spawn`` works; where it does not, async handlers are refused at ``on``."""

@@ -30,7 +30,7 @@ from .incoming import Incoming
 from .life import TRANSITIONS, Life
 from .outcome import seconds_to_end
 from .outgoing import COUNTED_BYTES, FLUSH_FRAMES, Outgoing
-from .seam import FORKED, Gone
+from .seam import Gone
 from .trace import Stats, Trace
 
 if TYPE_CHECKING:
@@ -402,8 +402,7 @@ class Session(Asking):
 
     def _emit_guarded(self, type: Any, data: Any) -> bool:
         """``emit`` in another thread, in a forked child, or on a closed socket."""
-        home = self._driver.home
-        if home == FORKED:
+        if self._driver.is_forked:
             raise ForkError("this process was forked: its parent owns the link. Connect anew in the child")
         if not self._outgoing.is_open:
             raise NotConnected(f"cannot emit {_named(type)}: this socket is closed")
@@ -762,7 +761,7 @@ class Session(Asking):
 
 def refuse_other_threads(driver: Driver, verb: str) -> None:
     """Raise where the caller is not in the driver's thread, or not on its event loop."""
-    if driver.home == FORKED:
+    if driver.is_forked:
         raise ForkError(
             f"{verb}() in a forked child: its parent owns the link. Make an endpoint of your own in the child"
         )

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from ..core.endpoint import SocketPublisher
 from ..core.inbox import CATCH_UP_SECONDS
 from ..core.outcome import seconds
-from ..core.seam import FORKED
 from ..core.session import refuse_other_threads
 from ..errors import DrainTimeout, WouldDeadlock
 from .thread import ThreadDriver
@@ -34,7 +33,7 @@ def leave(
     driver: ThreadDriver, close: Callable[[], None], abort: Callable[[], None], kind: type[BaseException] | None
 ) -> None:
     """The end of a ``with`` block: in order, but at once when the program is being ended (Ctrl-C, ``sys.exit``)."""
-    if driver.home == FORKED:
+    if driver.is_forked:
         return  # the links are the parent's
     if kind is not None and not issubclass(kind, Exception):
         abort()

@@ -11,13 +11,13 @@ import warnings
 import weakref
 from typing import Protocol
 
-from ..core.seam import FORKED, Endpoint
+from ..core.seam import Endpoint
 
 __all__ = ["watch"]
 
 
 class _Driver(Protocol):
-    home: int
+    is_forked: bool
     endpoints: weakref.WeakSet[Endpoint]
 
     @property
@@ -38,7 +38,7 @@ def watch(driver: _Driver) -> None:
 
 def _say_what_is_left() -> None:
     for driver in _drivers:
-        if driver.home == FORKED:
+        if driver.is_forked:
             continue
         for endpoint in tuple(driver.endpoints):
             if count := endpoint.unsent():

@@ -10,13 +10,14 @@ import os
 import weakref
 from typing import Any, Protocol
 
-from ..core.seam import FORKED, Endpoint
+from ..core.seam import NOWHERE, Endpoint
 
 __all__ = ["guard"]
 
 
 class _Guarded(Protocol):
     home: int
+    is_forked: bool
     endpoints: weakref.WeakSet[Endpoint]
 
 
@@ -31,7 +32,7 @@ def guard(driver: _Guarded) -> None:
 def _mark() -> None:
     for driver in _drivers:
         if driver.home:  # one that never ran has nothing of the kernel's: the child may use it
-            driver.home = FORKED
+            driver.home, driver.is_forked = NOWHERE, True
             for endpoint in tuple(driver.endpoints):
                 endpoint.forked()
 

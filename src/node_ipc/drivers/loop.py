@@ -28,7 +28,6 @@ from ..config.address import Pipe
 from ..config.foreign import PASSING
 from ..core.outcome import Outcome
 from ..core.seam import (
-    FORKED,
     NOBODY,
     Acceptor,
     Cancellable,
@@ -124,6 +123,7 @@ class EventLoopDriver:
         self._renews = renews
         self._endings: list[Callable[[], None]] | None = None  # what is due at once, while all ends
         self.home = 0
+        self.is_forked = False
         self.has_small_stack = False  # known once there is a loop
         self.thread = threading.get_ident
         self.lock: Lock = threading.Lock()
@@ -148,7 +148,7 @@ class EventLoopDriver:
         """Work on this loop from now on, and begin what waited for one. Called in the loop's thread."""
         self.loop = loop
         self._never_ran = False
-        self.home = threading.get_ident()
+        self.home, self.is_forked = threading.get_ident(), False
         self.has_small_stack = small_stack.is_small()
         self.read_buffer = _here.read_buffer
         self._poller, self._by_itself = _poller_of(loop), None
@@ -173,7 +173,8 @@ class EventLoopDriver:
     def detach(self) -> None:
         """Forget the loop; the next one may be another."""
         self.loop = None
-        self.home = 0 if self.home != FORKED else FORKED
+        if not self.is_forked:
+            self.home = 0
         self.now = time.monotonic
         self._turn.clear()
 
@@ -193,7 +194,7 @@ class EventLoopDriver:
 
     def _abandon(self, loop: asyncio.AbstractEventLoop) -> None:
         """The loop was closed with links open. Nothing happens there any more, so what must still come comes now."""
-        if self.home == 0 or self.home == FORKED:
+        if self.home == 0 or self.is_forked:
             return
         self.detach()
         self._endings = []

@@ -25,7 +25,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..core.outcome import Outcome
-from ..core.seam import FORKED, Acceptor, DatagramReceiver, Endpoint, Flushable, Lock, Peer, Receiver, Timer
+from ..core.seam import NOWHERE, Acceptor, DatagramReceiver, Endpoint, Flushable, Lock, Peer, Receiver, Timer
 from ..errors import IPCError
 from ..net import tcp
 from ..net.connect import connect, seconds_for
@@ -125,6 +125,7 @@ class MemoryDriver:
         The fixtures for pytest fail a test that leaves something here; otherwise look here at its end.
         """
         self.home = threading.get_ident()
+        self.is_forked = False
         self.thread: Callable[[], int] = self._caller
         self.lock: Lock = threading.Lock()
         self.endpoints: weakref.WeakSet[Endpoint] = weakref.WeakSet()
@@ -401,11 +402,11 @@ class MemoryDriver:
     @contextlib.contextmanager
     def forked_child(self) -> Iterator[None]:
         """What is called inside counts as called in a forked child."""
-        before, self.home = self.home, FORKED
+        before, self.home, self.is_forked = self.home, NOWHERE, True
         try:
             yield
         finally:
-            self.home = before
+            self.home, self.is_forked = before, False
 
 
 # ---- coroutines

@@ -32,7 +32,6 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from ..config.address import Pipe
 from ..core.outcome import Outcome
 from ..core.seam import (
-    FORKED,
     Acceptor,
     DatagramPort,
     DatagramReceiver,
@@ -97,6 +96,7 @@ class ThreadDriver:
     def __init__(self) -> None:
         self.thread = _thread.get_ident
         self.home = _thread.get_ident()
+        self.is_forked = False
         self.has_small_stack = small_stack.is_small()
         self.lock: Lock = _thread.allocate_lock()
         self.now: Callable[[], float] = time.monotonic
@@ -377,7 +377,7 @@ class ThreadDriver:
 
         What is opened later gets it anew. In a forked child nothing is touched.
         """
-        if self.home == FORKED or self.busy:
+        if self.is_forked or self.busy:
             return
         poller, self._poller = self._poller, None
         self._direct = self._nudge = None
