@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from interop.conftest import in_ci
-from interop.install import NodeMissing, install_all
+from interop.install import VERSIONS, NodeMissing, install_all
 from node_ipc.tools.cli import main
 from processes import Program
 
@@ -37,9 +37,9 @@ def rows(text: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split(" |")] for line in lines[2:]]
 
 
-def code(name: str) -> str:
+def code(name: str, text: str = README) -> str:
     """The program of this name."""
-    found: str = re.findall(rf"```python\n(# {name}\n.*?)```", README, re.S)[0]
+    found: str = re.findall(rf"```python\n(# {name}\n.*?)```", text, re.S)[0]
     return found
 
 
@@ -48,39 +48,52 @@ def names(text: str) -> set[str]:
 
 
 @pytest.fixture
-def programs() -> Iterator[dict[str, Program]]:
-    """The README's programs, written to files and running, the client started first."""
-    with tempfile.TemporaryDirectory(prefix="ipc-") as folder:
-        running = {}
-        for name in ("client.py", "server.py"):
-            (Path(folder) / name).write_text(code(name), "utf-8")
-            running[name] = Program.python(RUNNER, f"{folder}/", "0", f"{folder}/{name}")
-        yield running
-        for program in running.values():
+def start(tmp_path: Path) -> Iterator[Callable[[str], Program]]:
+    """Starts a program of the README, or of a page, as it stands there."""
+    running = []
+    with tempfile.TemporaryDirectory(prefix="ipc-") as root:
+
+        def run(name: str, text: str = README) -> Program:
+            (tmp_path / name).write_text(code(name, text), "utf-8")
+            running.append(Program.python(RUNNER, f"{root}/", "0", str(tmp_path / name)))
+            return running[-1]
+
+        yield run
+        for program in running:
             program.close()
 
 
-def test_the_first_programs_run(programs: dict[str, Program]) -> None:
-    programs["client.py"].wait_for("hello world!")
-    for program in programs.values():
+def stop(*programs: Program) -> None:
+    for program in programs:
         program.interrupt()
         program.ends()
 
 
-def test_the_workers_answer_the_first_client(tmp_path: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix="ipc-") as root:
-        running = []
-        for name in ("workers.py", "client.py"):
-            (tmp_path / name).write_text(code(name), "utf-8")
-            running.append(Program.python(RUNNER, f"{root}/", "0", str(tmp_path / name)))
-        try:
-            running[1].wait_for("hello world!")
-            for program in running:
-                program.interrupt()
-                program.ends()
-        finally:
-            for program in running:
-                program.close()
+def test_the_first_programs_run_the_client_started_first(start: Callable[[str], Program]) -> None:
+    client, server = start("client.py"), start("server.py")
+    client.wait_for("hello world!")
+    stop(client, server)
+
+
+@pytest.mark.parametrize("server", ["server.py", "asyncio_server.py"])
+@pytest.mark.parametrize("client", ["client.py", "asyncio_client.py", "blocking_client.py"])
+def test_all_programs_fit_together(start: Callable[[str], Program], server: str, client: str) -> None:
+    serving = start("client.py")  # shows when the server is there: the others do not wait for one
+    other = start(server)
+    serving.wait_for("hello world!")
+    asking = start(client)
+    asking.wait_for("hello world!")
+    if client != "client.py":
+        answer = "3" if server == "asyncio_server.py" else "there is no method 'add'"
+        asking.wait_for(answer)
+    assert other.process.poll() is None, other.printed
+
+
+def test_the_workers_answer_the_first_client(start: Callable[..., Program]) -> None:
+    page = (ROOT / "docs" / "howto" / "workers.md").read_text("utf-8")
+    workers, client = start("workers.py", page), start("client.py")
+    client.wait_for("hello world!")
+    stop(workers, client)
 
 
 @pytest.mark.timeout(300)
@@ -90,7 +103,7 @@ def test_the_node_client_talks_with_the_python_server(tmp_path: Path, version: s
         peer = install_all()[version]
     except NodeMissing as error:
         (pytest.fail if in_ci() else pytest.skip)(f"real node-ipc is not here: {error}")
-    python, script = code("server.py"), re.findall(r"```js\n(.*?)```", README, re.S)[0]
+    python, script = code("server.py"), re.findall(r"```js\n// client.mjs\n(.*?)```", README, re.S)[0]
     (tmp_path / "server.py").write_text(python, "utf-8")
     (tmp_path / "node_modules").symlink_to(peer.folder / "node_modules")
     with tempfile.TemporaryDirectory(prefix="ipc-") as root:
@@ -102,9 +115,17 @@ def test_the_node_client_talks_with_the_python_server(tmp_path: Path, version: s
             client.wait_for("hello world!")
         finally:
             client.close()
-            server.interrupt()
-            server.ends()
+            stop(server)
             server.close()
+
+
+def test_the_version_for_node_is_one_that_is_tested() -> None:
+    [named] = re.findall(r"npm install --ignore-scripts node-ipc@([\d.]+)", README)
+    assert named in VERSIONS.values()
+
+
+def test_it_is_a_first_page() -> None:
+    assert len(README.splitlines()) < 200
 
 
 def test_the_first_programs_have_five_lines() -> None:
@@ -131,7 +152,10 @@ def test_the_sessions_and_stages_that_are_named_exist() -> None:
 
 def test_the_commands_are_understood(capsys: pytest.CaptureFixture[str]) -> None:
     lines = re.findall(r"^node-ipc (.*?)(?:  .*)?$", section("## The command line"), re.M)
-    assert len(lines) == 7
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    known = set(re.findall(r"^    (\w+) +\S", capsys.readouterr().out.split("options:")[0], re.M))
+    assert {line.split()[0] for line in lines} == known - {"demo"} and len(known) >= 9
     for line in lines:
         with pytest.raises(SystemExit) as ended:
             main([line.split()[0], "--help"])

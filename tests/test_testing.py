@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -298,10 +299,11 @@ def test_a_handler_that_fails_unheard_fails_its_test(tmp_path: Path) -> None:
     )
 
 
-def test_the_test_on_the_page_passes(tmp_path: Path) -> None:
+def test_the_tests_on_the_page_pass(tmp_path: Path) -> None:
     page = (Path(__file__).parent.parent / "docs" / "howto" / "testing.md").read_text("utf-8")
-    program = page.partition("```python\n")[2].partition("```")[0]
-    assert "1 passed" in run_tests(tmp_path, program).stdout
+    programs = re.findall(r"^```python\n(.*?)^```", page, re.S | re.M)
+    assert len(programs) == 3
+    assert "3 passed" in run_tests(tmp_path, "\n".join(programs)).stdout
 
 
 def test_the_plugin_in_this_process(request: pytest.FixtureRequest) -> None:

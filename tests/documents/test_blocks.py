@@ -72,7 +72,8 @@ def test_javascript_is_javascript(block: Block, tmp_path: Path) -> None:
 @of("json", "toml", "yaml", "ini", "dockerfile")
 def test_configurations_can_be_read(block: Block) -> None:
     if block.language == "json":
-        json.loads(block.text)
+        for text in [block.text] if block.text.count("\n}") else block.text.splitlines():  # an object, or one a line
+            json.loads(text)
     elif block.language == "toml":
         tomllib.loads(block.text)
     elif block.language == "yaml":
