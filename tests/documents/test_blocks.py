@@ -24,8 +24,9 @@ from .pages import PAGES, ROOT, Block, blocks
 
 BLOCKS = [block for path in PAGES for block in blocks(path.relative_to(ROOT).as_posix())]
 READ_HERE = {"sh", "js", "json", "toml", "yaml", "ini", "dockerfile"}
-READ_ELSEWHERE = {"python", "console", "ts", "text", ""}
-"""Python: see above. TypeScript: the contract's tests. Text and drawings are read by people."""
+READ_ELSEWHERE = {"python", "pycon", "console", "ts", "text", ""}
+"""Python: see above. Sessions: the docstrings', run where those are tested. TypeScript: the contract's tests. The rest
+is for people."""
 
 
 def of(*languages: str) -> pytest.MarkDecorator:
