@@ -227,6 +227,22 @@ def test_nobody_reads_the_underscore_names_of_another_modules_objects() -> None:
     assert found == OF_PYTHON.keys()
 
 
+def private_modules(tree: ast.Module) -> set[str]:
+    """The modules of Python's own that begin with an underscore, imported by a statement or by their name as text."""
+    names = imported(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module") and node.args:
+            names.add(ast.unparse(node.args[0]).strip("'\""))
+    return {name for name in names if name.startswith("_") and name not in ("__future__", "_thread")}
+
+
+def test_no_private_module_of_python_is_loaded() -> None:
+    """``_thread`` is documented."""
+    found = {name_of(path): private_modules(ast.parse(path.read_text())) for path in SOURCE.rglob("*.py")}
+    assert {name: modules for name, modules in found.items() if modules} == {}
+    assert private_modules(ast.parse("import _ssl\nx = importlib.import_module('_winapi')")) == {"_ssl", "_winapi"}
+
+
 @pytest.mark.parametrize(
     ("source", "found"),
     [

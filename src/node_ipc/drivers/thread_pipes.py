@@ -9,17 +9,17 @@ No callback comes inside the call that began its operation.
 
 from __future__ import annotations
 
-import importlib
+import ctypes
 import math
 import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from ..core.seam import NOBODY, Peer, Receiver, Timer
 from ..net import tcp
 from ..net.pipe import PipeHandle
+from ..net.win32 import CompletionPort, Overlapped
 from .poller import LONGEST
 
 __all__ = ["PipeChannel", "PipeLink", "PipePort"]
@@ -36,12 +36,7 @@ class PipePort:
     """Waits for pipes in the thread that calls ``poll``."""
 
     def __init__(self) -> None:
-        self._overlapped: Any = importlib.import_module("_overlapped")
-        self._close_handle: Callable[[int], None] = importlib.import_module("_winapi").CloseHandle
-        no_file = self._overlapped.INVALID_HANDLE_VALUE
-        self._port: int | None = self._overlapped.CreateIoCompletionPort(no_file, 0, 0, 1)
-        # Stands for no operation; its address makes a wake-up.
-        self._nudge: Any = self._overlapped.Overlapped(0)
+        self._port: CompletionPort | None = CompletionPort()
         # What Windows works on, by the address it will name: must not be freed before its end is told.
         self._begun: dict[int, _Operation] = {}
         # What has ended already when Windows was asked, and will not be told by it.
@@ -60,12 +55,12 @@ class PipePort:
             operation, error = self._told.popleft()
             operation.end(error)
         while self._port is not None:
-            status = self._overlapped.GetQueuedCompletionStatus(self._port, milliseconds)
-            if status is None:
+            address = self._port.next(milliseconds)
+            if address is None:
                 break
             milliseconds = 0
             happened = True
-            ended = self._begun.pop(status[3], None)
+            ended = self._begun.pop(address, None)
             if ended is not None:
                 ended.end()
         return happened
@@ -74,26 +69,26 @@ class PipePort:
         """End the ``poll`` that runs now, or the next one; safe from any thread."""
         port = self._port
         if port is not None:
-            self._overlapped.PostQueuedCompletionStatus(port, 0, 0, self._nudge.address)
+            port.wake()
 
     def accept(self, handle: PipeHandle, done: Callable[[OSError | None], None]) -> Timer:
         """Tell ``done`` that a client is there, or why none can come to this instance."""
         self.join(handle)
-        return self.begin(
-            lambda overlapped: bool(overlapped.ConnectNamedPipe(handle.fileno())),
-            lambda _, error: done(error),
-        )
+        return self.begin(lambda overlapped: overlapped.connect(handle.fileno()), lambda _, error: done(error))
 
     def join(self, handle: PipeHandle) -> None:
         """Have the ends of a handle's operations told here; Windows takes each handle once, and keeps it."""
-        self._overlapped.CreateIoCompletionPort(handle.fileno(), self._port, 0, 0)
+        if self._port is not None:
+            self._port.join(handle.fileno())
 
-    def begin(self, start: Callable[[Any], bool], ended: Callable[[Any, OSError | None], None]) -> _Operation:
+    def begin(
+        self, start: Callable[[Overlapped], bool | None], ended: Callable[[bytes | None, OSError | None], None]
+    ) -> _Operation:
         """Begin what ``start`` does with an overlapped object; ``ended`` gets its result or its error.
 
         ``start`` returns True when it is done already and Windows will say nothing more.
         """
-        operation = _Operation(self._overlapped.Overlapped(0), ended)
+        operation = _Operation(Overlapped(), ended)
         try:
             done = start(operation.overlapped)
         except OSError as error:
@@ -115,7 +110,7 @@ class PipePort:
             self.poll(left)
         port, self._port = self._port, None
         if port is not None:
-            self._close_handle(port)
+            port.close()
 
 
 class _Operation:
@@ -123,19 +118,15 @@ class _Operation:
 
     __slots__ = ("_ended", "overlapped")
 
-    def __init__(self, overlapped: Any, ended: Callable[[Any, OSError | None], None]) -> None:
+    def __init__(self, overlapped: Overlapped, ended: Callable[[bytes | None, OSError | None], None]) -> None:
         self.overlapped = overlapped
-        self._ended: Callable[[Any, OSError | None], None] | None = ended
+        self._ended: Callable[[bytes | None, OSError | None], None] | None = ended
 
     def cancel(self) -> None:
         """Ask for an early end and tell nobody; Windows still says when it has let go of the memory."""
         if self._ended is not None:
             self._ended = None
             self.overlapped.cancel()
-
-    def succeeded(self) -> bool:
-        """Whether it is done, though ``poll`` has not told it yet."""
-        return not self.overlapped.pending and self.overlapped.error == 0
 
     def forget(self) -> None:
         """Tell nobody, and let it go on."""
@@ -145,10 +136,10 @@ class _Operation:
         ended, self._ended = self._ended, None
         if ended is None:
             return
-        result = None
+        result: bytes | None = None
         if error is None:
             try:
-                result = self.overlapped.getresult()
+                result = self.overlapped.result()
             except OSError as failure:
                 error = failure
         ended(result, error)
@@ -184,6 +175,7 @@ class PipeChannel:
         self._read: _Operation | None = None
         self._write: _Operation | None = None
         self._pending_bytes = 0
+        self._buffer = ctypes.create_string_buffer(READ_BYTES)  # of the read under way, and there is one at most
         if not accepted:
             port.join(handle)
 
@@ -203,8 +195,8 @@ class PipeChannel:
         """
         if self._write is not None:
             raise RuntimeError("a write is under way on this pipe: wait for it")
-        write = self._port.begin(lambda overlapped: self._start_write(overlapped, data), self._end_write)
-        if write.succeeded():
+        write = self._port.begin(lambda overlapped: overlapped.write(self._handle.fileno(), data), self._end_write)
+        if write.overlapped.succeeded():  # though poll() has not told it yet
             write.forget()
             return True
         self._write, self._pending_bytes = write, len(data)
@@ -220,9 +212,8 @@ class PipeChannel:
         self._received = self._written = self._lost = _tell_nobody  # its link, which knows it
         self._handle.close()
 
-    def _start_read(self, overlapped: Any) -> bool:
-        overlapped.ReadFile(self._handle.fileno(), READ_BYTES)
-        return False
+    def _start_read(self, overlapped: Overlapped) -> None:
+        overlapped.read(self._handle.fileno(), self._buffer)
 
     def _end_read(self, data: bytes | None, error: OSError | None) -> None:
         self._read = None
@@ -231,11 +222,7 @@ class PipeChannel:
         else:
             self._lost(error)
 
-    def _start_write(self, overlapped: Any, data: bytes) -> bool:
-        overlapped.WriteFile(self._handle.fileno(), data)
-        return False
-
-    def _end_write(self, _: int | None, error: OSError | None) -> None:
+    def _end_write(self, _: bytes | None, error: OSError | None) -> None:
         self._write, self._pending_bytes = None, 0
         if error is None:
             self._written()

@@ -22,13 +22,14 @@ still be read by the other end.
 from __future__ import annotations
 
 import ctypes
-import importlib
+import sys
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 from ..core.seam import Peer, Timer
 from ..errors import AddressError, AddressInUse, ConnectError, ConnectTimeout, PeerRefused
+from .win32 import INVALID_HANDLE, kernel32, windows_error
 
 __all__ = [
     "Accept",
@@ -79,14 +80,14 @@ _BACKOFF = (0.01, 1.0)
 class WinAPI:
     """The calls to Windows, one method each. Failing calls raise ``OSError`` with ``winerror``."""
 
+    _kernel32: Any
+    _advapi32: Any
+
     def __init__(self) -> None:
-        try:
-            self._winapi: Any = importlib.import_module("_winapi")
-        except ImportError:
-            raise AddressError("named pipes are Windows' own: give an id, or the path of a Unix socket") from None
+        if sys.platform != "win32":
+            raise AddressError("named pipes are Windows' own: give an id, or the path of a Unix socket")
         windows: Any = ctypes
-        self._kernel32 = windows.WinDLL("kernel32", use_last_error=True)
-        self._kernel32.OpenProcess.restype = ctypes.c_void_p
+        self._kernel32 = kernel32()
         self._advapi32 = windows.WinDLL("advapi32", use_last_error=True)
 
     def create_named_pipe(
@@ -96,27 +97,20 @@ class WinAPI:
         descriptor = self._descriptor(sddl)
         try:
             attributes = _SecurityAttributes(ctypes.sizeof(_SecurityAttributes), descriptor, 0)
-            handle: int = self._winapi.CreateNamedPipe(
-                path,
-                open_mode,
-                pipe_mode,
-                instances,
-                buffer_bytes,
-                buffer_bytes,
-                0,
-                ctypes.addressof(attributes),
+            return self._made(
+                self._kernel32.CreateNamedPipeW(
+                    path, open_mode, pipe_mode, instances, buffer_bytes, buffer_bytes, 0, ctypes.addressof(attributes)
+                )
             )
-            return handle
         finally:
             self._kernel32.LocalFree(descriptor)
 
     def create_file(self, path: str, access: int, flags: int) -> int:
         """Open the client's end, shared with nobody and not inherited."""
-        handle: int = self._winapi.CreateFile(path, access, 0, 0, OPEN_EXISTING, flags, 0)
-        return handle
+        return self._made(self._kernel32.CreateFileW(path, access, 0, None, OPEN_EXISTING, flags, None))
 
     def close_handle(self, handle: int) -> None:
-        self._winapi.CloseHandle(handle)
+        self._check(self._kernel32.CloseHandle(handle))
 
     def user_sid(self) -> str:
         """The user this process runs as, as ``S-1-5-…``."""
@@ -130,7 +124,7 @@ class WinAPI:
         try:
             return self._token_user(ctypes.c_void_p(handle))
         finally:
-            self._kernel32.CloseHandle(ctypes.c_void_p(handle))
+            self._kernel32.CloseHandle(handle)
 
     def owner_sid(self, handle: int) -> str | None:
         """Who owns the pipe behind a handle of either end; ``None``: nobody, as under wine."""
@@ -147,7 +141,7 @@ class WinAPI:
             ctypes.byref(descriptor),
         )
         if error:
-            raise _windows_error(error)
+            raise windows_error(error)
         try:
             return self._sid_text(owner) if owner.value else None
         finally:
@@ -200,10 +194,14 @@ class WinAPI:
         finally:
             self._kernel32.LocalFree(text)
 
+    def _made(self, handle: int | None) -> int:
+        if handle is None or handle == INVALID_HANDLE:
+            raise windows_error()
+        return handle
+
     def _check(self, succeeded: int) -> None:
         if not succeeded:
-            windows: Any = ctypes
-            raise _windows_error(windows.get_last_error())
+            raise windows_error()
 
 
 class _SecurityAttributes(ctypes.Structure):
@@ -212,12 +210,6 @@ class _SecurityAttributes(ctypes.Structure):
         ("descriptor", ctypes.c_void_p),
         ("inherit", ctypes.c_int),
     )
-
-
-def _windows_error(number: int) -> OSError:
-    windows: Any = ctypes
-    error: OSError = windows.WinError(number)
-    return error
 
 
 def _number(error: OSError) -> int | None:
