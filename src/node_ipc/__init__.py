@@ -95,6 +95,7 @@ if TYPE_CHECKING:
     from .config.address import runtime_socket_root as runtime_socket_root
     from .config.config import Config as Config
     from .config.logs import style as style
+    from .config.twin import running
     from .core.client import Client as Client
     from .core.client import ClientState as ClientState
     from .core.datagram import DatagramPeer as DatagramPeer
@@ -116,6 +117,7 @@ if TYPE_CHECKING:
     from .wire.json import to_bytes as to_bytes
 
     Socket = Session
+    native = running
     systemd_sockets = inherited_sockets
 
 _HOMES = {
@@ -168,6 +170,8 @@ if not TYPE_CHECKING:  # which would know every name, then
         if home is not None:
             module = importlib.import_module("msgspec" if home == "msgspec" else f".{home}", __name__)
             value = getattr(module, _ALIASES.get(name, name))
+        elif name == "native":  # the native twin of the hot path, "node-ipc-native 1.2.3"; None where Python's runs
+            value = importlib.import_module(".config.twin", __name__).running
         elif name in _MODULES:
             value = importlib.import_module(f".{name}", __name__)
         elif name == "__all__":
@@ -181,4 +185,4 @@ if not TYPE_CHECKING:  # which would know every name, then
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES, *_MODULES, *_error_names()})
+    return sorted({"native", *globals(), *_HOMES, *_MODULES, *_error_names()})

@@ -22,6 +22,7 @@ import msgspec
 import msgspec.inspect
 from msgspec import Raw
 
+from ..config import twin
 from ..config.foreign import PASSING, Foreign, shown
 from ..errors import HandlerError, InvalidEvent, InvalidPayload, IPCError, ProtocolError, ReservedEvent
 from ..wire.carried import Carried, NothingCarried
@@ -162,6 +163,34 @@ class Events(Generic[S]):
     ``failed`` hears what a handler raised. Of the lifecycle's names this endpoint ``raises`` some itself, and under
     those ``from_peers`` handlers hear what a peer emits.
     """
+
+    __slots__ = (
+        "_at_hand",
+        "_carries",
+        "_check_name",
+        "_check_unheard",
+        "_dec_hook",
+        "_everything",
+        "_failed",
+        "_from_peers",
+        "_gives_raw",
+        "_handling",
+        "_hidden",
+        "_lifecycle",
+        "_local",
+        "_shortcuts",
+        "_spawn",
+        "_table",
+        "_taps",
+        "_unheard_states",
+        "_watches",
+        "_wire",
+        "current",
+        "missed",
+        "reserved",
+        "unheard",
+        "wants_raw",
+    )
 
     def __init__(
         self,
@@ -374,9 +403,15 @@ class Events(Generic[S]):
         if type is Raw and self._gives_raw:
             return call
         decode = self.decoder(type, name)
-        return self._converting(call, decode)
+        quick = _made_quickly(type) if self._dec_hook is None else None
+        return self._converting(call, decode, quick)
 
-    def _converting(self, call: Callable[..., Any], decode: Callable[[Any], Any]) -> Callable[..., Any]:
+    def _converting(
+        self, call: Callable[..., Any], decode: Callable[[Any], Any], quick: Callable[[Any], Any] | None
+    ) -> Callable[..., Any]:
+        if twin.native is not None:
+            converting: Callable[..., Any] = twin.native.Converting(call, decode, quick)
+            return converting
         # as many arguments as come and no star: that would cost as much again as the call
         if self._carries == 2:
             return lambda data, socket: call(decode(data), socket)
@@ -482,7 +517,7 @@ class Events(Generic[S]):
             return self._calling_all(name)
         if single.typed or not self.wants_raw:
             return single.call
-        return self._converting(single.call, typed_decoder(None, name))
+        return self._converting(single.call, typed_decoder(None, name), _decode_any)
 
     def _watching(self, name: str, call: Callable[..., Any], watches: Watches) -> Callable[..., Any]:
         """The entry of a name while somebody watches."""
@@ -807,6 +842,14 @@ def _decoder(type: Any, name: str, dec_hook: DecodeHook | None) -> Callable[[Any
         return make(type, dec_hook)
     except TypeError as error:
         raise TypeError(f"payloads of {name!r} cannot be decoded to {type!r:.80}: {error}") from error
+
+
+def _made_quickly(type: Any) -> Callable[[Any], Any] | None:
+    """The decoder of a type, for the native twin: what it refuses is decoded again, in the way that finds the words."""
+    try:
+        return None if type is Raw else _made_decoder(type, None)
+    except TypeError:  # one that cannot be hashed
+        return None
 
 
 @lru_cache(maxsize=DECODERS)

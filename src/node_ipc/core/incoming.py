@@ -19,22 +19,23 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from ..config import twin
 from ..errors import BackpressureError, InvalidPayload, IPCError, MessageTimeout, ProtocolError
 from ..wire.codec import shallow
 from ..wire.costs import LARGE_FRAME
-from ..wire.framing import half_a_message
+from ..wire.framed import FramedCodec
+from ..wire.framing import Splitter, half_a_message
 from ..wire.names import PING, PONG
 from .block import NOTHING, Block
 from .context import LinkContext, directly
+from .events import Events
 from .holdings import PER_HANDLER, SMALL, everybody
-from .outgoing import COUNTED_BYTES, LATE_SECONDS, NEVER
+from .outgoing import COUNTED_BYTES, LATE_SECONDS, NEVER, Outgoing
 from .seam import Gone
 
 if TYPE_CHECKING:
     from ..config.config import Config
     from ..wire.codec import Codec, Splits
-    from .events import Events
-    from .outgoing import Outgoing
     from .seam import Driver, Link, Peer, Timer
     from .trace import TraceHook
 
@@ -390,19 +391,24 @@ class Incoming:
                     return True
                 block, self._undecoded = self._undecoded, NOTHING
                 frames = delivery.begin(block)
-            except ProtocolError as error:  # a name that the profile refuses
-                before = delivery.position
-                self._hearer.fail(error)
-                return before > 0
-            except (msgspec.MsgspecError, RecursionError, ValueError, MemoryError):
-                before = delivery.position
-                if not self._salvage(block[before]):
-                    return before > 0
-            except BaseException:  # KeyboardInterrupt, SystemExit: who catches them goes on with the next message
-                self._held[:0] = [*delivery.stop(), *self._undecoded]
-                self._undecoded = NOTHING
-                self._driver.call_later(0, self._go_on)
-                raise
+            except BaseException as error:
+                if (sound := self._stumbled(error, block)) is not None:
+                    return sound
+
+    def _stumbled(self, error: BaseException, block: Sequence[Any]) -> bool | None:
+        """The loop met an error: whether any message before it was sound, or None where the loop goes on behind it."""
+        delivery = self._block
+        before = delivery.position
+        if isinstance(error, ProtocolError):  # a name that the profile refuses
+            self._hearer.fail(error)
+            return before > 0
+        if isinstance(error, (msgspec.MsgspecError, RecursionError, ValueError, MemoryError)):
+            return None if self._salvage(block[before]) else before > 0
+        # KeyboardInterrupt, SystemExit: who catches them goes on with the next message
+        self._held[:0] = [*delivery.stop(), *self._undecoded]
+        self._undecoded = NOTHING
+        self._driver.call_later(0, self._go_on)
+        raise error
 
     def decode_rest_anew(self) -> None:
         """A handler changed what payloads are decoded to: the rest of the block goes the new way."""
@@ -698,3 +704,9 @@ def _undecoded(message: Any) -> Any:
 
 
 _SURROGATES = UnicodeEncodeError("utf-8", "", 0, 0, "lone surrogates")
+
+
+if twin.native is not None:
+    Incoming.received = twin.native.received(  # type: ignore[method-assign]
+        Incoming.received, Incoming, Outgoing, Block, LinkContext, Events, Splitter, FramedCodec, directly, NOTHING
+    )

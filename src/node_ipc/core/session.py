@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 import msgspec
 
+from ..config import twin
 from ..errors import (
     BackpressureError,
     ForkError,
@@ -791,6 +792,11 @@ def broadcast(sessions: Iterable[Session], frame: bytes) -> list[Session]:
             except BackpressureError:
                 full.append(session)
     return full
+
+
+if twin.native is not None:
+    Session.emit = twin.native.emit(Session.emit, Session)  # type: ignore[method-assign]
+    broadcast = twin.native.broadcast(broadcast, Session)
 
 
 def _named(type: Any) -> str:

@@ -22,6 +22,7 @@ import msgspec
 
 from .. import __version__
 from ..aio import AsyncClient, connect
+from ..config import twin
 from ..config.address import Address, Pipe, Tcp, Tls, Udp, Unix, runtime_socket_root
 from ..config.config import Config
 from ..config.logs import escape
@@ -105,6 +106,7 @@ def _tried(where: Address) -> str:
 
 def _versions() -> Iterator[str]:
     yield f"node-ipc for Python {__version__}, msgspec {msgspec.__version__}"
+    yield f"hot path: {twin.running or f'Python, since {twin.why}'}"
     yield f"Python {platform.python_version()} ({sys.executable}) on {platform.system()} {platform.release()}"
     yield _node()
     if hasattr(os, "geteuid"):

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from ..config import twin
 from ..errors import FrameTooLarge, InvalidEvent, InvalidPayload
 from . import json
 from .costs import count_values, may_have_more_values
@@ -60,6 +61,11 @@ class FramedCodec:
         # behind it, so there the whole frame is looked at.
         first = self._delimiter[0]
         check = None if len(self._delimiter) == 1 else self._checked
+        if twin.native is not None and check is None:
+            native: Callable[..., bytes] = twin.native.Encoder(
+                prefixes, encode_json, self._encode_slowly, self._without_delimiter, self._check_size, first, looked_at
+            )
+            return native
 
         def encode(type: Any, data: Any = {}) -> bytes:  # noqa: B006 - never changed: data left out is {}
             try:
