@@ -309,6 +309,67 @@ def test_off_finds_methods(desk: Desk) -> None:
     assert desk.failures == []
 
 
+class Compared:
+    """A handler that counts how often any of its kind is compared with another."""
+
+    count = 0
+    __slots__ = ("number",)
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __call__(self, data: Any) -> None:
+        """Hear nothing."""
+
+    def __hash__(self) -> int:
+        return self.number
+
+    def __eq__(self, other: object) -> bool:
+        Compared.count += 1
+        return isinstance(other, Compared) and other.number == self.number
+
+
+class Unhashable(Compared):
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        return super().__eq__(other)
+
+
+@pytest.mark.parametrize("name", ["a", "connect", "*"])
+def test_ten_thousand_handlers_of_one_event_are_taken_off_without_looking_through_them_each_time(
+    name: str, desk: Desk
+) -> None:
+    count = 10_000
+    for number in range(count):
+        desk.events.on(name, Compared(number))
+    Compared.count = 0
+    for number in reversed(range(count)):
+        desk.events.off(name, Compared(number))
+    assert desk.events.handlers(name) == []
+    assert Compared.count < 10 * count
+
+
+def test_of_many_handlers_those_that_are_equal_go_and_the_others_stay_in_order(desk: Desk) -> None:
+    for number in [*range(50), 7, 7]:
+        desk.events.on("a", Compared(number))
+        desk.events.on("a", Unhashable(number))
+
+    def numbers() -> list[int]:
+        return [handler.number for handler in desk.events.handlers("a")]  # type: ignore[attr-defined]
+
+    desk.events.off("a", Unhashable(49))
+    desk.events.off("a", Compared(7))
+    assert numbers() == [number for number in range(49) for _ in range(2) if number != 7]
+    desk.events.on("a", Compared(7))
+    desk.events.once("a", Compared(7))
+    assert numbers()[-2:] == [7, 7]
+    desk.deliver(("a", 1))
+    assert numbers()[-2:] == [48, 7]
+    desk.events.off("a", Compared(7))
+    assert numbers()[-2:] == [48, 48]
+
+
 # ---- changes inside handlers
 
 

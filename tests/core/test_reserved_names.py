@@ -106,6 +106,25 @@ def test_a_name_that_this_end_raises_is_counted_and_told_once(kind: str, name: s
     assert table.ear.stats().messages_in == 1001
 
 
+@pytest.mark.parametrize("first", ["peer", "own"])
+@pytest.mark.parametrize(("kind", "name"), OWN)
+def test_once_is_once_also_where_a_peer_may_use_the_name(kind: str, name: str, first: str) -> None:
+    table = Table(kind, allow_reserved_events=True)
+    table.driver.run_until_idle()
+    heard: list[Any] = []
+
+    def hear(*arguments: Any) -> None:
+        heard.append(arguments)
+
+    table.ear.once(name, hear)
+    table.driver.run_until_idle()  # perhaps it goes on already
+    happen = [lambda: table.emit(name, 1), lambda: table.ear.events.publish(name, IPCError("no"))]
+    for call in happen if first == "peer" else reversed(happen):
+        call()
+    assert len(heard) == 1
+    assert hear not in table.ear.events.handlers(name)
+
+
 def test_without_an_error_handler_it_is_one_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     two = pair(parser="fast")
     for _ in range(10):

@@ -40,7 +40,17 @@ if TYPE_CHECKING:
 
     R = typing_extensions.TypeVar("R", default=Any)  # what is decoded where a verb takes type=; without it Any
 
-__all__ = ["Event", "Events", "Registration", "Sender", "describe", "event_name", "typed_decoder", "while_connected"]
+__all__ = [
+    "Event",
+    "Events",
+    "Registration",
+    "Registrations",
+    "Sender",
+    "describe",
+    "event_name",
+    "typed_decoder",
+    "while_connected",
+]
 
 T = TypeVar("T")
 H = TypeVar("H", bound=Callable[..., Any])
@@ -52,6 +62,9 @@ DECODERS = 256
 """How many types keep their decoder."""
 SHORTCUTS = 256
 """How many names that a blocking client receives have a shortcut; the latest."""
+
+LOOKED_THROUGH = 32
+"""Handlers of one event among which one is looked for one by one."""
 
 EVERYTHING = "*"
 WATCHED_BY_REQUESTS = frozenset({"rpc.request", "rpc.response", "rpc.cancel", "rpc.progress"})
@@ -123,7 +136,7 @@ def while_connected(handler: H) -> H:
 class Registration:
     """One handler of one event."""
 
-    __slots__ = ("call", "handler", "live", "once", "type", "typed")
+    __slots__ = ("call", "handler", "live", "once", "twin", "type", "typed")
 
     def __init__(self, handler: Callable[..., Any], once: bool) -> None:
         self.handler = handler
@@ -133,6 +146,72 @@ class Registration:
         """What payloads are decoded to; None is whatever comes."""
         self.typed = False
         self.call: Callable[..., Any] = handler
+        self.twin: Registration | None = None
+        """Its like under the same name of the other registry: a peer's events and our own may share names."""
+
+
+class Registrations(dict[Registration, None]):
+    """The handlers of one event, in the order they came.
+
+    Any of them is taken out in the same time: a program that removes ten thousand would wait for seconds.
+    """
+
+    __slots__ = ("_found", "_round")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._round: tuple[Registration, ...] | None = None
+        self._found: dict[Any, list[Registration]] | None = None  # by handler, once there were many to look through
+
+    def round(self) -> tuple[Registration, ...]:
+        """Those that are there now: what the others add hears the next event."""
+        now = self._round
+        if now is None:
+            now = self._round = tuple(self)
+        return now
+
+    def add(self, registration: Registration) -> None:
+        self[registration] = None
+        self._round = None
+        if self._found is not None:
+            self._found.setdefault(_key(registration.handler), []).append(registration)
+
+    def retire(self, handler: Any) -> None:
+        """Take out all of this handler, or with ``"*"`` all."""
+        for registration in tuple(self) if handler == EVERYTHING else self._of(handler):
+            self.take_out(registration)
+
+    def take_out(self, registration: Registration) -> None:
+        """Also from the round of calls that is under way."""
+        registration.live = False
+        del self[registration]
+        self._round = None
+        if self._found is not None:
+            key = _key(registration.handler)
+            same = self._found[key]
+            same.remove(registration)
+            if not same:
+                del self._found[key]
+
+    def _of(self, handler: Any) -> list[Registration]:
+        key = _key(handler)
+        if key is None or len(self) <= LOOKED_THROUGH:
+            return [registration for registration in self if registration.handler == handler]
+        if self._found is None:
+            self._found = {}
+            for registration in self:
+                self._found.setdefault(_key(registration.handler), []).append(registration)
+        others = self._found.get(None, ())
+        return [*self._found.get(key, ()), *(each for each in others if each.handler == handler)]
+
+
+def _key(handler: Any) -> Any:
+    """The handler, or None where it cannot be a key."""
+    try:
+        hash(handler)
+    except TypeError:
+        return None
+    return handler
 
 
 class Sender(Protocol):
@@ -213,9 +292,9 @@ class Events(Generic[S]):
         self._check_unheard = check_name if from_peers in (frozenset(), LIFECYCLE) else self._check_and_count
         self._dec_hook = dec_hook
         self._gives_raw = gives_raw  # whether the codec leaves payloads undecoded where asked to
-        self._wire: dict[str, list[Registration]] = {}
-        self._lifecycle: dict[str, list[Registration]] = {}
-        self._everything: list[Registration] = []
+        self._wire: dict[str, Registrations] = {}
+        self._lifecycle: dict[str, Registrations] = {}
+        self._everything = Registrations()
         self._taps: list[Callable[..., Any]] = []
         self._table: dict[str, Callable[..., Any]] = {}
         self._shortcuts: dict[str, None] = {}
@@ -255,12 +334,13 @@ class Events(Generic[S]):
             raise TypeError(f"off({name!r:.80}, …) takes the handler that on() was given, or none, not {handler!r:.80}")
         if name == EVERYTHING and handler == EVERYTHING:
             for registrations in (*self._wire.values(), *self._lifecycle.values(), self._everything):
-                _retire(registrations, EVERYTHING)
+                registrations.retire(EVERYTHING)
         elif name == EVERYTHING:
-            _retire(self._everything, handler)
+            self._everything.retire(handler)
         else:
             for registry in (self._wire, self._lifecycle):
-                _retire(registry.get(name, []), handler)
+                if name in registry:
+                    registry[name].retire(handler)
         self._compile(None if name == EVERYTHING else name)
 
     def tap(self, hear: Callable[..., Any], *, ours: bool = False) -> Callable[[], None]:
@@ -337,7 +417,7 @@ class Events(Generic[S]):
         """What is registered for this name, in order."""
         if event == EVERYTHING:
             return [registration.handler for registration in self._everything]
-        found = self._wire.get(event, []) + self._lifecycle.get(event, [])
+        found = (*self._wire.get(event, ()), *self._lifecycle.get(event, ()))
         return [registration.handler for registration in found]
 
     def payload_types(self) -> dict[str, list[Any]]:
@@ -359,19 +439,21 @@ class Events(Generic[S]):
         registration = Registration(handler, once)
         if name == EVERYTHING:
             registration.call = self._adapted(name, handler, signature, None)
-            self._everything.append(registration)
+            self._everything.add(registration)
             if len(self._everything) == 1:  # with more of them nothing changes
                 self._compile(None)
             return
         if name in self._local:
             registration.call = self._adapted(name, handler, signature, None)
-            self._lifecycle.setdefault(name, []).append(registration)
+            self._lifecycle.setdefault(name, Registrations()).add(registration)
             if name in self._unheard_states and self.missed is not None:
                 self.missed(name)
         if name not in LIFECYCLE or name in self._from_peers:
-            self._add_wire(name, handler, signature, type, once)
+            twin = self._add_wire(name, handler, signature, type, once)
+            if name in self._local:
+                registration.twin, twin.twin = twin, registration
 
-    def _add_wire(self, name: str, handler: Any, signature: Signature, type: Any, once: bool) -> None:
+    def _add_wire(self, name: str, handler: Any, signature: Signature, type: Any, once: bool) -> Registration:
         self._check_name(name)
         if signature.required > self._carries:
             raise TypeError(
@@ -387,8 +469,9 @@ class Events(Generic[S]):
         if registration.typed:
             registration.call = self._typed(registration.call, type, name)
             self._want_raw()
-        self._wire.setdefault(name, []).append(registration)
+        self._wire.setdefault(name, Registrations()).add(registration)
         self._compile(name)
+        return registration
 
     def _want_raw(self) -> None:
         """Payloads stay in bytes from now on, also those of the block that is being delivered."""
@@ -509,11 +592,13 @@ class Events(Generic[S]):
         else:
             self._table[name] = self._entry(name, registrations)
 
-    def _entry(self, name: str, registrations: list[Registration]) -> Callable[..., Any]:
+    def _entry(self, name: str, registrations: Registrations) -> Callable[..., Any]:
         if self._watches is not None and name not in WATCHED_BY_REQUESTS:
             return self._watching(name, self._calling_all(name), self._watches)
-        single = registrations[0]
-        if self._everything or self._taps or len(registrations) > 1 or single.once:
+        if self._everything or self._taps or len(registrations) > 1:
+            return self._calling_all(name)
+        single = next(iter(registrations))
+        if single.once:
             return self._calling_all(name)
         if single.typed or not self.wants_raw:
             return single.call
@@ -552,18 +637,19 @@ class Events(Generic[S]):
 
         def call_all(data: Any, *rest: Any) -> None:
             whole = _Payload(data, name)
-            registrations = self._wire.get(name, [])
-            now = tuple(registrations)  # what the others add hears the next one
+            registrations = self._wire.get(name, NONE)
+            now = registrations.round()
             for tap in tuple(self._taps):
                 tap(name, whole.decoded(), *rest)
-            self._call_each(self._everything, tuple(self._everything), name, name, whole, rest)
+            if self._everything:
+                self._call_each(self._everything, self._everything.round(), name, name, whole, rest)
             self._call_each(registrations, now, name, None, whole, rest)
 
         return call_all
 
     def _call_each(
         self,
-        registrations: list[Registration],
+        registrations: Registrations,
         now: tuple[Registration, ...],
         name: str,
         first: str | None,
@@ -584,12 +670,14 @@ class Events(Generic[S]):
             except BaseException as error:
                 self._report(name, error, self.current)
 
-    def _retire_once(self, registrations: list[Registration], registration: Registration, name: str) -> None:
-        registration.live = False
-        registrations.remove(registration)
-        if registrations is self._wire.get(name):
+    def _retire_once(self, registrations: Registrations, registration: Registration, name: str) -> None:
+        registrations.take_out(registration)
+        if (twin := registration.twin) is not None:
+            other = self._wire if registrations is self._lifecycle.get(name) else self._lifecycle
+            other[name].take_out(twin)
+        if name in self._wire:
             self._compile(name)
-        elif registrations is self._everything and not registrations:
+        if registrations is self._everything and not registrations:
             self._compile(None)
 
     # ---- publishing
@@ -641,7 +729,7 @@ class Events(Generic[S]):
                 self.unheard(envelope.type, envelope.data, self.current)
             for tap in tuple(self._taps):
                 tap(envelope.type, whole.decoded(), *rest)
-            self._call_each(self._everything, tuple(self._everything), envelope.type, envelope.type, whole, rest)
+            self._call_each(self._everything, self._everything.round(), envelope.type, envelope.type, whole, rest)
         except InvalidPayload as error:
             self._report(envelope.type, error, self.current)
 
@@ -670,9 +758,9 @@ class Events(Generic[S]):
         """Publish a lifecycle event; returns whether a handler of that very name heard it."""
         previous, self.current = self.current, session
         try:
-            registrations = self._lifecycle.get(name, [])
-            now = tuple(registrations)
-            for registration in tuple(self._everything):
+            registrations = self._lifecycle.get(name, NONE)
+            now = registrations.round()
+            for registration in self._everything.round():
                 self._call_lifecycle(self._everything, registration, name, (name, *arguments))
             for registration in now:
                 self._call_lifecycle(registrations, registration, name, arguments)
@@ -694,14 +782,14 @@ class Events(Generic[S]):
         self._unheard_states.discard(name)
         previous, self.current = self.current, session
         try:
-            registrations = self._lifecycle.get(name, [])
-            for registration in tuple(registrations):
+            registrations = self._lifecycle.get(name, NONE)
+            for registration in registrations.round():
                 self._call_lifecycle(registrations, registration, name, arguments)
         finally:
             self.current = previous
 
     def _call_lifecycle(
-        self, registrations: list[Registration], registration: Registration, name: str, arguments: tuple[Any, ...]
+        self, registrations: Registrations, registration: Registration, name: str, arguments: tuple[Any, ...]
     ) -> None:
         if not registration.live:
             return
@@ -725,6 +813,9 @@ class Events(Generic[S]):
             failure = HandlerError(f"a handler of {event[:64]!r} failed: {shown(error)}", event=event)
             failure.__cause__ = error
         self._failed(session, failure)
+
+
+NONE = Registrations()
 
 
 class _Payload:
@@ -883,13 +974,6 @@ def _taking(handler: Callable[..., Any], count: int) -> Callable[..., Any]:
     if count == 1:
         return lambda *arguments: handler(*arguments[:1])  # lifecycle events may bring none
     return lambda *arguments: handler(*arguments[:count])
-
-
-def _retire(registrations: list[Registration], handler: Any) -> None:
-    for registration in tuple(registrations):
-        if handler == EVERYTHING or registration.handler == handler:
-            registration.live = False
-            registrations.remove(registration)
 
 
 def event_name(event: Any) -> str:
