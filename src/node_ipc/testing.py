@@ -15,7 +15,9 @@ as fixtures.
 from __future__ import annotations
 
 import builtins
-from typing import Any, NamedTuple
+import contextlib
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .config import address as addresses
 from .config.address import Address
@@ -27,6 +29,9 @@ from .core.session import Session
 from .drivers.memory import MemoryDriver, MemoryListener, MemoryOutcome, NothingHappens
 from .drivers.memory_link import Conditions, Connection, Direction, MemoryLink
 from .drivers.memory_port import MemoryPort
+
+if TYPE_CHECKING:
+    import os
 
 __all__ = [
     "Conditions",
@@ -44,6 +49,7 @@ __all__ = [
     "WireServer",
     "connect",
     "pair",
+    "replay",
     "serve",
 ]
 
@@ -136,6 +142,57 @@ def connect(
     driver.run_until(connected)
     driver.run_until_idle()  # the server's end opens after the client's
     return connected.result()
+
+
+@contextlib.contextmanager
+def replay(
+    *files: str | os.PathLike[str],
+    only: Collection[str] = (),
+    ignore: Collection[str] = (),
+    driver: MemoryDriver | None = None,
+    config: Config | None = None,
+    **options: Any,
+) -> Iterator[Server]:
+    """Make a recording a test: what its clients said is said to your server, which has to answer as it did then.
+
+        with replay("orders.jsonl") as server:
+            register(server)  # your handlers
+
+    At the end of the block the recording is played, on the virtual clock and so in no time. ``node-ipc tap … --record
+    orders.jsonl --payloads`` makes one.
+
+    files: the recording, or its parts, the oldest first.
+    only: events that are sent, and compared; requests also by their methods. All, if left out.
+    ignore: paths in answers that may differ, as ``["$.time", "$..id"]``. What was redacted may differ anyway.
+    driver: the driver to use; a new one by default.
+    config: the server's configuration; ``options`` are set on a copy of it.
+
+    Raises:
+        AssertionError: the server said something else than was recorded; it says what.
+        RecordingError: the recording cannot be read or played.
+    """
+    from .recording.paths import Paths  # most tests replay nothing
+    from .recording.player import Player
+    from .recording.reader import read
+
+    recording = read(*files)
+    clock = driver or MemoryDriver()
+    server = serve(clock, config=config, delimiter=recording.header.delimiter, **options)
+    paths = Paths(ignore)
+    try:
+        yield server
+        player = Player(
+            recording, clock, server.address, server.settings, only=only, compare=True, ignore=paths
+        ).start()
+        clock.run_until(player.done, limit=float("inf"))
+        played = player.done.result().played
+    finally:
+        server.abort()
+        clock.run_until_idle()
+    faults = [*played.faults, *played.differences]
+    if faults:
+        failures = [str(failure) for failure in clock.failures]
+        raise AssertionError("\n".join([f"the server did not answer as in {recording}:", *faults, *failures]))
 
 
 def _settings(config: Config | None, options: dict[str, Any]) -> Config:

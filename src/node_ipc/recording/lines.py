@@ -175,7 +175,7 @@ class LinkRecorder:
     def _line(self, start: bytes, frame: bytes | Long) -> bytes:
         recorder = self._recorder
         if isinstance(frame, Long):
-            return self._no_event(start, b"", frame.size, f"{frame.size} bytes are too many to keep")
+            return self._no_event(start, None, frame.size, f"{frame.size} bytes are too many to keep")
         if not recorder.delimiter:
             return self._bytes_read(start, frame)
         try:
@@ -226,10 +226,10 @@ class LinkRecorder:
         payload = b"" if data is None else b',"data":' + data
         return b'%b,"type":%b,"bytes":%d%b%b}\n' % (start, self._recorder.name(type), size, more, payload)
 
-    def _no_event(self, start: bytes, frame: bytes, size: int, fault: str) -> bytes:
+    def _no_event(self, start: bytes, frame: bytes | None, size: int, fault: str) -> bytes:
         """Its text is kept with the payloads; where secrets are to be hidden, nobody knows whether it has any."""
         text: str | UnsetType = UNSET
-        if frame and self._recorder.payloads and not self._recorder.hide:
+        if frame is not None and self._recorder.payloads and not self._recorder.hide:
             try:
                 text = frame.decode()
             except UnicodeDecodeError:

@@ -6,11 +6,13 @@ it, with a header of its own: so half a line may also stand before a header. Any
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from typing import IO, Any
 
 import msgspec
+from msgspec import UNSET, Raw
 
 from .format import VERSION, Entry, Header, RecordingError
 
@@ -84,7 +86,7 @@ class Recording:
             yield _header(file, lines.readline())
             for number, line in enumerate(lines, 2):
                 try:
-                    entry = _decode_entry(line)
+                    entry = _entry(line)
                 except (msgspec.MsgspecError, ValueError, RecursionError) as error:
                     if not broken and not line.isspace():
                         broken = f"line {number} of {file!r} is broken: {error}. Remove it, and the rest can be read"
@@ -95,6 +97,20 @@ class Recording:
                     self.cut, broken = self.cut + 1, ""
                 yield _header(file, line) if entry.recording else entry
         self.cut += bool(broken)
+
+
+def _entry(line: bytes) -> Entry:
+    try:
+        return _decode_entry(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        if b"\\u" not in line:
+            raise
+    # Lone surrogates, as JavaScript sends them, are sound JSON, and msgspec refuses them.
+    members = json.loads(line)
+    data = members.pop("data", UNSET) if isinstance(members, dict) else UNSET
+    entry = msgspec.convert(members, Entry)
+    entry.data = UNSET if data is UNSET else Raw(json.dumps(data, separators=(",", ":"), allow_nan=False).encode())
+    return entry
 
 
 def _opened(file: str) -> IO[bytes]:

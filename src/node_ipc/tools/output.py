@@ -14,7 +14,7 @@ from typing import Any
 from ..config.logs import escape, logger
 from ..core.seam import Peer
 
-__all__ = ["Lines", "Printer", "json_text", "library_warnings", "notice", "painted", "peer_members", "short"]
+__all__ = ["Lines", "Printer", "counted", "json_text", "library_warnings", "notice", "painted", "peer_members", "short"]
 
 COLOURS = {"server": "36", "client": "33", "good": "32", "bad": "31"}
 WIDTH = 2000
@@ -52,6 +52,11 @@ def short(value: Any, width: int = WIDTH) -> str:
     if isinstance(value, (bytes, bytearray, memoryview)):
         return escape(repr(bytes(value[: width + 1])), width)
     return escape(json_text(value), width)
+
+
+def counted(number: int, what: str) -> str:
+    """``1 message``, ``2 messages``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def peer_members(peer: Peer) -> dict[str, Any]:

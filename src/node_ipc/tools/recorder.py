@@ -17,7 +17,7 @@ from ..recording.format import RecordingError
 from ..recording.lines import LinkRecorder, Recorder, header
 from ..recording.paths import Paths
 from .arguments import UsageError
-from .output import notice
+from .output import counted, notice
 
 __all__ = ["Recorded", "add_recording", "recorded"]
 
@@ -80,7 +80,7 @@ class Recorded:
     def __str__(self) -> str:
         recorder, missed = self._recorder, self._file.missed
         left_out = f"; {missed} more are missing, since the disk did not keep up" if missed else ""
-        return f"{_counted(recorder.messages - missed, 'message')} of {_counted(recorder.links, 'link')}{left_out}"
+        return f"{counted(recorder.messages - missed, 'message')} of {counted(recorder.links, 'link')}{left_out}"
 
 
 @contextlib.contextmanager
@@ -130,7 +130,3 @@ def _hidden(arguments: argparse.Namespace, settings: Config) -> Paths:
     if arguments.redact and settings.profile in ("raw", "custom"):
         raise UsageError("--redact needs events: what is in bytes of raw mode is not known")
     return Paths(arguments.redact)
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
