@@ -20,8 +20,7 @@ def version() -> str:
 
 number = version()
 setup(
-    version=number,
-    install_requires=[f"node-ipc=={number}"],
+    version=number,  # no requirement says so: as long as the name on PyPI is not ours, that would fetch a stranger's
     ext_modules=[
         Extension("node_ipc_native", ["node_ipc_native.c"], define_macros=[("VERSION", f'"{number}"')]),
     ],
