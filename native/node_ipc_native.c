@@ -757,7 +757,7 @@ static int deliver_block(State *st, PyObject *self, PyObject *block, PyObject *e
 static int deliver_frames(State *st, PyObject *self, PyObject *hearer, PyObject *frames) {
     PyObject *block = AT(self, incoming_block), *events = AT(self, incoming_events), *first = PyList_GET_ITEM(frames, 0);
     if (!IS(AT(self, incoming_codec), framed_codec) || !IS(block, block) || !IS(events, events) ||
-        AT(events, events_watches) != Py_None || !PyBytes_CheckExact(first) || PyBytes_GET_SIZE(first) > LARGE_FRAME) {
+        AT(block, block_messages) != st->nothing || AT(events, events_watches) != Py_None || !PyBytes_CheckExact(first) || PyBytes_GET_SIZE(first) > LARGE_FRAME) {
         PyObject *how = PyObject_CallMethodOneArg(self, st->word__deliver, frames);
         Py_XDECREF(how);
         return how ? how == Py_True : -1;

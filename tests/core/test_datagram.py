@@ -23,6 +23,7 @@ from node_ipc import (
     Config,
     DatagramPeer,
     DatagramServer,
+    EventTooLarge,
     ForkError,
     FrameTooLarge,
     HandlerError,
@@ -225,6 +226,36 @@ def test_several_frames_in_one_datagram(bench: Bench) -> None:
     bench.comes(frame(1) + frame(2) + frame(3))
     assert bench.payloads() == [1, 2, 3]
     assert bench.faults == []
+
+
+def test_a_handler_that_reads_goes_on_with_its_datagram_behind_that(bench: Bench) -> None:
+    heard: list[int] = []
+
+    @bench.server.on("n")
+    def hear(data: int) -> None:
+        heard.append(data)
+        if data == 1:
+            bench.comes(frame(3, "n") + frame(4, "n"), "127.0.0.8")
+            bench.comes(frame(5, "n") + frame(6, "connect?" * 100))
+
+    bench.comes(frame(1, "n") + frame(2, "n") + frame(7, "x" * 999))
+    assert heard == [1, 3, 4, 5, 2]
+    assert len(bench.server.sockets) == 2 and bench.errors() == [EventTooLarge] * 2
+
+
+def test_a_stop_in_what_a_handler_reads_ends_the_datagram_that_it_was_called_from(bench: Bench) -> None:
+    heard: list[int] = []
+
+    @bench.server.on("n")
+    def hear(data: int) -> None:
+        heard.append(data)
+        if data == 1:
+            bench.comes(frame(3, "n") + frame(4, "n"))
+        elif data == 3:
+            bench.server.abort()
+
+    bench.comes(frame(1, "n") + frame(2, "n"))
+    assert heard == [1, 3]
 
 
 @pytest.mark.parametrize(

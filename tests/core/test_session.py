@@ -1231,6 +1231,44 @@ def test_what_arrives_while_messages_wait_for_handlers_waits_behind_them() -> No
     assert heard == [1, 2, 3, 4]
 
 
+def test_a_handler_that_reads_gets_first_what_came_before() -> None:
+    """As on the blocking front, where a handler may ask and wait: the order is that of the peer."""
+    ears = Ears()
+    heard: list[Any] = []
+
+    @ears.server.on("n")
+    def hear(data: Any, socket: Session) -> None:
+        heard.append(data)
+        if data == 1:
+            socket.received(frame("n", "4"))
+            heard.append("read")
+
+    ears.wire().write(frame("n", "1") + frame("n", "2") + frame("n", "1e400") + frame("n", "3"))
+    ears.driver.run_until_idle()
+    assert heard == [1, 2, 3, 4, "read"]
+    assert [type(error) for error in ears.errors] == [InvalidPayload], "and what is wrong is told as always"
+
+
+def test_a_close_in_what_a_handler_reads_ends_the_block_that_it_was_called_from() -> None:
+    ears = Ears()
+    heard: list[int] = []
+
+    @ears.server.on("n")
+    def hear(data: int, socket: Session) -> None:
+        heard.append(data)
+        if data == 1:
+            socket.received(frame("n", "3") + frame("n", "4"))
+        elif data == 3:
+            socket.close()
+
+    ears.wire().write(frame("n", "1") + frame("n", "2"))
+    [socket] = ears.server.sockets
+    ears.driver.run_until_idle()
+    assert heard == [1, 2, 3]
+    ears.driver.advance(10)
+    assert socket.loss is not None and socket.loss.unheard == 1
+
+
 def test_handlers_that_ask_their_own_peer_get_their_answers() -> None:
     """The answers are behind the messages that wait for these very handlers."""
     ends = pair(max_handler_frames=16)

@@ -325,6 +325,8 @@ class Round:
     def attempt(self, what: str, call: Callable[..., Any], *arguments: Any, **named: Any) -> None:
         try:
             self.note(what, call(*arguments, **named))
+        except AssertionError:  # wrong with each twin
+            raise
         except (Exception, KeyboardInterrupt, SystemExit) as error:
             self.note(what + " raised", error, error.__cause__)
 

@@ -661,6 +661,7 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
     def _deliver(self, envelopes: list[Any], peer: DatagramPeer) -> bool:
         """Whether the profile lets the first name in."""
         block = self._block
+        outer = block.messages, block.rest  # of the datagram whose handler reads this one
         try:
             peer.context().run(self.events.deliver, block.begin(envelopes), peer)
         except ProtocolError as error:  # a name that the profile refuses
@@ -669,6 +670,10 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
         except BaseException:  # KeyboardInterrupt, SystemExit: who catches them goes on with the next message
             self._driver.call_later(0, partial(self._deliver_rest, block.stop(), peer))
             raise
+        finally:
+            block.messages, block.rest = outer
+            if self._port is None:
+                block.stop()
         return True
 
     def _deliver_rest(self, envelopes: list[Any], peer: DatagramPeer) -> None:

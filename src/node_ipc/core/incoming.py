@@ -380,6 +380,9 @@ class Incoming:
                 self._publish_raw(chunk)
             return True
         delivery = self._block
+        if delivery.messages:  # a handler reads: the rest of the block that it was called from comes before this one
+            block, held = [*delivery.stop(), *self._undecoded, *block], True
+            self._undecoded = NOTHING
         delivery.messages, delivery.rest = block, (frames := iter(block))  # its begin, which costs a call
         events, codec = self._events, self._codec
         decode = codec.decode_large if held or len(block[0]) > LARGE_FRAME else codec.decode
@@ -406,7 +409,7 @@ class Incoming:
             return None if self._salvage(block[before]) else before > 0
         # KeyboardInterrupt, SystemExit: who catches them goes on with the next message
         self._held[:0] = [*delivery.stop(), *self._undecoded]
-        self._undecoded = NOTHING
+        self._undecoded = delivery.messages = NOTHING
         self._driver.call_later(0, self._go_on)
         raise error
 
