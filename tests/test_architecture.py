@@ -23,6 +23,7 @@ RINGS = (
     {"net"},  # what is said to the kernel
     {"drivers"},  # who waits
     {"recording"},  # what passed, kept in a file
+    {"cluster"},  # several servers as one
     {"aio", "blocking", "blocking_datagram", "callbacks", "testing", "pytest_plugin"},  # the doors
     {"scale", "contract", "telemetry"},  # workers; what a server says, in the languages of others; metrics, traces
     {"tools", "__main__"},  # the command line

@@ -411,6 +411,10 @@ def _opening(
         driver = EventLoopDriver()
         driver.attach(asyncio.get_running_loop())
         server = kind(where, driver, settings)
+        if settings.bus is not None:
+            from .cluster.joined import join  # only where there is a bus
+
+            join(server, driver, settings)
         server.on("error", _heard_by_start)
         try:
             await server.start()

@@ -39,7 +39,7 @@ from .core.server import ServerCore, serving
 from .core.session import Session, refuse_other_threads
 from .drivers.calling import Serving, before_waiting, finish, leave
 from .drivers.thread import ThreadDriver
-from .errors import BackpressureError, ConnectionLost, DrainTimeout, IPCError, NotConnected, WouldDeadlock
+from .errors import BackpressureError, ConfigError, ConnectionLost, DrainTimeout, IPCError, NotConnected, WouldDeadlock
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
@@ -704,6 +704,11 @@ def serve(
     where, settings = resolve(address, config, options, "server", tls)
     if has_datagrams(where):
         return cast("BlockingServer", _bound(where, settings))
+    if settings.bus is not None:
+        raise ConfigError(
+            "bus= needs an event loop: a bus has to be heard all the time, and this front runs only while it is "
+            "called. Use node_ipc.serve (asyncio), ipc.serve (callbacks) or node_ipc.scale.workers.run"
+        )
     driver = ThreadDriver()
     return _started(BlockingServer(where, driver, settings), driver)
 

@@ -53,6 +53,7 @@ READ_LATER = {
 OF_SERVERS = {
     *("backlog", "max_connections", "max_connections_per_host", "max_connections_per_uid", "max_total_pending_bytes"),
     *("identify_peer", "max_rooms_per_socket", "max_udp_peers", "readable_all", "secure_socket_root", "udp_peer_ttl"),
+    *("bus", "bus_group", "bus_heartbeat", "bus_policy", "max_bus_pending_bytes", "max_bus_pending_messages"),
     *("unlink", "writable_all"),
 }
 """Options that make no difference to a client."""
@@ -413,6 +414,10 @@ class IPC:
         if self._server is not None and self._server.state not in (ServerState.IDLE, ServerState.CLOSED):
             self._leaving.add(self._server)  # replaced, as in node-ipc; it goes on until it is stopped
         server = make()
+        if server.settings.bus is not None:
+            from .cluster.joined import join  # only where there is a bus
+
+            join(server, self._driver, server.settings)
         self._follow(server)
         server.on_closed.append(partial(self._server_closed, server))
         if callback is not None:

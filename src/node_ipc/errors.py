@@ -30,6 +30,7 @@
     ├── DrainTimeout (TimeoutError)
     ├── RequestError
     │   ├── RequestTimeout (TimeoutError)
+    │   ├── NoResponder (LookupError)        nobody is there who could answer
     │   └── RemoteError                      the other side answered with an error
     ├── AddressNotValidated (PermissionError)  a UDP address may be forged, and gets no more for now
     ├── AssuredError                         the assured profile forbids this
@@ -70,6 +71,7 @@ __all__ = [
     "InvalidMessage",
     "InvalidPayload",
     "MessageTimeout",
+    "NoResponder",
     "NoServer",
     "NotASocket",
     "NotConnected",
@@ -442,6 +444,12 @@ class RequestTimeout(RequestError, TimeoutError):
     """
 
     code = "ERR_IPC_REQUEST_TIMEOUT"
+
+
+class NoResponder(RequestError, LookupError):
+    """Nobody is there who could answer: no other server, or the socket that was asked is gone. Nothing was done."""
+
+    code = "ERR_IPC_NO_RESPONDER"
 
 
 class RemoteError(RequestError):

@@ -7,6 +7,7 @@ import json
 import math
 import pathlib
 import pickle
+import re
 import socket
 import subprocess
 import sys
@@ -81,6 +82,12 @@ DEFAULTS: dict[str, Any] = {
     "max_queued_bytes": 2 * MIB,
     "max_udp_peers": 1024,
     "udp_peer_ttl": 25_000,
+    "bus": None,
+    "bus_group": None,
+    "bus_policy": "drop_oldest",
+    "bus_heartbeat": 1_000,
+    "max_bus_pending_messages": 10_000,
+    "max_bus_pending_bytes": 8 * MIB,
     "silent": False,
     "log_in_color": True,
     "log_depth": 5,
@@ -106,6 +113,8 @@ LIMITS = [
     "max_queued_messages",
     "max_queued_bytes",
     "max_udp_peers",
+    "max_bus_pending_messages",
+    "max_bus_pending_bytes",
 ]
 FLAGS = [
     "raw_buffer",
@@ -152,7 +161,7 @@ def test_a_frozen_configuration_has_the_same_options_in_the_same_order() -> None
 
 @pytest.mark.parametrize("owner", [Config, Interfaces])
 def test_every_option_is_documented_right_below_it(owner: type) -> None:
-    lines = inspect.getsource(owner).splitlines()
+    lines = [re.sub('^    r"""', '    """', line) for line in inspect.getsource(owner).splitlines()]
     for name in vars(owner()):
         start = next(at for at, line in enumerate(lines) if line.startswith(f"    {name}: Option["))
         following = next(line for line in lines[start + 1 :] if line.startswith("    ") and line[4] not in ' )]"')

@@ -192,6 +192,12 @@ ROWS = [
         PER_PEER,
         "core/test_rooms.py::test_a_socket_is_in_so_many_rooms_at_the_most",
     ),
+    Row(
+        "other servers on a bus that are remembered",
+        NONE("a node is one of them, and what is kept of it is bounded by the rooms that this server has"),
+        Limit("cluster.members.MOST_NODES", 10_000),
+        "cluster/test_node.py::test_nobody_can_invent_more_nodes_than_there_may_be",
+    ),
     # ---- do
     Row(
         "lines in the log a second, of one kind of error",
@@ -273,6 +279,8 @@ ROWS = [
 NOT_OF_PEERS = {
     "backlog": "the kernel's: connections that are not accepted yet cost this process nothing",
     "connect_timeout": "how long whoever calls waits; no peer can make it longer",
+    "max_bus_pending_bytes": "what this server's own emits leave waiting for its bus: no peer adds to it",
+    "max_bus_pending_messages": "the same, counted",
     "max_retries": "how often we ask, at growing intervals; it costs one timer",
 }
 """Options that look like limits and bound nothing that a peer causes, with the reason."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import ConfigError
-from . import checks
+from . import bus_options, checks
 from .foreign import warn
 from .options import Option, Options, shown, spelt
 from .tls_options import TLSOptions
@@ -856,6 +856,30 @@ class Config(Options):
     Unit: milliseconds.
     Read by: UDP ports.
     """
+
+    # Several servers as one
+
+    bus: Option[Any, Any] = Option(None, bus_options.bus, secret=True)
+    """What joins this server to others, so that rooms, broadcasts and requests reach the clients of all of them:
+    ``"nats://user:password@host:4222"``, ``"tls://…"``, ``"redis://host:6379"``, ``"rediss://…"``, an object with the
+    methods of ``node_ipc.scale.bus.Bus``, or in ``workers.run`` True, which needs no broker. ``None``: nothing."""
+
+    bus_group: Option[str | None, str | None] = Option(None, checks.or_none(checks.name))
+    """Which servers of a bus belong together, whatever their addresses; ``None``: those of one ``appspace``."""
+
+    bus_policy: Option[str, str] = Option("drop_oldest", checks.one_of("drop_oldest", "raise"))
+    """What happens when no more may wait for the bus: the oldest messages are dropped, counted and told at both ends,
+    or what emits raises :class:`BackpressureError`. The clients of this process are served either way."""
+
+    bus_heartbeat: Option[int, int] = Option(1_000, checks.milliseconds())
+    """How often the other servers hear that this one is there (ms); after three that do not come it is gone for them.
+    The same at all of them."""
+
+    max_bus_pending_messages: Option[int, float] = Option(10_000, checks.limit(), infinite=True)
+    """How many messages wait for the bus while it is down or slow."""
+
+    max_bus_pending_bytes: Option[int, float] = Option(8 * MIB, checks.limit(), infinite=True)
+    """How many bytes of messages wait for the bus."""
 
     # What is logged
 

@@ -255,6 +255,7 @@ class Events(Generic[S]):
         "_gives_raw",
         "_handling",
         "_hidden",
+        "_kept_local",
         "_lifecycle",
         "_local",
         "_shortcuts",
@@ -288,6 +289,7 @@ class Events(Generic[S]):
         self._spawn = spawn
         self._local = LIFECYCLE - (from_peers - raises)  # what cannot come over the wire only
         self._from_peers = from_peers
+        self._kept_local: frozenset[str] = frozenset()
         # Only where a peer may use some of these names and not others is there anything to count.
         self._check_unheard = check_name if from_peers in (frozenset(), LIFECYCLE) else self._check_and_count
         self._dec_hook = dec_hook
@@ -314,6 +316,11 @@ class Events(Generic[S]):
         """Events of peers under a name that handlers hear of this endpoint itself only."""
 
     # ---- registering
+
+    def keep_local(self, names: frozenset[str]) -> None:
+        """Handlers of these names hear of this endpoint itself, and of nothing that a peer emits."""
+        self._local |= names
+        self._kept_local = names
 
     def on(self, event: str | Event[Any], handler: Any = None, *, type: Any = None, once: bool = False) -> Any:
         """Register ``handler``, or return a decorator that does."""
@@ -411,7 +418,7 @@ class Events(Generic[S]):
 
     def is_local(self, event: str) -> bool:
         """Whether handlers of this name hear of this endpoint itself, and of nothing that a peer emits."""
-        return event in LIFECYCLE and event not in self._from_peers
+        return event in self._kept_local or (event in LIFECYCLE and event not in self._from_peers)
 
     def handlers(self, event: str) -> list[Callable[..., Any]]:
         """What is registered for this name, in order."""
@@ -448,7 +455,7 @@ class Events(Generic[S]):
             self._lifecycle.setdefault(name, Registrations()).add(registration)
             if name in self._unheard_states and self.missed is not None:
                 self.missed(name)
-        if name not in LIFECYCLE or name in self._from_peers:
+        if (name not in LIFECYCLE and name not in self._kept_local) or name in self._from_peers:
             twin = self._add_wire(name, handler, signature, type, once)
             if name in self._local:
                 registration.twin, twin.twin = twin, registration

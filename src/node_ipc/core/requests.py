@@ -488,6 +488,14 @@ class Requests:
         """A request to an endpoint that answers none fails at once, too."""
         self._requested(typed_decoder(RequestMessage, REQUEST)(data))
 
+    def requested_by(self, socket: Session, message: RequestMessage) -> None:
+        """A request that came another way than over this socket's link; it is answered there."""
+        previous, self._events.current = self._events.current, socket
+        try:
+            self._requested(message)
+        finally:
+            self._events.current = previous
+
     def _requested(self, message: RequestMessage) -> None:
         session = self._events.current
         assert session is not None

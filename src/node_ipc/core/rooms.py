@@ -34,7 +34,7 @@ class Audience:
         self.rooms = rooms
         """Those who are in one of these; empty: everybody."""
         self.but = but
-        """Without these sockets."""
+        """Without these sockets, here also by their numbers."""
         self.but_rooms = but_rooms
         """Without those who are in one of these."""
 
@@ -130,7 +130,7 @@ class Rooms(Mapping[str, list[Session]]):
             found = self._in_any(audience.rooms)
         if not (audience.but or audience.but_rooms):
             return found.values()
-        without = {socket.id for socket in audience.but if socket.__class__ is Session}
+        without = {each if each.__class__ is int else each.id for each in audience.but}
         without.update(self._in_any(audience.but_rooms))
         return [socket for id, socket in found.items() if id not in without]
 

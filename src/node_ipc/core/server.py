@@ -14,6 +14,7 @@ from ..errors import BackpressureError, InvalidEvent, IPCError, NotConnected
 from ..wire.names import SERVER_RAISES
 from .endpoint import OF_EMITTERS, LinkPublisher, ServerState, SocketPublisher, not_in
 from .events import Event
+from .everywhere import BUS_EVENTS, Everywhere, Relay, RemoteSocket, no_bus
 from .outcome import seconds
 from .rooms import Audience, Rooms, Target, room_name
 from .session import Loss, Session, broadcast, refuse_other_threads
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from ..config.address import Address
     from ..config.config import Config
+    from ..wire.codec import Codec
     from ..wire.text import RawPayload
     from .events import R
     from .outcome import Outcome, Progress
@@ -34,6 +36,9 @@ __all__ = ["Server", "ServerCore", "ServerState", "serving"]
 
 T = TypeVar("T")
 
+
+ALL = Audience()
+"""Everybody."""
 
 serving: dict[int, WeakSet[ServerCore]] = {}
 """Who listens in which thread; no entry where nobody does. A blocking call there that needs one of them never ends."""
@@ -79,6 +84,8 @@ class ServerCore(SocketPublisher[Session], LinkPublisher):
         """Whether an event loop runs it; otherwise whoever calls."""
         self.events.unheard = self._unheard
         self.events.answer_heartbeats()
+        self.events.keep_local(BUS_EVENTS)
+        self._relay: Relay | None = None
         self._listener: Listener | None = None
         self._came_to: WeakKeyDictionary[Session, Address] = WeakKeyDictionary()  # other addresses than the first
         self._sessions: dict[int, Session] = {}
@@ -116,6 +123,7 @@ class ServerCore(SocketPublisher[Session], LinkPublisher):
         """What this server did since it was made, over all its sockets. Safe from any thread."""
         total = self._sum(self.sockets)
         total.refused = self.refused
+        total.bus = None if self._relay is None else self._relay.stats()
         total.late = self._requests.late if self._requests is not None else 0
         return total
 
@@ -161,7 +169,10 @@ class ServerCore(SocketPublisher[Session], LinkPublisher):
         to: Any = self._sessions.values()
         if exclude:
             to = not_in(exclude, to, "broadcast")
-        return self._send(to, frame)
+        below = self._send(to, frame)
+        if self._relay is not None and not local:
+            self._relay.publish(ALL, frame)
+        return below
 
     def _send(self, to: Iterable[Session], frame: bytes) -> bool:
         """Append one frame to what waits for each of these."""
@@ -196,7 +207,19 @@ class ServerCore(SocketPublisher[Session], LinkPublisher):
         """Send one event to whoever is meant; as :meth:`Target.emit`."""
         refuse_other_threads(self._driver, "emit")
         frame = self._codec.encode(type, data)
-        return self._send(self.rooms.members(audience, self._sessions), frame)
+        below = self._send(self.rooms.members(self._here(audience), self._sessions), frame)
+        if self._relay is not None and not local:
+            self._relay.publish(audience, frame)
+        return below
+
+    def _here(self, audience: Audience) -> Audience:
+        """The same, with its sockets as numbers of this server: those of others are somebody else's."""
+        if not audience.but or all(isinstance(each, Session) for each in audience.but):
+            return audience
+        name = None if self._relay is None else self._relay.name
+        own = (each.number for each in audience.but if isinstance(each, RemoteSocket) and each.node == name)
+        mine = (each.id for each in audience.but if isinstance(each, Session))
+        return Audience(audience.rooms, (*own, *mine), audience.but_rooms)
 
     def rooms_of(self, session: Session) -> frozenset[str]:
         return self.rooms.of(session)
@@ -206,6 +229,38 @@ class ServerCore(SocketPublisher[Session], LinkPublisher):
 
     def leave(self, session: Session, rooms: tuple[str, ...]) -> None:
         self.rooms.leave(session, rooms)
+
+    # ---- other servers
+
+    @property
+    def everywhere(self) -> Everywhere:
+        """All servers that the bus joins: who is in a room anywhere, and requests to them."""
+        if self._relay is None:
+            raise no_bus()
+        return Everywhere(self._relay)
+
+    def join_bus(self, relay: Relay) -> None:
+        """Be one of several servers; before ``start``."""
+        self._relay = relay
+        self.rooms.first, self.rooms.last = relay.first, relay.last
+
+    def deliver(self, audience: Audience, frame: bytes) -> None:
+        """Send a frame of another server's to those here who are meant."""
+        self._send(self.rooms.members(audience, self._sessions), frame)
+
+    def socket(self, id: int) -> Session | None:
+        """The connected socket with this number."""
+        return self._sessions.get(id)
+
+    def bus_event(self, event: str, *arguments: Any) -> None:
+        """Publish what happens to the bus."""
+        self._tell(event, arguments[-1] if arguments else None)
+        self.events.publish(event, *arguments)
+
+    @property
+    def codec(self) -> Codec:
+        """What makes frames of events here."""
+        return self._codec
 
     # ---- requests
 
@@ -266,6 +321,8 @@ class ServerCore(SocketPublisher[Session], LinkPublisher):
         serving.setdefault(self._driver.home, WeakSet()).add(self)
         for address in self.addresses:
             self._tell("listening", address)
+        if self._relay is not None:
+            self._relay.open()
 
     def _serve_no_more(self, seconds: float) -> None:
         self._leave_those_who_serve()
@@ -274,6 +331,8 @@ class ServerCore(SocketPublisher[Session], LinkPublisher):
             self._listener = None
         for session in self._everybody():
             session.close(seconds)
+        if self._relay is not None:
+            self._relay.close(seconds, self._look_whether_empty)
 
     def reload_tls(self, tls: Any = None) -> None:
         """Use new certificates for new connections; open ones stay as they are.
@@ -299,14 +358,18 @@ class ServerCore(SocketPublisher[Session], LinkPublisher):
             session.abort()
         for session in list(self._opening):  # handshakes have no link to cut yet
             self._forget(session)
+        if self._relay is not None and self._relay.is_open:
+            self._relay.abort()
         self._driver.call_later(0, self._look_whether_empty)
 
     def _look_whether_empty(self) -> None:
-        if not self._everybody():
+        if not self._everybody() and not (self._relay is not None and self._relay.is_open):
             self._input("emptied")
 
     def _give_up(self) -> None:
         self._listener = None
+        if self._relay is not None and self._relay.is_open:
+            self._relay.abort()
         super()._give_up()
 
     # ---- the acceptor

@@ -13,7 +13,7 @@ import msgspec
 
 from ..config.foreign import Foreign
 
-__all__ = ["Stats", "Trace", "TraceHook", "Traces"]
+__all__ = ["BusStats", "Stats", "Trace", "TraceHook", "Traces"]
 
 
 class Trace(NamedTuple):
@@ -95,6 +95,33 @@ class Traces:
             hook(trace)
 
 
+class BusStats(msgspec.Struct):
+    """What a server sent to the others of its group and heard of them."""
+
+    engine: str
+    """What relays: ``hub``, ``nats``, ``redis`` or another's name."""
+    state: str
+    """``up``, ``joining`` (connected, what waits is held until the others were heard), ``down`` or ``closed``."""
+    nodes: int = 0
+    """The other servers that are heard, now."""
+    sent: int = 0
+    """Messages given to the bus."""
+    received: int = 0
+    """Messages of others for somebody here."""
+    lost: int = 0
+    """Messages of others that never came; ``bus.gap`` told of them."""
+    duplicates: int = 0
+    """Messages that came twice, and were dropped."""
+    dropped: int = 0
+    """Messages of this server's that found no room in ``max_bus_pending_messages`` and ``max_bus_pending_bytes``."""
+    faults: int = 0
+    """What came from the bus and was no message of ours."""
+    waiting_messages: int = 0
+    """Messages that wait for the bus, now."""
+    waiting_bytes: int = 0
+    """Their bytes."""
+
+
 class Stats(msgspec.Struct):
     """Counts since an endpoint was made, or since a socket was opened.
 
@@ -138,9 +165,12 @@ class Stats(msgspec.Struct):
     seconds: float = 0.0
     paused: dict[str, int] = msgspec.field(default_factory=dict)
 
+    bus: BusStats | None = None
+    """What joins this server to others; None without a bus."""
+
     def __iadd__(self, other: Stats) -> Stats:
         for name in self.__struct_fields__:
-            if name != "paused":
+            if name not in ("paused", "bus"):
                 setattr(self, name, getattr(self, name) + getattr(other, name))
         for reason, count in other.paused.items():
             self.paused[reason] = self.paused.get(reason, 0) + count

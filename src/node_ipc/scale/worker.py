@@ -121,6 +121,10 @@ class Worker:
             self._server = AsyncDatagramServer(self._where, driver, self._settings)
         else:
             self._server = WorkerServer(self._where, driver, self._settings, self._board, self._number)
+        if self._settings.bus is not None:
+            from ..cluster.joined import join  # only where there is a bus
+
+            join(self._server, driver, self._settings)
         outcome = self._setup(self._server)
         if inspect.isawaitable(outcome):
             await outcome

@@ -12,7 +12,9 @@
 The parent makes the listening socket and keeps it open, forks, and then only watches: it has no event loop and no
 thread, and never accepts. A connection waits in the kernel until some worker takes it, so none is refused while a
 worker dies and is replaced. A worker is a process of its own with a loop and a server of its own: what it knows of
-its clients the others do not, and a ``broadcast`` reaches its own clients only.
+its clients the others do not, and a ``broadcast`` reaches its own clients only, unless a bus joins them: ``bus=True``
+is a hub between the workers, a process more that only relays, and ``bus="nats://…"`` or ``"redis://…"`` a broker,
+which also reaches other machines.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from logging import WARNING
 from typing import Any, NoReturn, TypeAlias
 
@@ -39,6 +41,7 @@ from ..errors import AddressError, ConfigError, IPCError, WouldDeadlock
 from ..net import tcp, udp, unix
 from ..net.listen import listen_local
 from .fairness import Board, Turn
+from .hub import Hub
 from .worker import FAILED, READY, Worker
 
 __all__ = ["run"]
@@ -54,6 +57,8 @@ FIRST_DELAY, LONGEST_DELAY = 0.1, 5.0
 GRACE_SECONDS = 2.0
 """How long after its own time limits a worker that was told to stop is killed."""
 REASON_BYTES = 4096
+HUB = -1
+"""The number of the place of the process that relays between the workers."""
 
 
 def run(
@@ -75,6 +80,7 @@ def run(
         config: as for ``node_ipc.serve``. Limits, such as ``max_connections``, are each worker's.
         tls: as for ``node_ipc.serve``.
         **options: as for ``node_ipc.serve``.
+        bus (an option): True joins the workers, so that rooms and broadcasts reach the clients of all of them.
         count: how many workers; ``None``: one for each processor.
         loop: the workers' event loop: ``"auto"`` (uvloop where it is installed), ``"asyncio"``, ``"uvloop"``, or what
             makes a loop.
@@ -202,6 +208,11 @@ class _Place:
         self.due: float | None = None
         """When the next process is to be started."""
 
+    @property
+    def name(self) -> str:
+        """What it is called in the log."""
+        return "the hub" if self.number == HUB else f"worker {self.number + 1}"
+
     def delay(self, lived: float) -> float:
         """Seconds until the next process may start, after one that lived so long."""
         self.deaths = 0 if lived >= STEADY_SECONDS else self.deaths + 1
@@ -226,6 +237,10 @@ class _Supervisor:
         self._kill_at: float | None = None
         self._failure: IPCError | None = None
         with contextlib.ExitStack() as undo:
+            self._hub = Hub(undo) if settings.bus is True else None
+            if self._hub is not None:
+                self._settings = settings.frozen(bus=self._hub.place)
+                self._hub_place = _Place(HUB, ())
             self._listening = undo.enter_context(contextlib.ExitStack())
             doors = _listen(address, settings, count, self._listening)
             self._where = ", ".join(str(where) for where, _ in doors[0])
@@ -244,25 +259,30 @@ class _Supervisor:
 
     def __exit__(self, *_: object) -> None:
         try:
-            for place in self._alive():  # only after an error in here
-                os.kill(place.pid, signal.SIGKILL)
-                os.waitpid(place.pid, 0)
+            for place in self._all():  # workers only after an error in here; the hub has done its duty
+                if place.pid:
+                    os.kill(place.pid, signal.SIGKILL)
+                    os.waitpid(place.pid, 0)
         finally:
             self._undo.close()
 
     def _alive(self) -> list[_Place]:
         return [place for place in self._places if place.pid]
 
+    def _all(self) -> list[_Place]:
+        """The places, the hub's first: workers connect to it."""
+        return self._places if self._hub is None else [self._hub_place, *self._places]
+
     def watch(self) -> None:
         """Until all workers have ended on a signal, or none of them could be set up."""
         logger.info("%d workers for %s start", len(self._places), self._where)
-        for place in self._places:
+        for place in self._all():
             self._start(place)
         while self._alive() or not self._stopping:
             self._wait()
             self._bury()
             now = time.monotonic()
-            for place in self._places:
+            for place in self._all():
                 if place.due is not None and now >= place.due:
                     self._start(place)
             if self._kill_at is not None and now >= self._kill_at:
@@ -272,11 +292,11 @@ class _Supervisor:
 
     def _wait(self) -> None:
         """Until a signal comes, a worker reports, or something is due."""
-        moments = [place.due for place in self._places if place.due is not None]
+        moments = [place.due for place in self._all() if place.due is not None]
         if self._kill_at is not None:
             moments.append(self._kill_at)
         seconds = max(min(moments) - time.monotonic(), 0.0) if moments else None
-        reports = {place.report: place for place in self._places if place.report >= 0}
+        reports = {place.report: place for place in self._all() if place.report >= 0}
         ready, _, _ = select.select([self._wakeup, *reports], [], [], seconds)
         for descriptor in ready:
             if descriptor == self._wakeup:
@@ -293,8 +313,8 @@ class _Supervisor:
             os.close(place.report)
             place.report = -1
         elif place.said == READY:
-            self._any_ready = True
-            logger.info("worker %d of %s is process %d", place.number + 1, self._where, place.pid)
+            self._any_ready = self._any_ready or place.number != HUB
+            logger.info("%s of %s is process %d", place.name, self._where, place.pid)
 
     # ---- starting and burying
 
@@ -313,7 +333,7 @@ class _Supervisor:
             if pid == 0:
                 self._become_worker(place, tell, report, blocked)
         except OSError as error:  # no memory or too many processes: that may pass
-            self._warn(f"cannot start worker {place.number + 1} of {self._where}: {error}")
+            self._warn(f"cannot start {place.name} of {self._where}: {error}")
             os.close(report)
             place.due = time.monotonic() + place.delay(0.0)
         else:
@@ -330,21 +350,26 @@ class _Supervisor:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all: the parent passes it on, once
             signal.set_wakeup_fd(-1)
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            reports = [other.report for other in self._places if other.report >= 0]
+            reports = [other.report for other in self._all() if other.report >= 0]
             for descriptor in (report, *self._own_descriptors, *reports):
                 os.close(descriptor)
-            worker = Worker(
-                self._served(place), self._settings, self._setup, self._board, place.number, tell, self._lifeline
-            )
             with asyncio.Runner(loop_factory=self._factory) as runner:
-                status = runner.run(worker.live())
+                status = runner.run(self._live(place, tell))
         except SystemExit as end:
             status = _status_of(end)
         except BaseException as error:
-            logger.failure(f"worker {place.number + 1} of {self._where} failed", error)
+            logger.failure(f"{place.name} of {self._where} failed", error)
         finally:
             _flush()
             os._exit(status & 0xFF)
+
+    def _live(self, place: _Place, tell: int) -> Coroutine[Any, Any, int]:
+        """What the process does whose place this is."""
+        if place.number == HUB:
+            assert self._hub is not None
+            return self._hub.live(tell, self._lifeline)
+        served = self._served(place)
+        return Worker(served, self._settings, self._setup, self._board, place.number, tell, self._lifeline).live()
 
     def _served(self, place: _Place) -> Handed | Several:
         most = self._settings.max_connections
@@ -352,10 +377,11 @@ class _Supervisor:
         return handed[0] if len(handed) == 1 else Several(tuple(handed))
 
     def _bury(self) -> None:
-        for place in self._alive():
-            pid, status = os.waitpid(place.pid, os.WNOHANG)
+        for place in self._all():
+            pid, status = os.waitpid(place.pid, os.WNOHANG) if place.pid else (0, 0)
             if pid:
-                self._board.leave(place.number)
+                if place.number != HUB:
+                    self._board.leave(place.number)
                 while place.report >= 0:
                     self._hear(place)
                 place.pid = 0
@@ -374,7 +400,7 @@ class _Supervisor:
         delay = place.delay(lived)
         place.due = time.monotonic() + delay
         text = (
-            f"worker {place.number + 1} of {self._where} (process {pid}) {_end(status)} after {lived:.1f} s"
+            f"{place.name} of {self._where} (process {pid}) {_end(status)} after {lived:.1f} s"
             f"{f' ({reason})' if reason else ''}; another starts {f'in {delay:g} s' if delay else 'now'}"
         )
         if status == 0:
@@ -403,7 +429,7 @@ class _Supervisor:
     def _kill(self) -> None:
         self._kill_at = None
         for place in self._alive():
-            text = f"worker {place.number + 1} of {self._where} (process {place.pid}) does not end: killed"
+            text = f"{place.name} of {self._where} (process {place.pid}) does not end: killed"
             self._warn(text)
         self._send(signal.SIGKILL)
 

@@ -1,0 +1,291 @@
+"""A server that is joined to others: what its node asks of it, and what it asks of its node."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec import Raw
+
+from ..core.events import typed_decoder
+from ..core.requests import RESPONSE, RequestMessage, method_name
+from ..core.rooms import Audience
+from ..core.server import ServerCore
+from ..errors import (
+    ConfigError,
+    ConnectionLost,
+    InvalidEvent,
+    InvalidPayload,
+    IPCError,
+    NotConnected,
+    ProtocolError,
+    RemoteError,
+    RequestTimeout,
+)
+from ..wire import json
+from .keeper import Keeper
+from .messages import Ask
+from .node import Node, NodeLimits, NodeState
+
+if TYPE_CHECKING:
+    from ..config.config import Config
+    from ..core.everywhere import Found, RemoteNode
+    from ..core.outcome import Outcome
+    from ..core.seam import Driver
+    from ..core.session import Session
+    from ..core.trace import BusStats
+    from .bus import Bus
+
+__all__ = ["AskingNode", "Joined", "Wire", "join", "limits_of"]
+
+NULL = Raw(b"null")
+FAILED = -32603
+
+
+class Wire:
+    """Frames of this configuration, as values of JSON in messages and back."""
+
+    def __init__(self, settings: Config, codec: Any) -> None:
+        self._codec = codec
+        self._limit = settings.max_message_size
+        self._is_json = settings.profile not in ("raw", "custom")
+        self._delimiter = settings.delimiter_bytes
+        name = "json " + repr(settings.delimiter) if self._is_json else settings.profile
+        if settings.profile == "custom":
+            parser = settings.parser
+            name += f" {(parser if isinstance(parser, type) else type(parser)).__qualname__}"
+        self.name = name[:200]
+        """What has to be the same at all servers that share rooms."""
+
+    def value(self, frame: bytes) -> Raw:
+        """A frame as it goes over the bus."""
+        if self._is_json:
+            return Raw(memoryview(frame)[: -len(self._delimiter)])
+        return Raw(b'"' + base64.b64encode(frame) + b'"')
+
+    def frame(self, value: Raw) -> bytes:
+        """A frame that came over the bus, held to what a peer may send; a ``ProtocolError`` where it is not that."""
+        if self._is_json:
+            frame = bytes(value) + self._delimiter
+        else:
+            try:
+                frame = base64.b64decode(msgspec.json.decode(value, type=str), validate=True)
+            except ValueError as error:
+                raise ProtocolError(f"a frame that is no Base64: {error}") from None
+        if len(frame) > self._limit + len(self._delimiter):
+            raise ProtocolError(f"a frame of {len(frame)} bytes, and max_message_size is {self._limit}")
+        if not self._codec.raw:
+            self._check(frame)
+        return frame
+
+    def _check(self, frame: bytes) -> None:
+        splitter = self._codec.splitter()
+        frames = splitter.split(frame)
+        if splitter.fault is not None or len(frames) != 1 or splitter.rest:
+            raise ProtocolError(f"what is not one frame: {splitter.fault or frame!r:.100}")
+        try:
+            event = self._codec.decode_raw(frames[0])
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise ProtocolError(f"a frame that is no event: {error}") from None
+        self._codec.check_name(event.type)
+
+
+class AskingNode:
+    """Another server that asks this one: what a handler gets as its socket."""
+
+    claimed_id: Any = None
+    is_open = True
+
+    def __init__(self, name: str, encode: Callable[[Any], bytes], done: Callable[..., None]) -> None:
+        self.id = name
+        """What it is called on the bus."""
+        self.errors = 0
+        self.state: dict[str, Any] = {}
+        self._encode = encode
+        self._done = done
+
+    def __repr__(self) -> str:
+        return f"<Node {self.id}>"
+
+    def emit(self, type: Any, data: Any = {}) -> bool:  # noqa: B006 - never changed
+        """Give the answer; anything else cannot be sent there."""
+        if type != RESPONSE:
+            raise InvalidEvent(f"{self!r} asked over the bus: only what the handler returns goes back")
+        if "error" in data:
+            error = data["error"]
+            self._done(("remote", error["code"], error["message"]), Raw(self._encode(error.get("data"))))
+        else:
+            self._done(None, Raw(self._encode(data["result"])))
+        return True
+
+    def push(self) -> None: ...
+    def request_started(self) -> int:
+        return 0
+
+    def request_done(self, size: int) -> None: ...
+    def cut(self, reason: IPCError) -> None:
+        """There is no link to cut."""
+
+
+class Joined:
+    """One server and its node: the relay of the one, and the local end of the other."""
+
+    member = True
+
+    def __init__(self, server: ServerCore, driver: Driver, settings: Config, bus: Bus) -> None:
+        self._server = server
+        self._driver = driver
+        self._bus = bus
+        self._settings = settings
+        self._encode_json = json.encode_with(settings.enc_hook)
+        self._wire = Wire(settings, server.codec)
+        self.wire = self._wire.name
+        self._begin()
+
+    def _begin(self) -> None:
+        group = self._settings.appspace if self._settings.bus_group is None else self._settings.bus_group
+        self.name = secrets.token_hex(6)
+        self._node = Node(
+            self.name, time.time_ns() // 1_000_000, group, self, self._driver, limits_of(self._settings), self._bus.name
+        )
+        self._keeper = Keeper(self._bus, self._node, self._driver, self.fault)
+
+    # ---- the server's relay
+
+    def open(self) -> None:
+        if self._node.state is NodeState.CLOSED:  # it is started anew
+            self._begin()
+        self._keeper.open()
+
+    def close(self, seconds: float, closed: Callable[[], None]) -> None:
+        self._keeper.close(seconds, closed)
+
+    def abort(self) -> None:
+        self._keeper.abort()
+
+    @property
+    def is_open(self) -> bool:
+        return self._keeper.is_open
+
+    def publish(self, audience: Audience, frame: bytes) -> None:
+        self._node.publish(audience, self._wire.value(frame))
+
+    def first(self, room: str) -> None:
+        self._node.first(room)
+
+    def last(self, room: str) -> None:
+        self._node.last(room)
+
+    def stats(self) -> BusStats:
+        return self._node.stats()
+
+    def nodes(self) -> list[RemoteNode]:
+        return self._node.nodes()
+
+    def find(self, room: str | None, timeout: float) -> Outcome[Found]:
+        return self._node.find(room, timeout)
+
+    def ask(self, to: str | None, method: Any, params: Any, timeout: float | None, type: Any) -> Outcome[Any]:
+        name = method_name(method)
+        decode = typed_decoder(type, name, self._settings.dec_hook)
+        try:
+            encoded = self._encode_json(params)
+        except (TypeError, ValueError, OverflowError, RecursionError) as refused:
+            encoded = json.encode_slowly(params, name, refused, self._encode_json)
+        return self._node.ask(to, name, Raw(encoded), timeout, decode)
+
+    # ---- the node's local end
+
+    def rooms(self) -> Iterable[str]:
+        return self._server.rooms
+
+    def count(self) -> int:
+        return len(self._server.sockets)
+
+    def deliver(self, audience: Audience, frame: Raw) -> None:
+        self._server.deliver(audience, self._wire.frame(frame))
+
+    def describe(self, room: str) -> list[tuple[int, str, Any, list[str]]]:
+        sockets = self._server.rooms.get(room, []) if room else self._server.sockets
+        return [(each.id, str(each.peer), _plain(each.claimed_id), sorted(each.rooms)) for each in sockets]
+
+    def answer(self, ask: Ask, done: Callable[[tuple[str, int, str] | None, Raw], None]) -> None:
+        timeout = None if ask.timeout is None else min(max(ask.timeout, 0.0), 1e6)
+        if not ask.socket:
+            node: Any = AskingNode(ask.node, self._encode_json, done)
+            message = RequestMessage(ask.method, Raw(str(ask.id).encode()), ask.params, "2.0", timeout)
+            self._server.requests.requested_by(node, message)
+            return
+        socket = self._server.socket(ask.socket)
+        if socket is None:
+            done(("nobody", -32001, f"the socket {ask.socket} is gone"), NULL)
+            return
+        self._ask_socket(socket, ask, timeout, done)
+
+    def _ask_socket(self, socket: Session, ask: Ask, timeout: float | None, done: Callable[..., None]) -> None:
+        try:
+            outcome = self._server.ask(socket, ask.method, ask.params, timeout, Raw, None)
+        except IPCError as error:
+            done(_told(error), NULL)
+            return
+
+        def answered() -> None:
+            if outcome.error is None:
+                done(None, outcome.value)
+            else:
+                data = outcome.error.data if isinstance(outcome.error, RemoteError) else None
+                done(_told(outcome.error), Raw(self._encode_json(data)))
+
+        outcome.then(answered)
+
+    def tell(self, event: str, *arguments: Any) -> None:
+        self._server.bus_event(event, *arguments)
+
+    def fault(self, error: IPCError) -> None:
+        self._server.session_fault(None, error)
+
+
+def join(server: Any, driver: Driver, settings: Config) -> None:
+    """Join a server, which is not started yet, to the others that its configuration names, if it names any."""
+    if settings.bus is None:
+        return
+    if not isinstance(server, ServerCore):
+        raise ConfigError("bus= joins servers with connections, and a UDP port has none: it has no rooms either")
+    from .engines import bus_of
+
+    server.join_bus(Joined(server, driver, settings, bus_of(settings.bus)))
+
+
+def limits_of(settings: Config) -> NodeLimits:
+    """What may wait for the bus."""
+    return NodeLimits(
+        settings.max_bus_pending_messages,
+        settings.max_bus_pending_bytes,
+        settings.bus_policy == "raise",
+        settings.bus_heartbeat / 1000,
+    )
+
+
+def _told(error: Exception) -> tuple[str, int, str]:
+    """Why a request of another node's failed, as it is told there."""
+    text = str(error)[:1000]
+    if isinstance(error, RemoteError):
+        return "remote", error.code, error.message
+    if isinstance(error, RequestTimeout):
+        return "timeout", FAILED, text
+    if isinstance(error, NotConnected):
+        return "nobody", -32001, text
+    if isinstance(error, ConnectionLost):
+        return "lost", FAILED, text
+    if isinstance(error, InvalidPayload):
+        return "remote", -32602, text
+    return "remote", FAILED, text
+
+
+def _plain(value: Any) -> Any:
+    """What a peer calls itself, where it is a text or a number."""
+    return value if isinstance(value, (str, int, float)) else None

@@ -1,0 +1,203 @@
+"""Keeps a node's bus connected: one attempt after the other, for as long as the server serves."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from ..config.foreign import PASSING
+from ..errors import ConnectError, IPCError
+
+if TYPE_CHECKING:
+    from ..core.seam import Cancellable, Driver
+    from .bus import Bus
+    from .node import Node
+
+__all__ = ["Keeper"]
+
+CONNECT_SECONDS = 5.0
+ABORT_SECONDS = 1.0
+FIRST_DELAY, LONGEST_DELAY, GROWTH = 0.05, 0.5, 1.6
+"""Seconds between attempts: whoever waits for a broker that is back waits no second."""
+
+
+class Keeper:
+    """One node and its bus. To the node it is the line, whose calls never fail: where they do, the bus is down."""
+
+    def __init__(self, bus: Bus, node: Node, driver: Driver, fault: Callable[[IPCError], None]) -> None:
+        self._bus = bus
+        self._node = node
+        self._driver = driver
+        self._fault = fault
+        self._is_up = False
+        self._connection = 0
+        self._lost: asyncio.Event | None = None
+        self._tasks: set[Cancellable] = set()
+        self._leaving: set[Cancellable] = set()
+        self._patience = CONNECT_SECONDS
+        self._closed: Callable[[], None] | None = None
+        self.is_open = False
+        """Whether there is a connection, or one is being made."""
+
+    # ---- life
+
+    def open(self) -> None:
+        """Connect, and stay connected."""
+        self.is_open = True
+        self._node.finished = self._node_finished
+        self._spawn(self._keep())
+
+    def close(self, seconds: float, closed: Callable[[], None]) -> None:
+        """Let the node send what waits, then disconnect, and call ``closed``."""
+        self._closed = closed
+        self._node.close(seconds)
+
+    def abort(self) -> None:
+        """Be gone at once; the connection has a second to end in order."""
+        self._patience = ABORT_SECONDS
+        for task in tuple(self._tasks - self._leaving):
+            task.cancel()
+        self._node.abort()
+        self._node_finished()
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> Cancellable:
+        tasks = self._tasks
+
+        def done(error: BaseException | None) -> None:
+            tasks.discard(task)
+            if error is not None and not isinstance(error, asyncio.CancelledError):
+                self._fail(error)
+
+        task = self._driver.spawn(coroutine, done)
+        tasks.add(task)
+        return task
+
+    async def _keep(self) -> None:
+        delay, told = FIRST_DELAY, False
+        while self._closed is None:
+            try:
+                async with asyncio.timeout(CONNECT_SECONDS):
+                    limit = await self._bus.connect(self)
+            except PASSING:
+                raise
+            except Exception as error:
+                if not told:
+                    told = True
+                    self._fault(_unreachable(self._bus, error))
+                await asyncio.sleep(delay * (0.8 + 0.4 * self._driver.random()))
+                delay = min(delay * GROWTH, LONGEST_DELAY)
+                continue
+            delay, told = FIRST_DELAY, False
+            await self._live(limit)
+
+    async def _live(self, limit: int | None) -> None:
+        self._lost = asyncio.Event()
+        self._is_up = True
+        self._connection += 1
+        self._node.up(self, limit)
+        await self._lost.wait()
+
+    def _node_finished(self) -> None:
+        """The node has said all it had to say, or there is nobody to say it to."""
+        if self.is_open and not self._leaving:
+            self._leaving = {self._spawn(self._disconnect())}
+
+    async def _disconnect(self) -> None:
+        self._is_up = False
+        if self._lost is not None:
+            self._lost.set()
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(self._patience):
+                await self._bus.close()
+        self._finish()
+
+    def _finish(self) -> None:
+        self.is_open = False
+        for task in tuple(self._tasks - self._leaving):
+            task.cancel()
+        closed, self._closed = self._closed, _nothing
+        if closed is not None:
+            closed()
+
+    # ---- the node's line
+
+    @property
+    def size_option(self) -> str:
+        return self._bus.size_option
+
+    @property
+    def has_groups(self) -> bool:
+        return self._bus.has_groups
+
+    def publish(self, subject: str, data: bytes) -> bool:
+        return bool(self._do(self._bus.publish, subject, data))
+
+    def request(self, subject: str, data: bytes, unheard: Callable[[], None]) -> None:
+        self._do(self._bus.request, subject, data, unheard)
+
+    def subscribe(self, subject: str, group: str = "") -> None:
+        self._do(self._bus.subscribe, subject, group)
+
+    def unsubscribe(self, subject: str) -> None:
+        self._do(self._bus.unsubscribe, subject)
+
+    def confirm(self, confirmed: Callable[[], None]) -> None:
+        self._spawn(self._confirm(confirmed, self._connection))
+
+    async def _confirm(self, confirmed: Callable[[], None], connection: int) -> None:
+        await self._bus.confirm()
+        if self._is_up and self._connection == connection:
+            confirmed()
+
+    def _do(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        """A call of the bus; one that fails is the end of the connection."""
+        if not self._is_up:
+            return True
+        try:
+            return call(*arguments)
+        except PASSING:
+            raise
+        except Exception as error:
+            self._fail(error)
+            return True
+
+    def _fail(self, error: BaseException) -> None:
+        if self._is_up:
+            lost = error if isinstance(error, Exception) else None
+            self._driver.call_later(0, lambda: self.lost(lost))
+
+    # ---- what the bus tells
+
+    def heard(self, subject: str, data: bytes) -> None:
+        if self._is_up:
+            self._node.heard(subject, data)
+
+    def writable(self) -> None:
+        if self._is_up:
+            self._node.writable()
+
+    def missed(self) -> None:
+        self._node.missed()
+
+    def lost(self, error: Exception | None) -> None:
+        if not self._is_up:
+            return
+        self._is_up = False
+        self._node.down(error)
+        if self._lost is not None:
+            self._lost.set()
+
+
+def _unreachable(bus: Bus, error: BaseException) -> ConnectError:
+    unreachable = ConnectError(
+        f"the bus ({bus.name}, {bus.health()}) cannot be reached: {str(error) or type(error).__name__:.300}. What is "
+        "for other servers waits; it is tried again until it is there"
+    )
+    unreachable.__cause__ = error
+    return unreachable
+
+
+def _nothing() -> None:
+    """It was told."""

@@ -1,0 +1,127 @@
+"""Who is there: the other nodes by their heartbeats, and what was heard of each."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+
+from .streams import Heard
+
+__all__ = ["MISSED_BEATS", "MOST_NODES", "Members", "Other"]
+
+MISSED_BEATS = 3
+"""So many heartbeats that do not come, and a node is gone."""
+MOST_NODES = 10_000
+"""Nodes that are known at once: whoever can publish could invent more."""
+
+MOST_GONE = 1_000
+"""Nodes that went without a word, and of which it is known how far they had come."""
+
+
+class Other:
+    """Another node."""
+
+    __slots__ = ("asked", "at", "beat", "heard", "in_doubt", "life", "member", "name", "sockets")
+
+    def __init__(self, name: str, life: int, now: float) -> None:
+        self.name = name
+        self.life = life
+        """Which of its lives: a node that starts anew begins a later one."""
+        self.at = now
+        """When it was last heard."""
+        self.beat = 0
+        self.sockets = 0
+        self.member = False
+        """It has sockets and answers questions: its hello or a heartbeat came."""
+        self.heard = Heard()
+        self.asked = 0
+        """The number of that question."""
+        self.in_doubt = False
+        """Something of it may have been lost: it is to be asked how far it has come, until it has answered."""
+
+
+class Members:
+    """The other nodes."""
+
+    def __init__(self, beat: float) -> None:
+        self._patience = (MISSED_BEATS + 0.5) * beat
+        self._others: dict[str, Other] = {}
+        self._gone: OrderedDict[str, Other] = OrderedDict()  # without a word: they may come back
+
+    def __len__(self) -> int:
+        return sum(other.member for other in self._others.values())
+
+    def __iter__(self) -> Iterator[Other]:
+        return iter(list(self._others.values()))
+
+    def get(self, name: str) -> Other | None:
+        return self._others.get(name)
+
+    def names(self) -> set[str]:
+        """Those who answer questions."""
+        return {other.name for other in self._others.values() if other.member}
+
+    def note(self, name: str, life: int, now: float) -> Other | None:
+        """Something came of this node; None where it is of an earlier life, or of one node too many."""
+        other = self._others.get(name) or self._back(name)
+        if other is None or other.life < life:
+            if other is None and len(self._others) >= MOST_NODES:
+                return None
+            self._others[name] = other = Other(name, life, now)
+        elif other.life > life:
+            return None
+        other.at = now
+        return other
+
+    def _back(self, name: str) -> Other | None:
+        """One that had been given up, if it was."""
+        other = self._gone.pop(name, None)
+        if other is not None:
+            other.in_doubt = True
+            self._others[name] = other
+        return other
+
+    def sound(self, other: Other, beat: int, number: int) -> None:
+        """Its heartbeat came, or its hello, with the number of its last message.
+
+        A heartbeat that was left out puts what it sent meanwhile in doubt; that it sent nothing, out of doubt.
+        """
+        if beat > other.beat + 1 and other.beat:
+            other.in_doubt = True
+        other.beat = max(other.beat, beat)
+        if number == other.heard.last:
+            other.in_doubt = False
+        other.heard.sound(other.at, number)
+
+    def doubt_all(self, *, surely: bool = False) -> None:
+        """This node itself was away; or, surely, something was dropped that had come."""
+        for other in self._others.values():
+            other.in_doubt = True
+            if surely:
+                other.heard.last = None
+
+    def see_all(self, now: float) -> None:
+        """Nobody is given up for the time in which nobody could be heard."""
+        for other in self._others.values():
+            other.at = now
+
+    def remove(self, name: str, life: int) -> None:
+        """It said goodbye."""
+        other = self._others.get(name)
+        if other is not None and other.life <= life:
+            del self._others[name]
+
+    def expire(self, now: float) -> list[Other]:
+        """Those who were not heard for three heartbeats. What was heard of them is kept for when they come back."""
+        gone = [other for other in self._others.values() if now - other.at > self._patience]
+        for other in gone:
+            self._gone[other.name] = self._others.pop(other.name)
+            if len(self._gone) > MOST_GONE:
+                self._gone.popitem(last=False)
+        return gone
+
+    def forget_room(self, room: str) -> None:
+        """This node has left a room."""
+        for others in (self._others, self._gone):
+            for other in others.values():
+                other.heard.forget(room)

@@ -1,0 +1,188 @@
+"""What nodes say to each other: JSON arrays, each with its kind in front.
+
+An event passes undecoded: its frame is a value in the array, as it stands on the wire of the clients (Base64 for frames
+that are no JSON). What cannot be read here is nobody's message: :class:`ValueError`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeAlias
+from urllib.parse import quote
+
+import msgspec
+from msgspec import Meta, Raw, Struct
+
+__all__ = [
+    "EVERYBODY",
+    "Answer",
+    "Ask",
+    "Beat",
+    "Bye",
+    "Emit",
+    "Hello",
+    "Here",
+    "Mark",
+    "Marks",
+    "Message",
+    "Subjects",
+    "Sync",
+    "Who",
+    "decode",
+    "encode",
+]
+
+EVERYBODY = ""
+"""What stands for everybody where a room's name is expected; no room is called so."""
+
+Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64)]
+Room: TypeAlias = Annotated[str, Meta(max_length=256)]
+Mark: TypeAlias = tuple[Room, Count, Count, Count, Count]
+"""A room, its stream, the number of the last message in it, and with which of the sender's numbers and which of the
+stream's the present activity began."""
+
+
+class Emit(Struct, array_like=True, tag="e", gc=False):
+    """An event for those in some rooms."""
+
+    node: Name
+    life: Count
+    number: Count
+    """Of all that this node sent."""
+    wire: Annotated[str, Meta(max_length=200)]
+    """What frames look like at that node's clients."""
+    marks: Annotated[list[Mark], Meta(max_length=64)]
+    rooms: list[Room] | None
+    """Whom it is for; None: those in the rooms of the marks."""
+    but_rooms: list[Room]
+    but: list[Annotated[str, Meta(max_length=100)]]
+    frame: Raw
+
+
+class Hello(Struct, array_like=True, tag="h", gc=False):
+    """A node is there, and its subscriptions are confirmed: all there is to say about it."""
+
+    node: Name
+    life: Count
+    beat: Count
+    number: Count
+    sockets: Count
+    member: bool
+    """It has sockets and answers; False: it only emits."""
+    asks: bool
+    """It wants to hear the others' hello."""
+
+
+class Beat(Struct, array_like=True, tag="b", gc=False):
+    """A node is still there: what may have changed."""
+
+    node: Name
+    life: Count
+    beat: Count
+    number: Count
+    sockets: Count
+    member: bool
+
+
+class Bye(Struct, array_like=True, tag="q", gc=False):
+    """A node goes."""
+
+    node: Name
+    life: Count
+
+
+class Sync(Struct, array_like=True, tag="s", gc=False):
+    """How far somebody heard a node, room by room: with the stream and the number, or zeros."""
+
+    node: Name
+    life: Count
+    id: Count
+    rooms: list[tuple[Room, Count, Count]]
+
+
+class Marks(Struct, array_like=True, tag="m", gc=False):
+    """How far that node has come, in those rooms where it differs."""
+
+    node: Name
+    life: Count
+    id: Count
+    marks: list[Mark]
+
+
+class Who(Struct, array_like=True, tag="w", gc=False):
+    """Which sockets are in this room (or anywhere)?"""
+
+    node: Name
+    life: Count
+    id: Count
+    room: Room
+
+
+class Here(Struct, array_like=True, tag="i", gc=False):
+    """These: number, peer, claimed id, rooms."""
+
+    node: Name
+    life: Count
+    id: Count
+    sockets: list[tuple[Count, str, Any, list[Room]]]
+    more: bool
+    """More of them follow."""
+
+
+class Ask(Struct, array_like=True, tag="a", gc=False):
+    """A request, to a socket or (0) to the node itself."""
+
+    node: Name
+    life: Count
+    id: Count
+    socket: Count
+    method: str
+    timeout: float | None
+    params: Raw
+
+
+class Answer(Struct, array_like=True, tag="r", gc=False):
+    """Its answer; with an error, ``result`` is what that has as data."""
+
+    node: Name
+    life: Count
+    id: Count
+    error: tuple[str, int, str] | None
+    """Its kind (``remote``, ``timeout``, ``lost``, ``nobody``), JSON-RPC code and message."""
+    result: Raw
+
+
+Message: TypeAlias = Emit | Hello | Beat | Bye | Sync | Marks | Who | Here | Ask | Answer
+
+encode = msgspec.json.Encoder().encode
+_decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
+
+
+def decode(data: bytes) -> Message:
+    """The message in these bytes; raises ``ValueError`` where there is none."""
+    try:
+        return _decoder.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{error}") from None
+
+
+class Subjects:
+    """What things are called on the bus, for one group."""
+
+    def __init__(self, group: str) -> None:
+        prefix = f"node_ipc.{_token(group)}."
+        self.everybody = f"{prefix}all"
+        self.anybody = f"{prefix}any"
+        self._node, self._room = f"{prefix}node.", f"{prefix}room."
+
+    def node(self, name: str) -> str:
+        """One node's inbox."""
+        return self._node + _token(name)
+
+    def room(self, name: str) -> str:
+        return self.everybody if name == EVERYBODY else self._room + _token(name)
+
+
+def _token(text: str) -> str:
+    """Any text as one token of a subject: without spaces, dots and wildcards, which mean something to brokers."""
+    return quote(text, safe="").replace(".", "%2E").replace("~", "%7E") or "%"

@@ -1,0 +1,187 @@
+"""What one node asks the others: requests, and who is in a room. Every question ends once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Raw
+
+from ..core.everywhere import Found, RemoteSocket
+from ..errors import BackpressureError, ConnectionLost, IPCError, NoResponder, RemoteError, RequestError, RequestTimeout
+
+if TYPE_CHECKING:
+    from ..core.outcome import Outcome
+    from ..core.seam import Driver, Timer
+    from .messages import Answer, Here
+
+__all__ = ["MOST_QUESTIONS", "Questions"]
+
+MOST_QUESTIONS = 16_384
+"""Questions of one node that wait for answers at once."""
+
+
+class _Asked:
+    __slots__ = ("decode", "method", "node", "outcome", "timer")
+
+    def __init__(self, outcome: Outcome[Any], method: str, node: str | None, decode: Callable[[Any], Any]) -> None:
+        self.outcome = outcome
+        self.method = method
+        self.node = node
+        """Who is asked; None: any one of them."""
+        self.decode = decode
+        self.timer: Timer | None = None
+
+
+class _Search:
+    __slots__ = ("found", "outcome", "timer", "waiting")
+
+    def __init__(self, outcome: Outcome[Found], found: Found, waiting: set[str]) -> None:
+        self.outcome = outcome
+        self.found = found
+        self.waiting = waiting
+        self.timer: Timer | None = None
+
+
+class Questions:
+    """Those that are open."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._ids = 0
+        self._asked: dict[int, _Asked] = {}
+        self._searches: dict[int, _Search] = {}
+
+    def __len__(self) -> int:
+        return len(self._asked) + len(self._searches)
+
+    # ---- requests
+
+    def ask(
+        self, method: str, node: str | None, timeout: float | None, decode: Callable[[Any], Any]
+    ) -> tuple[int, Outcome[Any]]:
+        """A new request; what is to be sent carries its number."""
+        if len(self._asked) >= MOST_QUESTIONS:
+            raise BackpressureError(f"{MOST_QUESTIONS} requests wait for other servers' answers: ask less at once")
+        self._ids += 1
+        id = self._ids
+        outcome: Outcome[Any] = self._driver.outcome(None)
+        asked = self._asked[id] = _Asked(outcome, method, node, decode)
+        outcome.abandon = partial(self.end, id, RequestError(f"{method!r:.80} was given up by whoever waited for it"))
+        if timeout is not None:
+            late = RequestTimeout(f"no answer to {method!r:.80} within {timeout:g} s from {node or 'any other server'}")
+            asked.timer = self._driver.call_later(timeout, partial(self.end, id, late))
+        return id, outcome
+
+    def end(self, id: int, error: IPCError | None) -> None:
+        """A request is over; one that is over already stays so."""
+        asked = self._asked.pop(id, None)
+        if asked is None:
+            return
+        if asked.timer is not None:
+            asked.timer.cancel()
+        asked.outcome.abandon = None
+        asked.outcome.settle(error)
+
+    def nobody(self, id: int, whom: str) -> None:
+        """Nobody is there to hear it."""
+        asked = self._asked.get(id)
+        if asked is not None:
+            self.end(id, NoResponder(f"{asked.method!r:.80} was not asked: {whom}"))
+
+    def answered(self, answer: Answer) -> None:
+        asked = self._asked.get(answer.id)
+        if asked is None or (asked.node is not None and asked.node != answer.node):
+            return
+        if answer.error is not None:
+            self.end(answer.id, _error(asked.method, answer.node, answer.error, answer.result))
+            return
+        error: Any = None
+        try:
+            asked.outcome.value = asked.decode(answer.result)
+        except Exception as wrong:  # a hook of the user's may raise anything
+            error = wrong
+        self.end(answer.id, error)
+
+    # ---- searches
+
+    def search(self, found: Found, nodes: set[str], timeout: float) -> tuple[int, Outcome[Found]]:
+        """Look for sockets at these nodes; what is here is found already."""
+        self._ids += 1
+        id = self._ids
+        outcome = self._driver.outcome(found)
+        if not nodes:
+            outcome.settle()
+            return id, outcome
+        search = self._searches[id] = _Search(outcome, found, nodes)
+        search.timer = self._driver.call_later(timeout, partial(self._finish, id))
+        outcome.abandon = partial(self._finish, id)
+        return id, outcome
+
+    def here(self, here: Here) -> None:
+        """Some node's sockets."""
+        search = self._searches.get(here.id)
+        if search is None or here.node not in search.waiting:
+            return
+        for number, peer, claimed_id, rooms in here.sockets:
+            search.found.append(
+                RemoteSocket(f"{here.node}.{number}", here.node, number, peer, claimed_id, frozenset(rooms))
+            )
+        if not here.more:
+            search.waiting.discard(here.node)
+            if not search.waiting:
+                self._finish(here.id)
+
+    def _finish(self, id: int) -> None:
+        search = self._searches.pop(id, None)
+        if search is None:
+            return
+        if search.timer is not None:
+            search.timer.cancel()
+        search.found.missing |= search.waiting
+        search.outcome.abandon = None
+        search.outcome.settle()
+
+    # ---- who will not answer
+
+    def gone(self, node: str) -> None:
+        """This node will answer nothing any more."""
+        for id, asked in list(self._asked.items()):
+            if asked.node == node:
+                self.end(id, _lost(asked.method, f"the node {node} is gone"))
+        for id, search in list(self._searches.items()):
+            if node in search.waiting:
+                search.waiting.discard(node)
+                search.found.missing.add(node)
+                if not search.waiting:
+                    self._finish(id)
+
+    def end_all(self, reason: str) -> None:
+        """No answer will come: the bus is down."""
+        for id, asked in list(self._asked.items()):
+            self.end(id, _lost(asked.method, reason))
+        for id in list(self._searches):
+            self._finish(id)
+
+
+def _lost(method: str, reason: str) -> ConnectionLost:
+    return ConnectionLost(f"{reason} before {method!r:.80} was answered. It may have been carried out")
+
+
+def _error(method: str, node: str, error: tuple[str, int, str], data: Raw) -> IPCError:
+    import msgspec
+
+    kind, code, message = error
+    message = message[:1000]
+    if kind == "nobody":
+        return NoResponder(f"{method!r:.80} was not asked: {message}")
+    if kind == "timeout":
+        return RequestTimeout(message)
+    if kind == "lost":
+        return _lost(method, message)
+    try:
+        value = msgspec.json.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        value = None
+    return RemoteError(code, message, value)

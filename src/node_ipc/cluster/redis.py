@@ -1,0 +1,235 @@
+"""Redis or Valkey, by redis-py: a channel for each subject, over pub/sub.
+
+Two connections: one that hears and one that speaks. The second gets all that this node says, in order, and the answers
+of ``PUBLISH`` say how many heard it. redis-py's own reconnecting is not used: what is lost meanwhile it would not tell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from redis.asyncio.connection import AbstractConnection, ConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+
+from .pump import Pump
+
+if TYPE_CHECKING:
+    from ..config.bus_options import BusPlace
+    from .bus import Hears
+
+__all__ = ["RedisBus", "make"]
+
+PING_SECONDS = 5.0
+PATIENCE_SECONDS = 12.0
+"""A connection on which nothing came for so long, not even the answer to a ping, is lost."""
+LARGEST = 512 * 1024 * 1024
+"""Bytes in a message where Redis does not tell this user its ``proto-max-bulk-len``, which that is by default."""
+
+
+class RedisBus:
+    """A node's two connections to Redis."""
+
+    name = "redis"
+    size_option = "proto-max-bulk-len of redis-server"
+    has_groups = False
+
+    def __init__(self, place: BusPlace) -> None:
+        self._place = place
+        self._hears: Hears
+        self._ear: AbstractConnection | None = None
+        self._mouth: AbstractConnection | None = None
+        self._speaking: Pump[tuple[Any, ...]]
+        self._listening: Pump[tuple[Any, ...]]
+        self._answers: deque[Callable[[], None] | None] = deque()
+        self._pongs: deque[asyncio.Future[None]] = deque()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._ending: asyncio.Task[None] | None = None
+        self._heard_at = 0.0
+
+    async def connect(self, hears: Hears) -> int | None:
+        await self._end()
+        pool = ConnectionPool.from_url(
+            self._place.url,
+            retry=Retry(NoBackoff(), 0),
+            socket_connect_timeout=4,
+            socket_timeout=None,
+            socket_keepalive=True,
+            decode_responses=False,
+            protocol=2,
+        )
+        ear: AbstractConnection = pool.make_connection()  # type: ignore[no-untyped-call]
+        mouth: AbstractConnection = pool.make_connection()  # type: ignore[no-untyped-call]
+        try:
+            await ear.connect()  # type: ignore[no-untyped-call]
+            await mouth.connect()  # type: ignore[no-untyped-call]
+            largest = await _largest(mouth)
+        except BaseException:
+            await _close(ear, mouth)
+            raise
+        self._hears, self._ear, self._mouth = hears, ear, mouth
+        self._answers.clear()
+        self._pongs.clear()
+        self._heard_at = asyncio.get_running_loop().time()
+        self._speaking = Pump(self._speak, hears.writable)
+        self._listening = Pump(self._subscribe, _nothing)
+        for work in (
+            self._speaking.run(),
+            self._listening.run(),
+            self._hear(ear),
+            self._hear_answers(mouth),
+            self._watch(),
+        ):
+            task = asyncio.create_task(work)
+            task.add_done_callback(self._done)
+            self._tasks.append(task)
+        return largest
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled() or task not in self._tasks:
+            return
+        error = task.exception()
+        self._lost(error if isinstance(error, Exception) else None)
+
+    def _lost(self, error: Exception | None) -> None:
+        if self._ear is not None:
+            ear, mouth, self._ear, self._mouth = self._ear, self._mouth, None, None
+            tasks, self._tasks = self._tasks, []
+            for task in tasks:
+                task.cancel()
+            for pong in self._pongs:
+                pong.cancel()
+            assert mouth is not None
+            self._ending = asyncio.create_task(_close(ear, mouth))
+            self._hears.lost(error)
+
+    # ---- out
+
+    async def _speak(self, commands: list[tuple[Any, ...]]) -> None:
+        assert self._mouth is not None
+        await self._mouth.send_packed_command(self._mouth.pack_commands(commands), check_health=False)
+
+    async def _subscribe(self, commands: list[tuple[Any, ...]]) -> None:
+        assert self._ear is not None
+        await self._ear.send_packed_command(self._ear.pack_commands(commands), check_health=False)
+
+    def publish(self, subject: str, data: bytes) -> bool:
+        return self._say(subject, data, None)
+
+    def request(self, subject: str, data: bytes, unheard: Callable[[], None]) -> None:
+        self._say(subject, data, unheard)
+
+    def _say(self, subject: str, data: bytes, unheard: Callable[[], None] | None) -> bool:
+        if self._mouth is None:
+            raise ConnectionError("Redis is gone")
+        self._answers.append(unheard)
+        return self._speaking.put(("PUBLISH", subject, data), len(data))
+
+    def subscribe(self, subject: str, group: str = "") -> None:
+        self._listen("SUBSCRIBE", subject)
+
+    def unsubscribe(self, subject: str) -> None:
+        self._listen("UNSUBSCRIBE", subject)
+
+    def _listen(self, *command: str) -> None:
+        if self._ear is None:
+            raise ConnectionError("Redis is gone")
+        self._listening.put(command)
+
+    async def confirm(self) -> None:
+        """What was subscribed is heard when the ping behind it is answered, and all is published when that is."""
+        loop = asyncio.get_running_loop()
+        heard: asyncio.Future[None] = loop.create_future()
+        said: asyncio.Future[None] = loop.create_future()
+        if self._ear is None:
+            raise ConnectionError("Redis is gone")
+        self._pongs.append(heard)
+        self._listen("PING")
+        self._answers.append(lambda: None if said.done() else said.set_result(None))
+        self._speaking.put(("PUBLISH", "node_ipc.nobody", b""))
+        await asyncio.gather(heard, said)
+
+    # ---- in
+
+    async def _hear(self, ear: AbstractConnection) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            message = await ear.read_response(timeout=math.inf)
+            self._heard_at = loop.time()
+            kind = message[0] if isinstance(message, list) else None
+            if kind == b"message":
+                self._hears.heard(message[1].decode(), message[2])
+            elif (kind == b"pong" or message == b"PONG") and self._pongs:
+                pong = self._pongs.popleft()
+                if not pong.done():
+                    pong.set_result(None)
+
+    async def _hear_answers(self, mouth: AbstractConnection) -> None:
+        while True:
+            answer = await mouth.read_response(timeout=math.inf)
+            unheard = self._answers.popleft()
+            if unheard is not None and answer == 0:
+                unheard()
+
+    async def _watch(self) -> None:
+        """Redis does not say that it is gone where a network was cut."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(PING_SECONDS)
+            self._pongs.append(loop.create_future())
+            self._listen("PING")
+            if loop.time() - self._heard_at > PATIENCE_SECONDS:
+                raise ConnectionError(f"nothing came from Redis for {PATIENCE_SECONDS:g} s")
+
+    def health(self) -> str:
+        return str(self._place)
+
+    async def close(self) -> None:
+        try:
+            if self._ear is not None:
+                with contextlib.suppress(Exception):
+                    await self.confirm()
+        finally:
+            await self._end()
+
+    async def _end(self) -> None:
+        ear, mouth, self._ear, self._mouth = self._ear, self._mouth, None, None
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if ear is not None and mouth is not None:
+            await _close(ear, mouth)
+        if self._ending is not None:
+            await self._ending
+            self._ending = None
+
+
+async def _largest(connection: AbstractConnection) -> int:
+    await connection.send_command("CONFIG", "GET", "proto-max-bulk-len")
+    try:
+        answer = await connection.read_response()
+        return int(answer[1])
+    except (ResponseError, IndexError, ValueError):
+        return LARGEST
+
+
+async def _close(*connections: AbstractConnection) -> None:
+    for connection in connections:
+        with contextlib.suppress(OSError, RedisError):
+            await connection.disconnect()
+
+
+def _nothing() -> None:
+    """Subscriptions are few and small: nobody waits for them."""
+
+
+def make(place: BusPlace) -> RedisBus:
+    """The bus at a URL such as ``redis://user:password@host:6379`` or ``rediss://host``."""
+    return RedisBus(place)

@@ -1,0 +1,458 @@
+"""The contract of a bus, held against the real brokers: the hub, nats-server and redis-server."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import msgspec
+import pytest
+
+import brokers
+import node_ipc
+from brokers import Broker
+from node_ipc import AsyncClient, AsyncServer
+from node_ipc.cluster.engines import bus_of
+from node_ipc.config import bus_options
+from node_ipc.errors import BackpressureError, ConfigError, FrameTooLarge, NoResponder, NotConnected, RemoteError
+
+BEAT = 100
+DEADLINE = 20.0
+
+
+@pytest.fixture(params=list(brokers.BROKERS))
+def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
+    started = brokers.start(request.param)
+    yield started
+    started.close()
+
+
+class Handled:
+    """A bus that can be made deaf, or slow to come back."""
+
+    def __init__(self, url: str) -> None:
+        self.bus = bus_of(bus_options.bus(url))
+        self.late = 0.0
+        self.is_deaf = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.bus, name)
+
+    async def connect(self, hears: Any) -> int | None:
+        await asyncio.sleep(self.late)
+        heard = hears.heard
+        hears.heard = lambda subject, data: None if self.is_deaf else heard(subject, data)
+        try:
+            return await self.bus.connect(hears)
+        finally:
+            self.is_connected = True
+
+
+class Ends:
+    """Servers on one bus, each with one client that is in some rooms."""
+
+    def __init__(self, broker: Broker, stack: AsyncExitStack) -> None:
+        self.broker = broker
+        self.servers: list[AsyncServer] = []
+        self.clients: list[AsyncClient] = []
+        self.heard: list[list[Any]] = []
+        self.gaps: list[Counter[str]] = []
+        self.events: list[list[str]] = []
+        self.errors: list[list[Exception]] = []
+        self._stack = stack
+
+    async def add(self, *rooms: str, **options: Any) -> None:
+        number = len(self.servers)
+        whole: dict[str, Any] = {"bus": self.broker.url, "bus_heartbeat": BEAT, "bus_group": "test"} | options
+        path = f"{self.broker.folder}/s{number}"
+        server = await self._stack.enter_async_context(node_ipc.serve(path, **whole))
+        gaps: Counter[str] = Counter()
+        events: list[str] = []
+        errors: list[Exception] = []
+        server.on("bus.gap", lambda node, count: gaps.update({node: count}))
+        for name in ("bus.up", "bus.down"):
+            server.on(name, lambda *_, name=name: events.append(name))
+        server.on("error", lambda error: errors.append(error))
+        client = await self._stack.enter_async_context(node_ipc.connect(path))
+        heard: list[Any] = []
+        client.on("x", heard.append)
+        await until(lambda: server.sockets)
+        if rooms:
+            server.sockets[0].join(*rooms)
+        self.servers.append(server)
+        self.clients.append(client)
+        self.heard.append(heard)
+        self.gaps.append(gaps)
+        self.events.append(events)
+        self.errors.append(errors)
+
+    async def joined(self) -> None:
+        """Until all know each other, and have for some heartbeats."""
+        await until(lambda: all(len(server.everywhere.nodes) == len(self.servers) - 1 for server in self.servers))
+        await asyncio.sleep(4 * BEAT / 1000)
+
+
+@asynccontextmanager
+async def ends(broker: Broker, *rooms: tuple[str, ...], **options: Any) -> AsyncIterator[Ends]:
+    async with AsyncExitStack() as stack:
+        made = Ends(broker, stack)
+        for names in rooms:
+            await made.add(*names, **options)
+        await made.joined()
+        yield made
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    async with asyncio.timeout(DEADLINE):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+# ---- who hears what
+
+
+async def test_rooms_broadcasts_and_exceptions_reach_every_server(broker: Broker) -> None:
+    async with ends(broker, ("a",), ("a", "b"), ("b",)) as all:
+        one, two, three = all.servers
+        one.to("a").emit("x", 1)
+        one.to("a", "b").emit("x", 2)
+        one.broadcast("x", 3)
+        one.broadcast("x", 4, local=True)
+        one.to("b", local=True).emit("x", 5)
+        found = await one.everywhere.sockets(room="b")
+        assert len(found) == 2 and not found.missing
+        [other] = [socket for socket in found if "a" in socket.rooms]
+        one.to("b").except_(other).emit("x", 6)
+        two.to("b").except_("a").emit("x", 7)
+        three.to("a").except_(three.sockets[0]).emit("x", 8)
+        await until(lambda: [sorted(heard) for heard in all.heard] == [[1, 2, 3, 4, 8], [1, 2, 3, 8], [2, 3, 6, 7]])
+        assert not any(all.gaps) and not any(all.errors)
+
+
+async def test_events_pass_undecoded(broker: Broker) -> None:
+    async with ends(broker, (), ()) as all:
+        reader, writer = await asyncio.open_unix_connection(f"{broker.folder}/s1")
+        await until(lambda: len(all.servers[1].sockets) == 2)
+        all.servers[0].broadcast("y", node_ipc.Raw(b'{ "a" : 1.50 }'))
+        all.servers[0].broadcast("ü", {"b": "\f\u2028"})
+        assert await reader.readuntil(b"\f") == b'{"type":"y","data":{ "a" : 1.50 }}\f'
+        assert await reader.readuntil(b"\f") == '{"type":"ü","data":{"b":"\\f\u2028"}}\f'.encode()
+        writer.close()
+
+
+@pytest.mark.parametrize("options", [{"parser": "raw"}, {"delimiter": ";"}, {"parser": "fast"}], ids=str)
+async def test_other_forms_of_frames(broker: Broker, options: dict[str, Any]) -> None:
+    async with AsyncExitStack() as stack:
+        servers = [
+            await stack.enter_async_context(
+                node_ipc.serve(f"{broker.folder}/s{number}", bus=broker.url, bus_heartbeat=BEAT, **options)
+            )
+            for number in range(2)
+        ]
+        client = await stack.enter_async_context(node_ipc.connect(f"{broker.folder}/s1", **options))
+        await until(lambda: servers[1].sockets and len(servers[0].everywhere.nodes) == 1)
+        if "raw" in options.values():
+            servers[0].broadcast(b"\x00\xff\f;")
+            assert await client.receive("data", timeout=DEADLINE) == b"\x00\xff\f;"
+        else:
+            servers[0].broadcast("connected; not", {"text": "a;b\fc"})
+            assert await client.receive("connected; not", timeout=DEADLINE) == {"text": "a;b\fc"}
+
+
+async def test_another_group_hears_nothing(broker: Broker) -> None:
+    async with AsyncExitStack() as stack:
+        made = Ends(broker, stack)
+        for group in ("one", "one", "two"):
+            await made.add("a", bus_group=group)
+        await until(lambda: [len(server.everywhere.nodes) for server in made.servers] == [1, 1, 0])
+        made.servers[0].broadcast("x", 1)
+        made.servers[2].to("a").emit("x", 2)
+        made.servers[1].broadcast("x", 3)
+        await until(lambda: [sorted(heard) for heard in made.heard[:2]] == [[1, 3], [1, 3]])
+        assert made.heard[2] == [2]
+
+
+# ---- requests
+
+
+async def test_requests_to_a_socket_elsewhere_and_to_any_other_server(broker: Broker) -> None:
+    async with ends(broker, ("a",), ("a",), ("a",)) as all:
+        for number, (server, client) in enumerate(zip(all.servers, all.clients, strict=True)):
+            client.handle("add", lambda params, number=number: [number, params["a"] + params["b"]])
+            server.handle("who", lambda params, socket, number=number: [number, socket.id])
+            server.handle("fail", lambda: 1 / 0)
+            server.on("error", lambda error, socket: None)
+        here = all.servers[0].everywhere
+        for socket in await here.sockets(room="a"):
+            number = [server.everywhere.name for server in all.servers].index(socket.node)
+            assert await here.request("add", {"a": 1, "b": 2}, to=socket.id) == [number, 3]
+        answers = [await here.request("who", type=tuple[int, str]) for _ in range(12)]
+        assert {number for number, _ in answers} == {1, 2}
+        assert {name for _, name in answers} == {here.name}
+        with pytest.raises(RemoteError, match="no method"):
+            await here.request("nothing")
+        with pytest.raises(RemoteError, match="the handler failed"):
+            await here.request("fail")
+
+
+async def test_where_nobody_is_there_it_is_said_at_once(broker: Broker) -> None:
+    async with ends(broker, ()) as all:
+        began = time.monotonic()
+        for to in (None, "nobody.1", f"{all.servers[0].everywhere.name}.99"):
+            with pytest.raises(NoResponder):
+                await all.servers[0].everywhere.request("add", to=to, timeout=DEADLINE)
+        assert time.monotonic() - began < DEADLINE / 2
+
+
+# ---- presence
+
+
+async def test_an_answer_is_partial_and_a_dead_node_is_gone_after_three_heartbeats(broker: Broker) -> None:
+    buses = [Handled(broker.url) for _ in range(3)]
+    async with AsyncExitStack() as stack:
+        all = Ends(broker, stack)
+        for bus in buses:
+            await all.add("a", bus=bus)
+        await all.joined()
+        name = all.servers[2].everywhere.name
+        buses[2].is_deaf = True
+        found = await all.servers[0].everywhere.sockets(room="a", timeout=0.3)
+        assert len(found) == 2 and found.missing == {name}
+        buses[2].bus.publish = lambda subject, data: True  # type: ignore[method-assign]
+        await until(lambda: [len(server.everywhere.nodes) for server in all.servers[:2]] == [1, 1])
+        found = await all.servers[0].everywhere.sockets(room="a", timeout=DEADLINE)
+        assert len(found) == 2 and not found.missing
+
+
+async def test_a_server_that_stops_is_gone_at_once(broker: Broker) -> None:
+    async with ends(broker, (), (), bus_heartbeat=60_000) as all:
+        all.servers[1].broadcast("x", 1)
+        await all.servers[1].stop()
+        await until(lambda: not all.servers[0].everywhere.nodes)
+        await until(lambda: all.heard[0] == [1])
+
+
+# ---- the broker dies
+
+
+@pytest.mark.row(65)
+@pytest.mark.row(67)
+async def test_delivered_and_told_is_what_was_sent(broker: Broker) -> None:
+    """The broker is killed under load, and the subscriber is back later than the publishers."""
+    buses = [Handled(broker.url) for _ in range(3)]
+    async with AsyncExitStack() as stack:
+        all = Ends(broker, stack)
+        for bus in buses:
+            await all.add("a", bus=bus)
+        await all.joined()
+        buses[2].late = 0.7
+        sent = [0, 0]
+
+        async def publish(number: int, seconds: float) -> None:
+            server = all.servers[number]
+            end = time.monotonic() + seconds
+            while time.monotonic() < end:
+                for _ in range(10):
+                    server.to("a").emit("x", (number, sent[number]))
+                    sent[number] += 1
+                await asyncio.sleep(0.01)
+
+        for outage in (0.0, 0.4, 1.5):
+            load = asyncio.gather(publish(0, 1.2 + outage), publish(1, 1.2 + outage))
+            await asyncio.sleep(0.4)
+            await asyncio.to_thread(broker.kill)
+            await asyncio.sleep(outage)
+            await asyncio.to_thread(broker.start)
+            await load
+            await until(lambda: all.servers[2].stats().bus.state == "up")  # type: ignore[union-attr]
+        names = [server.everywhere.name for server in all.servers]
+
+        def accounted(number: int) -> bool:
+            told, heard = all.gaps[2][names[number]], sum(1 for sender, _ in all.heard[2] if sender == number)
+            return heard + told == sent[number]
+
+        await until(lambda: accounted(0) and accounted(1))
+        await asyncio.sleep(12 * BEAT / 1000)  # and it stays so
+        assert accounted(0) and accounted(1)
+        for number in range(2):
+            numbers = [each for sender, each in all.heard[2] if sender == number]
+            assert numbers == sorted(set(numbers)), "in order, and none twice"
+        assert sum(sent) > 500 and len(all.heard[2]) > 100
+        assert all.events[2].count("bus.down") == 3
+
+
+@pytest.mark.row(66)
+async def test_while_the_broker_is_down_its_own_clients_are_served_and_the_rest_waits(broker: Broker) -> None:
+    async with ends(broker, ("a",), ("a",)) as all:
+        one = all.servers[0]
+        await asyncio.to_thread(broker.kill)
+        await until(lambda: one.stats().bus.state == "down")  # type: ignore[union-attr]
+        for number in range(50):
+            one.to("a").emit("x", number)
+        await until(lambda: len(all.heard[0]) == 50)
+        stats = one.stats().bus
+        assert stats is not None and stats.waiting_messages == 50 and all.events[0][-1] == "bus.down"
+        with pytest.raises(NotConnected, match="the bus is down"):
+            await one.everywhere.request("add")
+        found = await one.everywhere.sockets(room="a")
+        assert len(found) == 1 and found.missing == {all.servers[1].everywhere.name}
+        await asyncio.to_thread(broker.start)
+        await until(lambda: len(all.heard[1]) == 50)
+        assert all.heard[1] == list(range(50)) and not all.gaps[1]
+        assert one.stats().bus.state == "up"  # type: ignore[union-attr]
+
+
+async def test_a_full_buffer_is_the_callers_error_where_it_is_to_be(broker: Broker) -> None:
+    limits = {"bus_policy": "raise", "max_bus_pending_messages": 3}
+    async with ends(broker, ("a",), ("a",), **limits) as all:
+        one = all.servers[0]
+        await asyncio.to_thread(broker.kill)
+        await until(lambda: one.stats().bus.state == "down")  # type: ignore[union-attr]
+        for number in range(3):
+            one.to("a").emit("x", number)
+        with pytest.raises(BackpressureError, match="this process only"):
+            one.to("a").emit("x", 3)
+        await until(lambda: all.heard[0] == [0, 1, 2, 3])
+        await asyncio.to_thread(broker.start)
+        await until(lambda: all.heard[1] == [0, 1, 2])
+
+
+async def test_a_server_starts_without_its_broker_and_says_what_is_missing(broker: Broker) -> None:
+    await asyncio.to_thread(broker.kill)
+    async with AsyncExitStack() as stack:
+        all = Ends(broker, stack)
+        for _ in range(2):
+            await all.add("a")
+        await until(lambda: all.errors[0])
+        assert "cannot be reached" in str(all.errors[0][0])
+        all.servers[0].broadcast("x", 1)
+        await asyncio.to_thread(broker.start)
+        await until(lambda: all.events == [["bus.up"], ["bus.up"]])
+        assert len(all.errors[0]) == 1  # said once, and not at each attempt
+
+
+# ---- trust and size
+
+
+@pytest.mark.row(69)
+async def test_hostile_bytes_are_one_error_each_and_have_no_other_effect(broker: Broker) -> None:
+    class Nobody:
+        def heard(self, subject: str, data: bytes) -> None: ...
+        def writable(self) -> None: ...
+        def missed(self) -> None: ...
+        def lost(self, error: Exception | None) -> None: ...
+
+    async with ends(broker, ("a",)) as all:
+        bus = bus_of(bus_options.bus(broker.url))
+        await bus.connect(Nobody())
+        wire = all.servers[0].settings.delimiter
+        emit = ["e", "evil", 1, 1, "json " + repr(wire), [["", 1, 0, 1, 1]], None, [], []]
+        hostile = [b"[]", b'{"e":1}', b'["e"]', b'["q"]']
+        nameless: list[Any] = [1, [], {"type": 1}, {"data": 1}]
+        named = [{"type": name, "data": 1} for name in ("error", "x" * 300, "__proto__", "")]
+        for number, frame in enumerate(nameless + named, 1):
+            emit[5] = [["", 1, number, 1, 1]]
+            hostile.append(msgspec.json.encode([*emit, frame]))
+        name = all.servers[0].everywhere.name
+        for data in hostile:
+            bus.publish("node_ipc.test.all", data)
+            bus.publish(f"node_ipc.test.node.{name}", b"[0]")
+        await until(lambda: len(all.errors[0]) == 2 * len(hostile))
+        assert all.servers[0].stats().bus.faults == 2 * len(hostile)  # type: ignore[union-attr]
+        emit[5] = [["", 1, 99, 1, 1]]
+        bus.publish("node_ipc.test.all", msgspec.json.encode([*emit, {"type": "x", "data": "fine"}]))
+        await until(lambda: all.heard[0] == ["fine"])
+        await bus.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("nats", {"config": "max_payload: 2000\n"}),
+        ("redis", {"arguments": ("--proto-max-bulk-len", "1mb")}),
+    ],
+)
+async def test_a_message_above_the_brokers_limit_is_an_error_that_names_it(name: str, options: dict[str, Any]) -> None:
+    broker = brokers.start(name, **options)
+    try:
+        async with ends(broker, ("a",), ("a",)) as all:
+            with pytest.raises(FrameTooLarge, match=r"raise (max_payload of nats-server|proto-max-bulk-len of redis)"):
+                all.servers[0].to("a").emit("x", "y" * 2_000_000)
+            all.servers[0].to("a").emit("x", 1)
+            await until(lambda: all.heard[1] == [1])
+            assert not all.gaps[1]
+    finally:
+        broker.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("nats", {"config": 'authorization { user: "me", password: "s3cret" }\n'}),
+        ("nats", {"config": 'authorization { token: "s3cret" }\n'}),
+        ("redis", {"arguments": ("--requirepass", "s3cret")}),
+    ],
+)
+async def test_who_may_not_come_in_is_told_without_the_password(name: str, options: dict[str, Any]) -> None:
+    broker = brokers.start(name, **options)
+    try:
+        broker.options["user"] = "me:wrong-s3cret@"
+        async with AsyncExitStack() as stack:
+            all = Ends(broker, stack)
+            await all.add()
+            await until(lambda: all.errors[0])
+            assert "cannot be reached" in str(all.errors[0][0]) and "s3cret" not in str(all.errors[0][0])
+            assert "s3cret" not in repr(all.servers[0].settings)
+        broker.options["user"] = {"nats": "me:s3cret@", "redis": ":s3cret@"}[name]
+        if "token" in str(options):
+            broker.options["user"] = "s3cret@"
+        async with ends(broker, ("a",), ("a",)) as all:
+            all.servers[0].broadcast("x", 1)
+            await until(lambda: all.heard[1] == [1])
+    finally:
+        broker.close()
+
+
+# ---- life
+
+
+async def test_a_stopped_server_leaves_nothing_behind_and_may_start_again(broker: Broker) -> None:
+    async with ends(broker, ("a",), ("a",)) as all:
+        one, two = all.servers
+        for number in range(200):
+            one.broadcast("x", number)
+        await one.stop()
+        await until(lambda: len(all.heard[1]) == 200)
+        assert one.stats().bus.state == "closed"  # type: ignore[union-attr]
+        await one.start()
+        await until(lambda: len(two.everywhere.nodes) == 1 and one.stats().bus.state == "up")  # type: ignore[union-attr]
+        one.broadcast("x", "again")
+        await until(lambda: all.heard[1][-1] == "again")
+    tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    await asyncio.sleep(0.05)
+    assert [task for task in tasks if not task.done()] == []
+
+
+async def test_aborting_a_server_needs_no_broker(broker: Broker) -> None:
+    async with ends(broker, ()) as all:
+        assert broker.process is not None
+        broker.process.send_signal(signal.SIGSTOP)
+        all.servers[0].abort()
+        await asyncio.wait_for(_awaited(all.servers[0].closed), DEADLINE)
+
+
+async def _awaited(outcome: Any) -> None:
+    await outcome
+
+
+def test_an_engine_that_is_not_installed_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "node_ipc.cluster.nats", None)
+    with pytest.raises(ConfigError, match=r"pip install 'node-ipc\[nats\]'"):
+        bus_of(bus_options.bus("nats://host"))

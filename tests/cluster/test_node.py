@@ -1,0 +1,592 @@
+"""A node among others, on a broker in memory and a virtual clock: delivery, loss, order, presence, requests."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from msgspec import Raw
+
+from cluster_nodes import BEAT, Group
+from node_ipc.cluster import node as module
+from node_ipc.cluster.node import TRANSITIONS, Node, NodeState
+from node_ipc.core.everywhere import RemoteSocket
+from node_ipc.errors import BackpressureError, ConnectionLost, FrameTooLarge, NoResponder, NotConnected, RequestTimeout
+
+
+def everything(data: Any) -> Any:
+    return data
+
+
+# ---- who hears what
+
+
+def test_an_emit_reaches_the_nodes_with_somebody_in_the_room_and_no_other() -> None:
+    group = Group(3)
+    one, two, three = group.processes
+    two.join("a")
+    three.join("b")
+    group.run(BEAT)
+    one.emit("a", data=1)
+    one.emit("b", data=2)
+    one.emit(data=3)
+    group.run(0.1)
+    assert [process.numbers for process in group.processes] == [[], [1, 3], [2, 3]]
+    assert two.heard[0][0] == ("a",) and two.heard[1][0] == ()
+
+
+def test_who_is_in_several_rooms_hears_it_once_and_for_all_of_them() -> None:
+    group = Group(2)
+    one, two = group.processes
+    two.join("a")
+    two.join("b")
+    group.run(BEAT)
+    for number in range(3):
+        one.emit("a", "b", "c", data=number)
+    group.run(0.1)
+    assert two.numbers == [0, 1, 2]
+    assert {rooms for rooms, _ in two.heard} == {("a", "b")}
+    assert two.node.stats().duplicates == 3  # one for each second copy
+    assert not two.gaps
+
+
+def test_an_emit_to_many_rooms_is_one_message_to_everybody() -> None:
+    group = Group(2)
+    one, two = group.processes
+    two.join("room 39")
+    before = group.broker.messages
+    one.emit(*(f"room {number}" for number in range(40)))
+    group.run(0.01)
+    assert group.broker.messages - before == 1
+    assert len(two.heard) == 1 and len(two.heard[0][0]) == 40
+
+
+def test_except_goes_along_as_names() -> None:
+    group = Group(2)
+    one, two = group.processes
+    seen: list[Any] = []
+    two.deliver = lambda audience, frame: seen.append((audience.but, audience.but_rooms))  # type: ignore[method-assign]
+    there = RemoteSocket("n1.7", "n1", 7)
+    one.emit(but=(there, RemoteSocket("n5.8", "n5", 8)), but_rooms=("quiet",))
+    group.run(0.1)
+    assert seen == [((7,), ("quiet",))]
+
+
+def test_a_node_costs_the_broker_the_rooms_that_it_has() -> None:
+    group = Group(2)
+    one, two = group.processes
+    for number in range(10):
+        two.join(f"room {number}")
+    group.run(BEAT)
+    assert len(two.line.subjects) == 12  # and its inbox, and everybody
+    before = group.broker.deliveries
+    for number in range(1000):
+        one.emit(f"other room {number}")
+    group.run(0.1)
+    assert group.broker.deliveries == before and not two.heard
+    for number in range(10):
+        two.leave(f"room {number}")
+    assert len(two.line.subjects) == 2
+
+
+# ---- order, duplicates, loss
+
+
+def test_messages_come_in_the_order_of_their_emits_in_each_room() -> None:
+    group = Group(3)
+    one, two, three = group.processes
+    three.join("a")
+    group.run(BEAT)
+    for number in range(200):
+        (one if number % 2 else two).emit("a", data=number)
+    group.run(0.1)
+    assert [number for number in three.numbers if number % 2] == list(range(1, 200, 2))
+    assert [number for number in three.numbers if not number % 2] == list(range(0, 200, 2))
+
+
+def test_what_comes_twice_is_dropped_and_counted() -> None:
+    group = Group(2)
+    one, two = group.processes
+    two.join("a")
+    group.run(BEAT)
+    publish = one.line.publish
+    one.line.publish = lambda subject, data: publish(subject, data) and publish(subject, data)  # type: ignore[method-assign]
+    for number in range(5):
+        one.emit("a", data=number)
+    group.run(0.1)
+    assert two.numbers == [0, 1, 2, 3, 4] and two.node.stats().duplicates == 5 and not two.gaps
+
+
+def test_what_is_missing_in_the_middle_is_told_once_with_its_count() -> None:
+    group = Group(2)
+    one, two = group.processes
+    two.join("a")
+    two.join("b")
+    group.run(BEAT)
+    for number in range(10):
+        group.broker.loses = lambda subject, line, number=number: ".room." in subject and number in (2, 3, 5)  # type: ignore[misc]
+        one.emit("a", data=number)
+        one.emit("b", data=number)
+        group.run(0.01)
+    group.run(1)
+    assert two.numbers == [number for number in range(10) if number not in (2, 3, 5) for _ in "ab"]
+    assert two.told[-1] == ("bus.gap", "n0", 6) and two.events.count("bus.gap") == 1
+    assert two.node.stats().lost == 6
+
+
+def test_what_is_missing_at_the_end_is_found_by_asking() -> None:
+    group = Group(2)
+    one, two = group.processes
+    two.join("a")
+    group.run(BEAT)
+    one.emit("a", data=1)
+    group.run(0.01)
+    group.broker.loses = lambda subject, line: ".room." in subject
+    for _ in range(7):
+        one.emit("a")
+    group.run(0.01)
+    group.broker.loses = lambda subject, line: False
+    group.run((module.AUDIT_BEATS + 2) * BEAT)
+    assert two.numbers == [1] and dict(two.gaps) == {"n0": 7}
+
+
+def test_what_was_lost_before_anything_came_is_counted_too() -> None:
+    group = Group(2)
+    one, two = group.processes
+    two.join("a")
+    group.run(3 * BEAT)
+    group.broker.loses = lambda subject, line: ".room." in subject
+    for _ in range(4):
+        one.emit("a")
+    group.run(0.01)
+    group.broker.loses = lambda subject, line: False
+    one.emit("a", data=5)
+    group.run(1)
+    assert two.numbers == [5] and dict(two.gaps) == {"n0": 4}
+
+
+def test_what_was_sent_before_somebody_joined_is_no_loss() -> None:
+    group = Group(2)
+    one, two = group.processes
+    for number in range(5):
+        one.emit("a", data=number)
+        group.run(0.3)
+    two.join("a")
+    for number in range(5, 10):
+        one.emit("a", data=number)
+        group.run(0.3)
+    two.leave("a")
+    one.emit("a")
+    group.run(0.3)
+    two.join("a")
+    group.run(0.3)
+    one.emit("a", data=11)
+    group.run(30)
+    assert two.numbers == [*range(5, 10), 11] and not two.gaps
+
+
+def test_what_a_client_library_dropped_is_found_at_the_next_heartbeat() -> None:
+    group = Group(2)
+    one, two = group.processes
+    two.join("a")
+    group.run(BEAT)
+    one.emit("a", data=1)
+    group.run(0.01)
+    group.broker.loses = lambda subject, line: ".room." in subject
+    one.emit("a")
+    group.run(0.01)
+    group.broker.loses = lambda subject, line: False
+    two.node.missed()
+    group.run(2 * BEAT)
+    assert dict(two.gaps) == {"n0": 1}
+
+
+# ---- the broker dies
+
+
+@pytest.mark.row(65)
+@pytest.mark.parametrize("seed", range(12))
+def test_delivered_and_told_is_what_was_sent_whatever_the_broker_did(seed: int) -> None:
+    """Killed under load, back with subscribers later than publishers, links cut: row 65 on the virtual clock."""
+    chance = random.Random(seed)
+    group = Group(4)
+    rooms = ("a", "b", "c")
+    for process in group.processes:
+        for room in chance.sample(rooms, 2):
+            process.join(room)
+    group.run(3 * BEAT)
+    sent: list[dict[str, int]] = [dict.fromkeys((*rooms, ""), 0) for _ in group.processes]
+    for _ in range(20):
+        for _ in range(60):
+            number = chance.randrange(4)
+            room = chance.choice((*rooms, ""))
+            sent[number][room] += 1
+            group.processes[number].emit(*([room] if room else []), data=number)
+            group.run(0.001 * chance.random())
+        what = chance.random()
+        if what < 0.4:
+            group.broker.kill()
+            group.run(chance.random() * 6)
+            late = [(process.line, chance.random() * 1.5) for process in group.processes]
+            group.broker.restart(late)
+        elif what < 0.7:
+            line = chance.choice(group.processes).line
+            group.broker.cut(line)
+            group.run(chance.random() * 6)
+            group.broker.mend(line)
+        else:
+            group.run(chance.random())
+    group.run(30)
+    for number, process in enumerate(group.processes):
+        for other, counts in enumerate(sent):
+            if other == number:
+                continue
+            due = sum(count for room, count in counts.items() if not room or room in process.names)
+            name = f"n{other}"
+            heard = process.numbers.count(other)
+            assert heard + process.gaps[name] == due, (number, name, heard, process.gaps[name], due)
+        assert process.node.stats().state == "up" and not process.faults
+
+
+def test_what_is_sent_while_the_broker_is_down_comes_when_it_is_back() -> None:
+    group = Group(3)
+    one, two, _three = group.processes
+    two.join("a")
+    group.run(BEAT)
+    group.broker.kill()
+    assert one.told[-1][0] == "bus.down" and isinstance(one.told[-1][1], ConnectionError)
+    for number in range(100):
+        one.emit("a", data=number)
+    assert one.node.stats().waiting_messages == 100
+    group.run(20)
+    group.broker.restart([(two.line, 1.5)])  # the subscriber comes back later than the publisher
+    group.run(5)
+    assert two.numbers == list(range(100)) and not two.gaps
+    assert one.events == ["bus.up", "bus.down", "bus.up"]
+    assert one.node.stats().waiting_messages == 0
+
+
+def test_who_does_not_come_back_holds_what_waits_for_two_seconds() -> None:
+    group = Group(3)
+    one, two, three = group.processes
+    two.join("a")
+    group.run(BEAT)
+    group.broker.kill()
+    one.emit("a", data=1)
+    three.kill()
+    group.broker.restart()
+    group.run(1.5)
+    assert one.node.stats().state == "joining" and not two.heard
+    group.run(1)
+    assert one.node.stats().state == "up" and two.numbers == [1]
+
+
+def test_a_bounded_buffer_drops_the_oldest_and_everybody_is_told() -> None:
+    group = Group(2, messages=10)
+    one, two = group.processes
+    two.join("a")
+    group.run(3 * BEAT)
+    group.broker.kill()
+    for number in range(25):
+        one.emit("a", data=number)
+    stats = one.node.stats()
+    assert (stats.dropped, stats.waiting_messages) == (15, 10)
+    assert [type(fault) for fault in one.faults] == [BackpressureError]
+    group.broker.restart()
+    group.run(5)
+    assert two.numbers == list(range(15, 25)) and dict(two.gaps) == {"n0": 15}
+
+
+def test_the_buffer_is_bounded_in_bytes_too() -> None:
+    group = Group(1, size=10_000)
+    [one] = group.processes
+    group.broker.kill()
+    for number in range(1000):
+        one.emit("a", data=number)
+    assert one.node.stats().waiting_bytes <= 10_000
+    one.emit("a", data="9" * 20_000)
+    assert one.node.stats().waiting_messages == 0 and one.node.stats().dropped == 1001
+
+
+def test_where_it_is_the_callers_to_know_a_full_buffer_raises_and_loses_nothing() -> None:
+    group = Group(2, messages=3, raises=True)
+    one, two = group.processes
+    two.join("a")
+    group.run(3 * BEAT)
+    group.broker.kill()
+    for number in range(3):
+        one.emit("a", data=number)
+    with pytest.raises(BackpressureError, match="max_bus_pending_messages"):
+        one.emit("a", data=3)
+    group.broker.restart()
+    group.run(3)
+    one.emit("a", data=4)
+    group.run(20)
+    assert two.numbers == [0, 1, 2, 4] and not two.gaps and not one.faults
+
+
+def test_a_message_above_the_brokers_limit_is_the_callers_error() -> None:
+    group = Group(2, limit=1000)
+    one, two = group.processes
+    with pytest.raises(FrameTooLarge, match=r"takes 1000: raise the limit of MemoryBroker"):
+        one.emit(data="1" * 1000)
+    one.emit(data=2)
+    group.run(20)
+    assert two.numbers == [2] and not two.gaps
+
+
+def test_a_full_bus_is_waited_for_in_order() -> None:
+    group = Group(2)
+    one, two = group.processes
+    publish = one.line.publish
+    one.line.publish = lambda subject, data: publish(subject, data) and False  # type: ignore[method-assign]
+    for number in range(5):
+        one.emit(data=number)
+    group.run(0.01)
+    assert two.numbers == [0]
+    for _ in range(3):
+        one.node.writable()
+    one.line.publish = publish  # type: ignore[method-assign]
+    one.node.writable()
+    one.emit(data=5)
+    group.run(0.01)
+    assert two.numbers == [0, 1, 2, 3, 4, 5]
+
+
+# ---- who is there
+
+
+def test_presence_is_asked_and_gives_those_of_every_node() -> None:
+    group = Group(3)
+    one, two, three = group.processes
+    two.join("a")
+    three.join("a")
+    three.join("b")
+    found = one.node.find("a", 1.0)
+    group.run(0.1)
+    assert sorted(each.id for each in found.result()) == ["n1.1", "n2.1"] and not found.result().missing
+    assert {each.rooms for each in found.result()} == {frozenset("a"), frozenset("ab")}
+    everybody = one.node.find(None, 1.0)
+    group.run(0.1)
+    assert len(everybody.result()) == 3
+
+
+def test_an_answer_is_partial_after_its_time_and_names_who_is_missing() -> None:
+    group = Group(3)
+    one, _two, three = group.processes
+    for process in group.processes:
+        process.join("a")
+    three.kill()
+    found = one.node.find("a", 0.5)
+    group.run(0.4)
+    assert not found.done
+    group.run(0.2)
+    assert sorted(each.node for each in found.result()) == ["n0", "n1"] and found.result().missing == {"n2"}
+
+
+@pytest.mark.row(68)
+def test_a_dead_nodes_members_are_gone_after_three_heartbeats() -> None:
+    group = Group(3)
+    one, _two, three = group.processes
+    three.kill()
+    group.run(3 * BEAT - 0.6)
+    assert {node.name for node in one.node.nodes()} == {"n1", "n2"}
+    group.run(2 * BEAT)
+    assert {node.name for node in one.node.nodes()} == {"n1"}
+    found = one.node.find(None, 5.0)
+    group.run(0.1)
+    assert found.done and not found.result().missing
+
+
+def test_a_node_that_says_goodbye_is_gone_at_once() -> None:
+    group = Group(3)
+    one, two, _three = group.processes
+    one.emit(data=1)
+    one.node.close(1.0)
+    group.run(0.1)
+    assert {node.name for node in two.node.nodes()} == {"n2"} and two.numbers == [1]
+    assert one.node.state is NodeState.CLOSED and not one.node._timers
+
+
+def test_who_comes_late_knows_everybody_after_a_moment() -> None:
+    group = Group(3)
+    late = group.start("late")
+    group.run(0.1)
+    assert {node.name for node in late.node.nodes()} == {"n0", "n1", "n2"}
+    assert "late" in {node.name for node in group.processes[0].node.nodes()}
+
+
+def test_presence_while_the_bus_is_down_says_that_all_others_are_missing() -> None:
+    group = Group(2)
+    one, _ = group.processes
+    one.join("a")
+    group.broker.kill()
+    found = one.node.find("a", 1.0)
+    assert found.done and len(found.result()) == 1 and found.result().missing == {"n1"}
+
+
+def test_a_node_that_was_cut_off_for_long_is_told_what_it_missed() -> None:
+    group = Group(2)
+    one, two = group.processes
+    two.join("a")
+    group.run(3 * BEAT)
+    one.emit("a", data=0)
+    group.run(0.1)
+    group.broker.cut(two.line)
+    for number in range(50):
+        one.emit("a", data=number)
+        group.run(0.2)
+    assert {node.name for node in one.node.nodes()} == set()
+    group.broker.mend(two.line)
+    group.run(3)
+    assert two.numbers == [0] and dict(two.gaps) == {"n0": 50}
+
+
+def test_a_node_that_starts_anew_is_another_one() -> None:
+    group = Group(2)
+    one, two = group.processes
+    two.join("a")
+    group.run(BEAT)
+    one.emit("a", data=1)
+    group.run(0.1)
+    one.kill()
+    again = group.start("n0", life=2)
+    group.run(3)
+    again.emit("a", data=2)
+    group.run(1)
+    assert two.numbers == [1, 2] and not two.gaps
+    assert len(two.node.nodes()) == 1
+
+
+# ---- requests
+
+
+def test_a_request_to_a_socket_elsewhere_and_to_any_one_node() -> None:
+    for groups in (False, True):
+        group = Group(3)
+        group.broker.has_groups = groups
+        one = group.processes[0]
+        answers = [one.node.ask("n1.1", "add", Raw(b"7"), 5.0, everything)]
+        if not groups:
+            answers.append(one.node.ask(None, "add", Raw(b"8"), 5.0, everything))
+        group.run(0.1)
+        assert [bytes(answer.result()) for answer in answers] == [b"7", b"8"][: len(answers)]
+
+
+@pytest.mark.parametrize("to", ["n1.5", "nobody.1", "n0.9"])
+def test_where_nobody_is_there_it_is_said_at_once(to: str) -> None:
+    group = Group(2)
+    answer = group.processes[0].node.ask(to, "add", Raw(b"1"), 30.0, everything)
+    group.run(0.01)
+    assert isinstance(answer.error, NoResponder)
+
+
+def test_any_one_node_where_there_is_no_other() -> None:
+    group = Group(1)
+    answer = group.processes[0].node.ask(None, "add", Raw(b"1"), 30.0, everything)
+    group.run(0.01)
+    assert isinstance(answer.error, NoResponder)
+
+
+def test_any_one_node_is_one_that_lives() -> None:
+    group = Group(4)
+    one, two, three, _four = group.processes
+    two.kill()
+    three.kill()
+    for _ in range(20):
+        answer = one.node.ask(None, "add", Raw(b"1"), 30.0, everything)
+        group.run(0.02)
+        assert bytes(answer.result()) == b"1"
+
+
+def test_requests_end_with_the_truth() -> None:
+    group = Group(3)
+    one, two, three = group.processes
+    two.answer = lambda ask, done: None  # type: ignore[method-assign]
+    three.answer = lambda ask, done: None  # type: ignore[method-assign]
+    late = one.node.ask("n1.1", "add", Raw(b"1"), 0.5, everything)
+    dead = one.node.ask("n2.1", "add", Raw(b"1"), None, everything)
+    three.kill()
+    group.run(5)
+    down = one.node.ask("n1.1", "add", Raw(b"1"), 30.0, everything)
+    group.broker.kill()
+    after = one.node.ask("n1.1", "add", Raw(b"1"), 30.0, everything)
+    errors = [type(answer.error) for answer in (late, dead, down, after)]
+    assert errors == [RequestTimeout, ConnectionLost, ConnectionLost, NotConnected]
+    assert not len(one.node._questions)
+
+
+# ---- what comes is not trusted
+
+
+@pytest.mark.row(69)
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\xff\xfe",
+        b"{}",
+        b"[]",
+        b"null",
+        b'["e"]',
+        b'["?",1]',
+        b'["e","evil",1,1,"json",[["",1,1,1,1]],null,[],[],' + b"[" * 100_000,
+        b'["b","x",1,-1,0,0,true]',
+        b'["b","%s",1,1,0,0,true]' % (b"x" * 65),
+        b'["m","n0",1,1,[["a",1,99999999999999999999,1,1]]]',
+        b'["e","evil",1,1,"json \'\\\\f\'",[["",1,1,1,1]],["%s"],[],[],{}]' % (b"x" * 300),
+        b'["s","evil",1,1,[["a"]]]',
+    ],
+)
+def test_what_is_no_message_is_one_error_and_has_no_other_effect(data: bytes) -> None:
+    group = Group(2)
+    one, two = group.processes
+    for subject in list(two.line.subjects):
+        one.line.publish(subject, data)
+    group.run(0.1)
+    assert len(two.faults) == 2 and not two.heard
+    assert {node.name for node in two.node.nodes()} == {"n0"}
+    one.emit(data=1)
+    group.run(0.1)
+    assert two.numbers == [1]
+
+
+def test_frames_of_another_form_are_refused_and_told_once() -> None:
+    group = Group(2)
+    one, two = group.processes
+    one.wire = "json ';'"
+    for _ in range(5):
+        one.emit()
+    group.run(0.1)
+    assert not two.heard and len(two.faults) == 1 and "same delimiter" in str(two.faults[0])
+
+
+def test_nobody_can_invent_more_nodes_than_there_may_be() -> None:
+    from node_ipc.cluster.members import MOST_NODES, Members
+
+    members = Members(BEAT)
+    for number in range(MOST_NODES + 5):
+        members.note(f"n{number}", 1, 0.0)
+    assert members.note("one more", 1, 0.0) is None and members.note("n1", 1, 0.0) is not None
+
+
+# ---- the table
+
+
+def test_every_pair_of_state_and_input_is_done_or_ignored() -> None:
+    inputs = {input for _, input in TRANSITIONS}
+    for state in NodeState:
+        for input in inputs:
+            group = Group(1)
+            node: Node = group.processes[0].node
+            if state is not NodeState.UP:
+                node.state = state
+            if state in (NodeState.DOWN, NodeState.CLOSED):
+                for name in list(node._timers):
+                    node._cancel(name)
+            arguments = {"up": (group.processes[0].line, None), "down": (None,), "close": (1.0,)}.get(input, ())
+            node._input(input, *arguments)
+            group.run(5)
+            if (state, input) not in TRANSITIONS and state is not NodeState.JOINING:
+                assert node.state is state
