@@ -22,6 +22,7 @@ from node_ipc.config.config import Config, Interfaces
 from node_ipc.config.options import Option
 from node_ipc.config.tls_options import TLSOptions
 from node_ipc.config.written import written_below
+from node_ipc.core.trace import BusStats
 from node_ipc.errors import ConfigError
 from node_ipc.testing import pair
 
@@ -103,6 +104,7 @@ MODULES = (
     "node_ipc.blocking",
     "node_ipc.errors",
     "node_ipc.testing",
+    "node_ipc.scale.bus",
     "node_ipc.scale.workers",
     "node_ipc.pytest_plugin",
     "node_ipc.contract",
@@ -131,6 +133,7 @@ def test_the_examples_say_what_is_so(name: str) -> None:
 
 RECORDS = {
     node_ipc.Stats: node_ipc.Stats.__struct_fields__,
+    BusStats: BusStats.__struct_fields__,
     node_ipc.Loss: node_ipc.Loss.__struct_fields__,
     node_ipc.Peer: node_ipc.Peer.__struct_fields__,
     node_ipc.Trace: node_ipc.Trace._fields,

@@ -447,7 +447,11 @@ class RequestTimeout(RequestError, TimeoutError):
 
 
 class NoResponder(RequestError, LookupError):
-    """Nobody is there who could answer: no other server, or the socket that was asked is gone. Nothing was done."""
+    """Nobody is there who could answer: no other server, or the socket that was asked is gone. Nothing was done.
+
+    Met at: ``server.everywhere.request``.
+    What to do: ask again once somebody is there; ``server.stats().bus.nodes`` counts the other servers.
+    """
 
     code = "ERR_IPC_NO_RESPONDER"
 

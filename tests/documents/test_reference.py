@@ -23,6 +23,7 @@ MODULES = {
     "node_ipc.testing": ("api-testing",),
     "node_ipc.pytest_plugin": ("api-testing",),
     "node_ipc.scale.workers": ("api-scale",),
+    "node_ipc.scale.bus": ("api-scale",),
     "node_ipc.contract": ("api-scale",),
     "node_ipc.telemetry": ("api-scale",),
 }
@@ -138,6 +139,7 @@ INTERNAL = {
     *("report", "request_done", "request_from", "request_started", "requests", "run", "sent", "session_closing"),
     *("session_fault", "session_paused", "size_at_hand", "takes_more", "trouble", "unsent", "withdraw", "writable"),
     *("write_frame", "write_queue", "bytes_in", "bytes_out", "messages_in", "messages_out", "events", "inbox", "use"),
+    *("bus_event", "codec", "deliver", "join_bus"),
 }
 """Documented for those who work on the library, and nothing for users: drivers, sessions and endpoints call them."""
 MEMBERS = [

@@ -862,24 +862,48 @@ class Config(Options):
     bus: Option[Any, Any] = Option(None, bus_options.bus, secret=True)
     """What joins this server to others, so that rooms, broadcasts and requests reach the clients of all of them:
     ``"nats://user:password@host:4222"``, ``"tls://…"``, ``"redis://host:6379"``, ``"rediss://…"``, an object with the
-    methods of ``node_ipc.scale.bus.Bus``, or in ``workers.run`` True, which needs no broker. ``None``: nothing."""
+    methods of ``node_ipc.scale.bus.Bus``, or in ``workers.run`` True, which needs no broker. ``None``: nothing.
+
+    Read by: servers over streams.
+    Example:
+        >>> Config(bus="nats://localhost").bus is not None
+        True
+    """
 
     bus_group: Option[str | None, str | None] = Option(None, checks.or_none(checks.name))
-    """Which servers of a bus belong together, whatever their addresses; ``None``: those of one ``appspace``."""
+    """Which servers of a bus belong together, whatever their addresses; ``None``: those of one ``appspace``.
+
+    Read by: servers with a ``bus``.
+    """
 
     bus_policy: Option[str, str] = Option("drop_oldest", checks.one_of("drop_oldest", "raise"))
     """What happens when no more may wait for the bus: the oldest messages are dropped, counted and told at both ends,
-    or what emits raises :class:`BackpressureError`. The clients of this process are served either way."""
+    or what emits raises :class:`BackpressureError`. The clients of this process are served either way.
+
+    Read by: servers with a ``bus``.
+    """
 
     bus_heartbeat: Option[int, int] = Option(1_000, checks.milliseconds())
-    """How often the other servers hear that this one is there (ms); after three that do not come it is gone for them.
-    The same at all of them."""
+    """How often the other servers hear that this one is there; after three that do not come it is gone for them.
+
+    It has to be the same at all of them.
+    Unit: milliseconds.
+    Read by: servers with a ``bus``.
+    """
 
     max_bus_pending_messages: Option[int, float] = Option(10_000, checks.limit(), infinite=True)
-    """How many messages wait for the bus while it is down or slow."""
+    """How many messages wait for the bus while it is down or slow; ``math.inf``: no limit.
+
+    Unit: messages.
+    Read by: servers with a ``bus``.
+    """
 
     max_bus_pending_bytes: Option[int, float] = Option(8 * MIB, checks.limit(), infinite=True)
-    """How many bytes of messages wait for the bus."""
+    """How many bytes of messages wait for the bus; ``math.inf``: no limit.
+
+    Unit: bytes.
+    Read by: servers with a ``bus``.
+    """
 
     # What is logged
 

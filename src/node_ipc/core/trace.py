@@ -96,30 +96,34 @@ class Traces:
 
 
 class BusStats(msgspec.Struct):
-    """What a server sent to the others of its group and heard of them."""
+    """What a server sent to the others of its group and heard of them: ``server.stats().bus``.
+
+    Attributes:
+        engine: What relays: ``hub``, ``nats``, ``redis`` or another's name.
+        state: ``up``, ``joining`` (connected, what waits is held until the others were heard), ``down`` or ``closed``.
+        nodes: The other servers that are heard, now.
+        sent: Messages given to the bus.
+        received: Messages of others for somebody here.
+        lost: Messages of others that never came; ``bus.gap`` told of them.
+        duplicates: Messages that came twice, and were dropped.
+        dropped: Messages of this server's that found no room in ``max_bus_pending_messages`` and
+            ``max_bus_pending_bytes``.
+        faults: What came from the bus and was no message of ours.
+        waiting_messages: Messages that wait for the bus, now.
+        waiting_bytes: Their bytes.
+    """
 
     engine: str
-    """What relays: ``hub``, ``nats``, ``redis`` or another's name."""
     state: str
-    """``up``, ``joining`` (connected, what waits is held until the others were heard), ``down`` or ``closed``."""
     nodes: int = 0
-    """The other servers that are heard, now."""
     sent: int = 0
-    """Messages given to the bus."""
     received: int = 0
-    """Messages of others for somebody here."""
     lost: int = 0
-    """Messages of others that never came; ``bus.gap`` told of them."""
     duplicates: int = 0
-    """Messages that came twice, and were dropped."""
     dropped: int = 0
-    """Messages of this server's that found no room in ``max_bus_pending_messages`` and ``max_bus_pending_bytes``."""
     faults: int = 0
-    """What came from the bus and was no message of ours."""
     waiting_messages: int = 0
-    """Messages that wait for the bus, now."""
     waiting_bytes: int = 0
-    """Their bytes."""
 
 
 class Stats(msgspec.Struct):
@@ -143,6 +147,7 @@ class Stats(msgspec.Struct):
         paused: How many links are not read now, by what they wait for: ``handlers`` (async ones that are at
             work on too much), ``inbox`` (events that somebody has to receive), ``outgoing`` (the peer has
             to read what waits for it).
+        bus: What joins this server to others; None without a bus.
 
     Example:
         >>> stats = server.stats()
@@ -164,9 +169,7 @@ class Stats(msgspec.Struct):
     reserved: int = 0
     seconds: float = 0.0
     paused: dict[str, int] = msgspec.field(default_factory=dict)
-
     bus: BusStats | None = None
-    """What joins this server to others; None without a bus."""
 
     def __iadd__(self, other: Stats) -> Stats:
         for name in self.__struct_fields__:
