@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from typing import Any
 
 import msgspec
@@ -16,13 +15,10 @@ import pytest
 import brokers
 import node_ipc
 from brokers import Broker
-from node_ipc import AsyncClient, AsyncServer
+from cluster_ends import BEAT, DEADLINE, Ends, ends, until
 from node_ipc.cluster.engines import bus_of
 from node_ipc.config import bus_options
 from node_ipc.errors import BackpressureError, ConfigError, FrameTooLarge, NoResponder, NotConnected, RemoteError
-
-BEAT = 100
-DEADLINE = 20.0
 
 
 @pytest.fixture(params=list(brokers.BROKERS))
@@ -51,66 +47,6 @@ class Handled:
             return await self.bus.connect(hears)
         finally:
             self.is_connected = True
-
-
-class Ends:
-    """Servers on one bus, each with one client that is in some rooms."""
-
-    def __init__(self, broker: Broker, stack: AsyncExitStack) -> None:
-        self.broker = broker
-        self.servers: list[AsyncServer] = []
-        self.clients: list[AsyncClient] = []
-        self.heard: list[list[Any]] = []
-        self.gaps: list[Counter[str]] = []
-        self.events: list[list[str]] = []
-        self.errors: list[list[Exception]] = []
-        self._stack = stack
-
-    async def add(self, *rooms: str, **options: Any) -> None:
-        number = len(self.servers)
-        whole: dict[str, Any] = {"bus": self.broker.url, "bus_heartbeat": BEAT, "bus_group": "test"} | options
-        path = f"{self.broker.folder}/s{number}"
-        server = await self._stack.enter_async_context(node_ipc.serve(path, **whole))
-        gaps: Counter[str] = Counter()
-        events: list[str] = []
-        errors: list[Exception] = []
-        server.on("bus.gap", lambda node, count: gaps.update({node: count}))
-        for name in ("bus.up", "bus.down"):
-            server.on(name, lambda *_, name=name: events.append(name))
-        server.on("error", lambda error: errors.append(error))
-        client = await self._stack.enter_async_context(node_ipc.connect(path))
-        heard: list[Any] = []
-        client.on("x", heard.append)
-        await until(lambda: server.sockets)
-        if rooms:
-            server.sockets[0].join(*rooms)
-        self.servers.append(server)
-        self.clients.append(client)
-        self.heard.append(heard)
-        self.gaps.append(gaps)
-        self.events.append(events)
-        self.errors.append(errors)
-
-    async def joined(self) -> None:
-        """Until all know each other, and have for some heartbeats."""
-        await until(lambda: all(len(server.everywhere.nodes) == len(self.servers) - 1 for server in self.servers))
-        await asyncio.sleep(4 * BEAT / 1000)
-
-
-@asynccontextmanager
-async def ends(broker: Broker, *rooms: tuple[str, ...], **options: Any) -> AsyncIterator[Ends]:
-    async with AsyncExitStack() as stack:
-        made = Ends(broker, stack)
-        for names in rooms:
-            await made.add(*names, **options)
-        await made.joined()
-        yield made
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    async with asyncio.timeout(DEADLINE):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 # ---- who hears what

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import tempfile
 
@@ -60,4 +61,5 @@ class Hub:
                     await asyncio.sleep(0.05)
         server.abort()
         await server.closed
+        shutil.rmtree(os.path.dirname(self._where.path), ignore_errors=True)  # as its parent would have done
         return 0

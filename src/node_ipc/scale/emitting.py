@@ -1,0 +1,166 @@
+"""Emitting to the clients of servers that a bus joins, without being a server: from a script or a cron job."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+
+from msgspec import Raw
+
+from ..cluster.engines import bus_of
+from ..cluster.joined import Wire, limits_of
+from ..cluster.keeper import Keeper
+from ..cluster.node import Node, NodeState
+from ..config.config import Config
+from ..core.outcome import seconds, seconds_to_end
+from ..core.rooms import Audience, Target, room_name
+from ..drivers.loop import EventLoopDriver
+from ..errors import ConfigError, ConnectTimeout, IPCError, NotConnected
+from ..wire.codec import choose
+
+if TYPE_CHECKING:
+    from ..cluster.messages import Ask
+    from ..core.events import Event
+    from ..core.session import Session
+    from ..core.trace import BusStats
+    from ..wire.text import RawPayload
+
+__all__ = ["Emitter", "emitter"]
+
+T = TypeVar("T")
+NULL = Raw(b"null")
+
+
+def emitter(bus: Any, *, config: Config | None = None, timeout: float | None = 10.0, **options: Any) -> Emitter:
+    """Emit to rooms and to everybody: ``async with node_ipc.scale.emitter("nats://host:4222") as out``.
+
+    bus: as the servers' option. config, options: as theirs; ``bus_group`` (or ``appspace``), ``delimiter`` and
+        ``parser`` have to be what the servers have.
+    timeout: seconds until the bus must be there; ``None`` waits without end.
+
+    Inside, ``out.to("room").emit("price", 3)`` and ``out.broadcast("news", data)`` never wait. At the end everything is
+    with the broker. Raises :class:`ConnectTimeout` with the last failure as its cause, and at the end
+    :class:`NotConnected` where something could not be sent.
+    """
+    whole = Config() if config is None else config.copy()
+    whole.update(**options, bus=bus)
+    if whole.bus is None:
+        raise ConfigError("an emitter needs a bus: emitter('nats://host:4222')")
+    return Emitter(whole.settings(), seconds(timeout, "emitter"))
+
+
+class Emitter:
+    """Emits to the clients of servers elsewhere. Made by :func:`emitter`, a context manager."""
+
+    member = False
+
+    def __init__(self, settings: Config, timeout: float | None) -> None:
+        self._settings = settings
+        self._timeout = timeout
+        self._codec = choose(settings)
+        self._frames = Wire(settings, self._codec)
+        self.wire = self._frames.name
+        self._bus = bus_of(settings.bus)
+        self._failure: IPCError | None = None
+        self._told = 0  # of those that were dropped
+        self._up = asyncio.Event()
+        self._node: Node
+        self._keeper: Keeper
+
+    def __repr__(self) -> str:
+        return f"<Emitter {self._bus.name} {self._bus.health()}>"
+
+    # ---- out
+
+    def to(self, *rooms: str) -> Target:
+        """The sockets in these rooms, on every server: ``out.to("lobby").emit("news", data)``."""
+        if not rooms:
+            raise TypeError("to() takes at least one room: to reach everybody use broadcast(type, data)")
+        return Target(self, Audience(tuple([room_name(room, "to") for room in rooms])), False)
+
+    @overload
+    def broadcast(self, type: Event[T], data: T) -> bool: ...
+    @overload
+    def broadcast(self, type: str | RawPayload, data: Any = ...) -> bool: ...
+    def broadcast(self, type: Any, data: Any = {}) -> bool:  # noqa: B006 - never changed
+        """Send one event to every socket of every server."""
+        return self.emit_to(Audience(), type, data, False)
+
+    def emit_to(self, audience: Audience, type: Any, data: Any, local: bool) -> bool:
+        """Send one event to whoever is meant; True, or False while it waits for the bus."""
+        if self._node.state in (NodeState.CLOSING, NodeState.CLOSED):
+            raise NotConnected(f"cannot emit {str(type)!r:.80}: this emitter is closed")
+        self._node.publish(audience, self._frames.value(self._codec.encode(type, data)))
+        return not self._node.stats().waiting_messages
+
+    def sockets_in(self, audience: Audience) -> list[Session]:
+        """It has none of its own."""
+        return []
+
+    def stats(self) -> BusStats:
+        """What was sent, dropped, and waits."""
+        return self._node.stats()
+
+    # ---- life
+
+    async def __aenter__(self) -> Self:
+        settings, driver = self._settings, EventLoopDriver()
+        driver.attach(asyncio.get_running_loop())
+        group = settings.appspace if settings.bus_group is None else settings.bus_group
+        name, life = secrets.token_hex(6), time.time_ns() // 1_000_000
+        self._node = Node(name, life, group, self, driver, limits_of(settings), self._bus.name)
+        self._keeper = Keeper(self._bus, self._node, driver, self.fault)
+        self._keeper.open()
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._up.wait()
+        except BaseException as error:
+            self._keeper.abort()
+            if isinstance(error, TimeoutError):
+                raise ConnectTimeout(f"no bus within {self._timeout:g} s: {self._failure or self!r}") from self._failure
+            raise
+        return self
+
+    async def __aexit__(self, *exception: Any) -> None:
+        await self.close()
+
+    async def close(self, timeout: float | None = None) -> None:
+        """Until the broker has all that was emitted; ``timeout``: seconds, ``None`` is ``close_timeout``.
+
+        Raises :class:`NotConnected` where something was not sent.
+        """
+        closed = asyncio.get_running_loop().create_future()
+        if self._keeper.is_open:
+            limit = seconds_to_end(timeout, "close", self._settings.close_timeout)
+            self._keeper.close(limit, lambda: None if closed.done() else closed.set_result(None))
+            await closed
+        dropped, self._told = self._node.stats().dropped - self._told, self._node.stats().dropped
+        if dropped:
+            raise NotConnected(f"{dropped} events were not sent: {self._failure or 'the bus went down'}")
+
+    # ---- what the node asks of it
+
+    def rooms(self) -> Iterable[str]:
+        return ()
+
+    def count(self) -> int:
+        return 0
+
+    def deliver(self, audience: Audience, frame: Raw) -> None:
+        """It hears nothing."""
+
+    def describe(self, room: str) -> list[tuple[int, str, Any, list[str]]]:
+        return []
+
+    def answer(self, ask: Ask, done: Callable[[tuple[str, int, str] | None, Raw], None]) -> None:
+        done(("nobody", -32001, "it only emits"), NULL)
+
+    def tell(self, event: str, *arguments: Any) -> None:
+        if event == "bus.up":
+            self._up.set()
+
+    def fault(self, error: IPCError) -> None:
+        self._failure = error

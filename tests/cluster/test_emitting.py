@@ -1,0 +1,89 @@
+"""An emitter: to the clients of servers elsewhere, from a program that is none."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import brokers
+import node_ipc
+from brokers import Broker
+from cluster_ends import ends, until
+from node_ipc.errors import ConfigError, ConnectTimeout, InvalidEvent, NotConnected
+
+
+@pytest.fixture(params=list(brokers.BROKERS))
+def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
+    started = brokers.start(request.param)
+    yield started
+    started.close()
+
+
+async def test_rooms_and_everybody_on_every_server_and_all_of_it_is_sent_at_the_end(broker: Broker) -> None:
+    async with ends(broker, ("a",), ("a", "b"), ()) as all:
+        async with node_ipc.scale.emitter(broker.url, bus_group="test") as out:
+            assert out.to("a").emit("x", 1)
+            out.to("b").except_("a").emit("x", 2)
+            out.to("a").to("b").emit("x", 3)
+            for number in range(100, 300):
+                out.broadcast("x", number)
+        many = list(range(100, 300))
+        await until(lambda: [len(heard) for heard in all.heard] == [202, 202, 200])
+        assert [heard[:-200] for heard in all.heard] == [[1, 3], [1, 3], []]
+        assert all.heard[2] == many and not any(all.gaps)
+        assert [len(server.everywhere.nodes) for server in all.servers] == [2, 2, 2]
+        with pytest.raises(NotConnected, match="this emitter is closed"):
+            out.to("a").emit("x")
+        with pytest.raises(NotConnected, match="this emitter is closed"):
+            out.broadcast("x")
+
+
+async def test_what_an_emitter_lost_is_told_and_it_goes_on_after_the_broker_died(broker: Broker) -> None:
+    async with ends(broker, ("a",)) as all, node_ipc.scale.emitter(broker.url, bus_group="test") as out:
+        sent = 0
+        for _ in range(3):
+            for _ in range(50):
+                out.to("a").emit("x", sent)
+                sent += 1
+            await asyncio.to_thread(broker.kill)
+            out.to("a").emit("x", sent)
+            sent += 1
+            await asyncio.to_thread(broker.start)
+            await until(lambda: out.stats().state == "up" and all.servers[0].stats().bus.state == "up")  # type: ignore[union-attr]
+        await until(lambda: len(all.heard[0]) + all.gaps[0].total() == sent)
+        assert all.heard[0] == sorted(set(all.heard[0]))
+
+
+async def test_a_bus_that_is_not_there_is_an_error_in_time_and_what_was_not_sent_is_one_at_the_end(
+    broker: Broker,
+) -> None:
+    emitter = node_ipc.scale.emitter(broker.url, timeout=10)
+    async with emitter as out:
+        await asyncio.to_thread(broker.kill)
+        await until(lambda: out.stats().state == "down")
+        out.to("a").emit("x", 1)
+        with pytest.raises(NotConnected, match="1 events were not sent"):
+            await out.close(timeout=0.1)
+    with pytest.raises(ConnectTimeout, match="cannot be reached"):
+        async with node_ipc.scale.emitter(broker.url, timeout=0.3):
+            pass
+
+
+@pytest.mark.parametrize("bus", [None, False, 5, "host:4222", "http://host", "nats://", "nats://host:port", object()])
+def test_what_is_no_bus_is_refused(bus: Any) -> None:
+    with pytest.raises(ConfigError):
+        node_ipc.scale.emitter(bus)
+
+
+async def test_wrong_calls_say_what_to_give() -> None:
+    out = node_ipc.scale.emitter("nats://me:s3cret@host")
+    assert repr(out) == "<Emitter nats nats://host>"
+    with pytest.raises(TypeError, match="use broadcast"):
+        out.to()
+    with pytest.raises(InvalidEvent):
+        out.to("")
+    with pytest.raises(TypeError):
+        node_ipc.scale.emitter("nats://host", timeout="5")  # type: ignore[arg-type]
