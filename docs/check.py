@@ -12,6 +12,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlsplit
 
+CARD = "_static/card.png"
 WITHOUT_CONTENT = {"search.html", "genindex.html", "py-modindex.html"}
 
 
@@ -44,6 +45,7 @@ def complaints(folder: Path) -> list[str]:
     }
     found = [fault for name, page in pages.items() for fault in faults(folder, pages, name, page)]
     found += [f"{name} cannot be reached from index.html" for name in sorted({*pages} - reached(pages))]
+    found += [] if (folder / CARD).is_file() else [f"{CARD}, the picture of links, is not there"]
     for file in ("sitemap.xml", "llms.txt"):
         text = (folder / file).read_text("utf-8")
         for name in {*pages} - WITHOUT_CONTENT - {"index.html"}:
