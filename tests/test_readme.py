@@ -155,7 +155,7 @@ def test_the_commands_are_understood(capsys: pytest.CaptureFixture[str]) -> None
     with pytest.raises(SystemExit):
         main(["--help"])
     known = set(re.findall(r"^    (\w+) +\S", capsys.readouterr().out.split("options:")[0], re.M))
-    assert {line.split()[0] for line in lines} == known - {"demo"} and len(known) >= 9
+    assert {line.split()[0] for line in lines} <= known and len(lines) >= 7 and len(known) >= 9
     for line in lines:
         with pytest.raises(SystemExit) as ended:
             main([line.split()[0], "--help"])
