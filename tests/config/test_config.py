@@ -93,6 +93,7 @@ DEFAULTS: dict[str, Any] = {
     "log_depth": 5,
     "logger": print,
     "log_payloads": False,
+    "observe": False,
 }
 
 LIMITS = [
@@ -126,6 +127,7 @@ FLAGS = [
     "silent",
     "log_in_color",
     "log_payloads",
+    "observe",
 ]
 TIMES = ["retry", "handshake_timeout", "heartbeat_timeout", "slow_timeout", "udp_peer_ttl"]
 

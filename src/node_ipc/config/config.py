@@ -941,6 +941,14 @@ class Config(Options):
     Read by: ``ipc.log``, for the endpoints of that ``IPC``.
     """
 
+    observe: Option[bool, bool] = Option(False, checks.flag)
+    """True: ``node-ipc top`` can look at servers, over a socket beside their own that only this user can open.
+
+    As :meth:`Server.observe` when they listen.
+
+    Read by: servers, and UDP ports.
+    """
+
     @classmethod
     def name_in_mapping(cls, name: object) -> str | None:
         # Node finds IPType out by itself, to choose between 127.0.0.1 and ::1; "localhost" does that here.

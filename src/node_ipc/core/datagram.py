@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from ..config.address import Address
     from ..config.config import Config
     from ..wire.text import RawPayload
+    from .observe import Beside
     from .outcome import Outcome
     from .seam import DatagramPort, Driver
 
@@ -485,6 +486,11 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
                 self.session_fault(None, error)
 
     # ---- life
+
+    def _beside(self, address: Address, settings: Config) -> Beside:
+        from .server import ServerCore  # only for those who want it
+
+        return ServerCore(address, self._driver, settings)
 
     def _listen(self) -> None:
         self._tell("starting", self.address)

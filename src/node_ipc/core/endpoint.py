@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ..config.config import Config
     from ..config.logs import FaultLog
     from .events import Event
+    from .observe import Beside, Observation
     from .outcome import Outcome
     from .requests import Request, Requests
     from .seam import Driver, Timer
@@ -415,6 +416,7 @@ class SocketPublisher(Publisher, Generic[S]):
     ) -> None:
         super().__init__(driver, settings, raises, 2, decodes_late=decodes_late)
         self.state = _S.IDLE
+        self._observation: Observation | None = None
         self.started: Outcome[Self] = self._outcome()
         """Settled when it can be reached, or with the error why it never will be."""
         self.on_closed: list[Callable[[], None]] = []
@@ -423,6 +425,40 @@ class SocketPublisher(Publisher, Generic[S]):
             self.events.tap(identify)
 
     # ---- life
+
+    def observe(self) -> Callable[[], None]:
+        """Let ``node-ipc top`` look at this, over a socket beside its own that only this user can open.
+
+        Its name is the server's with ``.observe`` behind it; beside a network address it is
+        ``tcp-PORT.observe`` or ``udp-PORT.observe`` under ``socket_root``. The option ``observe`` does the same for
+        every server as soon as it listens.
+
+        While nobody looks it costs nothing; a viewer that does not read costs its buffer, 1 MiB at most. Whoever may
+        open the socket sees payloads and can emit. Where there can be no such socket, an ``error`` event says so, and
+        the server goes on. It ends with the server.
+
+        Returns the undoing. Raises :class:`NotConnected` where this does not listen.
+        """
+        refuse_other_threads(self._driver, "observe")
+        if self.state is not _S.LISTENING:
+            raise NotConnected(f"cannot be observed: the server is {self.state.value}, observe() comes after start()")
+        if self._observation is None:
+            from .observe import Observation, observed_at, settings_of  # only for those who want it
+
+            settings = settings_of(self._settings)
+            beside = self._beside(observed_at(self.address, self._settings), settings)
+            observed: Any = self  # each kind of server broadcasts in its own way
+            self._observation = Observation(observed, beside, self._driver)
+        return self._stop_observing
+
+    def _beside(self, address: Address, settings: Config) -> Beside:
+        """A server of connections on the same driver."""
+        raise NotImplementedError
+
+    def _stop_observing(self) -> None:
+        if self._observation is not None:
+            self._observation.close()
+            self._observation = None
 
     def _input(self, name: str, *arguments: Any) -> None:
         """Look the input up and do what the table says."""
@@ -462,6 +498,8 @@ class SocketPublisher(Publisher, Generic[S]):
     def _up(self) -> None:
         self.state = _S.LISTENING
         self._begin_to_serve()
+        if self._settings.observe:
+            self.observe()
         self.events.publish_state("start", self)
         self.started.settle()
 
@@ -479,6 +517,7 @@ class SocketPublisher(Publisher, Generic[S]):
 
     def _begin_to_close(self, seconds: float) -> None:
         self.state = _S.CLOSING
+        self._stop_observing()
         self._serve_no_more(seconds)
         self._timer = self._driver.call_later(seconds, partial(self._input, "expired"))
         self._driver.call_later(0, self._look_whether_empty)
@@ -517,6 +556,7 @@ class SocketPublisher(Publisher, Generic[S]):
     def _give_up(self) -> None:
         """Nothing is open any more."""
         self.state = _S.CLOSED
+        self._stop_observing()
         self._cancel_timer()
         self._close_fault_log()
 

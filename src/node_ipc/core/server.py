@@ -307,6 +307,9 @@ class ServerCore(SocketPublisher[Session], LinkPublisher):
 
     # ---- life
 
+    def _beside(self, address: Address, settings: Config) -> ServerCore:
+        return ServerCore(address, self._driver, settings)
+
     def _listen(self) -> None:
         for address in self.addresses:
             self._tell("starting", address)

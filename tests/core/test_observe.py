@@ -1,0 +1,326 @@
+"""The socket beside a server's own: what viewers see, and that none of them is in the way."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import node_ipc
+from node_ipc import Config, NotConnected, RemoteError, blocking
+from node_ipc.config.address import Tcp, Udp, Unix
+from node_ipc.core.observe import EMIT, FORMAT, HELLO, LOOK, MESSAGES, WAITING_BYTES, observed_at
+from node_ipc.core.server import Server
+from node_ipc.core.tally import BUDGET
+from node_ipc.testing import MemoryDriver, Pair, Wire, connect, pair, serve
+
+BESIDE = "unix:/memory/app.world.observe"
+
+
+class Viewer:
+    """Somebody who looks at the server of a pair."""
+
+    def __init__(self, driver: MemoryDriver, address: str = BESIDE) -> None:
+        self.client = connect(driver, address)
+        self.driver = driver
+        self.looks: list[Any] = []
+        self.messages: list[Any] = []
+        self.client.on(LOOK, self.looks.append)
+        self.client.on(MESSAGES, lambda data: self.messages.extend(data["messages"]))
+
+    def ask(self, method: str, params: Any = None) -> Any:
+        answer = self.client.request(method, params)
+        self.driver.run_until_idle()
+        return answer.result()
+
+
+@pytest.fixture
+def ends() -> Pair:
+    made = pair()
+    made.server.observe()
+    made.driver.run_until_idle()
+    return made
+
+
+@pytest.fixture
+def viewer(ends: Pair) -> Viewer:
+    return Viewer(ends.driver)
+
+
+def test_what_is_seen(ends: Pair, viewer: Viewer) -> None:
+    ends.server.on("order", lambda data, socket: socket.emit("thanks"))
+    ends.server.on("bad", lambda: 1 / 0)
+    ends.server.on("error", lambda error: None)
+    ends.server.handle("add", lambda params: params + 1)
+    ends.client.emit("order", "x" * 100)
+    ends.client.emit("bad")
+    ends.client.request("add", 1)
+    ends.driver.advance(1.1)
+    look = viewer.looks[-1]
+    assert look["format"] == FORMAT and look["address"] == str(ends.server.address)
+    assert look["events"]["order"]["in"] == 1 and look["events"]["order"]["bytes_in"] > 100
+    assert look["events"]["thanks"]["out"] == 1
+    assert look["events"]["bad"]["failed"] == 1
+    assert look["answered"]["add"]["handled"] == 1
+    assert [error["error"] for error in look["errors"]] == [
+        "a handler of 'bad' failed: ZeroDivisionError('division by zero')"
+    ]
+    [link] = look["links"]
+    assert link["id"] == ends.socket.id and link["stats"]["messages_in"] == 3 and look["link_count"] == 1
+    ends.driver.advance(1)
+    assert len(viewer.looks) >= 2 and viewer.looks[-1]["time"] > look["time"]
+
+
+def test_requests_under_way_are_seen() -> None:
+    driver = MemoryDriver()
+    ends = pair(driver=driver, observe=True)
+    driver.run_until_idle()
+    viewer = Viewer(driver)
+    gate = driver.outcome(None)
+
+    @ends.server.handle("slow")
+    async def slow() -> None:
+        await gate
+
+    ends.client.request("slow")
+    ends.server.request(ends.socket, "ask back", timeout=0.5)
+    ends.socket.pause_reading("test", True)
+    driver.advance(0.1)
+    ends.socket.pause_reading("test", False)
+    driver.advance(1.5)
+    assert viewer.looks[-1]["answered"]["slow"]["running"] == 1
+    assert viewer.looks[-1]["asked"]["ask back"]["failed"] == 1
+    gate.settle()
+    driver.advance(1.5)
+    slow_now = viewer.looks[-1]["answered"]["slow"]
+    assert slow_now["running"] == 0 and slow_now["p50"] > 0.5
+
+
+def test_nothing_is_counted_while_nobody_looks(ends: Pair) -> None:
+    table = dict(ends.server.events.__dict__["_table"])
+    viewer = Viewer(ends.driver)
+    assert ends.server.events.__dict__["_watches"]
+    viewer.client.close()
+    ends.driver.run_until_idle()
+    assert ends.server.events.__dict__["_watches"] is None
+    assert ends.server.events.__dict__["_table"].keys() == table.keys()
+    before = len(viewer.looks)
+    ends.driver.advance(10)
+    assert len(viewer.looks) == before
+
+
+def test_looking_into_messages_and_stopping(ends: Pair, viewer: Viewer) -> None:
+    ends.client.emit("unseen", 1)
+    assert viewer.ask(MESSAGES, True) is True
+    ends.client.emit("order", {"n": 1})
+    ends.driver.advance(1.1)
+    [message] = viewer.messages
+    assert (message["event"], message["data"], message["direction"], message["link"]) == ("order", '{"n":1}', "in", 1)
+    assert viewer.ask(MESSAGES, False) is False
+    ends.client.emit("order", {"n": 2})
+    ends.driver.advance(1.1)
+    assert len(viewer.messages) == 1
+
+
+def test_emitting_to_all_and_to_one(ends: Pair, viewer: Viewer) -> None:
+    other = connect(ends.driver, ends.server.address)
+    got: list[Any] = []
+    ends.client.on("hey", lambda data: got.append(("first", data)))
+    other.on("hey", lambda data: got.append(("second", data)))
+    assert viewer.ask(EMIT, {"event": "hey", "data": 1}) == 2
+    assert viewer.ask(EMIT, {"event": "hey", "data": 2, "to": ends.socket.id}) == 1
+    assert sorted(got) == [("first", 1), ("first", 2), ("second", 1)]
+
+
+@pytest.mark.parametrize(
+    ("message", "says"),
+    [
+        ({"event": "hey", "to": 99}, "no socket 99"),
+        ({"event": "connect"}, "reserved"),
+        ({"event": ""}, "must not be empty"),
+        ({"event": 7}, r"Expected `str`"),
+        ({}, "event"),
+        (None, "Expected `object`"),
+    ],
+)
+def test_what_cannot_be_emitted_is_refused_and_told(ends: Pair, viewer: Viewer, message: Any, says: str) -> None:
+    with pytest.raises(RemoteError, match=says):
+        viewer.ask(EMIT, message)
+    assert viewer.ask(HELLO)["format"] == FORMAT
+
+
+def test_it_ends_with_the_server_and_by_its_undoing(ends: Pair, viewer: Viewer) -> None:
+    undo = ends.server.observe()
+    undo()
+    undo()
+    ends.driver.advance(1)
+    assert viewer.client.state is not node_ipc.ClientState.CONNECTED
+    ends.server.observe()
+    ends.driver.run_until_idle()
+    again = Viewer(ends.driver)
+    assert again.ask(HELLO)
+    ends.server.stop()
+    ends.driver.advance(1)
+    assert ends.server.closed.done
+    with pytest.raises(node_ipc.IPCError):
+        Viewer(ends.driver)
+
+
+def test_a_server_that_does_not_listen_cannot_be_observed(ends: Pair) -> None:
+    ends.server.stop()
+    with pytest.raises(NotConnected, match="after start"):
+        ends.server.observe()
+
+
+def test_a_socket_that_cannot_be_is_an_error_event_and_the_server_goes_on() -> None:
+    driver = MemoryDriver()
+    serve(driver, BESIDE)
+    errors: list[Any] = []
+    server = serve(driver)
+    server.on("error", lambda error: errors.append(str(error)))
+    server.observe()
+    driver.run_until_idle()
+    assert len(errors) == 1 and errors[0].startswith("the server works, but cannot be observed: ")
+    got: list[Any] = []
+    server.on("order", got.append)
+    connect(driver, server.address).emit("order", 1)
+    driver.run_until_idle()
+    assert got == [1]
+
+
+@pytest.mark.row(72)
+def test_a_viewer_that_does_not_read_costs_its_buffer_and_nobody_else_anything(ends: Pair) -> None:
+    stuck = Wire.connected(ends.driver, observed_at(ends.server.address, Config()))
+    assert stuck.link is not None
+    stuck.link.pause_reading()
+    viewer = Viewer(ends.driver)
+    got: list[Any] = []
+    ends.server.on("order", got.append)
+    for second in range(120):
+        for number in range(20):
+            ends.client.emit(f"event {number} {second}", "x" * 1000)
+        ends.client.emit("order", second)
+        ends.driver.advance(1)
+    assert got == list(range(120))
+    assert len(viewer.looks) >= 119, "the other viewer sees all"
+    observation: Any = ends.server.__dict__["_observation"]
+    beside: Server = observation.__dict__["_beside"]
+    assert sum(each.pending_bytes for each in beside.sockets) <= WAITING_BYTES
+    assert [each.is_full for each in beside.sockets] == [True, False]
+    assert ends.server.stats().errors == 0
+
+
+@pytest.mark.row(72)
+def test_while_much_goes_on_the_handlers_are_called_as_ever_until_the_next_look(ends: Pair, viewer: Viewer) -> None:
+    counted: list[Any] = []
+    observation: Any = ends.server.__dict__["_observation"]
+    tally = observation.__dict__["_tally"]
+    came = tally.came
+
+    def count(*words: Any) -> None:
+        counted.append(words)
+        came(*words)
+
+    tally.came = count
+    got: list[Any] = []
+    ends.server.on("order", got.append)
+    for second in range(3):
+        for number in range(2 * BUDGET):
+            ends.client.emit("order", number)
+            if number % 100 == 0:
+                ends.driver.run_until_idle()
+        ends.driver.run_until_idle()
+        assert len(counted) == (second + 1) * BUDGET
+        ends.driver.advance(1.01)
+        assert viewer.looks[-1]["estimated"] is True
+        assert viewer.looks[-1]["events"]["order"]["in"] == (second + 1) * 2 * BUDGET
+    assert len(got) == 6 * BUDGET
+    ends.driver.advance(1.01)
+    assert viewer.looks[-1]["estimated"] is False
+
+
+@pytest.mark.row(72)
+def test_a_viewer_that_speaks_no_protocol_harms_nobody(ends: Pair) -> None:
+    for garbage in (b"GET / HTTP/1.1\r\n\r\n\f", b"\xff" * 70_000, b'{"type":"observe.emit"}\f', b"\f" * 1000):
+        wire = Wire.connected(ends.driver, observed_at(ends.server.address, Config()))
+        assert wire.link is not None
+        wire.link.write(garbage)
+        ends.driver.run_until_idle()
+    got: list[Any] = []
+    ends.server.on("order", got.append)
+    ends.client.emit("order", 1)
+    ends.driver.run_until_idle()
+    assert got == [1] and ends.server.stats().errors == 0
+
+
+def test_where_it_lies() -> None:
+    config = Config(socket_root="/run/x/")
+    assert observed_at(Unix("/run/a", ("/tmp/a",)), config) == Unix("/run/a.observe", ("/tmp/a.observe",))
+    assert observed_at(Tcp("localhost", 8000), config) == observed_at(Tcp("0.0.0.0", 8000), config)
+    assert str(observed_at(Tcp("localhost", 8000), config)) == "unix:/run/x/app.tcp-8000.observe"
+    assert str(observed_at(Udp("localhost", 8000, "udp4"), config)) == "unix:/run/x/app.udp-8000.observe"
+
+
+# ---- on real sockets
+
+
+@pytest.fixture
+def root() -> Iterator[str]:
+    with tempfile.TemporaryDirectory(prefix="ipc-") as path:
+        yield f"{path}/"
+
+
+async def looked(address: str) -> Any:
+    async with node_ipc.connect(address) as viewer:
+        return await viewer.receive(LOOK, timeout=25)
+
+
+async def test_only_its_owner_can_open_it_also_where_all_may_connect(root: str) -> None:
+    async with node_ipc.serve("world", socket_root=root, observe=True, readable_all=True, writable_all=True) as server:
+        path = Path(f"{root}app.world.observe")
+        async with asyncio.timeout(25):
+            while not path.exists():
+                await asyncio.sleep(0.001)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert (await looked(f"unix:{path}"))["address"] == str(server.address)
+    assert os.listdir(root) == []
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:0", "udp4://127.0.0.1:0"])
+async def test_beside_a_port(root: str, address: str) -> None:
+    async with node_ipc.serve(address, socket_root=root) as server:
+        server.observe()
+        kind = address[:3]
+        path = Path(f"{root}app.{kind}-{server.port}.observe")
+        async with asyncio.timeout(25):
+            while not path.exists():
+                await asyncio.sleep(0.001)
+        assert (await looked(f"unix:{path}"))["address"] == str(server.address)
+    assert os.listdir(root) == []
+
+
+def test_a_blocking_server_is_seen_while_it_serves(root: str) -> None:
+    with blocking.serve("world", socket_root=root, observe=True) as server:
+        found: list[Any] = []
+
+        def view() -> None:
+            with blocking.connect(f"unix:{root}app.world.observe", wait=True, timeout=25) as viewer:
+                found.append(viewer.receive(LOOK, timeout=25))
+                viewer.request(EMIT, {"event": "end"}, timeout=25)
+            with blocking.connect("world", socket_root=root) as client:
+                client.emit("end")
+
+        thread = threading.Thread(target=view)
+        thread.start()
+        server.on("end", lambda data, socket: server.stop())
+        server.serve_forever()
+        thread.join()
+    assert found[0]["format"] == FORMAT
+    assert os.listdir(root) == []
