@@ -138,7 +138,7 @@ def load(path: Path) -> ModuleType:
     try:
         return importlib.import_module(name_of(path))
     except ImportError as error:
-        if path.parent.name in ("scale", "telemetry", "tools"):
+        if path.parent.name in ("scale", "telemetry", "tools", "top"):
             pytest.skip(f"needs an extra that is not installed: {error}")
         raise
 

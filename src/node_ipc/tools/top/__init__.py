@@ -1,0 +1,89 @@
+"""``node-ipc top``: look at a server that is at work."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import shutil
+import sys
+from typing import Any
+
+from ..arguments import Commands, add_command, add_configuration, configuration
+from ..listen import stop_signals
+from ..output import Printer, json_text, notice
+
+__all__ = ["add_commands"]
+
+EXAMPLES = """\
+  node-ipc top world                     links, rates, slow handlers, requests, until q
+  node-ipc top world --once              one table after a second, for scripts
+  node-ipc top world --json | jq .stats  each look as one JSON object
+
+The server opts in: serve("world", observe=True), or server.observe(). Looking costs it a hundredth of a core at most.
+"""
+
+
+def add_commands(commands: Commands) -> None:
+    parser = add_command(commands, "top", help="look at a server that is at work", examples=EXAMPLES)
+    parser.add_argument("address", metavar="ADDRESS", help="where the server listens: an id or a URL")
+    parser.add_argument(
+        "--plain", action="store_true", help="a plain table that refreshes, also where textual is installed"
+    )
+    parser.add_argument("--once", action="store_true", help="print one table and end")
+    parser.add_argument("--json", action="store_true", help="print each look as one JSON object")
+    parser.add_argument("--filter", metavar="TEXT", default="", help="only events and methods with this in their names")
+    add_configuration(parser)
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    config = configuration(arguments)
+    if arguments.plain or arguments.once or arguments.json or not (sys.stdout.isatty() and sys.stdin.isatty()):
+        asyncio.run(_print(arguments, config))
+    else:
+        _show(arguments, config)
+    return 0
+
+
+def _show(arguments: argparse.Namespace, config: Any) -> None:
+    try:
+        from .screen import run
+    except ImportError as error:
+        if not (error.name or "").startswith("textual"):
+            raise
+        notice("a plain table, since textual is not installed: pip install 'node-ipc[monitor]' for keys and details")
+        asyncio.run(_print(arguments, config))
+    else:
+        run(arguments.address, config, arguments.filter)
+
+
+async def _print(arguments: argparse.Namespace, config: Any) -> None:
+    """Tables, one over the other on a terminal and one below the other elsewhere."""
+    from .feed import Feed
+    from .plain import lines
+
+    feed = await Feed.open(arguments.address, config)
+    feed.view.filter = arguments.filter
+    with stop_signals() as stopped:
+        printer = Printer(stopped.set)
+        on_screen = sys.stdout.isatty() and not (arguments.once or arguments.json)
+
+        def show() -> None:
+            view = feed.view
+            if arguments.json:
+                printer.print(json_text(view.look))
+            elif on_screen:
+                columns, rows = shutil.get_terminal_size()
+                printer.print("\x1b[H" + "\x1b[K\n".join(lines(view, columns, rows)) + "\x1b[K\x1b[J")
+            elif view.history or not arguments.once:
+                printer.print("\n".join(lines(view, shutil.get_terminal_size().columns)) + "\n")
+            if arguments.once and view.history:
+                stopped.set()
+
+        if on_screen:
+            printer.print("\x1b[2J")
+        feed.changed.append(show)
+        await stopped.wait()
+    feed.changed.clear()
+    await feed.close()
+    printer.check()
