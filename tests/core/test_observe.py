@@ -104,13 +104,14 @@ def test_requests_under_way_are_seen() -> None:
 
 
 def test_nothing_is_counted_while_nobody_looks(ends: Pair) -> None:
-    table = dict(ends.server.events.__dict__["_table"])
+    events: Any = ends.server.events
+    table = dict(events._table)
     viewer = Viewer(ends.driver)
-    assert ends.server.events.__dict__["_watches"]
+    assert events._watches
     viewer.client.close()
     ends.driver.run_until_idle()
-    assert ends.server.events.__dict__["_watches"] is None
-    assert ends.server.events.__dict__["_table"].keys() == table.keys()
+    assert events._watches is None
+    assert events._table.keys() == table.keys()
     before = len(viewer.looks)
     ends.driver.advance(10)
     assert len(viewer.looks) == before
@@ -210,8 +211,9 @@ def test_a_viewer_that_does_not_read_costs_its_buffer_and_nobody_else_anything(e
         ends.driver.advance(1)
     assert got == list(range(120))
     assert len(viewer.looks) >= 119, "the other viewer sees all"
-    observation: Any = ends.server.__dict__["_observation"]
-    beside: Server = observation.__dict__["_beside"]
+    server: Any = ends.server
+    observation = server._observation
+    beside: Server = observation._beside
     assert sum(each.pending_bytes for each in beside.sockets) <= WAITING_BYTES
     assert [each.is_full for each in beside.sockets] == [True, False]
     assert ends.server.stats().errors == 0
@@ -220,8 +222,9 @@ def test_a_viewer_that_does_not_read_costs_its_buffer_and_nobody_else_anything(e
 @pytest.mark.row(72)
 def test_while_much_goes_on_the_handlers_are_called_as_ever_until_the_next_look(ends: Pair, viewer: Viewer) -> None:
     counted: list[Any] = []
-    observation: Any = ends.server.__dict__["_observation"]
-    tally = observation.__dict__["_tally"]
+    server: Any = ends.server
+    observation = server._observation
+    tally = observation._tally
     came = tally.came
 
     def count(*words: Any) -> None:

@@ -27,7 +27,21 @@ if TYPE_CHECKING:
     from .trace import Stats, TraceHook
     from .watch import Watch
 
-__all__ = ["EMIT", "FORMAT", "HELLO", "LOOK", "LOOK_SECONDS", "MESSAGES", "Observation", "Observed", "observed_at"]
+__all__ = [
+    "EMIT",
+    "FORMAT",
+    "HELLO",
+    "LOOK",
+    "LOOK_SECONDS",
+    "MESSAGES",
+    "WAITING_BYTES",
+    "Beside",
+    "EmitMessage",
+    "Observation",
+    "Observed",
+    "observed_at",
+    "settings_of",
+]
 
 FORMAT = 1
 """Of what is told; a viewer that knows another one says so."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..wire.carried import Carried
     from .trace import Trace
 
-__all__ = ["OTHERS", "Durations", "Tally"]
+__all__ = ["BUDGET", "OTHERS", "Durations", "Name", "Tally", "shown"]
 
 BUDGET = 3000
 """Messages between two looks that are counted one by one, at some 4 µs each: of more the rest is estimated from these,

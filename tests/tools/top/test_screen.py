@@ -112,7 +112,8 @@ async def test_looking_into_a_message_and_emitting_one(stage: Stage) -> None:
 
 
 async def test_messages_are_asked_for_only_while_they_are_shown(stage: Stage) -> None:
-    observation: Any = stage.server.__dict__["_observation"]
+    server: Any = stage.server
+    observation = server._observation
     async with stage.monitor.run_test(size=(80, 24)) as pilot:
         await stage.until(pilot, lambda: stage.monitor.feed)
         await pilot.press("4")
