@@ -28,6 +28,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, overload
 
 from .config.address import Tls, Unix, has_datagrams
+from .config.interrupted import by_signal
 from .config.resolve import Place, TLSChoice, UdpPlace, id_of, resolve, resolve_udp
 from .core.client import STEADY_SECONDS, ClientCore, ClientState, connect_timeout, retry_delay
 from .core.client import Client as AnyClient
@@ -132,6 +133,10 @@ class BlockingClient(ClientCore):
                 f"nothing more can be sent: the server does not read, and nothing more is read from it, since "
                 f"{self.inbox.crowd()}. Receive them, or raise max_inbox_bytes ({self._settings.max_inbox_bytes})"
             ) from error
+        except BaseException as error:
+            if by_signal(error):
+                self._thread.interrupted(error)
+            raise
         if session.is_full:
             return self._until_taken(session, below)
         return below
@@ -239,8 +244,7 @@ class BlockingClient(ClientCore):
                     raise self._crowded(f"no {name!r} can be received")
                 pump(left)
                 if inbox.wanted is None:
-                    data, inbox.caught = inbox.caught, None
-                    return inbox.decode(name, data, type)
+                    return inbox.decode_caught(name, type)
                 if timeout is not None:
                     left = deadline - driver.now()
                     if left <= 0:

@@ -135,18 +135,24 @@ NEXT: dict[tuple[ClientState, str], set[ClientState]] = {
     (S.CONNECTING, "failed"): {S.WAITING, S.CLOSED},
     (S.CONNECTING, "close"): {S.CLOSING},
     (S.CONNECTING, "abandoned"): {S.WAITING},
+    (S.CONNECTING, "interrupted"): {S.WAITING},
+    (S.CONNECTING, "lost"): {S.WAITING},
     (S.CONNECTED, "lost"): {S.WAITING, S.CLOSED},
     (S.CONNECTED, "close"): {S.CLOSING},
     (S.CONNECTED, "abandoned"): {S.CONNECTED},  # until the link tells that it is gone
+    (S.CONNECTED, "interrupted"): {S.CONNECTED},  # the same
     (S.WAITING, "retry"): {S.CONNECTING, S.CLOSED},
     (S.WAITING, "close"): {S.CLOSING},
     (S.WAITING, "abandoned"): {S.WAITING},
+    (S.WAITING, "interrupted"): {S.WAITING},
     (S.CLOSING, "opened"): {S.CLOSING},
     (S.CLOSING, "failed"): {S.CLOSING},
     (S.CLOSING, "lost"): {S.CLOSED},
     (S.CLOSING, "expired"): {S.CLOSING, S.CLOSED},
     (S.CLOSING, "abandoned"): {S.CLOSING, S.CLOSED},
+    (S.CLOSING, "interrupted"): {S.CLOSING},
     (S.CLOSED, "connect"): {S.CONNECTING},
+    (S.CLOSED, "interrupted"): {S.CLOSED},
 }
 
 
@@ -162,6 +168,7 @@ def give(alone: Alone, name: str) -> None:
         "opened": [client._session],
         "failed": [ConnectError("no")],
         "lost": [Loss(ConnectionLost("broken"))],
+        "interrupted": [ConnectionLost("a signal's handler raised")],
     }
     client._input(name, *arguments.get(name, []))
 
@@ -170,7 +177,8 @@ def give(alone: Alone, name: str) -> None:
 @pytest.mark.parametrize("state", list(S), ids=lambda state: state.value)
 def test_every_state_and_input(state: ClientState, name: str) -> None:
     alone = bring(state)
-    if name in ("opened", "lost") and (state, name) in TRANSITIONS:
+    unused = (state, name) == (S.CONNECTING, "lost")
+    if name in ("opened", "lost") and (state, name) in TRANSITIONS and not unused:
         alone.driver.run_until(lambda: alone.client._session is not None and alone.client._session.opened_at_all)
         if alone.client.state is not state:  # the driver gave the input already
             assert alone.client.state in NEXT[state, name]
@@ -182,6 +190,37 @@ def test_every_state_and_input(state: ClientState, name: str) -> None:
     else:
         assert alone.client.state is state
         assert alone.published == before
+
+
+# ---- a signal's handler raised
+
+
+@pytest.mark.parametrize("state", [S.CONNECTING, S.CONNECTED, S.WAITING], ids=lambda state: state.value)
+def test_a_client_that_was_interrupted_begins_anew_and_tells_of_what_is_in_doubt(state: ClientState) -> None:
+    alone = bring(state)
+    if alone.server is None:
+        alone.serve()
+    if state is S.CONNECTED:
+        alone.client.emit("n", 1)
+    lost = len(alone.losses)
+    alone.client.interrupted(ConnectionLost("interrupted"))
+    alone.driver.run_until(lambda: len(alone.losses) > lost or state is not S.CONNECTED)
+    alone.driver.run_until(lambda: alone.client.state is S.CONNECTED)
+    alone.client.emit("n", 2)
+    alone.driver.run_until_idle()
+    assert alone.heard[-1] == 2 and alone.heard.count(2) == 1
+    if state is S.CONNECTED:
+        (loss,) = alone.losses[lost:]
+        assert loss.in_flight + loss.dropped + alone.heard.count(1) >= 1
+        assert [str(error) for error in alone.errors] == ["interrupted"]
+
+
+def test_a_client_that_was_interrupted_while_it_closed_still_ends() -> None:
+    alone = bring(S.CLOSING)
+    alone.client.interrupted(ConnectionLost("interrupted"))
+    alone.driver.run_until_idle()
+    assert alone.client.state is S.CLOSED and alone.client.closed.done
+    assert alone.published[-2:] == ["disconnect", "destroy"]
 
 
 USER = ["connect", "close", "abort", "emit", "serve", "kill", "drop", "cut", "refuse", "allow", "turn", "soon", "later"]

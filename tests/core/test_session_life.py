@@ -24,6 +24,7 @@ INPUTS = sorted({name for _, name in TRANSITIONS})
 NEXT: dict[tuple[Life, str], Life] = {
     (Life.WAITING, "opened"): Life.OPEN,
     (Life.WAITING, "failed"): Life.GONE,
+    (Life.WAITING, "lost"): Life.GONE,
     (Life.OPEN, "peer leaves"): Life.LEFT,
     (Life.OPEN, "peer ended"): Life.CLOSING,
     (Life.OPEN, "close"): Life.CLOSING,
@@ -60,6 +61,8 @@ NEXT: dict[tuple[Life, str], Life] = {
     (Life.BROKEN, "close"): Life.BROKEN,
     (Life.BROKEN, "abort"): Life.BROKEN,
     (Life.BROKEN, "cut"): Life.CUT,
+    (Life.BROKEN, "lost"): Life.GONE,
+    (Life.LOST, "lost"): Life.GONE,
 }
 REASON = IPCError("enough")
 BROKEN = ConnectionLost("broken")
@@ -113,6 +116,7 @@ class Stage:
         self.heard: list[Any] = []
         self.losses: list[Loss] = []
         self.in_handler: Callable[[], None] = lambda: None
+        self.in_loss: Callable[[], None] = lambda: None
         self.events.on("n", self._hear)
         self.events.on("slow", self._work)
 
@@ -133,6 +137,8 @@ class Stage:
         self.told.append("session_fault")
 
     def session_lost(self, session: Session, loss: Loss) -> None:
+        act, self.in_loss = self.in_loss, lambda: None
+        act()
         self.told.append("session_lost")
         self.losses.append(loss)
 
@@ -176,6 +182,10 @@ def bring(life: Life) -> Stage:
             session.ended()
     elif life is Life.CUT:
         session.cut(REASON)
+    elif life is Life.LOST:
+        stage.in_loss = stage.interrupt
+        with pytest.raises(KeyboardInterrupt):
+            session.lost(None)
     elif life is Life.GONE:
         session.lost(None)
     assert session.life is life
@@ -268,7 +278,8 @@ def test_any_walk_keeps_the_promises_of_the_states(steps: list[str]) -> None:
         elif step == "full":
             session.pause()
         elif step == "emptied":
-            session.writable()
+            if "abort" not in stage.link.told:  # a link that was cut takes nothing, and says nothing
+                session.writable()
         elif step == "turn":
             if driver.turn_due():
                 driver.run_turn()
@@ -285,3 +296,25 @@ def test_any_walk_keeps_the_promises_of_the_states(steps: list[str]) -> None:
     assert [loss is session.loss for loss in stage.losses] == [True]
     stage.driver.advance(3600)
     assert stage.driver.next_due() is None
+
+
+def test_a_loss_that_was_interrupted_is_told_once_when_it_comes_again() -> None:
+    stage = bring(Life.OPEN)
+    stage.session.emit("n", 1)
+    stage.in_loss = stage.interrupt
+    with pytest.raises(KeyboardInterrupt):
+        stage.session.lost(BROKEN)
+    stage.session.lost(BROKEN)
+    stage.session.lost(None)
+    assert stage.losses == [Loss(BROKEN, 0, 1)]
+
+
+def test_a_session_that_is_not_trusted_is_cut_and_lost_in_a_later_turn() -> None:
+    for life in Life:
+        if life not in (Life.BROKEN, Life.WAITING):
+            stage = bring(life)
+            stage.session.distrust(ConnectionLost("interrupted"))
+            stage.driver.advance(0)
+            assert stage.session.life is Life.GONE
+            assert len(stage.losses) == 1
+            stage.driver.close()

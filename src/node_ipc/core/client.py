@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from msgspec.structs import replace
 
+from ..config.interrupted import between_steps
 from ..config.profiles import require_assured
 from ..errors import (
     BackpressureError,
@@ -94,18 +95,24 @@ TRANSITIONS: dict[tuple[ClientState, str], str] = {
     (_S.CONNECTING, "failed"): "_attempt_failed",
     (_S.CONNECTING, "close"): "_close_when_up",
     (_S.CONNECTING, "abandoned"): "_begin_again",
+    (_S.CONNECTING, "interrupted"): "_attempt_interrupted",
+    (_S.CONNECTING, "lost"): "_lost_unused",
     (_S.CONNECTED, "lost"): "_down",
     (_S.CONNECTED, "close"): "_close_session",
     (_S.CONNECTED, "abandoned"): "_cut_session",
+    (_S.CONNECTED, "interrupted"): "_distrust_session",
     (_S.WAITING, "retry"): "_retry",
     (_S.WAITING, "close"): "_close_now",
     (_S.WAITING, "abandoned"): "_begin_again",
+    (_S.WAITING, "interrupted"): "_wait_anew",
     (_S.CLOSING, "opened"): "_up_to_close",
     (_S.CLOSING, "failed"): "_closed_unsent",
     (_S.CLOSING, "lost"): "_closed",
     (_S.CLOSING, "expired"): "_expire",
     (_S.CLOSING, "abandoned"): "_expire",
+    (_S.CLOSING, "interrupted"): "_distrust_session",
     (_S.CLOSED, "connect"): "_attempt",
+    (_S.CLOSED, "interrupted"): "_end_anew",
 }
 """``(state, input) → what is done``; the methods set the next state."""
 
@@ -146,6 +153,7 @@ class ClientCore(LinkPublisher):
         "send": "emit(type, data)",
         "stop": "close()",
     }
+    begins_anew = True
     _times_requests = True  # a front that waits itself does not need a timer for each
 
     def __init__(
@@ -189,6 +197,7 @@ class ClientCore(LinkPublisher):
         self._queue: list[bytes] = []
         self._queue_bytes = 0
         self._queued_from_threads = self._bytes_from_threads = 0  # from other threads, not in the queue yet
+        self._untold: Loss | None = None  # of a lost link, until all have heard of it
         self._direct: Session | None = None  # the session, while emits may go straight to it
         self._session: Session | None = None
         self._opening: Timer | None = None  # the attempt to connect that was made last
@@ -397,6 +406,9 @@ class ClientCore(LinkPublisher):
         except (BackpressureError, NotConnected) as error:
             self._drop(1)
             self.session_fault(None, error)
+        except BaseException:  # a signal's handler: in doubt, and it has no way back
+            self._drop(1)
+            raise
 
     def _send_queue(self) -> None:
         queue, self._queue, self._queue_bytes = self._queue, [], 0
@@ -692,10 +704,14 @@ class ClientCore(LinkPublisher):
         if self.state is not _S.CLOSING:
             self.ended_by = loss.reason or self.last_error
         self.state = _S.CLOSED
+        self._untold = loss
         self._session = self._direct = None
         self._drop(len(self._queue))
         self._queue.clear()
         self._queue_bytes = 0
+        self._tell_of_the_end(loss)
+
+    def _tell_of_the_end(self, loss: Loss) -> None:
         closed, connected = self.closed, self.connected  # a handler may connect anew, which makes new ones
         self.events.publish("disconnect", loss)
         self.events.publish("destroy")
@@ -714,10 +730,52 @@ class ClientCore(LinkPublisher):
         self._cancel_timer()
         self._session = None
         self._wait()
+        self._attempts -= 1  # this says nothing of the server
 
     def _cut_session(self) -> None:
         assert self._session is not None
         self._session.abort()
+
+    # ---- where a signal's handler raised between any two of these steps
+
+    def interrupted(self, reason: IPCError) -> None:
+        self._input("interrupted", reason)
+
+    def _lost_unused(self, loss: Loss) -> None:
+        """The link was there, and this client had not heard of it yet."""
+        self.last_error = loss.reason if isinstance(loss.reason, IPCError) else ConnectionLost(str(loss))
+        self._begin_again()
+
+    def _attempt_interrupted(self, reason: IPCError) -> None:
+        self.last_error = reason
+        if self._opening is not None:
+            self._opening.cancel()
+        if self._session is not None and self._session.opened_at_all:
+            self._session.distrust(reason)
+        self._begin_again()
+
+    def _distrust_session(self, reason: IPCError) -> None:
+        """Its loss comes in a later turn, through the driver as any other; so does what was half told."""
+        session, self._direct = self._session, None
+        if session is not None and session.opened_at_all:
+            session.distrust(reason)
+            return
+        if self._opening is not None:
+            self._opening.cancel()
+        self._driver.call_later(0, partial(self._input, "lost", self._untold or Loss(reason)))
+
+    def _wait_anew(self, reason: IPCError) -> None:
+        self._begin_again()
+        if self._untold is not None:
+            loss, self._untold = self._untold, None
+            self._driver.call_later(0, partial(self._tell_of_the_loss, loss))
+
+    def _tell_of_the_loss(self, loss: Loss) -> None:
+        self.events.publish("disconnect", loss)
+
+    def _end_anew(self, reason: IPCError) -> None:
+        if not self.closed.done:
+            self._driver.call_later(0, partial(self._tell_of_the_end, self._untold or Loss(reason)))
 
     def unsent(self) -> int:
         waiting = len(self._queue) + self._queued_from_threads
@@ -772,8 +830,15 @@ class ClientCore(LinkPublisher):
             self._requests.link_lost(session, short or loss.reason)
         self._gone += session.stats()
         if session is self._session:
+            self._untold = loss
             self._session = None
-            self._input("lost", loss)
+            try:
+                self._input("lost", loss)
+            except BaseException as error:
+                if not between_steps(error):
+                    self._untold = None
+                raise
+            self._untold = None
             self._drained()
 
     def pending_changed(self, session: Session, pending: int) -> None:

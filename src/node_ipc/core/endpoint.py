@@ -148,6 +148,8 @@ class Publisher:
     address: Address
     state: Any
     """Where it is in its life, an enumeration."""
+    begins_anew = False
+    """Whether it makes a new link where its driver forgets the old one."""
     _fault_log: FaultLog | None = None
     _watches: Watches | None = None
 
@@ -288,6 +290,9 @@ class Publisher:
     def abandoned(self) -> None:
         """What the driver ran on is gone for good."""
         raise NotImplementedError
+
+    def interrupted(self, reason: IPCError) -> None:
+        """A signal's handler raised between two of our steps: the link that it was about is cut, by itself."""
 
     def begin_abort(self) -> None:
         """End at once."""

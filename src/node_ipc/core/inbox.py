@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import Raw
 
-from ..errors import BackpressureError, ConnectionLost, ReceiveTimeout
+from ..errors import BackpressureError, ConnectionLost, IPCError, ReceiveTimeout
 from .events import Event, event_name
 
 if TYPE_CHECKING:
@@ -92,7 +92,10 @@ class Received(NamedTuple):
 
 
 class _Shelf:
-    """Events in order, found by name; each has a number that rises."""
+    """Events in order, found by name; each has a number that rises.
+
+    A name's numbers may hold some that are gone from ``order``, where a signal's handler raised in between.
+    """
 
     def __init__(self) -> None:
         self.bytes = 0
@@ -108,11 +111,11 @@ class _Shelf:
         """Put one behind all others; returns its number."""
         size += OVERHEAD
         self._last = number = self._last + 1
-        self.order[number] = name, data, size
         numbers = self._named.get(name)
         if numbers is None:
             self._named[name] = numbers = deque()
         numbers.append(number)
+        self.order[number] = name, data, size
         self.bytes += size
         return number
 
@@ -133,6 +136,8 @@ class _Shelf:
             number = next(iter(self.order))
         else:
             numbers = self._named.get(name)
+            while numbers and numbers[0] not in self.order:
+                numbers.popleft()
             if not numbers:
                 return None
             number = numbers[0]
@@ -141,17 +146,19 @@ class _Shelf:
 
     def remove(self, number: int) -> tuple[str, Any]:
         """Take out one that is the oldest of its name."""
-        name, data, size = self.order.pop(number)
-        numbers = self._named[name]
-        numbers.popleft()
-        if not numbers:
-            del self._named[name]
+        name, data, size = self.order[number]
+        del self.order[number]
         self.bytes -= size
+        numbers = self._named[name]
+        while numbers and numbers[0] <= number:
+            numbers.popleft()
+        if not numbers:
+            self._named.pop(name, None)
         return name, data
 
     def drop_older(self, name: str) -> list[int]:
         """Take out all of this name but the newest: their numbers."""
-        numbers = list(self._named.get(name, ()))[:-1]
+        numbers = [number for number in self._named.get(name, ()) if number in self.order][:-1]
         for number in numbers:
             self.remove(number)
         return numbers
@@ -441,7 +448,13 @@ class BlockingInbox(Inbox):
         if self.full:
             self.full = False
             self._client.pause_reading(False)
-        return Received(found[1], self.decode(found[1], found[2], type))
+        try:
+            return Received(found[1], self.decode(found[1], found[2], type))
+        except IPCError:
+            raise
+        except BaseException:  # a signal's handler
+            self._shelf.put_back(found[1], found[2], len(found[2]) if found[2].__class__ in (Raw, bytes) else 0)
+            raise
 
     def want(self, name: str) -> None:
         """The next event of this name goes to ``caught``; there is none here."""
@@ -462,6 +475,16 @@ class BlockingInbox(Inbox):
         if self.caught is not None:
             data, self.caught = self.caught, None
             self._shelf.put_back(self.name_wanted, data, len(data) if data.__class__ in (Raw, bytes) else 0)
+
+    def decode_caught(self, name: str, type: Any) -> Any:
+        """What was caught; where a signal's handler raises here, it comes first again."""
+        try:
+            found = self.decode(name, self.caught, type)
+        except IPCError:
+            self.caught = None
+            raise
+        self.caught = None
+        return found
 
     def decode(self, name: str, data: Any, type: Any) -> Any:
         """A payload by its type; raises :class:`InvalidPayload` where it does not fit."""

@@ -32,6 +32,8 @@ class Life(Enum):
     """Ended at once for a reason that was reported; ``lost`` will follow."""
     BROKEN = "broken"
     """The link is gone, and what it had brought is being handled."""
+    LOST = "lost"
+    """The link is gone, and its owner is about to know."""
     GONE = "gone"
     """Over, and its owner knows."""
 
@@ -40,6 +42,7 @@ _L = Life
 TRANSITIONS: dict[tuple[Life, str], str] = {
     (_L.WAITING, "opened"): "_open",
     (_L.WAITING, "failed"): "_never_open",
+    (_L.WAITING, "lost"): "_lose_unopened",
     (_L.OPEN, "peer leaves"): "_leave",
     (_L.OPEN, "peer ended"): "_hear_the_end",
     (_L.OPEN, "close"): "_close",
@@ -76,5 +79,7 @@ TRANSITIONS: dict[tuple[Life, str], str] = {
     (_L.BROKEN, "close"): "_hear_no_more",
     (_L.BROKEN, "abort"): "_hear_no_more",
     (_L.BROKEN, "cut"): "_cut",
+    (_L.BROKEN, "lost"): "_break",
+    (_L.LOST, "lost"): "_lose",
 }
 """``(life, input) → what is done``; the methods set the next, and a pair that is not there is ignored."""

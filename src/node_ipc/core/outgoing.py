@@ -14,6 +14,7 @@ import sys
 from typing import TYPE_CHECKING, Protocol
 
 from ..config.checks import NO_LIMIT
+from ..config.interrupted import interrupted
 from ..errors import BackpressureError, IPCError
 from .arrivals import Arrivals, next_look
 from .seam import NOWHERE, Gone
@@ -105,6 +106,7 @@ class Outgoing:
         "home",
         "is_full",
         "is_open",
+        "left",
         "messages_out",
         "thread",
         "turn",
@@ -137,6 +139,8 @@ class Outgoing:
         self._slow_due_at = 0.0
         self._slow_taken = 0  # what the peer had taken when the timer was armed
         self.messages_out = self.bytes_out = 0
+        self.left = 0
+        """Messages that never went to the link, once it is gone."""
         self.confirmed = 0
         """The number of the last message of this side that is known to have arrived; they are counted from 1."""
         self._skipped = 0  # numbers of messages that were dropped to make room
@@ -165,14 +169,14 @@ class Outgoing:
         self._cancel_slow()
 
     def end(self, peer: Peer | None) -> int:
-        """The link is gone: how many messages never went to it."""
-        waiting = len(self.frames) + len(self.take_posted())
+        """The link is gone: how many messages never went to it; the same when asked again."""
+        self.left += len(self.frames) + len(self.take_posted())
         self.frames.clear()
         self._weighed = self._bytes = 0
         self._speaker = SILENT
         if peer is not None:
             self._link = Gone(peer)
-        return waiting
+        return self.left
 
     # ---- one frame
 
@@ -253,16 +257,20 @@ class Outgoing:
         if count == 0 or link is None:
             return
         data = frames[0] if count == 1 else b"".join(frames)
-        frames.clear()
-        self._weighed = self._bytes = 0
         sent = self.messages_out
         if sent >= self._look_at:
             self._look(link, count)
-        self.messages_out = sent + count
-        self.bytes_out += len(data)
-        if self._speaker.traffic is not None:
-            self._speaker.sent(count, len(data))
-        link.write(data)
+        try:
+            self.messages_out = sent + count  # before they are taken: if we do not get further, they count as lost
+            self.bytes_out += len(data)
+            frames.clear()
+            self._weighed = self._bytes = 0
+            if self._speaker.traffic is not None:
+                self._speaker.sent(count, len(data))
+            link.write(data)
+        except BaseException as error:  # a signal's handler: nobody knows what went out
+            self._speaker.cut(interrupted("writing", error))
+            raise
         if self.is_full:
             pending = self.weigh()
             self._judge(pending)

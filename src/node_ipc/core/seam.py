@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from ..config.address import Address
     from ..config.config import Config
+    from ..errors import IPCError
     from .outcome import Outcome
 
 T = TypeVar("T")
@@ -280,12 +281,18 @@ class Endpoint(Protocol):
 
     state: Any
     """Where it is in its life, an enumeration."""
+    begins_anew: bool
+    """Whether it makes a new link where the driver forgets the old one."""
 
     def forked(self) -> None:
         """This is a forked child: the parent owns the links, and nothing may be emitted."""
 
     def abandoned(self) -> None:
         """What the driver ran on is gone for good: links are lost, timers and attempts with them."""
+
+    def interrupted(self, reason: IPCError) -> None:
+        """A step of this driver's was not done to its end, as where a signal's handler raised: what began there is
+        not trusted any more."""
 
     def begin_abort(self) -> None:
         """End at once."""

@@ -18,6 +18,7 @@ import msgspec
 from ..config import twin
 from ..errors import (
     BackpressureError,
+    ConnectionLost,
     ForkError,
     IPCError,
     NotConnected,
@@ -51,6 +52,8 @@ T = TypeVar("T")
 
 ENDING_SECONDS = 1.0
 """How long handlers under way may still answer a peer that ended while they held up what it had sent before."""
+OVER = (Life.LOST, Life.GONE)
+
 FOR_USERS = (
     *("abort", "address", "claimed_id", "close", "emit", "id", "is_open", "join", "leave", "loss", "peer"),
     *("pending_bytes", "request", "rooms", "state", "stats"),
@@ -417,7 +420,7 @@ class Session(Asking):
         frames = out.take_posted()
         for index, frame in enumerate(frames):
             if not out.is_open:
-                if self.life is Life.GONE:
+                if self.life in OVER:
                     self.drop(len(frames) - index)
                 else:
                     out.frames += frames[index:]  # for the loss to count
@@ -427,6 +430,9 @@ class Session(Asking):
             except BackpressureError as error:
                 self.drop(1)
                 self._owner.session_fault(self, error)
+            except BaseException:  # a signal's handler: this one is in doubt, and the rest has no way back
+                self.drop(len(frames) - index - 1)
+                raise
 
     # ---- in
 
@@ -526,12 +532,12 @@ class Session(Asking):
             messages_out=self.messages_out,
             bytes_in=self.bytes_in,
             bytes_out=self.bytes_out,
-            pending_bytes=0 if self.life is Life.GONE else self._outgoing.weighed,
+            pending_bytes=0 if self.life in OVER else self._outgoing.weighed,
             dropped=self.dropped,
             errors=self.errors,
             links=int(self.opened_at_all),
             seconds=self._driver.now() - self._opened_at if self.opened_at_all else 0.0,
-            paused={} if self.life is Life.GONE else dict.fromkeys(self._incoming.pauses, 1),
+            paused={} if self.life in OVER else dict.fromkeys(self._incoming.pauses, 1),
         )
 
     def drop(self, count: int) -> None:
@@ -558,7 +564,10 @@ class Session(Asking):
 
     def failed(self, error: Exception) -> None:
         """The driver: there will be no link."""
-        self._input("failed", error)
+        if self._link is None:
+            self._input("failed", error)
+        else:  # a signal's handler raised when it was there already
+            self.distrust(error if isinstance(error, IPCError) else ConnectionLost(str(error)))
 
     def pause(self) -> None:
         """The driver: the kernel is full."""
@@ -581,8 +590,15 @@ class Session(Asking):
         self._input("peer ended")
 
     def lost(self, error: Exception | None) -> None:
-        """The driver: the link is gone."""
+        """The driver: the link is gone. Where a signal's handler ended this half-way, it comes again."""
         self._input("lost", error)
+
+    def distrust(self, reason: IPCError) -> None:
+        """A step of this link's was not done to its end: it is cut, whatever became of it, and lost in a later turn."""
+        if self._link is not None and self.life is not Life.GONE:
+            self._input("cut", reason)
+            self._input("abort")
+            self._driver.call_later(0, partial(self.lost, reason))
 
     def close(self, timeout: float | None = None) -> None:
         """Send what was emitted, then end; what still arrives is read and dropped. The other one is ``abort``.
@@ -623,11 +639,11 @@ class Session(Asking):
     # ---- life: what the table names
 
     def _open(self, link: Link) -> None:
-        self.life = Life.OPEN
+        self._context = LinkContext()
         self._link = link
+        self.life = Life.OPEN
         self._opened_at = self._driver.now()
         self._tell("opened", detail=link.peer)
-        self._context = LinkContext()
         self._outgoing.open(link)
         self._incoming.open(link, self._context)
         if self._settings.heartbeat:
@@ -644,6 +660,9 @@ class Session(Asking):
         self._outgoing.end(None)
         self._incoming.end()
         self._owner.session_failed(self, error)
+
+    def _lose_unopened(self, error: Exception | None) -> None:
+        self._never_open(error or ConnectionLost("the link was lost before it was used"))
 
     def _leave(self) -> None:
         self.life = Life.LEFT
@@ -710,12 +729,13 @@ class Session(Asking):
             self._owner.session_closing(self)
             self._incoming.leave()
         self._incoming.tell_of_half_a_message()
-        self._lose(error)
+        if self.life not in OVER:
+            self._lose(error)
 
     def _lose(self, error: Exception | None) -> None:
         orderly = error is None and self.life is Life.ANSWERED
         reported = self.loss
-        self._shut(Life.GONE)
+        self._shut(Life.LOST)
         self._incoming.end()
         if isinstance(error, IPCError) and reported is None:
             self._owner.session_fault(self, error)
@@ -731,6 +751,7 @@ class Session(Asking):
         self.drop(waiting)
         self._tell("lost", detail=self.loss)
         self._context.run(self._owner.session_lost, self, self.loss)
+        self.life = Life.GONE
 
     def _shut(self, life: Life) -> None:
         """Take nothing more in, and no emits."""

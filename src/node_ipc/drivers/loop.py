@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..config.address import Pipe
 from ..config.foreign import PASSING
+from ..config.interrupted import between_steps, by_signal, interrupted
 from ..core.outcome import Outcome
 from ..core.seam import (
     NOBODY,
@@ -131,6 +132,7 @@ class EventLoopDriver:
         self.now: Callable[[], float] = time.monotonic
         self.random = random.random
         self.tasks: set[asyncio.Task[Any]] = set()
+        self.undisturbed: BaseException | None = None  # no read blocks here
         self._never_ran = True
         self._waiting: list[Callable[[asyncio.AbstractEventLoop], None]] = []
         self._turn: list[Flushable] = []
@@ -233,13 +235,29 @@ class EventLoopDriver:
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
         if self.loop is not None:
-            return self.loop.call_later(delay, callback) if delay > 0 else self.loop.call_soon(callback)
+            due = partial(self._run_due, callback)
+            return self.loop.call_later(delay, due) if delay > 0 else self.loop.call_soon(due)
         if self._endings is not None and delay <= 0:
             self._endings.append(callback)
             return _NO_TIMER
         deferred = _Deferred(delay, callback)
         self._begin(deferred.begin)
         return deferred
+
+    def _run_due(self, callback: Callable[[], None]) -> None:
+        try:
+            callback()
+        except BaseException as error:
+            if by_signal(error) and between_steps(error):  # nobody knows how far it came
+                self.call_later(0, callback)
+                self.interrupted(error)
+            raise
+
+    def interrupted(self, error: BaseException) -> None:
+        """This exception came out of the middle of our own steps (``config/interrupted.py``)."""
+        if between_steps(error):
+            for endpoint in tuple(self.endpoints):
+                endpoint.interrupted(interrupted("sending or receiving", error))
 
     def turn_ends(self, session: Flushable) -> bool:
         if not self._turn:
@@ -260,8 +278,16 @@ class EventLoopDriver:
 
     def _end_turn(self) -> None:
         turn, self._turn = self._turn, []
-        for session in turn:
-            session.turn_ended()
+        ended = 0
+        try:
+            for session in turn:
+                session.turn_ended()
+                ended += 1
+        except BaseException:  # a signal's handler
+            self._turn[:0] = turn[ended:]  # what did not come to its end is done again
+            if self.loop is not None:
+                self.loop.call_soon(self._end_turn)
+            raise
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any], done: Callable[[BaseException | None], None]) -> Cancellable:
         task = self.task(coroutine)
@@ -387,6 +413,7 @@ class _LoopWalk:
         if self._cancelled:
             return
         task = self._task = self._driver.task(self._run(loop))
+        task.add_done_callback(self._ended)
         if self._listens:
             begun = starting.setdefault(loop, weakref.WeakSet())
             begun.add(task)
@@ -396,6 +423,13 @@ class _LoopWalk:
         self._cancelled = True
         if self._task is not None:
             self._task.cancel()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Steps tell of their own ends; what they do not know of came from a signal's handler."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._steps.close()
+            self._driver.interrupted(error)
+            raise error  # to the loop, which tells of it
 
     async def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._after_servers and (begun := starting.get(loop)):
@@ -564,6 +598,8 @@ class LoopPoller:
 
     def _watch_alone(self, loop: asyncio.AbstractEventLoop, watched: Watched, interest: int) -> None:
         fd, changed = watched.fileno(), interest ^ self._interest
+        if interest:  # first, so that what is interrupted below is forgotten all the same
+            self._alone, self._interest = watched, self._interest | interest
         if changed & READ:
             loop.add_reader(fd, watched.readable) if interest & READ else loop.remove_reader(fd)
         if changed & WRITE:

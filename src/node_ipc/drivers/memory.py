@@ -128,6 +128,7 @@ class MemoryDriver:
         self.is_forked = False
         self.thread: Callable[[], int] = self._caller
         self.lock: Lock = threading.Lock()
+        self.undisturbed: BaseException | None = None  # no read blocks here
         self.endpoints: weakref.WeakSet[Endpoint] = weakref.WeakSet()
         self._elsewhere: int | None = None
         self._now = 0.0

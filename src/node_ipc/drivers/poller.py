@@ -25,6 +25,8 @@ class Poller:
 
     def __init__(self) -> None:
         self._watched: dict[int, tuple[Watched, int]] = {}
+        self.is_waiting = False
+        """It waits, and nobody was told of anything yet."""
         self._epoll: select.epoll | None = None
         self._selector: selectors.BaseSelector | None = None
         if hasattr(select, "epoll"):
@@ -46,12 +48,10 @@ class Poller:
     def watch(self, watched: Watched, interest: int) -> None:
         """Wait for ``interest`` (0: for nothing) on this socket from now on; ``OSError`` where the kernel refuses."""
         fd = watched.fileno()
-        before = self._watched.get(fd, (None, 0))[1]
+        before = self._watched.get(fd, (None, 0))[1] if interest else self._watched.pop(fd, (None, 0))[1]
         self._register(fd, before, interest)  # the kernel may refuse (ENOMEM, ENOSPC): then nothing has changed
         if interest:
             self._watched[fd] = watched, interest
-        else:
-            self._watched.pop(fd, None)
 
     def _register(self, fd: int, before: int, interest: int) -> None:
         if before == interest:
@@ -78,7 +78,9 @@ class Poller:
         """Wait, a day at most, and tell each socket that can go on, once; whether there was any."""
         if timeout is not None and timeout > LONGEST:
             timeout = LONGEST
+        self.is_waiting = True
         ready = self._epoll.poll(timeout) if self._epoll is not None else self._selected(timeout)
+        self.is_waiting = False
         find = self._watched.get
         for fd, events in ready:
             if (found := find(fd)) is None:

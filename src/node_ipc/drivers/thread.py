@@ -30,6 +30,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from ..config.address import Pipe
+from ..config.interrupted import between_steps, by_signal, interrupted
 from ..core.outcome import Outcome
 from ..core.seam import (
     Acceptor,
@@ -43,7 +44,7 @@ from ..core.seam import (
     Receiver,
     Timer,
 )
-from ..errors import WouldDeadlock
+from ..errors import IPCError, WouldDeadlock
 from ..net.steps import READ, WRITE, LookUp, Pause, Step, Steps, Walk, Watched, Writable
 from ..net.stream import DIRECT_SECONDS, StreamLink
 from . import forks, small_stack
@@ -84,7 +85,12 @@ class _Due:
     def run(self) -> None:
         callback, self.callback = self.callback, None
         if callback is not None:
-            callback()
+            try:
+                callback()
+            except BaseException as error:
+                if by_signal(error) and between_steps(error):  # nobody knows how far it came
+                    self.driver.call_later(0, callback)
+                raise
 
 
 class ThreadDriver:
@@ -104,7 +110,9 @@ class ThreadDriver:
         """A turn is under way: this is a handler, or something that it called."""
         self.batches = 0
         """How many ``batch()`` blocks are open."""
-        self._turn: list[Flushable] = []
+        self.undisturbed: BaseException | None = None
+        """What was raised where nothing was under way: in a wait, before anything had come."""
+        self._turn: deque[Flushable] = deque()
         self._soon: deque[_Due] = deque()
         self._timers: list[tuple[float, int, _Due]] = []
         self._numbers = itertools.count()
@@ -142,12 +150,31 @@ class ThreadDriver:
             if self._soon or self._from_threads or self._timers:
                 happened = self._run_due() or happened
             return happened
+        except BaseException as error:
+            self.interrupted(error)
+            raise
         finally:
             try:
                 if self._turn:
                     self._end_turn()
             finally:
                 self.busy = False
+
+    def interrupted(self, error: BaseException) -> None:
+        """Begin anew where this exception came out of the middle of our own steps (``config/interrupted.py``).
+
+        Clients' links and timers, whatever became of them, are given up as a whole. A server goes on: what was under
+        way has cut the link that it was about, and is done again where it was due.
+        """
+        undisturbed, self.undisturbed = self.undisturbed, None
+        if error is undisturbed or isinstance(error, IPCError) or not between_steps(error):
+            return
+        endpoints = tuple(self.endpoints)
+        if all(endpoint.begins_anew for endpoint in endpoints):
+            self._turn.clear()
+            self._forget_all()
+        for endpoint in endpoints:
+            endpoint.interrupted(interrupted("sending or receiving", error))
 
     def catch_up(self, seconds: float, quiet: float = 0.0) -> bool:
         """Turn after turn until nothing comes for ``quiet`` seconds, for ``seconds`` at the most. Returns True."""
@@ -161,12 +188,21 @@ class ThreadDriver:
             if self._direct is not None and (seconds is None or seconds >= DIRECT_SECONDS) and not _threads():
                 self._direct()
                 return True
-            return self._poller.poll(seconds)
+            try:
+                return self._poller.poll(seconds)
+            except BaseException as error:
+                if self._poller.is_waiting:
+                    self.undisturbed = error
+                raise
         if self._pipes is not None:
             return self._pipes.poll(seconds)
         if seconds is None:
             raise WouldDeadlock("nothing is open, and nothing is due: this would wait for ever")
-        time.sleep(seconds)
+        try:
+            time.sleep(seconds)
+        except BaseException as error:
+            self.undisturbed = error
+            raise
         return False
 
     def run_until(self, done: Callable[[], Any], timeout: float | None = None) -> bool:
@@ -218,10 +254,10 @@ class ThreadDriver:
         return happened
 
     def _end_turn(self) -> None:
-        while self._turn:
-            turn, self._turn = self._turn, []
-            for session in turn:
-                session.turn_ended()
+        turn = self._turn
+        while turn:
+            turn[0].turn_ended()
+            turn.popleft()  # not before: what did not come to its end is done again
 
     def begin_batch(self) -> None:
         """What is written from now on goes out together."""
@@ -377,8 +413,10 @@ class ThreadDriver:
 
         What is opened later gets it anew. In a forked child nothing is touched.
         """
-        if self.is_forked or self.busy:
-            return
+        if not (self.is_forked or self.busy):
+            self._forget_all()
+
+    def _forget_all(self) -> None:
         poller, self._poller = self._poller, None
         self._direct = self._nudge = None
         if poller is not None:
@@ -407,6 +445,7 @@ class _Wait:
         self._driver = driver
         self._sock = step.sock
         self._walk = walk
+        self._timer: Timer | None = None  # first, since a signal's handler may raise in between
         driver.watch(self, WRITE)
         self._timer = driver.call_later(step.seconds, partial(self._end, False))
 
@@ -425,12 +464,16 @@ class _Wait:
         self._walk.go(answer)
 
     def cancel(self) -> None:
-        self._timer.cancel()
+        self._cancel_timer()
         self._driver.watch(self, 0)
 
     def discard(self) -> None:
-        self._timer.cancel()
+        self._cancel_timer()
         self._sock.close()
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 class _Nudge:

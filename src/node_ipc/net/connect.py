@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..config.address import Pipe, Tcp, Tls, Unix
 from ..config.foreign import PASSING, shown
+from ..config.interrupted import by_signal
 from ..core.seam import Driver, Peer, Receiver, Timer
 from ..errors import AddressError, ConnectError, IPCError
 from . import tcp
@@ -95,6 +96,8 @@ def connect(
             yield from _plain(driver, address, receiver, settings, kernel, seconds)
     except Exception as error:  # whatever the kernel or a look-up of the user's raises: the attempt failed
         receiver.failed(tcp.connect_failed(address, error, seconds))
+        if not driver.runs_coroutines and by_signal(error):  # whose handler means the caller
+            raise
 
 
 def _plain(
@@ -103,8 +106,9 @@ def _plain(
     sock, peer = yield from _reach(address, settings, kernel, driver.now, seconds)
     try:
         waiting = driver.carry(sock, peer, receiver, alone=True)
-    except BaseException:
-        sock.close()
+    except BaseException as error:
+        if not by_signal(error):  # whose handler raised where there may be a link already, or in `connect`'s
+            sock.close()
         raise
     if waiting is not None:
         yield Await(waiting)

@@ -153,6 +153,9 @@ class Watched(Protocol):
 class Watcher(Protocol):
     """What a link needs of its driver."""
 
+    undisturbed: BaseException | None
+    """What was raised in a ``direct`` read that had brought nothing yet: nothing is in doubt."""
+
     def watch(self, watched: Watched, interest: int, direct: Callable[[], None] | None = None) -> None:
         """Wait for ``interest`` (0: for nothing) on this socket from now on."""
 

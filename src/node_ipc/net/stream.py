@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 
+from ..config.interrupted import between_steps, interrupted
 from ..core.seam import NOBODY, Peer, Receiver
 from . import tcp
 from .paused import Lookout
@@ -27,6 +28,7 @@ DONT_WAIT: int = getattr(socket, "MSG_DONTWAIT", 0)
 DIRECT_SECONDS = 1
 """The kernel's time limit of a direct read: what is due sooner is polled for."""
 READ_BYTES = 64 * 1024
+ONE_READ = (READ_BYTES,)
 NOTHING: deque[memoryview] = deque(maxlen=0)
 """What waits where nothing does, for all links: an empty deque takes 760 bytes. Nothing can be put into it."""
 LAST_READS = 64
@@ -68,10 +70,14 @@ class StreamLink:
     def start(self, *, alone: bool) -> None:
         """Begin to read. ``alone``: this is its driver's only link, so the driver may block in ``recv``."""
         if alone and block_for_reads(self._sock):
-            self._read_direct = partial(self.readable, 0)
+            self._read_direct = self._read_waiting
         receiver = self._receiver
-        self._watch()
-        receiver.opened(self)
+        try:
+            self._watch()
+            receiver.opened(self)
+        except BaseException as error:
+            self._interrupted("connecting", error)
+            raise
 
     def _watch(self) -> None:
         """Wait for what there is to wait for now."""
@@ -80,9 +86,11 @@ class StreamLink:
         interest = (READ if self._reading and not self._peer_ended else 0) | (WRITE if self._unsent else 0)
         if interest == self._interest:
             return
-        before, self._interest = self._interest, interest
+        before = self._interest
+        self._interest |= interest  # so that a link that is interrupted here is forgotten all the same
         try:
             self._driver.watch(self, interest, self._read_direct)
+            self._interest = interest
         except OSError as error:  # ENOMEM, ENOSPC (max_user_watches): it would never hear of anything again
             self._interest = before
             self._finish(error)
@@ -92,18 +100,58 @@ class StreamLink:
     def fileno(self) -> int:
         return self._sock.fileno()
 
-    def readable(self, flags: int = DONT_WAIT) -> None:
+    def readable(self) -> None:
         try:
-            data = self._sock.recv(READ_BYTES, flags)
-        except BlockingIOError:
-            return
-        except OSError as error:
-            self._finish(error)
-            return
-        if data:
-            self._receiver.received(data)
-        else:
-            self._end_of_stream()
+            try:
+                data = self._sock.recv(READ_BYTES, DONT_WAIT)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                self._failed(error)
+                return
+            if data:
+                self._receiver.received(data)
+            else:
+                self._end_of_stream()
+        except BaseException as error:
+            self._interrupted("reading", error)
+            raise
+
+    def _read_waiting(self) -> None:
+        """A read that waits, so that it is the likely place for a signal's handler to raise.
+
+        ``extend`` has put what came into the list before Python looks for signals again: where that is empty, nothing
+        was read, and nothing is in doubt.
+        """
+        read: list[bytes] = []
+        try:
+            try:
+                read.extend(map(self._sock.recv, ONE_READ))
+            except BlockingIOError:
+                return
+            except OSError as error:
+                self._failed(error)
+                return
+            if data := read[0]:
+                self._receiver.received(data)
+            else:
+                self._end_of_stream()
+        except BaseException as error:
+            if read:
+                self._interrupted("reading", error)
+            else:
+                self._driver.undisturbed = error
+            raise
+
+    def _failed(self, error: OSError) -> None:
+        """The kernel says that the link is broken; a signal's handler may raise an OSError, too (TimeoutError)."""
+        if error.errno is None:
+            raise error
+        self._finish(error)
+
+    def _interrupted(self, verb: str, error: BaseException) -> None:
+        if between_steps(error):
+            self._finish(interrupted(verb, error))
 
     def _end_of_stream(self) -> None:
         self._peer_ended = True
@@ -126,8 +174,14 @@ class StreamLink:
         except BlockingIOError:
             return
         except OSError as error:
+            if error.errno is None:
+                self._finish(interrupted("writing", error))
+                raise
             self._broken(error)
             return
+        except BaseException as error:
+            self._finish(interrupted("writing", error))
+            raise
         self._unsent = NOTHING
         self._watch()
         self._receiver.writable()
@@ -149,6 +203,8 @@ class StreamLink:
         except BlockingIOError:
             sent = 0
         except OSError as error:
+            if error.errno is None:
+                raise  # a signal's handler did: the session cuts the link
             self._broken(error)
             self._receiver.pause()  # so the session counts this as not with the kernel
             return
@@ -242,24 +298,32 @@ class StreamLink:
 
     def _forget(self) -> None:
         if self._interest:
-            self._interest = 0
-            self._driver.watch(self, 0)
+            try:
+                self._driver.watch(self, 0)
+            except BaseException:  # a signal's handler: a closed socket must not stay watched, its number comes again
+                self._driver.watch(self, 0)
+                raise
+            finally:
+                self._interest = 0
 
     def _finish(self, error: BaseException | None) -> None:
-        """Close it, and tell the receiver in a later turn."""
+        """Close it, and tell the receiver in a later turn: first of all, since a signal's handler may raise between
+        any two of these steps, and who is told twice hears the first."""
         if self._over:
             return
-        self._forget()
+        self._driver.call_later(0, partial(self._receiver.lost, tcp.link_failed(error)))
         self._over = True
+        self._receiver = NOBODY
         self._unsent = NOTHING
         self._pending = 0
-        self._sock.close()
+        try:
+            self._forget()
+        finally:
+            self._sock.close()
         self._read_direct = None
         if self._lookout is not None:
             self._lookout.stop()
             self._lookout = None
-        receiver, self._receiver = self._receiver, NOBODY
-        self._driver.call_later(0, partial(receiver.lost, tcp.link_failed(error)))
 
 
 def block_for_reads(sock: socket.socket) -> bool:
