@@ -329,3 +329,19 @@ def test_colours_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     monkeypatch.setenv("NO_COLOR", "1")
     demo._Stage().show("server", "listens", "at", "here")
     assert "\x1b" not in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="workers need fork()")
+def test_several_processes_as_one(run_demo: Demo) -> None:
+    program = run_demo("--cluster")
+    program.ends()
+    heard = [re.sub(r"[0-9]+", "N", line) for line in program.lines if "the client of worker" in line]
+    rooms = [room for room in ("red", "blue") for _ in range(3)] + [room for room in ("red", "blue") for _ in range(2)]
+    assert heard == [f"  the client of worker N in '{room}' hears 'hello {room}'" for room in rooms]
+    assert len({re.findall("[0-9]+", line)[0] for line in program.lines if "the client of worker" in line}) == 3
+    assert program.lines[-1] == "everybody heard what was for them, and all processes have ended"
+
+
+def test_cluster_and_node_are_two_demonstrations(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--cluster", "--node"]) == 2
+    assert "one at a time" in capsys.readouterr().err

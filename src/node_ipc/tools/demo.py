@@ -20,6 +20,7 @@ from asyncio.subprocess import PIPE, Process
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,6 +37,7 @@ EXAMPLES = """\
   node-ipc demo --node                  twice: a Node client, then a Node server
   node-ipc demo --node server           only the server is Node
   node-ipc demo --node --node-modules ~/app/node_modules
+  node-ipc demo --cluster               three workers, rooms across them, and one that is killed
   node-ipc demo --node --install        fetch node-ipc with npm into a temporary directory first
 
 Nothing is installed unless --install says so. node-ipc is looked for in node_modules here and above, and it is run
@@ -68,6 +70,9 @@ def add_commands(commands: Commands) -> None:
         const="both",
         help="which end is a real Node process with node-ipc: both in turn if not said",
     )
+    parser.add_argument(
+        "--cluster", action="store_true", help="show several processes as one server, and rooms across them"
+    )
     parser.add_argument("--node-modules", metavar="DIR", type=Path, help="where node-ipc is installed")
     parser.add_argument("--install", action="store_true", help="fetch node-ipc with npm, without its install scripts")
     parser.set_defaults(run=_run)
@@ -76,6 +81,8 @@ def add_commands(commands: Commands) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     if arguments.node is None and (arguments.install or arguments.node_modules):
         raise UsageError("--install and --node-modules go with --node")
+    if arguments.cluster:
+        return _show_cluster(arguments)
     try:
         with contextlib.ExitStack() as places:
             node = None if arguments.node is None else _node(arguments, places)
@@ -85,6 +92,22 @@ def _run(arguments: argparse.Namespace) -> int:
         with contextlib.suppress(OSError):
             print(f"node-ipc demo: {error}", file=sys.stderr)
         return 1
+    return 0
+
+
+def _show_cluster(arguments: argparse.Namespace) -> int:
+    if arguments.node is not None:
+        raise UsageError("--cluster and --node are two demonstrations: one at a time")
+    if not hasattr(os, "fork"):
+        raise UsageError("--cluster shows workers, which need fork(), and this system has none")
+    from .demo_cluster import ClusterFailed, show  # nobody else waits for asyncio's subprocesses to load
+
+    try:
+        asyncio.run(show(partial(print, flush=True)))
+    except ClusterFailed as error:
+        print(f"node-ipc demo: {error}", file=sys.stderr)
+        return 1
+    print("\neverybody heard what was for them, and all processes have ended")
     return 0
 
 
