@@ -362,7 +362,7 @@ class BlockingClient(ClientCore):
         before_waiting(self._thread, "request")
         if _is_served_here(self):
             raise _never("request", self.address)
-        answer = self.ask(method, params, timeout, type, progress)
+        answer = self._ask(method, params, timeout, type, progress)
         return _answered(self._thread, self.requests, answer, method, timeout, self._check_inbox)
 
     def request_from(
@@ -391,7 +391,7 @@ class BlockingClient(ClientCore):
             self._thread.pump(0.0)  # what other threads emitted
         if _is_served_here(self):
             timeout = 0.0  # the server cannot answer the goodbye while this waits for it
-        self.begin_close(timeout)
+        self._begin_close(timeout)
         finish(self._thread, self.closed)
 
     def abort(self) -> None:
@@ -621,7 +621,7 @@ class BlockingServer(Serving[Session], ServerCore):
     ) -> Any:
         """Ask one client, and wait for its answer, serving everybody meanwhile; as ``BlockingClient.request``."""
         before_waiting(self._thread, "request")
-        answer = self.ask(socket, method, params, timeout, type, progress)
+        answer = self._ask(socket, method, params, timeout, type, progress)
         return _answered(self._thread, self.requests, answer, method, timeout)
 
     def request_from(
@@ -668,7 +668,7 @@ class BlockingServer(Serving[Session], ServerCore):
     ) -> dict[Session, Any]:
         """Ask every connected client: ``{socket: result or exception}`` when the last has answered."""
         before_waiting(self._thread, "request_all")
-        answers = self.ask_all(method, params, timeout, type, exclude)
+        answers = self._ask_all(method, params, timeout, type, exclude)
         try:
             self._thread.run_until(lambda: answers.done)
         finally:

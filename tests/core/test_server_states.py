@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from node_ipc.config.address import Udp, Unix
 from node_ipc.config.config import Config
+from node_ipc.core.client import Client
 from node_ipc.core.datagram import DatagramServer
 from node_ipc.core.endpoint import TRANSITIONS, ServerState
 from node_ipc.core.server import Server
@@ -127,3 +128,33 @@ def test_any_walk_keeps_the_promises_of_the_states(kind: type[Any], steps: list[
     assert server.state is S.CLOSED
     assert server.closed.done
     assert driver.next_due() is None
+
+
+def test_dir_shows_what_is_for_users_and_not_the_verbs_of_drivers_sessions_and_fronts() -> None:
+    public = {
+        "abort",
+        "address",
+        "closed",
+        "emit",
+        "events",
+        "failure",
+        "log_payloads",
+        "off",
+        "on",
+        "on_trace",
+        "once",
+    }
+    public |= {"pending_bytes", "settings", "state", "stats"}
+    servers = public | {"broadcast", "port", "sockets", "start", "started", "stop"}
+    links = {"handle", "request"}
+    driver = MemoryDriver()
+    client = Client("world", Unix("/memory/app.world"), driver, Config().settings())
+    lasting = {"close", "connect", "connected", "ended_by", "id", "last_error", "peer", "retries", "retries_remaining"}
+    named = {"addresses", "refused", "reload_tls", "request_all", "rooms", "sockets_in", "to"}
+    for endpoint, expected in (
+        (client, public | links | lasting),
+        (Stage(Server).server, servers | links | named),
+        (Stage(DatagramServer).server, servers),
+    ):
+        shown = {name for name in dir(endpoint) if not name.startswith("_")}
+        assert shown == expected, (endpoint, shown ^ expected)

@@ -72,9 +72,9 @@ class Asking:
             InvalidPayload: the result does not fit ``type``.
             BackpressureError: it cannot even wait to be sent.
         """
-        return self.ask(method, params, timeout, type, progress)
+        return self._ask(method, params, timeout, type, progress)
 
-    def ask(
+    def _ask(
         self, method: str | Event[Any], params: Any, timeout: float | None, type: Any, progress: Progress | None
     ) -> Outcome[Any]:
         """Send a request; the outcome is its answer."""

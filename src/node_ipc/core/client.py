@@ -137,7 +137,7 @@ def connect_timeout(client: ClientCore, seconds: float) -> ConnectTimeout:
 class ClientCore(LinkPublisher):
     """A connection to a server that comes back when it breaks: what all fronts have, since nothing in it waits.
 
-    What a front says in its own way (``request``, ``close``) is begun here by ``ask`` and ``begin_close``.
+    What a front says in its own way (``request``, ``close``) is begun here by ``_ask`` and ``_begin_close``.
     """
 
     _made_by = "node_ipc.connect('world'), node_ipc.blocking.connect('world') or ipc.connect_to('world')"
@@ -431,7 +431,7 @@ class ClientCore(LinkPublisher):
 
     # ---- requests
 
-    def ask(
+    def _ask(
         self, method: str | Event[Any], params: Any, timeout: float | None, type: Any, progress: Progress | None
     ) -> Outcome[Any]:
         """Send a request; the outcome is its answer."""
@@ -481,7 +481,7 @@ class ClientCore(LinkPublisher):
         self._input("connect")
         return self.connected
 
-    def begin_close(self, timeout: float | None = None) -> Outcome[Self]:
+    def _begin_close(self, timeout: float | None = None) -> Outcome[Self]:
         """Send what was emitted, then end: as :meth:`Client.close`."""
         refuse_other_threads(self._driver, "close")
         self._close_seconds = seconds_to_end(timeout, "close", self._settings.close_timeout)
@@ -493,7 +493,7 @@ class ClientCore(LinkPublisher):
     def begin_abort(self) -> None:
         """End at once."""
         refuse_other_threads(self._driver, "abort")
-        self.begin_close()
+        self._begin_close()
         self._input("expired")
 
     def _attempt(self) -> None:
@@ -797,7 +797,7 @@ class ClientCore(LinkPublisher):
         type: Any,
         progress: Progress | None = None,
     ) -> Outcome[Any]:
-        return self.ask(method, params, timeout, type, progress)
+        return self._ask(method, params, timeout, type, progress)
 
     def rooms_of(self, session: Session) -> frozenset[str]:
         return frozenset()
@@ -860,7 +860,7 @@ class Client(ClientCore, Asking, metaclass=ABCMeta):
             timeout: the seconds it may take; ``None`` is ``close_timeout``. What is not sent by then is dropped and
                 counted, as is at once what is queued while the client waits for a retry.
         """
-        return self.begin_close(timeout)
+        return self._begin_close(timeout)
 
     def abort(self) -> None:
         """End at once; what is not sent yet is dropped and counted in ``disconnect``."""

@@ -113,6 +113,29 @@ OF_EMITTERS = {
 """Verbs of the emitter that node-ipc's clients and servers are, and what to use here."""
 
 
+BETWEEN_PARTS = frozenset(
+    {
+        *("abandoned", "accept", "accept_at", "address_of", "awaits_answers", "begin_abort", "bound", "datagram"),
+        *("datagram_error", "elsewhere", "emit_to", "encode", "forked", "is_patient", "join", "leave", "listening"),
+        *(
+            "listening_at",
+            "not_bound",
+            "not_listening",
+            "on_closed",
+            "on_down",
+            "on_drained",
+            "on_link",
+            "on_request",
+            "over",
+        ),
+        *("own_log_is_silent", "pause_reading", "pending_changed", "put", "request_from", "requests", "rooms_of"),
+        *("runs_in_event_loop", "session_closing", "session_failed", "session_fault", "session_lost"),
+        *("session_opened", "session_paused", "trouble", "unheard", "unsent", "watch", "withdraw"),
+    }
+)
+"""What ``dir`` of an endpoint leaves out: verbs of drivers, sessions and fronts."""
+
+
 class _Elsewhere:
     """A verb of other libraries, which an endpoint has not: reading it says what it is called here.
 
@@ -209,7 +232,9 @@ class Publisher:
             setattr(cls, verb, _Elsewhere(verb, advice))
 
     def __dir__(self) -> list[str]:
-        return [name for name in super().__dir__() if name not in self.elsewhere or hasattr(self, name)]
+        """What is for users; the rest is between this library's own parts."""
+        named = (name for name in super().__dir__() if name not in self.elsewhere or hasattr(self, name))
+        return [name for name in named if name not in BETWEEN_PARTS]
 
     def _outcome(self) -> Outcome[Self]:
         """How something that this does will end."""
@@ -477,14 +502,14 @@ class SocketPublisher(Publisher, Generic[S]):
         self._input("start")
         return self.started
 
-    def begin_stop(self, timeout: float | None = None) -> Outcome[Self]:
+    def _begin_stop(self, timeout: float | None = None) -> Outcome[Self]:
         """Serve no more, and end in order within so many seconds; None is ``close_timeout``."""
         refuse_other_threads(self._driver, "stop")
         self._input("stop", seconds_to_end(timeout, "stop", self._settings.close_timeout))
         return self.closed
 
     def begin_abort(self) -> None:
-        self.begin_stop()
+        self._begin_stop()
         self._input("expired")
 
     def abandoned(self) -> None:

@@ -48,7 +48,7 @@ class ServerCore(SocketPublisher[Session], LinkPublisher):
     """A socket that clients connect to; each of them is a :class:`Session`, called *socket* in handlers.
 
     What all fronts have, since nothing in it waits. What a front says in its own way (``request``, ``request_all``,
-    ``stop``) is begun here by ``ask``, ``ask_all`` and ``begin_stop``.
+    ``stop``) is begun here by ``_ask``, ``_ask_all`` and ``_begin_stop``.
     """
 
     _made_by = "node_ipc.serve('world'), node_ipc.blocking.serve('world') or ipc.serve()"
@@ -264,7 +264,7 @@ class ServerCore(SocketPublisher[Session], LinkPublisher):
 
     # ---- requests
 
-    def ask(
+    def _ask(
         self,
         socket: Session,
         method: str | Event[Any],
@@ -282,7 +282,7 @@ class ServerCore(SocketPublisher[Session], LinkPublisher):
             )
         return self.requests.ask(socket, method, params, timeout, type, progress, self._times_requests)
 
-    def ask_all(
+    def _ask_all(
         self,
         method: str | Event[Any],
         params: Any,
@@ -472,7 +472,7 @@ class ServerCore(SocketPublisher[Session], LinkPublisher):
         type: Any,
         progress: Progress | None = None,
     ) -> Outcome[Any]:
-        return self.ask(session, method, params, timeout, type, progress)
+        return self._ask(session, method, params, timeout, type, progress)
 
     def session_opened(self, session: Session) -> None:
         if session not in self._opening:  # its handshake outlived the server
@@ -595,7 +595,7 @@ class Server(ServerCore, metaclass=ABCMeta):
         type: Any = None,
     ) -> Outcome[Any]:
         """Ask one client; as ``Client.request``."""
-        return self.ask(socket, method, params, timeout, type, progress)
+        return self._ask(socket, method, params, timeout, type, progress)
 
     @overload
     def request_all(
@@ -627,7 +627,7 @@ class Server(ServerCore, metaclass=ABCMeta):
         exclude: Collection[Session] = (),
     ) -> Outcome[dict[Session, Any]]:
         """Ask every connected client: settled with ``{socket: result or exception}`` when the last has answered."""
-        return self.ask_all(method, params, timeout, type, exclude)
+        return self._ask_all(method, params, timeout, type, exclude)
 
     def stop(self, timeout: float | None = None) -> Outcome[Self]:
         """Accept nobody more, send what was emitted, end every link.
@@ -635,7 +635,7 @@ class Server(ServerCore, metaclass=ABCMeta):
         Args:
             timeout: the seconds it may take, after which every link is cut; ``None`` is ``close_timeout``.
         """
-        return self.begin_stop(timeout)
+        return self._begin_stop(timeout)
 
     def abort(self) -> None:
         """Stop at once; what is not sent yet is dropped."""

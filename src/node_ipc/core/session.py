@@ -352,7 +352,7 @@ class Session(Asking):
         """Send a frame that is encoded already; otherwise as ``emit``."""
         return self._outgoing.write(frame)
 
-    def ask(
+    def _ask(
         self, method: str | Event[Any], params: Any, timeout: float | None, type: Any, progress: Progress | None
     ) -> Outcome[Any]:
         return self._owner.request_from(self, method, params, timeout=timeout, type=type, progress=progress)
