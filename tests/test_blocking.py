@@ -362,6 +362,7 @@ def test_a_blocking_server_asks_its_clients(peer: Callable[..., Program], addres
         assert hello[0][0] == {"from": "callbacks"}
         socket = hello[0][1]
         assert server.request(socket, "double", 21, timeout=5) == 42
+        assert type(socket) is blocking.Socket
         assert socket.request("double", 21, timeout=5) == 42, "it waits here, too"
         assert server.request_all("double", 4, timeout=5) == {socket: 8}
         with pytest.raises(RemoteError):

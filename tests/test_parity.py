@@ -98,6 +98,8 @@ def test_what_the_fronts_give_has_public_names() -> None:
     assert node_ipc.AsyncDatagramServer is aio.AsyncDatagramServer
     assert (blocking.Client, blocking.Server) == (blocking.BlockingClient, blocking.BlockingServer)
     assert blocking.DatagramServer is BlockingDatagramServer
+    assert blocking.Socket is blocking.BlockingSocket
+    assert issubclass(blocking.Socket, node_ipc.Socket)
     with pytest.raises(AttributeError, match=r"module 'node_ipc\.blocking' has no attribute 'DatagramServers'"):
         _ = blocking.DatagramServers  # type: ignore[attr-defined]
 

@@ -107,7 +107,7 @@ if TYPE_CHECKING:
     from .core.seam import Peer as Peer
     from .core.server import Server as Server
     from .core.session import Loss as Loss
-    from .core.session import Session
+    from .core.session import Socket as Socket
     from .core.trace import Stats as Stats
     from .core.trace import Trace as Trace
     from .drivers.runner import run as run
@@ -116,7 +116,6 @@ if TYPE_CHECKING:
     from .wire.json import buffer as buffer
     from .wire.json import to_bytes as to_bytes
 
-    Socket = Session
     native = running
     systemd_sockets = inherited_sockets
 
@@ -154,7 +153,7 @@ _HOMES = {
 }
 """Where each public name is; what is wanted first comes first."""
 _MODULES = ("blocking", "contract", "errors", "scale", "telemetry", "testing")
-_ALIASES = {"Socket": "Session", "systemd_sockets": "inherited_sockets"}
+_ALIASES = {"systemd_sockets": "inherited_sockets"}
 
 
 def _error_names() -> list[str]:

@@ -23,7 +23,7 @@ from .core.events import Event
 from .core.inbox import CATCH_UP_SECONDS, QUIET_SECONDS, Inbox, Received, receivable, receive_timeout
 from .core.outcome import refuse_no_bool, seconds
 from .core.server import Server
-from .core.session import Session, refuse_other_threads
+from .core.session import Socket, refuse_other_threads
 from .drivers.loop import EventLoopDriver, TaskMaterial
 from .drivers.runner import ends_in_order
 from .errors import IPCError, NotConnected
@@ -190,7 +190,7 @@ class Serving(SocketPublisher[S]):
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
-        await _leave(self._begin_stop(), self.begin_abort, kind)
+        await _leave(self.begin_stop(), self.begin_abort, kind)
 
     async def serve_forever(self) -> None:
         """Until the server is stopped; cancelled, it stops, after everything emitted was sent."""
@@ -198,11 +198,11 @@ class Serving(SocketPublisher[S]):
         try:
             await self.closed
         except asyncio.CancelledError:
-            await _leave(self._begin_stop(), self.begin_abort, None)
+            await _leave(self.begin_stop(), self.begin_abort, None)
             raise
 
 
-class AsyncServer(Serving[Session], Server):
+class AsyncServer(Serving[Socket], Server):
     """A server that can be waited for."""
 
     _made_by = "await node_ipc.serve('world'), or async with,"

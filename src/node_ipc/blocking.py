@@ -38,6 +38,7 @@ from .core.outcome import refuse_no_bool, seconds
 from .core.server import Server as AnyServer
 from .core.server import ServerCore, serving
 from .core.session import Session, refuse_other_threads
+from .core.session import Socket as AnySocket
 from .drivers.calling import Serving, before_waiting, finish, leave
 from .drivers.thread import ThreadDriver
 from .errors import BackpressureError, ConfigError, ConnectionLost, DrainTimeout, IPCError, NotConnected, WouldDeadlock
@@ -57,11 +58,13 @@ if TYPE_CHECKING:
 __all__ = [
     "BlockingClient",
     "BlockingServer",
+    "BlockingSocket",
     "Client",
     "DatagramServer",
     "Received",
     "Server",
     "Serving",
+    "Socket",
     "connect",
     "finish",
     "reconnect",
@@ -77,13 +80,51 @@ LONGEST_PAUSE = 30.0
 """Seconds between two connections of ``reconnect``, at the most."""
 
 
-class BlockingClient(ClientCore):
+class BlockingSocket(Session):
+    """A socket of the blocking front: as :class:`node_ipc.Socket`, and ``request`` waits for the answer."""
+
+    __slots__ = ()
+
+    @overload
+    def request(
+        self,
+        method: Event[T],
+        params: T,
+        *,
+        timeout: float | None = 30.0,
+        progress: Progress | None = None,
+        type: TypeForm[R] = ...,
+    ) -> R: ...
+    @overload
+    def request(
+        self,
+        method: str,
+        params: Any = None,
+        *,
+        timeout: float | None = 30.0,
+        progress: Progress | None = None,
+        type: TypeForm[R] = ...,
+    ) -> R: ...
+    def request(self, method: str | Event[Any], params: Any = None, **options: Any) -> Any:
+        """Ask the other side, and wait for what its handler returns; as ``request`` of the server, or the client."""
+        owner: Any = self._owner
+        whom = (self,) if isinstance(owner, BlockingServer) else ()
+        return owner.request(*whom, method, params, **options)
+
+
+AnySocket.register(BlockingSocket)
+Socket = BlockingSocket
+"""What handlers of the blocking front get."""
+
+
+class BlockingClient(ClientCore[BlockingSocket]):
     """A client whose calls wait. Made by :func:`connect`, a context manager, and iterable."""
 
     _made_by = "blocking.connect('world')"
 
     inbox: BlockingInbox
     _times_requests = False
+    _socket_type = BlockingSocket
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -365,19 +406,6 @@ class BlockingClient(ClientCore):
         answer = self._ask(method, params, timeout, type, progress)
         return _answered(self._thread, self.requests, answer, method, timeout, self._check_inbox)
 
-    def request_from(
-        self,
-        session: Session,
-        method: str | Event[Any],
-        params: Any,
-        *,
-        timeout: float | None,
-        type: Any,
-        progress: Progress | None = None,
-    ) -> Any:
-        """``socket.request`` waits as well in this front."""
-        return self.request(method, params, timeout=timeout, type=type, progress=progress)
-
     # ---- life
 
     def close(self, timeout: float | None = None) -> None:
@@ -556,12 +584,13 @@ class _Single(BlockingClient):
 # ---- serving
 
 
-class BlockingServer(Serving[Session], ServerCore):
+class BlockingServer(Serving[BlockingSocket], ServerCore[BlockingSocket]):
     """A server whose handlers run in the thread that calls. Made by :func:`serve`, a context manager."""
 
     _made_by = "blocking.serve('world')"
 
     _times_requests = False
+    _socket_type = BlockingSocket
 
     # ---- out
 
@@ -621,21 +650,8 @@ class BlockingServer(Serving[Session], ServerCore):
     ) -> Any:
         """Ask one client, and wait for its answer, serving everybody meanwhile; as ``BlockingClient.request``."""
         before_waiting(self._thread, "request")
-        answer = self._ask(socket, method, params, timeout, type, progress)
+        answer = self.request_from(socket, method, params, timeout, type, progress)
         return _answered(self._thread, self.requests, answer, method, timeout)
-
-    def request_from(
-        self,
-        session: Session,
-        method: str | Event[Any],
-        params: Any,
-        *,
-        timeout: float | None,
-        type: Any,
-        progress: Progress | None = None,
-    ) -> Any:
-        """``socket.request`` waits as well in this front."""
-        return self.request(session, method, params, timeout=timeout, type=type, progress=progress)
 
     @overload
     def request_all(
@@ -646,7 +662,7 @@ class BlockingServer(Serving[Session], ServerCore):
         timeout: float | None = 30.0,
         type: TypeForm[R] = ...,
         exclude: Collection[Session] = ...,
-    ) -> dict[Session, R | Exception]: ...
+    ) -> dict[BlockingSocket, R | Exception]: ...
     @overload
     def request_all(
         self,
@@ -656,7 +672,7 @@ class BlockingServer(Serving[Session], ServerCore):
         timeout: float | None = 30.0,
         type: TypeForm[R] = ...,
         exclude: Collection[Session] = ...,
-    ) -> dict[Session, R | Exception]: ...
+    ) -> dict[BlockingSocket, R | Exception]: ...
     def request_all(
         self,
         method: str | Event[Any],
@@ -665,7 +681,7 @@ class BlockingServer(Serving[Session], ServerCore):
         timeout: float | None = 30.0,
         type: Any = None,
         exclude: Collection[Session] = (),
-    ) -> dict[Session, Any]:
+    ) -> dict[BlockingSocket, Any]:
         """Ask every connected client: ``{socket: result or exception}`` when the last has answered."""
         before_waiting(self._thread, "request_all")
         answers = self._ask_all(method, params, timeout, type, exclude)

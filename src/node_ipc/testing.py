@@ -25,7 +25,7 @@ from .config.config import Config
 from .core.client import Client
 from .core.seam import Link, Peer
 from .core.server import Server
-from .core.session import Session
+from .core.session import Socket
 from .drivers.memory import MemoryDriver, MemoryListener, MemoryOutcome, NothingHappens
 from .drivers.memory_link import Conditions, Connection, Direction, MemoryLink
 from .drivers.memory_port import MemoryPort
@@ -69,7 +69,7 @@ class Pair(NamedTuple):
 
     client: Client
     server: Server
-    socket: Session
+    socket: Socket
     driver: MemoryDriver
 
     @property

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from node_ipc.core.server import Server
-from node_ipc.core.session import Session
+from node_ipc.core.session import Session, Socket
 from node_ipc.errors import BackpressureError, InvalidEvent, IPCError, NotConnected, WrongThreadError
 from node_ipc.testing import MemoryDriver, Started, Wire, connect, pair, serve
 
@@ -20,7 +20,7 @@ class House:
         self.driver = MemoryDriver()
         self.server: Server = serve(self.driver, **options)
         self.wires: list[Wire] = [Started(self.server, self.driver).wire() for _ in range(count)]
-        self.sockets: list[Session] = self.server.sockets
+        self.sockets: list[Socket] = self.server.sockets
 
     def heard(self) -> list[list[str]]:
         """The names of the events that each client heard since the last call."""

@@ -94,7 +94,7 @@ def what_is_waited_for_in_a_thread(world: BlockingClient, server: BlockingServer
     assert_type(world.request(found, None), Any)
     assert_type(server.request(socket, "find", type=Order | None), Order | None)
     assert_type(server.request(socket, found, None, type=int), int)
-    assert_type(server.request_all("find", type=int | None), dict[Socket, int | Exception | None])
+    assert_type(server.request_all("find", type=int | None), dict[blocking.Socket, int | Exception | None])
 
 
 async def asyncio_front() -> None:
@@ -338,7 +338,7 @@ def names_that_no_module_has() -> None:
 
 
 def what_is_emitted_and_answered_on_the_blocking_front(
-    client: blocking.Client, server: blocking.Server, socket: Socket
+    client: blocking.Client, server: blocking.Server, socket: blocking.Socket
 ) -> None:
     client.emit(order, Order("tea", 2))
     client.emit(b"raw bytes")
@@ -348,6 +348,20 @@ def what_is_emitted_and_answered_on_the_blocking_front(
     server.emit(socket, b"raw bytes")
     server.emit(socket, order, "tea")  # type: ignore[misc]  # pyright: ignore
     server.emit("message", "tea")  # type: ignore[call-overload]  # pyright: ignore
+    assert_type(socket.request("find", type=Order | None), Order | None)
+    assert_type(socket.request(found, None), Any)
+    socket.request(order, "tea")  # type: ignore[misc]  # pyright: ignore
+    assert_type(server.sockets, list[blocking.Socket])
+    assert_type(server.rooms["a"], list[blocking.Socket])
+    assert_type(server.to("a").except_(socket).sockets, list[blocking.Socket])
+
+    @server.handle(order)
+    def asked_back(params: Order, socket: blocking.Socket) -> int:
+        return assert_type(socket.request("price", type=int), int)
+
+    @server.on(order)
+    def heard(data: Order, socket: blocking.Socket) -> None:
+        socket.emit(order, data)
 
 
 def whole(params: Order, socket: Socket, request: node_ipc.Request) -> None: ...

@@ -136,7 +136,7 @@ class Joined:
 
     member = True
 
-    def __init__(self, server: ServerCore, driver: Driver, settings: Config, bus: Bus) -> None:
+    def __init__(self, server: ServerCore[Any], driver: Driver, settings: Config, bus: Bus) -> None:
         self._server = server
         self._driver = driver
         self._bus = bus
@@ -228,7 +228,7 @@ class Joined:
 
     def _ask_socket(self, socket: Session, ask: Ask, timeout: float | None, done: Callable[..., None]) -> None:
         try:
-            outcome = self._server.ask(socket, ask.method, ask.params, timeout, Raw, None)
+            outcome = self._server.request_from(socket, ask.method, ask.params, timeout, Raw, None)
         except IPCError as error:
             done(_told(error), NULL)
             return

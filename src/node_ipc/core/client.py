@@ -11,7 +11,7 @@ from abc import ABCMeta
 from collections.abc import Callable
 from enum import Enum
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, overload
 
 from msgspec.structs import replace
 
@@ -35,7 +35,7 @@ from .asking import Asking
 from .endpoint import OF_EMITTERS, LinkPublisher, Register
 from .events import Event
 from .outcome import seconds_to_end
-from .session import Loss, Session, refuse_other_threads
+from .session import Loss, Session, Socket, refuse_other_threads
 from .trace import Stats
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ LONGEST_NETWORK = 30.0
 T = TypeVar("T")
 A = TypeVar("A")
 H = TypeVar("H", bound=Callable[..., Any])
+S = TypeVar("S", bound=Session)
 
 
 class ClientState(Enum):
@@ -128,13 +129,13 @@ def retry_delay(base: float, attempt: int, longest: float, random: float, growth
     return delay * (1 - JITTER + 2 * JITTER * random)
 
 
-def connect_timeout(client: ClientCore, seconds: float) -> ConnectTimeout:
+def connect_timeout(client: ClientCore[Any], seconds: float) -> ConnectTimeout:
     """What was waited for and how long, and what the last attempt met."""
     why = "" if client.last_error is None else f": {client.last_error}"
     return ConnectTimeout(f"no link to {client.address} within {seconds:g} s{why}")
 
 
-class ClientCore(LinkPublisher):
+class ClientCore(LinkPublisher[S]):
     """A connection to a server that comes back when it breaks: what all fronts have, since nothing in it waits.
 
     What a front says in its own way (``request``, ``close``) is begun here by ``_ask`` and ``_begin_close``.
@@ -155,6 +156,7 @@ class ClientCore(LinkPublisher):
     }
     begins_anew = True
     _times_requests = True  # a front that waits itself does not need a timer for each
+    _socket_type: ClassVar[type[Session]] = Socket
 
     def __init__(
         self: Self,  # as an attribute's type needs it said
@@ -501,7 +503,7 @@ class ClientCore(LinkPublisher):
         self._timer = None
         self._links += 1
         self._tell("connecting", self.address)
-        self._session = Session(
+        self._session = self._socket_type(
             self, self._codec, self.events, self._driver, self._settings, self._links, serving=False
         )
         self._hand_trace_on()
@@ -792,10 +794,9 @@ class ClientCore(LinkPublisher):
         session: Session,
         method: str | Event[Any],
         params: Any,
-        *,
         timeout: float | None,
         type: Any,
-        progress: Progress | None = None,
+        progress: Progress | None,
     ) -> Outcome[Any]:
         return self._ask(method, params, timeout, type, progress)
 
@@ -846,7 +847,7 @@ class ClientCore(LinkPublisher):
             self._drained()
 
 
-class Client(ClientCore, Asking, metaclass=ABCMeta):
+class Client(ClientCore[Socket], Asking, metaclass=ABCMeta):
     """A connection to a server that comes back when it breaks.
 
     Made by ``ipc.connect_to`` and, as :class:`AsyncClient`, by ``node_ipc.connect``. That of ``node_ipc.blocking``

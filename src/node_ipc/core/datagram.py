@@ -227,7 +227,7 @@ class DatagramPeer:
 class DatagramCore(SocketPublisher[DatagramPeer]):
     """A bound UDP port. In UDP every end is one: whoever wants to hear answers binds a port of its own.
 
-    What all fronts have, since nothing in it waits; ``stop`` is begun here by ``_begin_stop``.
+    What all fronts have, since nothing in it waits; ``stop`` is begun here by ``begin_stop``.
     """
 
     _made_by = "node_ipc.serve_udp('host:port'), node_ipc.blocking.serve_udp('host:port') or ipc.serve_udp()"
@@ -762,7 +762,7 @@ class DatagramServer(DatagramCore, metaclass=ABCMeta):
         Args:
             timeout: the seconds it may take, after which what is not sent is dropped; ``None`` is ``close_timeout``.
         """
-        return self._begin_stop(timeout)
+        return self.begin_stop(timeout)
 
     def abort(self) -> None:
         """Stop at once; what is not sent yet is dropped."""

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .watch import Watch, Watches
 
 __all__ = [
+    "BETWEEN_PARTS",
     "OF_EMITTERS",
     "TRANSITIONS",
     "LinkPublisher",
@@ -89,13 +90,13 @@ class RegisterWithSocket(Protocol[T, S]):
     def __call__(self, handler: Callable[[], A]) -> Callable[[], A]: ...
 
 
-class RegisterMethod(Protocol[T]):
+class RegisterMethod(Protocol[T, S]):
     """The decorator for handlers of a request: as that for events, and they may also take the :class:`Request`."""
 
     @overload
-    def __call__(self, handler: Callable[[T, Session, Request], A]) -> Callable[[T, Session, Request], A]: ...
+    def __call__(self, handler: Callable[[T, S, Request], A]) -> Callable[[T, S, Request], A]: ...
     @overload
-    def __call__(self, handler: Callable[[T, Session], A]) -> Callable[[T, Session], A]: ...
+    def __call__(self, handler: Callable[[T, S], A]) -> Callable[[T, S], A]: ...
     @overload
     def __call__(self, handler: Callable[[T], A]) -> Callable[[T], A]: ...
     @overload
@@ -115,7 +116,8 @@ OF_EMITTERS = {
 
 BETWEEN_PARTS = frozenset(
     {
-        *("abandoned", "accept", "accept_at", "address_of", "awaits_answers", "begin_abort", "bound", "datagram"),
+        *("abandoned", "accept", "accept_at", "address_of", "awaits_answers", "begin_abort", "bound", "bus_event"),
+        *("begin_stop", "codec", "datagram", "deliver", "join_bus", "socket"),
         *("datagram_error", "elsewhere", "emit_to", "encode", "forked", "is_patient", "join", "leave", "listening"),
         *(
             "listening_at",
@@ -502,14 +504,14 @@ class SocketPublisher(Publisher, Generic[S]):
         self._input("start")
         return self.started
 
-    def _begin_stop(self, timeout: float | None = None) -> Outcome[Self]:
+    def begin_stop(self, timeout: float | None = None) -> Outcome[Self]:
         """Serve no more, and end in order within so many seconds; None is ``close_timeout``."""
         refuse_other_threads(self._driver, "stop")
         self._input("stop", seconds_to_end(timeout, "stop", self._settings.close_timeout))
         return self.closed
 
     def begin_abort(self) -> None:
-        self._begin_stop()
+        self.begin_stop()
         self._input("expired")
 
     def abandoned(self) -> None:
@@ -647,7 +649,7 @@ class SocketPublisher(Publisher, Generic[S]):
         return self.events.once(event, handler, type=type)
 
 
-class LinkPublisher(Publisher):
+class LinkPublisher(Publisher, Generic[S]):
     """A client or a server: it has links, and over these goes what is asked and answered."""
 
     _requests: Requests | None = None
@@ -671,13 +673,11 @@ class LinkPublisher(Publisher):
         return self._requests
 
     @overload
-    def handle(self, method: Event[T]) -> RegisterMethod[T]: ...
+    def handle(self, method: Event[T]) -> RegisterMethod[T, S]: ...
     @overload
-    def handle(
-        self, method: Event[T], handler: Callable[[T, Session, Request], A]
-    ) -> Callable[[T, Session, Request], A]: ...
+    def handle(self, method: Event[T], handler: Callable[[T, S, Request], A]) -> Callable[[T, S, Request], A]: ...
     @overload
-    def handle(self, method: Event[T], handler: Callable[[T, Session], A]) -> Callable[[T, Session], A]: ...
+    def handle(self, method: Event[T], handler: Callable[[T, S], A]) -> Callable[[T, S], A]: ...
     @overload
     def handle(self, method: Event[T], handler: Callable[[T], A]) -> Callable[[T], A]: ...
     @overload

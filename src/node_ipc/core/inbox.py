@@ -55,7 +55,7 @@ OWN = "rpc."
 """Requests and answers are no events for the user."""
 
 
-def receive_timeout(client: ClientCore, name: str, timeout: float) -> ReceiveTimeout:
+def receive_timeout(client: ClientCore[Any], name: str, timeout: float) -> ReceiveTimeout:
     """What was waited for and how long, and why it may never come."""
     text = f"no event {name!r} from {client.id!r} within {timeout:g} s"
     if client.events.has_handler(name):
@@ -190,7 +190,7 @@ def _chunk(decode: Callable[[Any], Any], chunk: Any) -> Any:
 class Inbox:
     """The waiting events of one asyncio client."""
 
-    def __init__(self, client: ClientCore) -> None:
+    def __init__(self, client: ClientCore[Any]) -> None:
         settings = client.settings
         self.missed = 0
         """Events that were dropped because nobody took them."""
@@ -406,7 +406,7 @@ class BlockingInbox(Inbox):
     an event that comes later. Once ``max_inbox_bytes`` wait, the link is read no more and such a call raises.
     """
 
-    def __init__(self, client: ClientCore) -> None:
+    def __init__(self, client: ClientCore[Any]) -> None:
         super().__init__(client)
         self.full = False
         """Nothing is read until something is taken."""

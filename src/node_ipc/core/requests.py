@@ -71,6 +71,7 @@ DEFAULT_TIMEOUT = 30.0
 INVALID_REQUEST, NO_SUCH_METHOD, INVALID_PARAMS, FAILED = -32600, -32601, -32602, -32603
 THE_HANDLER_FAILED = "the handler failed; the reason is in the log of the side that answers"
 
+S = TypeVar("S")
 H = TypeVar("H", bound=Callable[..., Any])
 
 
@@ -702,15 +703,13 @@ def _discard(awaitable: Any) -> None:
         close()
 
 
-def ask_all(
-    driver: Driver, sessions: Iterable[Session], ask: Callable[[Session], Outcome[Any]]
-) -> Outcome[dict[Session, Any]]:
+def ask_all(driver: Driver, sessions: Iterable[S], ask: Callable[[S], Outcome[Any]]) -> Outcome[dict[S, Any]]:
     """Ask several sockets at once: settled with ``{socket: result or exception}`` when the last has answered."""
-    answers: dict[Session, Any] = {}
-    gathered: Outcome[dict[Session, Any]] = driver.outcome(answers)
+    answers: dict[S, Any] = {}
+    gathered: Outcome[dict[S, Any]] = driver.outcome(answers)
     waiting = {session: _asked(driver, session, ask) for session in sessions}
 
-    def collect(session: Session, answer: Outcome[Any]) -> None:
+    def collect(session: S, answer: Outcome[Any]) -> None:
         answers[session] = answer.error if answer.error is not None else answer.value
         if len(answers) == len(waiting):
             gathered.settle()
@@ -728,7 +727,7 @@ def ask_all(
     return gathered
 
 
-def _asked(driver: Driver, session: Session, ask: Callable[[Session], Outcome[Any]]) -> Outcome[Any]:
+def _asked(driver: Driver, session: S, ask: Callable[[S], Outcome[Any]]) -> Outcome[Any]:
     """Ask one of several; that it cannot be asked is its answer, and no reason not to ask the others."""
     try:
         return ask(session)

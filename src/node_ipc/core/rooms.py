@@ -8,7 +8,7 @@ one wants to hear of.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 
 from ..errors import BackpressureError, InvalidEvent, NotConnected
 from .session import Session
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["LONGEST_NAME", "Audience", "EmitsTo", "Rooms", "Target", "room_name"]
 
 T = TypeVar("T")
+S = TypeVar("S", bound=Session)
 
 LONGEST_NAME = 256
 """Characters of a room's name."""
@@ -39,7 +40,7 @@ class Audience:
         """Without those who are in one of these."""
 
 
-class Rooms(Mapping[str, list[Session]]):
+class Rooms(Mapping[str, list[S]]):
     """The rooms of one server: ``server.rooms["lobby"]`` are the sockets in it, in the order in which they came.
 
     Those of this process: who is in a room elsewhere is asked with ``server.everywhere``.
@@ -51,10 +52,10 @@ class Rooms(Mapping[str, list[Session]]):
         self.last: Callable[[str], None] = _nothing
         """Called with a room that lost its last socket."""
         self._limit = limit
-        self._rooms: dict[str, dict[int, Session]] = {}
+        self._rooms: dict[str, dict[int, Any]] = {}
         self._of: dict[int, dict[str, None]] = {}
 
-    def __getitem__(self, name: str) -> list[Session]:
+    def __getitem__(self, name: str) -> list[S]:
         return list(self._rooms[name].values())
 
     def __iter__(self) -> Iterator[str]:
@@ -121,9 +122,9 @@ class Rooms(Mapping[str, list[Session]]):
         """The rooms that a socket is in."""
         return frozenset(self._of.get(socket.id, ()))
 
-    def members(self, audience: Audience, everybody: Mapping[int, Session]) -> Iterable[Session]:
+    def members(self, audience: Audience, everybody: Mapping[int, S]) -> Iterable[S]:
         """The sockets of this server that are meant, each once."""
-        found: Mapping[int, Session] = everybody
+        found: Mapping[int, S] = everybody
         if len(audience.rooms) == 1:
             found = self._rooms.get(audience.rooms[0], {})
         elif audience.rooms:
@@ -134,21 +135,21 @@ class Rooms(Mapping[str, list[Session]]):
         without.update(self._in_any(audience.but_rooms))
         return [socket for id, socket in found.items() if id not in without]
 
-    def _in_any(self, names: Iterable[str]) -> dict[int, Session]:
-        found: dict[int, Session] = {}
+    def _in_any(self, names: Iterable[str]) -> dict[int, S]:
+        found: dict[int, S] = {}
         for name in names:
             found.update(self._rooms.get(name, ()))
         return found
 
 
-class EmitsTo(Protocol):
+class EmitsTo(Protocol[S]):
     """A server, as far as a target needs it."""
 
-    def sockets_in(self, audience: Audience) -> list[Session]: ...
+    def sockets_in(self, audience: Audience) -> list[S]: ...
     def emit_to(self, audience: Audience, type: Any, data: Any, local: bool) -> bool: ...
 
 
-class Target:
+class Target(Generic[S]):
     """Some of a server's sockets, to emit to: made by ``server.to(room)``, and never changed.
 
     It is a description, not a list: who is in the rooms is looked up with each ``emit``.
@@ -156,7 +157,7 @@ class Target:
 
     __slots__ = ("_audience", "_local", "_server")
 
-    def __init__(self, server: EmitsTo, audience: Audience, local: bool) -> None:
+    def __init__(self, server: EmitsTo[S], audience: Audience, local: bool) -> None:
         self._server = server
         self._audience = audience
         self._local = local
@@ -167,12 +168,12 @@ class Target:
         without = [*map(repr, audience.but_rooms), *map(repr, audience.but)]
         return f"<{text}{' except ' + ', '.join(without)[:200] if without else ''}>"
 
-    def to(self, *rooms: str) -> Target:
+    def to(self, *rooms: str) -> Target[S]:
         """These rooms as well; who is in several hears an event once."""
         old = self._audience
         return Target(self._server, Audience(old.rooms + _named(rooms, "to"), old.but, old.but_rooms), self._local)
 
-    def except_(self, *who: Any) -> Target:
+    def except_(self, *who: Any) -> Target[S]:
         """Without these sockets, and without those who are in these rooms (texts)."""
         old = self._audience
         names = tuple(each for each in who if isinstance(each, str))
@@ -186,7 +187,7 @@ class Target:
         return Target(self._server, Audience(old.rooms, old.but + sockets, but_rooms), self._local)
 
     @property
-    def sockets(self) -> list[Session]:
+    def sockets(self) -> list[S]:
         """The sockets of this process that are meant now."""
         return self._server.sockets_in(self._audience)
 

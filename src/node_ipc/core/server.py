@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABCMeta
 from collections import Counter
 from collections.abc import Collection, Iterable
-from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, overload
 from weakref import WeakKeyDictionary, WeakSet
 
 from ..config.address import Several
@@ -17,7 +17,7 @@ from .events import Event
 from .everywhere import BUS_EVENTS, Everywhere, Relay, RemoteSocket, no_bus
 from .outcome import seconds
 from .rooms import Audience, Rooms, Target, room_name
-from .session import Loss, Session, broadcast, refuse_other_threads
+from .session import Loss, Session, Socket, broadcast, refuse_other_threads
 from .trace import Stats
 
 if TYPE_CHECKING:
@@ -35,20 +35,21 @@ __all__ = ["Server", "ServerCore", "ServerState", "serving"]
 
 
 T = TypeVar("T")
+S = TypeVar("S", bound=Session)
 
 
 ALL = Audience()
 """Everybody."""
 
-serving: dict[int, WeakSet[ServerCore]] = {}
+serving: dict[int, WeakSet[ServerCore[Any]]] = {}
 """Who listens in which thread; no entry where nobody does. A blocking call there that needs one of them never ends."""
 
 
-class ServerCore(SocketPublisher[Session], LinkPublisher):
-    """A socket that clients connect to; each of them is a :class:`Session`, called *socket* in handlers.
+class ServerCore(SocketPublisher[S], LinkPublisher[S]):
+    """A socket that clients connect to; each of them is a :class:`Socket`, called *socket* in handlers.
 
     What all fronts have, since nothing in it waits. What a front says in its own way (``request``, ``request_all``,
-    ``stop``) is begun here by ``_ask``, ``_ask_all`` and ``_begin_stop``.
+    ``stop``) is begun here by ``request_from``, ``_ask_all`` and ``begin_stop``.
     """
 
     _made_by = "node_ipc.serve('world'), node_ipc.blocking.serve('world') or ipc.serve()"
@@ -62,6 +63,7 @@ class ServerCore(SocketPublisher[Session], LinkPublisher):
         "shutdown": "stop()",
     }
     _times_requests = True  # a front that waits itself does not need a timer for each
+    _socket_type: ClassVar[type[Session]] = Socket
 
     def __init__(
         self: Self,  # as an attribute's type needs it said
@@ -88,8 +90,8 @@ class ServerCore(SocketPublisher[Session], LinkPublisher):
         self._relay: Relay | None = None
         self._listener: Listener | None = None
         self._came_to: WeakKeyDictionary[Session, Address] = WeakKeyDictionary()  # other addresses than the first
-        self._sessions: dict[int, Session] = {}
-        self.rooms = Rooms(settings.max_rooms_per_socket)
+        self._sessions: dict[int, Any] = {}
+        self.rooms: Rooms[S] = Rooms(settings.max_rooms_per_socket)
         """Who is in which room: ``server.rooms["lobby"]`` are its sockets in this process."""
         self._opening: set[Session] = set()
         self._per_uid: Counter[int] = Counter()
@@ -101,7 +103,7 @@ class ServerCore(SocketPublisher[Session], LinkPublisher):
         return f"<Server {', '.join(map(str, self.addresses))} {self.state.value}, {len(self._sessions)} sockets>"
 
     @property
-    def sockets(self) -> list[Session]:
+    def sockets(self) -> list[S]:
         """The sockets that are connected now, oldest first."""
         return list(self._sessions.values())
 
@@ -189,7 +191,7 @@ class ServerCore(SocketPublisher[Session], LinkPublisher):
 
     # ---- rooms
 
-    def to(self, *rooms: str, local: bool = False) -> Target:
+    def to(self, *rooms: str, local: bool = False) -> Target[S]:
         """The sockets in these rooms, to emit to: ``server.to("lobby").except_(socket).emit("joined", name)``.
 
         Who is in several of them hears an event once. local: True leaves out the sockets of other processes and
@@ -199,7 +201,7 @@ class ServerCore(SocketPublisher[Session], LinkPublisher):
             raise TypeError("to() takes at least one room: to reach everybody use broadcast(type, data)")
         return Target(self, Audience(tuple([room_name(room, "to") for room in rooms])), local)
 
-    def sockets_in(self, audience: Audience) -> list[Session]:
+    def sockets_in(self, audience: Audience) -> list[S]:
         """The connected sockets of this process that are meant."""
         return list(self.rooms.members(audience, self._sessions))
 
@@ -248,7 +250,7 @@ class ServerCore(SocketPublisher[Session], LinkPublisher):
         """Send a frame of another server's to those here who are meant."""
         self._send(self.rooms.members(audience, self._sessions), frame)
 
-    def socket(self, id: int) -> Session | None:
+    def socket(self, id: int) -> S | None:
         """The connected socket with this number."""
         return self._sessions.get(id)
 
@@ -264,7 +266,7 @@ class ServerCore(SocketPublisher[Session], LinkPublisher):
 
     # ---- requests
 
-    def _ask(
+    def request_from(
         self,
         socket: Session,
         method: str | Event[Any],
@@ -289,14 +291,14 @@ class ServerCore(SocketPublisher[Session], LinkPublisher):
         timeout: float | None,
         type: Any,
         exclude: Collection[Session],
-    ) -> Outcome[dict[Session, Any]]:
+    ) -> Outcome[dict[S, Any]]:
         """Send every connected client a request; settled when the last has answered."""
         from .requests import ask_all
 
         seconds(timeout, "request_all")  # also where there is nobody to ask
         to = not_in(exclude, self.sockets, "request_all")
 
-        def ask(socket: Session) -> Outcome[Any]:  # not self.request: a front's own waits for each
+        def ask(socket: S) -> Outcome[Any]:  # not self.request: a front's own waits for each
             return self.requests.ask(socket, method, params, timeout, type)
 
         return ask_all(self._driver, to, ask)
@@ -307,7 +309,7 @@ class ServerCore(SocketPublisher[Session], LinkPublisher):
 
     # ---- life
 
-    def _beside(self, address: Address, settings: Config) -> ServerCore:
+    def _beside(self, address: Address, settings: Config) -> ServerCore[Any]:
         return ServerCore(address, self._driver, settings)
 
     def _listen(self) -> None:
@@ -409,7 +411,9 @@ class ServerCore(SocketPublisher[Session], LinkPublisher):
                 self._warn_of_limit(peer, *limit)
             return None
         self._ids += 1
-        session = Session(self, self._codec, self.events, self._driver, self._settings, self._ids, serving=True)
+        session = self._socket_type(
+            self, self._codec, self.events, self._driver, self._settings, self._ids, serving=True
+        )
         self._opening.add(session)
         self._per_uid.update(() if peer.uid is None else (peer.uid,))
         self._per_host.update(() if peer.host is None else (peer.host,))
@@ -461,18 +465,6 @@ class ServerCore(SocketPublisher[Session], LinkPublisher):
             session.forked()
 
     # ---- the sessions' owner
-
-    def request_from(
-        self,
-        session: Session,
-        method: str | Event[Any],
-        params: Any,
-        *,
-        timeout: float | None,
-        type: Any,
-        progress: Progress | None = None,
-    ) -> Outcome[Any]:
-        return self._ask(session, method, params, timeout, type, progress)
 
     def session_opened(self, session: Session) -> None:
         if session not in self._opening:  # its handshake outlived the server
@@ -555,8 +547,8 @@ class ServerCore(SocketPublisher[Session], LinkPublisher):
             )
 
 
-class Server(ServerCore, metaclass=ABCMeta):
-    """A socket that clients connect to; each of them is a :class:`Session`, called *socket* in handlers.
+class Server(ServerCore[Socket], metaclass=ABCMeta):
+    """A socket that clients connect to; each of them is a :class:`Socket`, called *socket* in handlers.
 
     Made by ``ipc.serve`` and, as :class:`AsyncServer`, by ``node_ipc.serve``. That of ``node_ipc.blocking`` counts as
     one to ``isinstance``, and differs in what waits.
@@ -595,7 +587,7 @@ class Server(ServerCore, metaclass=ABCMeta):
         type: Any = None,
     ) -> Outcome[Any]:
         """Ask one client; as ``Client.request``."""
-        return self._ask(socket, method, params, timeout, type, progress)
+        return self.request_from(socket, method, params, timeout, type, progress)
 
     @overload
     def request_all(
@@ -606,7 +598,7 @@ class Server(ServerCore, metaclass=ABCMeta):
         timeout: float | None = 30.0,
         type: TypeForm[R] = ...,
         exclude: Collection[Session] = ...,
-    ) -> Outcome[dict[Session, R | Exception]]: ...
+    ) -> Outcome[dict[Socket, R | Exception]]: ...
     @overload
     def request_all(
         self,
@@ -616,7 +608,7 @@ class Server(ServerCore, metaclass=ABCMeta):
         timeout: float | None = 30.0,
         type: TypeForm[R] = ...,
         exclude: Collection[Session] = ...,
-    ) -> Outcome[dict[Session, R | Exception]]: ...
+    ) -> Outcome[dict[Socket, R | Exception]]: ...
     def request_all(
         self,
         method: str | Event[Any],
@@ -625,7 +617,7 @@ class Server(ServerCore, metaclass=ABCMeta):
         timeout: float | None = 30.0,
         type: Any = None,
         exclude: Collection[Session] = (),
-    ) -> Outcome[dict[Session, Any]]:
+    ) -> Outcome[dict[Socket, Any]]:
         """Ask every connected client: settled with ``{socket: result or exception}`` when the last has answered."""
         return self._ask_all(method, params, timeout, type, exclude)
 
@@ -635,7 +627,7 @@ class Server(ServerCore, metaclass=ABCMeta):
         Args:
             timeout: the seconds it may take, after which every link is cut; ``None`` is ``close_timeout``.
         """
-        return self._begin_stop(timeout)
+        return self.begin_stop(timeout)
 
     def abort(self) -> None:
         """Stop at once; what is not sent yet is dropped."""

@@ -9,6 +9,7 @@ link that they share, and what handlers and endpoints see of all that.
 
 from __future__ import annotations
 
+from abc import ABCMeta
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from .seam import Cancellable, Driver, Link, Peer, Timer
     from .trace import TraceHook
 
-__all__ = ["Loss", "Owner", "Session", "broadcast", "refuse_other_threads"]
+__all__ = ["Loss", "Owner", "Session", "Socket", "broadcast", "refuse_other_threads"]
 
 T = TypeVar("T")
 
@@ -124,10 +125,9 @@ class Owner(Protocol):
         session: Session,
         method: str | Event[Any],
         params: Any,
-        *,
         timeout: float | None,
         type: Any,
-        progress: Progress | None = None,
+        progress: Progress | None,
     ) -> Outcome[Any]:
         """Ask the peer of this session."""
 
@@ -144,21 +144,8 @@ class Owner(Protocol):
         """The kernel does not take a session's bytes (so many wait), or has taken them all (0)."""
 
 
-class Session(Asking):
-    """One link's two directions; on a server, the socket that handlers get.
-
-    Attributes:
-        id: A number that no other socket of this endpoint ever had.
-        claimed_id: What the peer calls itself, with ``identify_peer``: a claim, never an identity.
-        state: A dict for your own data about this peer.
-        loss: What was lost with the link, once it is gone; None until then.
-
-    Example:
-        >>> @server.on("login")
-        ... def login(data, socket):
-        ...     socket.state["name"] = data["name"]
-        ...     socket.emit("welcome", {"you": socket.state["name"]})
-    """
+class Session:
+    """One link's two directions: all of a socket but ``request``, which each front says in its own way."""
 
     __slots__ = (  # each connection has one: a dict for so many attributes would take 1,000 bytes more
         "__weakref__",
@@ -351,11 +338,6 @@ class Session(Asking):
     def write_frame(self, frame: bytes) -> bool:
         """Send a frame that is encoded already; otherwise as ``emit``."""
         return self._outgoing.write(frame)
-
-    def _ask(
-        self, method: str | Event[Any], params: Any, timeout: float | None, type: Any, progress: Progress | None
-    ) -> Outcome[Any]:
-        return self._owner.request_from(self, method, params, timeout=timeout, type=type, progress=progress)
 
     def put(self, frame: bytes) -> Session:
         """Send a frame of ``encode``'s, as ``emit``; in this thread only."""
@@ -779,6 +761,32 @@ class Session(Asking):
 
     def _refuse_other_threads(self, verb: str) -> None:
         refuse_other_threads(self._driver, verb)
+
+
+class Socket(Session, Asking, metaclass=ABCMeta):
+    """One link's two directions; on a server, the socket that handlers get.
+
+    Sockets of the blocking front count as such to ``isinstance``; their ``request`` waits.
+
+    Attributes:
+        id: A number that no other socket of this endpoint ever had.
+        claimed_id: What the peer calls itself, with ``identify_peer``: a claim, never an identity.
+        state: A dict for your own data about this peer.
+        loss: What was lost with the link, once it is gone; None until then.
+
+    Example:
+        >>> @server.on("login")
+        ... def login(data, socket):
+        ...     socket.state["name"] = data["name"]
+        ...     socket.emit("welcome", {"you": socket.state["name"]})
+    """
+
+    __slots__ = ()
+
+    def _ask(
+        self, method: str | Event[Any], params: Any, timeout: float | None, type: Any, progress: Progress | None
+    ) -> Outcome[Any]:
+        return self._owner.request_from(self, method, params, timeout, type, progress)
 
 
 def refuse_other_threads(driver: Driver, verb: str) -> None:

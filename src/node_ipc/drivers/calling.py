@@ -117,7 +117,7 @@ class Serving(SocketPublisher[S]):
             timeout: the seconds it may take, after which every link is cut and the rest is dropped; ``None`` is
                 ``close_timeout``. In a handler this only begins, and the call that waits does the rest.
         """
-        self._begin_stop(timeout)
+        self.begin_stop(timeout)
         finish(self._thread, self.closed)
 
     def abort(self) -> None:

@@ -75,7 +75,7 @@ class Emitter:
 
     # ---- out
 
-    def to(self, *rooms: str) -> Target:
+    def to(self, *rooms: str) -> Target[Any]:
         """The sockets in these rooms, on every server: ``out.to("lobby").emit("news", data)``."""
         if not rooms:
             raise TypeError("to() takes at least one room: to reach everybody use broadcast(type, data)")

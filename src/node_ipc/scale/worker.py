@@ -61,8 +61,8 @@ class WorkerServer(AsyncServer):
         self._write()
         return known
 
-    def _begin_stop(self, timeout: float | None = None) -> Outcome[Self]:
-        outcome = super()._begin_stop(timeout)
+    def begin_stop(self, timeout: float | None = None) -> Outcome[Self]:
+        outcome = super().begin_stop(timeout)
         self._board.leave(self._number)
         return outcome
 

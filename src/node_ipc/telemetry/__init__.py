@@ -10,7 +10,7 @@ unless called.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..core.datagram import DatagramCore
     from ..core.server import ServerCore
 
-    Endpoint = ClientCore | ServerCore | DatagramCore
+    Endpoint = ClientCore[Any] | ServerCore[Any] | DatagramCore
 
 __all__ = ["opentelemetry", "prometheus"]
 
