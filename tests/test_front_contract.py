@@ -6,6 +6,7 @@ import enum
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -462,6 +463,27 @@ def test_the_latest_leaves_older_events_of_its_name_out_and_counts_them(waiting:
     client.emit("start frames")
     assert client.receive("frame", timeout=20)[0] == 0
     assert client.receive("frame", timeout=20)[0] == 1
+
+
+def test_the_latest_is_the_newest_also_where_it_waits_in_the_kernel_and_at_the_server(waiting: Any) -> None:
+    """While nobody reads, the kernel keeps some, and the server the rest; each frame is larger than an inbox."""
+    server = waiting.serve(slow_policy="drop_oldest")
+    handled: list[Any] = []
+
+    def burst(data: Any, socket: Any) -> None:
+        for number in range(8):
+            socket.emit("frame", [data, number, "x" * 1_500_000])
+        handled.append(data)
+
+    server.on("burst", burst)
+    client = waiting.connect()
+    for number in range(3):
+        client.emit("burst", number)
+        deadline = time.monotonic() + 20
+        while len(handled) <= number:  # and nothing is read meanwhile, but in a loop
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        assert client.receive("frame", latest=True, timeout=20)[:2] == [number, 7]
 
 
 def test_in_raw_mode_a_new_stream_is_not_taken_for_the_rest_of_the_old_one(waiting: Any) -> None:

@@ -20,7 +20,7 @@ from .core.client import Client, ClientState, connect_timeout
 from .core.datagram import DatagramPeer, DatagramServer
 from .core.endpoint import SocketPublisher
 from .core.events import Event
-from .core.inbox import CATCH_UP_SECONDS, QUIET_SECONDS, Inbox, Received, receivable, receive_timeout
+from .core.inbox import CATCH_UP_SECONDS, QUIET_SECONDS, CatchingUp, Inbox, Received, receivable, receive_timeout
 from .core.outcome import refuse_no_bool, seconds
 from .core.server import Server
 from .core.session import Socket, refuse_other_threads
@@ -87,7 +87,7 @@ class AsyncClient(Client):
             timeout: seconds; ``None`` waits as long as the client lives.
             type: what to decode the payload to.
             latest: the newest that has arrived, for viewers: older ones of its name are left out, also those that come
-                until the next call, and ``inbox.skipped`` counts them.
+                until the next call, and ``inbox.skipped`` counts them. The server needs ``slow_policy="drop_oldest"``.
 
         Raises:
             ReceiveTimeout: no such event came in time.
@@ -101,12 +101,12 @@ class AsyncClient(Client):
         timeout = seconds(timeout, "receive")
         self.inbox.keep_newest(name, latest)
         if latest:
-            await self._catch_up()
+            await self._catch_up(timeout)
         found = self.inbox.take(name, type)
         if found is None:
             try:
                 async with asyncio.timeout(timeout):
-                    found = await self._arrival(name, type)
+                    found = await self._arrival(name, type, latest)
             except TimeoutError:
                 assert timeout is not None
                 raise receive_timeout(self, name, timeout) from None
@@ -117,21 +117,29 @@ class AsyncClient(Client):
         refuse_other_threads(self._driver, "iteration")
         return Iteration(self)
 
-    async def _arrival(self, event: str | Event[Any] | None, type: Any) -> Received:
+    async def _arrival(self, event: str | Event[Any] | None, type: Any, latest: bool = False) -> Received:
         while True:
+            if latest:
+                await self._read_on()
             if (found := self.inbox.take(event, type)) is not None:
                 return found
             if self.state is ClientState.CLOSED:
                 raise self.over("nothing is left to receive")
             await self._change()
 
-    async def _catch_up(self) -> None:
-        """Let the loop read what has come while it was held up, for ``CATCH_UP_SECONDS`` at the most."""
+    async def _catch_up(self, timeout: float | None) -> None:
+        """Let the loop read what came, and what the server kept, while nobody read."""
+        reading = CatchingUp(self.inbox, self._session, self._driver.now, timeout)
+        while not reading.is_over:
+            await asyncio.sleep(QUIET_SECONDS)
+
+    async def _read_on(self) -> None:
+        """Let the loop read what the kernel has at this moment, for ``CATCH_UP_SECONDS`` at the most."""
         end = self._driver.now() + CATCH_UP_SECONDS
         before = -1
         while self._session is not None and self._session.bytes_in != before and self._driver.now() < end:
             before = self._session.bytes_in
-            await asyncio.sleep(QUIET_SECONDS)
+            await asyncio.sleep(0)
 
     async def _change(self) -> None:
         """Until an event arrives, or the client closes."""

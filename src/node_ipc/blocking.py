@@ -33,7 +33,15 @@ from .config.resolve import Place, TLSChoice, UdpPlace, id_of, resolve, resolve_
 from .core.client import STEADY_SECONDS, ClientCore, ClientState, connect_timeout, retry_delay
 from .core.client import Client as AnyClient
 from .core.events import Event, event_name
-from .core.inbox import CATCH_UP_SECONDS, QUIET_SECONDS, BlockingInbox, Received, receivable, receive_timeout
+from .core.inbox import (
+    CATCH_UP_SECONDS,
+    QUIET_SECONDS,
+    BlockingInbox,
+    CatchingUp,
+    Received,
+    receivable,
+    receive_timeout,
+)
 from .core.outcome import refuse_no_bool, seconds
 from .core.server import Server as AnyServer
 from .core.server import ServerCore, serving
@@ -246,7 +254,7 @@ class BlockingClient(ClientCore[BlockingSocket]):
             timeout: seconds; ``None`` waits as long as the client lives.
             type: what to decode the payload to.
             latest: the newest that has arrived, for viewers: older ones of its name are left out, also those that come
-                until the next call, and ``inbox.skipped`` counts them.
+                until the next call, and ``inbox.skipped`` counts them. The server needs ``slow_policy="drop_oldest"``.
 
         Raises:
             ReceiveTimeout: no such event came in time.
@@ -297,7 +305,9 @@ class BlockingClient(ClientCore[BlockingSocket]):
         inbox, driver = self.inbox, self._thread
         before_waiting(self._thread, "receive")
         inbox.keep_newest(name)
-        driver.catch_up(CATCH_UP_SECONDS, QUIET_SECONDS)
+        reading = CatchingUp(inbox, self._session, driver.now, timeout)
+        while not reading.is_over:
+            driver.pump(QUIET_SECONDS)
         pump, left = self._pump_for("receive"), timeout
         deadline = 0.0 if timeout is None else driver.now() + timeout
         while (found := inbox.take(name, type)) is None:
@@ -305,7 +315,8 @@ class BlockingClient(ClientCore[BlockingSocket]):
                 raise self.over("nothing is left to receive")
             if inbox.full:
                 raise self._crowded(f"no {name!r} can be received")
-            pump(left)
+            if pump(left):
+                driver.catch_up(CATCH_UP_SECONDS)
             if timeout is not None and not inbox.has(name):
                 left = deadline - driver.now()
                 if left <= 0:

@@ -349,3 +349,14 @@ def test_a_pong_proves_nothing_that_was_not_asked_and_nothing_that_was_not_sent(
     driver.connections[-1].drop()
     driver.run_until(lambda: losses)
     assert losses[0].in_flight == 1
+
+
+def test_a_blocking_client_knows_by_an_answer_what_has_arrived() -> None:
+    """Its payloads are decoded when they are received; what a heartbeat says was not decoded at all."""
+    ends = pair()
+    ends.client.events.wants_raw = True
+    session = ends.client._session
+    assert session is not None
+    mark = session.ask_in_turn()
+    ends.driver.run_until_idle()
+    assert mark is not None and session.has_answered(mark) and session.confirmed == mark + 1

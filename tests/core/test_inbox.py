@@ -6,9 +6,19 @@ from typing import Any
 
 import pytest
 
-from node_ipc.core.inbox import ASKED_NAMES, DECODERS, OVERHEAD, BlockingInbox, Inbox, Received
+from node_ipc.core.client import Client
+from node_ipc.core.inbox import (
+    ASKED_NAMES,
+    DECODERS,
+    MUTE_SECONDS,
+    OVERHEAD,
+    BlockingInbox,
+    CatchingUp,
+    Inbox,
+    Received,
+)
 from node_ipc.errors import BackpressureError, ConnectionLost, InvalidPayload, IPCError
-from node_ipc.testing import Pair, pair
+from node_ipc.testing import Conditions, MemoryDriver, Pair, WireServer, connect, pair
 
 
 def filled(*events: tuple[str, Any], **options: Any) -> tuple[BlockingInbox, Pair]:
@@ -291,3 +301,73 @@ def test_raw_chunks_wait_to_be_received() -> None:
     ends.socket.emit(b"\x00\xff")
     ends.driver.run_until_idle()
     assert inbox.take("data") == Received("data", b"\x00\xff")
+
+
+# ---- the newest
+
+
+def catching_up(client: Client, inbox: Inbox, timeout: float | None = None) -> CatchingUp:
+    return CatchingUp(inbox, client._session, client._driver.now, timeout)
+
+
+def seconds_of(reading: CatchingUp, driver: MemoryDriver) -> float:
+    """How long it goes on, asked every 2 ms."""
+    begun = driver.now()
+    while not reading.is_over:
+        driver.advance(0.002)
+    return driver.now() - begun
+
+
+def test_a_python_server_says_when_all_that_it_had_has_come() -> None:
+    driver = MemoryDriver()
+    driver.conditions = Conditions(latency=0.03)
+    client, server, socket, _ = pair(driver=driver)
+    inbox = Inbox(client)
+    for number in range(3):
+        socket.emit("frame", number)
+        driver.run_until(lambda: server.pending_bytes == 0)
+        assert seconds_of(catching_up(client, inbox), driver) == pytest.approx(0.06, abs=0.005), "there and back"
+        inbox.keep_newest("frame")
+        assert inbox.take("frame") == ("frame", number)
+    assert server.stats().errors == client.stats().errors == 0
+
+
+def test_a_server_that_does_not_say_so_is_asked_once_for_each_link() -> None:
+    driver = MemoryDriver()
+    server = WireServer(driver)
+    client = connect(driver, server.address)
+    inbox = Inbox(client)
+    assert seconds_of(catching_up(client, inbox), driver) == pytest.approx(MUTE_SECONDS, abs=0.005)
+    assert server.wires[0].take().count(b"ipc.ping") == 2
+    assert seconds_of(catching_up(client, inbox), driver) == pytest.approx(0.002)
+    assert server.wires[0].take() == b""
+    assert seconds_of(catching_up(client, inbox, timeout=0), driver) <= 0.003
+    server.wires[0].write(b'{"type":"ipc.pong","data":{"behind":1}}\f')  # it was only slow
+    driver.run_until_idle()
+    catching_up(client, inbox)
+    driver.run_until_idle()
+    assert b"ipc.ping" in server.wires[0].take()
+    driver.drop()
+    driver.run_until(lambda: len(server.wires) == 2)
+    driver.run_until_idle()
+    assert seconds_of(catching_up(client, inbox), driver) == pytest.approx(MUTE_SECONDS, abs=0.005)
+
+
+def test_a_time_limit_holds_for_catching_up_too() -> None:
+    driver = MemoryDriver()
+    server = WireServer(driver)
+    client = connect(driver, server.address)
+    assert seconds_of(catching_up(client, Inbox(client), timeout=0.01), driver) == pytest.approx(0.01, abs=0.003)
+
+
+def test_a_newest_event_that_is_larger_than_all_that_may_wait_keeps_no_other_from_coming() -> None:
+    client, _, socket, driver = pair(client={"max_unread_bytes": 1_000})
+    inbox = Inbox(client)
+    inbox.keep_newest("frame")
+    assert inbox.take("frame") is None
+    for number in range(3):
+        socket.emit("frame", [number, "x" * 5_000])
+        driver.run_until_idle()
+    assert client._session is not None and not client._session.is_reading_paused
+    found = inbox.take("frame")
+    assert found is not None and found.data[0] == 2 and inbox.skipped == 2

@@ -1623,6 +1623,21 @@ def test_half_a_message_at_the_end_of_a_link_is_told_to_the_client() -> None:
     assert "another delimiter" in str(errors[0]) and lost[0].cut_off == 220
 
 
+def test_a_client_that_is_cut_as_too_slow_hears_that_it_may_be_so() -> None:
+    driver = MemoryDriver()
+    driver.conditions = Conditions(buffer=10_000)
+    server = serve(driver, max_pending_bytes=100_000)
+    client = connect(driver)
+    errors: list[IPCError] = []
+    client.on("error", errors.append)
+    client.pause_reading(True)
+    for _ in range(4):
+        server.broadcast("frame", "x" * 90_000)
+        driver.run_until_idle()
+    driver.run_until(lambda: errors)
+    assert "the server ended in the middle of it" in str(errors[0]) and "slow_policy='drop_oldest'" in str(errors[0])
+
+
 def test_what_is_closed_here_in_the_middle_of_a_message_is_no_error() -> None:
     ears = Ears()
     wire = ears.wire()

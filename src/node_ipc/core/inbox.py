@@ -15,6 +15,7 @@ What happens when it is full is where the two fronts differ:
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sized
 from functools import partial
@@ -34,6 +35,7 @@ __all__ = [
     "OVERHEAD",
     "QUIET_SECONDS",
     "BlockingInbox",
+    "CatchingUp",
     "Inbox",
     "Received",
     "receivable",
@@ -47,8 +49,12 @@ ASKED_NAMES = 256
 CATCH_UP_SECONDS = 0.05
 """How long a call that wants all that is there already reads on before it is content."""
 QUIET_SECONDS = 0.002
-"""How long nothing must come before ``receive(…, latest=True)`` takes what it has for the newest: a peer that was held
-up by us has to be woken before it sends what it still has."""
+"""How long nothing must come before ``receive(…, latest=True)`` takes what it has for the newest, where the peer does
+not say that there is no more: one that was held up by us has to be woken before it sends what it still has."""
+ANSWER_SECONDS = 0.5
+"""How long a peer's word that there is no more is waited for while it sends."""
+MUTE_SECONDS = 0.2
+"""How long while it sends nothing; then it is not asked again on that link, unless the answer comes after all."""
 DECODERS = 256
 """How many pairs of event and type keep their decoder."""
 OWN = "rpc."
@@ -163,6 +169,10 @@ class _Shelf:
             self.remove(number)
         return numbers
 
+    def size_of(self, name: str) -> int:
+        """What those of one name weigh."""
+        return sum(self.order[number][2] for number in self.numbers(name))
+
     def items(self) -> list[tuple[int, str]]:
         """Number and name of each, oldest first."""
         return [(number, name) for number, (name, _, _) in self.order.items()]
@@ -187,6 +197,47 @@ def _chunk(decode: Callable[[Any], Any], chunk: Any) -> Any:
     return decode(chunk)
 
 
+class CatchingUp:
+    """Reads all that the server had for this client when it is made, so that the newest of it can be taken.
+
+    Much may wait in the kernel, and more at the server, which cannot send while that is full. A server in Python
+    answers a question (a heartbeat's) behind what it had emitted before. Where no answer comes, quiet has to do.
+    """
+
+    def __init__(self, inbox: Inbox, session: Session | None, now: Callable[[], float], timeout: float | None) -> None:
+        self._inbox = inbox
+        self._session = session
+        self._now = now
+        self._since = self._quiet_since = now()
+        self._longest = math.inf if timeout is None else max(timeout, QUIET_SECONDS)
+        self._bytes = -1
+        self._mark = None if session is None or _is_mute(inbox, session) else session.ask_in_turn()
+
+    @property
+    def is_over(self) -> bool:
+        """Asked after each read, and after ``QUIET_SECONDS`` without one."""
+        session, mark = self._session, self._mark
+        if session is None or not session.is_open or (mark is not None and session.has_answered(mark)):
+            return True
+        lasts = self._now() - self._since
+        if lasts >= min(CATCH_UP_SECONDS if mark is None else ANSWER_SECONDS, self._longest):
+            return True
+        if session.bytes_in != self._bytes:
+            self._bytes, self._quiet_since = session.bytes_in, self._now()
+            return False
+        if mark is None:
+            return True
+        if self._now() - self._quiet_since < MUTE_SECONDS:
+            return False
+        self._inbox.unanswered = mark
+        return True
+
+
+def _is_mute(inbox: Inbox, session: Session) -> bool:
+    """Whether the server did not answer, as one of Node does not, on this link."""
+    return inbox.unanswered is not None and not session.has_answered(inbox.unanswered)
+
+
 class Inbox:
     """The waiting events of one asyncio client."""
 
@@ -198,6 +249,8 @@ class Inbox:
         """Events that ``receive(…, latest=True)`` left out, since a newer one of their name was there."""
         self.only_newest: dict[str, None] = {}
         """The names of which only the newest event is kept; the one that was received last is the last."""
+        self.unanswered: int | None = None
+        """The question on this link that the server has left without an answer, as one of Node does."""
         self.waiting = 0
         """How many calls wait for an event that is not here; ``wait`` and ``stop_waiting`` count."""
         self.arrived: list[Callable[[], None]] = []
@@ -359,7 +412,16 @@ class Inbox:
         return 0 if session is None else session.size_at_hand()
 
     def _is_full(self) -> bool:
-        return len(self._shelf) > self._most or self._shelf.bytes > self._most_bytes
+        return len(self._shelf) > self._most or self._accrued_bytes() > self._most_bytes
+
+    def _accrued_bytes(self) -> int:
+        """What the events weigh that more may be added to: of those of which only the newest is kept, none counts.
+
+        One of these may be as large as all that may wait, and must not keep the next one from being read.
+        """
+        if not self.only_newest:
+            return self._shelf.bytes
+        return self._shelf.bytes - sum(map(self._shelf.size_of, self.only_newest))
 
     def _make_room(self) -> None:
         """Let go of the oldest that nobody asked for; and of others where there is far too much."""
@@ -396,6 +458,7 @@ class Inbox:
 
     def _link_up(self) -> None:
         self._paused = self._told = False
+        self.unanswered = None
         self._regulate()
 
 
@@ -432,7 +495,7 @@ class BlockingInbox(Inbox):
         self._shelf.keep(type, data, len(data) if data.__class__ in (Raw, bytes) else 0)
         if self.only_newest and type in self.only_newest:
             self._skip(type)
-        if self._shelf.bytes >= self._limit and not self.full:
+        if self._accrued_bytes() >= self._limit and not self.full:
             self.full = True
             self._client.pause_reading(True)
 
@@ -510,5 +573,6 @@ class BlockingInbox(Inbox):
         """Reading never stops before the inbox is full, and then for everybody."""
 
     def _link_up(self) -> None:
+        self.unanswered = None
         if self.full:
             self._client.pause_reading(True)

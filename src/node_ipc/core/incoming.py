@@ -175,6 +175,7 @@ class Incoming:
         "_settings",
         "_splitter",
         "_undecoded",
+        "answered",
         "bytes_in",
         "cut_off",
         "messages_in",
@@ -210,6 +211,8 @@ class Incoming:
         self._is_shut = False  # what still comes is for nobody
         self._nothing_waits = False  # the peer has ended: what it sent is handled, however much is under way
         self.bytes_in = self.messages_in = 0
+        self.answered = 0
+        """Behind which message of this side the last question came that the peer has answered in its turn."""
         self.unheard = 0
         """Messages that came when this side was closing."""
         self.cut_off = 0
@@ -294,7 +297,7 @@ class Incoming:
         rest = self._splitter.rest
         if rest and not (self._is_shut or self.cut_off):
             self.cut_off = len(rest)
-            self._hearer.report(half_a_message(rest))
+            self._hearer.report(half_a_message(rest, not self._serving))
 
     # ---- a read
 
@@ -653,12 +656,12 @@ class Incoming:
         given before its turn, while reading is paused.
         """
         self._beats += 1
-        behind = data.get("behind") if isinstance(data, dict) else None
-        behind = behind if isinstance(behind, int) and 0 < behind < NEVER else 0
+        behind = _behind(data)
         if asked:
             self._pinged = True
             self._emit_pong(behind)
         elif 0 < behind < self._outgoing.next_number:
+            self.answered = behind
             self._outgoing.confirm(behind + 1)  # the question, too
 
     # ---- half a message
@@ -707,6 +710,15 @@ def _undecoded(message: Any) -> Any:
 
 
 _SURROGATES = UnicodeEncodeError("utf-8", "", 0, 0, "lone surrogates")
+
+
+def _behind(data: Any) -> int:
+    """Behind which message a question comes, or an answer came; 0 where it does not say."""
+    if isinstance(data, msgspec.Raw):  # not decoded yet, as in the blocking front
+        with contextlib.suppress(msgspec.MsgspecError):
+            data = msgspec.json.decode(data)
+    behind = data.get("behind") if isinstance(data, dict) else None
+    return behind if isinstance(behind, int) and 0 < behind < NEVER else 0
 
 
 if twin.native is not None:

@@ -27,6 +27,7 @@ from ..errors import (
     WrongLoopError,
     WrongThreadError,
 )
+from ..wire.names import PING
 from .asking import Asking
 from .context import LinkContext
 from .incoming import Incoming
@@ -443,6 +444,25 @@ class Session:
     def beat(self, asked: bool, data: Any) -> None:
         """The peer asks whether we are there (and is told so), or says that it is."""
         self._incoming.beat(asked, data)
+
+    def ask_in_turn(self) -> int | None:
+        """Ask the peer whether it is there; the mark by which its answer is known, None where it cannot be asked.
+
+        A Python peer answers behind all that it had emitted before. One of Node says nothing.
+        """
+        try:
+            if self.next_number == 1:  # a question says behind which message it comes
+                self.emit(PING, {})
+            mark = self.next_number - 1
+            self.emit(PING, {"behind": mark})
+            self.push()
+        except IPCError:
+            return None
+        return mark
+
+    def has_answered(self, mark: int) -> bool:
+        """Whether the answer to this question has come."""
+        return self._incoming.answered >= mark
 
     def size_at_hand(self) -> int:
         """The bytes of the message that is being delivered."""

@@ -129,12 +129,19 @@ MOST_DELIMITER = 8
 """So long may what follows the last ``}`` be to be taken for a delimiter."""
 
 
-def half_a_message(rest: bytes | bytearray) -> InvalidMessage:
+CUT_AS_SLOW = (
+    ". It was stopped or killed, or it cut this client off, as one that reads more slowly than it sends: its log says "
+    "which. With slow_policy='drop_oldest' a server leaves messages out instead"
+)
+
+
+def half_a_message(rest: bytes | bytearray, of_a_server: bool) -> InvalidMessage:
     """What it means that a link ended behind these bytes: they are no whole frame."""
     begun = bytes(rest[:64])
     end = bytes(rest[rest.rfind(b"}") + 1 :][: MOST_DELIMITER + 1])
     if b"}" not in rest or len(end) > MOST_DELIMITER:
-        hint = "the peer ended in the middle of it"
+        who, more = ("server", CUT_AS_SLOW) if of_a_server else ("peer", "")
+        hint = f"the {who} ended in the middle of it{more}"
     elif end:
         hint = f"it ends in {end!r}: does the peer use another delimiter?"
     else:
