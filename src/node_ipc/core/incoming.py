@@ -566,7 +566,7 @@ class Incoming:
             return
         if self.pauses:
             self._link.pause_reading()
-            self._begin_pause(reason)
+            self._begin_pause()
         else:
             self._peeking = False
             if self.watch is not None:  # what came meanwhile is read from now on
@@ -575,7 +575,7 @@ class Incoming:
 
     # ---- while nothing is read
 
-    def _begin_pause(self, reason: str) -> None:
+    def _begin_pause(self) -> None:
         """A pause is told when it lasts; the timer runs out by itself, since many pauses are short."""
         self._paused_at, self._peeked = self._driver.now(), 0
         if self._pause_timer is None:

@@ -68,7 +68,7 @@ REQUEST, RESPONSE, CANCEL, PROGRESS = "rpc.request", "rpc.response", "rpc.cancel
 DEFAULT_TIMEOUT = 30.0
 """Seconds that a request waits for its answer unless it says otherwise."""
 
-INVALID_REQUEST, NO_SUCH_METHOD, INVALID_PARAMS, FAILED = -32600, -32601, -32602, -32603
+NO_SUCH_METHOD, INVALID_PARAMS, FAILED = -32601, -32602, -32603
 THE_HANDLER_FAILED = "the handler failed; the reason is in the log of the side that answers"
 
 S = TypeVar("S")

@@ -57,7 +57,7 @@ def tune(sock: socket.socket) -> None:
                 sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
-def new_stream(family: int, settings: Config, port_at_peer: int = 0) -> socket.socket:
+def new_stream(family: int, settings: Config) -> socket.socket:
     """A TCP socket that does not block, bound to ``interfaces.local_address`` and ``local_port`` where they are set."""
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:

@@ -223,7 +223,7 @@ def adopt(sock: socket.socket) -> OwnedSocket:
         raise AddressError(f"cannot listen on {sock!r}: {exc}. Give a bound socket") from exc
 
 
-def adopt_all(sockets: Collection[socket.socket], *, root: str, secure: bool = False) -> list[OwnedSocket]:
+def adopt_all(sockets: Collection[socket.socket], *, root: str, secure: bool) -> list[OwnedSocket]:
     """``adopt`` each of them.
 
     Args:
