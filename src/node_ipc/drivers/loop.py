@@ -50,6 +50,7 @@ from ..net.stream import LAST_READS, StreamLink
 from ..net.unread import all_arrived, unread_bytes
 from . import farewell, forks, small_stack
 from .poller import Poller
+from .spin import LoopSpin
 
 if TYPE_CHECKING:
     from ..config.address import Address
@@ -136,6 +137,9 @@ class EventLoopDriver:
         self._never_ran = True
         self._waiting: list[Callable[[asyncio.AbstractEventLoop], None]] = []
         self._turn: list[Flushable] = []
+        self._spin_seconds = 0.0
+        self.spin: LoopSpin | None = None
+        """Keeps the loop from waiting while an answer may be near; told of what comes and goes."""
         self._poller: LoopPoller | None = None
         self._by_itself: ByItself | None = None  # where the loop watches no sockets
         self.read_buffer: memoryview
@@ -155,6 +159,7 @@ class EventLoopDriver:
         self.read_buffer = _here.read_buffer
         self._poller, self._by_itself = _poller_of(loop), None
         self.now = loop.time
+        self._begin_to_spin()
         waiting, self._waiting = self._waiting, []
         for begin in waiting:
             begin(loop)
@@ -179,6 +184,7 @@ class EventLoopDriver:
             self.home = 0
         self.now = time.monotonic
         self._turn.clear()
+        self.spin = None
 
     def misplaced(self) -> str | None:
         loop = self.loop
@@ -230,6 +236,14 @@ class EventLoopDriver:
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
         return task
+
+    def _spin_for(self, settings: Config) -> None:
+        self._spin_seconds = max(self._spin_seconds, settings.spin / 1e6)
+        self._begin_to_spin()
+
+    def _begin_to_spin(self) -> None:
+        if self._spin_seconds and self.loop is not None:
+            self.spin = LoopSpin(self.loop, self._spin_seconds)
 
     # ---- the seam
 
@@ -288,6 +302,8 @@ class EventLoopDriver:
             if self.loop is not None:
                 self.loop.call_soon(self._end_turn)
             raise
+        if self.spin is not None:
+            self.spin.begin()
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any], done: Callable[[BaseException | None], None]) -> Cancellable:
         task = self.task(coroutine)
@@ -310,11 +326,13 @@ class EventLoopDriver:
     def open(self, address: Address, receiver: Receiver, settings: Config) -> Timer:
         from ..net.connect import connect, seconds_for
 
+        self._spin_for(settings)
         steps = connect(self, address, receiver, settings)
         return self._walk(steps, after_servers=seconds_for(address, settings))
 
     def listen(self, address: Address, acceptor: Acceptor, settings: Config) -> Listener:
         listener: StreamListener | PipeListener
+        self._spin_for(settings)
         if isinstance(address, Pipe):
             from ..net.pipe_listen import PipeListener
 
@@ -329,6 +347,7 @@ class EventLoopDriver:
     def bind(self, address: Address, receiver: DatagramReceiver, settings: Config) -> DatagramPort:
         from ..net.udp import Port
 
+        self._spin_for(settings)
         return Port(self, address, receiver)
 
     def outcome(self, value: T) -> Outcome[T]:
@@ -342,6 +361,8 @@ class EventLoopDriver:
         Listeners and UDP ports are the loop's own matter: beside one, a single link would not be alone.
         """
         if self._poller is not None and isinstance(watched, StreamLink):
+            if self.spin is not None:
+                self._poller.spin = self.spin
             self._poller.watch(watched, interest)
         elif self.loop is not None and not self.loop.is_closed():
             self._watch_in_loop(self.loop, watched, interest)
@@ -575,6 +596,8 @@ class LoopPoller:
         self._loop = weakref.ref(loop)  # which is the key that this is found by
         self._alone: Watched | None = None
         self._interest = 0
+        self.spin: LoopSpin | None = None
+        """Told of each read, once there is one."""
         self._poller: Poller | None = None
 
     def watch(self, watched: Watched, interest: int) -> None:
@@ -601,10 +624,22 @@ class LoopPoller:
         if interest:  # first, so that what is interrupted below is forgotten all the same
             self._alone, self._interest = watched, self._interest | interest
         if changed & READ:
-            loop.add_reader(fd, watched.readable) if interest & READ else loop.remove_reader(fd)
+            loop.add_reader(fd, self._heard(watched.readable)) if interest & READ else loop.remove_reader(fd)
         if changed & WRITE:
             loop.add_writer(fd, watched.writable) if interest & WRITE else loop.remove_writer(fd)
         self._alone, self._interest = (watched, interest) if interest else (None, 0)
+
+    def _heard(self, call: Callable[..., object], *arguments: Any) -> Callable[[], object]:
+        """``call``, and whoever looks on is told of it."""
+        spin = self.spin
+        if spin is None:
+            return partial(call, *arguments) if arguments else call
+
+        def heard() -> None:
+            call(*arguments)
+            spin.begin()
+
+        return heard
 
     def _gather(self, loop: asyncio.AbstractEventLoop, alone: Watched) -> Poller:
         """Another one comes: from now on the loop watches them all together."""
@@ -612,7 +647,7 @@ class LoopPoller:
         poller = Poller()
         try:
             poller.watch(alone, interest)
-            loop.add_reader(poller.fileno(), poller.poll, 0)
+            loop.add_reader(poller.fileno(), self._heard(poller.poll, 0))
         except OSError:  # out of descriptors, memory or watches: the first one is read as before
             poller.watch(alone, 0)
             poller.close()
@@ -682,6 +717,8 @@ class TransportLink(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         self._receiver.received(bytes(self._buffer[:nbytes]))
+        if self._driver.spin is not None:
+            self._driver.spin.begin()
 
     def eof_received(self) -> bool:
         self._peer_ended = True

@@ -49,6 +49,7 @@ from ..net.steps import READ, WRITE, LookUp, Pause, Step, Steps, Walk, Watched, 
 from ..net.stream import DIRECT_SECONDS, StreamLink
 from . import forks, small_stack
 from .poller import Poller
+from .spin import Spin, spin_of
 
 if TYPE_CHECKING:
     from ..config.address import Address
@@ -119,6 +120,7 @@ class ThreadDriver:
         self._cancelled = 0
         self._from_threads: deque[Callable[[], None]] = deque()
         self._direct: Callable[[], None] | None = None
+        self._spin: Spin | None = None
         self._poller: Poller | None = None
         self._nudge: _Nudge | None = None
         self._pipes: PipePort | None = None
@@ -138,6 +140,7 @@ class ThreadDriver:
         try:
             if (
                 self._direct is not None
+                and self._spin is None
                 and not (self._timers or self._soon or self._from_threads or self._turn)
                 and (timeout is None or timeout >= DIRECT_SECONDS)
                 and not _threads()
@@ -184,6 +187,9 @@ class ThreadDriver:
         return True
 
     def _wait(self, seconds: float | None) -> bool:
+        return self._look(seconds) if self._spin is None else self._spin.wait(seconds, self._look)
+
+    def _look(self, seconds: float | None) -> bool:
         if self._poller is not None:
             if self._direct is not None and (seconds is None or seconds >= DIRECT_SECONDS) and not _threads():
                 self._direct()
@@ -320,10 +326,12 @@ class ThreadDriver:
     def open(self, address: Address, receiver: Receiver, settings: Config) -> Timer:
         from ..net.connect import connect
 
+        self._spin = spin_of(self._spin, settings, self.now)
         return self.walk(connect(self, address, receiver, settings))
 
     def listen(self, address: Address, acceptor: Acceptor, settings: Config) -> Listener:
         listener: StreamListener | PipeListener
+        self._spin = spin_of(self._spin, settings, self.now)
         if isinstance(address, Pipe):
             from ..net.pipe_listen import PipeListener
 
@@ -338,6 +346,7 @@ class ThreadDriver:
     def bind(self, address: Address, receiver: DatagramReceiver, settings: Config) -> DatagramPort:
         from ..net.udp import Port
 
+        self._spin = spin_of(self._spin, settings, self.now)
         return Port(self, address, receiver)
 
     # ---- what waits for the kernel
