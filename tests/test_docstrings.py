@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import doctest
 import importlib
@@ -11,13 +12,15 @@ import pathlib
 import pydoc
 import re
 import sys
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import node_ipc
-from node_ipc import contract, testing
+from node_ipc import blocking, contract, errors, testing
 from node_ipc.config.config import Config, Interfaces
 from node_ipc.config.options import Option
 from node_ipc.config.tls_options import TLSOptions
@@ -27,9 +30,13 @@ from node_ipc.errors import ConfigError
 from node_ipc.testing import pair
 
 OPTIONS = [(owner, name) for owner in (Config, Interfaces, TLSOptions) for name in owner.options]
-GLOBALS = {"Config": Config, "Interfaces": Interfaces, "TLSOptions": TLSOptions, "node_ipc": node_ipc} | {
-    module.__name__: module for module in (math, pathlib, sys)
-}
+GLOBALS = {
+    "Config": Config,
+    "Interfaces": Interfaces,
+    "TLSOptions": TLSOptions,
+    "node_ipc": node_ipc,
+    "blocking": blocking,
+} | {module.__name__: module for module in (asyncio, math, pathlib, sys)}
 
 
 def explained(owner: type, name: str) -> str:
@@ -116,14 +123,53 @@ def public(module: Any) -> list[str]:
     return list(module.__all__)
 
 
+WITHOUT_EXAMPLE = {
+    *("node_ipc.AsyncServer", "node_ipc.AsyncDatagramServer", "node_ipc.DatagramServer"),  # see serve, serve_udp
+    *("blocking.BlockingClient", "blocking.BlockingServer", "blocking.Client", "blocking.Server"),  # see connect, serve
+    *("blocking.DatagramServer", "blocking.Serving", "blocking.reconnect", "blocking.finish"),
+    *("node_ipc.Raw", "node_ipc.style"),  # msgspec's; colours
+    *("testing.Pair", "testing.Started", "testing.replay"),  # see pair, serve; it has a file
+    *("testing.MemoryLink", "testing.MemoryListener", "testing.MemoryOutcome", "testing.MemoryPort"),  # for drivers
+    *("bus.Bus", "bus.Hears", "workers.run", "telemetry.prometheus", "telemetry.opentelemetry"),  # have a how-to
+    *("pytest_plugin.ipc_pair", "pytest_plugin.ipc_server", "contract.ContractWarning"),
+}
+"""Public names of which an example would show nothing, or run for ever."""
+
+
+def names() -> Iterator[tuple[str, Any]]:
+    for name in ("node_ipc", *MODULES):
+        module = importlib.import_module(name)
+        for member in public(module):
+            if member not in errors.__all__:  # which say where they are met and what to do
+                yield f"{name.rpartition('.')[2]}.{member}", getattr(module, member)
+
+
+@pytest.mark.parametrize(("name", "value"), [*names()], ids=lambda value: value if isinstance(value, str) else "")
+def test_every_public_name_is_explained_with_an_example(name: str, value: Any) -> None:
+    own = vars(value).get("__doc__") if inspect.isclass(value) else inspect.getdoc(value)
+    assert own and len(own.split()) >= 4, f"{name} has no docstring"
+    has_example = ">>>" in (inspect.getdoc(value) or "")
+    assert has_example != (name in WITHOUT_EXAMPLE), f"give {name} an 'Example:' that a test can run"
+
+
+@pytest.fixture
+def root() -> Iterator[Path]:
+    """Where the ids of the examples are: short, as sockets have it."""
+    with tempfile.TemporaryDirectory(prefix="ipc-") as name:
+        yield Path(name)
+
+
 EXAMPLES = {name: text for name, text in documented() if ">>>" in text}
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_the_examples_say_what_is_so(name: str) -> None:
+def test_the_examples_say_what_is_so(name: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Config.options["socket_root"], "default", f"{root}/")
     client, server, socket, driver = pair()
+    modules = {"testing": testing, "contract": contract}
     ends = {"client": client, "server": server, "socket": socket, "driver": driver}
-    examples = doctest.DocTestParser().get_doctest(EXAMPLES[name], {**GLOBALS, **ends}, name, None, None)
+    server.on("error", lambda error, socket: None)
+    examples = doctest.DocTestParser().get_doctest(EXAMPLES[name], {**GLOBALS, **modules, **ends}, name, None, None)
     assert examples.examples
     told: list[str] = []
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)

@@ -56,7 +56,18 @@ K = TypeVar("K", bound="AsyncServer | AsyncDatagramServer")
 
 
 class AsyncClient(Client):
-    """A client whose events can also be waited for, one at a time or in a loop."""
+    """A client whose events can also be waited for, one at a time or in a loop. Made by ``node_ipc.connect``.
+
+    Example:
+        >>> async def main():
+        ...     async with node_ipc.serve("world") as server:
+        ...         server.on("connect", lambda socket: socket.emit("news", "rain"))
+        ...         async with node_ipc.connect("world", timeout=5) as world:
+        ...             async for type, data in world:
+        ...                 return type, data
+        >>> node_ipc.run(main())
+        ('news', 'rain')
+    """
 
     _made_by = "await node_ipc.connect('world'), or async with,"
 
@@ -211,7 +222,7 @@ class Serving(SocketPublisher[S]):
 
 
 class AsyncServer(Serving[Socket], Server):
-    """A server that can be waited for."""
+    """A server that can be waited for. Made by ``node_ipc.serve``, which has an example."""
 
     _made_by = "await node_ipc.serve('world'), or async with,"
 
@@ -224,7 +235,7 @@ class AsyncServer(Serving[Socket], Server):
 
 
 class AsyncDatagramServer(Serving[DatagramPeer], DatagramServer):
-    """A UDP port that can be waited for."""
+    """A UDP port that can be waited for. Made by ``node_ipc.serve_udp``, which has an example."""
 
     _made_by = "await node_ipc.serve_udp('host:port'), or async with,"
 
@@ -313,6 +324,15 @@ def connect(
         ConnectError: the attempt failed (without ``wait``); the kernel's error is the ``__cause__``.
         AddressError: the address cannot be read.
         ConfigError: an option is not there, or does not take that value.
+
+    Example:
+        >>> async def main():
+        ...     async with node_ipc.serve("world") as server, node_ipc.connect("world", timeout=5) as world:
+        ...         server.on("message", lambda data, socket: socket.emit("message", f"{data} world!"))
+        ...         world.emit("message", "hello")
+        ...         return await world.receive("message", timeout=5)
+        >>> node_ipc.run(main())
+        'hello world!'
     """
     timeout = seconds(timeout, "connect")
     refuse_no_bool(wait)
@@ -378,6 +398,18 @@ def serve(
         AddressInUse: another live server has that address.
         AddressError: nobody can listen there.
         ConfigError: an option is not there, or does not take that value.
+
+    Example:
+        >>> async def main():
+        ...     async with node_ipc.serve("world", max_connections=1000) as server:
+        ...         @server.handle("add")
+        ...         def add(params):
+        ...             return params["a"] + params["b"]
+        ...
+        ...         async with node_ipc.connect("world", timeout=5) as world:
+        ...             return await world.request("add", {"a": 1, "b": 2}, timeout=5)
+        >>> node_ipc.run(main())
+        3
     """
     where, settings = resolve(address, config, options, "server", tls)
     if has_datagrams(where):
@@ -401,6 +433,16 @@ def serve_udp(address: UdpPlace, *, config: Config | None = None, **options: Any
         AddressInUse: the port is taken.
         AddressError: it is no UDP port, or cannot be bound.
         ConfigError: an option is not there, or does not take that value.
+
+    Example:
+        >>> async def main():
+        ...     async with node_ipc.serve_udp("127.0.0.1:0") as one, node_ipc.serve_udp("127.0.0.1:0") as other:
+        ...         heard = asyncio.get_running_loop().create_future()
+        ...         other.on("message", lambda data, peer: heard.set_result(data))
+        ...         one.emit(("127.0.0.1", other.port), "message", "hello")
+        ...         return await asyncio.wait_for(heard, 5)
+        >>> node_ipc.run(main())
+        'hello'
     """
     where, settings = resolve_udp(address, config, options)
     return _opening("serve_udp", address, AsyncDatagramServer, where, settings)

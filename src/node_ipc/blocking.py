@@ -517,6 +517,15 @@ def connect(
         ConnectError: the attempt failed (without ``wait``); the kernel's error is the ``__cause__``.
         AddressError: the address cannot be read.
         ConfigError: an option is not there, or does not take that value.
+
+    Example:
+        >>> with blocking.serve("world") as server, blocking.connect("world", timeout=5) as world:
+        ...     _ = server.on("message", lambda data, socket: socket.emit("message", f"{data} world!"))
+        ...     _ = world.emit("message", "hello")
+        ...     while not world.stats().messages_in:  # a server of this thread is served by it
+        ...         _ = server.poll(0.1), world.poll(0)
+        ...     world.receive("message", timeout=5)
+        'hello world!'
     """
     timeout = seconds(timeout, "connect")
     refuse_no_bool(wait)
@@ -731,6 +740,13 @@ def serve(
         AddressInUse: another live server has that address.
         AddressError: nobody can listen there.
         ConfigError: an option is not there, or does not take that value.
+
+    Example:
+        >>> with blocking.serve("world") as server:
+        ...     server.on("message", print)
+        ...     server.poll(0)  # serve_forever() in a program that does nothing else
+        <built-in function print>
+        False
     """
     where, settings = resolve(address, config, options, "server", tls)
     if has_datagrams(where):
@@ -760,6 +776,13 @@ def serve_udp(address: UdpPlace, *, config: Config | None = None, **options: Any
         AddressInUse: the port is taken.
         AddressError: it is no UDP port, or cannot be bound.
         ConfigError: an option is not there, or does not take that value.
+
+    Example:
+        >>> with blocking.serve_udp("127.0.0.1:0") as one, blocking.serve_udp("127.0.0.1:0") as other:
+        ...     _ = other.on("message", lambda data, peer: print("heard", data))
+        ...     _ = one.emit(("127.0.0.1", other.port), "message", "hello")
+        ...     _ = other.poll(5)
+        heard hello
     """
     return _bound(*resolve_udp(address, config, options))
 

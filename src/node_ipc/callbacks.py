@@ -105,7 +105,15 @@ class Clients:
 
 
 class IPC:
-    """One independent instance of node-ipc: a configuration, clients in ``of``, and at most one ``server``."""
+    """One independent instance of node-ipc: a configuration, clients in ``of``, and at most one ``server``.
+
+    Example:
+        >>> ipc = node_ipc.IPC()
+        >>> ipc.config.id, ipc.config.silent = "world", True
+        >>> ipc.serve(lambda: ipc.server.on("message", print))
+        >>> ipc.server.state.name  # then ipc.server.start() and ipc.run()
+        'IDLE'
+    """
 
     def __init__(self, config: Config | None = None) -> None:
         self._config = config or Config()

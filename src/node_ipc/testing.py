@@ -114,6 +114,16 @@ def pair(
         address: any address; nothing but the driver ever sees it.
         config: the configuration of both; ``options`` are set on a copy of it.
         client, server: further options of that end only.
+
+    Example:
+        >>> client, server, socket, driver = testing.pair(server={"max_message_size": 1000})
+        >>> driver.conditions.latency = 0.5
+        >>> server.on("message", lambda data, socket: print(f"{data} after {driver.now():.1f} s"))
+        <function <lambda> at ...>
+        >>> client.emit("message", "hello")
+        True
+        >>> driver.run_until_idle(); driver.advance(1)
+        hello after 0.5 s
     """
     driver = driver or MemoryDriver()
     one = serve(driver, address, config=config, **{**options, **(server or {})})
@@ -126,7 +136,15 @@ def pair(
 def serve(
     driver: MemoryDriver, address: str | Address = WORLD, *, config: Config | None = None, **options: Any
 ) -> Server:
-    """A server that listens; raises what kept it from listening."""
+    """A server that listens; raises what kept it from listening.
+
+    Example:
+        >>> driver = testing.MemoryDriver()
+        >>> server = testing.serve(driver, max_connections=2)
+        >>> client = testing.connect(driver, server.address)
+        >>> client.state.name
+        'CONNECTED'
+    """
     made = Server(_address(address), driver, _settings(config, options))
     started = made.start()
     driver.run_until(started)
@@ -136,7 +154,13 @@ def serve(
 def connect(
     driver: MemoryDriver, address: str | Address = WORLD, *, config: Config | None = None, **options: Any
 ) -> Client:
-    """A client that is connected; raises what kept it from connecting for good."""
+    """A client that is connected; raises what kept it from connecting for good.
+
+    Example:
+        >>> other = testing.connect(driver, server.address, retry=100)
+        >>> len(server.sockets)
+        2
+    """
     made = Client("world", _address(address), driver, _settings(config, options))
     connected = made.connect()
     driver.run_until(connected)
@@ -212,6 +236,15 @@ class Wire:
 
     As a client: ``Wire.connected(driver, server.address)``. As a server's end: ``WireServer``. ``bytes`` is all that
     arrived, but for what was taken.
+
+    Example:
+        >>> wire = testing.Wire.connected(driver, server.address)
+        >>> server.on("message", lambda data, socket: socket.emit("message", data))
+        <function <lambda> at ...>
+        >>> wire.write(b'{"type":"message","data":1}\\f')
+        >>> driver.run_until_idle()
+        >>> wire.take()
+        b'{"type":"message","data":1}\\x0c'
     """
 
     def __init__(self) -> None:
@@ -294,7 +327,18 @@ class Wire:
 
 
 class WireServer:
-    """A server whose ends are wires: for what a client does with bytes that no server should send."""
+    """A server whose ends are wires: for what a client does with bytes that no server should send.
+
+    Example:
+        >>> elsewhere = testing.MemoryDriver()
+        >>> server = testing.WireServer(elsewhere)
+        >>> client = testing.connect(elsewhere, server.address)
+        >>> client.on("error", lambda error: print(error.code))
+        <function <lambda> at ...>
+        >>> server.wires[0].write(b"no JSON\\f")
+        >>> elsewhere.run_until_idle()
+        ERR_IPC_INVALID_JSON
+    """
 
     def __init__(self, driver: MemoryDriver, address: str | Address = WORLD) -> None:
         self.wires: list[Wire] = []

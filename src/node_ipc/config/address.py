@@ -302,6 +302,10 @@ def runtime_socket_root(
     ``$XDG_RUNTIME_DIR/node-ipc/`` where that variable is set, else ``node-ipc-<uid>/`` in the directory for
     temporary files; on Windows ``/node-ipc-<user>/``, which becomes the beginning of a pipe's name.
     ``environ`` and ``user`` are this process's unless given.
+
+    Example:
+        >>> node_ipc.runtime_socket_root(platform="linux", environ={"XDG_RUNTIME_DIR": "/run/user/1000"})
+        '/run/user/1000/node-ipc/'
     """
     environ = os.environ if environ is None else environ
     if platform == "win32":

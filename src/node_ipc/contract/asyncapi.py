@@ -38,6 +38,11 @@ def asyncapi(contract: Contract, *, version: str = "3.0.0") -> dict[str, Any]:
 
     Raises:
         ContractError: another version.
+
+    Example:
+        >>> shop = contract.Contract("shop", receives=[contract.Message("order", dict[str, int])])
+        >>> contract.asyncapi(shop)["asyncapi"]
+        '3.0.0'
     """
     if version not in VERSIONS:
         raise ContractError(f"AsyncAPI is written as {' or '.join(VERSIONS)}, not {version!r:.20}")

@@ -67,6 +67,14 @@ def contract_of(
 
     Raises:
         ContractError: nothing is registered, or ``target`` is none of these.
+
+    Example:
+        >>> def register(server):
+        ...     @server.on("order")
+        ...     def order(data: dict[str, int], socket):
+        ...         "What to bring."
+        >>> [message.name for message in contract.contract_of(register, name="shop").receives]
+        ['order']
     """
     if isinstance(target, Contract):
         return target

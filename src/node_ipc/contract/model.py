@@ -19,7 +19,14 @@ __all__ = ["Contract", "ContractError", "ContractWarning", "Message", "Messages"
 
 
 class ContractError(IPCError, ValueError):
-    """A contract that cannot be found, read or written as it stands."""
+    """A contract that cannot be found, read or written as it stands.
+
+    Example:
+        >>> contract.Contract("")
+        Traceback (most recent call last):
+            ...
+        node_ipc.contract.model.ContractError: ...
+    """
 
     code = "ERR_IPC_CONTRACT"
 
@@ -36,6 +43,10 @@ class Message:
         name: The event's name on the wire.
         type: What its payload is; ``Any`` where nobody said.
         description: A sentence for readers.
+
+    Example:
+        >>> contract.Message("order", dict[str, int], "What to bring.").name
+        'order'
     """
 
     name: str
@@ -52,6 +63,10 @@ class Method:
         params: What the request carries; ``Any`` where nobody said.
         result: What the answer carries.
         description: A sentence for readers.
+
+    Example:
+        >>> contract.Method("add", params=list[int], result=int).result
+        <class 'int'>
     """
 
     name: str
@@ -64,7 +79,13 @@ Messages: TypeAlias = Iterable[Message | Event[Any]]
 
 
 class Contract:
-    """What a server and its clients say to each other."""
+    """What a server and its clients say to each other.
+
+    Example:
+        >>> shop = contract.Contract("shop", receives=[contract.Message("order", dict[str, int])])
+        >>> shop
+        <Contract 'shop', receives 1, sends 0, answers 0, asks 0>
+    """
 
     def __init__(
         self,

@@ -51,7 +51,13 @@ Made by <code>node-ipc contract</code>.</p>
 
 
 def html(contract: Contract) -> str:
-    """The contract as one page: events, methods and types, each with an address of its own."""
+    """The contract as one page: events, methods and types, each with an address of its own.
+
+    Example:
+        >>> shop = contract.Contract("shop", receives=[contract.Message("order", dict[str, int])])
+        >>> contract.html(shop)[:15]
+        '<!doctype html>'
+    """
     page = _Page(contract)
     sections = [
         page.events("receives", "Clients emit", contract.receives),

@@ -42,6 +42,11 @@ def python_of(document: Mapping[str, Any], *, name: str | None = None) -> str:
 
     Raises:
         ContractError: the document is no AsyncAPI 3, or has what Python cannot hold.
+
+    Example:
+        >>> shop = contract.Contract("shop", receives=[contract.Message("order", dict[str, int])])
+        >>> 'order = Event("order", dict[str, int])' in contract.python_of(contract.asyncapi(shop))
+        True
     """
     try:
         source = _Reader(document, name).module()

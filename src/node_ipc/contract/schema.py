@@ -55,6 +55,11 @@ def json_schema(contract: Contract) -> dict[str, Any]:
     The document itself takes any of the events as they are on the wire, ``{"type": …, "data": …}``. In its ``$defs``
     each class stands by its name, and each payload by its place: ``#/$defs/receives.order``,
     ``#/$defs/answers.add.params``.
+
+    Example:
+        >>> shop = contract.Contract("shop", receives=[contract.Message("order", dict[str, int])])
+        >>> sorted(contract.json_schema(shop)["$defs"])
+        ['receives.order']
     """
     schemas = Schemas(contract, "#/$defs/")
     said = {"title": contract.title, "description": contract.description}

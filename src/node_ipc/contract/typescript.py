@@ -133,6 +133,11 @@ def typescript(contract: Contract, *, client: bool = False) -> str:
         contract: What to write.
         client: Types alone are a ``.d.ts``; with True there is a class too, which emits, listens and asks over
             ``ipc.of``'s client, and the text is a ``.ts``.
+
+    Example:
+        >>> shop = contract.Contract("shop", receives=[contract.Message("order", dict[str, int])])
+        >>> "order: { [key: string]: number };" in contract.typescript(shop)
+        True
     """
     notation = Notation(contract, _taken(contract))
     name = pascal_case(contract.name)

@@ -852,6 +852,17 @@ class Client(ClientCore[Socket], Asking, metaclass=ABCMeta):
 
     Made by ``ipc.connect_to`` and, as :class:`AsyncClient`, by ``node_ipc.connect``. That of ``node_ipc.blocking``
     counts as one to ``isinstance``, and differs in what waits.
+
+    Example:
+        >>> @client.on("news")
+        ... def news(data):
+        ...     print("news:", data)
+        >>> client.emit("hello", {"from": "me"})
+        True
+        >>> server.broadcast("news", "rain")
+        True
+        >>> driver.run_until_idle()
+        news: rain
     """
 
     def close(self, timeout: float | None = None) -> Outcome[Self]:

@@ -100,6 +100,10 @@ class DatagramPeer:
             True on loopback and for addresses that the application named itself. Set it when your own protocol has
             shown that whoever is there reads what you send.
         heard_at: When the last whole message came, in seconds of the driver's clock.
+
+    Example:
+        >>> def heard(data, peer):
+        ...     peer.emit("message", f"{peer.address}:{peer.port} said {data}")
     """
 
     __slots__ = (

@@ -128,6 +128,15 @@ def while_connected(handler: H) -> H:
     Without it a handler runs to its end whatever becomes of the link (``socket.is_open`` tells). Handlers of requests
     need no decorator: nobody waits for their answer any more, so they are always cancelled. With UDP there are no
     links, and it changes nothing.
+
+    Example:
+        >>> @node_ipc.while_connected
+        ... async def tick(data, socket):
+        ...     while True:
+        ...         socket.emit("tick")
+        ...         await asyncio.sleep(1)
+        >>> server.on("subscribe", tick) is tick
+        True
     """
     setattr(handler, _WHILE_CONNECTED, True)
     return handler

@@ -552,6 +552,15 @@ class Server(ServerCore[Socket], metaclass=ABCMeta):
 
     Made by ``ipc.serve`` and, as :class:`AsyncServer`, by ``node_ipc.serve``. That of ``node_ipc.blocking`` counts as
     one to ``isinstance``, and differs in what waits.
+
+    Example:
+        >>> @server.on("hello")
+        ... def hello(data, socket):
+        ...     socket.emit("welcome", f"you are number {socket.id}")
+        >>> len(server.sockets)
+        1
+        >>> server.broadcast("news", "rain")
+        True
     """
 
     @overload

@@ -51,7 +51,14 @@ TURNS = 1_000_000
 
 
 class NothingHappens(IPCError, TimeoutError):
-    """``run_until`` gave up: nothing is due any more, or the virtual time allowed is over."""
+    """``run_until`` gave up: nothing is due any more, or the virtual time allowed is over.
+
+    Example:
+        >>> driver.run_until(lambda: False, limit=1)
+        Traceback (most recent call last):
+            ...
+        node_ipc.drivers.memory.NothingHappens: ...
+    """
 
     code = "ERR_IPC_NOTHING_HAPPENS"
 
@@ -85,6 +92,13 @@ class MemoryDriver:
     Args:
         seed: where ``random`` starts.
         conditions: how links carry bytes, unless a link has conditions of its own.
+
+    Example:
+        >>> async def main():
+        ...     await asyncio.sleep(3600)  # an hour of the virtual clock
+        ...     return driver.now() >= 3600
+        >>> driver.run(main(), limit=7200)
+        True
     """
 
     runs_coroutines = True

@@ -40,6 +40,10 @@ class Conditions:
             each size. With None a read takes all that is there, up to 64 KiB, as a kernel gives it.
         buffer: The bytes that each direction takes before the other end has read any; past that the writer
             has to wait.
+
+    Example:
+        >>> driver.conditions.latency = 0.2
+        >>> driver.conditions.split = 7  # bytes arrive in pieces of seven
     """
 
     latency: float | Callable[[], float] = 0.0
@@ -52,7 +56,11 @@ class Conditions:
 
 
 class Direction:
-    """One direction of a connection: the writer's kernel, the way, and the reader's kernel."""
+    """One direction of a connection: the writer's kernel, the way, and the reader's kernel.
+
+    Example:
+        >>> driver.connections[-1].to_client.stall()  # the client's process reads nothing
+    """
 
     def __init__(self, connection: Connection, driver: Network) -> None:
         self.stalled = False
@@ -324,7 +332,13 @@ class MemoryLink:
 
 
 class Connection:
-    """Both ends of one connection, and what may go wrong between them."""
+    """Both ends of one connection, and what may go wrong between them.
+
+    Example:
+        >>> connection = driver.connections[-1]
+        >>> connection.drop()  # as when the kernel ends it
+        >>> driver.run_until(lambda: not server.sockets)
+    """
 
     def __init__(self, driver: Network, address: Address, receiver: Receiver) -> None:
         self.address = address

@@ -53,6 +53,12 @@ def run(main: Coroutine[Any, Any, T], *, loop: str | LoopFactory = "auto", debug
 
     Args:
         loop: ``"auto"``, ``"asyncio"``, ``"uvloop"``, or what makes a loop.
+
+    Example:
+        >>> async def main():
+        ...     return "done"
+        >>> node_ipc.run(main())
+        'done'
     """
     if not asyncio.iscoroutine(main):
         raise TypeError(f"run takes a coroutine, as run(main()) with async def main(): …, not {main!r:.80}")

@@ -251,6 +251,10 @@ def inherited_sockets(environ: MutableMapping[str, str] | None = None) -> list[s
 
     Raises:
         AddressError: ``LISTEN_FDS`` is no number, or one of the descriptors is no socket.
+
+    Example:
+        >>> node_ipc.systemd_sockets({})  # nobody handed any over; else: node_ipc.serve(node_ipc.systemd_sockets())
+        []
     """
     environ = os.environ if environ is None else environ
     if environ.get("LISTEN_PID") != str(os.getpid()):

@@ -101,6 +101,10 @@ def buffer(data: bytes | bytearray | memoryview) -> dict[str, Any]:
     Node by ``Buffer.from(payload, "base64")``. For 500 kB that is 667 kB on the wire and a millisecond, where this form
     is 1.8 MB and ten, and more than ``max_message_values`` (600,000) bytes in it are refused. :func:`to_bytes` reads
     both.
+
+    Example:
+        >>> node_ipc.buffer(b"hi")
+        {'type': 'Buffer', 'data': [104, 105]}
     """
     return {"type": "Buffer", "data": list(bytes(data))}
 
@@ -109,6 +113,10 @@ def to_bytes(payload: Any) -> bytes:
     """The bytes in a payload: Node's ``Buffer`` form, base64 text, a list of byte values, or bytes.
 
     Raises :class:`InvalidPayload` for anything else.
+
+    Example:
+        >>> node_ipc.to_bytes({"type": "Buffer", "data": [104, 105]}), node_ipc.to_bytes("aGk=")
+        (b'hi', b'hi')
     """
     try:
         if isinstance(payload, str):
