@@ -226,7 +226,9 @@ In a terminal `node-ipc help AddressInUse` or `node-ipc help ERR_IPC_ADDRESS_IN_
 
 def commands_page() -> str:
     parts = [NOTE, "# Commands", COMMANDS_INTRODUCTION]
-    for name, parser in command_parsers().items():
+    parsers = command_parsers()
+    parts += ["## Options of all", COMMON_INTRODUCTION, table(common(parsers["emit"]))]
+    for name, parser in parsers.items():
         parts += [f"## {name}", parser.description or "", f"```sh\n{usage(name, parser)}\n```", flags(parser)]
         parts += examples(parser)
     return filled("\n\n".join(parts))
@@ -271,9 +273,19 @@ def called(action: argparse.Action) -> list[str]:
     return list(action.option_strings) or [_value(action)]
 
 
+def common(parser: argparse.ArgumentParser) -> list[argparse.Action]:
+    """What ``add_configuration`` gives to many commands."""
+    return [action for action in shown(parser) if action.dest in ("config", "options")]
+
+
 def flags(parser: argparse.ArgumentParser) -> str:
+    own = [action for action in shown(parser) if action not in common(parser)]
+    return table(own) + ("\n\nAnd [`--config` and `-o`](#options-of-all)." if common(parser) else "")
+
+
+def table(actions: list[argparse.Action]) -> str:
     rows = ["| argument | meaning |", "|---|---|"]
-    for action in shown(parser):
+    for action in actions:
         names = ", ".join(f"`{name}`" for name in called(action))
         value = f" `{_value(action)}`" if action.option_strings and action.nargs != 0 else ""
         rows.append(f"| {cell(names + value)} | {cell(action.help or '')} |")
@@ -290,6 +302,9 @@ def examples(parser: argparse.ArgumentParser) -> Iterator[str]:
             yield "\n".join(textwrap.wrap(block, 118))
 
 
+COMMON_INTRODUCTION = (
+    "Commands that make a client or a server take the [options](options.md) of both, in these two ways:"
+)
 COMMANDS_INTRODUCTION = """\
 The package installs one program, `node-ipc` (`python -m node_ipc` is the same). An `ADDRESS` is an id, a path,
 `pipe:name`, `tcp://host:port`, `tls://host:port`, `udp4://host:port` or `udp6://[host]:port`.

@@ -126,7 +126,14 @@ def public(module: Any) -> list[str]:
 WITHOUT_EXAMPLE = {
     *("node_ipc.AsyncServer", "node_ipc.AsyncDatagramServer", "node_ipc.DatagramServer"),  # see serve, serve_udp
     *("blocking.BlockingClient", "blocking.BlockingServer", "blocking.Client", "blocking.Server"),  # see connect, serve
-    *("blocking.DatagramServer", "blocking.Serving", "blocking.reconnect", "blocking.finish"),
+    *(
+        "blocking.BlockingSocket",
+        "blocking.Socket",
+        "blocking.DatagramServer",
+        "blocking.Serving",
+        "blocking.reconnect",
+        "blocking.finish",
+    ),
     *("node_ipc.Raw", "node_ipc.style"),  # msgspec's; colours
     *("testing.Pair", "testing.Started", "testing.replay"),  # see pair, serve; it has a file
     *("testing.MemoryLink", "testing.MemoryListener", "testing.MemoryOutcome", "testing.MemoryPort"),  # for drivers
