@@ -32,7 +32,7 @@ class Process:
         self.faults: list[IPCError] = []
         self.gaps: Counter[str] = Counter()
         self.keeps = True
-        self.count_heard = 0
+        self.count_heard: Counter[str] = Counter()
         limits = NodeLimits(
             options.get("messages", 10_000), options.get("size", 8 << 20), options.get("raises", False), BEAT
         )
@@ -48,7 +48,8 @@ class Process:
         return len(self.names)
 
     def deliver(self, audience: Audience, frame: Raw) -> None:
-        self.count_heard += 1
+        if not self.keeps:
+            self.count_heard[bytes(frame).split(b'"')[-2].decode()] += 1
         if self.keeps:
             self.heard.append((audience.rooms, bytes(frame)))
 

@@ -202,6 +202,25 @@ def test_what_a_client_library_dropped_is_found_at_the_next_heartbeat() -> None:
     assert dict(two.gaps) == {"n0": 1}
 
 
+def test_a_heartbeat_does_not_settle_what_was_in_doubt_before_it() -> None:
+    """Found by the simulation: cut off while something is sent, and the broker dies before anybody was asked."""
+    group = Group(3)
+    one, two, three = group.processes
+    two.join("a")
+    group.run(3 * BEAT)
+    group.broker.cut(two.line)
+    one.emit("a", data=1)
+    group.run(BEAT)
+    three.kill()
+    group.broker.mend(two.line)
+    group.run(1.9)  # it still waits for the third
+    assert two.node.stats().state == "joining"
+    group.broker.kill()
+    group.broker.restart()
+    group.run(15)
+    assert dict(two.gaps) == {"n0": 1}
+
+
 # ---- the broker dies
 
 

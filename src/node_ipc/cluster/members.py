@@ -21,7 +21,7 @@ MOST_GONE = 1_000
 class Other:
     """Another node."""
 
-    __slots__ = ("asked", "at", "beat", "heard", "in_doubt", "life", "member", "name", "sockets")
+    __slots__ = ("ask_again", "asked", "at", "beat", "heard", "in_doubt", "life", "member", "name", "sockets")
 
     def __init__(self, name: str, life: int, now: float) -> None:
         self.name = name
@@ -36,6 +36,8 @@ class Other:
         self.heard = Heard()
         self.asked = 0
         """The number of that question."""
+        self.ask_again = 0.0
+        """When it may be asked again."""
         self.in_doubt = False
         """Something of it may have been lost: it is to be asked how far it has come, until it has answered."""
 
@@ -91,12 +93,14 @@ class Members:
         other.beat = max(other.beat, beat)
         if number == other.heard.last:
             other.in_doubt = False
+        if not other.in_doubt:  # else the next heartbeat would take for settled what nobody asked about
+            other.heard.last = number
         other.heard.sound(other.at, number)
 
     def doubt_all(self, *, surely: bool = False) -> None:
         """This node itself was away; or, surely, something was dropped that had come."""
         for other in self._others.values():
-            other.in_doubt = True
+            other.in_doubt, other.ask_again = True, 0.0
             if surely:
                 other.heard.last = None
 

@@ -437,7 +437,7 @@ class Node:
         audits = self._beat % AUDIT_BEATS == 0
         for other in self._members:
             if other.in_doubt:
-                self._sync(other)
+                self._settle(other)
             elif audits and other.heard.changed:
                 self._sync(other, other.heard.changed)
                 other.heard.changed.clear()
@@ -445,6 +445,13 @@ class Node:
     def _forget(self, other: Other) -> None:
         self._refused.discard(other.name)
         self._questions.gone(other.name)
+
+    def _settle(self, other: Other) -> None:
+        """Ask one that is in doubt; once in a heartbeat, until it has answered."""
+        now = self._driver.now()
+        if now >= other.ask_again:
+            other.ask_again = now + 0.9 * self._limits.beat
+            self._sync(other)
 
     def _sync(self, other: Other, rooms: Iterable[str] = ()) -> None:
         """Ask how far it has come: in these rooms, or wherever something may be missing."""
@@ -479,6 +486,8 @@ class Node:
             _HEAR[message.__class__](self, other, message)
         except ProtocolError as error:
             self._fault(f"the node {message.node!r:.80} sent what no peer may send: {error}")
+        if other.in_doubt:  # at its first sign of life, before what it sends from now on covers up what is missing
+            self._settle(other)
         if self._expected and message.__class__ in _SIGNS:
             self._expected.discard(message.node)
             if not self._expected:
@@ -494,8 +503,6 @@ class Node:
         self._members.sound(other, hello.beat, hello.number)
         if hello.asks:
             self._hello(self._subjects.node(other.name))
-        if other.in_doubt:
-            self._sync(other)
 
     def _hear_beat(self, other: Other, beat: Beat) -> None:
         other.member, other.sockets = beat.member, beat.sockets
@@ -558,7 +565,7 @@ class Node:
 
     def _hear_marks(self, other: Other, marks: Marks) -> None:
         if marks.id == other.asked:
-            other.in_doubt = False
+            other.in_doubt, other.heard.last = False, None  # until its next heartbeat
         for mark in marks.marks:
             if mark[0] in self._subscribed:
                 self._miss(other, other.heard.told(mark, self._subscribed[mark[0]]))

@@ -6,8 +6,8 @@ message comes, or when the receiver asks (``Sync``) and is told (``Mark``), whic
 gone wrong.
 
 A receiver that never heard of a stream has to know whether it should have: the mark says with which ``number`` the
-stream's present activity began, and the receiver remembers which numbers it heard at which time, and when its
-subscription was confirmed.
+stream began (that is what it is called by), and its present activity; and the receiver remembers which numbers it heard
+at which time, and when its subscription was confirmed.
 """
 
 from __future__ import annotations
@@ -98,14 +98,13 @@ class Heard:
         self._soundings: deque[Sounding] = deque(maxlen=SOUNDINGS)
         self._streams: dict[str, tuple[int, int]] = {}
         self.last: int | None = None
-        """The number in its last heartbeat; what it sent before that came, or was found missing."""
+        """The number in a heartbeat of it: what it sent up to there came, or was found missing."""
         self.changed: set[str] = set()
         """The rooms in which something came since somebody looked."""
 
     def sound(self, at: float, number: int) -> None:
         """Its heartbeat came."""
         self._soundings.append(Sounding(at, number))
-        self.last = number
 
     def known(self, room: str) -> tuple[int, int]:
         """The stream and the last number in a room; zeros where nothing was heard."""
@@ -144,6 +143,8 @@ class Heard:
         self.changed.add(room)
         if id == own_id:
             return own
+        if self._should_have_heard(id, subscribed):  # all of the stream
+            return 0
         return min(since_number - 1, number) if self._should_have_heard(since, subscribed) else otherwise
 
     def _should_have_heard(self, since: int, subscribed: float | None) -> bool:

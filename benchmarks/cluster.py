@@ -1,0 +1,399 @@
+"""Fan-out and latency of a bus: ``python -m benchmarks.cluster [--seconds 3] [--only hub,nats,redis,socketio]``.
+
+    fan-out   one emit to a room that has 250 clients at each of 4 servers, over and over; the servers and the clients
+              share the cores that there are, so what counts is the ratio to one process's own ``broadcast`` to its
+              clients, and to python-socketio with its Redis manager in the same shape
+    latency   one emit at a time from one server to a client of another, against a bare publish and receive of the
+              client library
+
+Everything is a ratio within one run. The brokers are ``nats-server`` and ``redis-server``, started here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+SERVERS, CLIENTS = 4, 250
+BATCH = 20
+"""Emits on their way at once."""
+ENDS = b"\f"
+"""One for each event."""
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def broker(name: str, folder: str) -> Any:
+    """The URL of a bus, its broker running."""
+    port = free_port()
+    commands = {
+        "nats": ["nats-server", "-a", "127.0.0.1", "-p", str(port)],
+        "redis": ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder],
+        "hub": [sys.executable, "-m", "benchmarks.cluster", "--role", "hub", "--at", f"{folder}/hub"],
+    }
+    urls = {"nats": f"nats://127.0.0.1:{port}", "redis": f"redis://127.0.0.1:{port}", "hub": f"unix:{folder}/hub"}
+    program = subprocess.Popen(commands[name], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        end = time.monotonic() + 20
+        while time.monotonic() < end and not _is_up(name, port, folder):
+            time.sleep(0.02)
+        yield urls[name]
+    finally:
+        program.kill()
+        program.wait()
+
+
+def _is_up(name: str, port: int, folder: str) -> bool:
+    if name == "hub":
+        return os.path.exists(f"{folder}/hub")
+    with contextlib.suppress(OSError):
+        socket.create_connection(("127.0.0.1", port), 1).close()
+        return True
+    return False
+
+
+# ---- the processes of a run; each is this module with a role
+
+
+async def hub(at: str) -> None:
+    from node_ipc.cluster.hub import hub_config, relay
+    from node_ipc.config.address import Unix
+    from node_ipc.core.server import Server
+    from node_ipc.drivers.loop import EventLoopDriver
+
+    driver = EventLoopDriver()
+    driver.attach(asyncio.get_running_loop())
+    server = Server(Unix(at), driver, hub_config(os.path.dirname(at) + "/").settings())
+    relay(server)
+    await server.start()
+    await server.closed
+
+
+async def server(at: str, bus: str | None) -> None:
+    """A server that puts whoever comes into the room "all", and emits as often as it is told."""
+    import node_ipc
+
+    options: dict[str, Any] = {} if bus is None else {"bus": bus}
+    async with node_ipc.serve(at, max_connections=2000, **options) as serving:
+        serving.on("connect", lambda socket: socket.join("all"))
+
+        @serving.on("go")
+        def go(data: dict[str, int]) -> None:
+            for number in range(data["first"], data["first"] + data["count"]):
+                serving.to("all").emit("n", number)
+
+        @serving.on("nodes")
+        def nodes(data: Any, socket: Any) -> None:
+            socket.emit("nodes", 0 if bus is None else len(serving.everywhere.nodes))
+
+        await serving.serve_forever()
+
+
+async def socketio_server(at: str, bus: str) -> None:
+    import socketio
+    from aiohttp import web
+
+    manager = socketio.AsyncRedisManager(bus)
+    sio = socketio.AsyncServer(async_mode="aiohttp", client_manager=manager)
+    app = web.Application()
+    sio.attach(app)
+
+    @sio.event
+    async def connect(sid: str, environ: Any) -> None:
+        await sio.enter_room(sid, "all")
+
+    @sio.event
+    async def go(sid: str, data: dict[str, int]) -> None:
+        for number in range(data["first"], data["first"] + data["count"]):
+            await sio.emit("n", number, room="all")
+
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", int(at)).start()
+    await asyncio.Event().wait()
+
+
+class Counting(asyncio.Protocol):
+    """A client that counts what comes and understands nothing of it, so that servers are measured."""
+
+    total = 0
+    changed: asyncio.Event
+
+    def __init__(self, needle: bytes) -> None:
+        self._needle = needle
+        self._rest = b""  # in which it may begin
+        self.seen = 0
+        self.opened: list[bytes] = []
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        count = (self._rest + data).count(self._needle)
+        self._rest = data[1 - len(self._needle) :] if len(self._needle) > 1 else b""
+        self.seen += count
+        Counting.total += count
+        Counting.changed.set()
+        if len(self.opened) < 8:
+            self.opened.append(data)
+
+
+async def until_seen(total: int) -> None:
+    while Counting.total < total:
+        Counting.changed.clear()
+        await asyncio.wait_for(Counting.changed.wait(), 60)
+
+
+async def fan_out(ends: list[Counting], go: Callable[[int, int], None], seconds: float) -> float:
+    """Deliveries a second."""
+    first = 0
+
+    async def round(count: int) -> None:
+        nonlocal first
+        before = Counting.total
+        go(first, count)
+        first += count
+        await until_seen(before + count * len(ends))
+
+    for _ in range(3):
+        await round(BATCH)
+    began, rounds = time.perf_counter(), 0
+    while time.perf_counter() - began < seconds:
+        await round(BATCH)
+        rounds += 1
+    return rounds * BATCH * len(ends) / (time.perf_counter() - began)
+
+
+@contextlib.asynccontextmanager
+async def programs(commands: list[list[str]]) -> AsyncIterator[None]:
+    started = [
+        subprocess.Popen([sys.executable, "-m", "benchmarks.cluster", *command], stderr=subprocess.DEVNULL)
+        for command in commands
+    ]
+    try:
+        yield
+    finally:
+        for program in started:
+            program.kill()
+            program.wait()
+
+
+async def retried(call: Callable[[], Awaitable[Any]]) -> Any:
+    end = time.monotonic() + 30
+    while True:
+        try:
+            return await call()
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            await asyncio.sleep(0.05)
+
+
+async def ours(folder: str, bus: str | None, servers: int, clients: int, seconds: float) -> float:
+    import node_ipc
+
+    loop = asyncio.get_running_loop()
+    Counting.total, Counting.changed = 0, asyncio.Event()
+    paths = [f"{folder}/s{number}-{time.monotonic_ns()}" for number in range(servers)]
+    extra = [] if bus is None else ["--bus", bus]
+    async with programs([["--role", "server", "--at", path, *extra] for path in paths]):
+        ends = []
+        for path in paths:
+            for _ in range(clients):
+                _, end = await retried(lambda path=path: loop.create_unix_connection(lambda: Counting(ENDS), path))
+                ends.append(end)
+        async with node_ipc.connect(paths[0], wait=True) as control:
+            control.on("n", lambda: None)
+            while (await _nodes(control)) != servers - 1:
+                await asyncio.sleep(0.1)
+            await asyncio.sleep(1.5)
+            result = await fan_out(
+                [*ends], lambda first, count: control.emit("go", {"first": first, "count": count}), seconds
+            )
+        for end in ends:
+            end.transport.abort()
+        return result
+
+
+async def _nodes(control: Any) -> int:
+    control.emit("nodes")
+    number: int = await control.receive("nodes", timeout=10)
+    return number
+
+
+async def theirs(bus: str, servers: int, clients: int, seconds: float) -> float:
+    """python-socketio in the same shape, over WebSocket; its clients are bytes as well."""
+    loop = asyncio.get_running_loop()
+    Counting.total, Counting.changed = 0, asyncio.Event()
+    ports = [free_port() for _ in range(servers)]
+    async with programs([["--role", "socketio", "--at", str(port), "--bus", bus] for port in ports]):
+        ends = []
+        for port in ports:
+            for _ in range(clients):
+                transport, end = await retried(
+                    lambda port=port: loop.create_connection(lambda: Counting(b'42["n",'), "127.0.0.1", port)
+                )
+                await _upgrade(transport, end, port)
+                ends.append(end)
+        await asyncio.sleep(1.5)
+        control = ends[0]
+
+        def go(first: int, count: int) -> None:
+            control.transport.write(_masked(b'42["go",{"first":%d,"count":%d}]' % (first, count)))
+
+        result = await fan_out(ends, go, seconds)
+        for end in ends:
+            end.transport.abort()
+        return result
+
+
+async def _upgrade(transport: Any, end: Counting, port: int) -> None:
+    transport.write(
+        b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\n"
+        b"Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        % port
+    )
+    while b"0{" not in b"".join(end.opened):
+        await asyncio.sleep(0.001)
+    transport.write(_masked(b"40"))
+    while b"40{" not in b"".join(end.opened):
+        await asyncio.sleep(0.001)
+
+
+def _masked(text: bytes) -> bytes:
+    return b"\x81" + bytes([0x80 | len(text)]) + bytes(4) + text
+
+
+# ---- latency
+
+
+async def latency_ours(folder: str, bus: str, count: int) -> float:
+    """Seconds from an emit on one server to the client of another, both in this process, less the local part."""
+    import node_ipc
+
+    async def trips(emitting: Any, client: Any) -> float:
+        times = []
+        for number in range(count):
+            began = time.perf_counter()
+            emitting.to("all").emit("n", number)
+            await client.receive("n", timeout=10)
+            times.append(time.perf_counter() - began)
+        return statistics.median(times)
+
+    at = f"{folder}/l{time.monotonic_ns()}"
+    async with (
+        node_ipc.serve(f"{at}a", bus=bus) as one,
+        node_ipc.serve(f"{at}b", bus=bus) as two,
+        node_ipc.connect(f"{at}b") as client,
+    ):
+        while not (two.sockets and one.everywhere.nodes):
+            await asyncio.sleep(0.05)
+        two.sockets[0].join("all")
+        await asyncio.sleep(1.5)
+        return await trips(one, client) - await trips(two, client)
+
+
+async def latency_bare_nats(url: str, count: int) -> float:
+    import nats
+
+    one, two = await nats.connect(url), await nats.connect(url)
+    subscription = await two.subscribe("x")
+    await two.flush()
+    times = []
+    for _ in range(count):
+        began = time.perf_counter()
+        await one.publish("x", b'["e","abcdef",1,2,"json",[["all",1,2,1,1]],null,[],[],{"type":"n","data":1}]')
+        await subscription.next_msg(timeout=10)
+        times.append(time.perf_counter() - began)
+    await one.close()
+    await two.close()
+    return statistics.median(times)
+
+
+async def latency_bare_redis(url: str, count: int) -> float:
+    from redis.asyncio import Redis
+
+    one, two = Redis.from_url(url), Redis.from_url(url)
+    times = []
+    async with two.pubsub() as heard:
+        await heard.subscribe("x")
+        await heard.get_message(timeout=5)
+        for _ in range(count):
+            began = time.perf_counter()
+            await one.publish("x", b'["e","abcdef",1,2,"json",[["all",1,2,1,1]],null,[],[],{"type":"n","data":1}]')
+            while await heard.get_message(timeout=10) is None:
+                pass
+            times.append(time.perf_counter() - began)
+    await one.aclose()
+    await two.aclose()
+    return statistics.median(times)
+
+
+# ---- all of it
+
+
+async def measure(names: list[str], seconds: float) -> dict[str, float]:
+    found: dict[str, float] = {}
+    with tempfile.TemporaryDirectory(prefix="ipc-") as folder:
+        found["one process, 250 clients"] = await ours(folder, None, 1, CLIENTS, seconds)
+        found["one process, 1,000 clients"] = await ours(folder, None, 1, SERVERS * CLIENTS, seconds)
+        for name in names:
+            if name == "socketio":
+                with broker("redis", folder) as url:
+                    found["python-socketio, Redis"] = await theirs(url, SERVERS, CLIENTS, seconds)
+                continue
+            with broker(name, folder) as url:
+                found[f"{name}, {SERVERS} servers"] = await ours(folder, url, SERVERS, CLIENTS, seconds)
+                found[f"{name}, latency added (µs)"] = 1e6 * await latency_ours(folder, url, 2000)
+                bare = {"nats": latency_bare_nats, "redis": latency_bare_redis}.get(name)
+                if bare is not None:
+                    found[f"{name}, bare publish to receive (µs)"] = 1e6 * await bare(url, 2000)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=3.0, help="for each fan-out")
+    parser.add_argument("--only", default="hub,nats,redis,socketio")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--role", choices=["hub", "server", "socketio"], help=argparse.SUPPRESS)
+    parser.add_argument("--at", help=argparse.SUPPRESS)
+    parser.add_argument("--bus", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.role is not None:
+        roles: dict[str, Callable[[], Any]] = {
+            "hub": lambda: hub(given.at),
+            "server": lambda: server(given.at, given.bus),
+            "socketio": lambda: socketio_server(given.at, given.bus),
+        }
+        asyncio.run(roles[given.role]())
+        return
+    found = asyncio.run(measure(given.only.split(","), given.seconds))
+    local = found["one process, 1,000 clients"]
+    for name, value in found.items():
+        unit = "" if "µs" in name else f" deliveries a second, {value / local:.2f} of one process with as many clients"
+        print(f"{name:40} {value:12,.0f}{unit}")
+    if given.json is not None:
+        given.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
