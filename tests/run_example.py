@@ -2,7 +2,7 @@
 
     python run_example.py SOCKET_ROOT PORT PROGRAM [ARGUMENT ...]
 
-Only two defaults of the configuration are changed, before the program makes one.
+Only the default of ``socket_root`` is changed, and every ``network_port`` that the program sets is the test's.
 """
 
 import runpy
@@ -14,4 +14,5 @@ root, port, program, *arguments = sys.argv[1:]
 sys.argv[:] = [program, *arguments]
 Config.socket_root.default = root
 Config.network_port.default = int(port)
+Config.network_port.check = lambda value: int(port)
 runpy.run_path(program, run_name="__main__")

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from node_ipc import ipc, style
 
 ipc.config.id = "hello"
+ipc.config.appspace = "cluster."
 ipc.config.retry = 1500
 
 answers = []

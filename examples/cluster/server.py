@@ -19,4 +19,4 @@ def setup(server):
 
 
 if __name__ == "__main__":
-    workers.run(setup, "world", count=4)
+    workers.run(setup, "world", count=4, appspace="cluster.")

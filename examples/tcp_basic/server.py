@@ -1,8 +1,9 @@
-"""World listens on localhost, port 8000. Start this, then client.py; Ctrl-C ends it."""
+"""World listens on localhost, port 8001. Start this, then client.py; Ctrl-C ends it."""
 
 from node_ipc import ipc, style
 
 ipc.config.id = "world"
+ipc.config.network_port = 8001
 ipc.config.retry = 1500
 
 

@@ -3,6 +3,7 @@
 from node_ipc import ipc, style
 
 ipc.config.id = "welcome"
+ipc.config.network_port = 8002
 ipc.config.retry = 1500
 
 

@@ -1,4 +1,4 @@
-"""World listens with TLS on localhost, port 8000: clients know that it is world, and nobody reads what is said.
+"""World listens with TLS on localhost, port 8011: clients know that it is world, and nobody reads what is said.
 
 Run ``python make_certificates.py`` first, then this, then client.py; Ctrl-C ends it.
 """
@@ -10,6 +10,7 @@ from node_ipc import ipc, style
 CERTIFICATES = Path(__file__).parent.with_name("certificates")  # make_certificates.py makes them
 
 ipc.config.id = "world"
+ipc.config.network_port = 8011
 ipc.config.retry = 1500
 ipc.config.tls = {"private": CERTIFICATES / "server.key", "public": CERTIFICATES / "server.crt"}
 

@@ -7,6 +7,7 @@ from node_ipc import ipc, style
 CERTIFICATES = Path(__file__).parent.with_name("certificates")  # make_certificates.py makes them
 
 ipc.config.id = "hello"
+ipc.config.network_port = 8012
 ipc.config.retry = 1500
 ipc.config.tls = {
     "private": CERTIFICATES / "hello.key",

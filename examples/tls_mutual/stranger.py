@@ -7,6 +7,7 @@ from node_ipc import ipc, style
 CERTIFICATES = Path(__file__).parent.with_name("certificates")  # make_certificates.py makes them
 
 ipc.config.id = "stranger"
+ipc.config.network_port = 8012
 ipc.config.stop_retrying = True
 ipc.config.tls = {"trusted_connections": CERTIFICATES / "ca.crt"}
 

@@ -10,6 +10,7 @@ from node_ipc import ipc, style
 CERTIFICATES = Path(__file__).parent.with_name("certificates")  # make_certificates.py makes them
 
 ipc.config.id = "world"
+ipc.config.network_port = 8013
 ipc.config.retry = 1500
 ipc.config.raw_buffer = True
 ipc.config.tls = {

@@ -11,6 +11,7 @@ from node_ipc import ipc, style
 CERTIFICATES = Path(__file__).parent.with_name("certificates")  # make_certificates.py makes them
 
 ipc.config.id = "world"
+ipc.config.network_port = 8015
 ipc.config.retry = 1500
 ipc.config.tls = {"private": CERTIFICATES / "server.key", "public": CERTIFICATES / "server.crt"}
 

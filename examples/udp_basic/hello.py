@@ -6,6 +6,7 @@ Nobody tells when a datagram is lost, or world is not there: then this one waits
 from node_ipc import ipc, style
 
 ipc.config.id = "hello"
+ipc.config.network_port = 8020
 
 
 def started():

@@ -6,6 +6,7 @@ In UDP there are no clients: whoever wants to hear something binds a port, and h
 from node_ipc import ipc, style
 
 ipc.config.id = "world"
+ipc.config.network_port = 8020
 
 
 def started():

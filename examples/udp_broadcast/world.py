@@ -7,6 +7,7 @@ Start this, then the three others in any order; Ctrl-C ends it. A broadcast goes
 from node_ipc import ipc, style
 
 ipc.config.id = "world"
+ipc.config.network_port = 8030
 
 missing = {"hello", "goodbye", "welcome"}
 

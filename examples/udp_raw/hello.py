@@ -5,6 +5,7 @@ import struct
 from node_ipc import ipc, style
 
 ipc.config.id = "hello"
+ipc.config.network_port = 8040
 ipc.config.raw_buffer = True
 ipc.config.encoding = "hex"  # text is hexadecimal
 

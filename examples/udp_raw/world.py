@@ -6,6 +6,7 @@ The encoding says how text becomes bytes. What arrives are bytes in any case, an
 from node_ipc import ipc, style
 
 ipc.config.id = "world"
+ipc.config.network_port = 8040
 ipc.config.raw_buffer = True
 ipc.config.encoding = "ascii"
 

@@ -3,6 +3,7 @@
 from node_ipc import ipc, style
 
 ipc.config.id = "world"
+ipc.config.appspace = "unix_basic."
 ipc.config.retry = 1500
 
 

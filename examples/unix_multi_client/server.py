@@ -6,6 +6,7 @@ Start this, then the three clients in any order; Ctrl-C ends it.
 from node_ipc import ipc, style
 
 ipc.config.id = "world"
+ipc.config.appspace = "unix_multi_client."
 ipc.config.retry = 1500
 
 missing = {"hello", "goodbye", "welcome"}

@@ -3,6 +3,7 @@
 from node_ipc import ipc, style
 
 ipc.config.id = "welcome"
+ipc.config.appspace = "unix_multi_client."
 ipc.config.retry = 1500
 
 

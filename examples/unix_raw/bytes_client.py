@@ -5,6 +5,7 @@ import struct
 from node_ipc import ipc, style
 
 ipc.config.id = "hello"
+ipc.config.appspace = "unix_raw."
 ipc.config.retry = 1500
 ipc.config.raw_buffer = True
 ipc.config.encoding = "hex"  # text is hexadecimal; node-ipc up to 12 also needs it at both ends to keep every byte

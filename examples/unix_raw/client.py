@@ -3,6 +3,7 @@
 from node_ipc import ipc, style
 
 ipc.config.id = "hello"
+ipc.config.appspace = "unix_raw."
 ipc.config.retry = 1500
 ipc.config.raw_buffer = True
 ipc.config.encoding = "ascii"

@@ -6,6 +6,7 @@ The encoding says how text becomes bytes. What arrives are bytes in any case, an
 from node_ipc import ipc, style
 
 ipc.config.id = "world"
+ipc.config.appspace = "unix_raw."
 ipc.config.retry = 1500
 ipc.config.raw_buffer = True
 ipc.config.encoding = "hex"

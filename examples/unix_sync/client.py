@@ -3,6 +3,7 @@
 from node_ipc import ipc, style
 
 ipc.config.id = "hello"
+ipc.config.appspace = "unix_sync."
 ipc.config.retry = 1000
 ipc.config.sync = True
 

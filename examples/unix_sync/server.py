@@ -5,6 +5,7 @@ import asyncio
 from node_ipc import ipc, style
 
 ipc.config.id = "world"
+ipc.config.appspace = "unix_sync."
 ipc.config.retry = 1500
 
 asked = 0
