@@ -8,8 +8,8 @@ function main(ipc) {
     ipc.config.id = name;
     ipc.config.silent = true;
     ipc.config.socketRoot = root;
-    ipc.connectTo('world', () => {
-        const chat = ipc.of.world;
+    ipc.connectTo('chat', () => {
+        const chat = ipc.of.chat;
         chat.on('connect', () => chat.emit('enter', {name, room}));
         chat.on('welcome', () => console.log(`in ${room}`));
         chat.on('said', (said) => console.log(`${said.name}: ${said.text}`));
@@ -25,7 +25,7 @@ function main(ipc) {
             rest = lines.pop();
             for (const line of lines) chat.emit('say', line);
         });
-        process.stdin.on('end', () => ipc.disconnect('world'));
+        process.stdin.on('end', () => ipc.disconnect('chat'));
     });
 }
 

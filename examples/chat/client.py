@@ -6,7 +6,7 @@ import sys
 import node_ipc
 
 
-async def main(name, room, id="world"):
+async def main(name, room, id="chat"):
     async with node_ipc.connect(id, wait=True) as chat:
         chat.on("said", lambda said: print(f"{said['name']}: {said['text']}", flush=True))
         chat.on("entered", lambda other: print(f"{other} is here", flush=True))

@@ -10,7 +10,7 @@ import sys
 from node_ipc import Config
 from node_ipc.scale import workers
 
-bus, address = (*sys.argv[1:], *[True, "world"][len(sys.argv) - 1 :])[:2]
+bus, address = (*sys.argv[1:], *[True, "chat"][len(sys.argv) - 1 :])[:2]
 
 
 def setup(server):
