@@ -292,8 +292,14 @@ class BlockingClient(ClientCore[BlockingSocket]):
                 if inbox.full:
                     raise self._crowded(f"no {name!r} can be received")
                 pump(left)
-                if inbox.wanted is None:
-                    return inbox.decode_caught(name, type)
+                if inbox.wanted is None:  # where a signal's handler raises from here on, it comes first again
+                    try:
+                        data = inbox.decode(name, inbox.caught, type)
+                    except IPCError:
+                        inbox.caught = None
+                        raise
+                    inbox.caught = None
+                    return data
                 if timeout is not None:
                     left = deadline - driver.now()
                     if left <= 0:

@@ -539,16 +539,6 @@ class BlockingInbox(Inbox):
             data, self.caught = self.caught, None
             self._shelf.put_back(self.name_wanted, data, len(data) if data.__class__ in (Raw, bytes) else 0)
 
-    def decode_caught(self, name: str, type: Any) -> Any:
-        """What was caught; where a signal's handler raises here, it comes first again."""
-        try:
-            found = self.decode(name, self.caught, type)
-        except IPCError:
-            self.caught = None
-            raise
-        self.caught = None
-        return found
-
     def decode(self, name: str, data: Any, type: Any) -> Any:
         """A payload by its type; raises :class:`InvalidPayload` where it does not fit."""
         try:
