@@ -24,6 +24,13 @@ def middle(session: nox.Session) -> None:
 
 
 @nox.session
+def native(session: nox.Session) -> None:
+    """The native twin: built, held against the Python one, and the middle's tests with it; needs a C compiler"""
+    session.install("-e", ".[test]", "./native")
+    session.run("pytest", *(session.posargs or ["tests/native", "tests/core"]))
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Form and common mistakes; the bill of materials"""
     session.install("-e", ".[test,lint,fast]")
