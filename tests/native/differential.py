@@ -85,7 +85,10 @@ def message(dice: random.Random, bad: float) -> bytes:
     """A frame: mostly as we write it, sometimes as others do, and ``bad`` times as nobody should."""
     if dice.random() >= bad:
         name, body = dice.choice(dice.choice((HEARD[:4], GOOD))), dice.choice(BODIES[:7])
-        shape = dice.choice((b'{"type":"%(name)s","data":%(body)s}',) * 4 + (b'{"data":%(body)s, "type":"%(name)s"}',))
+        if dice.random() < 0.02:
+            body = b'"%s"' % (b"large" * 20)
+        others = (b'{"data":%(body)s, "type":"%(name)s"}', b'{"type":"%(name)s","data": %(body)s }')
+        shape = dice.choice((b'{"type":"%(name)s","data":%(body)s}',) * 6 + others)
         return shape % {b"name": name, b"body": body}
     name, body, kind = dice.choice(HEARD), dice.choice(BODIES), dice.random()
     if kind < 0.3:
@@ -144,6 +147,7 @@ class Round:
         self.delimiter = self.settings.delimiter_bytes
         self.full = self.is_gone = False
         self.depth = 0
+        self.kept = b""
         self.session = Session(self, self.codec, self.events, self.driver, self.settings, 1, self.serving)  # type: ignore[arg-type]
         self._register()
         self.session.opened(self)
@@ -313,6 +317,10 @@ class Round:
         return b"".join(message(self.dice, self.bad) + self.delimiter for _ in range(self.dice.randint(1, most)))
 
     def read(self, data: bytes) -> None:
+        data, self.kept = self.kept + data, b""
+        if self.dice.random() < 0.25:  # the rest of the last message comes later, or never
+            cut = len(data) - self.dice.randrange(min(len(data), 40))
+            data, self.kept = data[:cut], data[cut:]
         self.depth += 1
         try:
             while data and not self.is_gone:
