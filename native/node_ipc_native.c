@@ -605,7 +605,7 @@ static int take_apart(State *st, PyObject *frame, PyObject **name, PyObject **pa
     const char *quote = memchr(named, '"', (size_t)(most < NAME_MOST + 1 ? most : NAME_MOST + 1));
     if (!quote || memcmp(quote, MIDDLE, MIDDLE_BYTES)) return 0;
     const char *data = quote + MIDDLE_BYTES;
-    if (data >= end || (unsigned char)*data <= ' ' || (unsigned char)end[-1] <= ' ') return 0;
+    if (data >= end) return 0;
     if (!(*name = name_of(st, named, quote - named))) return 0;
     *payload = PyBytes_FromStringAndSize(data, end - data);
     if (*payload) return 1;
