@@ -88,8 +88,8 @@ LONGEST_PAUSE = 30.0
 """Seconds between two connections of ``reconnect``, at the most."""
 
 
-class BlockingSocket(Session):
-    """A socket of the blocking front: as :class:`node_ipc.Socket`, and ``request`` waits for the answer."""
+class _Asking:
+    """Has an other side that answers requests, and waits for it."""
 
     __slots__ = ()
 
@@ -113,11 +113,51 @@ class BlockingSocket(Session):
         progress: Progress | None = None,
         type: TypeForm[R] = ...,
     ) -> R: ...
-    def request(self, method: str | Event[Any], params: Any = None, **options: Any) -> Any:
-        """Ask the other side, and wait for what its handler returns; as ``request`` of the server, or the client."""
+    def request(
+        self,
+        method: str | Event[Any],
+        params: Any = None,
+        *,
+        timeout: float | None = 30.0,
+        progress: Progress | None = None,
+        type: Any = None,
+    ) -> Any:
+        """Ask the other side, and wait for what its handler returns.
+
+        Args:
+            method: what is asked for: a name, or an ``Event``.
+            params: what the handler gets.
+            timeout: seconds; ``None`` waits as long as the link holds; 0 and less time out without asking.
+            type: what to decode the result to.
+            progress: called with what the handler tells meanwhile (``request.progress(data)``).
+
+        Raises:
+            RemoteError: the other side answered with an error.
+            RequestTimeout: no answer came in time.
+            ConnectionLost: the link went away before the answer; it may have been carried out.
+            NotConnected: the client, or this socket, is closed.
+            InvalidPayload: the result does not fit ``type``.
+            BackpressureError: the inbox is full of events before the answer.
+        """
+        return self._answer(method, params, timeout, type, progress)
+
+    def _answer(
+        self, method: str | Event[Any], params: Any, timeout: float | None, type: Any, progress: Progress | None
+    ) -> Any:
+        raise NotImplementedError
+
+
+class BlockingSocket(Session, _Asking):
+    """A socket of the blocking front: as :class:`node_ipc.Socket`, and ``request`` waits for the answer."""
+
+    __slots__ = ()
+
+    def _answer(
+        self, method: str | Event[Any], params: Any, timeout: float | None, type: Any, progress: Progress | None
+    ) -> Any:
         owner: Any = self._owner
         whom = (self,) if isinstance(owner, BlockingServer) else ()
-        return owner.request(*whom, method, params, **options)
+        return owner.request(*whom, method, params, timeout=timeout, type=type, progress=progress)
 
 
 AnySocket.register(BlockingSocket)
@@ -125,7 +165,7 @@ Socket = BlockingSocket
 """What handlers of the blocking front get."""
 
 
-class BlockingClient(ClientCore[BlockingSocket]):
+class BlockingClient(ClientCore[BlockingSocket], _Asking):
     """A client whose calls wait. Made by :func:`connect`, a context manager, and iterable."""
 
     _made_by = "blocking.connect('world')"
@@ -371,52 +411,9 @@ class BlockingClient(ClientCore[BlockingSocket]):
 
     # ---- requests
 
-    @overload
-    def request(
-        self,
-        method: Event[T],
-        params: T,
-        *,
-        timeout: float | None = 30.0,
-        progress: Progress | None = None,
-        type: TypeForm[R] = ...,
-    ) -> R: ...
-    @overload
-    def request(
-        self,
-        method: str,
-        params: Any = None,
-        *,
-        timeout: float | None = 30.0,
-        progress: Progress | None = None,
-        type: TypeForm[R] = ...,
-    ) -> R: ...
-    def request(
-        self,
-        method: str | Event[Any],
-        params: Any = None,
-        *,
-        timeout: float | None = 30.0,
-        progress: Progress | None = None,
-        type: Any = None,
+    def _answer(
+        self, method: str | Event[Any], params: Any, timeout: float | None, type: Any, progress: Progress | None
     ) -> Any:
-        """Ask the server, and wait for what its handler returns.
-
-        Args:
-            method: what is asked for: a name, or an ``Event``.
-            params: what the handler gets.
-            timeout: seconds; ``None`` waits as long as the link holds; 0 and less time out without asking.
-            type: what to decode the result to.
-            progress: called with what the handler tells meanwhile (``request.progress(data)``).
-
-        Raises:
-            RemoteError: the other side answered with an error.
-            RequestTimeout: no answer came in time.
-            ConnectionLost: the link went away before the answer; it may have been carried out.
-            NotConnected: the client is closed.
-            InvalidPayload: the result does not fit ``type``.
-            BackpressureError: the inbox is full of events before the answer.
-        """
         before_waiting(self._thread, "request")
         if _is_served_here(self):
             raise _never("request", self.address)

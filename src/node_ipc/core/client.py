@@ -32,7 +32,7 @@ from ..errors import (
 )
 from ..wire.names import CLIENT_RAISES
 from .asking import Asking
-from .endpoint import OF_EMITTERS, LinkPublisher, Register
+from .endpoint import OF_EMITTERS, LinkPublisher, Register, typed_as
 from .events import Event
 from .outcome import seconds_to_end
 from .session import Loss, Session, Socket, refuse_other_threads
@@ -269,16 +269,7 @@ class ClientCore(LinkPublisher[S]):
         refuse_other_threads(self._driver, "on")
         return self.events.on(event, handler, type=type)
 
-    @overload
-    def once(self, event: Event[T]) -> Register[T]: ...
-    @overload
-    def once(self, event: Event[T], handler: Callable[[T], A]) -> Callable[[T], A]: ...
-    @overload
-    def once(self, event: Event[T], handler: Callable[[], A]) -> Callable[[], A]: ...
-    @overload
-    def once(self, event: str, *, type: Any = None) -> Callable[[H], H]: ...
-    @overload
-    def once(self, event: str, handler: H, *, type: Any = None) -> H: ...
+    @typed_as(on)
     def once(self, event: str | Event[Any], handler: Any = None, *, type: Any = None) -> Any:
         """As ``on``, for the next such event only."""
         refuse_other_threads(self._driver, "once")

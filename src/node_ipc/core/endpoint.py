@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from enum import Enum
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, Protocol, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, Protocol, Self, TypeVar, cast, overload
 
 from ..errors import AddressError, HandlerError, IPCError, NotConnected
 from ..wire.carried import carrying, plain_of
@@ -45,12 +45,19 @@ __all__ = [
     "SocketPublisher",
     "identify",
     "not_in",
+    "typed_as",
 ]
 
 T = TypeVar("T")
 S = TypeVar("S")
+F = TypeVar("F")
 H = TypeVar("H", bound=Callable[..., Any])
 A = TypeVar("A")
+
+
+def typed_as(other: F) -> Callable[[Callable[..., Any]], F]:
+    """A decorator: to a type checker this is called as ``other`` is, whose overloads need not be written twice."""
+    return lambda function: cast("F", function)
 
 
 def not_in(exclude: Any, sockets: Iterable[A], verb: str) -> list[A]:
@@ -631,18 +638,7 @@ class SocketPublisher(Publisher, Generic[S]):
         refuse_other_threads(self._driver, "on")
         return self.events.on(event, handler, type=type)
 
-    @overload
-    def once(self, event: Event[T]) -> RegisterWithSocket[T, S]: ...
-    @overload
-    def once(self, event: Event[T], handler: Callable[[T, S], A]) -> Callable[[T, S], A]: ...
-    @overload
-    def once(self, event: Event[T], handler: Callable[[T], A]) -> Callable[[T], A]: ...
-    @overload
-    def once(self, event: Event[T], handler: Callable[[], A]) -> Callable[[], A]: ...
-    @overload
-    def once(self, event: str, *, type: Any = None) -> Callable[[H], H]: ...
-    @overload
-    def once(self, event: str, handler: H, *, type: Any = None) -> H: ...
+    @typed_as(on)
     def once(self, event: str | Event[Any], handler: Any = None, *, type: Any = None) -> Any:
         """As ``on``, for the next such event only."""
         refuse_other_threads(self._driver, "once")
