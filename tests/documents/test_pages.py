@@ -23,7 +23,7 @@ def text_of(page: Path) -> str:
 every_page = pytest.mark.parametrize("page", TOGETHER, ids=lambda page: page.relative_to(DOCS).as_posix())
 
 
-LOOKED_UP = ("reference/errors.md", "reference/options.md")
+LOOKED_UP = ("reference/commands.md", "reference/errors.md", "reference/options.md")
 """Dictionaries, of which nobody reads more than an entry."""
 
 
