@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.server
 import io
+import json
 import os
 import signal
 import socket
@@ -19,6 +20,7 @@ from children import NOBODY, Child, refuse_to_run
 from node_ipc.tools import doctor
 from node_ipc.tools.cli import main
 from processes import Program
+from tls_certificates import identity
 
 from .conftest import Command
 
@@ -168,12 +170,14 @@ def test_what_is_no_server_of_node_ipc(
 def test_a_full_server(node_ipc: Command, root: str, capsys: pytest.CaptureFixture[str]) -> None:
     server = node_ipc("listen", "world", "-o", "max_connections=1")
     server.wait_for("listening at")
-    with socket.socket(socket.AF_UNIX) as first:
-        first.connect(f"{root}app.world")
+    with socket.socket(socket.AF_UNIX) as other:
+        other.connect(f"{root}app.world")
         server.wait_for("connected")
         code, text = examined(capsys, root, "world")
     assert code == 1
-    assert "be full (max_connections)" in text.splitlines()[0]
+    first = text.splitlines()[0]
+    assert f"the server, process {server.process.pid} (" in first
+    assert "is full: 1 connections are open there, and it ended 3 more at once" in first and "max_connections" in first
     server.interrupt()
     server.ends()
 
@@ -183,7 +187,9 @@ def test_a_tap_whose_server_is_away(node_ipc: Command, root: str, capsys: pytest
     tap.wait_for("clients of")
     code, text = examined(capsys, root, "world")
     assert code == 1
-    assert "or pass on to a server that is away" in text.splitlines()[0]
+    first = text.splitlines()[0]
+    assert f"process {tap.process.pid} (" in first
+    assert "is a node-ipc tap, and the server that it passes on to, 'away', is away: start that" in first
     tap.interrupt()
     tap.ends()
 
@@ -198,6 +204,9 @@ def test_live_servers_of_another_appspace_are_named(
     code, text = examined(capsys, root, "world")
     assert code == 1
     assert f"NOT tried: {root}other.world, a live server of appspace 'other.'" in text
+    first = text.splitlines()[0]
+    assert f"One of this id has 'other.' ({root}other.world)" in first and "-o appspace=other." in first
+    assert "Start it" not in first, "it runs"
     assert "third.world" not in text
     assert "the lock is held by process" in examined(capsys, root, "-o", "appspace=other.")[1]
     os.unlink(f"{root}third.world")
@@ -262,7 +271,11 @@ def test_a_live_server_of_another_user(node_ipc: Command, shared: str) -> None:
     os.chmod(f"{shared}app.world", 0o666)  # the kernel lets everybody in, and the server does not
     code, text = as_stranger(shared, "doctor", "world")
     assert code == 1
-    assert "It may not let this user in (allowed_uids or writable_all of the server)" in text.splitlines()[0]
+    first = text.splitlines()[0]
+    assert f"the server, process {server.process.pid}" in first
+    assert (
+        "does not let user nobody (65534) in, whatever the mode of its socket is" in first and "allowed_uids" in first
+    )
     server.interrupt()
     server.ends()
 
@@ -346,20 +359,25 @@ def test_a_server_in_python_that_does_not_answer(root: str, capsys: pytest.Captu
     server = Program.python("-c", f"{begin}delimiter={delimiter!r})\nprint('ready', flush=True)\n{program}")
     server.wait_for("ready")
     code, text = examined(capsys, root, "world")
-    assert code == 0
-    assert "did not answer 'rpc.ping', though servers in Python do: it is busy" in text.splitlines()[0]
+    first = text.splitlines()[0]
+    if delimiter == "|":
+        assert code == 1
+        assert r"the server's messages end in '|', and this client's in '\x0c': give both the same" in first
+    else:
+        assert code == 0
+        assert "did not answer 'rpc.ping', though servers in Python do: it is busy" in first
     server.process.kill()
     server.close()
 
 
 def test_an_http_server_that_waits_for_an_empty_line(root: str, capsys: pytest.CaptureFixture[str]) -> None:
     with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as server:
-        thread = threading.Thread(target=server.handle_request)
+        thread = threading.Thread(target=lambda: [*map(lambda _: server.handle_request(), range(3))])
         thread.start()
         code, text = examined(capsys, root, f"tcp://127.0.0.1:{server.server_port}")
         thread.join()
     assert code == 1
-    assert "does not speak node-ipc's language" in text.splitlines()[0]
+    assert "does not speak node-ipc's language: it is not node-ipc: it speaks HTTP" in text.splitlines()[0]
 
 
 def test_a_server_that_reads_lines(node_ipc: Command, root: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -367,7 +385,84 @@ def test_a_server_that_reads_lines(node_ipc: Command, root: str, capsys: pytest.
     server.wait_for("listening at")
     code, text = examined(capsys, root, "world")
     assert code == 1
-    assert "its first message ends the link: without a reason. It may have another delimiter" in text.splitlines()[0]
+    first = text.splitlines()[0]
+    assert r"its first message ends the link: the server's messages end in '\n', and this client's in '\x0c'" in first
+    assert r"-o 'delimiter=\n'" in first
     assert examined(capsys, root, "world", "-o", "delimiter=\n")[0] == 0
+    server.interrupt()
+    server.ends()
+
+
+def test_without_an_address_all_live_sockets_are_listed(
+    node_ipc: Command, root: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = node_ipc("listen", "world", "-o", "appspace=other.")
+    server.wait_for("listening at")
+    with socket.socket(socket.AF_UNIX) as alone, socket.socket(socket.AF_UNIX) as dead:
+        alone.bind(f"{root}database.sock")
+        alone.listen()
+        dead.bind(f"{root}third.world")
+        code, text = examined(capsys, root)
+        os.unlink(f"{root}database.sock")
+        os.unlink(f"{root}third.world")
+    assert code == 0
+    assert f"{root}: 0 sockets of appspace 'app.'" in text
+    assert f"{root}: 2 live sockets besides, of other appspaces or other programs" in text
+    assert "  other.world: user " in text and "  database.sock: user " in text
+    assert "third.world" not in text
+    server.interrupt()
+    server.ends()
+
+
+# ---- TLS
+
+
+@pytest.fixture
+def tls_config(tmp_path: Path) -> Callable[..., str]:
+    """A configuration file of a server for localhost."""
+    authority = identity("Test CA", authority=True)
+    server = identity("server", authority, names=["localhost"])
+
+    def write(**more: Any) -> str:
+        (tmp_path / "server.json").write_text(json.dumps({"tls": {**server.options, **more}}))
+        (tmp_path / "client.json").write_text(json.dumps({"tls": {"ca": authority.cert}}))
+        (tmp_path / "ca.pem").write_text(authority.cert)
+        return str(tmp_path)
+
+    return write
+
+
+def tls_server(node_ipc: Command, config: str) -> tuple[Program, int]:
+    server = node_ipc("listen", "tls://localhost:0", "--config", f"{config}/server.json")
+    line = server.wait_for("listening at")
+    return server, int(line.split("localhost:")[1].split(",")[0])
+
+
+def test_a_tls_server_that_is_asked_without_tls(
+    node_ipc: Command, capsys: pytest.CaptureFixture[str], tls_config: Callable[..., str]
+) -> None:
+    server, port = tls_server(node_ipc, tls_config())
+    code = main(["doctor", f"tcp://localhost:{port}"])
+    first = capsys.readouterr().out.splitlines()[0]
+    assert code == 1
+    assert f"the server speaks TLS, and this client does not: connect to tls://localhost:{port}" in first
+    for command in (["emit", f"tcp://localhost:{port}", "message"], ["request", f"tcp://localhost:{port}", "add"]):
+        assert main(command) == 1
+        assert f"connect to tls://localhost:{port}" in capsys.readouterr().err
+    server.interrupt()
+    server.ends()
+
+
+def test_a_tls_server_that_wants_a_certificate(
+    node_ipc: Command, capsys: pytest.CaptureFixture[str], tls_config: Callable[..., str]
+) -> None:
+    authority = identity("Clients' CA", authority=True)
+    config = tls_config(ca=authority.cert, requestCert=True)
+    server, port = tls_server(node_ipc, config)
+    code = main(["doctor", f"tls://localhost:{port}", "--config", f"{config}/client.json"])
+    first = capsys.readouterr().out.splitlines()[0]
+    assert code == 1
+    assert "certificate" in first and "tls.key and tls.cert" in first
+    assert "may be full" not in first and "another delimiter" not in first
     server.interrupt()
     server.ends()

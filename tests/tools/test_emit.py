@@ -161,7 +161,7 @@ def test_wrong_arguments_end_with_2_and_say_why(run: Run, arguments: list[str], 
 def test_wrong_addresses_say_what_is_allowed(run: Run) -> None:
     for address in ("", "ftp://x", "tcp://x", "a/b"):
         code, _, err = run("emit", address, "message")
-        assert code == 1, address
+        assert code == 2, address
         assert "node-ipc emit: " in err
 
 
@@ -262,3 +262,79 @@ def test_python_m_is_the_same_command() -> None:
     program = Program.python("-m", "node_ipc", "--version")
     assert program.ends() == [f"node-ipc for Python {library.__version__}"]
     program.close()
+
+
+# ---- why nothing came of it
+
+
+def test_a_wrong_delimiter_is_named(node_ipc: Command, root: str, capsys: pytest.CaptureFixture[str]) -> None:
+    server = node_ipc("listen", "world", "-o", "delimiter=|")
+    server.wait_for("listening at")
+    for command in (["emit", "world", "message"], ["request", "world", "add", "--timeout", "0.3"]):
+        assert main([*command, "-o", f"socket_root={root}"]) == 1
+        assert "the server's messages end in '|', and this client's in '\\x0c'" in capsys.readouterr().err
+    assert main(["emit", "world", "message", "-o", f"socket_root={root}", "-o", "delimiter=|"]) == 0
+    server.wait_for("message")
+    server.interrupt()
+    server.ends()
+
+
+def test_a_full_server_is_named(node_ipc: Command, root: str, capsys: pytest.CaptureFixture[str]) -> None:
+    server = node_ipc("listen", "world", "-o", "max_connections=1")
+    server.wait_for("listening at")
+    with socket.socket(socket.AF_UNIX) as other:
+        other.connect(f"{root}app.world")
+        server.wait_for("connected")
+        for command in (["emit", "world", "message"], ["request", "world", "add"]):
+            assert main([*command, "-o", f"socket_root={root}"]) == 1
+            assert "is full: 1 connections are open there" in capsys.readouterr().err
+    server.interrupt()
+    server.ends()
+
+
+def test_a_server_that_is_busy_has_the_event(root: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is with the kernel, and that is what emit waits for."""
+    program = "import time\nfrom node_ipc import blocking\n"
+    program += f"server = blocking.serve('world', socket_root={root!r})\nprint('ready', flush=True)\n"
+    program += "while not server.sockets: server.poll(1)\ntime.sleep(2)\nserver.on('m', print)\nserver.poll(5)"
+    server = Program.python("-c", program)
+    server.wait_for("ready")
+    assert main(["emit", "world", "m", '"after all"', "-o", f"socket_root={root}"]) == 0
+    server.wait_for("after all")
+    server.kill()
+    server.close()
+
+
+def test_several_lines_get_a_hint(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO('{"a": 1}\n{"a": 2}\n'))
+    assert main(["emit", "world", "order", "-"]) == 2
+    said = capsys.readouterr().err
+    assert "standard input holds 2 lines of JSON, and one event has one payload" in said and "jq -s" in said
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["emit", "tcp://nowhere", "m"],
+        ["request", "http://localhost:80", "m"],
+        ["listen", "tcp://localhost:port"],
+        ["tap", "tcp://", "--to", "world"],
+        ["tap", "world", "--to", "tcp://localhost:99999"],
+        ["doctor", "tcp://localhost:99999"],
+        ["record", "tcp://nowhere", "file"],
+    ],
+    ids=" ".join,
+)
+def test_an_address_that_cannot_be_read_is_a_wrong_argument(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command) == 2
+    assert capsys.readouterr().err.startswith(f"node-ipc {command[0]}: ")
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "many", ""])
+def test_listen_refuses_a_count_that_never_comes(count: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["listen", "world", f"--count={count}"])
+    assert ended.value.code == 2
+    assert "is not a number from 1 on" in capsys.readouterr().err

@@ -447,6 +447,15 @@ class ClientCore(LinkPublisher[S]):
         elif self.unheard is not None:
             self.unheard(type, data, session)
 
+    def ask_in_turn(self) -> Callable[[], bool] | None:
+        """Ask the server whether it has read all that was emitted: what tells whether it has answered, as in Python.
+
+        None where nothing can be asked.
+        """
+        session = self._session
+        mark = None if session is None else session.ask_in_turn()
+        return None if session is None or mark is None else partial(session.has_answered, mark)
+
     def pause_reading(self, pause: bool) -> None:
         """Read nothing more from this link until told otherwise: a full inbox pushes back on the server."""
         if self._session is not None:

@@ -288,6 +288,11 @@ class Incoming:
         return bool(self._held)
 
     @property
+    def is_inside_a_message(self) -> bool:
+        """Whether bytes have come that are no whole message."""
+        return not self._raw and (bool(self._splitter.rest) or self._splitter.fault is not None)
+
+    @property
     def is_at_work(self) -> bool:
         """Whether async handlers are under way."""
         return bool(self._handlers or self._requests)

@@ -703,7 +703,7 @@ class Session:
             self._on_link().close()
 
     def _hear_the_answer(self) -> None:
-        if self._on_link().all_arrived():
+        if self._on_link().all_arrived() and not self._incoming.is_inside_a_message:  # else it did not understand
             self.life = Life.ANSWERED
         self._close_link()
 

@@ -425,6 +425,11 @@ def _quiet_context(server_side: bool) -> ssl.SSLContext:
     return context
 
 
+NOT_TLS_ALERT = b"\x15\x03\x03\x00\x02\x02\x46"
+"""The alert "protocol_version": a client without TLS would take a silent end for the orderly one of a server that has
+read its messages."""
+
+
 class TLSChannel:
     """One TLS connection without a socket: bytes from the network in, bytes for the network out.
 
@@ -542,6 +547,8 @@ class TLSChannel:
         except ssl.SSLWantReadError:
             return
         except ssl.SSLError as error:
+            if self._side == "server" and _reason(error) in tls_faults.NO_TLS:  # OpenSSL says nothing to such a client
+                self._outgoing.write(NOT_TLS_ALERT)
             raise self.explained(error) from error
         self.established = True
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-__all__ = ["Certificate", "Side", "alert", "failure", "refusal"]
+__all__ = ["NO_TLS", "Certificate", "Side", "alert", "failure", "refusal"]
 
 Side = Literal["client", "server"]
 """Which of the two ends we are."""
@@ -180,6 +180,13 @@ def alert(side: Side, name: str, versions: str) -> str:
 
 # --- everything else --------------------------------------------------------------------------------------
 
+NO_TLS = frozenset(
+    {
+        *("HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL"),
+        *("PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE", "BAD_RECORD_TYPE"),
+    }
+)
+"""OpenSSL's reasons where the other end speaks no TLS at all."""
 _NOT_TLS = "the {peer} does not speak TLS: it needs config.tls too, or this {side} has to do without"
 _FAILURES = {
     "PEER_DID_NOT_RETURN_A_CERTIFICATE": (

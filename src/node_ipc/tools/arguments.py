@@ -12,9 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..config.address import Address, Role
 from ..config.config import Config
 from ..config.options import UnknownOption, spelt
-from ..errors import ConfigError
+from ..config.resolve import resolve
+from ..errors import AddressError, ConfigError
 
 __all__ = [
     "Commands",
@@ -23,6 +25,8 @@ __all__ = [
     "add_configuration",
     "configuration",
     "json_argument",
+    "number",
+    "place",
     "seconds",
     "wrapped",
 ]
@@ -125,6 +129,14 @@ def configuration(arguments: argparse.Namespace) -> Config:
     return config
 
 
+def place(address: Any, config: Config, role: Role) -> tuple[Address, Config]:
+    """What an address means, or several; raises :class:`UsageError` for one that cannot be read."""
+    try:
+        return resolve(address, config, {}, role)
+    except AddressError as error:
+        raise UsageError(str(error)) from error
+
+
 def _refuse_own(name: str, arguments: argparse.Namespace) -> None:
     """It may be meant for the command itself: ``-o timout=3``."""
     import difflib  # only a mistake pays for it
@@ -165,6 +177,13 @@ def _unescaped(text: str) -> str:
     return _ESCAPE.sub(lambda found: found[0].encode().decode("unicode_escape"), text)
 
 
+def number(text: str) -> int:
+    """A whole number from 1 on."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return int(text)
+
+
 def json_argument(text: str) -> Any:
     """A payload: JSON, ``@FILE`` with JSON in it, or ``-`` for standard input.
 
@@ -184,7 +203,20 @@ def json_argument(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
+        if _are_lines_of_json(text):
+            raise UsageError(
+                f"{source} holds {len(text.splitlines())} lines of JSON, and one event has one payload: make one JSON "
+                "list of them (jq -s), or emit once for each line (while read -r line; do …; done)"
+            ) from error
         raise UsageError(f"{source} is not JSON: {error}. Text needs quotes of its own, as '\"hello\"'") from error
+
+
+def _are_lines_of_json(text: str) -> bool:
+    lines = text.splitlines()
+    try:
+        return len([json.loads(line) for line in lines]) > 1
+    except ValueError:
+        return False
 
 
 def seconds(text: str) -> float:

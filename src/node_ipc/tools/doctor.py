@@ -26,23 +26,24 @@ from ..config import twin
 from ..config.address import Address, Pipe, Tcp, Tls, Udp, Unix, runtime_socket_root
 from ..config.config import Config
 from ..config.logs import escape
-from ..config.resolve import resolve
 from ..core.client import ClientState
 from ..core.session import Loss
-from ..errors import ConnectionLost, IPCError, ProtocolError, RemoteError, RequestTimeout, TLSError
+from ..errors import ConnectionLost, IPCError, ProtocolError, RemoteError, RequestTimeout
 from ..net.unix import lock_holder
-from .arguments import Commands, UsageError, add_command, add_configuration, configuration, seconds
+from .arguments import Commands, UsageError, add_command, add_configuration, configuration, place, seconds
 from .output import painted
+from .probes import delimiter_of, language_of
 
-__all__ = ["add_commands"]
+__all__ = ["add_commands", "diagnose", "holder"]
 
 EXAMPLES = """\
-  node-ipc doctor                         versions, and every socket of this appspace
+  node-ipc doctor                         versions, the sockets of this appspace, and whatever else lives beside them
   node-ipc doctor world                   the socket of "world": is a server there, whose, and may we connect?
   node-ipc doctor unix:/run/app.sock
   node-ipc doctor tcp://127.0.0.1:8000
 
-With an address it connects once, asks "rpc.ping" and leaves, which the server sees as a client that came and went.
+With an address it connects, asks "rpc.ping" and leaves, which the server sees as a client that came and went. Where
+that does not go well it comes again a few times, to find out why (full? TLS? HTTP? another delimiter?).
 The exit code is 0 where that went well, and 1 where it did not.
 """
 
@@ -51,8 +52,14 @@ LINGER_SECONDS = 0.2
 EMPTY_LINES = msgspec.Raw(b"\r\n\r\nnull")
 """Nothing, as JSON: servers of other languages (HTTP …) read lines, and say at an empty one what they think of it."""
 
+TIMES = 3
+"""So many connections in a row that are ended at once are enough to call a server full."""
 LISTENING = 0x10000
 """The flag of a listening socket in /proc/net/unix."""
+CONNECTED = "03"
+"""The state of a connected one there."""
+ESTABLISHED, LISTENS = "01", "0A"
+"""States in /proc/net/tcp."""
 
 
 def add_commands(commands: Commands) -> None:
@@ -70,16 +77,17 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.address is None:
         _print(*_versions(), "", *_sockets(config))
         return 0
-    where, _ = resolve(arguments.address, config, {}, "client")
+    where, _ = place(arguments.address, config, "client")
     if isinstance(where, Udp):
         raise UsageError(f"nobody can tell whether somebody hears {where}: UDP has no connections")
-    gets_in, verdict = asyncio.run(_attempt(where, config, arguments.timeout))
+    gets_in, verdict = asyncio.run(diagnose(arguments.address, where, config, arguments.timeout))
     print(painted(escape(verdict, 2000), "good" if gets_in else "bad"))
     _print("", f"a client of {arguments.address} tries {_tried(where)}")
     if isinstance(where, Unix):
         for path in (where.path, *where.also):
             _print("", *_place(path))
-        _print(*_elsewhere(arguments.address, where))
+        for path, appspace in _elsewhere(arguments.address, where):
+            _print(f"  NOT tried: {path}, a live server of appspace {appspace!r}")
     elif isinstance(where, (Tcp, Tls)):
         _print(*_port(where))
     _print("", *_versions())
@@ -142,16 +150,23 @@ def _sockets(config: Config) -> Iterator[str]:
             path = os.path.join(root, name)
             with contextlib.suppress(FileNotFoundError):  # removed since it was listed
                 yield f"  {name.removeprefix(config.appspace)}: {_owner(os.lstat(path))}, {_life(path)}"
+        others = [name for name in _names(root, "") or () if name not in names and _listens(os.path.join(root, name))]
+        if others:
+            yield f"{root}: {len(others)} live sockets besides, of other appspaces or other programs"
+        for name in others:
+            path = os.path.join(root, name)
+            with contextlib.suppress(FileNotFoundError):
+                yield f"  {name}: {_owner(os.lstat(path))}, {_life(path)}"
 
 
-def _elsewhere(id: str, where: Unix) -> Iterator[str]:
-    """Live sockets of the same id that a client does not try, since their appspace is another."""
+def _elsewhere(id: str, where: Unix) -> Iterator[tuple[str, str]]:
+    """Live sockets of the same id that a client does not try, and their appspace, which is another."""
     tried = (where.path, *where.also)
     for root in dict.fromkeys(map(os.path.dirname, tried)):
         for name in _names(root, "") or ():
             path = f"{root}/{name}"
             if name.endswith(f".{id}") and path not in tried and _listens(path):
-                yield f"  NOT tried: {path}, a live server of appspace {name.removesuffix(id)!r}"
+                yield path, name.removesuffix(id)
 
 
 def _names(root: str, appspace: str) -> list[str] | None:
@@ -307,6 +322,38 @@ def _process(pid: int) -> str:
     return f"process {pid} ({name})"
 
 
+def _name_of(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    return ""
+
+
+def _command_line(pid: int) -> list[str]:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="surrogateescape").split("\0")
+    return []
+
+
+def _connected(where: Address) -> int:
+    """How many connections a server has there, as far as /proc tells."""
+    if isinstance(where, Unix):
+        with contextlib.suppress(OSError):
+            lines = Path("/proc/net/unix").read_text(errors="surrogateescape").splitlines()[1:]
+            return sum(_last(line) == where.path and line.split()[5] == CONNECTED for line in lines)
+    elif isinstance(where, (Tcp, Tls)):
+        return sum(port == where.port and state == ESTABLISHED for port, state, _ in _tcp_sockets())
+    return 0
+
+
+def _tcp_sockets() -> Iterator[tuple[int, str, str]]:
+    """Port, state and inode of each."""
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with contextlib.suppress(OSError):
+            for line in Path(table).read_text().splitlines()[1:]:
+                fields = line.split()
+                yield int(fields[1].rpartition(":")[2], 16), fields[3], fields[9]
+
+
 def _is_stopped(pid: int | None) -> bool:
     """Whether a process stands still until it is told to go on, as far as /proc says so."""
     try:
@@ -315,7 +362,7 @@ def _is_stopped(pid: int | None) -> bool:
         return False
 
 
-def _holder(where: Address) -> int | None:
+def holder(where: Address) -> int | None:
     """The process that holds the lock of a socket; None where there is none, as with Node's."""
     if not isinstance(where, Unix):
         return None
@@ -340,13 +387,7 @@ def _port(where: Tcp | Tls) -> Iterator[str]:
 
 def _listeners(port: int) -> set[int]:
     """The processes that listen at a TCP port, as far as /proc shows them to us."""
-    sockets: set[str] = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        with contextlib.suppress(OSError):
-            for line in Path(table).read_text().splitlines()[1:]:
-                fields = line.split()
-                if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
-                    sockets.add(f"socket:[{fields[9]}]")
+    sockets = {f"socket:[{inode}]" for at, state, inode in _tcp_sockets() if at == port and state == LISTENS}
     found: set[int] = set()
     if sockets:
         for link in Path("/proc").glob("[0-9]*/fd/*"):
@@ -359,33 +400,42 @@ def _listeners(port: int) -> set[int]:
 # ---- what a client finds
 
 
-async def _attempt(where: Address, config: Config, timeout: float) -> tuple[bool, str]:
-    """Connect once: whether a client gets in, and a line that says how that went."""
+async def diagnose(address: str, where: Address, config: Config, timeout: float) -> tuple[bool, str]:
+    """Connect as a client would: whether it gets in and is understood, and a line that says how that went."""
     config = config.copy()
     config.max_retries = 0
     try:
         client = await connect(where, config=config, timeout=timeout)
     except IPCError as error:
-        return False, _refusal(where, error)
-    visit = _Visit(client)
+        return False, _refusal(address, where, config, error)
+    visit = _Visit(client, config)
     try:
         return await visit.verdict()
     finally:
         client.abort()
 
 
-def _refusal(where: Address, error: IPCError) -> str:
+def _refusal(address: str, where: Address, config: Config, error: IPCError) -> str:
     text = f"a client does NOT get in ({error.code}): "
-    if not isinstance(where, Unix) or where.path.startswith("\0") or not _is_dead(where.path):
+    if not isinstance(where, Unix) or where.path.startswith("\0"):
         return f"{text}{error}"
-    return f"{text}the server at {where.path!r} is dead and left the socket behind. {_successor(where.path)}"
+    if _is_dead(where.path):
+        return f"{text}the server at {where.path!r} is dead and left the socket behind. {_successor(where.path)}"
+    if not os.path.lexists(where.path):
+        for path, appspace in _elsewhere(address, where):
+            return (
+                f"{text}no server has the appspace {config.appspace!r}, where this client looks. One of this id has "
+                f"{appspace!r} ({path}): give both the same, here with -o appspace={appspace}"
+            )
+    return f"{text}{error}"
 
 
 class _Visit:
     """The first moments of a client at a server."""
 
-    def __init__(self, client: AsyncClient) -> None:
+    def __init__(self, client: AsyncClient, config: Config) -> None:
         self._client = client
+        self._config = config
         self._peer = client.peer
         self._over = asyncio.Event()
         self._reason: object = None
@@ -403,7 +453,7 @@ class _Visit:
 
     async def verdict(self) -> tuple[bool, str]:
         if await self._ends_within(LINGER_SECONDS):
-            return False, f"a client does NOT get in: it is let in and cut off at once, {self._words()}"
+            return False, f"a client does NOT get in: {await self._why_cut_off()}"
         if self._client.settings.raw_buffer:
             return True, f"a client gets in: the server is {self._who()}"
         try:
@@ -411,24 +461,27 @@ class _Visit:
             params = None if lines_are_messages else EMPTY_LINES
             await self._client.request("rpc.ping", params, timeout=LINGER_SECONDS)
         except RequestTimeout:
-            return self._unanswered()
+            return await self._unanswered()
         except RemoteError:  # it knows of requests, and not of this one
             pass
         except IPCError:
             if isinstance(self._reason, ProtocolError):
-                return self._unanswered()
-            return False, f"a client gets in, and its first message ends the link: {self._words_of_a_message()}"
+                return await self._unanswered()
+            return False, f"a client gets in, and its first message ends the link: {await self._why_ended()}"
         return True, f"a client gets in: the server is {self._who()}, and it answers"
 
-    def _unanswered(self) -> tuple[bool, str]:
+    async def _unanswered(self) -> tuple[bool, str]:
+        named = await self._language() or await self._delimiter()
         if self._reason is not None:
-            return False, f"somebody is there, but it does not speak node-ipc's language: {self._reason}"
+            return False, f"somebody is there, but it does not speak node-ipc's language: {named or self._reason}"
         if _is_stopped(self._peer.pid):
             return False, (
                 f"a client gets in, and nobody answers: the server, {self._who()}, is stopped (Ctrl-Z or SIGSTOP). "
                 f"kill -CONT {self._peer.pid} lets it go on"
             )
-        if self._peer.pid is not None and self._peer.pid == _holder(self._client.address):
+        if named is not None:
+            return False, f"a client gets in, and is not understood: {named}"
+        if self._peer.pid is not None and self._peer.pid == holder(self._client.address):
             return True, (
                 f"a client gets in: the server is {self._who()}. It did not answer 'rpc.ping', though servers in "
                 "Python do: it is busy (a handler that takes long?), or has another delimiter, parser or raw mode"
@@ -446,30 +499,109 @@ class _Visit:
             return False
         return True
 
-    def _words(self) -> str:
-        if isinstance(self._reason, ConnectionLost | TLSError) or self._reason is None:
-            said = "" if self._reason is None else f" ({self._reason})"
-            return f"without a reason{said}. {self._causes()}"
-        return f"since {self._reason}"
+    async def _why_cut_off(self) -> str:
+        if self._says_why:
+            return f"it is let in and cut off at once, since {self._reason}"
+        named = await self._language() or self._stranger() or self._tap() or await self._full()
+        if named is not None:
+            return named
+        said = "" if self._reason is None else f" ({self._reason})"
+        return f"it is let in and cut off at once, without a reason{said}. {self._causes()}"
 
-    def _words_of_a_message(self) -> str:
-        if not (isinstance(self._reason, ConnectionLost | TLSError) or self._reason is None):
+    async def _why_ended(self) -> str:
+        if self._says_why:
             return f"since {self._reason}"
+        named = await self._language() or self._tap() or await self._delimiter()
+        if named is not None:
+            return named
         tls = "" if self._peer.transport == "unix" else "want TLS (tls://) or a client's certificate, "
         return (
             f"without a reason. It may have another delimiter or parser, {tls}not be node-ipc at all, or pass on to a "
             "server that is away: its log says so"
         )
 
-    def _causes(self) -> str:
-        if self._peer.transport == "unix":
-            return (
-                "It may not let this user in (allowed_uids or writable_all of the server), be full (max_connections), "
-                "or pass on to a server that is away: its log says so"
-            )
+    @property
+    def _says_why(self) -> bool:
+        return self._reason is not None and not isinstance(self._reason, ConnectionLost)
+
+    async def _language(self) -> str | None:
+        """It speaks another one."""
+        where = self._client.address
+        language = await language_of(where)
+        if language == "TLS" and isinstance(where, Tcp):
+            return f"the server speaks TLS, and this client does not: connect to tls://{where.host}:{where.port}"
+        return None if language is None else f"it is not node-ipc: it speaks {language}"
+
+    def _stranger(self) -> str | None:
+        """A local server lets in its own user, root, and those it was told to."""
+        uid = self._peer.uid
+        if uid is None or not hasattr(os, "geteuid") or os.geteuid() in (0, uid):
+            return None
         return (
-            "It may be full (max_connections, max_connections_per_host), want TLS (tls://) or a client's certificate, "
-            "not be node-ipc at all, or pass on to a server that is away: its log says so"
+            f"the server, {self._who()}, does not let {_user(os.geteuid())} in, whatever the mode of its socket is: it "
+            "lets in its own user and root, and whom its options allowed_uids and writable_all name"
+        )
+
+    def _tap(self) -> str | None:
+        """It passes on to a server that is away."""
+        for pid in self._processes():
+            arguments = _command_line(pid)
+            if "tap" in arguments and "--to" in arguments[:-1]:
+                target = arguments[arguments.index("--to") + 1]
+                return (
+                    f"{_process(pid)} is a node-ipc tap, and the server that it passes on to, {target!r}, is away: "
+                    "start that"
+                )
+        return None
+
+    def _processes(self) -> list[int]:
+        where = self._client.address
+        if isinstance(where, (Tcp, Tls)):
+            return sorted(_listeners(where.port))
+        return [] if self._peer.pid is None else [self._peer.pid]
+
+    async def _full(self) -> str | None:
+        """Others are connected, and whoever comes is sent away, each time."""
+        others = _connected(self._client.address)
+        if not others:
+            return None
+        for _ in range(TIMES - 1):
+            if not await self._is_cut_off_again():
+                return None
+        return (
+            f"the server, {self._who()}, is full: {others} connections are open there, and it ended {TIMES} more at "
+            "once. Its option max_connections says how many it takes (max_connections_per_uid and "
+            "_per_host, how many of one user or host)"
+        )
+
+    async def _is_cut_off_again(self) -> bool:
+        try:
+            client = await connect(self._client.address, config=self._config, timeout=LINGER_SECONDS)
+        except IPCError:
+            return True
+        try:
+            return await _Visit(client, self._config)._ends_within(LINGER_SECONDS)
+        finally:
+            client.abort()
+
+    async def _delimiter(self) -> str | None:
+        """It frames its messages in another way."""
+        if any(_name_of(pid).startswith("node") for pid in self._processes()):
+            return None  # it does not answer 'rpc.ping' in any way
+        theirs = await delimiter_of(self._client.address, self._config)
+        if theirs is None:
+            return None
+        shown = theirs.encode("unicode_escape").decode()
+        return (
+            f"the server's messages end in {theirs!r}, and this client's in {self._config.delimiter!r}: give both the "
+            f"same delimiter, here with -o 'delimiter={shown}'"
+        )
+
+    def _causes(self) -> str:
+        tls = "" if self._peer.transport == "unix" else "want TLS (tls://) or a client's certificate, "
+        return (
+            f"A handler of its may end whoever comes, or it may be full (max_connections), {tls}not be node-ipc at "
+            "all, or pass on to a server that is away: its log says so"
         )
 
     def _who(self) -> str:

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import sys
+from collections.abc import AsyncIterator
 from typing import Any
 
 from ..aio import AsyncClient, AsyncDatagramServer, connect, serve_udp
-from ..config.address import Udp
+from ..config.address import Address, Udp
 from ..config.config import Config
-from ..config.resolve import resolve
+from ..core.client import ClientState
 from ..core.session import Loss
-from ..errors import ConnectionLost, NotConnected, ReceiveTimeout
-from .arguments import Commands, UsageError, add_command, add_configuration, configuration, json_argument, seconds
+from ..errors import ConnectionLost, NotConnected, ReceiveTimeout, RequestTimeout
+from .arguments import (
+    Commands,
+    UsageError,
+    add_command,
+    add_configuration,
+    configuration,
+    json_argument,
+    place,
+    seconds,
+)
+from .doctor import diagnose, holder
 from .output import json_text
+from .probes import delimiter_of
 
 __all__ = ["add_commands"]
 
@@ -36,6 +49,8 @@ REQUEST_EXAMPLES = """\
 An error of the handler's is printed, and the exit code is 1.
 """
 TIMEOUT = 5.0
+ARRIVAL_SECONDS = 0.3
+"""How long a server in Python has to say that it has read an event; one that is busy need not."""
 
 
 def add_commands(commands: Commands) -> None:
@@ -84,21 +99,40 @@ def _run_request(arguments: argparse.Namespace) -> int:
 
 
 async def _emit(arguments: argparse.Namespace, config: Config, message: tuple[Any, ...]) -> int:
-    where, _ = resolve(arguments.address, config, {}, "client")
+    where, _ = place(arguments.address, config, "client")
     if isinstance(where, Udp):
         await _send_datagram(where, message, arguments, config)
         return 0
-    async with _link(arguments, config) as link:
+    async with _explained(arguments, where, config), _link(arguments, where, config) as link:
         link.client.emit(*message)
         if arguments.wait_for is not None:
             print(json_text(await link.answer(arguments.wait_for, arguments.timeout)))
+        else:
+            await link.arrival()
     return 0
 
 
 async def _request(arguments: argparse.Namespace, config: Config, params: Any) -> int:
-    async with _link(arguments, config) as link:
+    where, _ = place(arguments.address, config, "client")
+    if isinstance(where, Udp):
+        raise UsageError(f"a request needs a connection, and {where} has none: use emit --wait-for there")
+    async with _explained(arguments, where, config), _link(arguments, where, config) as link:
         print(json_text(await link.client.request(arguments.method, params, timeout=arguments.timeout)))
     return 0
+
+
+@contextlib.asynccontextmanager
+async def _explained(arguments: argparse.Namespace, where: Address, config: Config) -> AsyncIterator[None]:
+    """Where a server was there and nothing came of it, add what doctor finds."""
+    try:
+        yield
+    except (ConnectionLost, NotConnected, ReceiveTimeout, RequestTimeout) as error:
+        if config.raw_buffer and isinstance(error, ReceiveTimeout):  # of bytes nobody can tell more
+            raise
+        gets_in, verdict = await diagnose(arguments.address, where, config, arguments.timeout)
+        if gets_in:
+            raise
+        raise ConnectionLost(f"{error}. What node-ipc doctor finds: {verdict}") from error
 
 
 def _message(arguments: argparse.Namespace, config: Config) -> tuple[Any, ...]:
@@ -117,8 +151,8 @@ def _message(arguments: argparse.Namespace, config: Config) -> tuple[Any, ...]:
 class _link:
     """A connected client for one conversation: a link that breaks ends it, with an error."""
 
-    def __init__(self, arguments: argparse.Namespace, config: Config) -> None:
-        self._opening = connect(arguments.address, config=config, timeout=arguments.timeout, wait=arguments.wait)
+    def __init__(self, arguments: argparse.Namespace, where: Address, config: Config) -> None:
+        self._opening = connect(where, config=config, timeout=arguments.timeout, wait=arguments.wait)
         self._loss: Loss | None = None
         self._bytes: asyncio.Queue[bytes] = asyncio.Queue()
 
@@ -131,6 +165,25 @@ class _link:
     def _lost(self, loss: Loss) -> None:
         self._loss = loss
         self.client.close()  # no second link: what was said on the first is not said again
+
+    async def arrival(self) -> None:
+        """Until the server has read what was emitted, if it is one that says so: a local one in Python.
+
+        Raises :class:`ConnectionLost` where such a one reads it and does not understand it.
+        """
+        client = self.client
+        if client.settings.raw_buffer or client.state is not ClientState.CONNECTED:
+            return
+        if client.peer.pid is None or client.peer.pid != holder(client.address):
+            return
+        answered = client.ask_in_turn()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ARRIVAL_SECONDS):
+                while answered is not None and not answered() and self._loss is None:
+                    await asyncio.sleep(0.002)
+                return
+        if await delimiter_of(client.address, client.settings.copy()) is not None:  # else it is busy
+            raise ConnectionLost(f"{client.address} did not understand the event")
 
     async def answer(self, type: str, timeout: float) -> Any:
         if not self.client.settings.raw_buffer:

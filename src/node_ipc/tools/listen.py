@@ -12,14 +12,13 @@ from typing import Any
 
 from ..config.address import Udp
 from ..config.logs import escape
-from ..config.resolve import resolve
 from ..core.datagram import DatagramPeer, DatagramServer
 from ..core.server import Server
 from ..core.session import Session
 from ..drivers.loop import EventLoopDriver
 from ..errors import IPCError
 from ..wire.names import LIFECYCLE
-from .arguments import Commands, add_command, add_configuration, configuration
+from .arguments import Commands, add_command, add_configuration, configuration, number, place
 from .output import Lines, library_warnings, notice, painted, peer_members, short
 
 __all__ = ["add_commands", "stop_signals"]
@@ -43,7 +42,7 @@ def add_commands(commands: Commands) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object for each event")
     parser.add_argument("--raw", action="store_true", help="raw mode: bytes, without events and JSON")
     parser.add_argument("--echo", action="store_true", help="send each event back to where it came from")
-    parser.add_argument("--count", metavar="N", type=int, help="end after N events")
+    parser.add_argument("--count", metavar="N", type=number, help="end after N events")
     add_configuration(parser)
     parser.set_defaults(run=_run)
 
@@ -57,7 +56,7 @@ def _run(arguments: argparse.Namespace) -> int:
 async def _listen(arguments: argparse.Namespace) -> None:
     config = configuration(arguments)
     config.raw_buffer = config.raw_buffer or arguments.raw
-    where, settings = resolve(arguments.address, config, {}, "server")
+    where, settings = place(arguments.address, config, "server")
     driver = EventLoopDriver()
     server = DatagramServer(where, driver, settings) if isinstance(where, Udp) else Server(where, driver, settings)
     with stop_signals() as stopped:

@@ -8,11 +8,10 @@ import asyncio
 from ..aio import AsyncClient, connect
 from ..config.address import Udp
 from ..config.config import Config
-from ..config.resolve import resolve
 from ..core.session import Loss
 from ..recording.frames import Cutter, pong_to
 from ..recording.lines import LinkRecorder
-from .arguments import Commands, UsageError, add_command, add_configuration, configuration, seconds
+from .arguments import Commands, UsageError, add_command, add_configuration, configuration, place, seconds
 from .listen import stop_signals
 from .output import library_warnings, notice
 from .recorder import Recorded, add_recording, recorded
@@ -55,7 +54,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 async def _record(arguments: argparse.Namespace) -> None:
     config = configuration(arguments)
-    where, _ = resolve(arguments.address, config, {}, "client")
+    where, _ = place(arguments.address, config, "client")
     if isinstance(where, Udp):
         raise UsageError(f"record is for connections, and {where} has none: use listen --json there")
     client = await connect(where, config=_as_bytes(config), timeout=arguments.timeout, wait=arguments.wait)

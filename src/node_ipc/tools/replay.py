@@ -8,12 +8,11 @@ import asyncio
 from ..config.address import Udp
 from ..config.config import Config
 from ..config.logs import escape
-from ..config.resolve import resolve
 from ..drivers.loop import EventLoopDriver
 from ..recording.paths import Paths
 from ..recording.player import PATIENCE, Played, Player
 from ..recording.reader import Recording, read
-from .arguments import Commands, UsageError, add_command, add_configuration, configuration, seconds
+from .arguments import Commands, UsageError, add_command, add_configuration, configuration, place, seconds
 from .output import counted, notice, painted
 
 __all__ = ["add_commands"]
@@ -93,7 +92,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 async def _replay(arguments: argparse.Namespace, config: Config, recording: Recording) -> Played:
-    where, settings = resolve(arguments.to, config, {}, "client")
+    where, settings = place(arguments.to, config, "client")
     if isinstance(where, Udp):
         raise UsageError(f"replay is for connections, and {where} has none")
     driver = EventLoopDriver()
@@ -125,8 +124,8 @@ def _tell(played: Played, expect: bool) -> int:
         name, colon, rest = text.partition(": ")
         first, *places = rest.split("\n")
         print(painted(f"{escape(name)}{colon}", "bad") + escape(first))
-        for place in places:
-            print(escape(place))
+        for each in places:
+            print(escape(each))
     if len(faults) > MOST_SHOWN:
         print(f"and {len(faults) - MOST_SHOWN} more")
     sent, links, answers = counted(played.sent, "message"), counted(played.links, "link"), played.answers

@@ -17,7 +17,6 @@ import msgspec
 from ..config.address import Address, Udp
 from ..config.config import Config
 from ..config.logs import escape
-from ..config.resolve import resolve
 from ..core.seam import Driver, Link, Peer
 from ..drivers.loop import EventLoopDriver
 from ..errors import InvalidPayload, ProtocolError
@@ -25,7 +24,7 @@ from ..recording.format import RecordingError
 from ..recording.frames import Cutter, Long
 from ..recording.lines import Side
 from ..wire.json import Envelope, decode_envelope, salvage
-from .arguments import Commands, UsageError, add_command, add_configuration, configuration
+from .arguments import Commands, UsageError, add_command, add_configuration, configuration, place
 from .listen import stop_signals
 from .output import Lines, library_warnings, notice, painted, peer_members, short
 from .recorder import Recorded, add_recording, recorded
@@ -88,8 +87,8 @@ async def _tap(arguments: argparse.Namespace) -> int:
     _refuse_stray_options(arguments)
     config = configuration(arguments)
     config.raw_buffer = config.raw_buffer or arguments.raw
-    where, settings = resolve(arguments.address, config, {}, "server")
-    target, _ = resolve(arguments.to, config, {}, "client")
+    where, settings = place(arguments.address, config, "server")
+    target, _ = place(arguments.to, config, "client")
     for address in (where, target):
         if isinstance(address, Udp):
             raise UsageError(f"tap is for connections, and {address} has none: use listen there")

@@ -12,7 +12,7 @@ import sys
 from ..errors import FrameTooLarge, InvalidJSON, InvalidMessage, ProtocolError
 from .costs import count_values, may_have_more_values
 
-__all__ = ["Splitter", "half_a_message"]
+__all__ = ["TLS_RECORDS", "Splitter", "half_a_message"]
 
 NOTHING = bytearray()
 """The rest where there is none, for all connections (56 bytes for each otherwise); it never changes."""
@@ -129,6 +129,8 @@ MOST_DELIMITER = 8
 """So long may what follows the last ``}`` be to be taken for a delimiter."""
 
 
+TLS_RECORDS = (b"\x15\x03", b"\x16\x03")
+"""How an alert and a handshake of TLS begin."""
 CUT_AS_SLOW = (
     ". It was stopped or killed, or it cut this client off, as one that reads more slowly than it sends: its log says "
     "which. With slow_policy='drop_oldest' a server leaves messages out instead"
@@ -139,8 +141,10 @@ def half_a_message(rest: bytes | bytearray, of_a_server: bool) -> InvalidMessage
     """What it means that a link ended behind these bytes: they are no whole frame."""
     begun = bytes(rest[:64])
     end = bytes(rest[rest.rfind(b"}") + 1 :][: MOST_DELIMITER + 1])
-    if b"}" not in rest or len(end) > MOST_DELIMITER:
-        who, more = ("server", CUT_AS_SLOW) if of_a_server else ("peer", "")
+    if begun[:2] in TLS_RECORDS:
+        hint = "that is TLS, which this side does not speak here: use tls:// or config.tls"
+    elif b"}" not in rest or len(end) > MOST_DELIMITER:
+        who, more = ("server", CUT_AS_SLOW) if of_a_server and begun[:1] == b"{" else ("peer", "")
         hint = f"the {who} ended in the middle of it{more}"
     elif end:
         hint = f"it ends in {end!r}: does the peer use another delimiter?"
