@@ -1,4 +1,4 @@
-"""``node-ipc top``: look at a server that is at work."""
+"""``node-ipc top``: look at a server that is at work, in the terminal or in a browser."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import shutil
 import sys
 from typing import Any
 
-from ..arguments import Commands, add_command, add_configuration, configuration
+from ..arguments import Commands, UsageError, add_command, add_configuration, configuration
 from ..listen import stop_signals
 from ..output import Printer, json_text, notice
 
@@ -18,6 +18,7 @@ EXAMPLES = """\
   node-ipc top world                     links, rates, slow handlers, requests, until q
   node-ipc top world --once              one table after a second, for scripts
   node-ipc top world --json | jq .stats  each look as one JSON object
+  node-ipc top world --web               the same as a page, at the URL that is printed
 
 The server opts in: serve("world", observe=True), or server.observe(). Looking costs it a hundredth of a core at most.
 """
@@ -32,13 +33,24 @@ def add_commands(commands: Commands) -> None:
     parser.add_argument("--once", action="store_true", help="print one table and end")
     parser.add_argument("--json", action="store_true", help="print each look as one JSON object")
     parser.add_argument("--filter", metavar="TEXT", default="", help="only events and methods with this in their names")
+    parser.add_argument("--web", action="store_true", help="serve a page on the loopback address")
+    parser.add_argument("--port", metavar="N", type=int, help="the page's port; a free one by default")
+    parser.add_argument("--allow-emit", action="store_true", help="let the page emit events, too")
     add_configuration(parser)
     parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    if not arguments.web and (arguments.port is not None or arguments.allow_emit):
+        raise UsageError("--port and --allow-emit are for the page: add --web")
+    if arguments.port is not None and not 0 <= arguments.port <= 65535:
+        raise UsageError(f"a port is a number from 0 to 65535, not {arguments.port}")
     config = configuration(arguments)
-    if arguments.plain or arguments.once or arguments.json or not (sys.stdout.isatty() and sys.stdin.isatty()):
+    if arguments.web:
+        from .web import show
+
+        asyncio.run(show(arguments.address, config, arguments.port or 0, arguments.allow_emit))
+    elif arguments.plain or arguments.once or arguments.json or not (sys.stdout.isatty() and sys.stdin.isatty()):
         asyncio.run(_print(arguments, config))
     else:
         _show(arguments, config)
