@@ -298,7 +298,7 @@ def _check_bill(bill: dict[str, Any], metadata: str) -> None:
 def _sources() -> list[Path]:
     """What git would hold: Python, the marker of types, the Node peer of the demo, the topics of the help."""
     files = [path for path in SOURCE.rglob("*") if path.is_file() and "cache" not in str(path.relative_to(SOURCE))]
-    assert {path.suffix for path in files} <= {".py", ".typed", ".js", ".txt"}
+    assert {path.suffix for path in files} <= {".py", ".typed", ".js", ".txt", ".html"}
     return files
 
 
