@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.version import Version
 
 import node_ipc
 from children import refuse_to_run
@@ -237,7 +239,7 @@ def build(tree: Path, at: int) -> dict[str, str]:
         capture_output=True,
         text=True,
         timeout=100,
-        env={**os.environ, "SOURCE_DATE_EPOCH": "1700000000"},
+        env={**os.environ, "SOURCE_DATE_EPOCH": "1700000000", "GITHUB_REPOSITORY": "Owner/repository"},
     )
     assert done.returncode == 0, done.stderr
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (tree / "dist").iterdir()}
@@ -258,6 +260,7 @@ def test_two_builds_are_the_same_and_hold_what_they_should(tmp_path: Path) -> No
     [wheel] = (tmp_path / "one" / "dist").glob("*.whl")
     [sdist] = (tmp_path / "one" / "dist").glob("*.tar.gz")
     _check_wheel(wheel)
+    _check_addresses(wheel)
     _check_sdist(sdist)
 
 
@@ -277,6 +280,30 @@ def _check_wheel(path: Path) -> None:
     _check_bill(json.loads((ROOT / "release" / Path(SBOM).name).read_text("utf-8")), metadata)
 
 
+def _check_addresses(path: Path) -> None:
+    """What PyPI shows leads somewhere from there: whole addresses, of files that are in the repository."""
+    with zipfile.ZipFile(path) as wheel:
+        metadata = wheel.read(f"node_ipc-{node_ipc.__version__}.dist-info/METADATA").decode()
+    urls = dict(re.findall(r"^Project-URL: (\w+), (\S+)$", metadata, re.M))
+    assert set(urls) == {"Homepage", "Documentation", "Issues", "Changes"}
+    assert urls["Homepage"] == "https://github.com/Owner/repository"
+    assert urls["Documentation"] == "https://owner.github.io/repository/"
+    text = metadata.split("\n\n", 1)[1]
+    targets = re.findall(r"\]\(([^)]+)\)", text)
+    assert len(targets) > 25 and all(re.match("https://", target) for target in targets), targets
+    tagged = rf"https://github\.com/Owner/repository/(blob|raw)/v{re.escape(node_ipc.__version__)}/"
+    files = [(found[1], re.sub(tagged, "", one)) for one in targets if (found := re.match(tagged, one))]
+    assert len(files) > 20 and all((ROOT / name).exists() for _, name in files)
+    assert [name for kind, name in files if kind == "raw"] == ["docs/benchmarks/throughput.png"]
+
+
+def test_a_distribution_that_no_workflow_builds_names_no_address() -> None:
+    made = runpy.run_path(str(ROOT / "release" / "metadata.py"))
+    assert made["home_of"](None, {}) is None
+    assert made["home_of"]("Name: node-ipc\nVersion: 1\n", {"GITHUB_REPOSITORY": "a/fork"}) is None
+    assert made["home_of"]("Project-URL: Homepage, https://github.com/a/b\n", {}) == "https://github.com/a/b"
+
+
 def _check_bill(bill: dict[str, Any], metadata: str) -> None:
     """It names what an installation needs, and nothing else: against what pip reads in the same wheel."""
     wanted = {}
@@ -284,7 +311,8 @@ def _check_bill(bill: dict[str, Any], metadata: str) -> None:
         requirement, asked_by = Requirement(line), re.search(r"extra == .(\w+)", line)
         if asked_by is None or asked_by[1] not in ("test", "lint", "bench", "fuzz", "docs"):
             name = requirement.name.lower()
-            wanted[name] = (f"vers:pypi/{requirement.specifier}", "optional" if asked_by else "required")
+            parts = sorted(requirement.specifier, key=lambda part: Version(part.version))
+            wanted[name] = (f"vers:pypi/{'|'.join(map(str, parts))}", "optional" if asked_by else "required")
     assert {one["name"]: (one["versionRange"], one["scope"]) for one in bill["components"]} == wanted
     assert {"msgspec", "uvloop"} <= set(wanted)
     itself = bill["metadata"]["component"]
