@@ -117,7 +117,7 @@ static Py_ssize_t offset_of(PyObject *class, const char *name) {
     if (Py_IS_TYPE(member, &PyMemberDescr_Type) && ((PyMemberDescrObject *)member)->d_member->type == T_OBJECT_EX)
         offset = ((PyMemberDescrObject *)member)->d_member->offset;
     else
-        PyErr_Format(PyExc_TypeError, "%R has no slot %s", class, name);
+        PyErr_Format(PyExc_TypeError, "%R has no slot %s: install node-ipc-native (./native) anew", class, name);
     Py_DECREF(member);
     return offset;
 }
