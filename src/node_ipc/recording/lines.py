@@ -17,7 +17,7 @@ from msgspec import UNSET, Raw, UnsetType
 from ..config.config import Config
 from ..errors import InvalidPayload, ProtocolError
 from ..wire.json import decode_raw_envelope, salvage
-from .format import VERSION, Entry, Header
+from .format import VERSION, Entry, Header, text_in_json
 from .frames import Cutter, Long
 from .paths import Paths
 
@@ -131,7 +131,7 @@ class Recorder:
         """An event's name in JSON."""
         name = self._names.get(type)
         if name is None:
-            name = json.dumps(type).encode()  # which takes lone surrogates, too
+            name = text_in_json(type)
             if len(self._names) < MOST_NAMES:
                 self._names[type] = name
         return name
@@ -146,7 +146,7 @@ class LinkRecorder:
         self._peer = peer
         self._bytes = {"client": 0, "server": 0}
         self._cutters = {side: Cutter(recorder.delimiter, recorder.most) for side in self._bytes}
-        start = b',"link":%d,"peer":%b,"from":' % (number, json.dumps(peer).encode())
+        start = b',"link":%d,"peer":%b,"from":' % (number, text_in_json(peer))
         self._starts = {side: start + _encode(side) for side in self._bytes}
         recorder.tell(self._entry("connect"))
 

@@ -6,7 +6,6 @@ recorded link becomes a link of its own. What was recorded is sent as it was: no
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
@@ -21,12 +20,12 @@ from ..errors import NotConnected
 from ..wire.json import decode_raw_envelope
 from ..wire.names import PING, PONG
 from .compare import BytesComparison, Message, MessageComparison
-from .format import Entry, RecordingError
+from .format import Entry, RecordingError, text_in_json
 from .frames import Cutter, Long, pong_to
 from .paths import Paths
 from .reader import Recording
 
-__all__ = ["PATIENCE", "Played", "Player"]
+__all__ = ["PATIENCE", "Played", "Player", "frame_of"]
 
 PATIENCE = 5.0
 """Seconds that the answers may take once everything was sent, and a server that takes nothing."""
@@ -317,7 +316,7 @@ class _Conversation:
         player = self._player
         if not player.is_wanted(entry, self._asked):
             return
-        frame = _frame_of(entry)
+        frame = frame_of(entry)
         if frame is None:
             player.fault(f"{self._name}: a message of {entry.bytes} bytes was not kept, so it is not sent")
         elif self.is_over:
@@ -336,7 +335,7 @@ class _Conversation:
 
     def _expect(self, entry: Entry) -> None:
         player = self._player
-        frame = _frame_of(entry)
+        frame = frame_of(entry)
         if frame is None or not player.is_wanted(entry, self._asked):
             return
         if player.is_bytes:
@@ -419,12 +418,12 @@ class _Conversation:
             self._link.abort()
 
 
-def _frame_of(entry: Entry) -> bytes | None:
+def frame_of(entry: Entry) -> bytes | None:
     """What was on the wire; None where it was not kept."""
     if entry.type is not UNSET:
         if entry.data is UNSET:
             return None
-        return b'{"type":%b,"data":%b}' % (json.dumps(entry.type).encode(), bytes(entry.data))
+        return b'{"type":%b,"data":%b}' % (text_in_json(entry.type), bytes(entry.data))
     if entry.frame is not UNSET:
         return entry.frame.encode()
     if entry.hex is not UNSET:

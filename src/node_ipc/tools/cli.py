@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import ConfigError, IPCError
-from . import contract, demo, doctor, emit, help, listen, record, replay, tap, top
+from . import contract, convert, demo, doctor, emit, help, listen, record, replay, tap, top
 from .arguments import UsageError, wrapped
 from .output import notice
 
@@ -38,6 +38,7 @@ examples:
   node-ipc tap spy --to world                      stand between the clients of "spy" and the server "world"
   node-ipc record world run.jsonl                  keep what the server "world" sends to its clients
   node-ipc replay run.jsonl --to world --expect    send again what clients sent, and compare the answers
+  node-ipc convert run.jsonl run.pcapng            a recording for Wireshark, or (run.mcap) for Foxglove
   node-ipc top world                               look at a server that is at work
   node-ipc doctor world                            why does nobody answer?
   node-ipc contract app:server --typescript world.d.ts    its events and their types, for the other side
@@ -96,7 +97,7 @@ def command_line() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"node-ipc for Python {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in (demo, listen, emit, tap, record, replay, top, doctor, contract, help):
+    for module in (demo, listen, emit, tap, record, replay, convert, top, doctor, contract, help):
         module.add_commands(commands)
     return parser
 

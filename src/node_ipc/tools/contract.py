@@ -24,7 +24,7 @@ from .output import notice
 if TYPE_CHECKING:
     from ..contract import Contract
 
-__all__ = ["add_commands"]
+__all__ = ["add_commands", "contract_at"]
 
 EXAMPLES = """\
   node-ipc contract app:server                                  show what is registered there
@@ -136,18 +136,22 @@ def _holds_code(file: str) -> bool:
 
 
 def _found(arguments: argparse.Namespace) -> Contract:
+    return contract_at(
+        arguments.target,
+        name=arguments.name,
+        role="client" if arguments.client else "server",
+        title=arguments.title,
+        version=arguments.contract_version,
+    )
+
+
+def contract_at(text: str, **options: Any) -> Contract:
+    """The contract of what ``MODULE:NAME`` names; ``options`` are those of ``contract_of``."""
     from ..contract.collect import contract_of, events_of
 
-    module, target = _target(arguments.target)
+    module, target = _target(text)
     try:
-        return contract_of(
-            target,
-            name=arguments.name,
-            events=() if target is module else events_of(module),
-            role="client" if arguments.client else "server",
-            title=arguments.title,
-            version=arguments.contract_version,
-        )
+        return contract_of(target, events=() if target is module else events_of(module), **options)
     finally:
         _close_what_it_opened(module)
 
