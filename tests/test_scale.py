@@ -668,7 +668,7 @@ def test_a_setup_that_raises_names_the_line_on_stderr(programs: list[Program], r
     script = Path(root).with_suffix(".py")
     assert f'File "{script}", line 4, in setup' in text
     assert "server.onn('message', print)" in text
-    assert "cannot start: AttributeError" in lines[-1]
+    assert "cannot start: AttributeError" in lines[-1] and "Did you mean: 'on'?" in lines[-1]
     assert f"({script}, line 4, in setup)" in lines[-1]
     script.unlink()
 

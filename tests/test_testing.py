@@ -312,3 +312,11 @@ def test_the_plugin_in_this_process(request: pytest.FixtureRequest) -> None:
     options = pytest_plugin._options(request)
     assert options == {}
     assert pytest_plugin.__all__ == ["ipc_pair", "ipc_server"]
+
+
+def test_a_client_of_a_pair_says_what_it_has_in_the_place_of_receive() -> None:
+    client, server, _, driver = pair()
+    for endpoint in (client, server):
+        with pytest.raises(AttributeError, match=r"no attribute 'receive': use on\(event, handler\)"):
+            endpoint.receive("message")  # type: ignore[union-attr]
+    driver.close()

@@ -96,7 +96,7 @@ class AsyncClient(Client):
         Args:
             event: a name, or an ``Event``, which has a type with it.
             timeout: seconds; ``None`` waits as long as the client lives.
-            type: what to decode the payload to.
+            type: what to decode the payload to; None takes what JSON makes of it.
             latest: the newest that has arrived, for viewers: older ones of its name are left out, also those that come
                 until the next call, and ``inbox.skipped`` counts them. The server needs ``slow_policy="drop_oldest"``.
 

@@ -128,7 +128,7 @@ class _Asking:
             method: what is asked for: a name, or an ``Event``.
             params: what the handler gets.
             timeout: seconds; ``None`` waits as long as the link holds; 0 and less time out without asking.
-            type: what to decode the result to.
+            type: what to decode the result to; None takes what JSON makes of it.
             progress: called with what the handler tells meanwhile (``request.progress(data)``).
 
         Raises:
@@ -292,7 +292,7 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
         Args:
             event: a name, or an ``Event``, which has a type with it.
             timeout: seconds; ``None`` waits as long as the client lives.
-            type: what to decode the payload to.
+            type: what to decode the payload to; None takes what JSON makes of it.
             latest: the newest that has arrived, for viewers: older ones of its name are left out, also those that come
                 until the next call, and ``inbox.skipped`` counts them. The server needs ``slow_policy="drop_oldest"``.
 

@@ -829,3 +829,22 @@ def test_the_callback_front_tells_each_thing_once(tmp_path: Path, mode: str) -> 
     assert said.count("Traceback") == said.count("ZeroDivisionError: division by zero") == 1
     assert elsewhere == ""
     assert ("does not fit" in said) is (mode == "loud")
+
+
+class Undirected:
+    def __dir__(self) -> list[str]:
+        raise LookupError("nobody may look")
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "says"),
+    [
+        (logging.getLogger(), "handlerz", "no attribute 'handlerz'. Did you mean: 'handlers'?"),
+        (object(), "nothing_like_it", "no attribute 'nothing_like_it'"),
+        (Undirected(), "handlerz", "no attribute 'handlerz'"),
+    ],
+)
+def test_a_misspelt_attribute_in_a_handler_has_python_s_hint(owner: Any, name: str, says: str) -> None:
+    with pytest.raises(AttributeError) as failed:
+        getattr(owner, name)
+    assert logs.traceback_of(failed.value).endswith(says)

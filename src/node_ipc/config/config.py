@@ -919,9 +919,10 @@ class Config(Options):
     # What is logged
 
     silent: Option[bool, bool] = Option(False, checks.flag)
-    """True: ``ipc.log`` does nothing at all. Warnings go to the logger ``node_ipc`` all the same.
+    """True: ``ipc.log`` does nothing at all, and only failing handlers are told on stderr while logging is not set up.
 
-    Read by: ``ipc.log``.
+    Warnings go to the logger ``node_ipc`` all the same.
+    Read by: ``ipc.log``, and each client and server.
     """
 
     log_in_color: Option[bool, bool] = Option(True, checks.flag)

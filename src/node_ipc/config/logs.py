@@ -10,6 +10,7 @@ in it, since it may have come from a peer (what ``escape`` and ``Log`` do about 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
         def cancel(self) -> None: ...
 
 
-__all__ = ["FaultLog", "Log", "RateLimited", "Styled", "escape", "logger", "style", "traceback_of"]
+__all__ = ["FaultLog", "Log", "RateLimited", "Styled", "escape", "logger", "style", "traceback_of", "with_hint"]
 
 logging.getLogger("node_ipc").addHandler(logging.NullHandler())
 
@@ -172,10 +173,22 @@ def traceback_of(error: BaseException) -> str:
     while each is not None and len(parts) < MOST_CAUSES:
         name = escape(type(each).__name__)
         frames = "".join(traceback.format_tb(each.__traceback__))
-        parts.append(f"Traceback (most recent call last):\n{frames}{name}: {escape(text_of(each), TRACED_TEXT)}")
+        parts.append(f"Traceback (most recent call last):\n{frames}{name}: {escape(with_hint(each), TRACED_TEXT)}")
         hidden = None if each.__suppress_context__ else each.__context__
         each = each.__cause__ or hidden
     return "\n\nWhich led to:\n\n".join(reversed(parts))
+
+
+def with_hint(error: BaseException) -> str:
+    """Its text, and for a misspelt attribute the nearest one, as Python says at the end of a program."""
+    text = text_of(error)
+    if isinstance(error, AttributeError) and isinstance(error.name, str) and error.obj is not None:
+        import difflib  # as above
+
+        with contextlib.suppress(Exception):  # somebody else's dir
+            for nearest in difflib.get_close_matches(error.name, dir(error.obj), 1):
+                return f"{text}. Did you mean: {nearest!r}?"
+    return text
 
 
 TRACED_TEXT = 1000

@@ -55,7 +55,7 @@ class Asking:
             method: what is asked for: a name, or an ``Event``.
             params: what the handler gets.
             timeout: seconds; ``None`` waits as long as the link holds; 0 and less time out without asking.
-            type: what to decode the result to.
+            type: what to decode the result to; None takes what JSON makes of it.
             progress: called with what the handler tells meanwhile (``request.progress(data)``).
 
         While the link is down the request waits in the queue, and its time runs; when that is over, or nobody awaits it

@@ -151,6 +151,7 @@ class ClientCore(LinkPublisher[S]):
         "explicitlyDisconnected": "state and ended_by, which is None where it was told to close",
         "broadcast": "emit(type, data): a client has one server, and broadcast is that one's",
         "disconnect": "close()",
+        "receive": "on(event, handler), or a client of node_ipc.connect or node_ipc.blocking.connect, which can wait",
         "send": "emit(type, data)",
         "stop": "close()",
     }

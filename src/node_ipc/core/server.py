@@ -59,6 +59,7 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
         "server": "address and port; the kernel's socket stays inside",
         "close": "stop(), which sends what was emitted first, or abort(); one socket ends by socket.close()",
         "disconnect": "socket.close() for one, stop() for all",
+        "receive": "on(event, handler): a server hears all its clients by handlers",
         "send": "emit(socket, type, data) or broadcast(type, data)",
         "shutdown": "stop()",
     }

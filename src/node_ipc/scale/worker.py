@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ..aio import AsyncDatagramServer, AsyncServer
 from ..config.address import has_datagrams
-from ..config.foreign import PASSING, text_of
-from ..config.logs import escape, logger
+from ..config.foreign import PASSING
+from ..config.logs import escape, logger, with_hint
 from ..core.server import ServerState
 from ..drivers.loop import EventLoopDriver
 
@@ -105,7 +105,7 @@ class Worker:
         except PASSING:
             raise
         except BaseException as error:  # also one of somebody's own: the reason is told, whatever it is
-            reason = f"{escape(type(error).__name__)}: {escape(text_of(error), REASON_CHARACTERS)}{_place(error)}"
+            reason = f"{escape(type(error).__name__)}: {escape(with_hint(error), REASON_CHARACTERS)}{_place(error)}"
             self._report(FAILED + reason.encode(errors="replace"))
             logger.failure(f"worker {self._number + 1} of {self._where} cannot start", error)
             return 1
