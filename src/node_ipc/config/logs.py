@@ -16,7 +16,7 @@ import os
 import re
 import sys
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache, partial
 from types import FunctionType
@@ -57,18 +57,25 @@ class _Lines(logging.LoggerAdapter[logging.Logger]):
             self._failed(error)
 
     def failure(
-        self, message: str, error: BaseException | None, level: int = logging.ERROR, *, stderr: bool = True
+        self,
+        message: str,
+        error: BaseException | None,
+        level: int = logging.ERROR,
+        *,
+        stderr: bool = True,
+        extra: Mapping[str, object] | None = None,
     ) -> None:
         """An error with its traceback, in which the text of exceptions is escaped.
 
         Args:
             stderr: whether it goes there while logging is not set up, as asyncio's and logging's own last resort do.
+            extra: attributes of the record, for machines.
         """
         try:
             if not self.isEnabledFor(level):
                 return
             told = None if error is None else (type(error), error, error.__traceback__)
-            record = self.logger.makeRecord(self.logger.name, level, __file__, 0, message, (), told)
+            record = self.logger.makeRecord(self.logger.name, level, __file__, 0, message, (), told, extra=extra)
             record.exc_text = None if error is None else traceback_of(error)  # a formatter takes it as it is
             if is_heard(self.logger):
                 self.logger.handle(record)
@@ -596,11 +603,11 @@ class RateLimited:
         self._timer: Timer | None = None
         self._sum_up = partial(self._say, sum_up, what)
 
-    def log(self, level: int, message: str, *args: object) -> bool:
+    def log(self, level: int, message: str, *args: object, extra: Mapping[str, object] | None = None) -> bool:
         """Log ``message % args``; False where the limit held it back or nobody listens to ``level``.
 
         Whatever is not a number among ``args`` may hold a peer's text, so its ``str`` is escaped and cut;
-        ``message`` has to be our own.
+        ``message`` has to be our own. ``extra`` are attributes of the record, for machines.
         """
         if not logger.isEnabledFor(level) or not self.passes(level):
             return False
@@ -609,11 +616,17 @@ class RateLimited:
             message += " (%d lines before this one were left out)"
             safe.append(self._left_out)
             self._left_out = 0
-        logger.log(level, message, *safe, stacklevel=2)
+        logger.log(level, message, *safe, stacklevel=2, extra=extra)
         return True
 
     def failure(
-        self, message: str, error: BaseException | None, level: int = logging.ERROR, *, stderr: bool = True
+        self,
+        message: str,
+        error: BaseException | None,
+        level: int = logging.ERROR,
+        *,
+        stderr: bool = True,
+        extra: Mapping[str, object] | None = None,
     ) -> bool:
         """Log an error with its traceback, or write it to stderr; False where the limit held it back."""
         if not logger.isEnabledFor(level) or not self.passes(level):
@@ -622,7 +635,7 @@ class RateLimited:
         if self._left_out:
             message += f" ({self._left_out} lines before this one were left out)"
             self._left_out = 0
-        logger.failure(message, error, level, stderr=stderr)
+        logger.failure(message, error, level, stderr=stderr, extra=extra)
         return True
 
     def passes(self, level: int = logging.WARNING) -> bool:
@@ -710,10 +723,11 @@ class FaultLog:
         self._failures = failures
         self._limited: dict[type[IPCError], RateLimited] = {}  # as many as there are classes of errors
 
-    def log(self, about: object, error: IPCError, *, loud: bool = False) -> None:
+    def log(self, about: object, error: IPCError, *, loud: bool = False, socket: Any = None) -> None:
         """A line about a socket, or about the endpoint where no socket is to blame.
 
         Args:
+            socket: the link it happened on, where there is one; what is known of it goes into the record.
             loud: on stderr while logging is not set up, as failing handlers are: nothing else tells why nothing works.
                 So is what a peer sent and no handler heard, and who is cut for being slow.
         """
@@ -724,12 +738,24 @@ class FaultLog:
             limited = self._limited[kind] = RateLimited(self._clock, self._later, what=what)
         if self._failures is not None and isinstance(error, OF_THE_PROGRAM):
             self._failures.append(error)
+        stderr, extra = self._uses_stderr(error), self._members(error, socket)
         if isinstance(error, HandlerError):
-            limited.failure(str(error), error.__cause__, stderr=self._uses_stderr(error))
+            limited.failure(str(error), error.__cause__, stderr=stderr, extra=extra)
         elif loud or isinstance(error, LOUD):
-            limited.failure(f"{about}: {error}", None, logging.WARNING, stderr=self._uses_stderr(error))
+            limited.failure(f"{about}: {error}", None, logging.WARNING, stderr=stderr, extra=extra)
         else:
-            limited.log(logging.WARNING, "%s: %s", about, error)
+            limited.log(logging.WARNING, "%s: %s", about, error, extra=extra)
+
+    def _members(self, error: IPCError, socket: Any) -> dict[str, object]:
+        """What a record has besides its text, for those who write it as JSON: None where it is not known."""
+        event = getattr(error, "event", "")
+        return {
+            "endpoint": self._where,
+            "link": getattr(socket, "id", None),
+            "peer": None if socket is None else escape(str(socket.peer)),
+            "event": escape(event) if isinstance(event, str) and event else None,
+            "code": error.code,
+        }
 
     def close(self) -> None:
         """The endpoint is closed: say what was left out, and leave no timer behind."""

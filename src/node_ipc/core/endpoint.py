@@ -375,7 +375,7 @@ class Publisher:
         if not (isinstance(error, HandlerError) and error.event == "error"):
             heard = self.events.publish("error", error, socket, session=socket)
         if not heard:
-            self._log_fault(self._logged_as(socket), error, loud=loud)
+            self._log_fault(self._logged_as(socket), error, loud=loud, socket=socket)
         return heard
 
     def _logged_as(self, socket: Any) -> Any:
@@ -388,7 +388,7 @@ class Publisher:
             socket.errors += 1
         self._tell("error", error, socket)
 
-    def _log_fault(self, about: Any, error: IPCError, *, loud: bool = False) -> None:
+    def _log_fault(self, about: Any, error: IPCError, *, loud: bool = False, socket: Any = None) -> None:
         if self._fault_log is None:
             from ..config.logs import FaultLog  # importing logging costs 8 ms: only where something is logged
 
@@ -400,7 +400,7 @@ class Publisher:
                 driver.failures,
                 self._uses_stderr,
             )
-        self._fault_log.log(about, error, loud=loud)
+        self._fault_log.log(about, error, loud=loud, socket=socket)
 
     def _close_fault_log(self) -> None:
         """The endpoint is closed: what was left out is told, and no timer stays."""
@@ -707,4 +707,4 @@ class LinkPublisher(Publisher, Generic[S]):
 
     def session_paused(self, session: Session, why: str) -> None:
         """Reading from a link is paused, and it lasts: a line in the log."""
-        self._log_fault(session, IPCError(f"reading is paused: {why}"))
+        self._log_fault(session, IPCError(f"reading is paused: {why}"), socket=session)
