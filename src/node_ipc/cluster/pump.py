@@ -33,7 +33,8 @@ class Pump(Generic[T]):
         self._bytes += size
         self._filled.set()
         self._empty.clear()
-        self._is_full = self._bytes > FULL_BYTES
+        if self._bytes > FULL_BYTES:
+            self._is_full = True  # until ``writable`` was called, whatever else is put meanwhile
         return not self._is_full
 
     async def run(self) -> None:
