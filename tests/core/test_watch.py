@@ -240,6 +240,8 @@ class Raises(Watch):
 class RaisingActivity(Activity):
     """Fails from its begin to its end."""
 
+    enters = True
+
     def enter(self) -> None:
         raise RuntimeError("cannot enter")
 
@@ -268,7 +270,9 @@ class RaisesLater(Watch):
 
 @pytest.mark.row(56)
 @pytest.mark.parametrize("watch", [Raises, RaisesLater])
-def test_a_watch_that_raises_harms_only_itself(ends: Pair, watch: type[Watch]) -> None:
+def test_a_watch_that_raises_harms_only_itself_and_is_told_of_once(
+    ends: Pair, watch: type[Watch], caplog: pytest.LogCaptureFixture
+) -> None:
     got: list[Any] = []
     heard = Heard()
     for endpoint in (ends.client, ends.server):
@@ -276,12 +280,14 @@ def test_a_watch_that_raises_harms_only_itself(ends: Pair, watch: type[Watch]) -
     ends.server.watch(heard)
     ends.server.on("message", lambda data: got.append(data))
     ends.server.handle("add", lambda params: params + 1)
-    ends.client.emit("message", 1)
+    for _ in range(20):
+        ends.client.emit("message", 1)
     ends.client.emit("nobody", 1)
     answer = ends.client.request("add", 1)
     ends.driver.run_until_idle()
-    assert got == [1] and answer.value == 2
-    assert heard.of("handled") == [("message", {}, "NoneType")] and heard.of("unheard") == [("nobody", {})]
+    assert got == [1] * 20 and answer.value == 2
+    assert heard.of("handled") == [("message", {}, "NoneType")] * 20 and heard.of("unheard") == [("nobody", {})]
+    assert 1 <= len(caplog.records) <= 10, "once for each of its methods"
 
 
 @pytest.mark.parametrize("first", ["log", "watch"])

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["BUDGET", "OTHERS", "Durations", "Name", "Tally", "shown"]
 
-BUDGET = 3000
-"""Messages between two looks that are counted one by one, at some 4 µs each: of more the rest is estimated from these,
-so that looking takes a hundredth of a core however much is going on."""
+BUDGET = 1500
+"""Messages between two looks that are counted one by one, at some 10 µs each: of more the rest is estimated from these,
+so that looking takes two hundredths of a core however much is going on."""
 MOST_NAMES = 200
 """Names that are counted one by one; what comes under more of them counts as ``OTHERS``."""
 OTHERS = "…"

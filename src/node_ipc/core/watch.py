@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from ..config.foreign import Foreign
+from ..config.foreign import PASSING, Foreign, report
 from ..wire.carried import Carried
 from ..wire.names import PING, PONG
 
@@ -25,6 +25,9 @@ Told = Callable[[int, BaseException | None], None]
 
 class Activity:
     """Something that lasts: the handlers of a message, a request. For a watch to extend."""
+
+    enters = False
+    """Whether ``enter`` and ``leave`` do anything."""
 
     def enter(self) -> None:
         """Code that belongs to it runs from now on, in this context; what it starts copies the context."""
@@ -73,6 +76,7 @@ class Watches:
 
     def __init__(self) -> None:
         self._all: tuple[_Guarded, ...] = ()
+        self._told = False
 
     def __bool__(self) -> bool:
         return bool(self._all)
@@ -83,33 +87,45 @@ class Watches:
     def remove(self, watch: Watch) -> None:
         self._all = tuple(each for each in self._all if each.watch is not watch)
 
+    def harmless(self, call: Callable[..., None], *arguments: Any) -> None:
+        """Call what a watch returned; the first time that it raises is told."""
+        try:
+            call(*arguments)
+        except PASSING:
+            raise
+        except BaseException as error:
+            if not self._told:
+                self._told = True
+                report("what watches messages", error)
+
     def emitting(self, name: str, data: Any, carrier: dict[str, str]) -> list[Told]:
         """Before a message is encoded: whom to tell how that ended."""
         if name in (PING, PONG):
             return []
         told = (each.emitting(name, data, carrier) for each in self._all)
-        return [Foreign("what watches an emit", one) for one in told if one is not None]
+        return [partial(self.harmless, one) for one in told if one is not None]
 
     def handling(self, name: str, message: Carried, socket: Any) -> Handling:
-        return Handling([each.handling(name, message, socket) for each in self._all])
+        return Handling([each.handling(name, message, socket) for each in self._all], self.harmless)
 
     def unheard(self, name: str, message: Carried, socket: Any) -> None:
         for each in self._all:
             each.unheard(name, message, socket)
 
     def asking(self, method: str, params: Any) -> Handling:
-        return Handling([each.asking(method, params) for each in self._all])
+        return Handling([each.asking(method, params) for each in self._all], self.harmless)
 
     def answering(self, method: str, message: Carried | None, request: Any) -> Handling:
-        return Handling([each.answering(method, message, request) for each in self._all])
+        return Handling([each.answering(method, message, request) for each in self._all], self.harmless)
 
 
 class Handling:
     """One message on its way through its handlers, or one request; over when the last of its parts is."""
 
-    __slots__ = ("_activities", "_parts", "error")
+    __slots__ = ("_activities", "_harmless", "_parts", "error")
 
-    def __init__(self, activities: list[Activity | None]) -> None:
+    def __init__(self, activities: list[Activity | None], harmless: Callable[..., None]) -> None:
+        self._harmless = harmless
         self._activities = [activity for activity in activities if activity is not None]
         self._parts = 1
         self.error: BaseException | None = None
@@ -117,12 +133,14 @@ class Handling:
 
     def __enter__(self) -> Handling:
         for activity in self._activities:
-            _harmless(activity.enter)
+            if activity.enters:
+                self._harmless(activity.enter)
         return self
 
     def __exit__(self, *exception: Any) -> None:
         for activity in reversed(self._activities):
-            _harmless(activity.leave)
+            if activity.enters:
+                self._harmless(activity.leave)
 
     def failed(self, error: BaseException) -> None:
         """One of its handlers raised."""
@@ -147,8 +165,4 @@ class Handling:
         self._parts -= 1
         if self._parts == 0:
             for activity in self._activities:
-                _harmless(activity.ended, self.error)
-
-
-def _harmless(call: Callable[..., None], *arguments: Any) -> None:
-    Foreign("what watches messages", call)(*arguments)
+                self._harmless(activity.ended, self.error)

@@ -171,6 +171,8 @@ class Spans(Watch):
 class _Current(Activity):
     """Makes its span the current one while its code runs; tasks that begin meanwhile inherit it."""
 
+    enters = True
+
     def __init__(self, span: Span, parent: Context | None) -> None:
         self.span = span
         self.begun = time.perf_counter()
