@@ -293,7 +293,7 @@ class Publisher:
     def watch(self, watch: Watch) -> Callable[[], None]:
         """Tell ``watch`` of each message and each request, and how they end; returns the undoing.
 
-        What ``node_ipc.telemetry`` and ``observe`` stand on. A message that is watched costs some ten microseconds more;
+        What ``node_ipc.telemetry`` and ``observe`` stand on. A watched message costs some ten microseconds more;
         while nobody watches, nothing.
         """
         refuse_other_threads(self._driver, "watch")

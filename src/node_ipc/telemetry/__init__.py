@@ -48,7 +48,7 @@ def prometheus(
             ``endpoint``, where it listens or connects to.
         prefix: what their names begin with.
         events: also measure each event that has a handler, and each method: how many, how large, how long, with which
-            error. That costs five to ten microseconds a message. Names that peers make up are no labels, so they cannot fill
+            error. That costs five to ten microseconds a message. Names that peers make up are no labels: they cannot fill
             the memory: an event without a handler has the label ``""``.
         buckets: upper bounds in seconds for the durations; None is from 1 ms to 10 s.
 

@@ -20,7 +20,7 @@ EXAMPLES = """\
   node-ipc top world --json | jq .stats  each look as one JSON object
   node-ipc top world --web               the same as a page, at the URL that is printed
 
-The server opts in: serve("world", observe=True), or server.observe(). Looking costs it two hundredths of a core at most.
+The server opts in: serve("world", observe=True), or server.observe(). Looking costs two hundredths of a core at most.
 """
 
 
