@@ -47,8 +47,8 @@ def prometheus(
         app_name: the label ``app_name`` of all of them, as in FastStream; so is ``broker``, which is ``node_ipc``, and
             ``endpoint``, where it listens or connects to.
         prefix: what their names begin with.
-        events: also measure each event that has a handler, and each method: how many, how large, how long,
-            with which error. It costs five to ten microseconds a message. Names that peers make up are no labels and cannot fill
+        events: also measure each event that has a handler, and each method: how many, how large, how long, with which
+            error. It costs five to ten microseconds a message. Names that peers make up are no labels and cannot fill
             the memory: an event without a handler has the label ``""``.
         buckets: upper bounds in seconds for the durations; None is from 1 ms to 10 s.
 
