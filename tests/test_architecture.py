@@ -24,7 +24,7 @@ RINGS = (
     {"drivers"},  # who waits
     {"recording"},  # what passed, kept in a file
     {"cluster"},  # several servers as one
-    {"aio", "blocking", "blocking_datagram", "callbacks", "testing", "pytest_plugin"},  # the doors
+    {"aio", "blocking", "blocking_datagram", "callbacks", "testing", "pytest_plugin", "environment"},  # the doors
     {"scale", "contract", "telemetry"},  # workers; what a server says, in the languages of others; metrics, traces
     {"tools", "__main__"},  # the command line
 )

@@ -71,6 +71,7 @@ and ``node-ipc --help`` in a shell.
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -185,3 +186,7 @@ if not TYPE_CHECKING:  # which would know every name, then
 
 def __dir__() -> list[str]:
     return sorted({"native", *globals(), *_HOMES, *_MODULES, *_error_names()})
+
+
+if "NODE_IPC_LOG" in os.environ:
+    importlib.import_module("node_ipc.environment")

@@ -13,7 +13,7 @@ import msgspec
 
 from ..config.foreign import Foreign
 
-__all__ = ["BusStats", "Stats", "Trace", "TraceHook", "Traces"]
+__all__ = ["EVERYWHERE", "BusStats", "Stats", "Trace", "TraceHook", "Traces"]
 
 
 class Trace(NamedTuple):
@@ -47,6 +47,10 @@ class Trace(NamedTuple):
 TraceHook = Callable[[Trace], None]
 
 
+EVERYWHERE: list[TraceHook] = []
+"""Who listens to every endpoint that is made from now on, without its traffic; see ``node_ipc.environment``."""
+
+
 class Traces:
     """Who listens to one endpoint.
 
@@ -57,7 +61,7 @@ class Traces:
 
     def __init__(self, changed: Callable[[], None]) -> None:
         self._changed = changed
-        self._all: list[TraceHook] = []
+        self._all: list[TraceHook] = [Foreign("a hook of every endpoint", hook) for hook in EVERYWHERE]
         self._traffic: list[TraceHook] = []
 
     def add(self, hook: TraceHook, traffic: bool) -> Callable[[], None]:
