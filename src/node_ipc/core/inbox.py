@@ -412,15 +412,14 @@ class Inbox:
         return 0 if session is None else session.size_at_hand()
 
     def _is_full(self) -> bool:
-        return len(self._shelf) > self._most or self._accrued_bytes() > self._most_bytes
+        size = self._accrued_bytes() if self.only_newest else self._shelf.bytes
+        return len(self._shelf) > self._most or size > self._most_bytes
 
     def _accrued_bytes(self) -> int:
         """What the events weigh that more may be added to: of those of which only the newest is kept, none counts.
 
         One of these may be as large as all that may wait, and must not keep the next one from being read.
         """
-        if not self.only_newest:
-            return self._shelf.bytes
         return self._shelf.bytes - sum(map(self._shelf.size_of, self.only_newest))
 
     def _make_room(self) -> None:
@@ -495,7 +494,8 @@ class BlockingInbox(Inbox):
         self._shelf.keep(type, data, len(data) if data.__class__ in (Raw, bytes) else 0)
         if self.only_newest and type in self.only_newest:
             self._skip(type)
-        if self._accrued_bytes() >= self._limit and not self.full:
+        size = self._accrued_bytes() if self.only_newest else self._shelf.bytes
+        if size >= self._limit and not self.full:
             self.full = True
             self._client.pause_reading(True)
 
