@@ -63,9 +63,15 @@ except KeyboardInterrupt:
 """A shop at work, until Ctrl-C: its argument is the socket root."""
 
 
+def program() -> str | None:
+    """Where the browser is: Debian's, or Google's, as GitHub's machines have it."""
+    return shutil.which("chromium") or shutil.which("google-chrome")
+
+
 def missing() -> str:
     """What is not here of what a browser needs; empty where all is."""
-    return " and ".join(name for name in ("chromium", "chromedriver") if shutil.which(name) is None)
+    found = {"chromium": program(), "chromedriver": shutil.which("chromedriver")}
+    return " and ".join(name for name, path in found.items() if path is None)
 
 
 @contextmanager
@@ -77,7 +83,7 @@ def browser(width: int = 1200, height: int = 1000, arguments: tuple[str, ...] = 
             pytest.fail(said, pytrace=False)
         pytest.skip(said)
     options = ChromeOptions()
-    options.binary_location = shutil.which("chromium") or ""
+    options.binary_location = program() or ""
     sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
     size = f"--window-size={width},{height}"
     for argument in ("--headless=new", "--disable-gpu", "--disable-dev-shm-usage", size, *sandbox, *arguments):
