@@ -93,7 +93,7 @@ async def server(at: str, bus: str | None) -> None:
     import node_ipc
 
     options: dict[str, Any] = {} if bus is None else {"bus": bus}
-    async with node_ipc.serve(at, max_connections=2000, **options) as serving:
+    async with node_ipc.serve(at, max_connections=2000, backlog=4096, **options) as serving:
         serving.on("connect", lambda socket: socket.join("all"))
 
         @serving.on("go")
