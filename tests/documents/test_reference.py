@@ -167,6 +167,6 @@ def test_every_verb_has_a_place_in_the_reference(page: str, module: Any, name: s
 
 
 def is_documented(kind: type, name: str) -> bool:
-    member = inspect.getattr_static(kind, name)
+    member = inspect.unwrap(inspect.getattr_static(kind, name))  # the native twin wraps the Python one
     function = getattr(member, "fget", None) or getattr(member, "__func__", member)
     return isinstance(member, property | classmethod) or (inspect.isfunction(member) and bool(function.__doc__))
