@@ -36,7 +36,12 @@ LIBFAKETIME = [
 ]
 STEADY = ("monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "process_time", "sleep")
 OPTIONAL = ("uvloop", "winloop")
-OF_EXTRAS = {"telemetry": {"opentelemetry", "prometheus_client"}, "top": {"rich", "textual"}}
+OF_EXTRAS = {
+    "cluster": {"nats", "redis"},
+    "recording": {"mcap"},
+    "telemetry": {"opentelemetry", "prometheus_client"},
+    "top": {"rich", "textual"},
+}
 """By folder, what its modules may import since an extra brings it; nobody else imports those modules."""
 SBOM = "sboms/node-ipc.cdx.json"
 """In the wheel's dist-info, where PEP 770 wants it."""
