@@ -6,7 +6,8 @@ import dataclasses
 import datetime
 import functools
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, TypedDict
+from json import loads
+from typing import Annotated, Any, Literal, NamedTuple, TypedDict
 
 import attrs
 import msgspec
@@ -883,6 +884,70 @@ def test_lone_surrogates_reach_typed_and_plain_handlers(desk: Desk) -> None:
     desk.events.on("a", lambda data: desk.heard.append(data), type=list[str])
     desk.events.on("a", lambda data: desk.heard.append(data))
     assert desk.deliver(("a", Raw(b'["\\ud800"]'))) == [["\ud800"], ["\ud800"]]
+
+
+class Cat(msgspec.Struct, tag="cat", array_like=True):
+    name: str
+    rest: Raw
+
+
+class Crow(msgspec.Struct, tag="crow", array_like=True):
+    age: int
+
+
+class Fish(msgspec.Struct, tag="fish"):
+    rest: int
+
+
+class Dog(msgspec.Struct, tag="dog"):
+    name: str
+    rest: Raw = Raw(b"0")
+
+
+class Deep(msgspec.Struct, array_like=True):
+    within: Deep | str
+
+
+class Spot(NamedTuple):
+    x: str
+    y: Raw
+
+
+BITTEN = Raw(b'"\\udce9"')
+
+
+@pytest.mark.parametrize(
+    ("type", "json", "value"),
+    [
+        (Dog, b'{"type":"dog","name":"\\udce9","rest":"\\udce9"}', Dog("\udce9", BITTEN)),
+        (Crow | Cat, b'["cat","\\udce9","\\udce9"]', Cat("\udce9", BITTEN)),
+        (list[Fish | Dog], b'[{"type":"dog","name":"\\udce9","rest":7}]', [Dog("\udce9", Raw(b"7"))]),
+        (tuple[str, Raw], b'["\\udce9",[1]]', ("\udce9", Raw(b"[1]"))),
+        (tuple[Raw, ...], b'["\\udce9",[1]]', (BITTEN, Raw(b"[1]"))),
+        (dict[int, Raw], b'{"5":"\\udce9"}', {5: BITTEN}),
+        (dict[str, Dog] | list[Cat] | None, b'{"a":{"type":"dog","name":"\\udce9"}}', {"a": Dog("\udce9")}),
+        (Spot, b'["\\udce9","\\udce9"]', Spot("\udce9", BITTEN)),
+        (Raw, b'"\\udce9"', BITTEN),
+        (tuple[str, bytes], b'["\\udce9","aGk="]', ("\udce9", b"hi")),
+    ],
+)
+def test_lone_surrogates_beside_parts_that_stay_in_bytes(type: Any, json: bytes, value: Any) -> None:
+    assert typed_decoder(type, "a")(Raw(json)) == value
+    assert typed_decoder(type, "a")(loads(json)) == value
+
+
+def test_lone_surrogates_beside_what_a_hook_makes() -> None:
+    class Path:
+        def __init__(self, text: str) -> None:
+            self.text = text
+
+    made = typed_decoder(list[Path], "a", lambda type, value: type(value))(Raw(b'["\\udce9"]'))
+    assert [each.text for each in made] == ["\udce9"]
+
+
+def test_a_lone_surrogate_deep_down_is_an_error_of_the_payload() -> None:
+    with pytest.raises(InvalidPayload):
+        typed_decoder(Deep, "a")(Raw(b"[" * 900 + b'"\\udce9"' + b"]" * 900))
 
 
 def test_an_error_of_a_payload_keeps_its_event(desk: Desk) -> None:

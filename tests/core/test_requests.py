@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
+import os
 from asyncio import CancelledError
 from collections.abc import Iterator
 from typing import Any
@@ -56,6 +57,38 @@ def asked(ends: Pair, *arguments: Any, **options: Any) -> Any:
 def test_what_a_handler_returns_is_the_answer(ends: Pair) -> None:
     ends.server.handle("add", lambda params: params["a"] + params["b"])
     assert asked(ends, "add", {"a": 1, "b": 2}) == 3
+
+
+FILE = os.fsdecode(b"caf\xe9.txt")
+"""A file's name with a byte that is no UTF-8: a text with a lone surrogate."""
+
+
+def test_lone_surrogates_pass_both_ways(ends: Pair) -> None:
+    heard: list[Any] = []
+
+    def read(params: Any, socket: Any, request: Request) -> Any:
+        request.progress(params)
+        if params == "fail":
+            raise RemoteError(5, FILE, {FILE: FILE})
+        return [params, request.id]
+
+    ends.server.handle("read", read)
+    ends.server.handle(FILE, lambda params: params, type=list[str])
+    assert asked(ends, "read", FILE, progress=heard.append)[0] == heard[0] == FILE
+    assert asked(ends, FILE, [FILE], type=list[str]) == [FILE]
+    with pytest.raises(RemoteError) as refused:
+        asked(ends, "read", "fail")
+    assert (refused.value.message, refused.value.data) == (FILE, {FILE: FILE})
+    assert bytes(asked(ends, "read", FILE, type=Raw)).startswith(b'["caf\\udce9.txt"')
+
+
+def test_an_id_with_a_lone_surrogate_goes_back_as_it_came(ends: Pair) -> None:
+    ends.server.handle("echo", lambda params, socket, request: [params, request.id, repr(request)])
+    wire = Wire.connected(ends.driver, ends.server.address)
+    wire.write(b'{"type":"rpc.request","data":{"id":"\\ud800","method":"echo","params":"\\udce9"}}\f')
+    ends.driver.run_until_idle()
+    answer = json.loads(wire.take().removesuffix(b"\f"))["data"]
+    assert (answer["id"], answer["result"][:2]) == ("\ud800", ["\udce9", "\ud800"])
 
 
 def test_a_method_has_a_name(ends: Pair) -> None:

@@ -509,6 +509,10 @@ class Point(msgspec.Struct):
     y: Any = 0
 
 
+class Text(str):
+    """A subclass of text."""
+
+
 @dataclasses.dataclass
 class Line:
     start: Any
@@ -541,6 +545,8 @@ def written(data: Any) -> bytes:
         ({"\udfff": [math.nan, 1.5, None, True]}, b'{"\\udfff":[null,1.5,null,true]}'),
         (["\ud800", Raw(b'{"a": [1]}'), b"hi", (1,)], b'["\\ud800",{"a":[1]},"aGk=",[1]]'),
         (Point("\ud800"), b'{"x":"\\ud800","y":0}'),
+        (["\ud800", Raw(b'"caf\\udce9"')], b'["\\ud800","caf\\udce9"]'),
+        (Text("\ud800"), b'"\\ud800"'),
     ],
 )
 def test_written(data: Any, text: bytes) -> None:

@@ -25,9 +25,10 @@ from msgspec import Raw
 from ..config import twin
 from ..config.foreign import PASSING, Foreign, shown
 from ..errors import HandlerError, InvalidEvent, InvalidPayload, IPCError, ProtocolError, ReservedEvent
+from ..wire import surrogates
 from ..wire.carried import Carried, NothingCarried
 from ..wire.costs import LARGE_FRAME
-from ..wire.json import decode_large_payload, encode, encode_slowly, salvage, to_bytes
+from ..wire.json import decode_large_payload, encode, salvage, to_bytes
 from ..wire.names import LIFECYCLE, PING, PONG, NameCheck, Named
 from .signature import Signature, signature_of
 
@@ -865,7 +866,7 @@ def _decode(raw: Raw, name: str, decode: Callable[[Any], Any] = _decode_any) -> 
         raise InvalidPayload(f"the payload of {name[:64]!r} is nested too deeply", event=name) from error
     except msgspec.DecodeError:
         # lone surrogates: rare, and sound JSON
-        found = salvage(b'{"type":' + _encoded(name, name) + b',"data":' + bytes(raw) + b"}")
+        found = salvage(b'{"type":' + surrogates.written(name, name) + b',"data":' + bytes(raw) + b"}")
         if isinstance(found, InvalidPayload):
             raise found from None
         return _convert(found.data, name, decode)
@@ -878,20 +879,14 @@ def _convert(data: Any, name: str, decode: Callable[[Any], Any]) -> Any:
         try:
             return decode(encode(data))
         except UnicodeEncodeError:  # lone surrogates, which go through neither encoder nor decoder
-            type = decode.__self__.type  # type: ignore[attr-defined]  # a bound method of msgspec's Decoder
-            return msgspec.convert(data, type, str_keys=True)
+            decoder: msgspec.json.Decoder[Any] = decode.__self__  # type: ignore[attr-defined]  # whose method it is
+            return surrogates.convert(data, decoder.type, decoder.dec_hook)
     except msgspec.ValidationError as error:
         raise _misfit(error, name) from error
+    except RecursionError as error:
+        raise InvalidPayload(f"the payload of {name[:64]!r} is nested too deeply", event=name) from error
     except UnicodeEncodeError as error:  # a lone surrogate where a number is wanted
         raise InvalidPayload(f"the payload of {name[:64]!r} does not fit: {error}", event=name) from error
-
-
-def _encoded(data: Any, name: str) -> bytes:
-    """A payload that was decoded already back in bytes: lone surrogates are why it was."""
-    try:
-        return encode(data)
-    except UnicodeEncodeError as error:
-        return encode_slowly(data, name, error)
 
 
 def _misfit(error: msgspec.ValidationError, name: str) -> InvalidPayload:
@@ -909,7 +904,7 @@ def typed_decoder(type: Any, name: str, dec_hook: DecodeHook | None = None) -> C
     ``TypeError`` for a type that no payload can ever be decoded to.
     """
     if type is Raw:
-        return lambda data: data if data.__class__ is Raw else Raw(_encoded(data, name))
+        return lambda data: data if data.__class__ is Raw else Raw(surrogates.written(data, name))
     decode = _decode_any if type is None or type is object else _decoder(type, name, dec_hook)
 
     def decoded(data: Any) -> Any:

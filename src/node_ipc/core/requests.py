@@ -153,7 +153,7 @@ class Request:
     @property
     def id(self) -> Any:
         """The number, or the text, that the other side gave it; None for one that wants no answer."""
-        return msgspec.json.decode(self._id)
+        return typed_decoder(None, self.method)(self._id)
 
     def progress(self, data: Any = None) -> bool:
         """Tell the other side how far it is, at once, also in the middle of a handler that works for long.

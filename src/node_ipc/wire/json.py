@@ -155,14 +155,23 @@ def _encode_surrogates(data: Any, event: str, encode: Encode) -> bytes:
     import json  # only lone surrogates need it
 
     try:
-        plain = _jsonable(msgspec.to_builtins(data, str_keys=True, enc_hook=partial(_raw_decoded, encode)))
+        plain = _jsonable(msgspec.to_builtins(data, str_keys=True, enc_hook=partial(_builtin, encode)))
         return json.dumps(plain, separators=(",", ":"), allow_nan=False).encode("ascii")
-    except (TypeError, ValueError, RecursionError) as error:
+    except (TypeError, ValueError, RecursionError, InvalidJSON, InvalidPayload) as error:
         raise InvalidPayload(f"cannot emit {event!r}: {error}", event=event) from error
 
 
-def _raw_decoded(encode: Encode, value: Any) -> Any:
-    return msgspec.json.decode(value if isinstance(value, Raw) else encode(value))
+def _builtin(encode: Encode, value: Any) -> Any:
+    """What stands in a ``Raw``, or what the hook makes of it; lone surrogates may be in either."""
+    if not isinstance(value, Raw):
+        return encode.__self__.enc_hook(value)  # type: ignore[attr-defined]  # a method of msgspec's Encoder
+    try:
+        return msgspec.json.decode(value)
+    except msgspec.DecodeError as error:
+        found = _surrogates(b'{"type":"","data":' + bytes(value) + b"}", error)
+        if isinstance(found, InvalidPayload):
+            raise found from None
+        return found.data
 
 
 def _jsonable(value: Any) -> Any:
