@@ -152,3 +152,20 @@ def test_the_commands_for_certificates_make_some(tmp_path: Path) -> None:
         timeout=60,
     )
     assert verified.returncode == 0, verified.stderr
+
+
+def test_a_node_program_as_help_shows_it_outlives_a_method_it_does_not_have(capsys: pytest.CaptureFixture[str]) -> None:
+    snippet = "".join(line for line in said(capsys, "node").splitlines(keepends=True) if line.startswith("  "))
+    node = shutil.which("node")
+    assert "-32601" in snippet
+    if node is None:
+        pytest.skip("no node here to run it")
+    stage = """
+      const methods = new Map([['double', (n) => 2 * n]]);
+      const server = {on: (name, handler) => { server.hear = handler; }, emit: (...what) => console.log(what[2])};
+      const ipc = {server};
+    """
+    asked = "server.hear({id: 1, method: 'rpc.ping'}); server.hear({id: 2, method: 'double', params: 4});"
+    ran = subprocess.run([node, "-e", stage + snippet + asked], capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+    assert "there is no rpc.ping" in ran.stdout and "id: 2, result: 8" in ran.stdout
