@@ -299,11 +299,151 @@ def test_a_handler_that_fails_unheard_fails_its_test(tmp_path: Path) -> None:
     )
 
 
+GREEN_BUT_WRONG = """
+import asyncio
+import node_ipc
+import pytest
+
+def test_the_last_line_emits(ipc_pair):
+    client, server, socket, driver = ipc_pair
+    server.on("n", lambda data: 1 / 0)
+    client.emit("n", 1)
+
+def test_the_last_line_emits_over_a_slow_link(ipc_server):
+    ipc_server.driver.conditions.latency = 0.5
+    client = ipc_server.connect()
+    ipc_server.server.on("n", lambda data: 1 / 0)
+    client.emit("n", 1)
+
+def test_a_handler_that_waits_and_is_wrong(ipc_pair):
+    client, server, socket, driver = ipc_pair
+    @server.on("n")
+    async def late(data):
+        await asyncio.sleep(3600)
+        assert data == 2
+    client.emit("n", 1)
+
+def test_a_request_that_is_refused(ipc_pair):
+    client, server, socket, driver = ipc_pair
+    @server.handle("order")
+    def order(o: int):
+        return o
+    client.request("order", "two", timeout=1)
+    driver.run_until_idle()
+
+def test_a_request_that_nobody_answers_and_that_is_run(ipc_pair):
+    client, server, socket, driver = ipc_pair
+    driver.run_until(client.request("ordr"))
+
+def test_a_request_whose_result_does_not_fit(ipc_pair):
+    client, server, socket, driver = ipc_pair
+    server.handle("order", lambda: "two")
+    driver.run_until(client.request("order", type=int))
+
+def test_a_request_that_fails_is_told_once(ipc_pair):
+    client, server, socket, driver = ipc_pair
+    server.handle("order", lambda: 1 / 0)
+    client.request("order")
+
+def test_refused_and_seen_passes(ipc_pair):
+    client, server, socket, driver = ipc_pair
+    server.handle("order", print, type=int)
+    async def main():
+        with pytest.raises(node_ipc.RemoteError):
+            await client.request("order", "two")
+    driver.run(main())
+    answer = client.request("order", "two")
+    driver.run_until(answer)
+    assert answer.error.code == -32602
+
+def test_one_that_never_ends_is_told(ipc_pair):
+    client, server, socket, driver = ipc_pair
+    @server.on("n")
+    async def for_ever(data):
+        await asyncio.Event().wait()
+    client.emit("n", 1)
+
+def test_a_ticker_is_told(ipc_pair):
+    client, server, socket, driver = ipc_pair
+    @server.on("n")
+    async def ticks(data, socket):
+        while True:
+            socket.emit("tick")
+            await asyncio.sleep(1)
+    client.emit("n", 1)
+
+def test_a_ticker_that_is_closed_passes(ipc_pair):
+    test_a_ticker_is_told(ipc_pair)
+    ipc_pair.driver.run_until_idle()
+    ipc_pair.driver.close()
+
+def test_two_that_answer_each_other_for_ever_pass(ipc_pair):
+    client, server, socket, driver = ipc_pair
+    count = []
+    server.on("n", lambda data, socket: socket.emit("n", data))
+    client.on("n", lambda data: [count.append(data), client.emit("n", data)])
+    client.emit("n", 1)
+    driver.run_until(lambda: len(count) > 9)
+"""
+
+
+def test_what_was_not_waited_for_is_done_where_a_test_ends(tmp_path: Path) -> None:
+    told = run_tests(tmp_path, GREEN_BUT_WRONG).stdout
+    assert "9 failed, 3 passed" in told, told
+    assert "assert 1 == 2" in told
+    assert told.count("RemoteError: the payload of 'order' does not fit at $: Expected `int`, got `str`") >= 1
+    assert "RemoteError: there is no method 'ordr'" in told
+    assert "It is the answer to a request that nobody looked at" in told
+    assert "ExceptionGroup: several" not in told  # of one failure, both ends hear
+    assert told.count("async handlers that had not ended where the test did: 1.") >= 2
+
+
+def test_what_is_left_is_finished() -> None:
+    client, server, _, driver = pair()
+    ends: list[float] = []
+
+    @server.on("wait")
+    async def wait(seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        ends.append(driver.now())
+
+    client.emit("wait", 10)
+    client.emit("wait", 3600)
+    assert driver.finish() == 0
+    assert ends == [10, 3600]
+    assert driver.finish() == 0
+    assert driver.now() == 3600
+
+
+def test_an_outcome_says_how_to_get_its_value() -> None:
+    client, server, _, driver = pair()
+    server.handle("one", lambda: 1)
+    one, none = client.request("one"), client.request("none")
+    assert "driver.run_until(outcome), then outcome.result()" in repr(one)
+    driver.run_until_idle()
+    assert repr(one) == "<MemoryOutcome of 1: outcome.result() gives it>"
+    assert "an error: RemoteError(" in repr(none) and "outcome.result() raises it" in repr(none)
+    assert none in driver.refusals  # to be shown is not to be looked at
+    assert none.error is not None and not driver.refusals
+
+
+def test_what_a_fixture_has_not_is_said_with_whose_it_is() -> None:
+    made = pair()
+    started = Started(made.server, made.driver)
+    with pytest.raises(AttributeError, match=r"'Started' object .* it is \(server, driver\): use \.server\.on$"):
+        started.on  # type: ignore[attr-defined]  # noqa: B018
+    with pytest.raises(AttributeError, match=r"use \.client\.on or \.server\.on$"):
+        made.on  # type: ignore[attr-defined]  # noqa: B018
+    with pytest.raises(AttributeError, match=r"use \.driver\.advance$"):
+        started.advance  # type: ignore[attr-defined]  # noqa: B018
+    assert not hasattr(made, "nonsense")
+
+
 def test_the_tests_on_the_page_pass(tmp_path: Path) -> None:
     page = (Path(__file__).parent.parent / "docs" / "howto" / "testing.md").read_text("utf-8")
     programs = re.findall(r"^```python\n(.*?)^```", page, re.S | re.M)
-    assert len(programs) == 3
-    assert "3 passed" in run_tests(tmp_path, "\n".join(programs)).stdout
+    assert len(programs) == 5
+    assert "6 passed" in run_tests(tmp_path, "\n".join(programs)).stdout
 
 
 def test_the_plugin_in_this_process(request: pytest.FixtureRequest) -> None:

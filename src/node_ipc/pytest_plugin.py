@@ -8,8 +8,9 @@
         first, second = ipc_server.connect(), ipc_server.connect()
 
 A handler that raises fails its test, and so does a payload that does not fit its type, unless an ``error`` handler
-hears of it; what a handler awaits of asyncio
-(``asyncio.sleep``, ``timeout``, queues …) keeps to the virtual clock.
+hears of it, and a request that was answered with an error at which nobody looked. What a handler awaits of asyncio
+(``asyncio.sleep``, ``timeout``, queues …) keeps to the virtual clock. Where a test ends, what it began is done first
+(``driver.finish()``).
 
 Nothing but pytest is imported before a test asks for a fixture.
 """
@@ -57,6 +58,14 @@ EXPECTED = (
     "No 'error' handler heard this, so the test fails. Where it is what the test wants, let it listen: "
     "server.on('error', errors.append), or the client's"
 )
+REFUSED = (
+    "It is the answer to a request that nobody looked at, so the test fails. Await the request in driver.run(main()), "
+    "or look at outcome.result() or outcome.error after driver.run_until(outcome)"
+)
+UNFINISHED = (
+    "async handlers that had not ended where the test did: {}. What stands below the line at which one waits was not "
+    "tested. Let what it waits for happen, or end it with driver.close() as the last line, where it is meant to wait"
+)
 
 
 def _driver(request: pytest.FixtureRequest) -> MemoryDriver:
@@ -70,6 +79,7 @@ def _driver(request: pytest.FixtureRequest) -> MemoryDriver:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     """Fail the test in which a handler failed, or a payload did not fit, unheard; one that fails anyhow says so."""
+    __tracebackhide__ = True
     try:
         result = yield
     except Exception as error:
@@ -79,22 +89,33 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
                 + "".join(traceback.format_exception(failure)).rstrip()
             )
         raise
+    unfinished = sum(driver.finish() for driver in _drivers(item))
     failures = _failures(item)
-    for failure in failures:
-        failure.add_note(EXPECTED)
     if len(failures) == 1:
         raise failures[0]
     if failures:
         raise BaseExceptionGroup("several errors that nobody heard", failures)
+    if unfinished:
+        item.warn(pytest.PytestWarning(UNFINISHED.format(unfinished)))
     return result
+
+
+def _drivers(item: pytest.Item) -> list[MemoryDriver]:
+    return item.stash.get(DRIVERS, [])
 
 
 def _failures(item: pytest.Item) -> list[BaseException]:
     """What failed unheard in this test; it is told once."""
     found: list[BaseException] = []
-    for driver in item.stash.get(DRIVERS, []):
-        found += driver.failures
+    for driver in _drivers(item):
+        refusals = list(driver.refusals.values())
+        failed = [(failure, EXPECTED) for failure in driver.failures]
+        driver.refusals.clear()
         driver.failures.clear()
+        # of a handler that failed the request was answered with an error, too: that says less of it
+        for failure, advice in failed or [(refusal, REFUSED) for refusal in refusals]:
+            failure.add_note(advice)
+            found.append(failure)
     return found
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import builtins
 import contextlib
 from collections.abc import Collection, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from .config import address as addresses
 from .config.address import Address
@@ -60,6 +60,10 @@ WORLD = f"unix:{ROOT}app.world"
 class Pair(NamedTuple):
     """A connected client and server, the server's socket of that client, and what drives them.
 
+    Both are those of the callback front, since nothing here waits: ``client.on("sum", got.append)`` stands where a
+    client of ``node_ipc.connect`` has ``receive``, and ``request`` returns an outcome, to be awaited in
+    ``driver.run(main())``, or read by ``result()`` after ``driver.run_until(outcome)``.
+
     Attributes:
         client: The client, connected.
         server: The server, listening.
@@ -96,6 +100,22 @@ class Started(NamedTuple):
     def wire(self) -> Wire:
         """A peer that speaks bytes, connected."""
         return Wire.connected(self.driver, self.server.address)
+
+
+def _no_such(made: NamedTuple, verb: str) -> NoReturn:
+    """Say whose verb it is, where it is one of a part."""
+    parts = list(type(made).__annotations__)
+    owners = [part for part in parts if hasattr(type(getattr(made, part)), verb)]
+    use = f": use {' or '.join(f'.{part}.{verb}' for part in owners)}" if owners else ""
+    raise AttributeError(
+        f"{type(made).__name__!r} object has no attribute {verb!r}, it is ({', '.join(parts)}){use}",
+        name=verb,
+        obj=made,
+    )
+
+
+if not TYPE_CHECKING:  # a type checker says it in its own words
+    Pair.__getattr__ = Started.__getattr__ = _no_such
 
 
 def pair(

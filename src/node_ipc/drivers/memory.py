@@ -22,11 +22,12 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..core.outcome import Outcome
 from ..core.seam import NOWHERE, Acceptor, DatagramReceiver, Endpoint, Flushable, Lock, Peer, Receiver, Timer
-from ..errors import IPCError
+from ..errors import InvalidPayload, IPCError, RemoteError
 from ..net import tcp
 from ..net.connect import connect, seconds_for
 from ..net.steps import Await, LookUp, Pause, Step, Steps, Walk, Writable
@@ -48,6 +49,8 @@ T = TypeVar("T")
 FIRST_FREE_PORT = 49152
 TURNS = 1_000_000
 """Turns at one moment after which ``run_until_idle`` takes it that they never end."""
+LAST_TURNS = 5_000
+"""Turns that ``finish`` takes at most: a handler that does something each second, for ever, is not waited for."""
 
 
 class NothingHappens(IPCError, TimeoutError):
@@ -138,6 +141,11 @@ class MemoryDriver:
 
         The fixtures for pytest fail a test that leaves something here; otherwise look here at its end.
         """
+        self.refusals: dict[MemoryOutcome[Any], Exception] = {}
+        """The requests that were answered with an error, or with what does not fit, while nobody looked at it.
+
+        Reading ``error`` or ``result()``, and awaiting, is looking. The fixtures fail a test for these, too.
+        """
         self.home = threading.get_ident()
         self.is_forked = False
         self.thread: Callable[[], int] = self._caller
@@ -215,6 +223,21 @@ class MemoryDriver:
         over = self.outcome(None)
         self.call_later(seconds, over.settle)
         await over
+
+    def finish(self) -> int:
+        """Do what is left: what is due now, and in the time that it takes what is on its way and async handlers.
+
+        It is what the fixtures for pytest do where a test ends. Timers alone (retries, heartbeats, limits of requests)
+        are not waited for. Returns how many handlers have not ended: they wait for something that does not come, or go
+        on for ever (5,000 turns are done at most).
+        """
+        turns = count()
+        with contextlib.suppress(NothingHappens):  # what is awaited is not due at any time
+            self.run_until(lambda: next(turns) >= LAST_TURNS or not self._has_work(), limit=float("inf"))
+        return len(self.tasks)
+
+    def _has_work(self) -> bool:
+        return self.turn_due() or bool(self.tasks) or any(each.is_carrying for each in self.connections)
 
     def close(self) -> None:
         """Forget everything that is due, and end the coroutines that still run."""
@@ -303,7 +326,7 @@ class MemoryDriver:
         return task
 
     def outcome(self, value: T) -> MemoryOutcome[T]:
-        return MemoryOutcome(value)
+        return MemoryOutcome(value, self.refusals)
 
     def open(self, address: Address, receiver: Receiver, settings: Config) -> Walk:
         return self.walk(self._connect(address, receiver, settings))
@@ -428,9 +451,36 @@ class MemoryDriver:
 
 
 class MemoryOutcome(Outcome[T]):
-    """An outcome for ``await`` in coroutines that a :class:`MemoryDriver` runs."""
+    """An outcome for ``await`` in coroutines that a :class:`MemoryDriver` runs.
 
-    __slots__ = ()
+    Elsewhere in a test: ``driver.run_until(outcome)``, then ``outcome.result()``, or ``outcome.error``.
+    """
+
+    __slots__ = ("_error", "_refusals")
+
+    def __init__(self, value: T, refusals: dict[MemoryOutcome[Any], Exception]) -> None:
+        """Belong to a driver, which keeps in ``refusals`` what was answered with an error until somebody looks."""
+        self._refusals = refusals
+        super().__init__(value)
+
+    def __repr__(self) -> str:
+        if not self.done:
+            return "<MemoryOutcome, not there yet: driver.run_until(outcome), then outcome.result(); or await it>"
+        if self._error is not None:
+            return f"<MemoryOutcome, an error: {self._error!r:.200}; outcome.result() raises it>"
+        return f"<MemoryOutcome of {self.value!r:.200}: outcome.result() gives it>"
+
+    @property
+    def error(self) -> Exception | None:
+        """The error that it ended with, or None."""
+        self._refusals.pop(self, None)
+        return self._error
+
+    @error.setter
+    def error(self, error: Exception | None) -> None:
+        self._error = error
+        if isinstance(error, RemoteError | InvalidPayload):
+            self._refusals[self] = error
 
     def __await__(self) -> Generator[Any, None, T]:
         if not self.done:

@@ -384,6 +384,11 @@ class Connection:
     def _open_server(self) -> None:
         self.server._open()
 
+    @property
+    def is_carrying(self) -> bool:
+        """Whether bytes, or an end, are on their way in either direction."""
+        return bool(self.to_server._on_the_way or self.to_client._on_the_way)
+
     def _forget(self, end: MemoryLink) -> None:
         self._open_ends -= 1
         if self._open_ends == 0:
