@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -297,6 +298,26 @@ def test_a_handler_that_fails_unheard_fails_its_test(tmp_path: Path) -> None:
         and "Before this there was an error that" in told
         and "KeyError: 'missing'" in told
     )
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: node_ipc.connect("world", timeout=1),
+        lambda: node_ipc.serve("world"),
+        lambda: node_ipc.serve_udp("127.0.0.1:0"),
+        lambda: node_ipc.IPC().connect_to("world"),
+    ],
+    ids=["connect", "serve", "serve_udp", "ipc.connect_to"],
+)
+def test_real_endpoints_are_refused_on_the_virtual_clock(make: Callable[[], Any]) -> None:
+    driver = MemoryDriver()
+
+    async def main() -> None:
+        await make()
+
+    with pytest.raises(node_ipc.WrongLoopError, match=r"in memory, .* Use ipc_server\.connect\(\)"):
+        driver.run(main())
 
 
 GREEN_BUT_WRONG = """

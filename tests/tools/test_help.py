@@ -74,6 +74,12 @@ def test_a_command_shows_its_own_help(command: str, capsys: pytest.CaptureFixtur
     assert f"usage: node-ipc {command}" in out and "examples:" in out
 
 
+@pytest.mark.parametrize("name", ["ipc_pair", "ipc_server"])
+def test_a_fixture_is_explained_where_testing_is(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["help", name]) == 0
+    assert "ipc_server.connect() does" in " ".join(capsys.readouterr().out.split())
+
+
 def test_what_has_two_meanings_is_explained_twice(capsys: pytest.CaptureFixture[str]) -> None:
     out = said(capsys, "tls")
     assert "Certificates: how to make them" in out and "The option tls." in out

@@ -151,7 +151,12 @@ class EventLoopDriver:
     # ---- the loop
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Work on this loop from now on, and begin what waited for one. Called in the loop's thread."""
+        """Work on this loop from now on, and begin what waited for one. Called in the loop's thread.
+
+        Raises :class:`WrongLoopError` for one that has no sockets.
+        """
+        if (why_not := getattr(loop, "no_endpoints", None)) is not None:
+            raise WrongLoopError(why_not)
         self.loop = loop
         self._never_ran = False
         self.home, self.is_forked = threading.get_ident(), False
@@ -168,9 +173,12 @@ class EventLoopDriver:
         """Attach to the loop that runs in this thread, if there is one; whether the driver has a loop now."""
         self.misplaced()
         if self.loop is None:
-            with contextlib.suppress(RuntimeError):
-                self.attach(asyncio.get_running_loop())
-        return self.loop is not None
+            try:
+                running = asyncio.get_running_loop()
+            except RuntimeError:
+                return False
+            self.attach(running)
+        return True
 
     @property
     def never_ran(self) -> bool:

@@ -26,6 +26,13 @@ HANDLER = "a handler on a memory driver"
 class VirtualLoop:
     """The event loop of one memory driver, which runs in the driver's turns."""
 
+    no_endpoints = (
+        "this coroutine runs on the virtual clock of a MemoryDriver (ipc_pair and ipc_server are on one): its servers "
+        "are in memory, and node_ipc.connect and node_ipc.serve make real sockets. Use ipc_server.connect(), or "
+        "connect(driver, server.address) and serve(driver) of node_ipc.testing; for real sockets node_ipc.run(main())"
+    )
+    """Why no client and no server of the asyncio and callback fronts can be made here."""
+
     def __init__(self, driver: Driver, failures: list[BaseException]) -> None:
         self._driver = driver
         self._failures = failures

@@ -117,7 +117,8 @@ def _same_in_another_spelling(topic: str, name: str) -> bool:
 
 def _topics() -> Texts:
     pages: Texts = {name: partial(_page, name) for name in _pages()}
-    return {**pages, "options": _all_options, "errors": _all_errors}
+    fixtures: Texts = dict.fromkeys(("ipc_pair", "ipc_server"), pages["testing"])
+    return {**pages, **fixtures, "options": _all_options, "errors": _all_errors}
 
 
 def _commands(commands: Commands) -> Texts:
