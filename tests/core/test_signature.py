@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from typing import Annotated, Any
+from collections.abc import Callable, Hashable
+from typing import Annotated, Any, Protocol, TypedDict, TypeVar, Union
 
+import msgspec
 import pytest
 
+from node_ipc import Socket
+from node_ipc.config.address import Udp
+from node_ipc.config.config import Config
+from node_ipc.core.datagram import DatagramServer
 from node_ipc.core.signature import signature_of
+from node_ipc.testing import pair
 
 
 class Order:
@@ -166,3 +174,80 @@ def test_a_handler_that_wants_keywords_is_refused(wrap: Any) -> None:
 
     with pytest.raises(TypeError, match="wants arguments by keyword"):
         signature_of(wrap(handler))
+
+
+class Range(msgspec.Struct):
+    low: int
+
+
+@dataclasses.dataclass
+class Span:
+    low: int
+
+
+class Limits(TypedDict):
+    low: int
+
+
+class Sends(Protocol):
+    def emit(self, type: str, data: Any) -> bool: ...
+
+
+DATA = [
+    int, str, bool, bytes, dict, list[int], dict[str, int], tuple[int, ...], int | None, Union[str, None], int | str,  # noqa: UP007
+    Annotated[int, "a limit"], Range, Span, Limits, "int", "Range | None",
+]  # fmt: skip
+SOCKETS = [Any, object, Socket, Socket | None, Socket | int, Sends, Hashable, TypeVar("T"), "Socket", "Unknown", None]
+
+
+def with_second(kind: Any) -> Callable[..., Any]:
+    def rng(a: int, b: Any) -> None: ...
+
+    rng.__annotations__["b"] = kind
+    return rng
+
+
+def registrations() -> list[Callable[[Any], Any]]:
+    client, server, _, driver = pair()
+    port = DatagramServer(Udp("127.0.0.1", 0, "udp4"), driver, Config().settings())
+    return [
+        lambda handler: server.on("rng", handler),
+        lambda handler: server.once("rng", handler),
+        lambda handler: server.on("rng", handler, type=int),
+        lambda handler: server.handle("rng", handler),
+        lambda handler: client.handle("rng", handler),
+        lambda handler: port.on("rng", handler),
+    ]
+
+
+@pytest.mark.parametrize("kind", DATA, ids=str)
+def test_data_in_the_place_of_the_socket_is_refused(kind: Any) -> None:
+    for register in registrations():
+        with pytest.raises(TypeError, match=r"rng of 'rng' has b: .* second .* gets the socket: one message"):
+            register(with_second(kind))
+
+
+@pytest.mark.parametrize("kind", SOCKETS, ids=str)
+def test_what_a_socket_may_be_is_taken(kind: Any) -> None:
+    for register in registrations():
+        register(with_second(kind))
+
+
+def test_what_does_not_get_the_socket_may_be_anything() -> None:
+    _, server, _, _ = pair()
+
+    def bound(data: int, times: int = 3) -> None: ...
+    def gone(socket: Any, destroyed_socket_id: int) -> None: ...
+    def rest(data: int, *more: int) -> None: ...
+    def needs(data: int, table: dict[str, int]) -> None: ...
+
+    @functools.wraps(needs)
+    def filled(*arguments: Any) -> None:
+        needs(arguments[0], {})
+
+    server.on("a", bound)
+    server.on("socket.disconnected", gone)
+    server.on("a", rest)
+    server.on("a", filled)
+    server.on("a", functools.partial(needs, table={}))
+    server.handle("a", bound)

@@ -477,6 +477,8 @@ class Events(Generic[S]):
                 f"the handler {describe(handler)} of {name!r} requires {signature.required} arguments, "
                 f"and the event brings {self._carries}: {'(data, socket)' if self._carries == 2 else '(data)'}"
             )
+        if name not in LIFECYCLE:  # those bring something else
+            signature.refuse_data_for_socket(handler, name)
         registration = Registration(handler, once)
         if type is None:
             type = signature.payload_type(handler)

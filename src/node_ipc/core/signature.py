@@ -9,8 +9,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import partial
-from types import FunctionType, MethodType
-from typing import Any
+from types import FunctionType, MethodType, NoneType, UnionType
+from typing import Any, Union
 
 __all__ = ["Signature", "signature_of"]
 
@@ -26,15 +26,26 @@ NO_PAYLOAD = "timeout"
 """A limit of seconds with a default: ``server.stop`` and its like are handlers as they are in node-ipc."""
 
 
+DATA = (int, float, complex, str, bytes, bytearray, dict, list, tuple, set, frozenset)
+"""What payloads are, and no socket is."""
+
+
 class Signature:
-    """``required`` and ``accepts`` count positional arguments; ``accepts`` is None for any number."""
+    """``required`` and ``accepts`` count positional arguments; ``accepts`` is None for any number.
 
-    __slots__ = ("accepts", "asynchronous", "first", "required")
+    ``first`` and ``second`` are the names of the parameters that get the payload and the socket; None where none does,
+    or where a decorator stands between.
+    """
 
-    def __init__(self, required: int, accepts: int | None, first: str | None, asynchronous: bool) -> None:
+    __slots__ = ("accepts", "asynchronous", "first", "required", "second")
+
+    def __init__(
+        self, required: int, accepts: int | None, first: str | None, asynchronous: bool, second: str | None = None
+    ) -> None:
         self.required = required
         self.accepts = accepts
         self.first = first
+        self.second = second
         self.asynchronous = asynchronous
 
     def payload_type(self, handler: Any) -> Any:
@@ -48,6 +59,38 @@ class Signature:
         if isinstance(annotation, str):
             annotation = _resolved(owner, annotation)
         return None if annotation in (Any, object) else annotation
+
+    def refuse_data_for_socket(self, handler: Any, name: str) -> None:
+        """Raise ``TypeError`` for a handler whose second parameter is annotated as data: it would get the socket."""
+        if self.second is None:
+            return
+        owner = _annotated(handler)
+        annotation = _annotations(owner).get(self.second)
+        if isinstance(annotation, str):
+            try:
+                annotation = _resolved(owner, annotation)
+            except TypeError:  # nobody needs to know
+                return
+        if annotation is not None and _is_data(annotation):
+            written = annotation.__name__ if annotation.__class__ is type else annotation
+            raise TypeError(
+                f"the handler {owner.__qualname__} of {name!r} has {self.second}: {written} as its second parameter, "
+                "which gets the socket: one message brings one payload. Take several values as one, such as a list, a "
+                "TypedDict or a Struct, by the first parameter"
+            )
+
+
+def _is_data(annotation: Any) -> bool:
+    """Whether a socket can never be of this type; a doubt is no."""
+    if getattr(annotation, "__metadata__", None) is not None:  # Annotated
+        annotation = annotation.__origin__
+    if isinstance(annotation, UnionType) or getattr(annotation, "__origin__", None) is Union:
+        kinds = [kind for kind in annotation.__args__ if kind is not NoneType]
+        return all(map(_is_data, kinds))
+    kind = getattr(annotation, "__origin__", annotation)
+    if not isinstance(kind, type) or getattr(kind, "_is_protocol", False):
+        return False
+    return issubclass(kind, DATA) or hasattr(kind, "__struct_fields__") or hasattr(kind, "__dataclass_fields__")
 
 
 def _annotated(handler: Any) -> Any:
@@ -125,7 +168,11 @@ def signature_of(handler: Callable[..., Any]) -> Signature:
     names = code.co_varnames[bound : code.co_argcount]
     accepts = None if code.co_flags & CO_VARARGS else _filled(names, required)
     first = names[0] if names and accepts != 0 else None
-    return Signature(required, accepts, first, bool(code.co_flags & CO_COROUTINE))
+    return Signature(required, accepts, first, bool(code.co_flags & CO_COROUTINE), _second(names, accepts))
+
+
+def _second(names: tuple[str, ...], accepts: int | None) -> str | None:
+    return names[1] if len(names) > 1 and (accepts is None or accepts > 1) else None
 
 
 def _filled(names: tuple[str, ...], required: int) -> int:
@@ -166,4 +213,5 @@ def _inspected(handler: Callable[..., Any]) -> Signature:
     names = tuple(p.name for p in positional)
     accepts = None if any(p.kind is p.VAR_POSITIONAL for p in parameters) else _filled(names, required)
     first = inner.first if callable(wrapped) else names[0] if names and accepts != 0 else None
-    return Signature(required, accepts, first, asynchronous)
+    second = None if callable(wrapped) else _second(names, accepts)  # a decorator may fill what it hands on
+    return Signature(required, accepts, first, asynchronous, second)
