@@ -1,7 +1,8 @@
 """Looks at a built site as a reader's browser does: ``python docs/check.py build/site``.
 
 Every page can be reached from the first by links, every link within the site leads to a page and to a place on it,
-every picture is there, each page says what it is about to those who link to it, and sitemap.xml and llms.txt name all.
+every picture is there, each page says what it is about to those who link to it, and llms.txt names all, as does the
+sitemap.xml that robots.txt leads to.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ def complaints(folder: Path) -> list[str]:
     found = [fault for name, page in pages.items() for fault in faults(folder, pages, name, page)]
     found += [f"{name} cannot be reached from index.html" for name in sorted({*pages} - reached(pages))]
     found += [] if (folder / CARD).is_file() else [f"{CARD}, the picture of links, is not there"]
-    for file in ("sitemap.xml", "llms.txt"):
+    has_map = "Sitemap:" in (folder / "robots.txt").read_text("utf-8")
+    for file in ("sitemap.xml", "llms.txt") if has_map else ("llms.txt",):
         text = (folder / file).read_text("utf-8")
         for name in {*pages} - WITHOUT_CONTENT - {"index.html"}:
             if name.removesuffix(".html") not in text:

@@ -31,8 +31,8 @@ html_theme = "furo"
 html_title = "node-ipc for Python"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
-html_baseurl = os.environ.get("SITE_URL", "http://localhost:8000/")
-"""Where the site will be: the sitemap, llms.txt and the pictures of links need whole addresses."""
+html_baseurl = os.environ.get("SITE_URL", "")
+"""Where the site will be, as the workflow says that puts it there. Without it nothing names an address: no sitemap."""
 html_show_sphinx = False
 html_copy_source = True
 html_show_sourcelink = False

@@ -108,7 +108,7 @@ def groups() -> dict[str, str]:
     made = {}
     for heading, names in sections():
         about = f"Options of `node_ipc.Config`, each with what it takes and who reads it: {', '.join(names)}."
-        made[file_of(heading)] = group(f"Options: {heading[0].lower()}{heading[1:]}", about, Config, names)
+        made[file_of(heading)] = group(f"Options: {_within(heading)}", about, Config, names)
     made["options-interfaces.md"] = group(
         "Options: interfaces", f"What `config.interfaces` holds. {first_line(Interfaces.__doc__ or '')}", Interfaces
     )
@@ -118,6 +118,11 @@ def groups() -> dict[str, str]:
         TLSOptions,
     )
     return made
+
+
+def _within(heading: str) -> str:
+    """A heading as it stands after a colon; one that begins with a name, UDP, as it is."""
+    return heading if heading[:2].isupper() else heading[0].lower() + heading[1:]
 
 
 def file_of(heading: str) -> str:
@@ -186,6 +191,7 @@ and where the defaults differ, is in [node-ipc's options](../howto/node-ipc-opti
 def errors_page() -> str:
     kinds = [getattr(errors, name) for name in errors.__all__]
     tree = inspect.cleandoc(errors.__doc__ or "").split("\n\n")[1]
+    tree = re.sub(r"(?<=[\w)])  +.*", "", tree)  # what each means is in the table
     rows = ["| code | error | meaning |", "|---|---|---|"]
     for code, kind in sorted(codes(kinds)):
         what = first_line(inspect.getdoc(getattr(errors, kind)) or "")

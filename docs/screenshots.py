@@ -23,11 +23,19 @@ from typing import Any
 HERE = Path(__file__).parent
 PAGES = (
     *("index", "tutorials/two-processes", "howto/index", "howto/node-ipc-names", "topics/performance", "reference"),
-    *("reference/options", "examples/unix", "evidence/index"),
+    *("reference/options", "reference/errors", "howto/node-ipc-options", "genindex", "examples/unix", "evidence/index"),
 )
 LOOKS = ((400, 860, False), (1200, 900, False), (1200, 900, True))
 """Width and height of the window, and whether its user prefers dark pages."""
-SEARCHES = {"docker": "howto/containers.html", "max_pending_bytes": "topics/back-pressure.html"}
+SEARCHES = {
+    "docker": "howto/containers.html",
+    "max_pending_bytes": "topics/back-pressure.html",
+    "socket activation": "howto/systemd.html",
+    "chmod": "howto/who-may-connect.html",
+    "permission": "howto/who-may-connect.html",
+    "newest frame": "howto/arrays.html",
+    "SIGTERM": "topics/threads.html",
+}
 """What a reader types, and a page that must be among the first ten it finds."""
 CARD = (1200, 630)
 Answer = dict[str, Any]

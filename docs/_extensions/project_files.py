@@ -18,11 +18,16 @@ PAGES = {
 """A page's name, and the file that it is. The page itself holds what comes after the file."""
 
 
+NOT_SEARCHED = {"project/changes"}
+"""Names every word of the project, and would come first for each."""
+
+
 def put_in(app: Sphinx, name: str, source: list[str]) -> None:
     if name in PAGES:
         path = ROOT / PAGES[name]
         app.env.note_dependency(str(path))
-        source[0] = lead(path.read_text("utf-8"), path.parent, name) + "\n" + source[0]
+        above = "---\nnosearch: true\n---\n" if name in NOT_SEARCHED else ""
+        source[0] = above + lead(path.read_text("utf-8"), path.parent, name) + "\n" + source[0]
 
 
 def lead(text: str, folder: Path, page: str) -> str:

@@ -1,4 +1,7 @@
-"""What a site has beside its pages: sitemap.xml, robots.txt, llms.txt, and in each page what a link to it shows."""
+"""What a site has beside its pages: robots.txt, llms.txt, in each page what a link to it shows, and a sitemap.xml.
+
+A sitemap holds whole addresses, so there is one only where it is known where the site will be (``SITE_URL``).
+"""
 
 from __future__ import annotations
 
@@ -35,10 +38,11 @@ def tell_about(app: Sphinx, name: str, template: str, context: dict[str, Any], d
         "og:site_name": app.config.project,
         "og:title": context["title"],
         "og:description": _descriptions(app).get(name, "")[:300],
-        "og:url": f"{base}{_address(app, name)}",
-        "og:image": f"{base}{CARD}",
+        "og:image": f"{base}{CARD}" if base else context["pathto"](CARD, 1),
         "twitter:card": "summary_large_image",
     }
+    if base:
+        values["og:url"] = f"{base}{_address(app, name)}"
     for key, value in values.items():
         kind = "property" if key.startswith("og:") else "name"
         context["metatags"] += f'\n<meta {kind}="{key}" content="{escape(value)}">'
@@ -53,15 +57,22 @@ def write_files(app: Sphinx, exception: Exception | None) -> None:
     if exception is not None or app.builder.format != "html":
         return
     folder, base = Path(app.outdir), app.config.html_baseurl
+    (folder / "llms.txt").write_text(llms(app), "utf-8")
+    robots = "User-agent: *\nAllow: /\n" + (f"Sitemap: {base}sitemap.xml\n" if base else "")
+    (folder / "robots.txt").write_text(robots, "utf-8")
+    if base:
+        (folder / "sitemap.xml").write_text(sitemap(app, base), "utf-8")
+    else:
+        (folder / "sitemap.xml").unlink(missing_ok=True)  # of an earlier build
+
+
+def sitemap(app: Sphinx, base: str) -> str:
     pages = sorted(app.env.found_docs)
     places = "".join(f"  <url><loc>{escape(base + _address(app, name))}</loc></url>\n" for name in pages)
-    (folder / "sitemap.xml").write_text(
+    return (
         '<?xml version="1.0" encoding="utf-8"?>\n'
-        f'<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">\n{places}</urlset>\n',
-        "utf-8",
+        f'<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">\n{places}</urlset>\n'
     )
-    (folder / "robots.txt").write_text(f"User-agent: *\nAllow: /\nSitemap: {base}sitemap.xml\n", "utf-8")
-    (folder / "llms.txt").write_text(llms(app), "utf-8")
 
 
 def llms(app: Sphinx) -> str:

@@ -16,6 +16,7 @@ SOUND = {
     "a/one.html": f'{TOLD}<h1 id="here">One</h1><a href="../index.html">back</a><img src="../p.png">',
     "p.png": "",
     "_static/card.png": "",
+    "robots.txt": "Sitemap: https://example.org/sitemap.xml",
     "sitemap.xml": "a/one.html",
     "llms.txt": "a/one.md",
 }
