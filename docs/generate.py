@@ -108,6 +108,7 @@ def groups() -> dict[str, str]:
     made = {}
     for heading, names in sections():
         about = f"Options of `node_ipc.Config`, each with what it takes and who reads it: {', '.join(names)}."
+        about += LED_ON.get(heading, "")
         made[file_of(heading)] = group(f"Options: {_within(heading)}", about, Config, names)
     made["options-interfaces.md"] = group(
         "Options: interfaces", f"What `config.interfaces` holds. {first_line(Interfaces.__doc__ or '')}", Interfaces
@@ -118,6 +119,12 @@ def groups() -> dict[str, str]:
         TLSOptions,
     )
     return made
+
+
+LED_ON = {
+    "Who may connect": "\nHow they let in another user of the machine: [Who may connect](../howto/who-may-connect.md)."
+}
+"""What the page of a heading says besides."""
 
 
 def _within(heading: str) -> str:
