@@ -1080,6 +1080,37 @@ def test_a_client_and_its_server_in_one_thread(address: str) -> None:
     assert time.monotonic() - began < 3
 
 
+def test_a_closed_client_says_so_also_where_waiting_is_refused(tmp_path: Path) -> None:
+    """Beside its server, and in a handler: nothing else would help."""
+    address = f"{tmp_path}/s"
+    with blocking.serve(address) as server, blocking.connect(address) as client:
+        said: list[str] = []
+        calls: tuple[Callable[[], Any], ...] = (
+            lambda: client.request("x"),
+            lambda: client.receive("x"),
+            lambda: client.receive("x", latest=True),
+            lambda: client.poll(),
+            lambda: client.emit("x"),
+            lambda: client.drain(),
+        )
+
+        @server.on("connect")
+        def call_all(*_: Any) -> None:
+            for call in calls[:2] + calls[3:]:
+                with pytest.raises(NotConnected) as closed:
+                    call()
+                said.append(str(closed.value))
+
+        client.close()
+        for call in calls:
+            with pytest.raises(NotConnected, match="is closed"):
+                call()
+        assert list(client) == []
+        while not said:
+            server.poll(1)
+        assert len(said) == 5 and all("is closed" in each for each in said)
+
+
 def test_a_handshake_with_a_server_of_the_same_thread_raises_at_once(authority: Identity) -> None:
     options = identity("server", authority, names=["localhost"]).options
     with blocking.serve("tls://localhost:0", tls=options) as server:

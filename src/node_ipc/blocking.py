@@ -318,7 +318,7 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
         if inbox.kept and (found := inbox.take(name, type)) is not None:
             return found.data
         if driver.busy or driver.thread() != driver.home:
-            before_waiting(self._thread, "receive")
+            self._before_waiting("receive", "nothing is left to receive")
         pump: Callable[[float | None], bool] = driver.pump
         if driver.home in serving:
             pump = self._pump_for("receive")
@@ -402,9 +402,7 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
         of events that nobody receives.
         """
         timeout = seconds(timeout, "poll")
-        before_waiting(self._thread, "poll")
-        if self.state is ClientState.CLOSED:
-            raise self.over("cannot poll")
+        self._before_waiting("poll", "cannot poll")
         if self.inbox.full:
             raise self._crowded("nothing more can be read")
         return self._thread.pump(timeout) and self._thread.catch_up(CATCH_UP_SECONDS)
@@ -414,7 +412,7 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
     def _answer(
         self, method: str | Event[Any], params: Any, timeout: float | None, type: Any, progress: Progress | None
     ) -> Any:
-        before_waiting(self._thread, "request")
+        self._before_waiting("request", f"cannot request {getattr(method, 'name', method)!r:.80}")
         if _is_served_here(self):
             raise _never("request", self.address)
         answer = self._ask(method, params, timeout, type, progress)
@@ -443,8 +441,15 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
 
     # ---- waiting
 
+    def _before_waiting(self, verb: str, what: str) -> None:
+        """As ``before_waiting``; of a closed client only that is said, since nothing else would help."""
+        refuse_other_threads(self._driver, verb)
+        if self.state is ClientState.CLOSED:
+            raise self.over(what)
+        before_waiting(self._thread, verb)
+
     def over(self, what: str) -> NotConnected:
-        if self.closed.done:  # a handler closed it: nobody waited until it had ended
+        if self.closed.done and not self._thread.busy:  # a handler closed it: nobody waited until it had ended
             self._thread.close()
         return super().over(what)
 

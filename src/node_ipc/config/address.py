@@ -74,7 +74,9 @@ class Unix(msgspec.Struct, frozen=True):
             _check_path(path)
 
     def __str__(self) -> str:
-        return f"unix:{_ABSTRACT}{self.path[1:]}" if self.path.startswith("\0") else f"unix:{self.path}"
+        if self.path.startswith("\0"):
+            return f"unix:{_ABSTRACT}{self.path[1:]}"
+        return f"unix:{'//' if self.path.startswith('//') else ''}{self.path}"
 
 
 class Pipe(msgspec.Struct, frozen=True):
@@ -226,17 +228,16 @@ def parse(
         return _by_id(text, socket_root, appspace, role, platform)
     match scheme.lower():
         case "unix":
-            return _unix(rest, platform)
+            return _unix(_without_host(text, rest), platform)
         case "pipe":
-            return _pipe(rest, platform)
+            return _pipe(_without_slashes(text, rest), platform)
         case "tcp":
             return Tcp(*_host_and_port(text, rest))
         case "tls":
             return Tls(*_host_and_port(text, rest))
         case ("udp4" | "udp6") as family:
             return Udp(*_host_and_port(text, rest), family)
-    if re.fullmatch("[0-9]{1,5}", rest):
-        raise AddressError(f"not an address: {text!r}. A host and a port are tcp://{text}")
+    _refuse_nearly_network(text)
     raise AddressError(f"unknown kind of address {scheme!r} in {text!r}. Allowed is {_ALLOWED}")
 
 
@@ -348,6 +349,25 @@ def _unix(path: str, platform: str) -> Unix:
     return Unix(path if path.startswith("/") else f"{os.getcwd()}/{path}")
 
 
+def _without_host(text: str, rest: str) -> str:
+    """The path of a URL: a host before it would be taken for a directory in the root."""
+    if not rest.startswith("//"):
+        return rest
+    if rest.startswith("///"):
+        return rest[2:]
+    name = rest[2:]
+    raise AddressError(
+        f"{text!r} names a host, and a Unix socket has none: write unix:{name} for a path from the current directory, "
+        f"unix:///{name} for one from the root"
+    )
+
+
+def _without_slashes(text: str, rest: str) -> str:
+    if rest.startswith("//"):
+        raise AddressError(f"{text!r} is written as a URL, and a pipe has only a name: write pipe:{rest.lstrip('/')}")
+    return rest
+
+
 def _is_in_a_home(path: str) -> bool:
     return path.startswith("~") and "/" in path
 
@@ -401,6 +421,15 @@ def _check_pipe_name(name: str) -> None:
 
 
 # Network addresses
+
+
+def _refuse_nearly_network(text: str) -> None:
+    """A host and a port without their scheme, or with what was to be one."""
+    found = re.fullmatch(r"(?:([a-zA-Z0-9]+)/{1,2})?(\[[^\[\]]*\]|[^\[\]:/]+):([0-9]{1,5})", text)
+    if found is not None:
+        scheme = found[1].lower() if found[1] else ""
+        likely = scheme if scheme in SCHEMES[2:] else "tcp"
+        raise AddressError(f"not an address: {text!r}. A host and a port are {likely}://{found[2]}:{found[3]}")
 
 
 def _host_and_port(text: str, rest: str) -> tuple[str, int]:

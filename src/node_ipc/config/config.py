@@ -184,7 +184,9 @@ def _allowed_events(value: object) -> frozenset[str] | None:
 
 
 def _allowed_uids(value: object) -> frozenset[int] | None:
-    allowed = "a list, tuple or set of numeric user ids, at least one"
+    allowed = "a numeric user id, or a list, tuple or set of such, at least one"
+    if type(value) is int:
+        value = [value]
     uids = checks.gathered(value, int, allowed)
     if uids is not None and min(uids) < 0:
         raise checks.Refused(f"None, or {allowed}")
@@ -494,7 +496,7 @@ class Config(Options):
     Read by: servers on local sockets and pipes.
     """
 
-    allowed_uids: Option[frozenset[int] | None, Collection[int] | Literal[False] | None] = Option(None, _allowed_uids)
+    allowed_uids: Option[frozenset[int] | None, Collection[int] | int | None] = Option(None, _allowed_uids)
     """The numeric users that local peers may run as besides this user and root; kept as a frozenset.
 
     ``None`` and ``False``: this user and root only. A server's socket itself stays 0600: change its mode or group
