@@ -673,12 +673,22 @@ def test_a_setup_that_raises_names_the_line_on_stderr(programs: list[Program], r
     script.unlink()
 
 
-def test_what_a_setup_exits_with_is_said(programs: list[Program], root: str) -> None:
-    program = unheard(programs, root, "sys.exit('there is no database')")
-    program.wait_for("there is no database")
-    assert "ended with status 1" in program.wait_for("node_ipc: worker")
-    program.interrupt()
-    program.ends()
+@pytest.mark.parametrize(("status", "said"), [("'there is no database'", "there is no database"), ("0", "0")])
+def test_a_setup_that_exits_ends_it_all_as_one_that_raises(
+    programs: list[Program], root: str, status: str, said: str
+) -> None:
+    lines = unheard(programs, root, f"sys.exit({status})").ends(1)
+    script = Path(root).with_suffix(".py")
+    assert lines[-1].endswith(f"cannot start: SystemExit: {said} ({script}, line 4, in setup)")
+    assert not any("another starts" in line for line in lines)
+    assert sum("Such lines are on stderr" in line for line in lines) <= 1
+    script.unlink()
+
+
+def test_why_it_is_on_stderr_is_said_once_for_all_workers(programs: list[Program], root: str) -> None:
+    lines = unheard(programs, root, "raise LookupError('no database')").ends(1)
+    assert sum("Such lines are on stderr" in line for line in lines) == 1
+    assert not any("another starts" in line for line in lines)
     Path(root).with_suffix(".py").unlink()
 
 

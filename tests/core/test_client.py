@@ -1510,10 +1510,27 @@ def test_a_handler_may_end_the_client_of_a_full_server(verb: str) -> None:
 
 def test_a_request_to_a_full_server_says_so() -> None:
     alone = at_a_full_server()
-    with pytest.raises(ConnectionLost, match="ended the link at once"):
+    words = r"ended the link before it answered: it may have stopped or died, be full \(its max_connections\), or not"
+    with pytest.raises(ConnectionLost, match=words):
         answer = alone.client.request("add")
         alone.driver.run_until(answer)
         answer.result()
+
+
+@pytest.mark.parametrize("seconds", [0.1, 1.5])
+def test_a_request_that_a_stopped_server_left_says_no_more_than_is_known(seconds: float) -> None:
+    alone = Alone(retry=1000)
+    server = WireServer(alone.driver)
+    alone.client.connect()
+    alone.driver.run_until(lambda: server.wires and server.wires[0].link)
+    answer = alone.client.request("add")
+    link = server.wires[0].link
+    assert link is not None
+    alone.driver.call_later(seconds, link.close)
+    alone.driver.run_until(answer)
+    with pytest.raises(ConnectionLost, match="ended the link before it answered: it may have stopped or died") as lost:
+        answer.result()
+    assert ("max_connections" in str(lost.value)) == (seconds < 1)
 
 
 def test_what_waits_in_vain_says_why_the_link_ended() -> None:

@@ -26,6 +26,7 @@ from ..errors import BackpressureError, ConnectTimeout, HandlerError, InvalidPay
 from .foreign import PASSING, is_heard, last_resort, report, shown, text_of
 
 if TYPE_CHECKING:
+    from mmap import mmap
     from typing import Protocol
 
     from .config import Config
@@ -45,7 +46,7 @@ class _Lines(logging.LoggerAdapter[logging.Logger]):
     """The standard library's logger; a handler or filter of the user's that raises costs its line and nothing else."""
 
     _told = False
-    _explained = False
+    _explained: bytearray | mmap = bytearray(1)
 
     def log(self, level: int, msg: object, *args: object, **options: Any) -> None:
         try:
@@ -88,8 +89,17 @@ class _Lines(logging.LoggerAdapter[logging.Logger]):
 
     def _explanation(self) -> str:
         """Why this is on stderr, once in a process."""
-        first, self._explained = not self._explained, True
+        first = not self._explained[0]
+        self._explained[0] = 1
         return UNHEARD if first else ""
+
+    def explain_once_in_all(self) -> None:
+        """Once in this process and in those that it forks from now on, together."""
+        import mmap  # only who forks needs it
+
+        shared = mmap.mmap(-1, 1)
+        shared[0] = self._explained[0]
+        self._explained = shared
 
     def _failed(self, error: BaseException) -> None:
         if not self._told:

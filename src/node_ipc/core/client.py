@@ -590,13 +590,25 @@ class ClientCore(LinkPublisher[S]):
             self._short_links, self._short_links_due = 0, TOLD_AT
             return None
         self._short_links += 1
-        times = f", {self._short_links} times in a row" if self._short_links > 1 else ""
+        often = self._short_links > 1
+        times = f", {self._short_links} times in a row" if often else ""
+        when = "before it answered" if self.awaits_answers else "at once"
+        ended = "" if often and not self.awaits_answers else "have stopped or died, "
         error = ConnectionLost(
-            f"the server at {self.address} ended the link at once{times}: it may be full (its max_connections), or not "
-            "want this client; its log says why"
+            f"the server at {self.address} ended the link {when}{times}: it may {ended}be full (its max_connections), "
+            "or not want this client; its log says why"
         )
         error.__cause__ = loss.reason
         return error
+
+    def _why_unanswered(self, session: Session) -> ConnectionLost | None:
+        """For requests on a link that ended in order, where it was not this side that ended it."""
+        if session is not self._session or self.state is not _S.CONNECTED:
+            return None
+        return ConnectionLost(
+            f"the server at {self.address} ended the link before it answered: it may have stopped or died; "
+            "its log says why"
+        )
 
     def _tell_of_short_links(self) -> bool:
         assert self.last_error is not None
@@ -829,7 +841,7 @@ class ClientCore(LinkPublisher[S]):
             why = short or loss.reason
             self.last_error = why if isinstance(why, IPCError) else ConnectionLost(f"the last link ended: {loss}")
         if self._requests is not None:
-            self._requests.link_lost(session, short or loss.reason)
+            self._requests.link_lost(session, short or loss.reason or self._why_unanswered(session))
         self._gone += session.stats()
         if session is self._session:
             self._untold = loss

@@ -102,11 +102,13 @@ class Worker:
         loop.add_reader(self._lifeline, self._parent_is_gone)
         try:
             await self._begin(loop, driver)
+        except SystemExit as end:  # setup() gives up: as if it raised anything else
+            self._report_failure(end)
+            raise
         except PASSING:
             raise
         except BaseException as error:  # also one of somebody's own: the reason is told, whatever it is
-            reason = f"{escape(type(error).__name__)}: {escape(with_hint(error), REASON_CHARACTERS)}{_place(error)}"
-            self._report(FAILED + reason.encode(errors="replace"))
+            self._report_failure(error)
             logger.failure(f"worker {self._number + 1} of {self._where} cannot start", error)
             return 1
         self._report(READY)
@@ -130,6 +132,10 @@ class Worker:
             await outcome
         loop.add_signal_handler(signal.SIGTERM, self._told_to_stop)
         await self._server.start()
+
+    def _report_failure(self, error: BaseException) -> None:
+        reason = f"{escape(type(error).__name__)}: {escape(with_hint(error), REASON_CHARACTERS)}{_place(error)}"
+        self._report(FAILED + reason.encode(errors="replace"))
 
     def _report(self, text: bytes) -> None:
         with contextlib.suppress(OSError):  # the parent is gone

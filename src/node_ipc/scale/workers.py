@@ -85,10 +85,10 @@ def run(
         loop: the workers' event loop: ``"auto"`` (uvloop where it is installed), ``"asyncio"``, ``"uvloop"``, or what
             makes a loop.
 
-    A worker that ends, or whose ``setup`` raises, is replaced: at once if it lived for 5 s, otherwise after a delay
-    that grows from 0.1 s to 5 s; both are logged (on stderr, with the traceback, while logging is not set up), and the
-    others serve on. In a worker ``server.stop()`` ends that
-    worker when its clients are served, and a new one takes its place. At SIGTERM or SIGINT the socket is removed, and
+    A worker that ends, or whose ``setup`` raises or exits, is replaced: at once if it lived for 5 s, otherwise after a
+    delay that grows from 0.1 s to 5 s; both are logged (on stderr, with the traceback, while logging is not set up),
+    and the others serve on. In a worker ``server.stop()`` ends that worker when its clients are served, and a new one
+    takes its place. At SIGTERM or SIGINT the socket is removed, and
     each worker sends what it has emitted, as ``Server.stop`` does; at a second one they end at once. Should the parent
     be killed, the workers stop too.
 
@@ -205,6 +205,8 @@ class _Place:
         self.since = 0.0
         self.deaths = 0
         """How many in a row died young."""
+        self.untold = ""
+        """How the last process ended, where that is told only when the next starts."""
         self.due: float | None = None
         """When the next process is to be started."""
 
@@ -236,6 +238,7 @@ class _Supervisor:
         self._stopping = False
         self._kill_at: float | None = None
         self._failure: IPCError | None = None
+        logger.explain_once_in_all()
         with contextlib.ExitStack() as undo:
             self._hub = Hub(undo) if settings.bus is True else None
             if self._hub is not None:
@@ -322,6 +325,9 @@ class _Supervisor:
         place.due = None
         if self._stopping:
             return
+        if place.untold:
+            self._warn(place.untold)
+            place.untold = ""
         report, tell = os.pipe()
         place.said = b""
         place.since = time.monotonic()
@@ -403,7 +409,9 @@ class _Supervisor:
             f"{place.name} of {self._where} (process {pid}) {_end(status)} after {lived:.1f} s"
             f"{f' ({reason})' if reason else ''}; another starts {f'in {delay:g} s' if delay else 'now'}"
         )
-        if status == 0:
+        if reason and not self._any_ready:
+            place.untold = text  # until it does start: should the others fail too, none will
+        elif status == 0:
             logger.info("%s", text)
         else:
             self._warn(text)
