@@ -77,7 +77,13 @@ def test_each_option_says_who_reads_it_what_it_takes_and_its_default(owner: type
 def test_each_option_that_is_a_number_has_a_unit(owner: type, name: str) -> None:
     option = inspect.getattr_static(owner, name)
     unit = re.search(r"^Unit: ([\w ]+)", text := explained(owner, name), re.M)
-    is_amount = takes(option, 40_000) and name not in ("network_port", "local_port", "hints", "heartbeat")
+    is_amount = takes(option, 40_000) and name not in (
+        "network_port",
+        "local_port",
+        "hints",
+        "heartbeat",
+        "allowed_uids",
+    )
     assert unit is not None or not is_amount, f"write a line 'Unit: …' below {name}"
     if unit is not None:
         assert (unit[1] == "milliseconds") == ("milliseconds" in re.findall("^Takes: .*", text, re.M)[0])
