@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 
 from children import NOBODY, Child, refuse_to_run
-from node_ipc.tools import doctor
+from node_ipc.tools import doctor, outside
 from node_ipc.tools.cli import main
 from processes import Program
 from tls_certificates import identity
@@ -107,15 +108,23 @@ def test_unsafe_directories(root: str, capsys: pytest.CaptureFixture[str], monke
     assert "user 4343, mode 1777: UNSAFE, its owner can replace a socket there" in text
 
 
-def test_a_node_server_has_no_lock(root: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture
+def as_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever listens in this process is taken for Node."""
+    monkeypatch.setattr(outside, "_program", lambda pid: "node")
+
+
+def test_a_node_server_has_no_lock(as_node: None, root: str, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(f"{root}app.world")
         server.listen()
         os.chmod(f"{root}app.world", 0o620)
-        with accepting(server, lambda peer: peer.recv(1000) and peer.recv(1000)):
+        heard: list[bytes] = []
+        with accepting(server, lambda peer: heard.extend(iter(lambda: peer.recv(1000), b""))):
             code, text = examined(capsys, root, "world")
     assert code == 0
-    assert "It did not answer 'rpc.ping', as Node's do not" in text
+    assert b"rpc.request" not in b"".join(heard)  # a handler that does not know it may end the process
+    assert "It did not answer 'ipc.ping', as Node's do not" in text
     assert "no lock file (a Node server makes none); its server is alive" in text
     assert "no lock file (a Node server makes none)" in text
     assert "the kernel lets its owner and its group connect" in text
@@ -177,7 +186,10 @@ def test_a_full_server(node_ipc: Command, root: str, capsys: pytest.CaptureFixtu
     assert code == 1
     first = text.splitlines()[0]
     assert f"the server, process {server.process.pid} (" in first
-    assert "is full: 1 connections are open there, and it ended 3 more at once" in first and "max_connections" in first
+    assert (
+        "is full: 1 connection is open there, and each of doctor's own 3 visits was ended at once" in first
+        and "max_connections" in first
+    )
     server.interrupt()
     server.ends()
 
@@ -280,10 +292,10 @@ def test_a_live_server_of_another_user(node_ipc: Command, shared: str) -> None:
     server.ends()
 
 
-def test_tcp(capsys: pytest.CaptureFixture[str], root: str) -> None:
+def test_tcp(as_node: None, capsys: pytest.CaptureFixture[str], root: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        with accepting(server, lambda peer: peer.recv(1000) and peer.recv(1000)):
+        with accepting(server, lambda peer: [*iter(lambda: peer.recv(1000), b"")]):
             code, text = examined(capsys, root, f"tcp://127.0.0.1:{port}")
         assert (code, f"the server is tcp 127.0.0.1:{port}" in text) == (0, True)
         assert "not known of a network server" in text
@@ -299,8 +311,10 @@ def test_abstract_names(capsys: pytest.CaptureFixture[str], root: str) -> None:
         server.bind(f"\0{name}")
         server.listen()
         code, text = examined(capsys, root, f"unix:abstract:{name}")
-    assert code == 0
+    assert code == 1
     assert "there is no file to look at" in text
+    assert "and nothing answers" in text.splitlines()[0]
+    assert "1 connection is made and not accepted: it is busy or blocked" in text.splitlines()[0]
 
 
 def test_udp_cannot_be_told(root: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -319,10 +333,10 @@ def test_a_place_that_cannot_be_looked_at(root: str, monkeypatch: pytest.MonkeyP
 def test_systems_that_tell_less(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """No /proc: the holder of a lock and the name of a process are not known, and it says so."""
     Path(f"{root}app.world.lock").touch()
-    monkeypatch.setattr(doctor, "Path", lambda path: Path("/nowhere" + path))
+    monkeypatch.setattr(outside, "Path", lambda path: Path("/nowhere" + path))
     monkeypatch.setattr(doctor, "lock_holder", lambda found: -1)
     assert doctor._life(f"{root}app.world") == "the lock is held by a process that this system does not name"
-    assert doctor._process(1) == "process 1"
+    assert outside.named(1) == "process 1"
 
 
 def test_machines_without_a_node_that_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -364,10 +378,82 @@ def test_a_server_in_python_that_does_not_answer(root: str, capsys: pytest.Captu
         assert code == 1
         assert r"the server's messages end in '|', and this client's in '\x0c': give both the same" in first
     else:
-        assert code == 0
-        assert "did not answer 'rpc.ping', though servers in Python do: it is busy" in first
+        assert code == 1
+        assert "a client gets in, and nothing answers. The server is process" in first
+        assert "it is busy or blocked (a handler that takes long?)" in first and "delimiter" not in first
     server.process.kill()
     server.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("delimiter=;;", "the server's messages end in ';;', and this client's in '\\x0c'"),
+        ("delimiter=%%", "it has another delimiter or parser than this client, or is in raw mode (raw_buffer)"),
+        ("raw_buffer=true", "it has another delimiter or parser than this client, or is in raw mode (raw_buffer)"),
+    ],
+)
+def test_a_server_that_understands_nothing(
+    node_ipc: Command, root: str, capsys: pytest.CaptureFixture[str], options: str, says: str
+) -> None:
+    server = node_ipc("listen", "world", "-o", options)
+    server.wait_for("listening at")
+    code, text = examined(capsys, root, "world")
+    assert (code, says in text.splitlines()[0]) == (1, True), text
+    server.interrupt()
+    server.ends()
+
+
+WORKERS = (
+    "import os, time\nfrom node_ipc.scale import workers\ndef setup(server):\n    print('setup', flush=True)\n    "
+)
+
+
+@pytest.mark.parametrize(
+    ("setup", "says"),
+    [
+        ("time.sleep(60)", "none of its workers (process "),
+        ("os._exit(0) if os.path.exists('{root}die') else None", "where workers serve, none of them lives"),
+    ],
+    ids=["setup hangs", "none lives"],
+)
+def test_workers_of_which_nobody_answers(root: str, capsys: pytest.CaptureFixture[str], setup: str, says: str) -> None:
+    run = f"{setup.format(root=root)}\nworkers.run(setup, 'world', count=1, socket_root={root!r})"
+    server = Program.python("-c", WORKERS + run)
+    try:
+        server.wait_for("setup")
+        if "die" in setup:
+            assert "it answers" in examined(capsys, root, "world")[1].splitlines()[0]
+            Path(f"{root}die").touch()
+            os.kill(outside._workers(server.process.pid)[0], signal.SIGKILL)
+            for _ in range(5):  # whoever dies soon is replaced later each time, in the end after seconds
+                server.wait_for("setup")
+        code, text = examined(capsys, root, "world")
+        first = text.splitlines()[0]
+        assert (code, says in first) == (1, True), first
+        assert "a client gets in, and nothing answers" in first
+    finally:  # else they outlive the test, and hold its output open
+        for pid in (server.process.pid, *outside._workers(server.process.pid)):
+            with contextlib.suppress(ProcessLookupError):  # it died by itself
+                os.kill(pid, signal.SIGKILL)
+        server.close()
+
+
+def test_a_tap_whose_server_is_stopped(node_ipc: Command, root: str, capsys: pytest.CaptureFixture[str]) -> None:
+    server = node_ipc("listen", "world")
+    server.wait_for("listening at")
+    tap = node_ipc("tap", "spy", "--to", "world")
+    tap.wait_for("clients of")
+    server.process.send_signal(signal.SIGSTOP)
+    code, text = examined(capsys, root, "spy")
+    server.process.send_signal(signal.SIGCONT)
+    first = text.splitlines()[0]
+    assert code == 1 and "a client gets in, and nothing answers" in first
+    assert "is a node-ipc tap, and of the server that it passes on to, 'world', process " in first
+    assert f"kill -CONT {server.process.pid} lets it go on" in first
+    for program in (tap, server):
+        program.interrupt()
+        program.ends()
 
 
 def test_an_http_server_that_waits_for_an_empty_line(root: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -448,7 +534,7 @@ def test_a_tls_server_that_is_asked_without_tls(
     assert f"the server speaks TLS, and this client does not: connect to tls://localhost:{port}" in first
     for command in (["emit", f"tcp://localhost:{port}", "message"], ["request", f"tcp://localhost:{port}", "add"]):
         assert main(command) == 1
-        assert f"connect to tls://localhost:{port}" in capsys.readouterr().err
+        assert f"may want TLS (tls://localhost:{port})" in capsys.readouterr().err
     server.interrupt()
     server.ends()
 
@@ -466,3 +552,42 @@ def test_a_tls_server_that_wants_a_certificate(
     assert "may be full" not in first and "another delimiter" not in first
     server.interrupt()
     server.ends()
+
+
+# ---- tls:// where none is
+
+
+def first_line(capsys: pytest.CaptureFixture[str], port: int) -> str:
+    assert main(["doctor", f"tls://localhost:{port}", "--timeout", "1"]) == 1
+    return capsys.readouterr().out.splitlines()[0]
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["HTTP", "HTTPS"])
+def test_tls_to_a_web_server(
+    secure: bool, capsys: pytest.CaptureFixture[str], tls_config: Callable[..., str], tmp_path: Path
+) -> None:
+    tls_config()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as server:
+        if secure:
+            own = identity("server", identity("CA", authority=True), names=["localhost"])
+            (tmp_path / "key.pem").write_text(own.key)
+            (tmp_path / "cert.pem").write_text(own.cert)
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        first = first_line(capsys, server.server_port)
+        server.shutdown()
+        thread.join()
+    assert ("it is not node-ipc: it speaks HTTPS" if secure else "it speaks HTTP, without TLS") in first
+
+
+def test_tls_to_a_server_without_it(node_ipc: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    server = node_ipc("listen", "tcp://127.0.0.1:0")
+    port = int(server.wait_for("listening at").split("127.0.0.1:")[1].split(",")[0])
+    assert f"it is node-ipc without TLS: connect to tcp://localhost:{port}" in first_line(capsys, port)
+    server.interrupt()
+    server.ends()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        assert "it does not answer as TLS does" in first_line(capsys, silent.getsockname()[1])

@@ -6,6 +6,7 @@ import io
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -267,19 +268,51 @@ def test_python_m_is_the_same_command() -> None:
 # ---- why nothing came of it
 
 
-def test_a_wrong_delimiter_is_named(node_ipc: Command, root: str, capsys: pytest.CaptureFixture[str]) -> None:
-    server = node_ipc("listen", "world", "-o", "delimiter=|")
+@pytest.mark.parametrize("delimiter", ["|", ";;"])
+def test_a_server_that_does_not_understand(
+    node_ipc: Command, root: str, capsys: pytest.CaptureFixture[str], delimiter: str
+) -> None:
+    """It is seen from outside: the server hears of nothing but the one conversation."""
+    server = node_ipc("listen", "world", "-o", f"delimiter={delimiter}")
     server.wait_for("listening at")
     for command in (["emit", "world", "message"], ["request", "world", "add", "--timeout", "0.3"]):
         assert main([*command, "-o", f"socket_root={root}"]) == 1
-        assert "the server's messages end in '|', and this client's in '\\x0c'" in capsys.readouterr().err
-    assert main(["emit", "world", "message", "-o", f"socket_root={root}", "-o", "delimiter=|"]) == 0
+        said = capsys.readouterr().err
+        assert "it has another delimiter or parser than this client, or is in raw mode" in said
+        assert "node-ipc doctor world asks the server, and says more" in said
+    assert main(["emit", "world", "message", "-o", f"socket_root={root}", "-o", f"delimiter={delimiter}"]) == 0
     server.wait_for("message")
     server.interrupt()
     server.ends()
+    assert server.printed.count(" connected") == 3
 
 
-def test_a_full_server_is_named(node_ipc: Command, root: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_follows_a_time_out_is_short_and_says_nothing_to_the_server(run: Run, root: str) -> None:
+    heard: list[bytes] = []
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(f"{root}app.world")
+        server.listen()
+        server.settimeout(20)
+
+        def accept() -> None:
+            with server.accept()[0] as peer:
+                heard.extend(iter(lambda: peer.recv(10000), b""))
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        began = time.monotonic()
+        code, _, error = run("request", "world", "add", "--timeout", "0.5")
+        lasted = time.monotonic() - began
+        thread.join()
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            server.accept()
+    assert code == 1 and "node-ipc doctor world" in error
+    assert b'"method":"add"' in b"".join(heard) and b"ping" not in b"".join(heard)
+    assert lasted < 1.5
+
+
+def test_a_server_that_may_be_full_is_named(node_ipc: Command, root: str, capsys: pytest.CaptureFixture[str]) -> None:
     server = node_ipc("listen", "world", "-o", "max_connections=1")
     server.wait_for("listening at")
     with socket.socket(socket.AF_UNIX) as other:
@@ -287,7 +320,7 @@ def test_a_full_server_is_named(node_ipc: Command, root: str, capsys: pytest.Cap
         server.wait_for("connected")
         for command in (["emit", "world", "message"], ["request", "world", "add"]):
             assert main([*command, "-o", f"socket_root={root}"]) == 1
-            assert "is full: 1 connections are open there" in capsys.readouterr().err
+            assert "1 connection is open there: the server may be full" in capsys.readouterr().err
     server.interrupt()
     server.ends()
 
@@ -296,10 +329,13 @@ def test_a_server_that_is_busy_has_the_event(root: str, capsys: pytest.CaptureFi
     """It is with the kernel, and that is what emit waits for."""
     program = "import time\nfrom node_ipc import blocking\n"
     program += f"server = blocking.serve('world', socket_root={root!r})\nprint('ready', flush=True)\n"
-    program += "while not server.sockets: server.poll(1)\ntime.sleep(2)\nserver.on('m', print)\nserver.poll(5)"
+    program += (
+        "server.on('connect', lambda socket: time.sleep(2))\nserver.on('m', print)\nserver.poll(5)\nserver.poll(5)"
+    )
     server = Program.python("-c", program)
     server.wait_for("ready")
     assert main(["emit", "world", "m", '"after all"', "-o", f"socket_root={root}"]) == 0
+    assert "has not said yet that it read it: it is busy or blocked" in capsys.readouterr().err
     server.wait_for("after all")
     server.kill()
     server.close()

@@ -1,7 +1,8 @@
 """``node-ipc doctor``: why does nobody answer?
 
 It connects once, as a client would, stays for a moment, since a server that refuses somebody lets him in first, and
-asks for ``rpc.ping``. Of files it only looks at what is there; nothing is locked, removed or made.
+asks as a heartbeat does: ``ipc.ping``, an event that Python answers and that does nothing to a Node program. Of files
+it only looks at what is there; nothing is locked, removed or made. :func:`look` does not even connect.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import msgspec
 
@@ -28,13 +28,29 @@ from ..config.config import Config
 from ..config.logs import escape
 from ..core.client import ClientState
 from ..core.session import Loss
-from ..errors import ConnectionLost, IPCError, ProtocolError, RemoteError, RequestTimeout
+from ..errors import ConnectionLost, ConnectTimeout, IPCError, ProtocolError, TLSError
 from ..net.unix import lock_holder
+from ..wire.names import PING
 from .arguments import Commands, UsageError, add_command, add_configuration, configuration, place, seconds
 from .output import painted
-from .probes import delimiter_of, language_of
+from .outside import (
+    LISTENING,
+    connected,
+    counted,
+    holder,
+    is_node,
+    is_python,
+    listeners,
+    named,
+    processes,
+    silence,
+    standstill,
+    tapped,
+    unix_sockets,
+)
+from .probes import answers, delimiter_of, instead_of_tls, language_of
 
-__all__ = ["add_commands", "diagnose", "holder"]
+__all__ = ["add_commands", "diagnose", "look"]
 
 EXAMPLES = """\
   node-ipc doctor                         versions, the sockets of this appspace, and whatever else lives beside them
@@ -42,24 +58,21 @@ EXAMPLES = """\
   node-ipc doctor unix:/run/app.sock
   node-ipc doctor tcp://127.0.0.1:8000
 
-With an address it connects, asks "rpc.ping" and leaves, which the server sees as a client that came and went. Where
-that does not go well it comes again a few times, to find out why (full? TLS? HTTP? another delimiter?).
-The exit code is 0 where that went well, and 1 where it did not.
+With an address it connects, sends the event "ipc.ping", which servers in Python answer and Node's do not hear, and
+leaves: a client that came and went. Where that does not go well it comes again a few times, to find out why: it says
+"GET /", a TLS greeting, and "ipc.ping" with other delimiters, which a server may note in its log. The exit code is 0
+where a client gets in and is answered, or the server is one of Node, which answers nothing; and 1 elsewhere.
 """
 
 LINGER_SECONDS = 0.2
-"""How long a server has to cut off whom it does not want, and again to answer."""
+"""How long a server has to cut off whom it does not want."""
+ANSWER_SECONDS = 1.0
+"""How long a server in Python has to say that it is there; one that is asked much needs some of it."""
 EMPTY_LINES = msgspec.Raw(b"\r\n\r\nnull")
 """Nothing, as JSON: servers of other languages (HTTP …) read lines, and say at an empty one what they think of it."""
 
 TIMES = 3
 """So many connections in a row that are ended at once are enough to call a server full."""
-LISTENING = 0x10000
-"""The flag of a listening socket in /proc/net/unix."""
-CONNECTED = "03"
-"""The state of a connected one there."""
-ESTABLISHED, LISTENS = "01", "0A"
-"""States in /proc/net/tcp."""
 
 
 def add_commands(commands: Commands) -> None:
@@ -248,7 +261,7 @@ def _life(path: str) -> str:
         return f"no lock file (a Node server makes none), and nobody listens: its server is dead. {_successor(path)}"
     holder = lock_holder(lock)
     if holder is not None:
-        return f"the lock is held by {_process(holder)}"
+        return f"the lock is held by {named(holder)}"
     if _listens(path):
         return "the lock is free, but somebody listens: a server that makes no lock, as Node's"
     return f"the lock is free: its server is dead. {_successor(path)}"
@@ -269,18 +282,8 @@ def _is_dead(path: str) -> bool:
 
 def _listens(path: str) -> bool:
     """Whether the kernel knows of somebody who listens at that very path."""
-    try:
-        lines = Path("/proc/net/unix").read_text(errors="surrogateescape").splitlines()[1:]
-    except OSError:
-        return False
     paths = {path, os.path.realpath(path)}
-    return any(_last(line) in paths and int(line.split()[3], 16) & LISTENING for line in lines)
-
-
-def _last(line: str) -> str:
-    """The path in a line of /proc/net/unix, which may have blanks in it; empty where there is none."""
-    fields = line.split(maxsplit=7)
-    return fields[7] if len(fields) > 7 else ""
+    return any(at in paths and flags & LISTENING for at, _, flags in unix_sockets())
 
 
 def _successor(path: str) -> str:
@@ -312,92 +315,43 @@ def _may_remove(path: str) -> bool:
     return os.access(directory, os.W_OK | os.X_OK) and (owns or not status.st_mode & stat.S_ISVTX)
 
 
-def _process(pid: int) -> str:
-    if pid <= 0:
-        return "a process that this system does not name"
-    try:
-        name = Path(f"/proc/{pid}/comm").read_text().strip()
-    except OSError:
-        return f"process {pid}"
-    return f"process {pid} ({name})"
-
-
-def _name_of(pid: int) -> str:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    return ""
-
-
-def _command_line(pid: int) -> list[str]:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_text(errors="surrogateescape").split("\0")
-    return []
-
-
-def _connected(where: Address) -> int:
-    """How many connections a server has there, as far as /proc tells."""
-    if isinstance(where, Unix):
-        with contextlib.suppress(OSError):
-            lines = Path("/proc/net/unix").read_text(errors="surrogateescape").splitlines()[1:]
-            return sum(_last(line) == where.path and line.split()[5] == CONNECTED for line in lines)
-    elif isinstance(where, (Tcp, Tls)):
-        return sum(port == where.port and state == ESTABLISHED for port, state, _ in _tcp_sockets())
-    return 0
-
-
-def _tcp_sockets() -> Iterator[tuple[int, str, str]]:
-    """Port, state and inode of each."""
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        with contextlib.suppress(OSError):
-            for line in Path(table).read_text().splitlines()[1:]:
-                fields = line.split()
-                yield int(fields[1].rpartition(":")[2], 16), fields[3], fields[9]
-
-
-def _is_stopped(pid: int | None) -> bool:
-    """Whether a process stands still until it is told to go on, as far as /proc says so."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in ("T", "t")
-    except (OSError, IndexError):
-        return False
-
-
-def holder(where: Address) -> int | None:
-    """The process that holds the lock of a socket; None where there is none, as with Node's."""
-    if not isinstance(where, Unix):
-        return None
-    for path in (where.path, *where.also):
-        with contextlib.suppress(OSError, ValueError):
-            return lock_holder(os.lstat(f"{path}.lock"))
-    return None
-
-
 # ---- a TCP port
 
 
 def _port(where: Tcp | Tls) -> Iterator[str]:
     yield ""
-    holders = sorted(_listeners(where.port))
+    holders = sorted(listeners(where.port))
     if holders:
-        yield f"on this machine {', '.join(map(_process, holders))} listens at port {where.port}"
+        yield f"on this machine {', '.join(map(named, holders))} listens at port {where.port}"
     else:
         yield f"no process on this machine that this user may look at listens at port {where.port}"
     yield "not known of a network server: its user, and whether it accepts other machines (firewalls, its address)"
 
 
-def _listeners(port: int) -> set[int]:
-    """The processes that listen at a TCP port, as far as /proc shows them to us."""
-    sockets = {f"socket:[{inode}]" for at, state, inode in _tcp_sockets() if at == port and state == LISTENS}
-    found: set[int] = set()
-    if sockets:
-        for link in Path("/proc").glob("[0-9]*/fd/*"):
-            with contextlib.suppress(OSError):
-                if os.readlink(link) in sockets:
-                    found.add(int(link.parts[2]))
-    return found
-
-
 # ---- what a client finds
+
+
+NOT_OURS = "somebody is there, but it does not speak node-ipc's language"
+
+
+def look(address: str, where: Address, config: Config, pid: int | None, lost: bool) -> str | None:
+    """Why nothing came of a conversation, as far as that is seen without another word; None where nothing is.
+
+    ``pid`` is the process that the link named, ``lost`` whether the link ended.
+    """
+    if isinstance(where, Unix) and _is_dead(where.path):
+        return f"the server at {where.path!r} is dead and left the socket behind. {_successor(where.path)}"
+    found = processes(where, pid)
+    if not lost:
+        return silence(where, pid, config)
+    if any(map(tapped, found)):
+        return f"{', '.join(map(named, found))} is a node-ipc tap: the server that it passes on to may be away"
+    if isinstance(where, Tcp):
+        return f"The server may want TLS (tls://{where.host}:{where.port}), be full, or not be node-ipc at all"
+    others = connected(where) if found else 0
+    if others:
+        return f"{counted(others, 'connection')} open there: the server may be full (max_connections)"
+    return None
 
 
 async def diagnose(address: str, where: Address, config: Config, timeout: float) -> tuple[bool, str]:
@@ -407,7 +361,7 @@ async def diagnose(address: str, where: Address, config: Config, timeout: float)
     try:
         client = await connect(where, config=config, timeout=timeout)
     except IPCError as error:
-        return False, _refusal(address, where, config, error)
+        return False, await _refusal(address, where, config, error)
     visit = _Visit(client, config)
     try:
         return await visit.verdict()
@@ -415,8 +369,10 @@ async def diagnose(address: str, where: Address, config: Config, timeout: float)
         client.abort()
 
 
-def _refusal(address: str, where: Address, config: Config, error: IPCError) -> str:
+async def _refusal(address: str, where: Address, config: Config, error: IPCError) -> str:
     text = f"a client does NOT get in ({error.code}): "
+    if isinstance(where, Tls) and isinstance(error, (TLSError, ConnectTimeout)):
+        return f"{text}{await instead_of_tls(where, config) or error}"
     if not isinstance(where, Unix) or where.path.startswith("\0"):
         return f"{text}{error}"
     if _is_dead(where.path):
@@ -454,42 +410,55 @@ class _Visit:
     async def verdict(self) -> tuple[bool, str]:
         if await self._ends_within(LINGER_SECONDS):
             return False, f"a client does NOT get in: {await self._why_cut_off()}"
-        if self._client.settings.raw_buffer:
-            return True, f"a client gets in: the server is {self._who()}"
-        try:
-            lines_are_messages = not set("\r\n").isdisjoint(self._client.settings.delimiter)
-            params = None if lines_are_messages else EMPTY_LINES
-            await self._client.request("rpc.ping", params, timeout=LINGER_SECONDS)
-        except RequestTimeout:
-            return await self._unanswered()
-        except RemoteError:  # it knows of requests, and not of this one
-            pass
-        except IPCError:
-            if isinstance(self._reason, ProtocolError):
-                return await self._unanswered()
+        if self._client.settings.raw_buffer:  # of bytes nobody can say what would be an answer
+            cause = self._stands_still()
+            return (True, f"a client gets in: the server is {self._who()}") if cause is None else self._silent(cause)
+        if await self._is_answered():
+            return True, f"a client gets in: the server is {self._who()}, and it answers"
+        if self._over.is_set() and not isinstance(self._reason, ProtocolError):
             return False, f"a client gets in, and its first message ends the link: {await self._why_ended()}"
-        return True, f"a client gets in: the server is {self._who()}, and it answers"
+        return await self._unanswered()
+
+    async def _is_answered(self) -> bool:
+        if set("\r\n").isdisjoint(self._client.settings.delimiter):
+            with contextlib.suppress(IPCError):
+                self._client.emit(PING, EMPTY_LINES)
+        return await answers(self._client, LINGER_SECONDS if self._is_node else ANSWER_SECONDS)
 
     async def _unanswered(self) -> tuple[bool, str]:
-        named = await self._language() or await self._delimiter()
+        if self._reason is None and (cause := self._stands_still()) is not None:
+            return self._silent(cause)
+        if (language := await self._language()) is not None:
+            begin = "a client gets in, and is not understood" if self._reason is None else NOT_OURS
+            return False, f"{begin}: {language}"
+        delimiter = await self._delimiter()
         if self._reason is not None:
-            return False, f"somebody is there, but it does not speak node-ipc's language: {named or self._reason}"
-        if _is_stopped(self._peer.pid):
-            return False, (
-                f"a client gets in, and nobody answers: the server, {self._who()}, is stopped (Ctrl-Z or SIGSTOP). "
-                f"kill -CONT {self._peer.pid} lets it go on"
-            )
-        if named is not None:
-            return False, f"a client gets in, and is not understood: {named}"
-        if self._peer.pid is not None and self._peer.pid == holder(self._client.address):
-            return True, (
-                f"a client gets in: the server is {self._who()}. It did not answer 'rpc.ping', though servers in "
-                "Python do: it is busy (a handler that takes long?), or has another delimiter, parser or raw mode"
-            )
+            return False, f"{NOT_OURS}: {delimiter or self._reason}"
+        if delimiter is not None:
+            return False, f"a client gets in, and is not understood: {delimiter}"
+        cause = silence(self._client.address, self._peer.pid, self._config)
+        if cause is not None and (self._is_python or self._over.is_set()):
+            return self._silent(cause)
         return True, (
-            f"a client gets in: the server is {self._who()}. It did not answer 'rpc.ping', as Node's do not; "
+            f"a client gets in: the server is {self._who()}. It did not answer 'ipc.ping', as Node's do not; "
             "so whether it speaks node-ipc's language is not known"
         )
+
+    def _silent(self, cause: str) -> tuple[bool, str]:
+        return False, f"a client gets in, and nothing answers. The server is {self._who()}: {cause}"
+
+    def _stands_still(self) -> str | None:
+        """What forbids that it answer, and so makes it useless to ask it in other ways."""
+        return standstill(self._client.address, self._peer.pid, self._config)
+
+    @property
+    def _is_node(self) -> bool:
+        return any(map(is_node, self._processes()))
+
+    @property
+    def _is_python(self) -> bool:
+        found = self._processes()
+        return any(map(is_python, found)) or (bool(found) and holder(self._client.address) in found)
 
     async def _ends_within(self, seconds: float) -> bool:
         try:
@@ -545,33 +514,29 @@ class _Visit:
     def _tap(self) -> str | None:
         """It passes on to a server that is away."""
         for pid in self._processes():
-            arguments = _command_line(pid)
-            if "tap" in arguments and "--to" in arguments[:-1]:
-                target = arguments[arguments.index("--to") + 1]
+            target = tapped(pid)
+            if target is not None:
                 return (
-                    f"{_process(pid)} is a node-ipc tap, and the server that it passes on to, {target!r}, is away: "
+                    f"{named(pid)} is a node-ipc tap, and the server that it passes on to, {target!r}, is away: "
                     "start that"
                 )
         return None
 
     def _processes(self) -> list[int]:
-        where = self._client.address
-        if isinstance(where, (Tcp, Tls)):
-            return sorted(_listeners(where.port))
-        return [] if self._peer.pid is None else [self._peer.pid]
+        return processes(self._client.address, self._peer.pid)
 
     async def _full(self) -> str | None:
         """Others are connected, and whoever comes is sent away, each time."""
-        others = _connected(self._client.address)
+        others = connected(self._client.address)
         if not others:
             return None
         for _ in range(TIMES - 1):
             if not await self._is_cut_off_again():
                 return None
         return (
-            f"the server, {self._who()}, is full: {others} connections are open there, and it ended {TIMES} more at "
-            "once. Its option max_connections says how many it takes (max_connections_per_uid and "
-            "_per_host, how many of one user or host)"
+            f"the server, {self._who()}, is full: {counted(others, 'connection')} open there, and each of doctor's "
+            f"own {TIMES} visits was ended at once. Its option max_connections says how many it takes "
+            "(max_connections_per_uid and _per_host, how many of one user or host)"
         )
 
     async def _is_cut_off_again(self) -> bool:
@@ -586,8 +551,8 @@ class _Visit:
 
     async def _delimiter(self) -> str | None:
         """It frames its messages in another way."""
-        if any(_name_of(pid).startswith("node") for pid in self._processes()):
-            return None  # it does not answer 'rpc.ping' in any way
+        if self._is_node:
+            return None  # it does not answer in any way
         theirs = await delimiter_of(self._client.address, self._config)
         if theirs is None:
             return None
@@ -608,4 +573,4 @@ class _Visit:
         peer = self._peer
         if peer.pid is None or sys.platform == "win32":
             return str(peer)
-        return f"{_process(peer.pid)} of {_user(peer.uid)}" if peer.uid is not None else _process(peer.pid)
+        return f"{named(peer.pid)} of {_user(peer.uid)}" if peer.uid is not None else named(peer.pid)

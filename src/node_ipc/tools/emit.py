@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import shlex
 import sys
 from collections.abc import AsyncIterator
 from typing import Any
@@ -25,9 +26,10 @@ from .arguments import (
     place,
     seconds,
 )
-from .doctor import diagnose, holder
-from .output import json_text
-from .probes import delimiter_of
+from .doctor import look
+from .output import json_text, notice
+from .outside import DEAF, holder, silence
+from .probes import answers
 
 __all__ = ["add_commands"]
 
@@ -103,7 +105,8 @@ async def _emit(arguments: argparse.Namespace, config: Config, message: tuple[An
     if isinstance(where, Udp):
         await _send_datagram(where, message, arguments, config)
         return 0
-    async with _explained(arguments, where, config), _link(arguments, where, config) as link:
+    link = _link(arguments, where, config)
+    async with _explained(arguments, where, config, link), link:
         link.client.emit(*message)
         if arguments.wait_for is not None:
             print(json_text(await link.answer(arguments.wait_for, arguments.timeout)))
@@ -116,23 +119,24 @@ async def _request(arguments: argparse.Namespace, config: Config, params: Any) -
     where, _ = place(arguments.address, config, "client")
     if isinstance(where, Udp):
         raise UsageError(f"a request needs a connection, and {where} has none: use emit --wait-for there")
-    async with _explained(arguments, where, config), _link(arguments, where, config) as link:
+    link = _link(arguments, where, config)
+    async with _explained(arguments, where, config, link), link:
         print(json_text(await link.client.request(arguments.method, params, timeout=arguments.timeout)))
     return 0
 
 
 @contextlib.asynccontextmanager
-async def _explained(arguments: argparse.Namespace, where: Address, config: Config) -> AsyncIterator[None]:
-    """Where a server was there and nothing came of it, add what doctor finds."""
+async def _explained(arguments: argparse.Namespace, where: Address, config: Config, link: _link) -> AsyncIterator[None]:
+    """Where a server was there and nothing came of it, add what is seen of it, without a further word to it."""
     try:
         yield
     except (ConnectionLost, NotConnected, ReceiveTimeout, RequestTimeout) as error:
         if config.raw_buffer and isinstance(error, ReceiveTimeout):  # of bytes nobody can tell more
             raise
-        gets_in, verdict = await diagnose(arguments.address, where, config, arguments.timeout)
-        if gets_in:
-            raise
-        raise ConnectionLost(f"{error}. What node-ipc doctor finds: {verdict}") from error
+        lost = isinstance(error, (ConnectionLost, NotConnected))
+        cause = look(arguments.address, where, config, link.pid, lost)
+        more = f"node-ipc doctor {shlex.quote(arguments.address)} asks the server, and says more"
+        raise type(error)(f"{error}. {more if cause is None else f'{cause}. {more}'}") from error
 
 
 def _message(arguments: argparse.Namespace, config: Config) -> tuple[Any, ...]:
@@ -154,10 +158,12 @@ class _link:
     def __init__(self, arguments: argparse.Namespace, where: Address, config: Config) -> None:
         self._opening = connect(where, config=config, timeout=arguments.timeout, wait=arguments.wait)
         self._loss: Loss | None = None
+        self.pid: int | None = None
         self._bytes: asyncio.Queue[bytes] = asyncio.Queue()
 
     async def __aenter__(self) -> _link:
         self.client: AsyncClient = await self._opening
+        self.pid = self.client.peer.pid
         self.client.once("disconnect", self._lost)
         self.client.on("data", self._bytes.put_nowait)
         return self
@@ -176,14 +182,12 @@ class _link:
             return
         if client.peer.pid is None or client.peer.pid != holder(client.address):
             return
-        answered = client.ask_in_turn()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(ARRIVAL_SECONDS):
-                while answered is not None and not answered() and self._loss is None:
-                    await asyncio.sleep(0.002)
-                return
-        if await delimiter_of(client.address, client.settings.copy()) is not None:  # else it is busy
-            raise ConnectionLost(f"{client.address} did not understand the event")
+        if await answers(client, ARRIVAL_SECONDS) or self._loss is not None:
+            return
+        cause = silence(client.address, self.pid, client.settings.copy())
+        if cause == DEAF:
+            raise ConnectionLost(f"{client.address} has read the event and did not understand it: {DEAF}")
+        notice(f"node-ipc emit: the event is sent, and {client.address} has not said yet that it read it: {cause}")
 
     async def answer(self, type: str, timeout: float) -> Any:
         if not self.client.settings.raw_buffer:

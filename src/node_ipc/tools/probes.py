@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from typing import TYPE_CHECKING
 
-from ..aio import connect
-from ..config.address import Address, Tcp, Unix
+from ..aio import AsyncClient, connect
+from ..config.address import Address, Tcp, Tls, Unix
 from ..config.config import Config
-from ..errors import ConfigError, IPCError, RemoteError
+from ..core.client import ClientState
+from ..errors import ConfigError, IPCError
 from ..wire.framing import TLS_RECORDS
 
-__all__ = ["delimiter_of", "language_of"]
+if TYPE_CHECKING:
+    import ssl
+
+__all__ = ["answers", "delimiter_of", "instead_of_tls", "language_of"]
 
 ANSWER_SECONDS = 0.3
+LOOK_SECONDS = 0.002
 AT_ONCE = 4
 """How many delimiters are tried at the same time: a server may have few places."""
 DELIMITERS = (
     *("\f", "\n", "\r\n", "\0", "|", "\t", "\r", ";"),
     *("\x1e", "\x1f", "\x04", "\x03", "\v", "\x1c", "\x1d", "\x17"),
+    *(";;", "||", "\n\n", "\r\n\r\n"),
 )
 
 
@@ -35,6 +42,8 @@ async def _answer_to(where: Address, question: bytes) -> bytes:
         async with asyncio.timeout(ANSWER_SECONDS):
             if isinstance(where, Tcp):
                 reader, writer = await asyncio.open_connection(where.host, where.port)
+            elif isinstance(where, Tls):
+                reader, writer = await asyncio.open_connection(where.host, where.port, ssl=_trusting())
             elif isinstance(where, Unix):
                 reader, writer = await asyncio.open_unix_connection(where.path)
             else:
@@ -48,16 +57,38 @@ async def _answer_to(where: Address, question: bytes) -> bytes:
 
 
 def _client_hello() -> bytes:
-    """With it a TLS client begins. Nothing is sent over what might be agreed, so nobody need be who he says."""
+    """With it a TLS client begins."""
+    import ssl
+
+    outgoing = ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        _trusting().wrap_bio(ssl.MemoryBIO(), outgoing).do_handshake()
+    return outgoing.read()
+
+
+def _trusting() -> ssl.SSLContext:
+    """Nothing of ours is sent over what it agrees, so nobody need be who he says."""
     import ssl
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    outgoing = ssl.MemoryBIO()
-    with contextlib.suppress(ssl.SSLWantReadError):
-        context.wrap_bio(ssl.MemoryBIO(), outgoing).do_handshake()
-    return outgoing.read()
+    return context
+
+
+async def instead_of_tls(where: Tls, config: Config) -> str | None:
+    """What a server is that does not let a TLS client in, in words; None where it does speak TLS, and not HTTPS."""
+    plain = Tcp(where.host, where.port)
+    language = await language_of(plain)
+    if language == "TLS":
+        return "it is not node-ipc: it speaks HTTPS" if await language_of(where) == "HTTP" else None
+    if language == "HTTP":
+        return "it is not node-ipc: it speaks HTTP, without TLS"
+    config = config.copy()
+    config.tls = False
+    if await _answers(plain, config, config.delimiter):
+        return f"it is node-ipc without TLS: connect to {plain}"
+    return f"it does not answer as TLS does: it is a server without TLS (for node-ipc, connect to {plain}), or hangs"
 
 
 async def delimiter_of(where: Address, config: Config) -> str | None:
@@ -82,11 +113,21 @@ async def _answers(where: Address, config: Config, delimiter: str) -> bool:
         return False
     client.on("error", lambda: None)
     try:
-        await client.request("rpc.ping", timeout=ANSWER_SECONDS)
-    except RemoteError:  # it knows of requests, and not of this one
-        return True
-    except IPCError:
-        return False
+        return await answers(client, ANSWER_SECONDS)
     finally:
         client.abort()
-    return True
+
+
+async def answers(client: AsyncClient, seconds: float) -> bool:
+    """Whether a server in Python says in time that it is there, behind all that was emitted to it.
+
+    It is asked by an event that a Node program does not hear.
+    """
+    answered = client.ask_in_turn()
+    if answered is None:
+        return False
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while not answered() and client.state is ClientState.CONNECTED:
+                await asyncio.sleep(LOOK_SECONDS)
+    return answered()

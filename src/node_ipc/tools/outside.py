@@ -1,0 +1,298 @@
+"""What of a server can be seen without a word to it: its processes, whether they stand still, and who waits there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..config.address import Address, Tcp, Tls, Unix
+from ..config.config import Config
+from ..config.resolve import resolve
+from ..errors import IPCError
+from ..net.unix import lock_holder
+
+__all__ = [
+    "LISTENING",
+    "connected",
+    "counted",
+    "holder",
+    "is_node",
+    "is_python",
+    "listeners",
+    "named",
+    "processes",
+    "silence",
+    "standstill",
+    "tapped",
+    "unix_sockets",
+]
+
+LISTENING = 0x10000
+"""The flag of a listening socket in /proc/net/unix."""
+WAITING, CONNECTED = "02", "03"
+"""States there: of a connection that its server has not accepted yet, and of one that it has."""
+ESTABLISHED, LISTENS = "01", "0A"
+"""States in /proc/net/tcp."""
+HERE = ("localhost", "127.", "::1", "0.0.0.0", "::")
+"""How the hosts begin that are this machine."""
+NODES = ("node", "bun", "deno", "electron")
+BUSY = "it is busy or blocked (a handler that takes long?)"
+DEAF = "it has another delimiter or parser than this client, or is in raw mode (raw_buffer)"
+
+
+# ---- processes
+
+
+def named(pid: int) -> str:
+    """A process, in words."""
+    if pid <= 0:
+        return "a process that this system does not name"
+    try:
+        name = Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return f"process {pid}"
+    return f"process {pid} ({name})"
+
+
+def _command_line(pid: int) -> list[str]:
+    """The words with which a process was started; empty where this user may not see them."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="surrogateescape").split("\0")
+    return []
+
+
+def is_node(pid: int) -> bool:
+    """Whether a process runs Node, or one of its kin."""
+    return _program(pid).startswith(NODES)
+
+
+def is_python(pid: int) -> bool:
+    """Whether a process runs Python."""
+    return _program(pid).startswith(("python", "pypy"))
+
+
+def _program(pid: int) -> str:
+    """The name of the program's file, which a process cannot change as it can its title."""
+    with contextlib.suppress(OSError):
+        return os.path.basename(os.readlink(f"/proc/{pid}/exe"))
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    return ""
+
+
+def _workers(pid: int) -> list[int]:
+    """The children of a process that run the same program, as workers do."""
+    program = _program(pid)
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        child = int(entry.name)
+        if _stat(child)[1:2] == [str(pid)] and _program(child) == program:
+            found.append(child)
+    return sorted(found)
+
+
+def _stat(pid: int) -> list[str]:
+    """State, parent and more of a process; empty where there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def _is_stopped(pid: int) -> bool:
+    """Whether a process stands still until it is told to go on."""
+    return _stat(pid)[:1] in (["T"], ["t"])
+
+
+def _waits_for_events(pid: int) -> bool | None:
+    """Whether a thread of it sleeps until there is something to read; None where the kernel does not tell."""
+    seen = [_sleeps_in(task) for task in Path(f"/proc/{pid}/task").glob("[0-9]*")]
+    if any("poll" in where or "select" in where for where in seen):
+        return True
+    return False if any(seen) or _stat(pid)[:1] == ["R"] else None
+
+
+def _sleeps_in(task: Path) -> str:
+    with contextlib.suppress(OSError):
+        return (task / "wchan").read_text().strip().removeprefix("0")
+    return ""
+
+
+# ---- sockets
+
+
+def holder(where: Address) -> int | None:
+    """The process that holds the lock of a socket; None where there is none, as with Node's."""
+    if not isinstance(where, Unix):
+        return None
+    for path in (where.path, *where.also):
+        with contextlib.suppress(OSError, ValueError):
+            return lock_holder(os.lstat(f"{path}.lock"))
+    return None
+
+
+def unix_sockets() -> Iterator[tuple[str, str, int]]:
+    """Path, state and flags of each that has a path."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/net/unix").read_text(errors="surrogateescape").splitlines()[1:]:
+            fields = line.split(maxsplit=7)  # a path may have blanks in it
+            if len(fields) > 7:
+                yield fields[7], fields[5], int(fields[3], 16)
+
+
+def _tcp_sockets() -> Iterator[tuple[int, str, str]]:
+    """Port, state and inode of each."""
+    for fields in _tcp_lines():
+        yield _port_of(fields), fields[3], fields[9]
+
+
+def _tcp_lines() -> Iterator[list[str]]:
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with contextlib.suppress(OSError):
+            yield from (line.split() for line in Path(table).read_text().splitlines()[1:])
+
+
+def listeners(port: int) -> set[int]:
+    """The processes that listen at a TCP port, as far as /proc shows them to us."""
+    sockets = {f"socket:[{inode}]" for at, state, inode in _tcp_sockets() if at == port and state == LISTENS}
+    found: set[int] = set()
+    if sockets:
+        for link in Path("/proc").glob("[0-9]*/fd/*"):
+            with contextlib.suppress(OSError):
+                if os.readlink(link) in sockets:
+                    found.add(int(link.parts[2]))
+    return found
+
+
+def connected(where: Address) -> int:
+    """How many connections a server has there, as far as /proc tells."""
+    if isinstance(where, Unix):
+        return sum(path == _shown(where) and state == CONNECTED for path, state, _ in unix_sockets())
+    if isinstance(where, (Tcp, Tls)):
+        return sum(port == where.port and state == ESTABLISHED for port, state, _ in _tcp_sockets())
+    return 0
+
+
+def _waiting(where: Address) -> int:
+    """How many connections the kernel has made there that the server has not accepted."""
+    if isinstance(where, Unix):
+        return sum(path == _shown(where) and state == WAITING for path, state, _ in unix_sockets())
+    if isinstance(where, (Tcp, Tls)) and _is_here(where):
+        return sum(_backlog(line) for line in _tcp_lines() if line[3] == LISTENS and _port_of(line) == where.port)
+    return 0
+
+
+def _port_of(line: list[str]) -> int:
+    return int(line[1].rpartition(":")[2], 16)
+
+
+def _backlog(line: list[str]) -> int:
+    """What is unread of a socket that listens: connections."""
+    return int(line[4].partition(":")[2], 16)
+
+
+def _shown(where: Unix) -> str:
+    """A path as the kernel lists it."""
+    return f"@{where.path[1:]}" if where.path.startswith("\0") else where.path
+
+
+def _is_here(where: Tcp | Tls) -> bool:
+    return where.host.startswith(HERE)
+
+
+def processes(where: Address, pid: int | None) -> list[int]:
+    """Those that serve an address; ``pid`` is the one that the link itself names."""
+    if isinstance(where, (Tcp, Tls)):
+        return sorted(listeners(where.port)) if _is_here(where) else []
+    known = pid if pid is not None else holder(where)
+    return [] if known is None or known <= 0 else [known]
+
+
+def counted(number: int, thing: str) -> str:
+    """``1 connection is``, ``2 connections are``."""
+    return f"{number} {thing} is" if number == 1 else f"{number} {thing}s are"
+
+
+# ---- why nobody answers
+
+
+def silence(where: Address, pid: int | None, config: Config) -> str | None:
+    """Why a server that is there does not answer, a clause; None where nothing of that is to be seen.
+
+    It reads what the kernel shows and sends nothing.
+    """
+    serving = processes(where, pid)
+    return standstill(where, pid, config) or _unread(serving, _family(serving))
+
+
+def standstill(where: Address, pid: int | None, config: Config) -> str | None:
+    """The same, where the kernel shows that it cannot answer, and nobody need ask further."""
+    serving = processes(where, pid)
+    return _stopped(_family(serving)) or _behind_a_tap(serving, config) or _unaccepted(where, serving)
+
+
+def _family(serving: list[int]) -> list[int]:
+    return [*serving, *(worker for one in serving for worker in _workers(one))]
+
+
+def _stopped(family: list[int]) -> str | None:
+    still = [pid for pid in family if _is_stopped(pid)]
+    if not still:
+        return None
+    names, numbers = ", ".join(map(named, still)), " ".join(map(str, still))
+    return f"{names} is stopped (Ctrl-Z or SIGSTOP). kill -CONT {numbers} lets it go on"
+
+
+def _behind_a_tap(serving: list[int], config: Config) -> str | None:
+    for pid in serving:
+        target = tapped(pid)
+        if target is None:
+            continue
+        with contextlib.suppress(IPCError):
+            where, _ = resolve(target, config, {}, "client")
+            cause = _stopped(_family(processes(where, None)))
+            if cause is not None:
+                return f"{named(pid)} is a node-ipc tap, and of the server that it passes on to, {target!r}, {cause}"
+        return (
+            f"{named(pid)} is a node-ipc tap, and the server that it passes on to, {target!r}, does not answer it: "
+            f"node-ipc doctor {target} says more"
+        )
+    return None
+
+
+def tapped(pid: int) -> str | None:
+    """What a ``node-ipc tap`` passes on to; None for a process that is none."""
+    words = _command_line(pid)
+    if "tap" in words and "--to" in words[:-1]:
+        return words[words.index("--to") + 1]
+    return None
+
+
+def _unaccepted(where: Address, serving: list[int]) -> str | None:
+    waiting = _waiting(where)
+    if not waiting:
+        return None
+    queue = f"{counted(waiting, 'connection')} made and not accepted"
+    workers = [worker for one in serving for worker in _workers(one)]
+    if workers:
+        names = ", ".join(map(named, workers[:8]))
+        return (
+            f"{queue}: none of its workers ({names}) takes it. Their setup takes long or hangs, or each is busy in a "
+            "handler"
+        )
+    if any(_waits_for_events(pid) for pid in serving):
+        return f"{queue}, though it waits for something: where workers serve, none of them lives (its log says why)"
+    return f"{queue}: {BUSY}, or, where workers serve, none of them lives"
+
+
+def _unread(serving: list[int], family: list[int]) -> str | None:
+    """Of one that accepts and says nothing: is it busy, or does it not understand?"""
+    if not serving or any(map(is_node, serving)):
+        return None
+    at_work = family[len(serving) :] or serving
+    waits = [_waits_for_events(pid) for pid in at_work]
+    if waits and all(waits):
+        return DEAF
+    return BUSY if waits and False in waits and True not in waits else f"{BUSY}, or {DEAF}"
