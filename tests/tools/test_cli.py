@@ -182,3 +182,38 @@ def test_an_address_in_use_is_one_line(server: str, root: str, capsys: pytest.Ca
                 assert main(command) == 1
                 [said] = capsys.readouterr().err.splitlines()
                 assert said.startswith(f"node-ipc {command[0]}: ")
+
+
+# ---- did you mean
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["--verison"], "--version"),
+        (["emti", "world", "message"], "emit"),
+        (["request", "world", "add", "--timout", "3"], "--timeout"),
+        (["--nothing-like-it"], ""),
+    ],
+)
+def test_a_misspelt_flag_or_command(arguments: list[str], meant: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    said = capsys.readouterr().err
+    assert f"did you mean {meant}?" in said if meant else "did you mean" not in said
+
+
+def test_a_misspelt_id(server: str, root: str, capsys: pytest.CaptureFixture[str]) -> None:
+    option = ["-o", f"socket_root={root}"]
+    for command in (["emit", "wrold", "message"], ["request", "wrold", "add"], ["doctor", "wrold"]):
+        assert main([*command, *option]) == 1
+        assert f"Did you mean 'world', which lives at {root}app.world?" in "".join(capsys.readouterr())
+    assert main(["emit", "something-else", "message", *option]) == 1
+    assert "Did you mean" not in capsys.readouterr().err
+
+
+def test_what_to_check_of_a_path_is_the_path(root: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["emit", f"unix:{root}app.sok", "message"]) == 1
+    assert "Start it, or check the path\n" in capsys.readouterr().err
+    assert main(["emit", "nobody", "message", "-o", f"socket_root={root}"]) == 1
+    assert "check the id, appspace and socket_root of both\n" in capsys.readouterr().err

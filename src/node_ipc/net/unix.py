@@ -326,10 +326,12 @@ def connect_unix(
         AddressError: the path can be no socket's; final.
         ConnectError: nobody listens there; a later attempt may succeed.
     """
+    paths = (path, *also)
+    by_id = len(paths) > 1  # only an id may be in several places
     first: ConnectError | None = None
-    for candidate in (path, *also):
+    for candidate in paths:
         try:
-            return _connect(candidate, allowed_uids)
+            return _connect(candidate, allowed_uids, by_id)
         except ConnectError as exc:
             first = first or exc
     assert first is not None  # there is at least one path
@@ -376,7 +378,7 @@ def check_peer(
     )
 
 
-def _connect(path: str, allowed_uids: Collection[int] | None) -> socket.socket:
+def _connect(path: str, allowed_uids: Collection[int] | None, by_id: bool) -> socket.socket:
     Unix(path)  # checks it
     with contextlib.ExitStack() as undo:
         sock = undo.enter_context(_new_socket())
@@ -385,7 +387,7 @@ def _connect(path: str, allowed_uids: Collection[int] | None) -> socket.socket:
         except BlockingIOError:
             raise
         except OSError as exc:
-            raise _connect_error(path, exc) from exc
+            raise _connect_error(path, exc, by_id) from exc
         credentials = peer_credentials(sock)
         if credentials is not None:  # pragma: no branch - Linux always tells
             check_peer(credentials.uid, allowed_uids, end=f"the server at {_shown(path)}")
@@ -401,7 +403,7 @@ def _connect_long(sock: socket.socket, path: str) -> None:
         os.close(found)
 
 
-def _connect_error(path: str, exc: OSError) -> IPCError:
+def _connect_error(path: str, exc: OSError, by_id: bool) -> IPCError:
     reason = exc.strerror or str(exc)
     if exc.errno in (errno.EACCES, errno.EPERM):
         return ConnectDenied(
@@ -415,9 +417,8 @@ def _connect_error(path: str, exc: OSError) -> IPCError:
         return ConnectError(
             f"no server at {_shown(path)}: {kind} is there, which is no socket. Move it away, or choose another path"
         )
-    return ConnectError(
-        f"no server at {_shown(path)}: {reason}. Start it, or check the id, appspace and socket_root of both"
-    )
+    check = "the id, appspace and socket_root of both" if by_id else "the path"
+    return ConnectError(f"no server at {_shown(path)}: {reason}. Start it, or check {check}")
 
 
 def _kind_at(path: str) -> str | None:

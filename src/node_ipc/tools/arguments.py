@@ -8,9 +8,9 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ..config.address import Address, Role
 from ..config.config import Config
@@ -20,6 +20,7 @@ from ..errors import AddressError, ConfigError
 
 __all__ = [
     "Commands",
+    "Parser",
     "UsageError",
     "add_command",
     "add_configuration",
@@ -39,6 +40,37 @@ Commands = Any
 
 class UsageError(Exception):
     """The command line cannot be meant as it stands."""
+
+
+class Parser(argparse.ArgumentParser):
+    """One that says which flag or command a misspelt one may be."""
+
+    _given: Sequence[str] = ()
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        self._given = list(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        meant = self._meant()
+        super().error(message if meant is None else f"{message}: did you mean {meant}?")
+
+    def _meant(self) -> str | None:
+        """What is known and much like the first word that is not."""
+        import difflib  # only a mistake pays for it
+
+        commands = {name: parser for action in self._actions for name, parser in _commands_of(action)}
+        first = next(iter(self._given), "")
+        if commands and first not in commands and not first.startswith("-"):
+            return next(iter(difflib.get_close_matches(first, commands, 1)), None)
+        flags = [*self._option_string_actions, *getattr(commands.get(first), "_option_string_actions", ())]
+        words = [word.partition("=")[0] for word in self._given if word.startswith("--") and len(word) > 2]
+        unknown = [word for word in words if not any(flag.startswith(word) for flag in flags)]
+        return next(iter(difflib.get_close_matches(unknown[0], flags, 1)), None) if unknown else None
+
+
+def _commands_of(action: argparse.Action) -> Iterable[tuple[str, Any]]:
+    return action.choices.items() if isinstance(action.choices, dict) else ()
 
 
 def add_command(commands: Commands, name: str, *, help: str, examples: str) -> argparse.ArgumentParser:

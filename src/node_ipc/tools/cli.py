@@ -14,9 +14,9 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
-from ..errors import ConfigError, IPCError
+from ..errors import ConfigError, ConnectError, IPCError
 from . import contract, convert, demo, doctor, emit, help, listen, record, replay, tap, top
-from .arguments import UsageError, wrapped
+from .arguments import Parser, UsageError, configuration, wrapped
 from .output import notice
 
 __all__ = ["command_line", "main"]
@@ -65,6 +65,8 @@ def _run(argv: Sequence[str] | None) -> int:
         return code
     except (UsageError, ConfigError) as error:
         return _complain(arguments.command, error, WRONG_ARGUMENTS)
+    except ConnectError as error:
+        return _complain(arguments.command, Exception(f"{error}{_similar(arguments)}"), FAILED)
     except IPCError as error:
         return _complain(arguments.command, error, FAILED)
     except BrokenPipeError:  # nobody reads what we print any more, as after "| head"
@@ -89,7 +91,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def command_line() -> argparse.ArgumentParser:
     """What parses it: every command, with its arguments."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="node-ipc",
         description=wrapped(DESCRIPTION),
         epilog=wrapped(EXAMPLES),
@@ -100,6 +102,12 @@ def command_line() -> argparse.ArgumentParser:
     for module in (demo, listen, emit, tap, record, replay, convert, top, doctor, contract, help):
         module.add_commands(commands)
     return parser
+
+
+def _similar(arguments: argparse.Namespace) -> str:
+    """The server that may be meant, where nobody has the id that was given."""
+    given = getattr(arguments, "to", None) or getattr(arguments, "address", None)
+    return doctor.similar(given, configuration(arguments)) if hasattr(arguments, "options") else ""
 
 
 def _complain(command: str, error: Exception, code: int) -> int:

@@ -50,7 +50,7 @@ from .outside import (
 )
 from .probes import answers, delimiter_of, instead_of_tls, language_of
 
-__all__ = ["add_commands", "diagnose", "look"]
+__all__ = ["add_commands", "diagnose", "look", "similar"]
 
 EXAMPLES = """\
   node-ipc doctor                         versions, the sockets of this appspace, and whatever else lives beside them
@@ -383,7 +383,25 @@ async def _refusal(address: str, where: Address, config: Config, error: IPCError
                 f"{text}no server has the appspace {config.appspace!r}, where this client looks. One of this id has "
                 f"{appspace!r} ({path}): give both the same, here with -o appspace={appspace}"
             )
-    return f"{text}{error}"
+    return f"{text}{error}{similar(address, config)}"
+
+
+def similar(address: object, config: Config) -> str:
+    """``. Did you mean …?`` where no server has this id, and one that lives has an id much like it; else nothing."""
+    import difflib  # only a mistake pays for it
+
+    if not isinstance(address, str) or not set("/:@").isdisjoint(address):
+        return ""
+    where, _ = place(address, config, "client")
+    if not isinstance(where, Unix):
+        return ""
+    ids = {
+        name.removeprefix(config.appspace): f"{root}/{name}"
+        for root in map(os.path.dirname, (where.path, *where.also))
+        for name in _names(root, config.appspace) or ()
+    }
+    near = [id for id in difflib.get_close_matches(address, ids, 3) if id != address and _listens(ids[id])]
+    return f". Did you mean {near[0]!r}, which lives at {ids[near[0]]}?" if near else ""
 
 
 class _Visit:
