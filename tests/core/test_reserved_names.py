@@ -148,7 +148,8 @@ def test_where_reserved_names_are_allowed_handlers_hear_both(kind: str, name: st
 
 @pytest.mark.parametrize("kind", RAISES)
 def test_the_names_that_an_end_raises_are_those_that_its_module_publishes(kind: str) -> None:
-    source = "".join(map(inspect.getsource, ENDS[kind].__mro__[:-1]))
+    ours = [each for each in ENDS[kind].__mro__ if each.__module__.startswith("node_ipc")]
+    source = "".join(map(inspect.getsource, ours))
     published = set(re.findall(r'events\.publish(?:_state)?\("([\w.]+)"', source))
     assert published - {"data"} == RAISES[kind]  # in raw mode, where no names are on the wire
 
