@@ -186,7 +186,7 @@ def test_every_worker_serves_and_none_is_refused_while_one_is_killed_and_replace
     example: Callable[[str], Program], root: str
 ) -> None:
     server, pids = cluster(example)
-    path = f"{root}app.world"
+    path = f"{root}cluster.world"
     peers: dict[int, list[Peer]] = {pid: [] for pid in pids}
     for _ in range(200):
         peer, pid = serviced(path)
