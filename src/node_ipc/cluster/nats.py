@@ -40,6 +40,7 @@ class _Reading(Client):
     def __init__(self, hear: Callable[[str, bytes, bytes], None]) -> None:
         super().__init__()
         self._hear = hear
+        self.connecting = asyncio.current_task()
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
         self._hear(subject.decode(), bytes(data), bytes(headers or b""))
@@ -82,6 +83,7 @@ class NatsBus:
             with contextlib.suppress(Exception):
                 await client.close()
             raise
+        client.connecting = None
         self._client = client
         self._subscriptions.clear()
         self._unheard.clear()
@@ -175,9 +177,10 @@ MOST_UNHEARD = 16_384
 """Requests of which NATS has not said that nobody hears them; of those that are heard it never says anything."""
 
 
-async def _first_failure_ends(client: Client, error: Exception) -> None:
-    """One attempt and no second: nats-py would wait for two seconds between them. Once it is up, its end is told."""
-    if not client.is_connected:
+async def _first_failure_ends(client: _Reading, error: Exception) -> None:
+    """One attempt and no second: nats-py would wait for two seconds between them. Its own tasks have nobody to hear it,
+    and what ends them is told as the end."""
+    if client.connecting is not None and asyncio.current_task() is client.connecting:
         raise error
 
 
