@@ -20,4 +20,6 @@ async def main(name, room, id="chat"):
 
 
 if __name__ == "__main__":
+    if len(sys.argv) not in (3, 4):
+        sys.exit(__doc__)
     node_ipc.run(main(*sys.argv[1:]))

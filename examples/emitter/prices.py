@@ -18,4 +18,6 @@ async def main(bus, metal, price):
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
     node_ipc.run(main(*sys.argv[1:]))
