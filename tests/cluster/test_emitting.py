@@ -74,6 +74,18 @@ async def test_a_bus_that_is_not_there_is_an_error_in_time_and_what_was_not_sent
             pass
 
 
+async def test_what_the_broker_may_not_have_at_the_end_is_an_error(broker: Broker) -> None:
+    with pytest.raises(NotConnected, match=r"the broker may not have the last events|1 events were not sent"):
+        async with node_ipc.scale.emitter(broker.url) as out:
+            out.to("a").emit("x", 1)
+            broker.kill()  # and nothing was given to it: that is done in the loop's next turn
+
+
+async def test_an_end_without_a_word_is_no_error_where_nothing_was_emitted(broker: Broker) -> None:
+    async with node_ipc.scale.emitter(broker.url):
+        broker.kill()
+
+
 @pytest.mark.parametrize("bus", [None, False, 5, "host:4222", "http://host", "nats://", "nats://host:port", object()])
 def test_what_is_no_bus_is_refused(bus: Any) -> None:
     with pytest.raises(ConfigError):

@@ -41,3 +41,16 @@ async def test_what_sending_raises_ends_it() -> None:
     pump.put(1)
     with pytest.raises(ConnectionError):
         await pump.run()
+
+
+async def test_who_waits_until_all_is_sent_hears_that_it_will_not_be() -> None:
+    async def fails(items: list[int]) -> None:
+        raise OSError("gone")
+
+    pump = Pump(fails, lambda: None)
+    running = asyncio.create_task(pump.run())
+    pump.put(1)
+    with pytest.raises(ConnectionError, match="the connection is gone"):
+        await pump.emptied()
+    with pytest.raises(OSError, match="gone"):
+        await running

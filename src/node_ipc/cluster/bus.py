@@ -72,4 +72,4 @@ class Bus(Protocol):
         """Where it is connected to and how it is, in a few words and without secrets."""
 
     async def close(self) -> None:
-        """End the connection; what was published is with the broker when this returns, if it is there. No ``lost``."""
+        """End the connection, after ``confirm`` where that went well. No ``lost``."""

@@ -150,7 +150,8 @@ class HubBus:
             return
         self._client = None
         for waiting in self._syncs.values():
-            waiting.cancel()
+            if not waiting.done():
+                waiting.set_exception(ConnectionError("the hub is gone"))
         self._syncs.clear()
         hears.lost(reason)
 

@@ -40,6 +40,8 @@ class Keeper:
         self._closed: Callable[[], None] | None = None
         self.is_open = False
         """Whether there is a connection, or one is being made."""
+        self.unconfirmed: Exception | None = None
+        """Why it is not known, at the end, whether the broker has all that it was given."""
 
     # ---- life
 
@@ -105,13 +107,22 @@ class Keeper:
             self._leaving = {self._spawn(self._disconnect())}
 
     async def _disconnect(self) -> None:
-        self._is_up = False
+        was_up, self._is_up = self._is_up, False
         if self._lost is not None:
             self._lost.set()
-        with contextlib.suppress(Exception):
+        try:
             async with asyncio.timeout(self._patience):
-                await self._bus.close()
-        self._finish()
+                if not was_up:
+                    raise ConnectionError("the bus was down at the end")
+                await self._bus.confirm()
+        except Exception as error:
+            self.unconfirmed = error
+        try:
+            with contextlib.suppress(Exception):  # whatever became of it, it is over
+                async with asyncio.timeout(self._patience):
+                    await self._bus.close()
+        finally:
+            self._finish()
 
     def _finish(self) -> None:
         self.is_open = False

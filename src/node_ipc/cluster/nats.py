@@ -158,11 +158,7 @@ class NatsBus:
         return str(self._place)
 
     async def close(self) -> None:
-        try:
-            with contextlib.suppress(Exception):
-                await self.confirm()
-        finally:
-            await self._end()
+        await self._end()
 
     async def _end(self) -> None:
         client, self._client = self._client, None

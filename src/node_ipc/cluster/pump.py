@@ -22,7 +22,7 @@ class Pump(Generic[T]):
         self._writable = writable
         self._items: list[T] = []
         self._bytes = 0
-        self._is_full = False
+        self._is_full = self._is_over = False
         self._filled = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
@@ -39,17 +39,23 @@ class Pump(Generic[T]):
 
     async def run(self) -> None:
         """Send, for ever; raises what sending raises."""
-        while True:
-            await self._filled.wait()
-            self._filled.clear()
-            items, self._items, self._bytes = self._items, [], 0
-            await self._send(items)
-            if self._is_full:
-                self._is_full = False
-                self._writable()
-            if not self._items:
-                self._empty.set()
+        try:
+            while True:
+                await self._filled.wait()
+                self._filled.clear()
+                items, self._items, self._bytes = self._items, [], 0
+                await self._send(items)
+                if self._is_full:
+                    self._is_full = False
+                    self._writable()
+                if not self._items:
+                    self._empty.set()
+        finally:
+            self._is_over = True
+            self._empty.set()
 
     async def emptied(self) -> None:
-        """Until all that was put so far is sent."""
+        """Until all that was put so far is sent; ``ConnectionError`` where nothing more will be."""
         await self._empty.wait()
+        if self._is_over:
+            raise ConnectionError("the connection is gone")

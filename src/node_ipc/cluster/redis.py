@@ -104,7 +104,9 @@ class RedisBus:
             for task in tasks:
                 task.cancel()
             for pong in self._pongs:
-                pong.cancel()
+                if not pong.done():
+                    pong.set_exception(ConnectionError("Redis is gone"))
+                    pong.exception()  # some have nobody who waits
             assert mouth is not None
             self._ending = asyncio.create_task(_close(ear, mouth))
             self._hears.lost(error)
@@ -191,12 +193,7 @@ class RedisBus:
         return str(self._place)
 
     async def close(self) -> None:
-        try:
-            if self._ear is not None:
-                with contextlib.suppress(Exception):
-                    await self.confirm()
-        finally:
-            await self._end()
+        await self._end()
 
     async def _end(self) -> None:
         ear, mouth, self._ear, self._mouth = self._ear, self._mouth, None, None

@@ -130,7 +130,7 @@ class Emitter:
     async def close(self, timeout: float | None = None) -> None:
         """Until the broker has all that was emitted; ``timeout``: seconds, ``None`` is ``close_timeout``.
 
-        Raises :class:`NotConnected` where something was not sent.
+        Raises :class:`NotConnected` where something was not sent, or where nobody knows whether the broker has it.
         """
         closed = asyncio.get_running_loop().create_future()
         if self._keeper.is_open:
@@ -140,6 +140,10 @@ class Emitter:
         dropped, self._told = self._node.stats().dropped - self._told, self._node.stats().dropped
         if dropped:
             raise NotConnected(f"{dropped} events were not sent: {self._failure or 'the bus went down'}")
+        unconfirmed, self._keeper.unconfirmed = self._keeper.unconfirmed, None
+        if unconfirmed is not None and self._node.stats().sent:
+            why = str(unconfirmed) or type(unconfirmed).__name__
+            raise NotConnected(f"the broker may not have the last events: {why}") from unconfirmed
 
     # ---- what the node asks of it
 
