@@ -41,7 +41,11 @@ def main(arguments: list[str]) -> int:
 
 def pages() -> dict[str, str]:
     """Every page that is made, by the name of its file."""
-    return {"options.md": options_page(), **groups(), "errors.md": errors_page(), "commands.md": commands_page()}
+    return {
+        **{"options.md": options_page(), **groups()},
+        **{"errors.md": errors_page(), **areas()},
+        **{"commands.md": commands_page(), **purposes()},
+    }
 
 
 # --- markup: what docstrings say, as Markdown
@@ -109,7 +113,7 @@ def groups() -> dict[str, str]:
     for heading, names in sections():
         about = f"Options of `node_ipc.Config`, each with what it takes and who reads it: {', '.join(names)}."
         about += LED_ON.get(heading, "")
-        made[file_of(heading)] = group(f"Options: {_within(heading)}", about, Config, names)
+        made[page_of("options", heading)] = group(f"Options: {_within(heading)}", about, Config, names)
     made["options-interfaces.md"] = group(
         "Options: interfaces", f"What `config.interfaces` holds. {first_line(Interfaces.__doc__ or '')}", Interfaces
     )
@@ -132,8 +136,8 @@ def _within(heading: str) -> str:
     return heading if heading[:2].isupper() else heading[0].lower() + heading[1:]
 
 
-def file_of(heading: str) -> str:
-    return f"options-{re.sub('[^a-z]+', '-', heading.lower()).strip('-')}.md"
+def page_of(kind: str, heading: str) -> str:
+    return f"{kind}-{re.sub('[^a-z]+', '-', heading.lower()).strip('-')}.md"
 
 
 def group(heading: str, about: str, owner: type[Options], names: list[str] | None = None) -> str:
@@ -153,8 +157,8 @@ def options_page() -> str:
     parts = [NOTE, "# Options", OPTIONS_INTRODUCTION]
     toctree = []
     for heading, names in sections():
-        parts += [f"## {heading}", _table(Config, names, file_of(heading))]
-        toctree.append(file_of(heading).removesuffix(".md"))
+        parts += [f"## {heading}", _table(Config, names, page_of("options", heading))]
+        toctree.append(page_of("options", heading).removesuffix(".md"))
     for heading, owner, file in (
         ("Interfaces", Interfaces, "options-interfaces.md"),
         ("TLS options", TLSOptions, "options-tls.md"),
@@ -195,21 +199,58 @@ and where the defaults differ, is in [node-ipc's options](../howto/node-ipc-opti
 # --- errors
 
 
+def errors_of() -> dict[str, list[type[errors.IPCError]]]:
+    """The errors under the headings that their source has; the root, which is before all of them, under none."""
+    found: dict[str, list[type[errors.IPCError]]] = {}
+    within = ""
+    for line in inspect.getsource(errors).splitlines():
+        if heading_found := re.fullmatch(r"# --- (.*)", line):
+            within = heading_found[1]
+        elif named := re.match(r"class (\w+)", line):
+            found.setdefault(within, []).append(getattr(errors, named[1]))
+    return found
+
+
 def errors_page() -> str:
-    kinds = [getattr(errors, name) for name in errors.__all__]
     tree = inspect.cleandoc(errors.__doc__ or "").split("\n\n")[1]
     tree = re.sub(r"(?<=[\w)])  +.*", "", tree)  # what each means is in the table
-    rows = ["| code | error | meaning |", "|---|---|---|"]
-    for code, kind in sorted(codes(kinds)):
+    places = {kind.__name__: heading for heading, kinds in errors_of().items() for kind in kinds}
+    rows, seen = ["| code | error | meaning |", "|---|---|---|"], {"IPCError"}
+    named = [(f"`{code}`", kind) for code, kind in sorted(codes([getattr(errors, name) for name in errors.__all__]))]
+    for code, kind in [*named, ("the other side's", "RemoteError")]:
         what = first_line(inspect.getdoc(getattr(errors, kind)) or "")
-        rows.append(f"| `{code}` | [`{kind}`](#{kind.lower()}) | {cell(what)} |")
+        page = page_of("errors", places[kind]) if places[kind] else ""
+        place = "" if kind in seen else f"{{#{kind.lower()}}}"  # errors.html#connecterror leads here, too
+        seen.add(kind)
+        rows.append(f"| {code} | [`{kind}`]({page}#{kind.lower()}){place} | {cell(what)} |")
     parts = [NOTE, "# Errors", ERRORS_INTRODUCTION, f"```text\n{inspect.cleandoc(tree)}\n```", "## Codes"]
-    parts += ["\n".join(rows), "## Each error"]
-    for kind in kinds:
-        code = "The code is the other side's" if kind is errors.RemoteError else f"`{kind.code}`"
-        parts += [f"### {kind.__name__}", f"{code}. {bases(kind)}"]
-        parts.append(markdown(inspect.getdoc(kind) or ""))
+    parts += ["\n".join(rows), "## The root"]
+    parts += [part for kind in errors_of()[""] for part in entry(kind)]
+    parts.append(contents("errors", [heading for heading in errors_of() if heading]))
     return filled("\n\n".join(parts))
+
+
+def areas() -> dict[str, str]:
+    """One page for each heading of the errors' source."""
+    made = {}
+    for heading, kinds in errors_of().items():
+        if heading:
+            names = ", ".join(f"`{kind.__name__}`" for kind in kinds)
+            about = f"Where you meet each of these errors, and what to do: {names}. [Every code](errors.md#codes)."
+            parts = [NOTE, f"# Errors: {_within(heading)}", about, *(part for kind in kinds for part in entry(kind))]
+            made[page_of("errors", heading)] = filled("\n\n".join(parts))
+    return made
+
+
+def entry(kind: type[errors.IPCError]) -> list[str]:
+    code = "The code is the other side's" if kind is errors.RemoteError else f"`{kind.code}`"
+    level = "###" if kind is errors.IPCError else "##"
+    return [f"{level} {kind.__name__}", f"{code}. {bases(kind)}", markdown(inspect.getdoc(kind) or "")]
+
+
+def contents(kind: str, headings: list[str]) -> str:
+    names = [page_of(kind, heading).removesuffix(".md") for heading in headings]
+    return "```{toctree}\n:hidden:\n\n" + "\n".join(names) + "\n```"
 
 
 def codes(kinds: list[type[errors.IPCError]]) -> Iterator[tuple[str, str]]:
@@ -231,20 +272,53 @@ Whatever this library raises or reports is an `IPCError`, and inherits the built
 same as node-ipc 14's where there is one, and `error.os_code` is what the operating system said (`"ECONNREFUSED"`). What
 the kernel, a handler or OpenSSL raised is the `__cause__`.
 
-In a terminal `node-ipc help AddressInUse` or `node-ipc help ERR_IPC_ADDRESS_IN_USE` explains one."""
+The codes below lead to each error: where you meet it, and what to do. In a terminal `node-ipc help AddressInUse` or
+`node-ipc help ERR_IPC_ADDRESS_IN_USE` explains one."""
 
 
 # --- commands
 
 
+PURPOSES = {
+    "Talking": ("demo", "listen", "emit", "request"),
+    "Looking": ("doctor", "tap", "top"),
+    "Recording": ("record", "replay", "convert"),
+    "Explaining": ("help", "contract"),
+}
+
+
 def commands_page() -> str:
-    parts = [NOTE, "# Commands", COMMANDS_INTRODUCTION]
     parsers = command_parsers()
+    unplaced = {*parsers} - {name for names in PURPOSES.values() for name in names}
+    if unplaced:
+        raise SystemExit(f"docs/generate.py: put {', '.join(sorted(unplaced))} under one of PURPOSES")
+    parts = [NOTE, "# Commands", COMMANDS_INTRODUCTION]
+    for heading, names in PURPOSES.items():
+        rows = ["| command | what it does |", "|---|---|"]
+        page = page_of("commands", heading)
+        rows += [
+            f"| [`{name}`]({page}#{name}){{#{name}}} | {cell(parsers[name].description or '')} |" for name in names
+        ]
+        parts += [f"## {heading}", "\n".join(rows)]
     parts += ["## Options of all", COMMON_INTRODUCTION, table(common(parsers["emit"]))]
-    for name, parser in parsers.items():
-        parts += [f"## {name}", parser.description or "", f"```sh\n{usage(name, parser)}\n```", flags(parser)]
-        parts += examples(parser)
+    parts.append(contents("commands", [*PURPOSES]))
     return filled("\n\n".join(parts))
+
+
+def purposes() -> dict[str, str]:
+    """One page for each kind of commands."""
+    parsers = command_parsers()
+    made = {}
+    for heading, names in PURPOSES.items():
+        listed = ", ".join(f"`{name}`" for name in names)
+        about = f"These commands with each of their arguments, and examples: {listed}. [All commands](commands.md)."
+        parts = [NOTE, f"# Commands: {_within(heading)}", about]
+        for name in names:
+            parser = parsers[name]
+            parts += [f"## {name}", parser.description or "", f"```sh\n{usage(name, parser)}\n```", flags(parser)]
+            parts += examples(parser)
+        made[page_of("commands", heading)] = filled("\n\n".join(parts))
+    return made
 
 
 def command_parsers() -> dict[str, argparse.ArgumentParser]:
@@ -293,7 +367,7 @@ def common(parser: argparse.ArgumentParser) -> list[argparse.Action]:
 
 def flags(parser: argparse.ArgumentParser) -> str:
     own = [action for action in shown(parser) if action not in common(parser)]
-    return table(own) + ("\n\nAnd [`--config` and `-o`](#options-of-all)." if common(parser) else "")
+    return table(own) + ("\n\nAnd [`--config` and `-o`](commands.md#options-of-all)." if common(parser) else "")
 
 
 def table(actions: list[argparse.Action]) -> str:

@@ -115,6 +115,9 @@ class IPCError(Exception):
     _os_code: str | None = None
 
 
+# --- Setting up
+
+
 class ConfigError(IPCError, ValueError):
     """An option that does not exist, or a value that an option does not take.
 
@@ -171,6 +174,31 @@ class AddressInUse(IPCError, OSError):
 
     code = "ERR_IPC_ADDRESS_IN_USE"
     _os_code = "EADDRINUSE"
+
+
+class NoServer(IPCError, AttributeError):
+    """``ipc.server`` was used before ``serve`` or ``serve_net`` made one; ``hasattr(ipc, "server")`` asks.
+
+    Met at: ``ipc.server``.
+    What to do: call ``ipc.serve()``, ``ipc.serve_net()`` or ``ipc.serve_udp()`` first.
+    """
+
+    code = "ERR_IPC_NO_SERVER"
+
+
+class AssuredError(IPCError):
+    """The assured profile does not allow this transport, event list or TLS set-up.
+
+    Met at: ``connect``, ``serve`` and their like with ``parser="assured"``. Code ``ERR_IPC_ASSURED_TLS`` where
+    it is about ``config.tls``.
+    What to do: the message says what to set: a local socket directly in an owner-only ``socket_root``, or TLS
+    with certificates at both ends.
+    """
+
+    code = "ERR_IPC_ASSURED_TRANSPORT"
+
+
+# --- Connections
 
 
 class ConnectError(IPCError, ConnectionError):
@@ -240,16 +268,6 @@ class NotConnected(IPCError, ConnectionError):
     code = "ERR_IPC_NOT_CONNECTED"
 
 
-class NoServer(IPCError, AttributeError):
-    """``ipc.server`` was used before ``serve`` or ``serve_net`` made one; ``hasattr(ipc, "server")`` asks.
-
-    Met at: ``ipc.server``.
-    What to do: call ``ipc.serve()``, ``ipc.serve_net()`` or ``ipc.serve_udp()`` first.
-    """
-
-    code = "ERR_IPC_NO_SERVER"
-
-
 class ConnectionLost(IPCError, ConnectionError):
     """The link ended while something waited for it.
 
@@ -262,18 +280,7 @@ class ConnectionLost(IPCError, ConnectionError):
     code = "ERR_IPC_CONNECTION_LOST"
 
 
-class BackpressureError(IPCError, BufferError):
-    """The peer does not take what is emitted: the bytes or messages that wait are at their limit.
-
-    Nothing of the refused emit was written, and the link stays.
-
-    Met at: ``emit``, ``request`` and ``broadcast`` at the limits ``max_pending_bytes`` and
-    ``max_queued_messages``; calls of a blocking client whose inbox is full.
-    What to do: wait for ``drain()`` when ``emit`` gives False, emit less, or raise the limit. For the newest
-    only: ``slow_policy="drop_oldest"``.
-    """
-
-    code = "ERR_IPC_BACKPRESSURE"
+# --- Messages and handlers
 
 
 class ProtocolError(IPCError, ValueError):
@@ -405,14 +412,32 @@ class HandlerError(IPCError):
         self.event = event
 
 
-class ReceiveTimeout(IPCError, TimeoutError):
-    """The awaited event did not come in time.
+# --- Sending, waiting and requests
 
-    Met at: ``receive(timeout=…)``.
-    What to do: see whether the other side emits that name; an event that has a handler goes to that.
+
+class BackpressureError(IPCError, BufferError):
+    """The peer does not take what is emitted: the bytes or messages that wait are at their limit.
+
+    Nothing of the refused emit was written, and the link stays.
+
+    Met at: ``emit``, ``request`` and ``broadcast`` at the limits ``max_pending_bytes`` and
+    ``max_queued_messages``; calls of a blocking client whose inbox is full.
+    What to do: wait for ``drain()`` when ``emit`` gives False, emit less, or raise the limit. For the newest
+    only: ``slow_policy="drop_oldest"``.
     """
 
-    code = "ERR_IPC_RECEIVE_TIMEOUT"
+    code = "ERR_IPC_BACKPRESSURE"
+
+
+class AddressNotValidated(IPCError, PermissionError):
+    """A UDP address that anybody may have forged would get more bytes than it may; nothing was sent.
+
+    Met at: ``emit`` and ``broadcast`` of a UDP port, to an address beyond this machine.
+    What to do: wait until it sends more; set ``peer.validated = True`` once it has shown that it reads what you
+    send.
+    """
+
+    code = "ERR_IPC_ADDRESS_NOT_VALIDATED"
 
 
 class DrainTimeout(IPCError, TimeoutError):
@@ -425,10 +450,20 @@ class DrainTimeout(IPCError, TimeoutError):
     code = "ERR_IPC_DRAIN_TIMEOUT"
 
 
+class ReceiveTimeout(IPCError, TimeoutError):
+    """The awaited event did not come in time.
+
+    Met at: ``receive(timeout=…)``.
+    What to do: see whether the other side emits that name; an event that has a handler goes to that.
+    """
+
+    code = "ERR_IPC_RECEIVE_TIMEOUT"
+
+
 class RequestError(IPCError):
     """A request did not get its answer.
 
-    Met at: ``request`` where the answer was given up; the two below say more.
+    Met at: ``request`` where the answer was given up; the three below say more.
     What to do: ask again, if that does no harm.
     """
 
@@ -482,27 +517,7 @@ class RemoteError(RequestError):
         return type(self), (self.code, self.message, self.data), self.__dict__
 
 
-class AddressNotValidated(IPCError, PermissionError):
-    """A UDP address that anybody may have forged would get more bytes than it may; nothing was sent.
-
-    Met at: ``emit`` and ``broadcast`` of a UDP port, to an address beyond this machine.
-    What to do: wait until it sends more; set ``peer.validated = True`` once it has shown that it reads what you
-    send.
-    """
-
-    code = "ERR_IPC_ADDRESS_NOT_VALIDATED"
-
-
-class AssuredError(IPCError):
-    """The assured profile does not allow this transport, event list or TLS set-up.
-
-    Met at: ``connect``, ``serve`` and their like with ``parser="assured"``. Code ``ERR_IPC_ASSURED_TLS`` where
-    it is about ``config.tls``.
-    What to do: the message says what to set: a local socket directly in an owner-only ``socket_root``, or TLS
-    with certificates at both ends.
-    """
-
-    code = "ERR_IPC_ASSURED_TRANSPORT"
+# --- Threads, loops and processes
 
 
 class WrongThreadError(IPCError, RuntimeError):
