@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec import Raw
 
-from node_ipc.cluster.memory import MemoryBroker, MemoryLine
+from memory_bus import MemoryBroker, MemoryLine
 from node_ipc.cluster.messages import Ask
 from node_ipc.cluster.node import Node, NodeLimits
 from node_ipc.core.rooms import Audience

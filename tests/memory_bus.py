@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from ..core.seam import Driver
-
-__all__ = ["MemoryBroker", "MemoryLine"]
+from node_ipc.core.seam import Driver
 
 
 class _Ends(Protocol):
