@@ -21,7 +21,7 @@ from .core.datagram import DatagramPeer, DatagramServer
 from .core.endpoint import SocketPublisher
 from .core.events import Event
 from .core.inbox import CATCH_UP_SECONDS, QUIET_SECONDS, CatchingUp, Inbox, Received, receivable, receive_timeout
-from .core.outcome import refuse_no_bool, seconds
+from .core.outcome import refuse_no_bool, seconds, wake_up
 from .core.server import Server
 from .core.session import Socket, refuse_other_threads
 from .drivers.loop import EventLoopDriver, TaskMaterial
@@ -155,7 +155,7 @@ class AsyncClient(Client):
     async def _change(self) -> None:
         """Until an event arrives, or the client closes."""
         future = asyncio.get_running_loop().create_future()
-        wake = partial(_wake, future)
+        wake = partial(wake_up, future)
         self.inbox.arrived.append(wake)
         self.closed.then(wake)
         self.inbox.wait()
@@ -481,16 +481,11 @@ def _heard_by_start(error: IPCError) -> None:
     """The error of ``start`` is raised to whoever awaits it."""
 
 
-def _wake(future: asyncio.Future[None]) -> None:
-    if not (future.done() or future.get_loop().is_closed()):
-        future.set_result(None)
-
-
 async def _drained(driver: Driver, on_drained: list[Callable[[], None]], below: Callable[[], bool]) -> None:
     refuse_other_threads(driver, "drain")
     while not below():
         future = asyncio.get_running_loop().create_future()
-        wake = partial(_wake, future)
+        wake = partial(wake_up, future)
         on_drained.append(wake)
         try:
             await future

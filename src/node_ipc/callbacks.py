@@ -169,7 +169,9 @@ class IPC:
         value = getattr(self._config, name)
         for endpoint in self._made():
             kept = getattr(endpoint.settings, name)
-            if _concerns(name, endpoint) and not same(value, kept):
+            if name in OF_SERVERS and isinstance(endpoint, Client):
+                continue
+            if not same(value, kept):
                 self._told_late.add(name)
                 had = "what it had" if Config.options[name].secret else shown_value(kept)
                 warn(
@@ -287,7 +289,7 @@ class IPC:
             self._follow(client)
             self.of._clients[id] = client
             client.connect()
-            client.closed.then(partial(self._client_closed, client))
+            client.closed.then(partial(self._closed, client))
         if callback is not None:
             self._run_callback(client, callback)
         return client.connected
@@ -313,11 +315,6 @@ class IPC:
             failure = HandlerError(f"the callback {describe(callback)} of {client.id!r} failed: {shown(error)}")
             failure.__cause__ = error
             client.session_fault(None, failure)
-
-    def _client_closed(self, client: Client) -> None:
-        self._failure = self._failure or client.failure
-        self._leaving.discard(client)
-        self._look_around()
 
     def disconnect(self, id: str) -> Outcome[Client] | None:
         """Close the client ``id``: what it emitted is sent, then ``disconnect`` and ``destroy`` are published.
@@ -427,29 +424,26 @@ class IPC:
 
             join(server, self._driver, server.settings)
         self._follow(server)
-        server.on_closed.append(partial(self._server_closed, server))
+        server.on_closed.append(partial(self._closed, server))
         if callback is not None:
             server.on("start", callback)
         self._server = server
         return server
 
-    def _server_closed(self, server: Server | DatagramServer) -> None:
-        self._failure = self._failure or server.failure
-        self._leaving.discard(server)
+    def _closed(self, endpoint: Client | Server | DatagramServer) -> None:
+        self._failure = self._failure or endpoint.failure
+        self._leaving.discard(endpoint)
         self._look_around()
 
     def _follow(self, endpoint: Client | Server | DatagramServer) -> None:
         """Lines in the log for what happens to an endpoint, unless the log is silent; payloads only where asked."""
-        endpoint.own_log_is_silent = self._is_silent
+        endpoint.own_log_is_silent = lambda: self._config.silent
         if self._config.silent or endpoint in self._followed:
             return
         self._followed.add(endpoint)
         endpoint.on_trace(_LogLines(self.log, self._driver), traffic=False)
         if endpoint.settings.log_payloads:
             endpoint.log_payloads(self.log)
-
-    def _is_silent(self) -> bool:
-        return self._config.silent
 
     def _refuse_forked(self) -> None:
         if self._driver.is_forked:
@@ -474,12 +468,12 @@ class IPC:
         Args:
             loop: ``"asyncio"``, ``"uvloop"``, ``"auto"`` (uvloop where it is installed), or what makes a loop.
         """
-        from .drivers.runner import loop_factory
+        from .drivers.runner import loop_factory, runs_here
 
         self._refuse_forked()
         if self._driver.misplaced() is not None or self._driver.loop is not None:
             raise IPCError("this instance works on an event loop already: await what you need there, not run()")
-        if _in_a_loop():
+        if runs_here():
             raise IPCError(
                 "run() makes an event loop, and one runs in this thread already: there start() and connect_to() begin "
                 "by themselves, and what they return can be awaited"
@@ -661,22 +655,6 @@ def _signals(loop: asyncio.AbstractEventLoop, handle: Callable[[], None]) -> Ite
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
-def _concerns(option: str, endpoint: Client | Server | DatagramServer) -> bool:
-    return not (isinstance(endpoint, Client) and option in OF_SERVERS)
-
-
-def _in_a_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
-
-
-def _is_network_port(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
 def _is_udp_type(value: Any) -> bool:
     return isinstance(value, str) and value.lower() in UDP_TYPES
 
@@ -688,7 +666,7 @@ PATH_OR_SOCKETS = (
 )
 HOST = ("a host", lambda value: isinstance(value, str) and not _is_udp_type(value))
 HOST_OR_SOCKETS = ("a host or a bound socket", lambda value: HOST[1](value) or isinstance(value, (socket, list, tuple)))
-PORT = ("a port number", _is_network_port)
+PORT = ("a port number", lambda value: isinstance(value, int) and not isinstance(value, bool))
 UDP_TYPE = ("'udp4' or 'udp6'", _is_udp_type)
 CALLBACK = ("a callback", callable)
 CONNECT_TO: Order = (PATH, CALLBACK)

@@ -91,7 +91,7 @@ class ClientState(Enum):
 _S = ClientState
 TRANSITIONS: dict[tuple[ClientState, str], str] = {
     (_S.IDLE, "connect"): "_attempt",
-    (_S.IDLE, "close"): "_close_now",
+    (_S.IDLE, "close"): "_closed_unsent",
     (_S.CONNECTING, "opened"): "_up",
     (_S.CONNECTING, "failed"): "_attempt_failed",
     (_S.CONNECTING, "close"): "_close_when_up",
@@ -103,7 +103,7 @@ TRANSITIONS: dict[tuple[ClientState, str], str] = {
     (_S.CONNECTED, "abandoned"): "_cut_session",
     (_S.CONNECTED, "interrupted"): "_distrust_session",
     (_S.WAITING, "retry"): "_retry",
-    (_S.WAITING, "close"): "_close_now",
+    (_S.WAITING, "close"): "_closed_unsent",
     (_S.WAITING, "abandoned"): "_begin_again",
     (_S.WAITING, "interrupted"): "_wait_anew",
     (_S.CLOSING, "opened"): "_up_to_close",
@@ -546,7 +546,7 @@ class ClientCore(LinkPublisher[S]):
         self._count_error(error, None)
         heard = self.events.publish("error", error)
         if self.state is _S.CLOSING:  # the handler closed the client
-            self._closed_unsent(None)
+            self._closed_unsent()
             return
         if self.state is not _S.CONNECTING or self._session is not None:  # it aborted, and perhaps began anew
             return
@@ -671,10 +671,7 @@ class ClientCore(LinkPublisher[S]):
 
     # ---- closing
 
-    def _close_now(self) -> None:
-        self._closed_unsent(None)
-
-    def _closed_unsent(self, error: IPCError | None) -> None:
+    def _closed_unsent(self, error: IPCError | None = None) -> None:
         self._cancel_timer()
         self.state = _S.CLOSING
         self._timer = self._driver.call_later(0, partial(self._finish, Loss(error, len(self._queue))))

@@ -536,42 +536,22 @@ class Events(Generic[S]):
         return call
 
     def _starting(self, name: str, call: Callable[..., Any], ends: bool) -> Callable[..., Any]:
-        spawn = self._spawn
-        assert spawn is not None
+        return lambda *arguments: self._start(name, call(*arguments), ends)
 
-        def start(*arguments: Any) -> None:
-            self._start(name, call(*arguments))
-
-        return self._starting_with_link(name, call, spawn) if ends else start
-
-    def _starting_with_link(self, name: str, call: Callable[..., Any], spawn: Callable[..., Any]) -> Callable[..., Any]:
-        """The same for a handler that is cancelled when its link is lost."""
-
-        def start(*arguments: Any) -> None:
-            session = self.current
-            coroutine = call(*arguments)
-            size = 0 if session is None else session.handler_started()
-
-            def done(error: BaseException | None) -> None:
-                if session is not None:
-                    session.keep_when_lost(task)
-                self._task_done(name, session, size, error)
-
-            task = spawn(coroutine, self._watched_until(done))
-            if session is not None:
-                session.cancel_when_lost(task)
-
-        return start
-
-    def _start(self, name: str, coroutine: Any) -> None:
+    def _start(self, name: str, coroutine: Any, ends: bool = False) -> None:
+        """Run a handler; where it ``ends`` with its link, it is cancelled when that is lost."""
         session, spawn = self.current, self._spawn
         assert spawn is not None
         size = 0 if session is None else session.handler_started()
-        spawn(coroutine, self._watched_until(partial(self._task_done, name, session, size)))
 
-    def _watched_until(self, done: Callable[[BaseException | None], None]) -> Callable[[BaseException | None], None]:
-        handling = self._handling
-        return done if handling is None else handling.until(done)
+        def done(error: BaseException | None) -> None:
+            if ends and session is not None:
+                session.keep_when_lost(task)
+            self._task_done(name, session, size, error)
+
+        task = spawn(coroutine, done if self._handling is None else self._handling.until(done))
+        if ends and session is not None:
+            session.cancel_when_lost(task)
 
     def _run_returned(self, name: str, result: Any) -> None:
         """What a plain function returned: a coroutine, as of a lambda or a decorator around an async one, is run."""

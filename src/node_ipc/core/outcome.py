@@ -7,9 +7,10 @@ pumps until it is settled, and whoever does not care drops it.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from functools import partial
 from typing import Any, Generic, TypeAlias, TypeVar
 
-__all__ = ["Outcome", "Progress", "refuse_no_bool", "seconds", "seconds_to_end"]
+__all__ = ["Outcome", "Progress", "refuse_no_bool", "seconds", "seconds_to_end", "wake_up"]
 
 T = TypeVar("T")
 Progress: TypeAlias = Callable[[Any], Any]
@@ -30,7 +31,7 @@ class Outcome(Generic[T]):
         """Called when whoever waited stops waiting, where that makes a difference (a request is forgotten)."""
         self.waiting = 0
         """How many coroutines wait for it."""
-        self._then: list[Callable[[], None]] = []
+        self._then: list[Callable[[], object]] = []
 
     def settle(self, error: Exception | None = None) -> None:
         """It ended; the first time counts."""
@@ -41,17 +42,30 @@ class Outcome(Generic[T]):
         for hear in then:
             hear()
 
-    def then(self, hear: Callable[[], None]) -> None:
+    def then(self, hear: Callable[[], object]) -> None:
         """Call ``hear`` when it ends, at once if it has."""
         if self.done:
             hear()
         else:
             self._then.append(hear)
 
-    def forget(self, hear: Callable[[], None]) -> None:
+    def forget(self, hear: Callable[[], object]) -> None:
         """Do not call ``hear`` any more: who waited has something else to do."""
         if hear in self._then:
             self._then.remove(hear)
+
+    def wait_on(self, future: Any) -> Generator[Any, None, None]:
+        """For a front's ``__await__``: until it ends, in a coroutine of the loop that this future is of."""
+        wake = partial(wake_up, future)
+        self.waiting += 1
+        self.then(wake)
+        try:
+            yield from future.__await__()
+        except BaseException:  # whoever waited was cancelled
+            self.forget(wake)
+            self.stop_waiting()
+            raise
+        self.waiting -= 1
 
     def stop_waiting(self) -> None:
         """A coroutine that waited was cancelled: when it was the last one, what it waited for is abandoned."""
@@ -68,6 +82,12 @@ class Outcome(Generic[T]):
     def __await__(self) -> Generator[Any, None, T]:
         raise TypeError("only the asyncio front can be awaited: use the blocking front's own calls here")
         yield  # pragma: no cover - makes this a generator, as the type says
+
+
+def wake_up(future: Any) -> None:
+    """Let whoever awaits this future go on, unless that was cancelled, or its loop closed, meanwhile."""
+    if not (future.done() or future.get_loop().is_closed()):
+        future.set_result(None)
 
 
 ENDLESS = 1e8

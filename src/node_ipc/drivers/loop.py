@@ -24,10 +24,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from ..config.address import Pipe
 from ..config.foreign import PASSING
 from ..config.interrupted import between_steps, by_signal, interrupted
-from ..core.outcome import Outcome
+from ..core.outcome import Outcome, wake_up
 from ..core.seam import (
     NOBODY,
     Acceptor,
@@ -55,9 +54,7 @@ from .spin import LoopSpin
 if TYPE_CHECKING:
     from ..config.address import Address
     from ..config.config import Config
-    from ..net.listen import StreamListener
     from ..net.pipe import PipeHandle
-    from ..net.pipe_listen import PipeListener
     from .loop_proactor import ByItself
 
 __all__ = ["EventLoopDriver", "TaskMaterial", "TransportLink", "starting"]
@@ -339,16 +336,10 @@ class EventLoopDriver:
         return self._walk(steps, after_servers=seconds_for(address, settings))
 
     def listen(self, address: Address, acceptor: Acceptor, settings: Config) -> Listener:
-        listener: StreamListener | PipeListener
+        from ..net.listen import listener_at
+
         self._spin_for(settings)
-        if isinstance(address, Pipe):
-            from ..net.pipe_listen import PipeListener
-
-            listener = PipeListener(self, address, acceptor, settings)
-        else:
-            from ..net.listen import StreamListener
-
-            listener = StreamListener(self, address, acceptor, settings)
+        listener = listener_at(self, address, acceptor, settings)
         listener.beginning = self._walk(listener.begin(), listens=True)
         return listener
 
@@ -493,7 +484,7 @@ async def _answer(loop: asyncio.AbstractEventLoop, step: Step) -> Any:
 async def _writable(loop: asyncio.AbstractEventLoop, step: Writable) -> bool:
     woken = loop.create_future()
     try:
-        loop.add_writer(step.sock, _wake, woken)
+        loop.add_writer(step.sock, wake_up, woken)
     except NotImplementedError:
         return await _looked_at(loop, step)
     try:
@@ -504,11 +495,6 @@ async def _writable(loop: asyncio.AbstractEventLoop, step: Writable) -> bool:
     finally:
         loop.remove_writer(step.sock)
     return True
-
-
-def _wake(future: asyncio.Future[None]) -> None:
-    if not (future.done() or future.get_loop().is_closed()):
-        future.set_result(None)
 
 
 async def _looked_at(loop: asyncio.AbstractEventLoop, step: Writable) -> bool:
@@ -564,18 +550,7 @@ class AwaitableOutcome(Outcome[T], TaskMaterial):
 
     def __await__(self) -> Generator[Any, None, T]:
         if not self.done:
-            future = asyncio.get_running_loop().create_future()
-
-            wake = partial(_wake, future)
-            self.then(wake)
-            self.waiting += 1
-            try:
-                yield from future.__await__()
-            except BaseException:  # the task that waited was cancelled
-                self.forget(wake)
-                self.stop_waiting()
-                raise
-            self.waiting -= 1
+            yield from self.wait_on(asyncio.get_running_loop().create_future())
         return self.result()
 
     def close(self) -> None:

@@ -371,7 +371,7 @@ class MemoryDriver:
         if isinstance(step, LookUp):
             return self._look_up(step, walk)
         if isinstance(step.what, Outcome):
-            self._go_on_after(step.what, walk)
+            step.what.then(lambda: self.call_later(0, walk.go))
             return None
         return _Asked(self, step, walk)
 
@@ -383,12 +383,6 @@ class MemoryDriver:
             unknown = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
             return self.call_later(0, partial(walk.fail, unknown))
         return self.call_later(0, partial(walk.go, [(0, 0, 0, "", (host, step.port)) for host in found]))
-
-    def _go_on_after(self, outcome: Outcome[Any], walk: Walk) -> None:
-        def settled() -> None:
-            self.call_later(0, walk.go)
-
-        outcome.then(settled)
 
     def carry(self, sock: MemorySocket, peer: Peer, receiver: Receiver, *, alone: bool) -> None:
         """Make a link of what is connected."""
@@ -484,19 +478,9 @@ class MemoryOutcome(Outcome[T]):
 
     def __await__(self) -> Generator[Any, None, T]:
         if not self.done:
-            from .memory_loop import new_future, wake_up
+            from .memory_loop import new_future
 
-            future = new_future()
-            wake = partial(wake_up, future)
-            self.waiting += 1
-            self.then(wake)
-            try:
-                yield from future
-            except BaseException:  # whoever waited was cancelled
-                self.forget(wake)
-                self.stop_waiting()
-                raise
-            self.waiting -= 1
+            yield from self.wait_on(new_future())
         return self.result()
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 if TYPE_CHECKING:
     from ..core.seam import Driver, Timer
 
-__all__ = ["VirtualLoop", "new_future", "wake_up"]
+__all__ = ["VirtualLoop", "new_future"]
 
 HANDLER = "a handler on a memory driver"
 """The name of the tasks that the driver itself began."""
@@ -164,12 +164,6 @@ def _running() -> object:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
-
-
-def wake_up(future: asyncio.Future[None]) -> None:
-    """Let it go on, unless it was cancelled meanwhile."""
-    if not future.done():
-        future.set_result(None)
 
 
 def _tell(done: Callable[[BaseException | None], None], task: asyncio.Task[Any]) -> None:

@@ -29,7 +29,6 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from ..config.address import Pipe
 from ..config.interrupted import between_steps, by_signal, interrupted
 from ..core.outcome import Outcome
 from ..core.seam import (
@@ -54,9 +53,7 @@ from .spin import Spin, spin_of
 if TYPE_CHECKING:
     from ..config.address import Address
     from ..config.config import Config
-    from ..net.listen import StreamListener
     from ..net.pipe import PipeHandle
-    from ..net.pipe_listen import PipeListener
     from .thread_pipes import PipePort
 
 __all__ = ["ThreadDriver"]
@@ -330,16 +327,10 @@ class ThreadDriver:
         return self.walk(connect(self, address, receiver, settings))
 
     def listen(self, address: Address, acceptor: Acceptor, settings: Config) -> Listener:
-        listener: StreamListener | PipeListener
+        from ..net.listen import listener_at
+
         self._spin = spin_of(self._spin, settings, self.now)
-        if isinstance(address, Pipe):
-            from ..net.pipe_listen import PipeListener
-
-            listener = PipeListener(self, address, acceptor, settings)
-        else:
-            from ..net.listen import StreamListener
-
-            listener = StreamListener(self, address, acceptor, settings)
+        listener = listener_at(self, address, acceptor, settings)
         listener.beginning = self.walk(listener.begin())
         return listener
 
@@ -365,17 +356,11 @@ class ThreadDriver:
         if isinstance(step, LookUp):
             return self.call_later(0, partial(_look_up, step, walk))
         if isinstance(step.what, Outcome):
-            self._go_on_after(step.what, walk)
+            step.what.then(lambda: self.call_later(0, walk.go))
             return None
         if isinstance(step.what, Coroutine):
             step.what.close()  # one that nobody awaits would complain
         raise NotImplementedError("there is no event loop here")
-
-    def _go_on_after(self, outcome: Outcome[Any], walk: Walk) -> None:
-        def settled() -> None:
-            self.call_later(0, walk.go)
-
-        outcome.then(settled)
 
     def carry(self, sock: Any, peer: Peer, receiver: Receiver, *, alone: bool) -> None:
         """Make a link of what is connected."""

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from logging import WARNING
 from typing import TYPE_CHECKING, Any
 
-from ..config.address import Handed, Share, Tcp, Tls, Unix
+from ..config.address import Handed, Pipe, Share, Tcp, Tls, Unix
 from ..config.logs import RateLimited, logger  # here, not when needed: then there may be no descriptor to read it with
 from ..core.seam import Acceptor, Peer, Receiver, Timer
 from ..errors import AddressError, IPCError, PeerRefused
@@ -20,9 +20,10 @@ from .steps import READ, Await, LookUp, Resolved, Steps
 if TYPE_CHECKING:
     from ..config.address import Address
     from ..config.config import Config
+    from .pipe_listen import PipeHost, PipeListener
     from .tls_link import Handshakes
 
-__all__ = ["Door", "StreamListener", "listen_local"]
+__all__ = ["Door", "StreamListener", "listen_local", "listener_at"]
 
 ACCEPTS_PER_TURN = 10
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.01, 1.0
@@ -173,6 +174,17 @@ class StreamListener:
         for door in self._doors:
             door.close()
         self._doors.clear()
+
+
+def listener_at(
+    driver: PipeHost, address: Address, acceptor: Acceptor, settings: Config
+) -> StreamListener | PipeListener:
+    """The listener for an address of this kind; the driver goes through its ``begin``."""
+    if isinstance(address, Pipe):
+        from .pipe_listen import PipeListener
+
+        return PipeListener(driver, address, acceptor, settings)
+    return StreamListener(driver, address, acceptor, settings)
 
 
 def listen_local(address: Unix, settings: Config) -> unix.OwnedSocket:
