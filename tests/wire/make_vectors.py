@@ -48,6 +48,7 @@ def make() -> dict[str, Any]:
         "datagrams": [*datagrams()],
         "requests": requests(),
         "heartbeat": heartbeat(),
+        "attachments": [*attachments()],
         "addresses": [*addresses()],
     }
 
@@ -354,6 +355,71 @@ def requests() -> dict[str, Any]:
 
 def heartbeat() -> list[dict[str, Any]]:
     return [{"name": "a question is answered", "hears": ["ipc.ping", {}], "says": ["ipc.pong", {}], "by": ["python"]}]
+
+
+# --- attachments: what two ends that agreed may send
+
+GRID = {"dtype": "<i2", "shape": [2, 3]}
+RECORDS = [["x", "<f4"], ["y", "<i2", [2]]]
+
+
+def attachments() -> Iterator[dict[str, Any]]:
+    whole: list[tuple[str, Any, list[tuple[dict[str, Any], bytes]]]] = [
+        ("bytes in an object", {"width": 2, "pixels": None}, [({"at": ["pixels"]}, b"\x00\x01\x02\x03")]),
+        ("the whole payload", None, [({"at": []}, b"\xff\xfe")]),
+        ("delimiters and frames in the bytes", None, [({"at": []}, b'\f{"type":"no","data":1}\f\f')]),
+        ("no bytes", {"a": None}, [({"at": ["a"]}, b"")]),
+        ("two, at depth", {"a": [1, {"b": None}], "c": None}, [({"at": ["a", 1, "b"]}, b"1"), ({"at": ["c"]}, b"2")]),
+        ("an array", {"grid": None}, [({"at": ["grid"], **GRID}, bytes(range(12)))]),
+        ("the first index fastest", None, [({"at": [], **GRID, "order": "F"}, bytes(range(12)))]),
+        ("big-endian", None, [({"at": [], "dtype": ">u2", "shape": [2]}, b"\x00\x01\x00\x02")]),
+        ("a single value", None, [({"at": [], "dtype": "<f8", "shape": []}, bytes(8))]),
+        ("an array without items", None, [({"at": [], "dtype": "<f8", "shape": [0, 3]}, b"")]),
+        ("records", None, [({"at": [], "dtype": RECORDS, "shape": [2]}, bytes(16))]),
+        ("a member of no meaning", None, [({"at": [], "more": 1}, b"a")]),
+    ]
+    for name, data, pieces in whole:
+        sent = attached("picture", data, pieces)
+        heard = {"type": "picture", "data": data, "attachments": [{**each, "bytes": b.hex()} for each, b in pieces]}
+        yield _attachments(name, [sent + frame("message", "next")], [heard, {"type": "message", "data": "next"}], None)
+    one = attached("picture", None, [({"at": []}, b"a\fb")])
+    heard = {"type": "picture", "data": None, "attachments": [{"at": [], "bytes": b"a\fb".hex()}]}
+    yield _attachments("byte by byte", [one[i : i + 1] for i in range(len(one))], [heard], None)
+    yield _attachments("two in a piece, and a half", [one + one + one[:-1], one[-1:]], [heard] * 3, None)
+    for name, entries, then, code in (
+        ("a size below zero", b'{"at":[],"size":-1}', b"", "ERR_IPC_INVALID_MESSAGE"),
+        ("a size that is no integer", b'{"at":[],"size":1.5}', b"", "ERR_IPC_INVALID_MESSAGE"),
+        ("no size", b'{"at":[]}', b"", "ERR_IPC_INVALID_MESSAGE"),
+        ("no place", b'{"size":1}', b"a", "ERR_IPC_INVALID_MESSAGE"),
+        ("more than the largest message", b'{"at":[],"size":99999999999}', b"", "ERR_IPC_FRAME_TOO_LARGE"),
+        ("too many", b",".join([b'{"at":[],"size":0}'] * 257), b"", "ERR_IPC_FRAME_TOO_LARGE"),
+        ("a place that is not there", b'{"at":["b"],"size":1}', b"a", "ERR_IPC_INVALID_PAYLOAD"),
+        ("a place that is taken", b'{"at":["taken"],"size":1}', b"a", "ERR_IPC_INVALID_PAYLOAD"),
+        ("a place twice", b'{"at":["a"],"size":1},{"at":["a"],"size":1}', b"ab", "ERR_IPC_INVALID_PAYLOAD"),
+        (
+            "a shape of another size",
+            b'{"at":["a"],"size":3,"dtype":"<i2","shape":[2]}',
+            b"abc",
+            "ERR_IPC_INVALID_PAYLOAD",
+        ),
+        ("a dtype that is none", b'{"at":["a"],"size":1,"dtype":"?!","shape":[1]}', b"a", "ERR_IPC_INVALID_PAYLOAD"),
+        ("objects", b'{"at":["a"],"size":8,"dtype":"|O","shape":[1]}', bytes(8), "ERR_IPC_INVALID_PAYLOAD"),
+    ):
+        head = b'{"attachments":[' + entries + b'],"type":"picture","data":{"a":null,"taken":1}}\f'
+        goes_on = code == "ERR_IPC_INVALID_PAYLOAD"
+        heard_next = [{"type": "message", "data": "next"}] if goes_on else []
+        yield _attachments(name, [head + then + frame("message", "next")], heard_next, code)
+
+
+def attached(type: str, data: Any, pieces: list[tuple[dict[str, Any], bytes]]) -> bytes:
+    entries = [{"at": entry["at"], "size": len(piece), **entry} for entry, piece in pieces]
+    head = json.dumps({"attachments": entries, "type": type, "data": data}, separators=(",", ":")).encode()
+    return head + b"\f" + b"".join(piece for _, piece in pieces)
+
+
+def _attachments(name: str, chunks: list[bytes], messages: list[Any], error: str | None) -> dict[str, Any]:
+    hexes = [each.hex() for each in chunks]
+    return {"name": name, "chunks": hexes, "messages": messages, "error": error, "by": ["python"]}
 
 
 # --- addresses

@@ -292,6 +292,20 @@ def test_names_tell_vectors_apart() -> None:
         assert len(names) == len(set(names)), [name for name in names if names.count(name) > 1]
 
 
+@pytest.mark.parametrize("vector", VECTORS["attachments"], ids=lambda vector: vector["name"])
+def test_attachments_are_read_as_the_page_says(vector: dict[str, Any]) -> None:
+    """By a reader that knows no more than the page: what is refused only an implementation can show."""
+    stream = b"".join(map(bytes.fromhex, vector["chunks"]))
+    for wanted in vector["messages"] if vector["error"] is None else ():
+        head, _, stream = stream.partition(b"\f")
+        message = json.loads(head)
+        for entry in message.get("attachments", ()):
+            entry["bytes"], stream = stream[: entry["size"]].hex(), stream[entry.pop("size") :]
+        assert head.startswith(b'{"attachments":[') == ("attachments" in message)
+        assert message == wanted
+    assert vector["error"] or not stream
+
+
 def test_every_byte_that_the_page_shows_is_a_vector() -> None:
     """Frames on the page are written as text, the form feed as its escape."""
     page = (DOCS / "index.md").read_text("utf-8")
@@ -302,6 +316,7 @@ def test_every_byte_that_the_page_shows_is_a_vector() -> None:
         known += [json.dumps(each) for each in (section["asks"], *section["answers"])]
     for each in VECTORS["heartbeat"]:
         known += [json.dumps(each["hears"]), json.dumps(each["says"])]
+    known += [json.dumps(["picture", {"pixels": {"dtype": "|u1", "shape": [2, 2], "data": "AAECAw=="}}])]
     known += [json.dumps(each) for each in (VECTORS["requests"]["given_up"]["then"],)]
     for frame in shown:
         assert json.dumps([frame["type"], frame["data"]]) in known, frame
