@@ -54,6 +54,7 @@ def docs(session: nox.Session) -> None:
     session.run("python", "-m", "sphinx", "-q", "-W", "--keep-going", "-E", "docs", "build/site")
     session.run("python", "docs/check.py", "build/site")
     session.run("python", "tests/documents/check_types.py")
+    session.run("python", "tests/documents/check_deployments.py")
     session.run("pytest", "tests/documents", "tests/test_readme.py", "tests/test_migration.py")
 
 
