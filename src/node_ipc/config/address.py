@@ -100,48 +100,38 @@ class Pipe(msgspec.Struct, frozen=True):
         return f"pipe:{self.name}"
 
 
-class Tcp(msgspec.Struct, frozen=True):
+class _Port(msgspec.Struct, frozen=True):
+    """A port of the network."""
+
+    host: str
+    """A host name, or an IPv4 or IPv6 address (without brackets); of UDP one of its family."""
+    port: int
+    """0 to 65535; a server on port 0 gets a free one."""
+
+    def __post_init__(self) -> None:
+        _check_host_and_port(self.host, self.port)
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{type(self).__name__.lower()}://{host}:{self.port}"
+
+
+class Tcp(_Port, frozen=True):
     """A TCP port."""
 
-    host: str
-    """A host name, or an IPv4 or IPv6 address (without brackets)."""
-    port: int
-    """0 to 65535; a server on port 0 gets a free one."""
 
-    def __post_init__(self) -> None:
-        _check_host_and_port(self.host, self.port)
-
-    def __str__(self) -> str:
-        return f"tcp://{_bracketed(self.host)}:{self.port}"
-
-
-class Tls(msgspec.Struct, frozen=True):
+class Tls(_Port, frozen=True):
     """A TCP port that speaks TLS."""
 
-    host: str
-    """A host name, or an IPv4 or IPv6 address (without brackets)."""
-    port: int
-    """0 to 65535; a server on port 0 gets a free one."""
 
-    def __post_init__(self) -> None:
-        _check_host_and_port(self.host, self.port)
-
-    def __str__(self) -> str:
-        return f"tls://{_bracketed(self.host)}:{self.port}"
-
-
-class Udp(msgspec.Struct, frozen=True):
+class Udp(_Port, frozen=True):
     """A UDP port."""
 
-    host: str
-    """A host name, or an address of the family (without brackets)."""
-    port: int
-    """0 to 65535; a server on port 0 gets a free one."""
     family: Literal["udp4", "udp6"]
     """Over IPv4 or over IPv6."""
 
     def __post_init__(self) -> None:
-        _check_host_and_port(self.host, self.port)
+        super().__post_init__()
         if self.family not in ("udp4", "udp6"):
             raise AddressError(f"the family of a UDP port is 'udp4' or 'udp6', not {self.family!r:.80}")
         if self.family == "udp4" and ":" in self.host:
@@ -467,10 +457,6 @@ def _check_ipv6(host: str) -> None:
         ipaddress.IPv6Address(host)
     except ValueError as exc:
         raise AddressError(f"not an IPv6 address: {host!r} ({exc})") from exc
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
 
 
 # node-ipc 14's root

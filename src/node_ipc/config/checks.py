@@ -33,6 +33,7 @@ __all__ = [
     "quota",
     "text",
     "time_limit",
+    "unless_off",
     "whole",
 ]
 
@@ -130,6 +131,11 @@ def or_none(check: Check[Kept]) -> Check[Kept | None]:
             raise Refused(f"{refused}, or None") from None
 
     return optional
+
+
+def unless_off(check: Check[Kept], off: Kept) -> Check[Kept]:
+    """None and False are kept as ``off``."""
+    return lambda value: off if is_off(value) else check(value)
 
 
 def quota(value: object) -> int | None:

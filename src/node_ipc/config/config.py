@@ -208,10 +208,6 @@ def _local_address(value: object) -> str | None:
     raise checks.Refused("the numeric address of an interface, such as '127.0.0.1' or '::1', or None")
 
 
-def _local_port(value: object) -> int | None:
-    return None if value is False else checks.or_none(checks.integer(0, 65535, "a port number"))(value)
-
-
 def _family(value: object) -> int:
     if checks.is_off(value):
         return 0
@@ -223,12 +219,9 @@ def _family(value: object) -> int:
     raise checks.Refused("4 or 'IPv4', 6 or 'IPv6', or 0 for either")
 
 
-def _hints(value: object) -> int:
-    return 0 if checks.is_off(value) else checks.integer(0, what="getaddrinfo flags (socket.AI_…) as a number")(value)
-
-
-def _lookup(value: object) -> Callable[..., Any] | None:
-    return None if checks.is_off(value) else checks.function(value)
+_local_port = checks.unless_off(checks.or_none(checks.integer(0, 65535, "a port number")), None)
+_hints = checks.unless_off(checks.integer(0, what="getaddrinfo flags (socket.AI_…) as a number"), 0)
+_lookup: checks.Check[Callable[..., Any] | None] = checks.unless_off(checks.function, None)
 
 
 def _interfaces(value: object) -> Interfaces:

@@ -115,12 +115,6 @@ def wrong(name: str, value: str, allowed: object) -> ConfigError:
 class _Explanation:
     """``__doc__`` of an option, which ``help()`` shows: read when somebody asks for it."""
 
-    @overload
-    def __get__(self, option: None, owner: type) -> str: ...
-
-    @overload
-    def __get__(self, option: Option[Any, Any], owner: type) -> str: ...
-
     def __get__(self, option: Option[Any, Any] | None, owner: type) -> str:
         if option is None:
             return "One option: ``Read`` is what the attribute gives, ``Write`` what may be assigned to it."

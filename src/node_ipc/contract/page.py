@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from html import escape
+from itertools import chain
 from typing import Any
 
 from msgspec import UNSET, inspect
@@ -48,6 +49,8 @@ Made by <code>node-ipc contract</code>.</p>
 </body>
 </html>
 """
+METHOD = {"params": ".params", "result": ".result"}
+"""The columns of a method's types, and what is behind its place for each."""
 
 
 def html(contract: Contract) -> str:
@@ -60,10 +63,10 @@ def html(contract: Contract) -> str:
     """
     page = _Page(contract)
     sections = [
-        page.events("receives", "Clients emit", contract.receives),
-        page.events("sends", "The server emits", contract.sends),
-        page.methods("answers", "The server answers", contract.answers),
-        page.methods("asks", "Clients answer", contract.asks),
+        page.section("receives", "Clients emit", contract.receives),
+        page.section("sends", "The server emits", contract.sends),
+        page.section("answers", "The server answers", contract.answers),
+        page.section("asks", "Clients answer", contract.asks),
         page.types(),
     ]
     address = "" if contract.address is None else f"<p>At <code>{escape(str(contract.address))}</code></p>"
@@ -81,33 +84,20 @@ class _Page:
         names = sorted(map(re.escape, self._notation.shapes.named), key=len, reverse=True)
         self._classes = re.compile(rf'"(?:[^"\\]|\\.)*"|\b(?:{"|".join(names) or "(?!)"})\b')
 
-    def events(self, direction: str, title: str, messages: Iterable[Message]) -> str:
-        rows = [
-            _row(
-                f"{direction}.{each.name}",
-                each.name,
-                [self._type(f"{direction}.{each.name}")],
-                [each.description, *self._notation.remarks(f"{direction}.{each.name}")],
-            )
-            for each in messages
-        ]
-        return _section(title, ["event", "payload", ""], rows)
-
-    def methods(self, direction: str, title: str, methods: Iterable[Method]) -> str:
-        rows = [
-            _row(
-                f"{direction}.{each.name}",
-                each.name,
-                [self._type(f"{direction}.{each.name}.{part}") for part in ("params", "result")],
-                [
-                    each.description,
-                    *self._notation.remarks(f"{direction}.{each.name}.params"),
-                    *(f"Result: {text}" for text in self._notation.remarks(f"{direction}.{each.name}.result")),
-                ],
-            )
-            for each in methods
-        ]
-        return _section(title, ["method", "params", "result", ""], rows)
+    def section(self, direction: str, title: str, items: Sequence[Message | Method]) -> str:
+        """A table of events, or of methods; nothing where there are none."""
+        if not items:
+            return ""
+        kind, parts = ("event", {"payload": ""}) if isinstance(items[0], Message) else ("method", METHOD)
+        rows = []
+        for each in items:
+            place = f"{direction}.{each.name}"
+            places = [place + part for part in parts.values()]
+            remarks = [self._notation.remarks(at) for at in places]
+            remarks[1:] = [[f"Result: {text}" for text in of_result] for of_result in remarks[1:]]
+            types = [self._linked(self._notation.at(at)) for at in places]
+            rows.append(_row(place, each.name, types, [each.description, *chain(*remarks)]))
+        return f"<h2>{title}</h2>\n{_table([kind, *parts, ''], rows)}"
 
     def types(self) -> str:
         named = self._notation.shapes.named.items()
@@ -132,9 +122,6 @@ class _Page:
         type = self._linked(self._notation.type(field.type, f"{name}.{field.name}"))
         return _row(None, field.encode_name + ("" if field.required else "?"), [type], remarks)
 
-    def _type(self, place: str) -> str:
-        return self._linked(self._notation.at(place))
-
     def _linked(self, type: str) -> str:
         """A type with the names of classes as links, and text that looks like them left alone."""
         parts, end = [], 0
@@ -143,10 +130,6 @@ class _Page:
             word, end = match.group(), match.end()
             parts.append(escape(word) if word[0] == '"' else f'<a href="#type.{escape(word)}">{escape(word)}</a>')
         return "".join([*parts, escape(type[end:])])
-
-
-def _section(title: str, columns: list[str], rows: list[str]) -> str:
-    return f"<h2>{title}</h2>\n{_table(columns, rows)}" if rows else ""
 
 
 def _table(columns: list[str], rows: list[str]) -> str:

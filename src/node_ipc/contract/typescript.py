@@ -193,18 +193,12 @@ def _events(direction: str, messages: Iterable[Message], notation: Notation) -> 
 def _methods(direction: str, methods: Iterable[Method], notation: Notation) -> str:
     lines = []
     for each in methods:
-        params, result = (notation.at(f"{direction}.{each.name}.{part}") for part in ("params", "result"))
-        lines.append(_comment([each.description, *_parts_of(direction, each, notation)], "  "))
+        places = {part: f"{direction}.{each.name}.{part}" for part in ("params", "result")}
+        remarks = (f"{part}: {remark}" for part, place in places.items() for remark in notation.remarks(place))
+        lines.append(_comment([each.description, *remarks], "  "))
+        params, result = map(notation.at, places.values())
         lines.append(f"  {_member_name(each.name)}: {{ params: {params}; result: {result} }};\n")
     return "".join(lines)
-
-
-def _parts_of(direction: str, method: Method, notation: Notation) -> list[str]:
-    return [
-        f"{part}: {remark}"
-        for part in ("params", "result")
-        for remark in notation.remarks(f"{direction}.{method.name}.{part}")
-    ]
 
 
 class Notation:
@@ -244,7 +238,8 @@ class Notation:
         default = default_of(field)
         remarks = remarks_on(field.type)
         if default is not UNSET:
-            remarks.append(f"Default: {_shortened(json.dumps(default, ensure_ascii=False))}.")
+            text = json.dumps(default, ensure_ascii=False)
+            remarks.append(f"Default: {text if len(text) <= 60 else f'{text[:57]}...'}.")
         optional = "" if field.required else "?"
         type = self.type(field.type, f"{name}.{field.name}")
         return f"{_comment(remarks, '  ')}  {_member_name(field.encode_name)}{optional}: {type};\n"
@@ -275,44 +270,33 @@ class Notation:
         if isinstance(shape, inspect.CollectionType):
             item = self.type(shape.item_type, f"{place}[]")
             return f"({item})[]" if " | " in item else f"{item}[]"
-        if (word := _WORDS.get(type(shape))) is not None:
-            return word
+        if (known := _WORDS.get(type(shape))) is not None:
+            return known[0]
         cannot_say("TypeScript", place, repr(getattr(shape, "cls", shape)), "unknown")
         return "unknown"
 
 
-_WORDS = {
-    inspect.AnyType: "unknown",
-    inspect.RawType: "unknown",
-    inspect.NoneType: "null",
-    inspect.BoolType: "boolean",
-    inspect.IntType: "number",
-    inspect.FloatType: "number",
-    inspect.StrType: "string",
-    inspect.BytesType: "string",
-    inspect.ByteArrayType: "string",
-    inspect.MemoryViewType: "string",
-    inspect.DateTimeType: "string",
-    inspect.TimeType: "string",
-    inspect.DateType: "string",
-    inspect.UUIDType: "string",
-    inspect.TimeDeltaType: "string",
-    inspect.DecimalType: "string | number",
+_WORDS: dict[Any, tuple[str, str]] = {
+    inspect.AnyType: ("unknown", ""),
+    inspect.RawType: ("unknown", ""),
+    inspect.NoneType: ("null", ""),
+    inspect.BoolType: ("boolean", ""),
+    inspect.IntType: ("number", "An integer"),
+    inspect.FloatType: ("number", ""),
+    inspect.StrType: ("string", ""),
+    inspect.BytesType: ("string", "Bytes, in base64"),
+    inspect.ByteArrayType: ("string", "Bytes, in base64"),
+    inspect.MemoryViewType: ("string", "Bytes, in base64"),
+    inspect.DateTimeType: ("string", "A date and time, as 2030-01-31T12:00:00Z"),
+    inspect.TimeType: ("string", "A time of day, as 12:00:00"),
+    inspect.DateType: ("string", "A date, as 2030-01-31"),
+    inspect.UUIDType: ("string", "A UUID"),
+    inspect.TimeDeltaType: ("string", "A duration, as PT1.5S"),
+    inspect.DecimalType: ("string | number", "A decimal number, as text where every digit counts"),
+    inspect.SetType: ("", "In any order, each once"),
+    inspect.FrozenSetType: ("", "In any order, each once"),
 }
-_MEANINGS: dict[Any, str] = {
-    inspect.IntType: "An integer",
-    inspect.BytesType: "Bytes, in base64",
-    inspect.ByteArrayType: "Bytes, in base64",
-    inspect.MemoryViewType: "Bytes, in base64",
-    inspect.DateTimeType: "A date and time, as 2030-01-31T12:00:00Z",
-    inspect.TimeType: "A time of day, as 12:00:00",
-    inspect.DateType: "A date, as 2030-01-31",
-    inspect.UUIDType: "A UUID",
-    inspect.TimeDeltaType: "A duration, as PT1.5S",
-    inspect.DecimalType: "A decimal number, as text where every digit counts",
-    inspect.SetType: "In any order, each once",
-    inspect.FrozenSetType: "In any order, each once",
-}
+"""What TypeScript calls each (nothing: it is written in parts), and what it means beyond that."""
 _LIMITS = {
     "gt": "above {}",
     "ge": "{} or more",
@@ -332,7 +316,7 @@ def remarks_on(shape: Any) -> list[str]:
         return [text for key in ("title", "description") if (text := extra.get(key))] + remarks_on(shape.type)
     if isinstance(shape, inspect.UnionType):
         return [remark for each in shape.types for remark in remarks_on(each)]
-    meaning = _MEANINGS.get(type(shape), "")
+    _, meaning = _WORDS.get(type(shape), ("", ""))
     limits = [words.format(value) for key, words in _LIMITS.items() if (value := getattr(shape, key, None)) is not None]
     if getattr(shape, "tz", None) is not None:
         limits.append("with a time zone" if shape.tz else "without a time zone")
@@ -369,7 +353,3 @@ def _literal(value: Any) -> str:
 
 def _one_line(text: str) -> str:
     return " ".join(text.split()).replace("*/", "*\\/")
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -8,7 +8,10 @@ other side needs for a short answer. Whoever looks on instead pays with processo
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from ..config.config import Config
 
 __all__ = ["MOST_MISSES", "LoopSpin", "Spin", "spin_of"]
 
@@ -27,10 +30,6 @@ class Spin:
         self._now = now
         self._seconds = seconds
         self._misses = 0
-
-    def at_least(self, seconds: float) -> None:
-        """Another endpoint of the driver's wants as much."""
-        self._seconds = max(self._seconds, seconds)
 
     def wait(self, limit: float | None, look: Callable[[float | None], bool]) -> bool:
         """``look(limit)``, which waits so many seconds at most and says whether something came; but first look on."""
@@ -92,19 +91,10 @@ class Loop(Protocol):
     def call_soon(self, callback: Callable[[], None]) -> object: ...
 
 
-class Spinning(Protocol):
-    """The one option that is asked for here."""
-
-    @property
-    def spin(self) -> int: ...
-
-
-def spin_of(before: Spin | None, settings: Spinning, now: Callable[[], float]) -> Spin | None:
+def spin_of(before: Spin | None, settings: Config, now: Callable[[], float]) -> Spin | None:
     """How a driver looks on that had ``before`` and gets an endpoint with these settings."""
     if not settings.spin:
         return before
-    seconds = settings.spin / 1e6
-    if before is None:
-        return Spin(now, seconds)
-    before.at_least(seconds)
-    return before
+    spin = before or Spin(now, 0.0)
+    spin._seconds = max(spin._seconds, settings.spin / 1e6)
+    return spin

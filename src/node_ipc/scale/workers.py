@@ -36,7 +36,7 @@ from ..config.address import Address, Handed, Several, Tcp, Tls, Udp, Unix
 from ..config.config import Config
 from ..config.logs import logger
 from ..config.resolve import Place, TLSChoice, resolve
-from ..drivers.runner import LoopFactory, loop_factory
+from ..drivers.runner import LoopFactory, loop_factory, runs_here
 from ..errors import AddressError, ConfigError, IPCError, WouldDeadlock
 from ..net import tcp, udp, unix
 from ..net.listen import listen_local
@@ -100,7 +100,7 @@ def run(
     if not hasattr(os, "fork"):
         raise IPCError("workers need fork(), which this system has not: start one process for each address")
     where, settings = resolve(address, config, options, "server", tls)
-    wanted = len(_processors()) if count is None else count
+    wanted = _processors() if count is None else count
     if type(wanted) is not int or wanted < 1:
         raise ConfigError(f"count is the number of workers, at least 1, not {count!r}")
     factory = loop_factory(loop)
@@ -109,10 +109,8 @@ def run(
         supervisor.watch()
 
 
-def _processors() -> list[int]:
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _refuse_unsafe_fork() -> None:
@@ -120,11 +118,7 @@ def _refuse_unsafe_fork() -> None:
     if threading.active_count() > 1:
         others = ", ".join(thread.name for thread in threading.enumerate() if thread is not threading.main_thread())
         raise WouldDeadlock(f"run() forks, and this process has other threads ({others}): start them in setup()")
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        pass
-    else:
+    if runs_here():
         raise WouldDeadlock("run() forks, and an event loop runs here: call it without one, and use setup()")
 
 

@@ -86,7 +86,7 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         with contextlib.ExitStack() as places:
             node = None if arguments.node is None else _node(arguments, places)
-            for role in _node_roles(arguments.node):
+            for role in ["client", "server"] if arguments.node == "both" else [arguments.node]:
                 asyncio.run(_converse(role, node))
     except (NodeIPCMissing, NotVerified, DemoFailed) as error:
         with contextlib.suppress(OSError):
@@ -109,11 +109,6 @@ def _show_cluster(arguments: argparse.Namespace) -> int:
         return 1
     print("\neverybody heard what was for them, and all processes have ended")
     return 0
-
-
-def _node_roles(asked: str | None) -> list[str | None]:
-    """Which end is Node in each conversation."""
-    return ["client", "server"] if asked == "both" else [asked]
 
 
 def _node(arguments: argparse.Namespace, places: contextlib.ExitStack) -> NodeIPC:

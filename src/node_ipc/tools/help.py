@@ -92,7 +92,7 @@ def _page(name: str) -> str:
 def _meant(topic: str, commands: Commands) -> list[Callable[[], str]]:
     """All that has this name: ``tls`` is a topic and an option."""
     shelves = (_topics(), _commands(commands), _options(), _errors(), _names())
-    for alike in (_same, _same_in_another_case, _same_in_another_spelling):
+    for alike in ALIKE:
         found = [shelf[name] for shelf in shelves for name in shelf if alike(topic, name)]
         if found:
             return found
@@ -103,16 +103,12 @@ def _meant(topic: str, commands: Commands) -> list[Callable[[], str]]:
     raise UsageError(f"there is no topic {topic!r}: did you mean {' or '.join(near)}? node-ipc help lists all")
 
 
-def _same(topic: str, name: str) -> bool:
-    return topic == name
-
-
-def _same_in_another_case(topic: str, name: str) -> bool:
-    return topic.lower() == name.lower()
-
-
-def _same_in_another_spelling(topic: str, name: str) -> bool:
-    return spelt(topic) == name
+ALIKE: tuple[Callable[[str, str], bool], ...] = (
+    lambda topic, name: topic == name,
+    lambda topic, name: topic.lower() == name.lower(),
+    lambda topic, name: spelt(topic) == name,
+)
+"""What is looked for first: the very name, then one in another case, then one in another spelling."""
 
 
 def _topics() -> Texts:

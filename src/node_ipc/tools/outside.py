@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from ..config.address import Address, Tcp, Tls, Unix
 from ..config.config import Config
@@ -142,21 +143,26 @@ def unix_sockets() -> Iterator[tuple[str, str, int]]:
                 yield fields[7], fields[5], int(fields[3], 16)
 
 
-def _tcp_sockets() -> Iterator[tuple[int, str, str]]:
-    """Port, state and inode of each."""
-    for fields in _tcp_lines():
-        yield _port_of(fields), fields[3], fields[9]
+class _TcpSocket(NamedTuple):
+    port: int
+    state: str
+    unread: int
+    """Of a socket that listens: connections."""
+    inode: str
 
 
-def _tcp_lines() -> Iterator[list[str]]:
+def _tcp_sockets() -> Iterator[_TcpSocket]:
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         with contextlib.suppress(OSError):
-            yield from (line.split() for line in Path(table).read_text().splitlines()[1:])
+            for line in Path(table).read_text().splitlines()[1:]:
+                fields = line.split()
+                port, unread = (int(fields[at].rpartition(":")[2], 16) for at in (1, 4))
+                yield _TcpSocket(port, fields[3], unread, fields[9])
 
 
 def listeners(port: int) -> set[int]:
     """The processes that listen at a TCP port, as far as /proc shows them to us."""
-    sockets = {f"socket:[{inode}]" for at, state, inode in _tcp_sockets() if at == port and state == LISTENS}
+    sockets = {f"socket:[{sock.inode}]" for sock in _tcp_sockets() if sock.port == port and sock.state == LISTENS}
     found: set[int] = set()
     if sockets:
         for link in Path("/proc").glob("[0-9]*/fd/*"):
@@ -171,7 +177,7 @@ def connected(where: Address) -> int:
     if isinstance(where, Unix):
         return sum(path == _shown(where) and state == CONNECTED for path, state, _ in unix_sockets())
     if isinstance(where, (Tcp, Tls)):
-        return sum(port == where.port and state == ESTABLISHED for port, state, _ in _tcp_sockets())
+        return sum(sock.port == where.port and sock.state == ESTABLISHED for sock in _tcp_sockets())
     return 0
 
 
@@ -180,17 +186,8 @@ def _waiting(where: Address) -> int:
     if isinstance(where, Unix):
         return sum(path == _shown(where) and state == WAITING for path, state, _ in unix_sockets())
     if isinstance(where, (Tcp, Tls)) and _is_here(where):
-        return sum(_backlog(line) for line in _tcp_lines() if line[3] == LISTENS and _port_of(line) == where.port)
+        return sum(sock.unread for sock in _tcp_sockets() if sock.port == where.port and sock.state == LISTENS)
     return 0
-
-
-def _port_of(line: list[str]) -> int:
-    return int(line[1].rpartition(":")[2], 16)
-
-
-def _backlog(line: list[str]) -> int:
-    """What is unread of a socket that listens: connections."""
-    return int(line[4].partition(":")[2], 16)
 
 
 def _shown(where: Unix) -> str:

@@ -67,15 +67,12 @@ async def show(address: str, config: Config, port: int, allows_emit: bool) -> No
         await web.start(port)
         with stop_signals() as stopped:
             print(web.url)
-            notice(f"a page about {address}, for whoever has this URL, {_may(allows_emit)}; Ctrl-C ends")
+            may = "who may also emit" if allows_emit else "to look at only (--allow-emit lets it emit)"
+            notice(f"a page about {address}, for whoever has this URL, {may}; Ctrl-C ends")
             await stopped.wait()
         await web.stop()
     finally:
         await feed.close()
-
-
-def _may(allows_emit: bool) -> str:
-    return "who may also emit" if allows_emit else "to look at only (--allow-emit lets it emit)"
 
 
 class Refused(Exception):
