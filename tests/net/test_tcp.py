@@ -315,15 +315,15 @@ def test_a_free_port_is_the_same_for_all_addresses_of_a_name() -> None:
 
 def test_a_port_that_is_free_at_one_address_only_is_left_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
     places = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"127.0.0.{n}", 0)) for n in (2, 3)]
-    listen_one, tried = tcp._listen_one, []
+    new_bound, tried = tcp.new_bound, []
 
-    def taken_at_the_second(family: int, where: Any, *rest: Any) -> socket.socket:
+    def taken_at_the_second(family: int, kind: socket.SocketKind, where: Any) -> socket.socket:
         tried.append(where)
         if where[0] == "127.0.0.3" and len(tried) <= busy:
             raise OSError(errno.EADDRINUSE, "Address already in use")
-        return listen_one(family, where, *rest)
+        return new_bound(family, kind, where)
 
-    monkeypatch.setattr(tcp, "_listen_one", taken_at_the_second)
+    monkeypatch.setattr(tcp, "new_bound", taken_at_the_second)
     busy = 6
     for sock in tcp.listen_tcp(places, 0, 16):
         sock.close()
@@ -349,17 +349,6 @@ def test_a_name_without_an_address_here(resolved: Any) -> None:
     with pytest.raises(OSError) as error:
         tcp.listen_tcp(resolved, 0, 16)
     assert error.value.errno == errno.EADDRNOTAVAIL
-
-
-@pytest.mark.skipif(not hasattr(socket, "SO_REUSEPORT"), reason="not on this system")
-def test_several_processes_may_share_a_port_when_asked() -> None:
-    resolved = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))]
-    [first] = tcp.listen_tcp(resolved, 0, 16, reuse_port=True)
-    with first:
-        port = first.getsockname()[1]
-        tcp.listen_tcp(resolved, port, 16, reuse_port=True)[0].close()
-        with pytest.raises(OSError):
-            tcp.listen_tcp(resolved, port, 16)
 
 
 # --- every address of a name ------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from ..config.interrupted import by_signal
 from ..core.seam import Driver, Peer, Receiver, Timer
 from ..errors import AddressError, ConnectError, IPCError
 from . import tcp
+from .keeping import closed_on_failure
 from .steps import Await, LookUp, Pause, Resolved, Steps, Watcher, Writable
 
 if TYPE_CHECKING:
@@ -149,11 +150,8 @@ def _reach(
     if not isinstance(address, (Tcp, Tls)):
         raise AddressError(f"{address} has no connections: send datagrams with serve_net")
     sock = yield from _first_that_answers(address, settings, kernel, now, now() + seconds)
-    try:
-        host, port = sock.getpeername()[:2]
-    except BaseException:  # the server has reset it already
-        sock.close()
-        raise
+    with closed_on_failure(sock):
+        host, port = sock.getpeername()[:2]  # which raises where the server has reset it already
     return sock, Peer("tls" if isinstance(address, Tls) else "tcp", host=host, port=port)
 
 
@@ -190,7 +188,7 @@ def _first_that_answers(
 
 def _connected(sock: Any, where: Any, now: Callable[[], float], deadline: float) -> Steps[Any]:
     """Connect this socket; it is closed where that fails."""
-    try:
+    with closed_on_failure(sock):
         number = sock.connect_ex(where)
         while number in UNDER_WAY:
             if not (yield Writable(sock, deadline - now())):
@@ -198,9 +196,6 @@ def _connected(sock: Any, where: Any, now: Callable[[], float], deadline: float)
             number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or _unconnected(sock)
         if number:
             raise OSError(number, os.strerror(number))
-    except BaseException:
-        sock.close()
-        raise
     return sock
 
 

@@ -29,6 +29,7 @@ from typing import Any
 
 from ..core.seam import Peer, Timer
 from ..errors import AddressError, AddressInUse, ConnectError, ConnectTimeout, PeerRefused
+from .keeping import closed_on_failure
 from .win32 import INVALID_HANDLE, kernel32, windows_error
 
 __all__ = [
@@ -149,18 +150,15 @@ class WinAPI:
 
     def client_process(self, handle: int) -> int:
         """The identifier of the process that opened the client's end."""
-        process = ctypes.c_uint32()
-        self._check(
-            self._kernel32.GetNamedPipeClientProcessId(ctypes.c_void_p(handle), ctypes.byref(process)),
-        )
-        return process.value
+        return self._process(self._kernel32.GetNamedPipeClientProcessId, handle)
 
     def server_process(self, handle: int) -> int:
         """The identifier of the process that made the pipe."""
+        return self._process(self._kernel32.GetNamedPipeServerProcessId, handle)
+
+    def _process(self, ask: Any, handle: int) -> int:
         process = ctypes.c_uint32()
-        self._check(
-            self._kernel32.GetNamedPipeServerProcessId(ctypes.c_void_p(handle), ctypes.byref(process)),
-        )
+        self._check(ask(ctypes.c_void_p(handle), ctypes.byref(process)))
         return process.value
 
     def _token_user(self, process: ctypes.c_void_p) -> str:
@@ -301,11 +299,8 @@ def open_instance(path: str, api: WinAPI) -> PipeHandle | None:
         if _number(error) == ERROR_PIPE_BUSY:
             return None
         raise _cannot_connect(path, error) from error
-    try:
+    with closed_on_failure(handle):
         _check_owner(path, handle, api)
-    except BaseException:
-        handle.close()
-        raise
     return handle
 
 
@@ -413,12 +408,8 @@ class Instances:
             handle.close()
 
     def _offer(self, *, first: bool = False) -> None:
-        handle = create_instance(self._path, self._api, first=first, **self._rights)
-        try:
+        with closed_on_failure(create_instance(self._path, self._api, first=first, **self._rights)) as handle:
             self._waiting[handle] = self._accept(handle, lambda error: self._accepted(handle, error))
-        except BaseException:
-            handle.close()
-            raise
 
     def _accepted(self, handle: PipeHandle, error: OSError | None) -> None:
         if self._waiting.pop(handle, None) is None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..config.foreign import shown
 from ..errors import AddressError, AddressInUse, ConnectDenied, ConnectError, ConnectionLost, ConnectTimeout, IPCError
+from .keeping import closed_on_failure
 
 if TYPE_CHECKING:
     from ..config.address import Address
@@ -26,6 +27,7 @@ __all__ = [
     "link_failed",
     "listen_failed",
     "listen_tcp",
+    "new_bound",
     "new_stream",
     "tune",
     "warn_if_exposed",
@@ -36,7 +38,8 @@ UNACKNOWLEDGED_MS = 30_000
 """TCP_USER_TIMEOUT (tcp(7)): how long sent data may stay unacknowledged before the link is given up."""
 
 FREE_PORT_TRIES = 10
-_NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+"""Why a name's address cannot be bound on this machine."""
 
 
 def tune(sock: socket.socket) -> None:
@@ -59,8 +62,7 @@ def tune(sock: socket.socket) -> None:
 
 def new_stream(family: int, settings: Config) -> socket.socket:
     """A TCP socket that does not block, bound to ``interfaces.local_address`` and ``local_port`` where they are set."""
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
+    with closed_on_failure(socket.socket(family, socket.SOCK_STREAM)) as sock:
         sock.setblocking(False)
         local = settings.interfaces
         if local.local_address or local.local_port:
@@ -68,13 +70,10 @@ def new_stream(family: int, settings: Config) -> socket.socket:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind((local.local_address or "", local.local_port or 0))
         tune(sock)
-    except BaseException:
-        sock.close()
-        raise
     return sock
 
 
-def listen_tcp(resolved: Iterable[Resolved], port: int, backlog: int, reuse_port: bool = False) -> list[socket.socket]:
+def listen_tcp(resolved: Iterable[Resolved], port: int, backlog: int) -> list[socket.socket]:
     """Listen at every address of a name that this machine has; one is enough.
 
     With port 0 the kernel chooses once, and all addresses get the same port. Raises ``OSError`` as the kernel
@@ -85,22 +84,24 @@ def listen_tcp(resolved: Iterable[Resolved], port: int, backlog: int, reuse_port
     while True:
         tries -= 1
         try:
-            return _listen_at(places, port, backlog, reuse_port)
+            return _listen_at(places, port, backlog)
         except OSError as error:  # a port that is free at the first address may be taken at the next
             if error.errno != errno.EADDRINUSE or not tries:
                 raise
 
 
-def _listen_at(places: Iterable[Resolved], port: int, backlog: int, reuse_port: bool) -> list[socket.socket]:
+def _listen_at(places: Iterable[Resolved], port: int, backlog: int) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     refused: OSError | None = None
     try:
         for family, _, _, _, where in places:
             chosen = sockets[0].getsockname()[1] if sockets and port == 0 else port
             try:
-                sockets.append(_listen_one(family, (where[0], chosen, *where[2:]), backlog, reuse_port))
+                with closed_on_failure(new_bound(family, socket.SOCK_STREAM, (where[0], chosen, *where[2:]))) as sock:
+                    sock.listen(backlog)
+                sockets.append(sock)
             except OSError as error:
-                if error.errno not in _NOT_HERE:
+                if error.errno not in NOT_HERE:
                     raise
                 refused = error
     except BaseException:
@@ -112,12 +113,13 @@ def _listen_at(places: Iterable[Resolved], port: int, backlog: int, reuse_port: 
     return sockets
 
 
-def _listen_one(family: int, where: Any, backlog: int, reuse_port: bool) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
+def new_bound(family: int, kind: socket.SocketKind, where: Any, *, reuse_port: bool = False) -> socket.socket:
+    """A socket of TCP or UDP at this address, that does not block."""
+    with closed_on_failure(socket.socket(family, kind)) as sock:
         if sys.platform == "win32":
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
-        else:  # a port in TIME_WAIT may be taken again, one that somebody listens on may not
+        elif kind == socket.SOCK_STREAM:  # a port in TIME_WAIT may be taken again, one that somebody listens on may not
+            # Of UDP, two programs might bind the same port with it, and one of them would hear nothing.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if reuse_port:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -125,10 +127,6 @@ def _listen_one(family: int, where: Any, backlog: int, reuse_port: bool) -> sock
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.setblocking(False)
         sock.bind(where)
-        sock.listen(backlog)
-    except BaseException:
-        sock.close()
-        raise
     return sock
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
-import sys
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from ..config.address import Handed, Udp
 from ..errors import AddressError, ConnectError, FrameTooLarge, IPCError
 from .steps import READ, WRITE, LookUp, Resolved, Steps
-from .tcp import exposed, listen_failed
+from .tcp import NOT_HERE, exposed, listen_failed, new_bound
 
 if TYPE_CHECKING:
     from ..config.address import Address
@@ -63,7 +62,6 @@ SocketAddress: TypeAlias = tuple[Any, ...]
 Place: TypeAlias = tuple[str, int]
 """A numeric address as the socket functions take it, and its scope (IPv6; 0 for none)."""
 
-_NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 _LATE = (errno.ECONNREFUSED, errno.ECONNRESET)
 """What an earlier datagram came to."""
 
@@ -240,32 +238,16 @@ def bind(resolved: Iterable[Resolved], port: int, reuse_port: bool = False) -> s
     refused: OSError | None = None
     for family, _, _, _, where in resolved:
         try:
-            return _bind_one(family, (where[0], port, *where[2:]), reuse_port)
+            sock = new_bound(family, socket.SOCK_DGRAM, (where[0], port, *where[2:]), reuse_port=reuse_port)
         except OSError as error:
-            if error.errno not in _NOT_HERE:
+            if error.errno not in NOT_HERE:
                 raise
             refused = error
+        else:
+            with contextlib.suppress(OSError):  # some systems refuse what is above their limit
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+            return sock
     raise refused or OSError(errno.EADDRNOTAVAIL, "the name has no address of this family here")
-
-
-def _bind_one(family: int, where: SocketAddress, reuse_port: bool) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_DGRAM)
-    try:
-        if sys.platform == "win32":
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
-        # No SO_REUSEADDR: with it, two programs may bind the same UDP port and one of them hears nothing.
-        if reuse_port:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        with contextlib.suppress(OSError):  # some systems refuse what is above their limit
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-        sock.setblocking(False)
-        sock.bind(where)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
 
 
 def warn_if_exposed(address: Address, sock: socket.socket) -> None:
@@ -341,7 +323,7 @@ def send_failed(error: BaseException, size: int, host: str, port: int) -> IPCErr
         )
     elif isinstance(error, (socket.gaierror, UnicodeError)):
         failure = AddressError(f"cannot send to {place}: the host name is not known here ({reason})")
-    elif number in (errno.EACCES, errno.EINVAL, *_NOT_HERE):
+    elif number in (errno.EACCES, errno.EINVAL, *NOT_HERE):
         failure = AddressError(f"cannot send to {place}: {reason}")
     else:
         failure = ConnectError(f"cannot send to {place}: {reason}")

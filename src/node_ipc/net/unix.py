@@ -51,6 +51,7 @@ from ..errors import (
     PeerRefused,
     SocketRootError,
 )
+from .keeping import closed_on_failure
 
 if sys.platform != "win32":  # pragma: no branch - the module is only looked at there, for its types
     import fcntl
@@ -380,8 +381,7 @@ def check_peer(
 
 def _connect(path: str, allowed_uids: Collection[int] | None, by_id: bool) -> socket.socket:
     Unix(path)  # checks it
-    with contextlib.ExitStack() as undo:
-        sock = undo.enter_context(_new_socket())
+    with closed_on_failure(_new_socket()) as sock:
         try:
             _connect_long(sock, path) if _FD_PATHS and _is_long(path) else sock.connect(path)
         except BlockingIOError:
@@ -391,7 +391,6 @@ def _connect(path: str, allowed_uids: Collection[int] | None, by_id: bool) -> so
         credentials = peer_credentials(sock)
         if credentials is not None:  # pragma: no branch - Linux always tells
             check_peer(credentials.uid, allowed_uids, end=f"the server at {_shown(path)}")
-        undo.pop_all()
     return sock
 
 
@@ -477,15 +476,16 @@ class _Claim:
 
     def take(self) -> socket.socket:
         """Everything that ``listen_unix`` does; where it fails nothing is left."""
-        with _listen_errors(self.path), contextlib.ExitStack() as undo:
-            undo.callback(self.release)
-            self.open_directory()
-            self.refuse_other_files()
-            self.take_lock(force=self.wishes.unlink == "force")
-            self.free_path(self.wishes.unlink)
-            sock = self.listen()
-            undo.pop_all()
-        return sock
+        with _listen_errors(self.path):
+            try:
+                self.open_directory()
+                self.refuse_other_files()
+                self.take_lock(force=self.wishes.unlink == "force")
+                self.free_path(self.wishes.unlink)
+                return self.listen()
+            except BaseException:
+                self.release()
+                raise
 
     def gone(self) -> str | None:
         if self.pid != os.getpid():
@@ -645,11 +645,9 @@ class _Claim:
 
     def listen(self) -> socket.socket:
         """Make the socket in its place, and listen."""
-        with contextlib.ExitStack() as undo:
-            sock = undo.enter_context(_new_socket())
+        with closed_on_failure(_new_socket()) as sock:
             self._bind(sock)
             sock.listen(self.wishes.backlog)
-            undo.pop_all()
         return sock
 
     def _bind(self, sock: socket.socket) -> None:
@@ -829,11 +827,9 @@ def _owner_of(reach: str) -> str | None:
 
 
 def _listen_abstract(address: Unix, backlog: int) -> OwnedSocket:
-    with contextlib.ExitStack() as undo:
-        sock = undo.enter_context(_new_socket())
+    with closed_on_failure(_new_socket()) as sock:
         sock.bind(address.path)
         sock.listen(backlog)
-        undo.pop_all()
     return OwnedSocket(sock, address)
 
 
