@@ -32,6 +32,8 @@ class MemoryBroker:
         """Messages that were given to a node."""
         self.lost = 0
         """Deliveries that the broker, or a cut, took with it."""
+        self.bytes = 0
+        """Bytes in those deliveries that were given to a node."""
         self.loses: Callable[[str, MemoryLine], bool] = lambda subject, line: False
         """Whether this delivery is lost."""
         self._lines: dict[str, dict[MemoryLine, str]] = {}
@@ -78,6 +80,7 @@ class MemoryBroker:
         if self.is_up and line in self._connected and not line.is_up:
             line.is_up = True
             line.connection += 1
+            line.since = self.messages
             line.node.up(line, self.limit)
 
     def _down(self, line: MemoryLine) -> None:
@@ -108,19 +111,19 @@ class MemoryBroker:
     def publish(self, sender: MemoryLine, subject: str, data: bytes) -> int:
         """Deliver to the subscribers; how many they are."""
         self.messages += 1
-        count = 0
-        for line in self._lines.get(subject, ()):
-            if line is not sender:
-                count += 1
-                self.driver.call_later(self.latency, partial(self._deliver, line, line.connection, subject, data))
-        return count
+        lines = [line for line in self._lines.get(subject, ()) if line is not sender]
+        if lines:
+            self.driver.call_later(self.latency, partial(self._deliver, lines, self.messages, subject, data))
+        return len(lines)
 
-    def _deliver(self, line: MemoryLine, connection: int, subject: str, data: bytes) -> None:
-        if not line.is_up or line.connection != connection or self.loses(subject, line):
-            self.lost += 1
-            return
-        self.deliveries += 1
-        line.node.heard(subject, data)
+    def _deliver(self, lines: list[MemoryLine], number: int, subject: str, data: bytes) -> None:
+        for line in lines:
+            if not line.is_up or line.since >= number or self.loses(subject, line):
+                self.lost += 1
+                continue
+            self.deliveries += 1
+            self.bytes += len(data)
+            line.node.heard(subject, data)
 
 
 class MemoryLine:
@@ -133,6 +136,8 @@ class MemoryLine:
         self.node = node
         self.is_up = False
         self.connection = 0
+        self.since = 0
+        """How many messages the broker had seen when this connection began: of those none comes over it."""
         self.subjects: set[str] = set()
         self._broker = broker
 
