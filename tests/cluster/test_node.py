@@ -221,6 +221,230 @@ def test_a_heartbeat_does_not_settle_what_was_in_doubt_before_it() -> None:
     assert dict(two.gaps) == {"n0": 1}
 
 
+# ---- a sender that is new
+
+
+def test_what_a_new_node_sent_while_this_one_was_cut_off_is_counted() -> None:
+    group = Group(2)
+    _one, two = group.processes
+    two.join("a")
+    group.run(3 * BEAT)
+    group.broker.cut(two.line)
+    new = group.start("new")
+    group.run(BEAT)
+    for number in range(5):
+        new.emit("a", data=number)
+    new.emit(data=5)
+    group.run(0.01)
+    group.broker.mend(two.line)
+    group.run(3)
+    new.emit("a", data=6)
+    group.run(15)
+    assert two.numbers == [6] and dict(two.gaps) == {"new": 6}
+
+
+def test_a_first_message_that_comes_before_its_senders_hello_hides_nothing() -> None:
+    group = Group(2)
+    _one, two = group.processes
+    two.join("a")
+    group.run(3 * BEAT)
+    group.broker.loses = lambda subject, line: line is two.line
+    new = group.start("new")
+    group.run(0.1)
+    for number in range(5):
+        new.emit("a", data=number)
+    group.run(0.01)
+    group.broker.loses = lambda subject, line: False
+    new.emit("a", data=5)
+    group.run(0.01)
+    assert two.numbers == [5]
+    group.run(3)
+    assert dict(two.gaps) == {"new": 5}
+    assert "new" in {node.name for node in two.node.nodes()}
+
+
+def test_what_was_sent_before_this_node_began_or_joined_is_not_its_loss() -> None:
+    group = Group(2)
+    one, two = group.processes
+    for number in range(5):
+        one.emit("a", data=number)
+        group.run(0.3)
+    group.broker.cut(one.line)  # whoever comes now hears of it late
+    late = group.start("late")
+    late.join("a")
+    two.join("b")
+    group.run(4 * BEAT)
+    for number in range(3):
+        one.emit("a", data=number)  # these wait, and come
+    group.broker.mend(one.line)
+    group.run(15)
+    assert late.numbers == [0, 1, 2] and not late.gaps and not two.gaps
+
+
+def test_of_a_node_that_was_forgotten_nothing_is_made_up() -> None:
+    from node_ipc.cluster import members
+
+    group = Group(2)
+    one, two = group.processes
+    two.join("a")
+    group.run(3 * BEAT)
+    for number in range(5):
+        one.emit("a", data=number)
+    group.run(0.1)
+    group.broker.cut(one.line)
+    group.run(5 * BEAT)
+    two.node._members._gone.clear()
+    for number in range(members.MOST_GONE + 1):  # who could publish could invent them
+        two.node._members.note(f"x{number}", 1, group.driver.now() - 9)
+    group.run(2 * BEAT)
+    assert two.node._members.forgot_at > 0
+    group.broker.mend(one.line)
+    group.run(15)
+    one.emit("a", data=9)
+    group.run(15)
+    assert two.numbers == [0, 1, 2, 3, 4, 9] and not two.gaps
+
+
+def test_a_node_of_a_version_that_does_not_say_its_age_is_no_reason_to_make_up_losses() -> None:
+    """Nor is it asked what it does not know: since some number."""
+    from node_ipc.cluster.messages import Hello, Marks, Sync, decode, encode
+
+    group = Group(1)
+    [one] = group.processes
+    one.join("a")
+    group.run(3 * BEAT)
+    group.broker.cut(one.line)
+    old = group.start("old")
+    publish = old.line.publish
+    asked: list[Any] = []
+
+    def say_less(subject: str, data: bytes) -> bool:
+        message = decode(data)
+        return publish(subject, encode(message)[:-1].rsplit(b",", 1)[0] + b"]" if type(message) in _AGED else data)
+
+    _AGED = (Hello, Marks)
+    old.line.publish = say_less  # type: ignore[method-assign]
+    heard = old.node.heard
+    old.node.heard = lambda subject, data: (asked.append(decode(data)), heard(subject, data))[1]  # type: ignore[method-assign, func-returns-value]
+    group.run(BEAT)
+    old.emit("a", data=1)
+    group.run(0.1)
+    group.broker.mend(one.line)
+    group.run(5)
+    old.emit("a", data=2)
+    group.run(1)
+    group.broker.kill()
+    group.broker.restart([(one.line, 1.0)])
+    old.emit("a", data=3)
+    group.run(15)
+    assert one.numbers == [2, 3] and not one.gaps
+    syncs = [message for message in asked if isinstance(message, Sync)]
+    assert syncs and all(sync.since is None for sync in syncs)
+
+
+def test_what_a_later_version_says_besides_is_passed_over() -> None:
+    group = Group(1)
+    [one] = group.processes
+    one.node.heard("", b'["h","new",1,0,0,0,true,false,12.5,{"more":1}]')
+    assert not one.faults and [node.name for node in one.node.nodes()] == ["new"]
+
+
+@pytest.mark.row(65)
+@pytest.mark.parametrize("seed", range(12))
+def test_delivered_and_told_is_what_was_sent_by_nodes_that_begin_at_any_time(seed: int) -> None:
+    """Row 65 for the first messages of a sender: some of those who hear it are cut off when it begins."""
+    chance = random.Random(seed)
+    group = Group(3)
+    for process in group.processes:
+        process.join("a")
+    group.run(3 * BEAT)
+    sent: dict[str, int] = {}
+    late = [group.start("late 0")]
+    for turn in range(1, 6):
+        for process in group.processes:
+            if chance.random() < 0.5:
+                group.broker.cut(process.line)
+        if chance.random() < 0.3:
+            group.broker.kill()
+        late.append(group.start(f"late {turn}"))
+        group.run(chance.random() * 0.01)
+        late[-1].join("a")
+        for _ in range(30):
+            sender = chance.choice(late)
+            sender.emit(*(["a"] if chance.random() < 0.7 else []))
+            sent[sender.node.name] = sent.get(sender.node.name, 0) + 1
+            group.run(chance.choice((0.0, 0.002, 0.1)))
+        if not group.broker.is_up:
+            group.broker.restart((process.line, chance.random()) for process in group.processes)
+        for process in group.processes:
+            if not process.line.is_up:
+                group.broker.mend(process.line)
+        group.run(chance.random() * 3)
+    group.run(25)
+    for process in group.processes:  # who was there before all of these
+        for name, count in sent.items():
+            heard = len([1 for _, frame in process.heard if b'"data":1' in frame])
+            assert heard + sum(process.gaps.values()) == sum(sent.values()), (process.node.name, name, count)
+    for process in late:
+        assert len(process.heard) + sum(process.gaps.values()) <= sum(sent.values())
+
+
+def test_who_was_away_asks_in_few_bytes_however_many_rooms_it_is_in() -> None:
+    """Else a thousand nodes that come back at once would name all their rooms to each other."""
+    cost = []
+    for rooms in (10, 900):
+        group = Group(2)
+        one, two = group.processes
+        for number in range(rooms):
+            two.join(f"room {number}")
+        group.run(3 * BEAT)
+        group.broker.kill()
+        one.emit("room 1")
+        before = group.broker.bytes
+        group.broker.restart()
+        group.run(0.1)
+        assert two.numbers == [1]
+        cost.append(group.broker.bytes - before)
+    assert cost[1] < cost[0] + 100
+
+
+def test_who_sent_to_too_many_rooms_is_asked_by_their_names() -> None:
+    group = Group(2)
+    one, two = group.processes
+    for number in range(4):
+        two.join(f"room {number}")
+    group.run(3 * BEAT)
+    group.broker.cut(two.line)
+    for number in range(3000):
+        one.emit(f"room {number}")
+    group.run(0.01)
+    before = group.broker.bytes
+    group.broker.mend(two.line)
+    group.run(3)
+    assert dict(two.gaps) == {"n0": 4} and group.broker.bytes - before < 2000
+
+
+def test_a_question_since_when_is_answered_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever can publish could ask for it; a node that asks in earnest then names its rooms."""
+    monkeypatch.setattr(module, "MOST_MARKS", 10)
+    group = Group(2)
+    one, two = group.processes
+    for number in range(12):
+        two.join(f"room {number}")
+    group.run(3 * BEAT)
+    group.broker.cut(two.line)
+    for number in range(11):
+        one.emit(f"room {number}")
+    group.run(0.01)
+    group.broker.mend(two.line)
+    group.run(3)
+    assert not two.gaps  # not answered
+    for number in range(3):
+        one.emit(f"elsewhere {number}")
+    group.run(3)
+    assert dict(two.gaps) == {"n0": 11}
+
+
 # ---- the broker dies
 
 

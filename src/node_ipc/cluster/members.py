@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterator
 
@@ -21,7 +22,21 @@ MOST_GONE = 1_000
 class Other:
     """Another node."""
 
-    __slots__ = ("ask_again", "asked", "at", "beat", "heard", "in_doubt", "life", "member", "name", "sockets")
+    __slots__ = (
+        "answers_since",
+        "ask_again",
+        "asked",
+        "asked_at",
+        "at",
+        "beat",
+        "heard",
+        "in_doubt",
+        "life",
+        "member",
+        "name",
+        "number",
+        "sockets",
+    )
 
     def __init__(self, name: str, life: int, now: float) -> None:
         self.name = name
@@ -33,9 +48,15 @@ class Other:
         self.sockets = 0
         self.member = False
         """It has sockets and answers questions: its hello or a heartbeat came."""
+        self.number = 0
+        """Of its last message, as its last heartbeat said."""
+        self.answers_since = False
+        """It can be asked for all that it sent after some number."""
         self.heard = Heard()
         self.asked = 0
-        """The number of that question."""
+        """The number of the last question how far it has come everywhere."""
+        self.asked_at = 0.0
+        """When that was."""
         self.ask_again = 0.0
         """When it may be asked again."""
         self.in_doubt = False
@@ -49,6 +70,8 @@ class Members:
         self._patience = (MISSED_BEATS + 0.5) * beat
         self._others: dict[str, Other] = {}
         self._gone: OrderedDict[str, Other] = OrderedDict()  # without a word: they may come back
+        self.forgot_at = -math.inf
+        """When a node was forgotten that may come back: of one that is older nobody knows whether it is that one."""
 
     def __len__(self) -> int:
         return sum(other.member for other in self._others.values())
@@ -91,6 +114,7 @@ class Members:
         if beat > other.beat + 1 and other.beat:
             other.in_doubt = True
         other.beat = max(other.beat, beat)
+        other.number = number
         if number == other.heard.last:
             other.in_doubt = False
         if not other.in_doubt:  # else the next heartbeat would take for settled what nobody asked about
@@ -122,6 +146,7 @@ class Members:
             self._gone[other.name] = self._others.pop(other.name)
             if len(self._gone) > MOST_GONE:
                 self._gone.popitem(last=False)
+                self.forgot_at = now
         return gone
 
     def forget_room(self, room: str) -> None:

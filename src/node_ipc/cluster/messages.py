@@ -37,6 +37,8 @@ EVERYBODY = ""
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64)]
 Room: TypeAlias = Annotated[str, Meta(max_length=256)]
+Age: TypeAlias = Annotated[float, Meta(ge=0)] | None
+"""Seconds since a node's life began, on its own clock; None: it is of a version that does not say."""
 Mark: TypeAlias = tuple[Room, Count, Count, Count, Count]
 """A room, its stream, the number of the last message in it, and with which of the sender's numbers and which of the
 stream's the present activity began."""
@@ -71,6 +73,8 @@ class Hello(Struct, array_like=True, tag="h", gc=False):
     """It has sockets and answers; False: it only emits."""
     asks: bool
     """It wants to hear the others' hello."""
+    age: Age = None
+    """Whoever says it can be asked by ``Sync.since``."""
 
 
 class Beat(Struct, array_like=True, tag="b", gc=False):
@@ -98,6 +102,8 @@ class Sync(Struct, array_like=True, tag="s", gc=False):
     life: Count
     id: Count
     rooms: list[tuple[Room, Count, Count]]
+    since: Count | None = None
+    """Besides these, all rooms to which that node sent something after this one of its numbers."""
 
 
 class Marks(Struct, array_like=True, tag="m", gc=False):
@@ -107,6 +113,7 @@ class Marks(Struct, array_like=True, tag="m", gc=False):
     life: Count
     id: Count
     marks: list[Mark]
+    age: Age = None
 
 
 class Who(Struct, array_like=True, tag="w", gc=False):

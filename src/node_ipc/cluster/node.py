@@ -60,7 +60,10 @@ MOST_ROOMS_OF_ONE_EMIT = 16
 AUDIT_BEATS = 10
 """So often a sender that was heard is asked how far it has come, though nothing looks wrong."""
 ROOMS_ASKED = 1000
-"""A node in more rooms asks only about those where it heard something."""
+"""A node in more rooms asks only about those where it heard something; and after more messages than this it asks about
+rooms, and not about what was sent meanwhile."""
+MOST_MARKS = ROOMS_ASKED * MOST_ROOMS_OF_ONE_EMIT
+"""Who asks about what was sent meanwhile, and it went to more rooms than this, is not answered: it is to name rooms."""
 PART = 500
 """Rooms or sockets in one message."""
 
@@ -169,6 +172,7 @@ class Node:
         self._life = life
         self._local = local
         self._driver = driver
+        self._born = driver.now()
         self._limits = limits
         self._subjects = Subjects(group)
         self._line: Line | None = None
@@ -250,8 +254,13 @@ class Node:
 
     def _hello(self, subject: str, *, asks: bool = False) -> None:
         local = self._local
-        hello = Hello(self.name, self._life, self._beat, self._given, local.count(), local.member, asks)
+        count = local.count()
+        hello = Hello(self.name, self._life, self._beat, self._given, count, local.member, asks, self._age)
         self._say(subject, hello)
+
+    @property
+    def _age(self) -> float:
+        return max(self._driver.now() - self._born, 0.0)
 
     def _confirmed(self, rooms: Iterable[str]) -> None:
         now = self._driver.now()
@@ -456,15 +465,27 @@ class Node:
     def _sync(self, other: Other, rooms: Iterable[str] = ()) -> None:
         """Ask how far it has come: in these rooms, or wherever something may be missing."""
         self._syncs += 1
+        since = None
         if not rooms:
-            other.asked = self._syncs
-            rooms = self._subscribed if len(self._subscribed) <= ROOMS_ASKED else [*other.heard.rooms, EVERYBODY]
+            other.asked, other.asked_at = self._syncs, self._driver.now()
+            rooms, since = self._all_to_ask(other)
         entries = [(room, *other.heard.known(room)) for room in rooms]
-        for start in range(0, len(entries), PART):
+        for start in range(0, len(entries) if since is None else max(len(entries), 1), PART):
             self._say(
                 self._subjects.node(other.name),
-                Sync(self.name, self._life, self._syncs, entries[start : start + PART]),
+                Sync(self.name, self._life, self._syncs, entries[start : start + PART], since),
             )
+
+    def _all_to_ask(self, other: Other) -> tuple[Iterable[str], int | None]:
+        """What covers everything that it may have sent: all rooms here, or what it sent meanwhile where that is less.
+
+        A thousand nodes that come back at once and are in 300 rooms each would name 300 million rooms otherwise.
+        """
+        heard = other.heard
+        since = heard.last or 0
+        if other.answers_since and other.number - since <= min(len(self._subscribed), ROOMS_ASKED):
+            return heard.changed, since
+        return (self._subscribed if len(self._subscribed) <= ROOMS_ASKED else [*heard.rooms, EVERYBODY]), None
 
     # ---- in
 
@@ -499,14 +520,27 @@ class Node:
 
     def _hear_hello(self, other: Other, hello: Hello) -> None:
         other.member, other.sockets = hello.member, hello.sockets
+        other.answers_since = hello.age is not None
         other.in_doubt = other.in_doubt or other.beat > 0  # it was away
         self._members.sound(other, hello.beat, hello.number)
+        if other.heard.is_new:
+            self._meet(other, hello)
         if hello.asks:
             self._hello(self._subjects.node(other.name))
+
+    def _meet(self, other: Other, hello: Hello) -> None:
+        """Of one that has sent something before anybody here knew it: was this node there to hear that?"""
+        since = self._subscribed.get(EVERYBODY)
+        if hello.number and hello.age is not None and since is not None and since <= self._driver.now() - hello.age:
+            other.in_doubt, other.heard.last = True, None  # it is asked, and its answer says when it began
+        else:
+            self._miss(other, other.heard.began(None, self._subscribed))
 
     def _hear_beat(self, other: Other, beat: Beat) -> None:
         other.member, other.sockets = beat.member, beat.sockets
         self._members.sound(other, beat.beat, beat.number)
+        if other.heard.is_new and not other.in_doubt:
+            self._hello(self._subjects.node(other.name), asks=True)  # its own was not heard
 
     def _hear_bye(self, other: Other, bye: Bye) -> None:
         self._members.remove(other.name, bye.life)
@@ -559,16 +593,28 @@ class Node:
             mark = self._sent.mark(room)
             if mark is not None and mark[1:3] != (id, number):
                 marks.append(mark)
+        if sync.since is not None:
+            more = self._sent.since(sync.since, MOST_MARKS)
+            if more is None:
+                return
+            marks += more
         for start in range(0, max(len(marks), 1), PART):
-            answer = Marks(self.name, self._life, sync.id, marks[start : start + PART])
+            answer = Marks(self.name, self._life, sync.id, marks[start : start + PART], self._age)
             self._post(self._subjects.node(other.name), encode(answer))
 
     def _hear_marks(self, other: Other, marks: Marks) -> None:
         if marks.id == other.asked:
             other.in_doubt, other.heard.last = False, None  # until its next heartbeat
+            self._miss(other, other.heard.began(self._began_after(other, marks.age), self._subscribed))
         for mark in marks.marks:
             if mark[0] in self._subscribed:
                 self._miss(other, other.heard.told(mark, self._subscribed[mark[0]]))
+
+    def _began_after(self, other: Other, age: float | None) -> float | None:
+        """The earliest time at which it can have begun, if it is so old at its answer to what was asked."""
+        if age is None or (at := other.asked_at - age) <= self._members.forgot_at:
+            return None
+        return at
 
     def _miss(self, other: Other, count: int) -> None:
         """So many messages of this node's never came; told soon, with what else is found then."""

@@ -7,12 +7,15 @@ gone wrong.
 
 A receiver that never heard of a stream has to know whether it should have: the mark says with which ``number`` the
 stream began (that is what it is called by), and its present activity; and the receiver remembers which numbers it heard
-at which time, and when its subscription was confirmed.
+at which time, and when its subscription was confirmed. Of a sender that is new to it, it may hear a message before it
+knows when that sender began; then it remembers what it took for granted, and counts it when it knows better.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+import math
+from collections import OrderedDict
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from .messages import Mark
@@ -24,15 +27,16 @@ ROOMS_SENT_TO = 65_536
 IDLE_BEATS = 2
 """After so many heartbeats without a message a stream's activity has ended."""
 SOUNDINGS = 8
-"""How many of a sender's last heartbeats are remembered."""
+"""How many of a sender's last heartbeats are remembered; those with the same number count once."""
 
 
 class _Stream:
-    __slots__ = ("beat", "id", "number", "since", "since_number")
+    __slots__ = ("beat", "id", "last", "number", "since", "since_number")
 
     def __init__(self, number: int) -> None:
         self.id = number
         self.number = 0
+        self.last = number
         self.since = number
         self.since_number = 1
         self.beat = 0
@@ -62,6 +66,7 @@ class Sent:
             stream.since, stream.since_number = self.number, stream.number + 1
         self._streams.move_to_end(room)
         stream.beat = beat
+        stream.last = self.number
         stream.number += 1
         return (room, stream.id, stream.number, stream.since, stream.since_number)
 
@@ -81,6 +86,17 @@ class Sent:
             return None
         return (room, stream.id, stream.number, stream.since, stream.since_number)
 
+    def since(self, number: int, most: int) -> list[Mark] | None:
+        """How far those rooms have come to which something went after this number; None where they are too many."""
+        marks: list[Mark] = []
+        for room, stream in reversed(self._streams.items()):  # the last one that was sent to comes first
+            if stream.last <= number:
+                break
+            if len(marks) == most:
+                return None
+            marks.append((room, stream.id, stream.number, stream.since, stream.since_number))
+        return marks
+
 
 class Sounding(NamedTuple):
     """A sender was heard."""
@@ -92,19 +108,49 @@ class Sounding(NamedTuple):
 
 
 class Heard:
-    """The receiver's side, for one sender: what was heard of it in the rooms of this node."""
+    """The receiver's side, for one sender: what was heard of it in the rooms of this node.
+
+    A node holds one for each other node, most of which it hears nothing of but heartbeats: it is small.
+    """
+
+    __slots__ = ("_granted", "_silent", "_soundings", "_streams", "changed", "last")
 
     def __init__(self) -> None:
-        self._soundings: deque[Sounding] = deque(maxlen=SOUNDINGS)
+        self._soundings: list[Sounding] = []
+        self._silent = -math.inf  # a time at which it had sent nothing yet, on this node's clock
+        self._granted: dict[str, tuple[int, int]] | None = {}
         self._streams: dict[str, tuple[int, int]] = {}
         self.last: int | None = None
         """The number in a heartbeat of it: what it sent up to there came, or was found missing."""
-        self.changed: set[str] = set()
+        self.changed: dict[str, None] = {}
         """The rooms in which something came since somebody looked."""
 
     def sound(self, at: float, number: int) -> None:
         """Its heartbeat came."""
-        self._soundings.append(Sounding(at, number))
+        if not number:
+            self._silent = at
+            return
+        soundings = self._soundings
+        if soundings and soundings[-1].number == number:
+            soundings.pop()  # the later one says the same of all that subscribed before
+        elif len(soundings) == SOUNDINGS:
+            del soundings[0]
+        soundings.append(Sounding(at, number))
+
+    @property
+    def is_new(self) -> bool:
+        """Whether it is not known yet when this sender began."""
+        return self._granted is not None
+
+    def began(self, at: float | None, subscribed: Mapping[str, float | None]) -> int:
+        """It began at this time or later (None: nobody knows): how many messages that were taken for granted, or for
+        older than this node, did not come after all."""
+        if at is not None:
+            self._silent = max(self._silent, at)
+        granted, self._granted = self._granted, None
+        return sum(
+            count for room, (id, count) in (granted or {}).items() if self._should_have_heard(id, subscribed.get(room))
+        )
 
     def known(self, room: str) -> tuple[int, int]:
         """The stream and the last number in a room; zeros where nothing was heard."""
@@ -118,7 +164,9 @@ class Heard:
     def forget(self, room: str) -> None:
         """This node has left that room."""
         self._streams.pop(room, None)
-        self.changed.discard(room)
+        self.changed.pop(room, None)
+        if self._granted:
+            self._granted.pop(room, None)
 
     def message(self, mark: Mark, subscribed: float | None) -> int | None:
         """A message came: how many before it did not. None: it came before, or is older than what came.
@@ -140,17 +188,22 @@ class Heard:
         if id < own_id or (id == own_id and number <= own):
             return None
         self._streams[room] = (id, number)
-        self.changed.add(room)
+        self.changed[room] = None
         if id == own_id:
             return own
         if self._should_have_heard(id, subscribed):  # all of the stream
             return 0
-        return min(since_number - 1, number) if self._should_have_heard(since, subscribed) else otherwise
+        heard = min(since_number - 1, number) if self._should_have_heard(since, subscribed) else otherwise
+        if self._granted is not None:
+            self._granted.setdefault(room, (id, heard))
+        return heard
 
     def _should_have_heard(self, since: int, subscribed: float | None) -> bool:
         """Whether the activity that began with this number began after this node was there to hear it."""
         if subscribed is None:
             return False
+        if subscribed <= self._silent:
+            return True
         for sounding in self._soundings:
             if sounding.at >= subscribed:
                 return since > sounding.number
