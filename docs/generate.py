@@ -21,6 +21,7 @@ from node_ipc.config.config import Config, Interfaces
 from node_ipc.config.options import Options
 from node_ipc.config.tls_options import TLSOptions
 from node_ipc.tools import cli
+from node_ipc.tools.help import kinds_of_errors
 
 REFERENCE = Path(__file__).parent / "reference"
 NOTE = "<!-- Made by docs/generate.py from the docstrings: edit those. -->"
@@ -200,7 +201,7 @@ and where the defaults differ, is in [node-ipc's options](../howto/node-ipc-opti
 
 
 def errors_of() -> dict[str, list[type[errors.IPCError]]]:
-    """The errors under the headings that their source has; the root, which is before all of them, under none."""
+    """The errors under the headings of their source, the root under none; last those of other modules."""
     found: dict[str, list[type[errors.IPCError]]] = {}
     within = ""
     for line in inspect.getsource(errors).splitlines():
@@ -208,6 +209,9 @@ def errors_of() -> dict[str, list[type[errors.IPCError]]]:
             within = heading_found[1]
         elif named := re.match(r"class (\w+)", line):
             found.setdefault(within, []).append(getattr(errors, named[1]))
+    found["Contracts, recordings and tests"] = [
+        kind for kind in kinds_of_errors() if kind.__module__ != errors.__name__
+    ]
     return found
 
 
@@ -216,9 +220,10 @@ def errors_page() -> str:
     tree = re.sub(r"(?<=[\w)])  +.*", "", tree)  # what each means is in the table
     places = {kind.__name__: heading for heading, kinds in errors_of().items() for kind in kinds}
     rows, seen = ["| code | error | meaning |", "|---|---|---|"], {"IPCError"}
-    named = [(f"`{code}`", kind) for code, kind in sorted(codes([getattr(errors, name) for name in errors.__all__]))]
+    kinds = {kind.__name__: kind for kind in kinds_of_errors()}
+    named = [(f"`{code}`", kind) for code, kind in sorted(codes([*kinds.values()]))]
     for code, kind in [*named, ("the other side's", "RemoteError")]:
-        what = first_line(inspect.getdoc(getattr(errors, kind)) or "")
+        what = first_line(inspect.getdoc(kinds[kind]) or "")
         page = page_of("errors", places[kind]) if places[kind] else ""
         place = "" if kind in seen else f"{{#{kind.lower()}}}"  # errors.html#connecterror leads here, too
         seen.add(kind)
@@ -272,7 +277,8 @@ Whatever this library raises or reports is an `IPCError`, and inherits the built
 same as node-ipc 14's where there is one, and `error.os_code` is what the operating system said (`"ECONNREFUSED"`). What
 the kernel, a handler or OpenSSL raised is the `__cause__`.
 
-The codes below lead to each error: where you meet it, and what to do. In a terminal `node-ipc help AddressInUse` or
+The codes below lead to each error: where you meet it, and what to do. The tree has those of `node_ipc`; contracts,
+recordings and tests have one more each. In a terminal `node-ipc help AddressInUse` or
 `node-ipc help ERR_IPC_ADDRESS_IN_USE` explains one."""
 
 

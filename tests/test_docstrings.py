@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 import node_ipc
-from node_ipc import blocking, contract, errors, testing
+from node_ipc import blocking, contract, errors, recording, testing
 from node_ipc.config.config import Config, Interfaces
 from node_ipc.config.options import Option
 from node_ipc.config.tls_options import TLSOptions
@@ -121,6 +121,7 @@ MODULES = (
     "node_ipc.scale.workers",
     "node_ipc.pytest_plugin",
     "node_ipc.contract",
+    "node_ipc.recording",
     "node_ipc.telemetry",
 )
 
@@ -145,6 +146,7 @@ WITHOUT_EXAMPLE = {
     *("testing.MemoryLink", "testing.MemoryListener", "testing.MemoryOutcome", "testing.MemoryPort"),  # for drivers
     *("bus.Bus", "bus.Hears", "workers.run", "telemetry.prometheus", "telemetry.opentelemetry"),  # have a how-to
     *("pytest_plugin.ipc_pair", "pytest_plugin.ipc_server", "contract.ContractWarning"),
+    *("recording.Recording",),  # see read
 }
 """Public names of which an example would show nothing, or run for ever."""
 
@@ -178,6 +180,7 @@ EXAMPLES = {name: text for name, text in documented() if ">>>" in text}
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_the_examples_say_what_is_so(name: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Config.options["socket_root"], "default", f"{root}/")
+    monkeypatch.chdir(root)
     client, server, socket, driver = pair()
     modules = {"testing": testing, "contract": contract}
     ends = {"client": client, "server": server, "socket": socket, "driver": driver}
@@ -200,6 +203,9 @@ RECORDS = {
     testing.Pair: testing.Pair._fields,
     testing.Started: testing.Started._fields,
     testing.Conditions: tuple(field.name for field in dataclasses.fields(testing.Conditions)),
+    recording.Header: recording.Header.__struct_fields__,
+    recording.Entry: recording.Entry.__struct_fields__,
+    recording.Recording: ("header", "cut", "is_whole"),
     contract.Message: tuple(field.name for field in dataclasses.fields(contract.Message)),
     contract.Method: tuple(field.name for field in dataclasses.fields(contract.Method)),
     node_ipc.ClientState: tuple(node_ipc.ClientState.__members__),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import pkgutil
 import re
 from types import ModuleType
 from typing import Any
@@ -25,6 +26,7 @@ MODULES = {
     "node_ipc.scale.workers": ("api-scale",),
     "node_ipc.scale.bus": ("api-scale",),
     "node_ipc.contract": ("api-scale",),
+    "node_ipc.recording": ("api-scale",),
     "node_ipc.telemetry": ("api-scale",),
 }
 ALSO_CALLED = {
@@ -105,12 +107,30 @@ def test_every_command_is_documented(name: str) -> None:
 # --- errors
 
 
-@pytest.mark.parametrize("name", errors.__all__)
+def kinds() -> dict[str, type]:
+    """Every error with a code, wherever in the package it is."""
+    for module in pkgutil.walk_packages(node_ipc.__path__, "node_ipc."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    found: dict[str, type] = {}
+    waiting = [errors.IPCError]
+    while waiting:
+        kind = waiting.pop()
+        waiting += kind.__subclasses__()
+        if "code" in {*vars(kind), *vars(kind).get("__annotations__", {})} and kind.__module__.startswith("node_ipc."):
+            found[kind.__name__] = kind
+    return found
+
+
+KINDS = kinds()
+
+
+@pytest.mark.parametrize("name", KINDS)
 def test_every_error_says_where_it_is_met_and_what_to_do(name: str) -> None:
-    text = inspect.getdoc(getattr(errors, name)) or ""
+    text = inspect.getdoc(KINDS[name]) or ""
     assert re.search(r"^What to do: .{20}", text, re.M), f"below {name} write a line 'What to do: …'"
     assert name == "IPCError" or re.search("^Met at: .", text, re.M), f"below {name} write a line 'Met at: …'"
-    assert entries("errors").count(name) == 1
+    assert entries("errors").count(name) == 1, f"add {name} to kinds_of_errors in tools/help.py"
 
 
 def test_every_error_is_in_the_tree_that_is_drawn() -> None:

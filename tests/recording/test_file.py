@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from node_ipc import Config
-from node_ipc.recording import Recorder, RecordingError, read
+from node_ipc.recording import RecordingError, read
 from node_ipc.recording.file import MOST_WAITING, RecordingFile, rotated
-from node_ipc.recording.lines import header
+from node_ipc.recording.lines import Recorder, header
 
 DEADLINE = 60.0
 SETTINGS = Config().settings()
@@ -65,7 +65,8 @@ KILLED = """
 import os, random, signal, sys, time
 sys.path.insert(0, {tests!r})
 from recording.test_file import MESSAGE, SETTINGS, opened
-from node_ipc.recording import Recorder, read
+from node_ipc.recording import read
+from node_ipc.recording.lines import Recorder
 
 def child():
     file = opened(path)

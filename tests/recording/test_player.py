@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from node_ipc import Config
 from node_ipc.errors import IPCError
-from node_ipc.recording import Recorder, RecordingError, read
-from node_ipc.recording.lines import header
+from node_ipc.recording import RecordingError, read
+from node_ipc.recording.lines import Recorder, header
 from node_ipc.recording.paths import Paths
 from node_ipc.recording.player import Played, Player
 from node_ipc.testing import MemoryDriver, Wire, replay, serve

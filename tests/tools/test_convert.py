@@ -18,8 +18,7 @@ import pytest
 from mcap.reader import make_reader
 
 from node_ipc import Config
-from node_ipc.recording import Recorder
-from node_ipc.recording.lines import header
+from node_ipc.recording.lines import Recorder, header
 from node_ipc.tools import convert
 from node_ipc.tools.cli import main
 

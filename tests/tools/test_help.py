@@ -48,12 +48,14 @@ def test_an_option_is_explained(name: str, capsys: pytest.CaptureFixture[str]) -
     assert f"The option {name}." in out and "\nRead by: " in out and "\nTakes: " in out
 
 
-@pytest.mark.parametrize("name", errors.__all__)
-def test_an_error_is_explained_by_its_class_and_by_its_code(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    out = said(capsys, name)
-    assert f"The error {name}, " in out and "\nWhat to do: " in out
-    if name != "RemoteError":  # whose code is the other side's
-        assert said(capsys, getattr(errors, name).code) == out
+@pytest.mark.parametrize("kind", helping.kinds_of_errors())
+def test_an_error_is_explained_by_its_class_and_by_its_code(
+    kind: type[errors.IPCError], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = said(capsys, kind.__name__)
+    assert f"The error {kind.__name__}, " in out and "\nWhat to do: " in out
+    if kind is not errors.RemoteError:  # whose code is the other side's
+        assert said(capsys, kind.code) == out
 
 
 @pytest.mark.parametrize("code", {*re.findall(r'"(ERR_IPC_[A-Z_]+)"', "".join(

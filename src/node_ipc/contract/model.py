@@ -21,6 +21,9 @@ __all__ = ["Contract", "ContractError", "ContractWarning", "Message", "Messages"
 class ContractError(IPCError, ValueError):
     """A contract that cannot be found, read or written as it stands.
 
+    Met at: the functions of ``node_ipc.contract``, and ``node-ipc contract``.
+    What to do: the message names the place in the file or in the program, and what may stand there.
+
     Example:
         >>> contract.Contract("")
         Traceback (most recent call last):

@@ -56,6 +56,9 @@ LAST_TURNS = 5_000
 class NothingHappens(IPCError, TimeoutError):
     """``run_until`` gave up: nothing is due any more, or the virtual time allowed is over.
 
+    Met at: ``driver.run``, ``driver.run_until`` and ``driver.run_until_idle`` in tests.
+    What to do: see why nobody answers (no handler of that name, a link that is stalled); or allow more with ``limit=``.
+
     Example:
         >>> driver.run_until(lambda: False, limit=1)
         Traceback (most recent call last):

@@ -10,8 +10,7 @@ again what its clients said, ``node-ipc convert`` makes other formats of it. The
 Nothing here opens a socket: bytes come from whoever has them, and links from a driver.
 """
 
-from .format import VERSION, Entry, Header, RecordingError
-from .lines import Recorder
+from .format import Entry, Header, RecordingError
 from .reader import Recording, read
 
-__all__ = ["VERSION", "Entry", "Header", "Recorder", "Recording", "RecordingError", "read"]
+__all__ = ["Entry", "Header", "Recording", "RecordingError", "read"]

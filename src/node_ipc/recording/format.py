@@ -29,69 +29,100 @@ def text_in_json(text: str) -> bytes:
 
 
 class RecordingError(IPCError):
-    """A recording cannot be read, written, played or converted; the message says why, and what to do."""
+    """A recording cannot be read, written, played or converted.
+
+    Met at: ``node_ipc.recording.read``, ``node_ipc.testing.replay``, and the commands ``tap``, ``record``, ``replay``
+    and ``convert``.
+    What to do: the message names the file and the line, and what would help: another file, ``--payloads`` while
+    recording, a newer version.
+
+    Example:
+        >>> from node_ipc.recording import read
+        >>> read("missing.jsonl")
+        Traceback (most recent call last):
+            ...
+        node_ipc.recording.format.RecordingError: ...
+    """
 
     code = "ERR_IPC_RECORDING"
 
 
 class Header(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """The first line of a recording, and of each part of it that was begun because the one before was full."""
+    """The first line of a recording, and of each part of it that was begun because the one before was full.
+
+    Attributes:
+        recording: ``"node-ipc"``.
+        version: Of the format, 1.
+        time: Seconds since 1970 (UTC).
+        program: What made it.
+        address: The server's address.
+        mode: ``"events"``, or ``"bytes"`` (raw mode) as they were read.
+        delimiter: What is between two frames on the wire.
+        payloads: Whether payloads were kept, or only their sizes.
+        redacted: The paths in payloads at which ``"[redacted]"`` stands.
+        part: 1, and one more for each file that was full before this one.
+
+    Example:
+        >>> from node_ipc.recording import Header
+        >>> Header(recording="node-ipc", version=1, time=1764412800.5).mode
+        'events'
+    """
 
     recording: Literal["node-ipc"]
     version: int
     time: float
-    """Seconds since 1970 (UTC)."""
     program: str = ""
-    """What made it."""
     address: str = ""
-    """The server's address."""
     mode: Literal["events", "bytes"] = "events"
-    """Whether there are events in it, or (raw mode) bytes as they were read."""
     delimiter: str = "\f"
-    """What is between two frames on the wire."""
     payloads: bool = False
-    """Whether payloads were kept, or only their sizes."""
     redacted: list[str] = []
-    """The paths in payloads at which ``"[redacted]"`` stands."""
     part: int = 1
-    """1, and one more for each file that was full before this one."""
 
 
 class Entry(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """One thing that happened: a message, or (``event``) the beginning or end of a link."""
+    """One thing that happened: a message, or (``event``) the beginning or end of a link.
+
+    Attributes:
+        time: Seconds since 1970 (UTC), when it was read.
+        link: The number of the link, from 1.
+        peer: Who is the client there (with ``node-ipc record``: the server).
+        event: Empty for a message. ``connect`` and ``disconnect``: a link begins, ends. ``missed``: messages that
+            were not kept, since the disk did not keep up. ``end``: the recording ended as it should.
+        side: Who said it.
+        type: The event's name; unset where it was none (``fault``), and in raw mode.
+        bytes: The size of the whole frame, without its delimiter.
+        method: What a request asks for, where payloads are not kept.
+        data: The payload in JSON.
+        fault: Why a frame is no event.
+        frame: Such a frame as it was, where it is text.
+        hex: Such a frame, or a read of raw mode, as it was, where it is not.
+        reason: Why a link ended, where it was not in order (``disconnect``).
+        client_bytes: Of the whole link (``disconnect``).
+        server_bytes: Of the whole link (``disconnect``).
+        messages: How many (``missed``).
+        recording: Not empty where a line is the header of what follows.
+
+    Example:
+        >>> from node_ipc.recording import Entry
+        >>> Entry(time=1764412801.26, link=1, side="client", type="login", bytes=54).type
+        'login'
+    """
 
     time: float
-    """Seconds since 1970 (UTC), when it was read."""
     link: int = 0
-    """The number of the link, from 1."""
     peer: str = ""
-    """Who is the client there (with ``node-ipc record``: the server)."""
     event: str = ""
-    """Empty for a message. ``connect`` and ``disconnect``: a link begins, ends. ``missed``: messages that were not
-    kept, since the disk did not keep up. ``end``: the recording ended as it should."""
     side: Literal["", "client", "server"] = msgspec.field(default="", name="from")
-    """Who said it."""
     type: str | UnsetType = UNSET
-    """The event's name; unset where it was none (``fault``), and in raw mode."""
     bytes: int = 0
-    """The size of the whole frame, without its delimiter."""
     method: str = ""
-    """What a request asks for, where payloads are not kept."""
     data: Raw | UnsetType = UNSET
-    """The payload in JSON."""
     fault: str = ""
-    """Why a frame is no event."""
     frame: str | UnsetType = UNSET
-    """Such a frame as it was, where it is text."""
     hex: str | UnsetType = UNSET
-    """Such a frame, or a read of raw mode, as it was, where it is not."""
     reason: str = ""
-    """Why a link ended, where it was not in order (``disconnect``)."""
     client_bytes: int = 0
-    """Of the whole link (``disconnect``)."""
     server_bytes: int = 0
-    """Of the whole link (``disconnect``)."""
     messages: int = 0
-    """How many (``missed``)."""
     recording: str = ""
-    """Not empty where a line is the header of what follows."""

@@ -31,6 +31,14 @@ def read(*files: str | os.PathLike[str]) -> Recording:
     Raises:
         RecordingError: a file cannot be read, is empty, is no recording, or has a newer format than this version
             reads. While the entries are read: a line in the middle of it is broken.
+
+    Example:
+        >>> from node_ipc.recording import read
+        >>> header = '{"recording":"node-ipc","version":1,"time":1764412800.5}'
+        >>> line = '{"time":1764412801.26,"link":1,"from":"client","type":"login","bytes":54}'
+        >>> _ = pathlib.Path("run.jsonl").write_text(f"{header}\\n{line}\\n")
+        >>> [(entry.side, entry.type, entry.bytes) for entry in read("run.jsonl")]
+        [('client', 'login', 54)]
     """
     if not files:
         raise RecordingError("give the recording's file, or its parts, the oldest first")
@@ -38,16 +46,19 @@ def read(*files: str | os.PathLike[str]) -> Recording:
 
 
 class Recording:
-    """A recording that can be read any number of times: what is in it is not kept."""
+    """A recording that can be read any number of times: what is in it is not kept. Made by :func:`read`.
+
+    Attributes:
+        header: The :class:`Header` of the first file.
+        cut: Half lines that were left out, as a recorder leaves one that was killed. Known when all was read.
+        is_whole: Whether it ends as it should. Known when all was read.
+    """
 
     def __init__(self, files: list[str]) -> None:
         self._files = files
         self.cut = 0
-        """Half lines that were left out, as a recorder leaves one that was killed. Known when all was read."""
         self.is_whole = False
-        """Whether it ends as it should. Known when all was read."""
         self.header = self._first_header()
-        """Of the first file."""
 
     def __str__(self) -> str:
         return " and ".join(map(repr, self._files))

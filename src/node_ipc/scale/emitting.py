@@ -44,6 +44,11 @@ def emitter(bus: Any, *, config: Config | None = None, timeout: float | None = 1
     Inside, ``out.to("room").emit("price", 3)`` and ``out.broadcast("news", data)`` never wait. At the end everything is
     with the broker. Raises :class:`ConnectTimeout` with the last failure as its cause, and at the end
     :class:`NotConnected` where something could not be sent.
+
+    Example:
+        >>> async def main():
+        ...     async with node_ipc.scale.emitter("nats://broker") as out:
+        ...         out.to("gold").emit("price", 3)
     """
     whole = Config() if config is None else config.copy()
     whole.update(**options, bus=bus)

@@ -25,7 +25,7 @@ from ..config.options import Options, spelt
 from ..config.tls_options import TLSOptions
 from .arguments import Commands, UsageError, add_command
 
-__all__ = ["add_commands", "filled", "options", "topics"]
+__all__ = ["add_commands", "filled", "kinds_of_errors", "options", "topics"]
 
 EXAMPLES = """\
   node-ipc help                          what there is to read about
@@ -144,8 +144,17 @@ def _all_options() -> str:
     )
 
 
+def kinds_of_errors() -> list[type[errors.IPCError]]:
+    """Every error with a code of its own: those of ``errors``, and those that only one part of the package raises."""
+    from ..contract import ContractError
+    from ..recording import RecordingError
+    from ..testing import NothingHappens
+
+    return [*(getattr(errors, name) for name in errors.__all__), ContractError, RecordingError, NothingHappens]
+
+
 def _errors() -> Texts:
-    kinds = [getattr(errors, name) for name in errors.__all__]
+    kinds = kinds_of_errors()
     by_name: Texts = {kind.__name__: partial(_error, kind) for kind in kinds}
     by_code: Texts = {kind.code: partial(_error, kind) for kind in kinds if kind is not errors.RemoteError}
     also: Texts = {
@@ -163,7 +172,7 @@ def _error(kind: type[errors.IPCError]) -> str:
 
 
 def _all_errors() -> str:
-    kinds = [getattr(errors, name) for name in errors.__all__]
+    kinds = kinds_of_errors()
     return "Every error; node-ipc help NAME tells what to do.\n\n" + _listed(
         (f"{kind.__name__}", inspect.getdoc(kind) or "") for kind in kinds
     )
