@@ -216,7 +216,7 @@ def test_one_clear_error_and_nothing_written(folder: Folder, arguments: list[str
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ([], "say what has the handlers, as app:server, or --from FILE"),
+        ([], "say what has the handlers, as app:server, or --at ADDRESS or --from FILE"),
         (["app.py:server"], "a target is MODULE:NAME, as app:server for app.py, not 'app.py:server'"),
         (["app", "--check"], "--check compares files: name one"),
         (["app", "--html", "-", "--check"], "--check compares files: name one"),

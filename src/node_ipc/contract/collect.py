@@ -10,7 +10,7 @@ import functools
 import inspect
 import typing
 import warnings
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from types import ModuleType, SimpleNamespace
 from typing import Any, Literal, TypeAlias
 from weakref import WeakSet
@@ -20,19 +20,23 @@ from ..config.address import Handed
 from ..core.client import Client
 from ..core.datagram import DatagramServer
 from ..core.events import Event
-from ..core.requests import CANCEL, REQUEST, RESPONSE
+from ..core.requests import CANCEL, PROGRESS, REQUEST, RESPONSE
 from ..core.server import Server, ServerState
 from ..core.signature import signature_of
 from ..drivers.memory import MemoryDriver
 from ..errors import IPCError
 from ..testing import ROOT, WORLD
+from ..wire.names import ASK_CONTRACT, ASK_PRESENCE
 from .model import Contract, ContractError, ContractWarning, Message, Messages, Method
+from .python import contract_in
 
-__all__ = ["Role", "contract_of", "events_of"]
+__all__ = ["Role", "contract_of", "events_of", "registered_on"]
 
 Role: TypeAlias = Literal["server", "client"]
-OWN = {REQUEST, RESPONSE, CANCEL}
+OWN = {REQUEST, RESPONSE, CANCEL, PROGRESS}
 """Events that carry requests: their methods stand in the contract instead."""
+OWN_METHODS = {ASK_CONTRACT, ASK_PRESENCE}
+"""Methods that give the contract out, and are none of it."""
 
 _begun: WeakSet[Any] = WeakSet()
 """Servers whose callbacks have run for a contract: a second one must not register everything twice."""
@@ -54,9 +58,9 @@ def contract_of(
     Args:
         target: A server or a client of any front; an ``IPC`` (its server, or else its only client); a function that
             registers handlers on the server it is given, as for :func:`node_ipc.scale.workers.run`; a module, whose
-            ``Event`` objects go both ways; or a :class:`Contract`, which comes back as it is. The callback of an
-            ``IPC``'s ``serve`` is called for it, since it registers the handlers: this is for tools and tests, and
-            not for the program that serves.
+            ``Event`` objects go both ways; an AsyncAPI document, as ``rpc.describe`` is answered with; or a
+            :class:`Contract`, which comes back as it is. The callback of an ``IPC``'s ``serve`` is called for it,
+            since it registers the handlers: this is for tools and tests, and not for the program that serves.
         name: The server's id; by default the id in its address, and else ``"world"``.
         events: Those that no handler takes, and no method is named after, are what the other side is sent.
         sends: What is sent besides, also where it is received as well.
@@ -78,6 +82,8 @@ def contract_of(
     """
     if isinstance(target, Contract):
         return target
+    if isinstance(target, Mapping):
+        return contract_in(target, name=name)
     found = _found(target, role)
     if isinstance(target, ModuleType):
         found.receives = [Message(each.name, each.type) for each in events_of(target)]
@@ -86,14 +92,16 @@ def contract_of(
     if not (found.receives or found.answers or sent):
         raise ContractError(f"{_named(target)} has no event and no method: {_advice(target)}")
     found.send(events, sent)
-    return Contract(
-        name or found.name or "world",
-        **found.directions(),
-        title=title,
-        version=version,
-        description=description,
-        address=found.address,
-    )
+    return found.contract(name, title=title, version=version, description=description)
+
+
+def registered_on(
+    endpoint: Any, *, name: str | None, events: Iterable[Event[Any]], sends: Messages, **said: Any
+) -> Contract:
+    """As :func:`contract_of` a server or a client that is at work, also where nothing is registered on it."""
+    found = _of_endpoint(endpoint)
+    found.send(events, sends)
+    return found.contract(name, **said)
 
 
 class _Found:
@@ -116,7 +124,11 @@ class _Found:
                 known.add(event.name)
                 self.sends.append(Message(event.name, event.type))
 
-    def directions(self) -> dict[str, Any]:
+    def contract(self, name: str | None, **said: Any) -> Contract:
+        """All of it, under this name, or the one it has, or ``"world"``."""
+        return Contract(name or self.name or "world", **self._directions(), **said, address=self.address)
+
+    def _directions(self) -> dict[str, Any]:
         """In the words of the server."""
         if self.client:
             return {"receives": self.sends, "sends": self.receives, "asks": self.answers}
@@ -134,7 +146,7 @@ def _found(target: Any, role: Role) -> _Found:
         return _of_function(target, role)
     raise ContractError(
         f"a contract is made from a server, a client, an IPC, a function that registers handlers on the server it is "
-        f"given, a module with Event objects or a Contract, not from {target!r:.80}"
+        f"given, a module with Event objects, an AsyncAPI document or a Contract, not from {target!r:.80}"
         + (
             ": what serve() and connect() return has to be awaited first, so give a function instead"
             if hasattr(target, "__await__")
@@ -220,8 +232,9 @@ def _of_endpoint(endpoint: Any) -> _Found:
             found.receives.append(Message(name, _one_type(name, types), _says(endpoint.events.handlers(name))))
     if hasattr(endpoint, "requests"):
         for name, (handler, type) in endpoint.requests.methods().items():
-            params = Any if type is None else type
-            found.answers.append(Method(name, params, _result_of(name, handler), _says([handler])))
+            if name not in OWN_METHODS:
+                params = Any if type is None else type
+                found.answers.append(Method(name, params, _result_of(name, handler), _says([handler])))
     return found
 
 

@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import re
 import sys
+import weakref
 from collections.abc import Mapping
+from dataclasses import replace
+from itertools import count
 from types import ModuleType
 from typing import Any
 from urllib.parse import unquote
 
 from ..core.requests import REQUEST, RESPONSE
 from .declarations import declarations
-from .model import ContractError
+from .model import Contract, ContractError
 from .shapes import Shapes
 from .structs import Names, Types, as_text, constant, imports, last_part, quoted, snake_case, unchecked
 
-__all__ = ["python_of"]
+__all__ = ["contract_in", "python_of"]
+
+_numbers = count(1)
 
 HEAD = '''\
 """{says}
@@ -48,8 +53,33 @@ def python_of(document: Mapping[str, Any], *, name: str | None = None) -> str:
         >>> 'order = Event("order", dict[str, int])' in contract.python_of(contract.asyncapi(shop))
         True
     """
+    source, _ = _read(document, name)
+    sys.modules.pop(_declared(source).__name__)
+    return source
+
+
+def contract_in(document: Mapping[str, Any], *, name: str | None = None) -> Contract:
+    """The contract of an AsyncAPI document, with the types that its schemas stand for.
+
+    The document may come from a server that nobody trusts: what is made of it declares types and does nothing else.
+    """
+    source, said = _read(document, name)
+    module = _declared(source)
+    plain: Contract = module.__dict__["contract"]
+    directions: dict[str, Any] = {
+        direction: [replace(each, description=sentences.get(each.name, "")) for each in getattr(plain, direction)]
+        for direction, sentences in said.items()
+    }
+    found = Contract(plain.name, **directions, title=plain.title, version=plain.version, description=plain.description)
+    weakref.finalize(found, sys.modules.pop, module.__name__, None)  # until then msgspec looks for names there
+    return found
+
+
+def _read(document: Mapping[str, Any], name: str | None) -> tuple[str, dict[str, dict[str, str]]]:
+    """The source, and by direction the sentence about each event and method."""
     try:
-        source = _Reader(document, name).module()
+        reader = _Reader(document, name)
+        return reader.module(), reader.sentences
     except RecursionError as error:
         raise ContractError("the document is nested too deeply, or refers to itself without end") from error
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
@@ -59,23 +89,26 @@ def python_of(document: Mapping[str, Any], *, name: str | None = None) -> str:
             f"the document has something else where AsyncAPI has an object or a list ({error}): "
             "`asyncapi validate` shows the place"
         ) from error
-    _try(source)
-    return source
 
 
-def _try(source: str) -> None:
-    """Run what was written, which declares types only: msgspec alone knows which unions it can tell apart."""
-    module = ModuleType(f"{__name__}._tried")
-    sys.modules[module.__name__] = module  # where msgspec looks for the names in annotations
+def _declared(source: str) -> ModuleType:
+    """Run what was written, which declares types only: msgspec alone knows which unions it can tell apart.
+
+    The module is one of ``sys.modules``, where msgspec looks for the names in annotations.
+    """
+    module = ModuleType(f"_declared_{next(_numbers)}")
+    sys.modules[module.__name__] = module
     try:
         exec(compile(declarations(source), "<contract>", "exec"), module.__dict__)
         Shapes(module.__dict__["contract"])
-    except ContractError as error:
-        raise ContractError(str(error).replace(f"{module.__name__}.", "")) from error
-    except Exception as error:
-        raise ContractError(f"what the document says is no Python: {error.__class__.__name__}: {error}") from error
-    finally:
+        return module
+    except BaseException as error:
         del sys.modules[module.__name__]
+        if isinstance(error, ContractError):
+            raise ContractError(str(error).replace(f"{module.__name__}.", "")) from error
+        if isinstance(error, Exception):
+            raise ContractError(f"what the document says is no Python: {error.__class__.__name__}: {error}") from error
+        raise
 
 
 class _Reader:
@@ -96,6 +129,8 @@ class _Reader:
         self._name = name or own.get("id") or re.sub(r"\W+", "-", self._title.lower()).strip("-") or "world"
         self._types = Types(self._resolve)
         self._items: dict[str, dict[str, str]] = {"receives": {}, "sends": {}, "answers": {}, "asks": {}}
+        self.sentences: dict[str, dict[str, str]] = {"receives": {}, "sends": {}, "answers": {}, "asks": {}}
+        """What operations are summed up in, by direction and name."""
 
     def module(self) -> str:
         """The source."""
@@ -149,6 +184,7 @@ class _Reader:
                 raise ContractError(
                     f"{where}: {event!r} has two payloads, {before} and {type}: say it once, with anyOf"
                 )
+            self._sum_up(direction, event, operation)
 
     def _add_method(self, where: str, operation: Mapping[str, Any], direction: str) -> None:
         asked, answered = (
@@ -172,6 +208,12 @@ class _Reader:
         params = self._types.expression(payload, at, f"{method} params")
         answer = self._types.expression(result, result_at, f"{method} result")
         self._items[direction][str(method)] = f"{params}, {answer}"
+        self._sum_up(direction, str(method), operation)
+
+    def _sum_up(self, direction: str, name: str, operation: Mapping[str, Any]) -> None:
+        summary = operation.get("summary") or operation.get("description")
+        if summary:
+            self.sentences[direction].setdefault(name, str(summary))
 
     def _messages(self, where: str, operation: Mapping[str, Any]) -> list[tuple[str, Any, str]]:
         """Each message of an operation: the event's name, its schema, and where that is."""

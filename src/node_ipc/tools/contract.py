@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import difflib
 import importlib
@@ -18,7 +19,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..errors import IPCError
-from .arguments import Commands, UsageError, add_command
+from .arguments import Commands, UsageError, add_command, add_configuration, configuration, seconds
 from .output import notice
 
 if TYPE_CHECKING:
@@ -32,10 +33,13 @@ EXAMPLES = """\
   node-ipc contract app:register --typescript world.ts          types, and a client with requests
   node-ipc contract app:register --asyncapi world.json --html world.html --json-schema world.schema.json
   node-ipc contract app:register --typescript world.d.ts --check    exit code 1 if the file is not up to date
-  node-ipc contract --from asyncapi.yaml --python world.py      the other way: Structs and Events
+  node-ipc contract --at world                                  show what the server at work there says of itself
+  node-ipc contract --at tcp://127.0.0.1:8000 --python world.py    its Structs and Events, for a client of your own
+  node-ipc contract --from asyncapi.yaml --python world.py      the same of a document
 
 TARGET is MODULE:NAME, and NAME a server, a client, an IPC, a Contract, or a function that registers handlers on the
-server it is given; or MODULE alone, whose Event objects go both ways. FILE may be - for standard output.
+server it is given; or MODULE alone, whose Event objects go both ways. FILE may be - for standard output. A server at
+work is asked for its rpc.describe, which it answers after node_ipc.contract.describe(server).
 """
 
 
@@ -49,7 +53,9 @@ def add_commands(commands: Commands) -> None:
     parser.add_argument("--asyncapi", metavar="FILE", help="an AsyncAPI document, as JSON or (.yaml) as YAML")
     parser.add_argument("--html", metavar="FILE", help="one page for people")
     parser.add_argument("--from", metavar="FILE", dest="source", help="an AsyncAPI document to read")
-    parser.add_argument("--python", metavar="FILE", help="Structs and Events, for the document of --from")
+    parser.add_argument("--at", metavar="ADDRESS", help="ask the server at work there: an id or a URL")
+    parser.add_argument("--timeout", metavar="SECONDS", type=seconds, default=5.0, help="for --at (5)")
+    parser.add_argument("--python", metavar="FILE", help="Structs and Events, of the document of --from or --at")
     parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 and a diff if a file differs")
     parser.add_argument("--name", metavar="ID", help="the server's id (the one in its address, or 'world')")
     parser.add_argument("--title", metavar="TEXT", help="what readers see (the id)")
@@ -58,13 +64,17 @@ def add_commands(commands: Commands) -> None:
         "--asyncapi-version", choices=("3.0.0", "3.1.0"), default="3.0.0", help="which AsyncAPI to write (3.0.0)"
     )
     parser.add_argument("--client", action="store_true", help="NAME is a function that takes a client, not a server")
+    add_configuration(parser)
     parser.set_defaults(run=_contract)
 
 
 def _contract(arguments: argparse.Namespace) -> int:
     _refuse_nonsense(arguments)
     with _notices():
-        texts = _from_document(arguments) if arguments.source else _from_code(arguments)
+        if arguments.source:
+            texts = _from_document(arguments)
+        else:
+            texts = _from_server(arguments) if arguments.at else _from_code(arguments)
     if arguments.check:
         return _check(texts)
     _write(texts)
@@ -73,16 +83,20 @@ def _contract(arguments: argparse.Namespace) -> int:
 
 def _refuse_nonsense(arguments: argparse.Namespace) -> None:
     written = [arguments.typescript, arguments.json_schema, arguments.asyncapi, arguments.html]
-    if arguments.source:
+    if arguments.at:
+        if arguments.target or arguments.source:
+            raise UsageError("--at asks a server at work: it goes without TARGET and without --from")
+        written.append(arguments.python)
+    elif arguments.source:
         if arguments.target or any(written):
             raise UsageError("--from makes Python of a document: it goes with --python FILE and without TARGET")
         if not arguments.python:
             raise UsageError("--from needs --python FILE, where the Structs and Events go; - is standard output")
         written = [arguments.python]
     elif arguments.python:
-        raise UsageError("--python needs --from FILE, the AsyncAPI document to read")
+        raise UsageError("--python needs --from FILE, the AsyncAPI document to read, or --at ADDRESS, a server to ask")
     elif not arguments.target:
-        raise UsageError("say what has the handlers, as app:server, or --from FILE")
+        raise UsageError("say what has the handlers, as app:server, or --at ADDRESS or --from FILE")
     if arguments.check and not any(file and file != "-" for file in written):
         raise UsageError("--check compares files: name one, as --typescript world.d.ts")
     files = [os.path.realpath(file) for file in written if file and file != "-"]
@@ -115,20 +129,41 @@ def _notices() -> Iterator[None]:
 
 
 def _from_code(arguments: argparse.Namespace) -> dict[str, str]:
+    found = _found(arguments)
+    return _texts(arguments, _writers(found, arguments)) or {"-": _summary(found)}
+
+
+def _from_server(arguments: argparse.Namespace) -> dict[str, str]:
+    """Of a server at work: its document as it is, and everything else made of that."""
+    from ..contract import contract_of, python_of
+    from .described import described_at
+
+    document = asyncio.run(described_at(arguments.at, configuration(arguments), arguments.timeout))
+    found = contract_of(document, name=arguments.name)
+    write = _writers(found, arguments)
+    write["asyncapi"] = lambda file: _document({**document, "asyncapi": arguments.asyncapi_version}, file)
+    write["python"] = lambda file: python_of(document, name=arguments.name)
+    return _texts(arguments, write) or {"-": _summary(found)}
+
+
+def _writers(found: Contract, arguments: argparse.Namespace) -> dict[str, Callable[[str], str]]:
+    """By the flag that asks for it, what makes the text for a file."""
     from .. import contract as formats
 
-    found = _found(arguments)
-    write: dict[str, Callable[[str], str]] = {
+    return {
         "typescript": lambda file: formats.typescript(found, client=_holds_code(file)),
         "json_schema": lambda file: _json(formats.json_schema(found)),
         "asyncapi": lambda file: _document(formats.asyncapi(found, version=arguments.asyncapi_version), file),
         "html": lambda file: formats.html(found),
     }
+
+
+def _texts(arguments: argparse.Namespace, write: dict[str, Callable[[str], str]]) -> dict[str, str]:
     texts: dict[str, str] = {}
     for format, text in write.items():
         if file := getattr(arguments, format):
             texts[file] = texts.get(file, "") + text(file)
-    return texts or {"-": _summary(found)}
+    return texts
 
 
 def _holds_code(file: str) -> bool:

@@ -32,6 +32,7 @@ from ..errors import ConnectionLost, ConnectTimeout, IPCError, ProtocolError, TL
 from ..net.unix import lock_holder
 from ..wire.names import PING
 from .arguments import Commands, UsageError, add_command, add_configuration, configuration, place, seconds
+from .described import in_words, ping, what_it_says
 from .output import painted
 from .outside import (
     LISTENING,
@@ -432,7 +433,7 @@ class _Visit:
             cause = self._stands_still()
             return (True, f"a client gets in: the server is {self._who()}") if cause is None else self._silent(cause)
         if await self._is_answered():
-            return True, f"a client gets in: the server is {self._who()}, and it answers"
+            return True, f"a client gets in: the server is {self._who()}, and it answers{await self._as_it_says()}"
         if self._over.is_set() and not isinstance(self._reason, ProtocolError):
             return False, f"a client gets in, and its first message ends the link: {await self._why_ended()}"
         return await self._unanswered()
@@ -442,6 +443,13 @@ class _Visit:
             with contextlib.suppress(IPCError):
                 self._client.emit(PING, EMPTY_LINES)
         return await answers(self._client, LINGER_SECONDS if self._is_node else ANSWER_SECONDS)
+
+    async def _as_it_says(self) -> str:
+        """What a server tells that describes itself; nothing of another, whose answer to that is none or an error."""
+        seconds = await ping(self._client, ANSWER_SECONDS)
+        document = None if seconds is None else await what_it_says(self._client, ANSWER_SECONDS)
+        took = "" if seconds is None else f", a request in {seconds * 1000:.1f} ms"
+        return took if document is None else f"{took}. It is {in_words(document)}"
 
     async def _unanswered(self) -> tuple[bool, str]:
         if self._reason is None and (cause := self._stands_still()) is not None:

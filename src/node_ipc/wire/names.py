@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from ..config.config import Config
 
 __all__ = [
+    "ASK_CONTRACT",
+    "ASK_PRESENCE",
     "CLIENT_RAISES",
     "DATAGRAM_RAISES",
     "LIFECYCLE",
@@ -26,6 +28,9 @@ __all__ = [
     "guarded_name",
     "lifecycle_from_peers",
 ]
+
+ASK_CONTRACT, ASK_PRESENCE = "rpc.describe", "rpc.ping"
+"""Methods of an endpoint that describes itself; JSON-RPC keeps names that begin with ``rpc.`` for such."""
 
 LIFECYCLE = frozenset({"start", "connect", "disconnect", "destroy", "close", "socket.disconnected", "error", "data"})
 """Events that this library publishes itself. They live in a registry of their own, so no peer can raise one."""
