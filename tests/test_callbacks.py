@@ -336,6 +336,30 @@ def test_run_returns_at_once_where_nothing_is_open_and_the_log_says_so(ipc: IPC)
     assert lines == ["There is nothing to run: no client, and no server that was told to start()"]
 
 
+@pytest.mark.parametrize("kind", ["plain", "returned", "awaited"])
+async def test_stop_in_the_handler_of_a_request_lets_its_answer_out(ipc: IPC, other: IPC, kind: str) -> None:
+    async def awaited() -> str:
+        await ipc.stop()
+        return "bye"
+
+    handlers: dict[str, Any] = {
+        "plain": lambda: ipc.stop() and "bye",
+        "returned": lambda: ipc.stop(),
+        "awaited": awaited,
+    }
+    ipc.serve()
+    ipc.server.handle("quit", handlers[kind])
+    await ipc.server.start()
+    other.config.max_retries = 0
+    await other.connect_to("world")
+    other.of.world.on("error", callback)
+    began = asyncio.get_running_loop().time()
+    assert await other.of.world.request("quit") == (None if kind == "returned" else "bye")
+    await ipc.server.closed
+    assert asyncio.get_running_loop().time() - began < 1
+    await other.stop()
+
+
 def test_run_can_follow_run(ipc: IPC, tmp_path: Path) -> None:
     started: list[str] = []
 

@@ -650,6 +650,46 @@ def test_stop_delivers_what_was_emitted(front: Any) -> None:
     assert heard == list(range(200))
 
 
+@pytest.mark.parametrize("verb", ["stop", "close"])
+def test_who_ends_in_the_handler_of_a_request_answers_first(front: Any, verb: str) -> None:
+    server = front.serve()
+
+    def quit(params: Any, socket: Any) -> str:
+        if verb == "stop":
+            server.server.stop()
+        else:
+            socket.close()
+        return "bye"
+
+    server.handle("quit", quit)
+    client = front.connect(max_retries=0)
+    client.on("error", lambda error: None)
+    assert client.request("quit") == "bye"
+    client.until(lambda: client.client.state is ClientState.CLOSED)
+    client.until(lambda: server.count == 0)
+
+
+def test_a_client_that_closes_in_the_handler_of_a_request_answers_first(front: Any) -> None:
+    server = front.serve()
+    answers: list[Any] = []
+    server.on("ask me", lambda data, socket: server.server.request_from(
+        socket, "quit", None, 5.0, None, None
+    ).then(lambda: answers.append("answered")))  # fmt: skip
+    lost: list[Any] = []
+    server.on("close", lambda socket: lost.append(socket.stats().messages_in))
+    client = front.connect()
+
+    def quit() -> str:
+        client.client.close()
+        return "bye"
+
+    client.handle("quit", quit)
+    client.emit("ask me")
+    client.until(lambda: client.client.state is ClientState.CLOSED)
+    client.until(lambda: lost)
+    assert lost == [2]
+
+
 def test_closing_twice_is_closing_once(front: Any) -> None:
     front.serve()
     client = front.connect()

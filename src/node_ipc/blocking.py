@@ -423,6 +423,8 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
     def close(self, timeout: float | None = None) -> None:
         """Send what was emitted, then end. In a handler this only begins, and the call that waits does the rest.
 
+        In the handler of a request the answer goes out first.
+
         Args:
             timeout: the seconds it may take; ``None`` is ``close_timeout``. What is not sent by then is dropped.
         """

@@ -28,6 +28,7 @@ from .config.options import same, snake_case
 from .config.options import shown as shown_value
 from .config.several import several, with_tls
 from .core.client import Client, ClientState
+from .core.endpoint import begun
 from .core.events import describe
 from .core.outcome import Outcome
 from .core.server import Server, ServerState
@@ -494,16 +495,18 @@ class IPC:
     def stop(self) -> Outcome[IPC]:
         """Close every client and stop the server; ``run`` then returns. Safe from any thread and signal handler.
 
-        What was emitted is sent first. Returns what can be awaited. Raises :class:`ForkError` in a forked child.
+        What was emitted is sent first, and in the handler of a request its answer. Returns what can be awaited (that
+        handler cannot wait for the end: there it is over at once). Raises :class:`ForkError` in a forked child.
         """
         self._refuse_forked()
         if self._stopped.done:
             self._stopped = self._driver.outcome(self)
+        in_handler = [endpoint for endpoint in tuple(self._driver.endpoints) if endpoint.called_by_handler()]
         if self._driver.misplaced() is None and self._driver.loop is None:
             self._stop_now()
         else:  # a signal handler may come between any two steps, and a loop that waits has to be woken
             self._driver.call_from_thread(self._stop_now)
-        return self._stopped
+        return begun(self._driver) if in_handler else self._stopped
 
     def _stop_now(self) -> None:
         if self._stopping:

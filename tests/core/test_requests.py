@@ -854,3 +854,150 @@ def test_a_request_without_an_id_is_carried_out_and_not_answered(id: str, asynch
     (failure,) = errors
     assert isinstance(failure, HandlerError) and failure.event == "fail"
     ends.driver.close()
+
+
+# ---- ending in the handler of a request
+
+
+def stop_server(ends: Pair) -> Any:
+    return ends.server.stop()
+
+
+def close_socket(ends: Pair) -> Any:
+    return ends.socket.close()
+
+
+ENDINGS = [stop_server, close_socket]
+
+
+@pytest.mark.parametrize("end", ENDINGS)
+def test_who_ends_in_a_request_s_handler_answers_first(ends: Pair, end: Any) -> None:
+    def quit(params: Any) -> str:
+        end(ends)
+        return "bye"
+
+    ends.server.handle("quit", quit)
+    assert asked(ends, "quit") == "bye"
+    ends.driver.run_until_idle()
+    assert not ends.socket.is_open and ends.socket.loss is not None
+
+
+@pytest.mark.parametrize("end", ENDINGS)
+def test_who_ends_in_an_async_handler_answers_first_and_hears_nothing_more(ends: Pair, end: Any) -> None:
+    heard: list[Any] = []
+
+    async def quit(params: Any) -> str:
+        end(ends)
+        await ends.driver.sleep(0.5)
+        return "bye"
+
+    ends.server.on("more", heard.append)
+    ends.server.handle("quit", quit)
+    answer = ends.client.request("quit")
+    ends.driver.run_until_idle()
+    ends.client.emit("more", 1)
+    ends.driver.run_until(answer)
+    assert answer.result() == "bye" and not heard
+    assert ends.driver.now() == pytest.approx(0.5)
+    ends.driver.run_until_idle()
+    assert ends.socket.loss is not None and ends.socket.loss.unheard == 1
+
+
+def test_awaiting_the_stop_in_a_request_s_handler_does_not_wait_for_itself(ends: Pair) -> None:
+    async def quit(params: Any) -> str:
+        await ends.server.stop()
+        return "bye"
+
+    ends.server.handle("quit", quit)
+    assert asked(ends, "quit") == "bye"
+    ends.driver.run_until(ends.server.closed)
+    assert ends.driver.now() < 0.1
+
+
+@pytest.mark.parametrize("handler", [lambda ends: lambda: ends.server.stop(), lambda ends: ends.server.stop])
+def test_stop_itself_is_a_handler_of_requests(ends: Pair, handler: Any) -> None:
+    ends.server.handle("quit", handler(ends))
+    assert asked(ends, "quit") is None
+    ends.driver.run_until(ends.server.closed)
+
+
+def test_a_client_that_closes_in_a_request_s_handler_answers_first(ends: Pair) -> None:
+    async def quit(params: Any) -> str:
+        await ends.client.close()
+        return "bye"
+
+    ends.client.handle("quit", quit)
+    ends.client.handle("close", ends.client.close)
+    answer = ends.socket.request("quit")
+    ends.driver.run_until(answer)
+    assert answer.result() == "bye"
+    ends.driver.run_until(ends.client.closed)
+    assert ends.driver.now() < 0.1
+
+
+@pytest.mark.parametrize("end", [lambda ends: ends.server.stop(2), lambda ends: ends.socket.close(2)])
+def test_an_answer_that_does_not_come_is_not_waited_for_longer_than_it_may_take(ends: Pair, end: Any) -> None:
+    async def quit(params: Any) -> str:
+        end(ends)
+        await ends.driver.sleep(1000)
+        return "bye"
+
+    ends.server.handle("quit", quit)
+    with pytest.raises(ConnectionLost):
+        asked(ends, "quit", timeout=None)
+    assert ends.driver.now() == pytest.approx(2)
+    assert not ends.socket.is_open
+
+
+def test_only_the_request_whose_handler_ended_it_is_answered_first(ends: Pair) -> None:
+    """The others are given up as at any end: their handlers may take for ever."""
+
+    async def long(params: Any) -> str:
+        await ends.driver.sleep(1)
+        return "late"
+
+    ends.server.handle("long", long)
+    ends.server.handle("quit", lambda: ends.server.stop())
+    other = connect(ends.driver, ends.server.address)
+    waiting = other.request("long")
+    ends.driver.run_until_idle()
+    assert asked(ends, "quit") is None
+    ends.driver.run_until(waiting)
+    assert isinstance(waiting.error, ConnectionLost)
+    assert ends.driver.now() < 0.1
+
+
+@pytest.mark.parametrize("loss", ["abort", "peer"])
+def test_a_link_that_is_lost_while_the_last_answer_is_awaited_is_over(ends: Pair, loss: str) -> None:
+    cancelled: list[bool] = []
+
+    async def quit(params: Any, socket: Any, request: Request) -> str:
+        ends.server.stop()
+        try:
+            await ends.driver.sleep(1)
+        finally:
+            cancelled.append(request.cancelled)
+        return "bye"
+
+    ends.server.handle("quit", quit)
+    ends.client.request("quit")
+    ends.driver.run_until_idle()
+    if loss == "abort":
+        ends.server.abort()
+    else:
+        ends.client.abort()
+    ends.driver.run_until(ends.server.closed)
+    assert ends.driver.now() < 0.1
+    ends.driver.run_until_idle()
+    assert cancelled == [True]
+
+
+def test_a_failing_handler_that_had_stopped_the_server_is_answered_with_its_error(ends: Pair) -> None:
+    def quit(params: Any) -> None:
+        ends.server.stop()
+        raise RemoteError(7, "no", None)
+
+    ends.server.handle("quit", quit)
+    with pytest.raises(RemoteError, match="no"):
+        asked(ends, "quit")
+    ends.driver.run_until(ends.server.closed)

@@ -28,25 +28,35 @@ NEXT: dict[tuple[Life, str], Life] = {
     (Life.OPEN, "peer leaves"): Life.LEFT,
     (Life.OPEN, "peer ended"): Life.CLOSING,
     (Life.OPEN, "close"): Life.CLOSING,
+    (Life.OPEN, "finish"): Life.FINISHING,
     (Life.OPEN, "abort"): Life.CLOSING,
     (Life.OPEN, "cut"): Life.CUT,
     (Life.OPEN, "lost"): Life.GONE,
     (Life.LEFT, "peer ended"): Life.CLOSING,
     (Life.LEFT, "close"): Life.CLOSING,
+    (Life.LEFT, "finish"): Life.FINISHING,
     (Life.LEFT, "abort"): Life.CLOSING,
     (Life.LEFT, "cut"): Life.CUT,
     (Life.LEFT, "lost"): Life.GONE,
     (Life.HOLDING, "caught up"): Life.CLOSING,
     (Life.HOLDING, "close"): Life.CLOSING,
+    (Life.HOLDING, "finish"): Life.FINISHING,
     (Life.HOLDING, "abort"): Life.CLOSING,
     (Life.HOLDING, "cut"): Life.CUT,
     (Life.HOLDING, "lost"): Life.GONE,
     (Life.ANSWERING, "caught up"): Life.ANSWERING,  # until the handlers are done
     (Life.ANSWERING, "overdue"): Life.CLOSING,
     (Life.ANSWERING, "close"): Life.CLOSING,
+    (Life.ANSWERING, "finish"): Life.FINISHING,
     (Life.ANSWERING, "abort"): Life.CLOSING,
     (Life.ANSWERING, "cut"): Life.CUT,
     (Life.ANSWERING, "lost"): Life.GONE,
+    (Life.FINISHING, "answered"): Life.CLOSING,
+    (Life.FINISHING, "peer ended"): Life.CLOSING,
+    (Life.FINISHING, "close"): Life.CLOSING,
+    (Life.FINISHING, "abort"): Life.CLOSING,
+    (Life.FINISHING, "cut"): Life.CUT,
+    (Life.FINISHING, "lost"): Life.GONE,
     (Life.CLOSING, "emptied"): Life.CLOSING,
     (Life.CLOSING, "peer ended"): Life.ANSWERED,
     (Life.CLOSING, "abort"): Life.CLOSING,
@@ -115,6 +125,7 @@ class Stage:
         self.told: list[str] = []
         self.heard: list[Any] = []
         self.losses: list[Loss] = []
+        self.is_answering = False
         self.in_handler: Callable[[], None] = lambda: None
         self.in_loss: Callable[[], None] = lambda: None
         self.events.on("n", self._hear)
@@ -143,6 +154,8 @@ class Stage:
         self.losses.append(loss)
 
     def pending_changed(self, session: Session, pending: int) -> None: ...
+    def answers_first(self, session: Session) -> bool:
+        return self.is_answering
 
     def comes(self, *messages: bytes) -> None:
         self.session.received(b"".join(b'{"type":"%s","data":1}\f' % name for name in messages))
@@ -150,7 +163,8 @@ class Stage:
     def give(self, name: str) -> None:
         """This input, with what the driver would give along."""
         arguments: dict[str, list[Any]] = {
-            "opened": [self.link], "failed": [BROKEN], "lost": [BROKEN], "close": [1.0], "cut": [REASON],
+            "opened": [self.link], "failed": [BROKEN], "lost": [BROKEN], "close": [1.0], "finish": [1.0],
+            "cut": [REASON],
         }  # fmt: skip
         self.session._input(name, *arguments.get(name, []))
 
@@ -176,6 +190,9 @@ def bring(life: Life) -> Stage:
         stage.comes(b"slow")
         session.ending()
         session.ended()
+    elif life is Life.FINISHING:
+        stage.is_answering = True
+        session.close()
     elif life in (Life.CLOSING, Life.ANSWERED):
         session.close()
         if life is Life.ANSWERED:
@@ -234,7 +251,7 @@ def test_every_input_while_what_a_broken_link_brought_is_handled(name: str) -> N
 
 
 def test_a_session_is_open_while_it_takes_emits() -> None:
-    takes = {Life.OPEN, Life.LEFT, Life.HOLDING, Life.ANSWERING}
+    takes = {Life.OPEN, Life.LEFT, Life.HOLDING, Life.ANSWERING, Life.FINISHING}
     for life in Life:
         if life is not Life.BROKEN:
             stage = bring(life)
@@ -254,8 +271,8 @@ def test_only_an_answer_proves_that_everything_has_arrived() -> None:
         assert stage.losses == [Loss(None, 0, in_flight)]
 
 
-WALK = ["opened", "peer leaves", "peer ended", "lost", "close", "abort", "cut", "emptied", "n", "slow", "n slow n"]
-WALK += ["fail", "emit", "pause", "resume", "full", "turn", "second"]
+WALK = ["opened", "peer leaves", "peer ended", "lost", "close", "finish", "answered", "abort", "cut", "emptied"]
+WALK += ["n", "slow", "n slow n", "fail", "emit", "pause", "resume", "full", "turn", "second"]
 
 
 @given(st.lists(st.sampled_from(WALK), max_size=20))

@@ -172,6 +172,9 @@ class Round:
     def session_lost(self, session: Session, loss: Loss) -> None:
         self.note("lost", loss)
 
+    def answers_first(self, session: Session) -> bool:
+        return False
+
     def session_fault(self, session: Any, error: IPCError) -> None:
         self.note("fault", error, error.__cause__)
 

@@ -127,6 +127,7 @@ class AskingNode:
         return 0
 
     def request_done(self, size: int) -> None: ...
+    def answered(self) -> None: ...
     def cut(self, reason: IPCError) -> None:
         """There is no link to cut."""
 

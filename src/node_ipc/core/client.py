@@ -490,8 +490,9 @@ class ClientCore(LinkPublisher[S]):
         self._close_seconds = seconds_to_end(timeout, "close", self._settings.close_timeout)
         if self._requests is not None:
             self._requests.withdraw_unsent()
+        begun = self._begun_by_handler()
         self._input("close")
-        return self.closed
+        return begun or self.closed
 
     def begin_abort(self) -> None:
         """End at once."""
@@ -881,6 +882,8 @@ class Client(ClientCore[Socket], Asking, metaclass=ABCMeta):
         Args:
             timeout: the seconds it may take; ``None`` is ``close_timeout``. What is not sent by then is dropped and
                 counted, as is at once what is queued while the client waits for a retry.
+
+        In the handler of a request this begins, the answer goes out first, and awaiting it does not wait.
         """
         return self._begin_close(timeout)
 

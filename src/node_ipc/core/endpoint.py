@@ -43,6 +43,7 @@ __all__ = [
     "RegisterWithSocket",
     "ServerState",
     "SocketPublisher",
+    "begun",
     "identify",
     "not_in",
     "typed_as",
@@ -123,8 +124,8 @@ OF_EMITTERS = {
 
 BETWEEN_PARTS = frozenset(
     {
-        *("abandoned", "accept", "accept_at", "address_of", "awaits_answers", "begin_abort", "bound", "bus_event"),
-        *("begin_stop", "codec", "datagram", "deliver", "join_bus", "socket"),
+        *("abandoned", "accept", "accept_at", "address_of", "answers_first", "awaits_answers", "begin_abort", "bound"),
+        *("bus_event", "called_by_handler", "begin_stop", "codec", "datagram", "deliver", "join_bus", "socket"),
         *("datagram_error", "elsewhere", "emit_to", "encode", "forked", "is_patient", "join", "leave", "listening"),
         *(
             "listening_at",
@@ -407,6 +408,14 @@ class Publisher:
         if self._fault_log is not None:
             self._fault_log.close()
 
+    def called_by_handler(self) -> bool:
+        """Whether a handler of requests calls: what it ends from now on ends behind its answer."""
+        return False
+
+    def _begun_by_handler(self: Self) -> Outcome[Self] | None:
+        """What a handler of requests gets for an end that it begins; None for anybody else."""
+        return begun(self._driver) if self.called_by_handler() else None
+
     def _cancel_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
@@ -514,8 +523,9 @@ class SocketPublisher(Publisher, Generic[S]):
     def begin_stop(self, timeout: float | None = None) -> Outcome[Self]:
         """Serve no more, and end in order within so many seconds; None is ``close_timeout``."""
         refuse_other_threads(self._driver, "stop")
+        begun = self._begun_by_handler()
         self._input("stop", seconds_to_end(timeout, "stop", self._settings.close_timeout))
-        return self.closed
+        return begun or self.closed
 
     def begin_abort(self) -> None:
         self.begin_stop()
@@ -658,6 +668,13 @@ class LinkPublisher(Publisher, Generic[S]):
         """Why nothing may come, for the end of messages about time-outs; empty where the link is up."""
         return ""
 
+    def answers_first(self, session: Session) -> bool:
+        """Whether a handler of a request that came over this link is ending it, and its answer is still to go out."""
+        return self._requests is not None and self._requests.answers_first(session)
+
+    def called_by_handler(self) -> bool:
+        return self._requests is not None and self._requests.called_by_handler()
+
     @property
     def requests(self) -> Requests:
         """What is asked and answered here; made when it is first needed."""
@@ -708,3 +725,13 @@ class LinkPublisher(Publisher, Generic[S]):
     def session_paused(self, session: Session, why: str) -> None:
         """Reading from a link is paused, and it lasts: a line in the log."""
         self._log_fault(session, IPCError(f"reading is paused: {why}"), socket=session)
+
+
+def begun(driver: Driver) -> Outcome[Any]:
+    """What a handler of requests gets where it ends what its answer goes out by.
+
+    The end waits for the answer, so the handler cannot wait for the end; as an answer it is ``null``.
+    """
+    outcome: Outcome[Any] = driver.outcome(None)
+    outcome.settle()
+    return outcome

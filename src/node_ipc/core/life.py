@@ -24,6 +24,8 @@ class Life(Enum):
     """The peer has ended, and messages of its wait for handlers."""
     ANSWERING = "answering"
     """The peer has ended, and handlers under way may still answer it, for a moment."""
+    FINISHING = "finishing"
+    """A handler of a request has ended this side: its answer goes out first, and nothing more is heard."""
     CLOSING = "closing"
     """This side has ended, behind what was emitted; what still comes is for nobody."""
     ANSWERED = "answered"
@@ -46,25 +48,35 @@ TRANSITIONS: dict[tuple[Life, str], str] = {
     (_L.OPEN, "peer leaves"): "_leave",
     (_L.OPEN, "peer ended"): "_hear_the_end",
     (_L.OPEN, "close"): "_close",
+    (_L.OPEN, "finish"): "_finish",
     (_L.OPEN, "abort"): "_abort",
     (_L.OPEN, "cut"): "_cut",
     (_L.OPEN, "lost"): "_break",
     (_L.LEFT, "peer ended"): "_hear_the_end_at_work",
     (_L.LEFT, "close"): "_close",
+    (_L.LEFT, "finish"): "_finish",
     (_L.LEFT, "abort"): "_abort",
     (_L.LEFT, "cut"): "_cut",
     (_L.LEFT, "lost"): "_break",
     (_L.HOLDING, "caught up"): "close",
     (_L.HOLDING, "close"): "_close",
+    (_L.HOLDING, "finish"): "_finish",
     (_L.HOLDING, "abort"): "_abort",
     (_L.HOLDING, "cut"): "_cut",
     (_L.HOLDING, "lost"): "_break",
     (_L.ANSWERING, "caught up"): "_close_if_idle",
     (_L.ANSWERING, "overdue"): "close",
     (_L.ANSWERING, "close"): "_close",
+    (_L.ANSWERING, "finish"): "_finish",
     (_L.ANSWERING, "abort"): "_abort",
     (_L.ANSWERING, "cut"): "_cut",
     (_L.ANSWERING, "lost"): "_break",
+    (_L.FINISHING, "answered"): "_end_in_order",
+    (_L.FINISHING, "peer ended"): "_end_in_order",
+    (_L.FINISHING, "close"): "_close",
+    (_L.FINISHING, "abort"): "_abort",
+    (_L.FINISHING, "cut"): "_cut",
+    (_L.FINISHING, "lost"): "_lose",
     (_L.CLOSING, "emptied"): "_close_link",
     (_L.CLOSING, "peer ended"): "_hear_the_answer",
     (_L.CLOSING, "abort"): "_abort_link",

@@ -129,7 +129,8 @@ class Request:
     """
 
     __slots__ = (
-        *("_id", "_wants_progress", "cancelled", "deadline", "ended", "method", "size", "socket", "task", "watched"),
+        *("_id", "_wants_progress", "answers_first", "cancelled", "deadline", "ended", "method", "size", "socket"),
+        *("task", "watched"),
     )
 
     def __init__(self, socket: Session, message: RequestMessage, now: Callable[[], float]) -> None:
@@ -141,6 +142,8 @@ class Request:
         self.deadline: float | None = now() + seconds if _is_number(seconds) else None
         self.cancelled = False
         self.ended = False
+        self.answers_first = False
+        """Its handler ends the link, or all of them: behind the answer."""
         self.size = 0
         self.task: Cancellable | None = None
         self.watched: Handling | None = None
@@ -272,6 +275,8 @@ class Requests:
         self._ids = 0
         self._methods: dict[str, _Method] = {}
         self._running: dict[int, dict[Any, Request]] = {}  # async handlers, by socket and request
+        self._by_task: dict[object, Request] = {}  # the same, by what runs them
+        self._at_hand: Request | None = None  # whose handler is being called
         self.watches: Watches | None = None
         """Told of each request and how it ends, while somebody watches."""
 
@@ -502,11 +507,20 @@ class Requests:
         session = self._events.current
         assert session is not None
         request = Request(session, message, self._driver.now)
-        if self.watches is None:
-            self._begin(request, message)
-            return
+        before, self._at_hand = self._at_hand, request
+        try:
+            if self.watches is None:
+                self._begin(request, message)
+            else:
+                self._begin_watched(self.watches, request, message)
+        finally:
+            self._at_hand = before
+            if request.answers_first and request.task is None:
+                session.answered()
+
+    def _begin_watched(self, watches: Watches, request: Request, message: RequestMessage) -> None:
         name = message.method if message.method in self._methods else ""
-        request.watched = watched = self.watches.answering(name, self._events.at_hand, request)
+        request.watched = watched = watches.answering(name, self._events.at_hand, request)
         try:
             with watched:
                 self._begin(request, message)
@@ -554,7 +568,8 @@ class Requests:
         done: Callable[[BaseException | None], None] = partial(self._done, request, key, awaitable)
         if request.watched is not None:
             done = request.watched.until(done)
-        request.task = self._driver.spawn(self._answer_later(request, awaitable), done)
+        request.task = task = self._driver.spawn(self._answer_later(request, awaitable), done)
+        self._by_task[task] = request
 
     async def _answer_later(self, request: Request, awaitable: Any) -> None:
         try:
@@ -569,6 +584,7 @@ class Requests:
 
     def _done(self, request: Request, key: Any, awaitable: Any, error: BaseException | None) -> None:
         _discard(awaitable)  # where it was cancelled before its first step
+        self._by_task.pop(request.task, None)
         request.task = None
         running = self._running.get(request.socket.id)
         if running is not None and running.get(key) is request:
@@ -578,6 +594,8 @@ class Requests:
         request.socket.request_done(request.size)
         if not (request.ended or request.cancelled):
             self._failed(request, error or RuntimeError("it was cancelled"))
+        if request.answers_first:
+            request.socket.answered()
 
     def _cancelled(self, cancel: CancelMessage) -> None:
         session = self._events.current
@@ -585,6 +603,29 @@ class Requests:
             request = self._running.get(session.id, {}).get(bytes(cancel.id))
             if request is not None:
                 request.give_up()
+
+    # ---- ending in a handler
+
+    def _caller(self) -> Request | None:
+        """The request whose handler calls."""
+        if self._at_hand is not None:
+            return self._at_hand
+        return self._by_task.get(self._driver.current_task()) if self._by_task else None
+
+    def called_by_handler(self) -> bool:
+        """Whether it is a handler of requests that calls, and ends everything: its answer goes out first."""
+        request = self._caller()
+        if request is not None:
+            request.answers_first = True
+        return request is not None
+
+    def answers_first(self, session: Session) -> bool:
+        """Whether this link is to end behind an answer, since the handler that gives it ends it."""
+        request = self._caller()
+        if request is not None and request.socket is session:
+            request.answers_first = True
+        under_way = [self._at_hand, *self._running.get(session.id, {}).values()]
+        return any(each is not None and each.socket is session and each.answers_first for each in under_way)
 
     # ---- what goes back
 

@@ -294,6 +294,9 @@ class Endpoint(Protocol):
         """A step of this driver's was not done to its end, as where a signal's handler raised: what began there is
         not trusted any more."""
 
+    def called_by_handler(self) -> bool:
+        """Whether a handler of requests of its calls: what it ends from now on ends behind its answer."""
+
     def begin_abort(self) -> None:
         """End at once."""
 
@@ -373,6 +376,9 @@ class Driver(Protocol):
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any], done: Callable[[BaseException | None], None]) -> Cancellable:
         """Run an async handler, keep it referenced, and tell ``done`` its exception or ``None``, in a later turn."""
+
+    def current_task(self) -> object:
+        """The async handler that calls this, as ``spawn`` returned it; None where none does."""
 
     def call_from_thread(self, callback: Callable[[], None]) -> None:
         """Run ``callback`` in the driver's thread, in the order of the calls; safe from any thread."""

@@ -634,6 +634,8 @@ class Server(ServerCore[Socket], metaclass=ABCMeta):
     def stop(self, timeout: float | None = None) -> Outcome[Self]:
         """Accept nobody more, send what was emitted, end every link.
 
+        In the handler of a request this begins, the answer goes out first, and awaiting it does not wait.
+
         Args:
             timeout: the seconds it may take, after which every link is cut; ``None`` is ``close_timeout``.
         """

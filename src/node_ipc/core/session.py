@@ -118,6 +118,9 @@ class Owner(Protocol):
         """It takes no emits any more; ``session_lost`` follows."""
 
     def session_lost(self, session: Session, loss: Loss) -> None: ...
+    def answers_first(self, session: Session) -> bool:
+        """Whether a handler of a request that came over this link is ending it, and its answer is still to go out."""
+
     def session_fault(self, session: Session | None, error: IPCError) -> None:
         """Something to report as an ``error`` event."""
 
@@ -605,12 +608,19 @@ class Session:
     def close(self, timeout: float | None = None) -> None:
         """Send what was emitted, then end; what still arrives is read and dropped. The other one is ``abort``.
 
+        In the handler of a request of this peer's the answer goes out first.
+
         Args:
             timeout: the seconds it may take (``None`` is ``close_timeout``): a peer that does not take what was
                 emitted, or does not end too, is cut then.
         """
         self._refuse_other_threads("close")
-        self._input("close", seconds_to_end(timeout, "close", self._settings.close_timeout))
+        verb = "finish" if self._owner.answers_first(self) else "close"
+        self._input(verb, seconds_to_end(timeout, "close", self._settings.close_timeout))
+
+    def answered(self) -> None:
+        """The request whose handler ended this link has its answer, or will have none."""
+        self._input("answered")
 
     def abort(self) -> None:
         """End at once; what is not with the kernel yet is dropped and counted."""
@@ -689,14 +699,26 @@ class Session:
         if not (self._incoming.is_at_work or self._incoming.is_holding):
             self.close()
 
+    def _finish(self, seconds: float) -> None:
+        self.life = Life.FINISHING
+        self._stop_hearing()
+        self._arm(seconds, self.abort)
+        self._read_to_the_end()
+
     def _close(self, seconds: float) -> None:
+        self._arm(seconds, self.abort)
+        self._end_in_order()
+
+    def _end_in_order(self) -> None:
         if not self._outgoing.is_full:
             self._outgoing.flush()
         self._shut(Life.CLOSING)
-        self._arm(seconds, self.abort)
+        self._read_to_the_end()
+        self._close_link()
+
+    def _read_to_the_end(self) -> None:
         if self.is_reading_paused:
             self._on_link().resume_reading()
-        self._close_link()
 
     def _close_link(self) -> None:
         if not self._outgoing.is_full:
@@ -760,6 +782,9 @@ class Session:
         self.life = life
         self._outgoing.shut()
         self._owner.session_closing(self)
+        self._stop_hearing()
+
+    def _stop_hearing(self) -> None:
         self._incoming.shut()
         self.received = self._incoming.received_for_nobody
         if self._heartbeat is not None:

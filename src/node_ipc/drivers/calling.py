@@ -113,6 +113,8 @@ class Serving(SocketPublisher[S]):
     def stop(self, timeout: float | None = None) -> None:
         """Serve no more: what was emitted is sent, every link ends, the port is given back.
 
+        In the handler of a request the answer goes out first.
+
         Args:
             timeout: the seconds it may take, after which every link is cut and the rest is dropped; ``None`` is
                 ``close_timeout``. In a handler this only begins, and the call that waits does the rest.

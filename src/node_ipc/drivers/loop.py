@@ -315,6 +315,12 @@ class EventLoopDriver:
         task.add_done_callback(partial(_tell, done))
         return task
 
+    def current_task(self) -> object:
+        try:
+            return asyncio.current_task()
+        except RuntimeError:  # no loop runs here
+            return None
+
     def call_from_thread(self, callback: Callable[[], None]) -> None:
         if self.loop is None:
             self._waiting.append(lambda loop: callback())

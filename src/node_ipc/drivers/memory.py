@@ -328,6 +328,9 @@ class MemoryDriver:
         task.add_done_callback(self.tasks.discard)
         return task
 
+    def current_task(self) -> object:
+        return None if self._virtual_loop is None else self._virtual_loop.current_task()
+
     def outcome(self, value: T) -> MemoryOutcome[T]:
         return MemoryOutcome(value, self.refusals)
 

@@ -71,6 +71,10 @@ class VirtualLoop:
         task.add_done_callback(partial(_tell, done))
         return task
 
+    def current_task(self) -> asyncio.Task[Any] | None:
+        """The one that runs now, if any."""
+        return asyncio.current_task(self._loop)
+
     # ---- what asyncio calls
 
     def time(self) -> float:

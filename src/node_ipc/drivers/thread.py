@@ -306,6 +306,9 @@ class ThreadDriver:
         coroutine.close()
         raise TypeError("there is no event loop here to run an async handler: use the asyncio front")
 
+    def current_task(self) -> None:
+        """There are none."""
+
     def call_from_thread(self, callback: Callable[[], None]) -> None:
         self._from_threads.append(callback)
         self.wake()
