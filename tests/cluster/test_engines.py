@@ -113,6 +113,41 @@ async def test_another_group_hears_nothing(broker: Broker) -> None:
         assert made.heard[2] == [2]
 
 
+async def test_lone_surrogates_pass_as_on_a_link(broker: Broker) -> None:
+    """JavaScript may send them: in events, in their names, in requests, answers and errors, and in a peer's name."""
+    half = "\ud83d"
+    async with ends(broker, ("a",), ("a",), identify_peer=True) as all:
+        one, two = all.servers
+        reader, writer = await asyncio.open_unix_connection(f"{broker.folder}/s1")
+        writer.write(b'{"type":"rpc.none","data":{"id":"\\ud83d"}}\f')
+        await until(lambda: [socket.claimed_id for socket in two.sockets].count(half) == 1)
+        one.to("a").emit("x", {half: half})
+        one.broadcast(half, half)
+        assert await reader.readuntil(b"\f") == b'{"type":"\\ud83d","data":"\\ud83d"}\f'
+        await until(lambda: all.heard == [[{half: half}], [{half: half}]])
+        found = await one.everywhere.sockets()
+        assert half in [socket.claimed_id for socket in found] and len(found) == 3 and not found.missing
+        all.clients[1].handle(half, lambda params: [params, half])
+        two.handle("fail", lambda params, socket: (_ for _ in ()).throw(RemoteError(7, half, [half])))
+        two.handle("echo", lambda params, socket: params)
+        [socket] = [each for each in await one.everywhere.sockets(room="a") if each.node == two.everywhere.name]
+        assert await one.everywhere.request(half, half, to=socket.id) == [half, half]
+        assert await one.everywhere.request("echo", [half], type=list[str]) == [half]
+        with pytest.raises(RemoteError) as refused:
+            await one.everywhere.request("fail")
+        assert (refused.value.code, refused.value.message, refused.value.data) == (7, half, [half])
+        assert not any(all.errors) and not any(all.gaps)
+        writer.close()
+
+
+async def test_an_answer_that_is_no_json_is_an_error_at_both_ends(broker: Broker) -> None:
+    async with ends(broker, (), ()) as all:
+        all.servers[1].handle("thing", lambda: object())
+        with pytest.raises(RemoteError, match="the handler failed"):
+            await all.servers[0].everywhere.request("thing")
+        assert "cannot be JSON" in str(all.errors[1][0].__cause__)
+
+
 # ---- requests
 
 

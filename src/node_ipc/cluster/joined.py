@@ -89,9 +89,19 @@ class Wire:
             raise ProtocolError(f"what is not one frame: {splitter.fault or frame!r:.100}")
         try:
             event = self._codec.decode_raw(frames[0])
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise ProtocolError(f"a frame that is no event: {error}") from None
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            event = self._salvaged(frames[0])
         self._codec.check_name(event.type)
+
+    def _salvaged(self, frame: bytes) -> Any:
+        """A second look, as at what a peer sends: with lone surrogates it is an event all the same."""
+        try:
+            event = self._codec.salvage(frame)
+        except ProtocolError as error:
+            raise ProtocolError(f"a frame that is no event: {error}") from None
+        if isinstance(event, InvalidPayload):
+            raise ProtocolError(f"a frame that is no event: {event}")
+        return event
 
 
 class AskingNode:
@@ -100,7 +110,7 @@ class AskingNode:
     claimed_id: Any = None
     is_open = True
 
-    def __init__(self, name: str, encode: Callable[[Any], bytes], done: Callable[..., None]) -> None:
+    def __init__(self, name: str, encode: Callable[[Any, str], Raw], done: Callable[..., None]) -> None:
         self.id = name
         """What it is called on the bus."""
         self.errors = 0
@@ -117,9 +127,9 @@ class AskingNode:
             raise InvalidEvent(f"{self!r} asked over the bus: only what the handler returns goes back")
         if "error" in data:
             error = data["error"]
-            self._done(("remote", error["code"], error["message"]), Raw(self._encode(error.get("data"))))
+            self._done(("remote", error["code"], error["message"]), self._encode(error.get("data"), type))
         else:
-            self._done(None, Raw(self._encode(data["result"])))
+            self._done(None, self._encode(data["result"], type))
         return True
 
     def push(self) -> None: ...
@@ -193,11 +203,14 @@ class Joined:
     def ask(self, to: str | None, method: Any, params: Any, timeout: float | None, type: Any) -> Outcome[Any]:
         name = method_name(method)
         decode = typed_decoder(type, name, self._settings.dec_hook)
+        return self._node.ask(to, name, self._encode(params, name), timeout, decode)
+
+    def _encode(self, data: Any, event: str) -> Raw:
+        """A payload in bytes, as an emit makes them of it."""
         try:
-            encoded = self._encode_json(params)
+            return Raw(self._encode_json(data))
         except (TypeError, ValueError, OverflowError, RecursionError) as refused:
-            encoded = json.encode_slowly(params, name, refused, self._encode_json)
-        return self._node.ask(to, name, Raw(encoded), timeout, decode)
+            return Raw(json.encode_slowly(data, event, refused, self._encode_json))
 
     # ---- the node's local end
 
@@ -217,7 +230,7 @@ class Joined:
     def answer(self, ask: Ask, done: Callable[[tuple[str, int, str] | None, Raw], None]) -> None:
         timeout = None if ask.timeout is None else min(max(ask.timeout, 0.0), 1e6)
         if not ask.socket:
-            node: Any = AskingNode(ask.node, self._encode_json, done)
+            node: Any = AskingNode(ask.node, self._encode, done)
             message = RequestMessage(ask.method, Raw(str(ask.id).encode()), ask.params, "2.0", timeout)
             self._server.requests.requested_by(node, message)
             return
@@ -239,7 +252,7 @@ class Joined:
                 done(None, outcome.value)
             else:
                 data = outcome.error.data if isinstance(outcome.error, RemoteError) else None
-                done(_told(outcome.error), Raw(self._encode_json(data)))
+                done(_told(outcome.error), self._encode(data, RESPONSE))
 
         outcome.then(answered)
 

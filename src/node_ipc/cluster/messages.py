@@ -1,7 +1,9 @@
 """What nodes say to each other: JSON arrays, each with its kind in front.
 
 An event passes undecoded: its frame is a value in the array, as it stands on the wire of the clients (Base64 for frames
-that are no JSON). What cannot be read here is nobody's message: :class:`ValueError`.
+that are no JSON). What cannot be read here is nobody's message: :class:`ValueError`. Lone surrogates, which JavaScript
+may send, pass wherever they pass between a client and its server: in names of events and methods, payloads, errors, and
+what a client calls itself. A message with some is written anew, slowly.
 """
 
 from __future__ import annotations
@@ -11,6 +13,10 @@ from urllib.parse import quote
 
 import msgspec
 from msgspec import Meta, Raw, Struct
+
+from ..errors import IPCError
+from ..wire import surrogates
+from ..wire.json import encode_slowly, read_surrogates
 
 __all__ = [
     "EVERYBODY",
@@ -161,16 +167,38 @@ class Answer(Struct, array_like=True, tag="r", gc=False):
 
 Message: TypeAlias = Emit | Hello | Beat | Bye | Sync | Marks | Who | Here | Ask | Answer
 
-encode = msgspec.json.Encoder().encode
+_encode = msgspec.json.Encoder().encode
 _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
+
+
+def encode(message: Message) -> bytes:
+    """A message in bytes."""
+    try:
+        return _encode(message)
+    except UnicodeEncodeError as error:
+        return encode_slowly(message, "bus", error, _encode)
 
 
 def decode(data: bytes) -> Message:
     """The message in these bytes; raises ``ValueError`` where there is none."""
     try:
         return _decoder.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except msgspec.ValidationError as error:
         raise ValueError(f"{error}") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        return _decode_surrogates(data, error)
+
+
+def _decode_surrogates(data: bytes, cause: Exception) -> Message:
+    try:
+        values = read_surrogates(data, cause)
+        if isinstance(values, IPCError):  # what Python cannot hold
+            raise values
+        message: Message = surrogates.convert(values, Message)
+        message.node.encode()  # it is to be a token of a subject
+    except (IPCError, msgspec.MsgspecError, UnicodeEncodeError, RecursionError) as error:
+        raise ValueError(f"{error}") from None
+    return message
 
 
 class Subjects:

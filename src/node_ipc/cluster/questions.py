@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw
 
+from ..core.events import typed_decoder
 from ..core.everywhere import Found, RemoteSocket
+from ..core.requests import RESPONSE
 from ..errors import BackpressureError, ConnectionLost, IPCError, NoResponder, RemoteError, RequestError, RequestTimeout
 
 if TYPE_CHECKING:
@@ -170,8 +172,6 @@ def _lost(method: str, reason: str) -> ConnectionLost:
 
 
 def _error(method: str, node: str, error: tuple[str, int, str], data: Raw) -> IPCError:
-    import msgspec
-
     kind, code, message = error
     message = message[:1000]
     if kind == "nobody":
@@ -181,7 +181,10 @@ def _error(method: str, node: str, error: tuple[str, int, str], data: Raw) -> IP
     if kind == "lost":
         return _lost(method, message)
     try:
-        value = msgspec.json.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        value = _plain(data)
+    except IPCError:  # nested too deeply, or numbers that Python cannot hold
         value = None
     return RemoteError(code, message, value)
+
+
+_plain = typed_decoder(None, RESPONSE)

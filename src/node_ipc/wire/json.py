@@ -34,6 +34,7 @@ __all__ = [
     "encode_with",
     "nested_too_deeply",
     "plain",
+    "read_surrogates",
     "salvage",
     "to_bytes",
 ]
@@ -288,7 +289,23 @@ def _wrong_envelope(frame: bytes) -> InvalidMessage | InvalidEvent:
 
 
 def _surrogates(frame: bytes, cause: Exception) -> Envelope | InvalidPayload:
-    """Lone surrogates are sound JSON and JavaScript sends them; msgspec refuses them in several words."""
+    message = read_surrogates(frame, cause)
+    if isinstance(message, InvalidPayload):
+        return message
+    if not isinstance(message, dict):
+        raise InvalidMessage("a message must be a JSON object with the members type and data")
+    if not isinstance(message.get("type"), str):
+        raise InvalidEvent("an event's name must be text")
+    return Envelope(message["type"], message.get("data", {}))
+
+
+def read_surrogates(frame: bytes, cause: Exception) -> Any:
+    """The values in bytes that msgspec refused for this cause.
+
+    Lone surrogates are sound JSON and JavaScript sends them; msgspec refuses them in several words.
+
+    Returns :class:`InvalidPayload` for what Python cannot hold, and raises :class:`InvalidJSON` for what is no JSON.
+    """
     if not frame.strip():
         raise InvalidJSON("a frame is empty: two delimiters follow each other, or only spaces are between them")
     if b"\\u" not in frame:
@@ -301,7 +318,7 @@ def _surrogates(frame: bytes, cause: Exception) -> Envelope | InvalidPayload:
     try:
         # As text: from bytes, json.loads would take a byte order mark, UTF-16 and UTF-32 as well.
         load = partial(json.loads, parse_constant=refuse, parse_float=_finite)
-        message = without_collector(load, str(frame, "utf-8"))
+        return without_collector(load, str(frame, "utf-8"))
     except RecursionError:
         return InvalidPayload("a payload is nested too deeply")
     except json.JSONDecodeError as error:
@@ -312,11 +329,6 @@ def _surrogates(frame: bytes, cause: Exception) -> Envelope | InvalidPayload:
         raise InvalidJSON("a frame is not UTF-8, which JSON must be") from error
     except (ValueError, MemoryError) as error:  # more digits than int() takes, or more than a double holds
         return InvalidPayload(f"a payload cannot be held: {error}")
-    if not isinstance(message, dict):
-        raise InvalidMessage("a message must be a JSON object with the members type and data")
-    if not isinstance(message.get("type"), str):
-        raise InvalidEvent("an event's name must be text")
-    return Envelope(message["type"], message.get("data", {}))
 
 
 def _finite(text: str) -> float:
