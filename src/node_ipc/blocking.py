@@ -24,12 +24,14 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, overload
 
 from .config.address import Tls, Unix, has_datagrams
 from .config.interrupted import by_signal
 from .config.resolve import Place, TLSChoice, UdpPlace, id_of, resolve, resolve_udp
+from .core.asking import Question
 from .core.client import STEADY_SECONDS, ClientCore, ClientState, connect_timeout, retry_delay
 from .core.client import Client as AnyClient
 from .core.events import Event, event_name
@@ -139,11 +141,9 @@ class _Asking:
             InvalidPayload: the result does not fit ``type``.
             BackpressureError: the inbox is full of events before the answer.
         """
-        return self._answer(method, params, timeout, type, progress)
+        return self._answer(Question(method, params, timeout, type, progress))
 
-    def _answer(
-        self, method: str | Event[Any], params: Any, timeout: float | None, type: Any, progress: Progress | None
-    ) -> Any:
+    def _answer(self, question: Question) -> Any:
         raise NotImplementedError
 
 
@@ -152,12 +152,9 @@ class BlockingSocket(Session, _Asking):
 
     __slots__ = ()
 
-    def _answer(
-        self, method: str | Event[Any], params: Any, timeout: float | None, type: Any, progress: Progress | None
-    ) -> Any:
+    def _answer(self, question: Question) -> Any:
         owner: Any = self._owner
-        whom = (self,) if isinstance(owner, BlockingServer) else ()
-        return owner.request(*whom, method, params, timeout=timeout, type=type, progress=progress)
+        return owner._answer_of(self, question) if isinstance(owner, BlockingServer) else owner._answer(question)
 
 
 AnySocket.register(BlockingSocket)
@@ -248,16 +245,20 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
             raise lost from session.loss.reason
         return not session.is_full
 
-    def batch(self) -> Batch:
+    def batch(self) -> AbstractContextManager[Self]:
         """``with client.batch():`` what is emitted inside goes out in few large writes, the last one at its end."""
         refuse_other_threads(self._driver, "batch")
-        return Batch(self)
+        return self._batch()
 
-    def _end_batch(self) -> None:
-        self._thread.end_batch()
-        session = self._direct
-        if session is not None and session.is_full:
-            self._until_taken(session, True)
+    @contextmanager
+    def _batch(self) -> Iterator[Self]:
+        self._thread.begin_batch()
+        try:
+            yield self
+        finally:
+            self._thread.end_batch()
+            if (session := self._direct) is not None and session.is_full:
+                self._until_taken(session, True)
 
     def drain(self, timeout: float | None = None) -> None:
         """Wait until the kernel has everything that was emitted.
@@ -409,14 +410,11 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
 
     # ---- requests
 
-    def _answer(
-        self, method: str | Event[Any], params: Any, timeout: float | None, type: Any, progress: Progress | None
-    ) -> Any:
-        self._before_waiting("request", f"cannot request {getattr(method, 'name', method)!r:.80}")
+    def _answer(self, question: Question) -> Any:
+        self._before_waiting("request", f"cannot request {getattr(question.method, 'name', question.method)!r:.80}")
         if _is_served_here(self):
             raise _never("request", self.address)
-        answer = self._ask(method, params, timeout, type, progress)
-        return _answered(self._thread, self.requests, answer, method, timeout, self._check_inbox)
+        return _answered(self._thread, self.requests, self._ask(question), question, self._check_inbox)
 
     # ---- life
 
@@ -480,20 +478,6 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
 AnyClient.register(BlockingClient)
 Client = BlockingClient
 """What :func:`connect` returns."""
-
-
-class Batch:
-    """What is emitted inside goes out together."""
-
-    def __init__(self, client: BlockingClient) -> None:
-        self._client = client
-
-    def __enter__(self) -> BlockingClient:
-        self._client._thread.begin_batch()
-        return self._client
-
-    def __exit__(self, *exception: Any) -> None:
-        self._client._end_batch()
 
 
 # ---- connecting
@@ -679,9 +663,11 @@ class BlockingServer(Serving[BlockingSocket], ServerCore[BlockingSocket]):
         type: Any = None,
     ) -> Any:
         """Ask one client, and wait for its answer, serving everybody meanwhile; as ``BlockingClient.request``."""
+        return self._answer_of(socket, Question(method, params, timeout, type, progress))
+
+    def _answer_of(self, socket: Session, question: Question) -> Any:
         before_waiting(self._thread, "request")
-        answer = self.request_from(socket, method, params, timeout, type, progress)
-        return _answered(self._thread, self.requests, answer, method, timeout)
+        return _answered(self._thread, self.requests, self.request_from(socket, question), question)
 
     @overload
     def request_all(
@@ -714,7 +700,7 @@ class BlockingServer(Serving[BlockingSocket], ServerCore[BlockingSocket]):
     ) -> dict[BlockingSocket, Any]:
         """Ask every connected client: ``{socket: result or exception}`` when the last has answered."""
         before_waiting(self._thread, "request_all")
-        answers = self._ask_all(method, params, timeout, type, exclude)
+        answers = self._ask_all(Question(method, params, timeout, type), exclude)
         try:
             self._thread.run_until(lambda: answers.done)
         finally:
@@ -836,12 +822,11 @@ def _answered(
     driver: ThreadDriver,
     requests: Requests,
     answer: Outcome[Any],
-    method: str | Event[Any],
-    timeout: float | None,
+    question: Question,
     check: Callable[[], None] | None = None,
 ) -> Any:
     """Wait for the answer to a request; when that does not come about, both sides forget the request."""
-    timeout = left = seconds(timeout, "request")
+    timeout = left = seconds(question.timeout, "request")
     deadline = 0.0 if timeout is None else driver.now() + timeout
     try:
         while not answer.done:
@@ -851,7 +836,7 @@ def _answered(
             if timeout is not None and not answer.done:
                 left = deadline - driver.now()
                 if left <= 0:
-                    raise requests.timed_out(event_name(method), timeout)
+                    raise requests.timed_out(event_name(question.method), timeout)
     finally:
         if answer.abandon is not None:
             answer.abandon()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Raw
 
+from ..core.asking import Question
 from ..core.events import typed_decoder
 from ..core.requests import RESPONSE, RequestMessage, method_name
 from ..core.rooms import Audience
@@ -242,7 +243,7 @@ class Joined:
 
     def _ask_socket(self, socket: Session, ask: Ask, timeout: float | None, done: Callable[..., None]) -> None:
         try:
-            outcome = self._server.request_from(socket, ask.method, ask.params, timeout, Raw, None)
+            outcome = self._server.request_from(socket, Question(ask.method, ask.params, timeout, Raw))
         except IPCError as error:
             done(_told(error), NULL)
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
@@ -10,9 +10,19 @@ if TYPE_CHECKING:
     from .events import Event, R
     from .outcome import Outcome, Progress
 
-__all__ = ["Asking"]
+__all__ = ["Asking", "Question"]
 
 T = TypeVar("T")
+
+
+class Question(NamedTuple):
+    """What ``request`` was given, on its way from a front to the wire."""
+
+    method: str | Event[Any]
+    params: Any
+    timeout: float | None
+    type: Any
+    progress: Progress | None = None
 
 
 class Asking:
@@ -72,10 +82,8 @@ class Asking:
             InvalidPayload: the result does not fit ``type``.
             BackpressureError: it cannot even wait to be sent.
         """
-        return self._ask(method, params, timeout, type, progress)
+        return self._ask(Question(method, params, timeout, type, progress))
 
-    def _ask(
-        self, method: str | Event[Any], params: Any, timeout: float | None, type: Any, progress: Progress | None
-    ) -> Outcome[Any]:
+    def _ask(self, question: Question) -> Outcome[Any]:
         """Send a request; the outcome is its answer."""
         raise NotImplementedError

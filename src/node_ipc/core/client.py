@@ -31,7 +31,7 @@ from ..errors import (
     WrongLoopError,
 )
 from ..wire.names import CLIENT_RAISES
-from .asking import Asking
+from .asking import Asking, Question
 from .endpoint import OF_EMITTERS, LinkPublisher, Register, typed_as
 from .events import Event
 from .outcome import seconds_to_end
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from ..config.address import Address
     from ..config.config import Config
     from ..wire.text import RawPayload
-    from .outcome import Outcome, Progress
+    from .outcome import Outcome
     from .seam import Driver, Peer, Timer
 
 __all__ = ["TRANSITIONS", "Client", "ClientCore", "ClientState", "connect_timeout", "retry_delay"]
@@ -425,14 +425,12 @@ class ClientCore(LinkPublisher[S]):
 
     # ---- requests
 
-    def _ask(
-        self, method: str | Event[Any], params: Any, timeout: float | None, type: Any, progress: Progress | None
-    ) -> Outcome[Any]:
+    def _ask(self, question: Question) -> Outcome[Any]:
         """Send a request; the outcome is its answer."""
         refuse_other_threads(self._driver, "request")
         if self.state in (_S.CLOSED, _S.CLOSING):
-            raise self.over(f"cannot request {getattr(method, 'name', method)!r:.80}")
-        answer = self.requests.ask(self, method, params, timeout, type, progress, self._times_requests)
+            raise self.over(f"cannot request {getattr(question.method, 'name', question.method)!r:.80}")
+        answer = self.requests.ask(self, question, self._times_requests)
         if self.on_request is not None:
             self.on_request()
         return answer
@@ -800,16 +798,8 @@ class ClientCore(LinkPublisher[S]):
 
     # ---- the session's owner
 
-    def request_from(
-        self,
-        session: Session,
-        method: str | Event[Any],
-        params: Any,
-        timeout: float | None,
-        type: Any,
-        progress: Progress | None,
-    ) -> Outcome[Any]:
-        return self._ask(method, params, timeout, type, progress)
+    def request_from(self, session: Session, question: Question) -> Outcome[Any]:
+        return self._ask(question)
 
     def rooms_of(self, session: Session) -> frozenset[str]:
         return frozenset()

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 __all__ = [
     "EMIT",
     "FORMAT",
-    "HELLO",
     "LOOK",
     "LOOK_SECONDS",
     "MESSAGES",
@@ -45,7 +44,7 @@ __all__ = [
 
 FORMAT = 1
 """Of what is told; a viewer that knows another one says so."""
-LOOK, HELLO, MESSAGES, EMIT = "observe.look", "observe.hello", "observe.messages", "observe.emit"
+LOOK, MESSAGES, EMIT = "observe.look", "observe.messages", "observe.emit"
 LOOK_SECONDS = 1.0
 WAITING_BYTES = 1024 * 1024
 """What waits for a viewer at most."""
@@ -137,7 +136,6 @@ class Observation:
         beside.on("connect", self._came)
         beside.on("close", self._went)
         beside.on("error", self._failed)
-        beside.handle(HELLO, self._hello)
         beside.handle(MESSAGES, self._want)
         beside.handle(EMIT, self._emit, type=EmitMessage)
         self.started = beside.start()
@@ -187,9 +185,6 @@ class Observation:
         undo, self._undo_watch = self._undo_watch, None
         if undo is not None:
             undo()
-
-    def _hello(self) -> dict[str, Any]:
-        return {"format": FORMAT, "address": str(self._observed.address), "seconds": LOOK_SECONDS}
 
     def _want(self, wants: bool, socket: Session) -> bool:
         if wants:

@@ -41,6 +41,7 @@ from .outcome import seconds
 from .signature import signature_of
 
 if TYPE_CHECKING:
+    from .asking import Question
     from .events import Events
     from .outcome import Outcome, Progress
     from .seam import Cancellable, Driver, Timer
@@ -287,21 +288,13 @@ class Requests:
 
     # ---- asking
 
-    def ask(
-        self,
-        via: Asks,
-        method: str | Event[Any],
-        params: Any,
-        timeout: float | None,
-        type: Any = None,
-        progress: Progress | None = None,
-        timed: bool = True,
-    ) -> Outcome[Any]:
+    def ask(self, via: Asks, question: Question, timed: bool = True) -> Outcome[Any]:
         """Send a request; the outcome is settled with the result, a ``RemoteError``, or why there is none.
 
         Args:
             timed: False where the caller itself gives up after ``timeout`` seconds.
         """
+        method, params, timeout, type, progress = question
         name = method_name(method)
         timeout = seconds(timeout, "request")
         answer: Outcome[Any] = self._driver.outcome(None)

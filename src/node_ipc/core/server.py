@@ -12,6 +12,7 @@ from ..config.address import Several
 from ..config.profiles import require_assured
 from ..errors import BackpressureError, InvalidEvent, IPCError, NotConnected
 from ..wire.names import SERVER_RAISES
+from .asking import Question
 from .endpoint import OF_EMITTERS, LinkPublisher, ServerState, SocketPublisher, not_in
 from .events import Event
 from .everywhere import BUS_EVENTS, Everywhere, Relay, RemoteSocket, no_bus
@@ -267,15 +268,7 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
 
     # ---- requests
 
-    def request_from(
-        self,
-        socket: Session,
-        method: str | Event[Any],
-        params: Any,
-        timeout: float | None,
-        type: Any,
-        progress: Progress | None,
-    ) -> Outcome[Any]:
+    def request_from(self, socket: Session, question: Question) -> Outcome[Any]:
         """Send one client a request; the outcome is its answer."""
         refuse_other_threads(self._driver, "request")
         if not isinstance(socket, Session):
@@ -283,24 +276,17 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
                 f"request takes the socket first: server.request(socket, method, params), not {socket!r:.80}. "
                 "To ask all of them use request_all(method, params)"
             )
-        return self.requests.ask(socket, method, params, timeout, type, progress, self._times_requests)
+        return self.requests.ask(socket, question, self._times_requests)
 
-    def _ask_all(
-        self,
-        method: str | Event[Any],
-        params: Any,
-        timeout: float | None,
-        type: Any,
-        exclude: Collection[Session],
-    ) -> Outcome[dict[S, Any]]:
+    def _ask_all(self, question: Question, exclude: Collection[Session]) -> Outcome[dict[S, Any]]:
         """Send every connected client a request; settled when the last has answered."""
         from .requests import ask_all
 
-        seconds(timeout, "request_all")  # also where there is nobody to ask
+        seconds(question.timeout, "request_all")  # also where there is nobody to ask
         to = not_in(exclude, self.sockets, "request_all")
 
         def ask(socket: S) -> Outcome[Any]:  # not self.request: a front's own waits for each
-            return self.requests.ask(socket, method, params, timeout, type)
+            return self.requests.ask(socket, question)
 
         return ask_all(self._driver, to, ask)
 
@@ -597,7 +583,7 @@ class Server(ServerCore[Socket], metaclass=ABCMeta):
         type: Any = None,
     ) -> Outcome[Any]:
         """Ask one client; as ``Client.request``."""
-        return self.request_from(socket, method, params, timeout, type, progress)
+        return self.request_from(socket, Question(method, params, timeout, type, progress))
 
     @overload
     def request_all(
@@ -629,7 +615,7 @@ class Server(ServerCore[Socket], metaclass=ABCMeta):
         exclude: Collection[Session] = (),
     ) -> Outcome[dict[Socket, Any]]:
         """Ask every connected client: settled with ``{socket: result or exception}`` when the last has answered."""
-        return self._ask_all(method, params, timeout, type, exclude)
+        return self._ask_all(Question(method, params, timeout, type), exclude)
 
     def stop(self, timeout: float | None = None) -> Outcome[Self]:
         """Accept nobody more, send what was emitted, end every link.

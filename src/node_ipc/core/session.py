@@ -28,7 +28,7 @@ from ..errors import (
     WrongThreadError,
 )
 from ..wire.names import PING
-from .asking import Asking
+from .asking import Asking, Question
 from .context import LinkContext
 from .incoming import Incoming
 from .life import TRANSITIONS, Life
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from ..wire.text import RawPayload
     from .events import Event, Events
     from .heartbeat import Heartbeat
-    from .outcome import Outcome, Progress
+    from .outcome import Outcome
     from .seam import Cancellable, Driver, Link, Peer, Timer
     from .trace import TraceHook
 
@@ -124,15 +124,7 @@ class Owner(Protocol):
     def session_fault(self, session: Session | None, error: IPCError) -> None:
         """Something to report as an ``error`` event."""
 
-    def request_from(
-        self,
-        session: Session,
-        method: str | Event[Any],
-        params: Any,
-        timeout: float | None,
-        type: Any,
-        progress: Progress | None,
-    ) -> Outcome[Any]:
+    def request_from(self, session: Session, question: Question) -> Outcome[Any]:
         """Ask the peer of this session."""
 
     def rooms_of(self, session: Session) -> frozenset[str]:
@@ -828,10 +820,8 @@ class Socket(Session, Asking, metaclass=ABCMeta):
 
     __slots__ = ()
 
-    def _ask(
-        self, method: str | Event[Any], params: Any, timeout: float | None, type: Any, progress: Progress | None
-    ) -> Outcome[Any]:
-        return self._owner.request_from(self, method, params, timeout, type, progress)
+    def _ask(self, question: Question) -> Outcome[Any]:
+        return self._owner.request_from(self, question)
 
 
 def refuse_other_threads(driver: Driver, verb: str) -> None:

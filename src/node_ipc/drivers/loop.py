@@ -101,16 +101,6 @@ class _Deferred:
             self._handle.cancel()
 
 
-class _NoTimer:
-    """Of a call that is due at once."""
-
-    def cancel(self) -> None:
-        """It is too late."""
-
-
-_NO_TIMER = _NoTimer()
-
-
 class EventLoopDriver:
     """Drives endpoints on an asyncio (or uvloop, or winloop) event loop."""
 
@@ -256,11 +246,11 @@ class EventLoopDriver:
         if self.loop is not None:
             due = partial(self._run_due, callback)
             return self.loop.call_later(delay, due) if delay > 0 else self.loop.call_soon(due)
-        if self._endings is not None and delay <= 0:
-            self._endings.append(callback)
-            return _NO_TIMER
         deferred = _Deferred(delay, callback)
-        self._begin(deferred.begin)
+        if self._endings is not None and delay <= 0:
+            self._endings.append(callback)  # too late to be cancelled
+        else:
+            self._begin(deferred.begin)
         return deferred
 
     def _run_due(self, callback: Callable[[], None]) -> None:

@@ -237,10 +237,6 @@ class Direction:
             self._send_end()
             self.writer._drained()
 
-    def _clear(self) -> None:
-        self._unsent.clear()
-        self._arrived.clear()
-
 
 class MemoryLink:
     """One end of a connection."""
@@ -379,10 +375,7 @@ class Connection:
             self.server.abort()
             return
         self.server._receiver = receiver
-        self._driver.call_later(0, self._open_server)
-
-    def _open_server(self) -> None:
-        self.server._open()
+        self._driver.call_later(0, self.server._open)
 
     @property
     def is_carrying(self) -> bool:
@@ -423,7 +416,8 @@ class Connection:
         """Break it: both ends hear of it (``ConnectionResetError`` by default); what is on its way is gone."""
         for direction in (self.to_server, self.to_client):
             direction.was_cut = True
-            direction._clear()
+            direction._unsent.clear()
+            direction._arrived.clear()
         self.client._lose(error or _reset())
         self.server._lose(error or _reset())
 
