@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
     from .config.address import Address
-    from .config.config import Config
     from .core.events import R
     from .core.seam import Driver
 

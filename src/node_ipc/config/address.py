@@ -151,30 +151,24 @@ class Share(Protocol):
         """A connection waits: the seconds to leave it to the other processes before asking again; 0 to take it."""
 
 
-class Handed:
+class Handed(msgspec.Struct, eq=False):
     """Sockets that somebody else has bound (a service manager, a parent process): a server takes them as they are."""
 
-    __slots__ = ("share", "sockets", "where")
-
-    def __init__(self, sockets: tuple[socket, ...], where: Unix | Tcp | Tls | Udp, share: Share | None = None) -> None:
-        self.sockets = sockets
-        """The sockets; who serves them closes them."""
-        self.where = where
-        """Where they are; nothing is made, changed or removed there."""
-        self.share = share
-        """Whose turn it is to accept, where several processes have the same sockets; ``None``: always ours."""
+    sockets: tuple[socket, ...]
+    """The sockets; who serves them closes them."""
+    where: Unix | Tcp | Tls | Udp
+    """Where they are; nothing is made, changed or removed there."""
+    share: Share | None = None
+    """Whose turn it is to accept, where several processes have the same sockets; ``None``: always ours."""
 
     def __str__(self) -> str:
         return str(self.where)
 
 
-class Several:
+class Several(msgspec.Struct, eq=False):
     """Several addresses of one server; a UDP port is none of them, as it has no connections."""
 
-    __slots__ = ("addresses",)
-
-    def __init__(self, addresses: tuple[Unix | Pipe | Tcp | Tls | Handed, ...]) -> None:
-        self.addresses = addresses
+    addresses: tuple[Unix | Pipe | Tcp | Tls | Handed, ...]
 
     def __str__(self) -> str:
         return ", ".join(map(str, self.addresses))

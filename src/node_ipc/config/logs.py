@@ -331,7 +331,7 @@ class Log:
 
     __slots__ = ("_config", "_told")
 
-    def __init__(self, config: Config | Config) -> None:
+    def __init__(self, config: Config) -> None:
         self._config = config
         self._told = False
 
@@ -629,23 +629,15 @@ class RateLimited:
         logger.log(level, message, *safe, stacklevel=2, extra=extra)
         return True
 
-    def failure(
-        self,
-        message: str,
-        error: BaseException | None,
-        level: int = logging.ERROR,
-        *,
-        stderr: bool = True,
-        extra: Mapping[str, object] | None = None,
-    ) -> bool:
-        """Log an error with its traceback, or write it to stderr; False where the limit held it back."""
+    def failure(self, message: str, error: BaseException | None, level: int = logging.ERROR, **how: Any) -> bool:
+        """As ``logger.failure``; False where the limit held it back."""
         if not logger.isEnabledFor(level) or not self.passes(level):
             return False
         message = escape(message, TRACED_TEXT)
         if self._left_out:
             message += f" ({self._left_out} lines before this one were left out)"
             self._left_out = 0
-        logger.failure(message, error, level, stderr=stderr, extra=extra)
+        logger.failure(message, error, level, **how)
         return True
 
     def passes(self, level: int = logging.WARNING) -> bool:

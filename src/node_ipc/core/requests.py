@@ -198,30 +198,20 @@ class Asks(Protocol):
         """Take back a frame that the kernel does not have yet; whether that was so."""
 
 
-class _Asked:
+class _Asked(msgspec.Struct, eq=False):
     """A request on its way."""
 
-    __slots__ = ("answer", "decode", "frame", "method", "number", "progress", "session", "timer", "via")
-
-    def __init__(
-        self,
-        via: Asks,
-        method: str,
-        frame: bytes,
-        answer: Outcome[Any],
-        decode: Callable[[Any], Any],
-        progress: Progress | None,
-    ) -> None:
-        self.via = via
-        self.method = method
-        self.frame = frame
-        self.answer = answer
-        self.decode = decode
-        self.progress = progress
-        self.number = 0  # of its message on this link: an answer proves that all up to it has arrived
-        self.session: Session | None = None
-        """Where it was sent; None while it waits for a link."""
-        self.timer: Timer | None = None
+    via: Asks
+    method: str
+    frame: bytes
+    answer: Outcome[Any]
+    decode: Callable[[Any], Any]
+    progress: Progress | None
+    number: int = 0
+    """Of its message on this link: an answer proves that all up to it has arrived."""
+    session: Session | None = None
+    """Where it was sent; None while it waits for a link."""
+    timer: Timer | None = None
 
 
 class _Method:

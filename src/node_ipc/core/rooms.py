@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 
+import msgspec
+
 from ..errors import BackpressureError, InvalidEvent, NotConnected
 from .session import Session
 
@@ -26,18 +28,15 @@ LONGEST_NAME = 256
 """Characters of a room's name."""
 
 
-class Audience:
+class Audience(msgspec.Struct, frozen=True):
     """Whom an emit is for, as names: what can be told to another server."""
 
-    __slots__ = ("but", "but_rooms", "rooms")
-
-    def __init__(self, rooms: tuple[str, ...] = (), but: tuple[Any, ...] = (), but_rooms: tuple[str, ...] = ()) -> None:
-        self.rooms = rooms
-        """Those who are in one of these; empty: everybody."""
-        self.but = but
-        """Without these sockets, here also by their numbers."""
-        self.but_rooms = but_rooms
-        """Without those who are in one of these."""
+    rooms: tuple[str, ...] = ()
+    """Those who are in one of these; empty: everybody."""
+    but: tuple[Any, ...] = ()
+    """Without these sockets, here also by their numbers."""
+    but_rooms: tuple[str, ...] = ()
+    """Without those who are in one of these."""
 
 
 class Rooms(Mapping[str, list[S]]):

@@ -12,6 +12,8 @@ from functools import partial
 from types import FunctionType, MethodType, NoneType, UnionType
 from typing import Any, Union
 
+import msgspec
+
 __all__ = ["Signature", "signature_of"]
 
 CO_VARARGS = 0x04
@@ -30,23 +32,18 @@ DATA = (int, float, complex, str, bytes, bytearray, dict, list, tuple, set, froz
 """What payloads are, and no socket is."""
 
 
-class Signature:
+class Signature(msgspec.Struct, frozen=True):
     """``required`` and ``accepts`` count positional arguments; ``accepts`` is None for any number.
 
     ``first`` and ``second`` are the names of the parameters that get the payload and the socket; None where none does,
     or where a decorator stands between.
     """
 
-    __slots__ = ("accepts", "asynchronous", "first", "required", "second")
-
-    def __init__(
-        self, required: int, accepts: int | None, first: str | None, asynchronous: bool, second: str | None = None
-    ) -> None:
-        self.required = required
-        self.accepts = accepts
-        self.first = first
-        self.second = second
-        self.asynchronous = asynchronous
+    required: int
+    accepts: int | None
+    first: str | None
+    asynchronous: bool
+    second: str | None = None
 
     def payload_type(self, handler: Any) -> Any:
         """The annotation of the first argument, or None where it says nothing (no annotation, Any, object)."""

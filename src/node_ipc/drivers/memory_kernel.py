@@ -55,7 +55,7 @@ class MemorySocket:
         """0, or the errno of a host where nobody listens, or that never answers."""
         if where[0] in self.network.silent:
             return errno.EINPROGRESS
-        self.address = msgspec.structs.replace(self.address, host=where[0])  # type: ignore[type-var]
+        self.address = msgspec.structs.replace(self.address, host=where[0])
         self.listener = self.network.listeners.get(self.address)
         return 0 if self.listener is not None else errno.ECONNREFUSED
 

@@ -8,6 +8,7 @@ import inspect
 import os
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from logging import WARNING
 from typing import TYPE_CHECKING, Any, Self
 
@@ -71,28 +72,21 @@ class WorkerServer(AsyncServer):
             self._board.write(self._number, len(self._sessions) + len(self._opening))
 
 
+@dataclass
 class Worker:
     """Sets a server up, and ends it when the parent says so or is gone."""
 
-    def __init__(
-        self,
-        where: Handed | Several,
-        settings: Config,
-        setup: Callable[..., Any],
-        board: Board,
-        number: int,
-        tell: int,
-        lifeline: int,
-    ) -> None:
-        self._where = where
-        self._settings = settings
-        self._setup = setup
-        self._board = board
-        self._number = number
-        self._tell = tell
-        self._lifeline = lifeline
-        self._stopping = False
-        self._server: AsyncServer | AsyncDatagramServer
+    _where: Handed | Several
+    _settings: Config
+    _setup: Callable[..., Any]
+    _board: Board
+    _number: int
+    _tell: int
+    """Where the parent hears how it went."""
+    _lifeline: int
+    """What ends with the parent."""
+    _stopping: bool = False
+    _server: AsyncServer | AsyncDatagramServer = field(init=False)
 
     async def live(self) -> int:
         """Serve until told to stop; returns the exit status of the process."""

@@ -10,11 +10,11 @@ from ..config.address import Udp
 from ..config.config import Config
 from ..core.session import Loss
 from ..recording.frames import Cutter, pong_to
-from ..recording.lines import LinkRecorder
+from ..recording.lines import LinkRecorder, Recorder
 from .arguments import Commands, UsageError, add_command, add_configuration, configuration, place, seconds
 from .listen import stop_signals
 from .output import library_warnings, notice
-from .recorder import Recorded, add_recording, recorded
+from .recorder import add_recording, recorded
 
 __all__ = ["add_commands"]
 
@@ -68,12 +68,12 @@ async def _record(arguments: argparse.Namespace) -> None:
                 loop.call_soon_threadsafe(stopped.set)
 
             with recorded(arguments, arguments.file, where, config.settings(), ended) as recording:
-                listener = _Listener(client, recording, config)
+                listener = _Listener(client, recording.recorder, config)
                 notice(f"recording what {where} sends in {arguments.file}, Ctrl-C ends")
                 await stopped.wait()
                 listener.end()
-        if recording.failure is not None:
-            raise recording.failure
+        if recording.file.failure is not None:
+            raise recording.file.failure
     finally:
         client.abort()
 
@@ -88,9 +88,9 @@ def _as_bytes(config: Config) -> Config:
 class _Listener:
     """Writes down what one client hears; whatever links it has, one after the other."""
 
-    def __init__(self, client: AsyncClient, recording: Recorded, config: Config) -> None:
+    def __init__(self, client: AsyncClient, recorder: Recorder, config: Config) -> None:
         self._client = client
-        self._recording = recording
+        self._recorder = recorder
         self._delimiter = b"" if config.raw_buffer else config.delimiter.encode()
         self._link: LinkRecorder | None = None
         self._reason = ""
@@ -102,7 +102,7 @@ class _Listener:
 
     def _connected(self) -> None:
         if self._link is None:
-            self._link = self._recording.link(self._client.peer)
+            self._link = self._recorder.link(self._client.peer)
             self._frames = Cutter(self._delimiter, MOST_PING)
             self._reason = ""
 

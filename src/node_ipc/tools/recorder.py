@@ -7,14 +7,14 @@ import contextlib
 import re
 import time
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from .. import __version__
 from ..config.address import Address
 from ..config.config import Config
-from ..core.seam import Peer
 from ..recording.file import RecordingFile
 from ..recording.format import RecordingError
-from ..recording.lines import LinkRecorder, Recorder, header
+from ..recording.lines import Recorder, header
 from ..recording.paths import Paths
 from .arguments import UsageError
 from .output import counted, notice
@@ -56,29 +56,14 @@ def _count(text: str) -> int:
     return int(text)
 
 
-class Recorded:
+class Recorded(NamedTuple):
     """A recording that is being made."""
 
-    def __init__(self, recorder: Recorder, file: RecordingFile) -> None:
-        self._recorder = recorder
-        self._file = file
-
-    @property
-    def failure(self) -> RecordingError | None:
-        """Why nothing is written any more."""
-        return self._file.failure
-
-    def link(self, peer: Peer) -> LinkRecorder:
-        """A link that opens now."""
-        return self._recorder.link(peer)
-
-    def close(self) -> None:
-        """Write the last line, and close the file."""
-        self._recorder.end()
-        self._file.close()
+    recorder: Recorder
+    file: RecordingFile
 
     def __str__(self) -> str:
-        recorder, missed = self._recorder, self._file.missed
+        recorder, missed = self.recorder, self.file.missed
         left_out = f"; {missed} more are missing, since the disk did not keep up" if missed else ""
         return f"{counted(recorder.messages - missed, 'message')} of {counted(recorder.links, 'link')}{left_out}"
 
@@ -117,8 +102,9 @@ def recorded(
     try:
         yield recording
     finally:
-        recording.close()
-        if recording.failure is None:
+        recording.recorder.end()
+        file.close()
+        if file.failure is None:
             notice(f"{path}: {recording}")
 
 

@@ -105,7 +105,7 @@ async def _tap(arguments: argparse.Namespace) -> int:
         listener.close()
         await tap.close()
     lines.check()
-    return 0 if recording is None or recording.failure is None else 1
+    return 0 if recording is None or recording.file.failure is None else 1
 
 
 @contextlib.contextmanager
@@ -136,7 +136,7 @@ def _watchers(arguments: argparse.Namespace, settings: Config, lines: Lines, rec
     def made(number: int, peer: Peer) -> list[Watcher]:
         watchers: list[Watcher] = []
         if recording is not None:
-            watchers.append(recording.link(peer))
+            watchers.append(recording.recorder.link(peer))
         if recording is None or arguments.print:
             watchers.append(_Shown(lines.show, settings, number, peer))
         return watchers
