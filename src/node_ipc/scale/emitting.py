@@ -37,13 +37,19 @@ NULL = Raw(b"null")
 def emitter(bus: Any, *, config: Config | None = None, timeout: float | None = 10.0, **options: Any) -> Emitter:
     """Emit to rooms and to everybody: ``async with node_ipc.scale.emitter("nats://host:4222") as out``.
 
-    bus: as the servers' option. config, options: as theirs; ``bus_group`` (or ``appspace``), ``delimiter`` and
-        ``parser`` have to be what the servers have.
-    timeout: seconds until the bus must be there; ``None`` waits without end.
-
     Inside, ``out.to("room").emit("price", 3)`` and ``out.broadcast("news", data)`` never wait. At the end everything is
-    with the broker. Raises :class:`ConnectTimeout` with the last failure as its cause, and at the end
-    :class:`NotConnected` where something could not be sent.
+    with the broker.
+
+    Args:
+        bus: As the servers' option.
+        config: As theirs.
+        timeout: Seconds until the bus must be there; ``None`` waits without end.
+        options: As theirs; ``bus_group`` (or ``appspace``), ``delimiter`` and ``parser`` have to be what the servers
+            have.
+
+    Raises:
+        ConnectTimeout: the bus was not there in time; the last failure is its cause.
+        NotConnected: at the end, where something could not be sent.
 
     Example:
         >>> async def main():
