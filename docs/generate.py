@@ -228,8 +228,8 @@ def errors_page() -> str:
         place = "" if kind in seen else f"{{#{kind.lower()}}}"  # errors.html#connecterror leads here, too
         seen.add(kind)
         rows.append(f"| {code} | [`{kind}`]({page}#{kind.lower()}){place} | {cell(what)} |")
-    parts = [NOTE, "# Errors", ERRORS_INTRODUCTION, f"```text\n{inspect.cleandoc(tree)}\n```", "## Codes"]
-    parts += ["\n".join(rows), "## The root"]
+    parts = [NOTE, "# Errors", ERRORS_INTRODUCTION, "## Codes", "\n".join(rows)]
+    parts += ["## Which is a kind of which", f"```text\n{inspect.cleandoc(tree)}\n```", "## The root"]
     parts += [part for kind in errors_of()[""] for part in entry(kind)]
     parts.append(contents("errors", [heading for heading in errors_of() if heading]))
     return filled("\n\n".join(parts))
@@ -277,7 +277,7 @@ Whatever this library raises or reports is an `IPCError`, and inherits the built
 same as node-ipc 14's where there is one, and `error.os_code` is what the operating system said (`"ECONNREFUSED"`). What
 the kernel, a handler or OpenSSL raised is the `__cause__`.
 
-The codes below lead to each error: where you meet it, and what to do. The tree has those of `node_ipc`; contracts,
+The codes below lead to each error: where you meet it, and what to do. The tree at the end has those of `node_ipc`; contracts,
 recordings and tests have one more each. In a terminal `node-ipc help AddressInUse` or
 `node-ipc help ERR_IPC_ADDRESS_IN_USE` explains one."""
 
