@@ -277,8 +277,8 @@ Whatever this library raises or reports is an `IPCError`, and inherits the built
 same as node-ipc 14's where there is one, and `error.os_code` is what the operating system said (`"ECONNREFUSED"`). What
 the kernel, a handler or OpenSSL raised is the `__cause__`.
 
-The codes below lead to each error: where you meet it, and what to do. The tree at the end has those of `node_ipc`; contracts,
-recordings and tests have one more each. In a terminal `node-ipc help AddressInUse` or
+The codes below lead to each error: where you meet it, and what to do. The tree at the end has those of `node_ipc`;
+contracts, recordings and tests have one more each. In a terminal `node-ipc help AddressInUse` or
 `node-ipc help ERR_IPC_ADDRESS_IN_USE` explains one."""
 
 
