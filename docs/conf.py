@@ -27,6 +27,8 @@ autodoc_member_order = "bysource"
 napoleon_use_ivar = True  # fields are described with their class, and are no places of their own
 copybutton_exclude = ".linenos, .gp, .go"
 
+smartquotes_action = "qe"  # quotes and ellipses, but "--" is a flag
+
 html_theme = "furo"
 html_title = "node-ipc for Python"
 html_static_path = ["_static"]

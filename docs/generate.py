@@ -381,8 +381,13 @@ def table(actions: list[argparse.Action]) -> str:
     for action in actions:
         names = ", ".join(f"`{name}`" for name in called(action))
         value = f" `{_value(action)}`" if action.option_strings and action.nargs != 0 else ""
-        rows.append(f"| {cell(names + value)} | {cell(action.help or '')} |")
+        rows.append(f"| {cell(names + value)} | {cell(literal(action.help or ''))} |")
     return "\n".join(rows)
+
+
+def literal(text: str) -> str:
+    """What is typed or printed as it stands, flags and objects of JSON, marked as that: it is no prose."""
+    return re.sub(r"""\{"[^}]*\}|(?<![`\w-])--[a-z][a-z-]*""", r"`\g<0>`", text)
 
 
 def examples(parser: argparse.ArgumentParser) -> Iterator[str]:
@@ -392,7 +397,7 @@ def examples(parser: argparse.ArgumentParser) -> Iterator[str]:
             lines = textwrap.dedent(block).splitlines()
             yield "```sh\n" + "\n".join(re.sub(r"(?<=\S)  +(?=\S)", "  # ", line) for line in lines) + "\n```"
         else:
-            yield "\n".join(textwrap.wrap(block, 118))
+            yield "\n".join(textwrap.wrap(literal(block), 118))
 
 
 COMMON_INTRODUCTION = (

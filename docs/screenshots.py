@@ -1,8 +1,8 @@
 """Pictures of the built site as Chromium shows it: ``python docs/screenshots.py build/site build/pictures``.
 
-The pages named below at 400 and 1,200 pixels, and dark; two searches; and the social card, which ``--card`` alone
-writes, into ``docs/_static``. Exit code 1 where a page is wider than its window, so that a reader on a phone would have
-to push it to and fro, where a script or style of it failed, or where a search does not find what it must. Needs
+The pages named below at 400 and 1,200 pixels, and dark; some searches; and the social card, which ``--card`` alone
+writes, into ``docs/_static``. Exit code 1 where any page is wider than its window, so that a reader on a phone would
+have to push it to and fro, where a script or style of it failed, or where a search does not find what it must. Needs
 Chromium (Debian's package ``chromium``) and nothing else.
 """
 
@@ -24,6 +24,7 @@ HERE = Path(__file__).parent
 PAGES = (
     *("index", "tutorials/two-processes", "howto/index", "howto/node-ipc-names", "topics/performance", "reference"),
     *("reference/options", "reference/errors", "howto/node-ipc-options", "genindex", "examples/unix", "evidence/index"),
+    *("howto/many-machines", "howto/who-may-connect", "howto/live-view", "reference/commands-talking"),
 )
 LOOKS = ((400, 860, False), (1200, 900, False), (1200, 900, True))
 """Width and height of the window, and whether its user prefers dark pages."""
@@ -134,7 +135,7 @@ def chromium() -> Iterator[Browser]:
 
 
 def look_at(browser: Browser, site: Path, pictures: Path) -> list[str]:
-    faults = []
+    faults = too_wide(browser, site)
     for page in PAGES:
         for width, height, dark in LOOKS:
             browser.complaints.clear()
@@ -144,6 +145,17 @@ def look_at(browser: Browser, site: Path, pictures: Path) -> list[str]:
             wide = browser.tell("document.documentElement.scrollWidth")
             faults += [f"{name}: {wide} pixels wide"] if wide > width else []
             faults += [f"{name}: {complaint}" for complaint in browser.complaints]
+    return faults
+
+
+def too_wide(browser: Browser, site: Path) -> list[str]:
+    """Every page on a phone, whether there is a picture of it or not."""
+    faults = []
+    for path in sorted(site.rglob("*.html")):
+        if "_static" not in path.parts:
+            browser.show(path.resolve().as_uri(), *LOOKS[0][:2])
+            wide = browser.tell("document.documentElement.scrollWidth")
+            faults += [f"{path.relative_to(site)}: {wide} pixels wide"] if wide > LOOKS[0][0] else []
     return faults
 
 
