@@ -47,7 +47,7 @@ class Process:
     def count(self) -> int:
         return len(self.names)
 
-    def deliver(self, audience: Audience, frame: Raw) -> None:
+    def deliver(self, audience: Audience, frame: Raw, event: str | None) -> None:
         if not self.keeps:
             self.count_heard[bytes(frame).split(b'"')[-2].decode()] += 1
         if self.keeps:

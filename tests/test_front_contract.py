@@ -541,6 +541,68 @@ def test_above_the_limit_emit_raises_nothing_is_sent_and_the_link_stays(front: A
     assert heard == list(range(sent))
 
 
+@pytest.mark.parametrize("at", ["world", "tcp://127.0.0.1:0"])
+def test_a_slow_reader_of_the_newest_gets_old_frames_no_more_and_nothing_waits_but_one(front: Any, at: str) -> None:
+    """On a real kernel, with the limits as they are: frames larger than ``soft_pending_bytes``, and nobody is cut."""
+    if at != "world" and not front.waits:
+        pytest.skip("this front's serve() here is of Unix sockets")
+    server = front.serve(at=at) if at != "world" else front.serve()
+    sockets: list[Any] = []
+    heard: list[Any] = []
+    server.on("hello", lambda data, socket: sockets.append(socket))
+    client = front.connect(at=str(server.server.address)) if at != "world" else front.connect()
+
+    def show(data: Any) -> None:
+        time.sleep(0.005)
+        heard.append((data[0], emitted[-1]))
+
+    client.on("frame", show)
+    client.on("other", heard.append)
+    client.emit("hello")
+    client.until(lambda: sockets)
+    emitted: list[int] = []
+
+    def film(count: int) -> None:
+        for _ in range(count):
+            emitted.append(len(emitted))
+            sockets[0].emit("frame", [emitted[-1], "x" * 3_000_000], keep="latest")
+            assert sockets[0].pending_bytes < 7_000_000
+
+    server.call(film, 20)
+    server.call(sockets[0].emit, "other", "kept")
+    client.until(lambda: heard and heard[-1] == "kept")
+    for _ in range(3):
+        server.call(film, 5)
+        client.until(lambda: heard[-1] != "kept" and heard[-1][0] == emitted[-1])
+    frames = [each for each in heard if each != "kept"]
+    assert [number for number, _ in frames] == sorted({number for number, _ in frames})
+    assert heard.index("kept") == [number for number, _ in frames].index(19) + 1
+    stats = sockets[0].stats()
+    assert stats.replaced == 35 - len(frames) > 20 and stats.dropped == 0
+    assert sockets[0].is_open and stats.pending_bytes == 0
+
+
+def test_the_newest_of_a_client_and_what_drain_waits_for(waiting: Any) -> None:
+    server = waiting.serve()
+    heard: list[Any] = []
+    server.on("frame", lambda data: heard.append(data[0]))
+    server.on("much", lambda data: heard.append("much"))
+    client = waiting.connect()
+
+    def film() -> None:
+        for number in range(20):
+            client.client.emit("frame", [number, "x" * 3_000_000], keep="latest")
+
+    began = time.monotonic()
+    client.call(film)
+    assert time.monotonic() - began < 10
+    client.emit("much", "x" * 100_000)
+    client.drain()
+    client.until(lambda: heard and heard[-1] == "much")
+    assert heard[:-1] == sorted(heard[:-1]) and heard[-2] == 19
+    assert len(heard) - 1 + client.stats().replaced == 20
+
+
 # ---- reconnecting and ending
 
 

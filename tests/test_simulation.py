@@ -202,7 +202,7 @@ class World:
         assert self.broken == []
         for member in self.members:
             assert len(member.client._queue) <= SETTINGS.max_queued_messages
-            assert member.client._queue_bytes <= SETTINGS.max_queued_bytes
+            assert member.client._queue.bytes <= SETTINGS.max_queued_bytes
             assert member.client.closed.done == (member.client.state is ClientState.CLOSED)
             assert member.client.pending_bytes <= SETTINGS.max_pending_bytes + SETTINGS.max_queued_bytes + 64 * 1024
         assert len(self.server.sockets) <= SETTINGS.max_connections

@@ -1,6 +1,7 @@
 """A camera that sends 50 frames a second to whoever looks. Start this, then viewer.py; Ctrl-C ends it.
 
-A viewer that is slower loses the oldest frames that wait for it; it is not cut off for that, and holds nobody up.
+A viewer that is slower gets fewer frames: the newest takes the place of the one that still waits for it, so one waits
+at most. It is not cut off for that, and holds nobody up.
 """
 
 import asyncio
@@ -19,12 +20,12 @@ class Frame(msgspec.Struct):
 
 
 async def main():
-    async with node_ipc.serve("camera", slow_policy="drop_oldest") as server:
+    async with node_ipc.serve("camera") as server:
         print("the camera is ready", flush=True)
         number = 0
         while True:
             number += 1
-            server.broadcast("frame", Frame(number, time.time(), bytes(200_000)))
+            server.broadcast("frame", Frame(number, time.time(), bytes(200_000)), keep="latest")
             await asyncio.sleep(1 / 50)
 
 

@@ -97,7 +97,7 @@ class AsyncClient(Client):
             timeout: seconds; ``None`` waits as long as the client lives.
             type: what to decode the payload to; None takes what JSON makes of it.
             latest: the newest that has arrived, for viewers: older ones of its name are left out, also those that come
-                until the next call, and ``inbox.skipped`` counts them. The server needs ``slow_policy="drop_oldest"``.
+                until the next call, and ``inbox.skipped`` counts them. The server emits with ``keep="latest"``.
 
         Raises:
             ReceiveTimeout: no such event came in time.
@@ -168,10 +168,12 @@ class AsyncClient(Client):
     async def drain(self) -> None:
         """Until no more than ``soft_pending_bytes`` wait to be sent: ``if not client.emit(…): await client.drain()``.
 
+        Messages on the link that a newer one may replace (``keep="latest"``) are not waited for.
+
         Raises:
             NotConnected: the client is closed.
         """
-        await _drained(self._driver, self.on_drained, lambda: self.pending_bytes <= self.settings.soft_pending_bytes)
+        await _drained(self._driver, self.on_drained, lambda: self.owed_bytes <= self.settings.soft_pending_bytes)
         if self.state is ClientState.CLOSED:
             raise self.over("cannot drain")
 
@@ -226,10 +228,10 @@ class AsyncServer(Serving[Socket], Server):
     _made_by = "await node_ipc.serve('world'), or async with,"
 
     async def drain(self) -> None:
-        """Until no socket has more than ``soft_pending_bytes`` waiting."""
+        """Until no socket has more than ``soft_pending_bytes`` waiting, without what ``keep="latest"`` may replace."""
         limit = self.settings.soft_pending_bytes
         await _drained(
-            self._driver, self.on_drained, lambda: all(socket.pending_bytes <= limit for socket in self.sockets)
+            self._driver, self.on_drained, lambda: all(socket.owed_bytes <= limit for socket in self.sockets)
         )
 
 

@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from .config.address import Address, Handed, Udp
     from .config.config import Config
     from .core.events import R
+    from .core.newest import Keep
     from .core.outcome import Outcome, Progress
     from .core.requests import Requests
     from .wire.text import RawPayload
@@ -187,11 +188,17 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
     # ---- out
 
     @overload
-    def emit(self, type: Event[T], data: T) -> bool: ...
+    def emit(self, type: Event[T], data: T, *, keep: Keep = ...) -> bool: ...
     @overload
-    def emit(self, type: str | RawPayload, data: Any = ...) -> bool: ...
-    def emit(self, type: Any, data: Any = {}) -> bool:  # noqa: B006 - never changed: data left out is {}
+    def emit(self, type: str | RawPayload, data: Any = ..., *, keep: Keep = ...) -> bool: ...
+    def emit(self, type: Any, data: Any = {}, *, keep: Keep = None) -> bool:  # noqa: B006 - never changed
         """Send one event (in raw mode: ``emit(payload)``); the kernel has it when this returns.
+
+        Args:
+            keep: ``"latest"``: this does not wait. A message of this event that was emitted so and still waits here is
+                not sent, since this one takes its place behind all that was emitted before (``stats().replaced``
+                counts). False then says that it waits, and may be replaced; it goes out while other calls wait, and in
+                ``poll`` and ``drain``. None: all are sent.
 
         While the kernel is full this waits, and reads what the server sends: two sides that both send at full speed
         do not block each other. It waits as long as the server takes; ``drain`` has a time limit. What has no
@@ -207,6 +214,8 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
             NotConnected: the client is closed; nothing was sent.
             ProtocolError: a name or payload that cannot be sent; nothing was sent.
         """
+        if keep is not None:
+            return self._emit_newest(type, data, keep)
         session = self._direct
         if session is None:
             return self._emit_indirectly(type, data)
@@ -227,9 +236,25 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
             return self._until_taken(session, below)
         return below
 
-    def _emit_indirectly(self, type: Any, data: Any) -> bool:
+    def _emit_newest(self, type: Any, data: Any, keep: Keep) -> bool:
+        try:
+            below = super()._emit_newest(type, data, keep)
+        except BaseException as error:
+            if by_signal(error):
+                self._thread.interrupted(error)
+            raise
+        session = self._direct
+        if session is None:
+            return False
+        took_all = _took_all(self._thread, session)
+        if session.loss is not None:
+            lost = ConnectionLost(f"the link to {self.id!r} broke while this was being written: {session.loss}")
+            raise lost from session.loss.reason
+        return below and took_all
+
+    def _emit_indirectly(self, type: Any, data: Any, event: str | None = None) -> bool:
         """The link is down, or it is sync mode: a chance for the link to come back, or for the answer to arrive."""
-        below = super()._emit_indirectly(type, data)
+        below = super()._emit_indirectly(type, data, event)
         driver = self._thread
         if not driver.busy and driver.thread() == driver.home:
             driver.pump(0.0)
@@ -295,7 +320,7 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
             timeout: seconds; ``None`` waits as long as the client lives.
             type: what to decode the payload to; None takes what JSON makes of it.
             latest: the newest that has arrived, for viewers: older ones of its name are left out, also those that come
-                until the next call, and ``inbox.skipped`` counts them. The server needs ``slow_policy="drop_oldest"``.
+                until the next call, and ``inbox.skipped`` counts them. The server emits with ``keep="latest"``.
 
         Raises:
             ReceiveTimeout: no such event came in time.
@@ -609,24 +634,40 @@ class BlockingServer(Serving[BlockingSocket], ServerCore[BlockingSocket]):
     # ---- out
 
     @overload
-    def emit(self, socket: Session, type: Event[T], data: T) -> bool: ...
+    def emit(self, socket: Session, type: Event[T], data: T, *, keep: Keep = ...) -> bool: ...
     @overload
-    def emit(self, socket: Session, type: str | RawPayload, data: Any = ...) -> bool: ...
-    def emit(self, socket: Session, type: Any, data: Any = {}) -> bool:  # noqa: B006 - never changed
+    def emit(self, socket: Session, type: str | RawPayload, data: Any = ..., *, keep: Keep = ...) -> bool: ...
+    def emit(
+        self,
+        socket: Session,
+        type: Any,
+        data: Any = {},  # noqa: B006 - never changed
+        *,
+        keep: Keep = None,
+    ) -> bool:
         """Send one event to one socket; outside handlers, the kernel has it when this returns.
 
         While the kernel is full this waits and serves everybody meanwhile. (``socket.emit`` never waits, here as in
-        the other fronts.) Raises :class:`ConnectionLost` when the link breaks while the event is being written.
+        the other fronts, and neither does ``keep="latest"``, where False says that it waits, and may be replaced.)
+        Raises :class:`ConnectionLost` when the link breaks while the event is being written.
         """
+        if keep is not None:
+            return self._emit_newest(socket, type, data, keep)
         below = super().emit(socket, type, data)
         driver = self._thread
         if not socket.is_full or driver.busy or driver.thread() != driver.home:
             return below
         driver.run_until(lambda: not socket.is_full or socket.loss is not None)
         if socket.loss is not None:
-            lost = ConnectionLost(f"the link of {socket!r} broke while this was being written: {socket.loss}")
-            raise lost from socket.loss.reason
+            raise _broke(socket) from socket.loss.reason
         return True
+
+    def _emit_newest(self, socket: Session, type: Any, data: Any, keep: Keep) -> bool:
+        below = super().emit(socket, type, data, keep=keep)
+        took_all = _took_all(self._thread, socket)
+        if socket.loss is not None:
+            raise _broke(socket) from socket.loss.reason
+        return below and took_all
 
     # ---- requests
 
@@ -841,6 +882,17 @@ def _answered(
         if answer.abandon is not None:
             answer.abandon()
     return answer.result()
+
+
+def _took_all(driver: ThreadDriver, session: Session) -> bool:
+    """Whether the kernel has everything; what it takes by now is given to it first, where that can be."""
+    if session.is_full and not driver.busy and driver.thread() == driver.home:
+        driver.pump(0.0)
+    return not session.is_full
+
+
+def _broke(socket: Session) -> ConnectionLost:
+    return ConnectionLost(f"the link of {socket!r} broke while this was being written: {socket.loss}")
 
 
 def _is_served_here(client: BlockingClient) -> bool:

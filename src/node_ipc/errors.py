@@ -423,7 +423,7 @@ class BackpressureError(IPCError, BufferError):
     Met at: ``emit``, ``request`` and ``broadcast`` at the limits ``max_pending_bytes`` and
     ``max_queued_messages``; calls of a blocking client whose inbox is full.
     What to do: wait for ``drain()`` when ``emit`` gives False, emit less, or raise the limit. For the newest
-    only: ``slow_policy="drop_oldest"``.
+    only: ``emit(…, keep="latest")``.
     """
 
     code = "ERR_IPC_BACKPRESSURE"

@@ -13,7 +13,7 @@ from node_ipc.cluster.messages import Answer, Ask, Emit, Here, Subjects, decode,
 def test_a_frame_passes_as_it_is() -> None:
     emit = Emit("n", 1, 2, "json", [("a", 1, 2, 1, 1)], None, ["b"], ["n.1"], Raw(b'{ "type" : "x" }'))
     data = encode(emit)
-    assert data == b'["e","n",1,2,"json",[["a",1,2,1,1]],null,["b"],["n.1"],{ "type" : "x" }]'
+    assert data == b'["e","n",1,2,"json",[["a",1,2,1,1]],null,["b"],["n.1"],{ "type" : "x" },""]'
     again = decode(data)
     assert isinstance(again, Emit) and bytes(again.frame) == b'{ "type" : "x" }'
 
@@ -50,6 +50,11 @@ def test_lone_surrogates_pass(message: Any) -> None:
 def test_nor_is_it_one_with_lone_surrogates_that_is_none_otherwise(data: bytes) -> None:
     with pytest.raises(ValueError):
         decode(data)
+
+
+def test_who_knows_nothing_of_the_newest_is_understood() -> None:
+    again = decode(b'["e","n",1,2,"json",[["a",1,2,1,1]],null,["b"],["n.1"],{ "type" : "x" }]')
+    assert isinstance(again, Emit) and again.newest == ""
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff", b"1", b'["z"]', b'["q","",1]', b'["q","n",-1]', b"[" * 100_000])

@@ -66,7 +66,7 @@ def test_except_goes_along_as_names() -> None:
     group = Group(2)
     one, two = group.processes
     seen: list[Any] = []
-    two.deliver = lambda audience, frame: seen.append((audience.but, audience.but_rooms))  # type: ignore[method-assign]
+    two.deliver = lambda audience, frame, event: seen.append((audience.but, audience.but_rooms))  # type: ignore[method-assign]
     there = RemoteSocket("n1.7", "n1", 7)
     one.emit(but=(there, RemoteSocket("n5.8", "n5", 8)), but_rooms=("quiet",))
     group.run(0.1)

@@ -453,7 +453,7 @@ def test_what_is_given_up_while_the_link_is_down_is_never_carried_out(giving_up:
     else:
         ends.driver.advance(0.101)
     assert [answer.done for answer in answers] == [True] * 5
-    assert ends.client._queue_bytes == sum(map(len, ends.client._queue))
+    assert ends.client._queue.bytes == sum(map(len, ends.client._queue.frames))
     ends.driver.advance(10)
     assert done == ([] if giving_up == "closed" else ["kept"])
     assert ends.client.requests._unsent == {}

@@ -595,6 +595,32 @@ def test_a_link_local_sender_can_be_answered() -> None:
     assert sent == [("fe80::1", 5000, 0, 7)]
 
 
+def test_of_datagrams_that_wait_the_newest_of_an_event_takes_the_place_of_the_one_to_the_same_address() -> None:
+    sent: list[Any] = []
+    is_full = [True]
+
+    def put(data: bytes, where: Any) -> bool:
+        if not is_full[0]:
+            sent.append((data, where))
+        return not is_full[0]
+
+    outbox = udp.Outbox(socket.AF_INET, put, ignore, ignore)
+    for number in range(3):
+        for host, port in (("127.0.0.1", 1), ("127.0.0.1", 2), ("later", 1)):
+            replaced = outbox.take_out(host, port, "frame")
+            outbox.send(b"frame %d" % number, host, port, "frame")
+            assert replaced == (0 if number == 0 else len(b"frame 0"))
+        outbox.send(b"other", "127.0.0.1", 1)
+        outbox.send(b"price", "127.0.0.1", 1, "price")
+    assert outbox.pending_bytes == 3 * 7 + 6 * 5 + 9 * udp.BOOKKEEPING
+    is_full[0] = False
+    outbox.found("later", ("127.0.0.3", 0))
+    assert outbox.flush() and outbox.pending_bytes == 0
+    to_one = [data for data, where in sent if where == ("127.0.0.1", 1)]
+    assert to_one == [*[b"other", b"price"] * 2, b"frame 2", b"other", b"price"]
+    assert [data for data, where in sent if where != ("127.0.0.1", 1)] == [b"frame 2"] * 2
+
+
 def test_hosts_are_kept_within_a_bound() -> None:
     asked: list[str] = []
     outbox = udp.Outbox(socket.AF_INET, lambda data, where: True, asked.append, ignore)

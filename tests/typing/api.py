@@ -103,6 +103,8 @@ async def asyncio_front() -> None:
         world.emit(order, Order("tea", 2))
         world.emit(order, "tea")  # type: ignore[misc]  # pyright: ignore
         world.emit(order)  # type: ignore[call-overload]  # pyright: ignore
+        world.emit(order, Order("tea", 2), keep="latest")
+        world.emit("message", "hello", keep="last")  # type: ignore[call-overload]  # pyright: ignore
         assert_type(await world.receive(order), Order)
         assert_type(await world.receive("order", type=Order, timeout=5), Order)
         assert_type(await world.receive("anything"), Any)
@@ -186,6 +188,7 @@ def handlers_of_a_udp_port(port: node_ipc.DatagramServer) -> None:
     port.on(order, right)  # type: ignore[arg-type]  # pyright: ignore
     port.emit(("127.0.0.1", 8000), order, Order("tea", 2))
     port.emit(("127.0.0.1", 8000), order, 2)  # type: ignore[misc]  # pyright: ignore
+    port.emit(("127.0.0.1", 8000), order, Order("tea", 2), keep="latest")
     port.broadcast(order, Order("tea", 2))
 
 
@@ -229,6 +232,9 @@ async def requests(server: node_ipc.Server, socket: Socket) -> None:
     assert_type(socket.rooms, frozenset[str])
     assert_type(server.to("a").except_(socket, "b").emit(order, Order("tea", 2)), bool)
     server.to("a").emit(order, 2)  # type: ignore[misc]  # pyright: ignore
+    server.to("a").emit(order, Order("tea", 2), keep="latest")
+    server.broadcast("frame", b"", keep="latest")
+    server.emit(socket, "frame", keep="first")  # type: ignore[call-overload]  # pyright: ignore
     assert_type(server.rooms["a"], list[Socket])
     server.emit("order", Order("tea", 2))  # type: ignore[call-overload]  # pyright: ignore
 

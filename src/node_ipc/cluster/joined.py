@@ -183,8 +183,8 @@ class Joined:
     def is_open(self) -> bool:
         return self._keeper.is_open
 
-    def publish(self, audience: Audience, frame: bytes) -> None:
-        self._node.publish(audience, self._wire.value(frame))
+    def publish(self, audience: Audience, frame: bytes, event: str | None) -> None:
+        self._node.publish(audience, self._wire.value(frame), event)
 
     def first(self, room: str) -> None:
         self._node.first(room)
@@ -221,8 +221,8 @@ class Joined:
     def count(self) -> int:
         return len(self._server.sockets)
 
-    def deliver(self, audience: Audience, frame: Raw) -> None:
-        self._server.deliver(audience, self._wire.frame(frame))
+    def deliver(self, audience: Audience, frame: Raw, event: str | None) -> None:
+        self._server.deliver(audience, self._wire.frame(frame), event)
 
     def describe(self, room: str) -> list[tuple[int, str, Any, list[str]]]:
         sockets = self._server.rooms.get(room, []) if room else self._server.sockets

@@ -65,6 +65,8 @@ class Emit(Struct, array_like=True, tag="e", gc=False):
     but_rooms: list[Room]
     but: list[Annotated[str, Meta(max_length=100)]]
     frame: Raw
+    newest: str = ""
+    """The event, where at each socket this takes the place of the last one of it that still waits there."""
 
 
 class Hello(Struct, array_like=True, tag="h", gc=False):

@@ -129,8 +129,9 @@ class Local(Protocol):
     def count(self) -> int:
         """How many sockets there are."""
 
-    def deliver(self, audience: Audience, frame: Raw) -> None:
-        """Send a frame of another node's to those of the sockets here that are meant; a ``ProtocolError`` for one
+    def deliver(self, audience: Audience, frame: Raw, event: str | None) -> None:
+        """Send a frame of another node's to those of the sockets here that are meant, with an event in the place of the
+        last one of it that waits; a ``ProtocolError`` for one
         that no peer may send."""
 
     def describe(self, room: str) -> list[tuple[int, str, Any, list[str]]]:
@@ -318,8 +319,10 @@ class Node:
 
     # ---- out
 
-    def publish(self, audience: Audience, frame: Raw) -> None:
-        """Send a frame to those who are meant, at the other nodes.
+    def publish(self, audience: Audience, frame: Raw, event: str | None = None) -> None:
+        """Send a frame to those who are meant, at the other nodes; with an event, as ``keep="latest"`` there.
+
+        On the bus itself nothing is replaced: its messages are numbered, and one that is left out would be a loss.
 
         Raises :class:`FrameTooLarge` past what the broker takes, and, where so configured,
         :class:`BackpressureError` where too much waits; then nothing was sent.
@@ -338,6 +341,7 @@ class Node:
             list(audience.but_rooms),
             but,
             frame,
+            event or "",
         )
         data = encode(message)
         subjects = [self._subjects.room(mark[0]) for mark in marks]
@@ -561,7 +565,7 @@ class Node:
         own = f"{self.name}."
         but = tuple(int(id.removeprefix(own)) for id in emit.but if id.startswith(own) and id[len(own) :].isdecimal())
         self._stats.received += 1
-        self._local.deliver(Audience(tuple(rooms), but, tuple(emit.but_rooms)), emit.frame)
+        self._local.deliver(Audience(tuple(rooms), but, tuple(emit.but_rooms)), emit.frame, emit.newest or None)
 
     def _new_rooms(self, other: Other, marks: list[Mark]) -> list[str]:
         """The rooms of an emit in which it is new here; what is missing before it is noted."""

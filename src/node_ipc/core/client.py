@@ -34,6 +34,7 @@ from ..wire.names import CLIENT_RAISES
 from .asking import Asking, Question
 from .endpoint import OF_EMITTERS, LinkPublisher, Register, typed_as
 from .events import Event
+from .newest import FrameQueue, newest_of
 from .outcome import seconds_to_end
 from .session import Loss, Session, Socket, refuse_other_threads
 from .trace import Stats
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from ..config.address import Address
     from ..config.config import Config
     from ..wire.text import RawPayload
+    from .newest import Keep
     from .outcome import Outcome
     from .seam import Driver, Peer, Timer
 
@@ -197,9 +199,8 @@ class ClientCore(LinkPublisher[S]):
         self.events.answer_heartbeats()
         self._sync = settings.sync
         self._answer_due = False
-        self._queue: list[bytes] = []
-        self._queue_bytes = 0
-        self._queued_from_threads = self._bytes_from_threads = 0  # from other threads, not in the queue yet
+        self._queue = FrameQueue()
+        self._from_threads = FrameQueue()  # not in the queue yet
         self._untold: Loss | None = None  # of a lost link, until all have heard of it
         self._direct: Session | None = None  # the session, while emits may go straight to it
         self._session: Session | None = None
@@ -228,7 +229,12 @@ class ClientCore(LinkPublisher[S]):
     @property
     def pending_bytes(self) -> int:
         """The bytes that wait: for the link, or for the server to take them."""
-        return self._queue_bytes + (self._session.pending_bytes if self._session else 0)
+        return self._queue.bytes + (self._session.pending_bytes if self._session else 0)
+
+    @property
+    def owed_bytes(self) -> int:
+        """The same without what a newer message may replace, once there is a link (``keep="latest"``)."""
+        return self._queue.bytes + (self._session.owed_bytes if self._session else 0)
 
     def over(self, what: str) -> NotConnected:
         """The client is closed, or closes: what cannot be done any more, and why it ended."""
@@ -294,25 +300,32 @@ class ClientCore(LinkPublisher[S]):
     def stats(self) -> Stats:
         """What this client did since it was made, over all its links. Safe from any thread."""
         session = self._session
-        total = self._sum(() if session is None else (session,), self._queue_bytes)
+        total = self._sum(() if session is None else (session,), self._queue.bytes)
         total.late = self._requests.late if self._requests is not None else 0
         return total
 
     # ---- out
 
     @overload
-    def emit(self, type: Event[T], data: T) -> bool: ...
+    def emit(self, type: Event[T], data: T, *, keep: Keep = ...) -> bool: ...
     @overload
-    def emit(self, type: str | RawPayload, data: Any = ...) -> bool: ...
-    def emit(self, type: Any, data: Any = {}) -> bool:  # noqa: B006 - never changed: data left out is {}
+    def emit(self, type: str | RawPayload, data: Any = ..., *, keep: Keep = ...) -> bool: ...
+    def emit(self, type: Any, data: Any = {}, *, keep: Keep = None) -> bool:  # noqa: B006 - never changed
         """Send one event (in raw mode: ``emit(payload)``); never waits.
+
+        Args:
+            keep: ``"latest"``: a message of this event that was emitted so and still waits here is not sent, since this
+                one takes its place behind all that was emitted before; ``stats().replaced`` counts. None: all are sent.
 
         While the link is down the message waits in a queue of at most ``max_queued_messages`` and
         ``max_queued_bytes`` and goes out, in order, when it is back. Returns True, or False while more than
-        ``soft_pending_bytes`` wait. Raises :class:`BackpressureError` when the queue or the peer's buffer is full,
-        :class:`NotConnected` when the client is closed, a :class:`ProtocolError` for a name or payload that
-        cannot be sent. Safe from any thread.
+        ``soft_pending_bytes`` wait; what may be replaced does not count there.
+
+        Raises :class:`BackpressureError` when the queue or the peer's buffer is full, :class:`NotConnected` when the
+        client is closed, a :class:`ProtocolError` for a name or payload that cannot be sent. Safe from any thread.
         """
+        if keep is not None:
+            return self._emit_newest(type, data, keep)
         session = self._direct
         if session is not None:
             try:
@@ -321,25 +334,40 @@ class ClientCore(LinkPublisher[S]):
                 pass
         return self._emit_indirectly(type, data)
 
-    def _emit_indirectly(self, type: Any, data: Any) -> bool:
-        """While there is no link, and in sync mode."""
+    def _emit_newest(self, type: Any, data: Any, keep: Keep) -> bool:
+        event = newest_of(type, keep, self._codec.raw)
+        if self._direct is not None:
+            try:
+                return self._direct.emit(type, data, keep=keep)
+            except WrongLoopError:  # as above
+                pass
+        return self._emit_indirectly(type, data, event)
+
+    def _emit_indirectly(self, type: Any, data: Any, event: str | None = None) -> bool:
+        """While there is no link, and in sync mode; with an event, in the place of the last one of it."""
         if self._driver.is_forked:
             raise ForkError("this process was forked: its parent owns the client. Connect anew in the child")
         frame = self._codec.encode(type, data)
         if self._driver.home and self._driver.thread() != self._driver.home:
-            return self._emit_from_thread(type, frame)
+            return self._emit_from_thread(type, frame, event)
         refuse_other_threads(self._driver, "emit")
-        self._enqueue(type, frame)
+        self._enqueue(type, frame, event)
         if self._sync:
             self._send_next()
         return True
 
-    def _enqueue(self, type: Any, frame: bytes) -> None:
+    def _enqueue(self, type: Any, frame: bytes, event: str | None = None) -> None:
         if self.state in (_S.CLOSED, _S.CLOSING):
             raise self.over(f"cannot emit {getattr(type, 'name', type)!r:.80}")
-        self._require_room(type, len(frame), len(self._queue), self._queue_bytes)
-        self._queue.append(frame)
-        self._queue_bytes += len(frame)
+        self._require_room(type, len(frame), *self._queue.left_by(event))
+        self._queue.append(frame, event)
+        self._note_replaced(self._queue)
+
+    def _note_replaced(self, queue: FrameQueue) -> None:
+        if queue.replaced:
+            self._gone.replaced += queue.replaced
+            self._tell("replaced", messages=queue.replaced)
+            queue.replaced = 0
 
     def encode(self, type: Any, data: Any) -> bytes:
         """The frame that ``emit`` would send."""
@@ -356,12 +384,7 @@ class ClientCore(LinkPublisher[S]):
 
     def withdraw(self, frame: bytes) -> bool:
         """Take back a frame that the kernel does not have yet; whether that was so."""
-        for index, waiting in enumerate(self._queue):
-            if waiting is frame:
-                del self._queue[index]
-                self._queue_bytes -= len(frame)
-                return True
-        return self._session is not None and self._session.withdraw(frame)
+        return self._queue.withdraw(frame) or (self._session is not None and self._session.withdraw(frame))
 
     def _require_room(self, type: Any, size: int, waiting: int, waiting_bytes: int) -> None:
         """Raise where the queue has no room for ``size`` bytes more; a message that waits alone may have any size."""
@@ -374,41 +397,46 @@ class ClientCore(LinkPublisher[S]):
                 f"({settings.max_queued_messages}) and max_queued_bytes ({settings.max_queued_bytes})"
             )
 
-    def _emit_from_thread(self, type: Any, frame: bytes) -> bool:
+    def _emit_from_thread(self, type: Any, frame: bytes, event: str | None) -> bool:
         with self._driver.lock:
-            waiting, waiting_bytes = (
-                len(self._queue) + self._queued_from_threads,
-                self._queue_bytes + self._bytes_from_threads,
-            )
-            self._require_room(type, len(frame), waiting, waiting_bytes)
-            self._queued_from_threads += 1
-            self._bytes_from_threads += len(frame)
-        self._driver.call_from_thread(partial(self._arrive_from_thread, type, frame))
+            count, size = self._from_threads.left_by(event)
+            self._require_room(type, len(frame), len(self._queue) + count, self._queue.bytes + size)
+            is_first = not self._from_threads
+            self._from_threads.append(frame, event)
+        if is_first:
+            self._driver.call_from_thread(self._take_from_threads)
         return True
 
-    def _arrive_from_thread(self, type: Any, frame: bytes) -> None:
+    def _take_from_threads(self) -> None:
         with self._driver.lock:
-            self._queued_from_threads -= 1
-            self._bytes_from_threads -= len(frame)
-        try:
-            if self._direct is not None:
-                self._direct.write_frame(frame)
-            else:
-                self._enqueue(type, frame)
-                if self._sync:
-                    self._send_next()
-        except (BackpressureError, NotConnected) as error:
-            self._drop(1)
-            self.session_fault(None, error)
-        except BaseException:  # a signal's handler: in doubt, and it has no way back
-            self._drop(1)
-            raise
+            self._note_replaced(self._from_threads)
+            frames, newest = self._from_threads.take()
+        events = newest.events()
+        for index, frame in enumerate(frames):
+            try:
+                self._arrive_from_thread(frame, events.get(id(frame)))
+            except (BackpressureError, NotConnected) as error:
+                self._drop(1)
+                self.session_fault(None, error)
+            except BaseException:  # a signal's handler: this one is in doubt, and the rest has no way back
+                self._drop(len(frames) - index)
+                raise
+
+    def _arrive_from_thread(self, frame: bytes, event: str | None) -> None:
+        if self._direct is None:
+            self._enqueue(event or "an event of another thread", frame, event)
+            if self._sync:
+                self._send_next()
+        elif event is None:
+            self._direct.write_frame(frame)
+        else:
+            self._direct.write_newest(event, frame)
 
     def _send_queue(self) -> None:
-        queue, self._queue, self._queue_bytes = self._queue, [], 0
+        queue, newest = self._queue.take()
         session = self._session
         assert session is not None
-        session.write_queue(queue)
+        session.write_queue(queue, newest)
         if self._requests is not None:
             self._requests.sent(session, queue)
 
@@ -417,8 +445,7 @@ class ClientCore(LinkPublisher[S]):
         session = self._session
         if self._queue and not self._answer_due and session is not None and session.is_open:
             self._answer_due = True
-            frame = self._queue.pop(0)
-            self._queue_bytes -= len(frame)
+            frame = self._queue.take_first()
             session.write_frame(frame)
             if self._requests is not None:
                 self._requests.sent(session, (frame,))
@@ -718,8 +745,7 @@ class ClientCore(LinkPublisher[S]):
         self._untold = loss
         self._session = self._direct = None
         self._drop(len(self._queue))
-        self._queue.clear()
-        self._queue_bytes = 0
+        self._queue.take()
         self._tell_of_the_end(loss)
 
     def _tell_of_the_end(self, loss: Loss) -> None:
@@ -789,7 +815,7 @@ class ClientCore(LinkPublisher[S]):
             self._driver.call_later(0, partial(self._tell_of_the_end, self._untold or Loss(reason)))
 
     def unsent(self) -> int:
-        waiting = len(self._queue) + self._queued_from_threads
+        waiting = len(self._queue) + len(self._from_threads)
         return waiting + (self._session.unsent() if self._session is not None else 0)
 
     def forked(self) -> None:
@@ -846,6 +872,9 @@ class ClientCore(LinkPublisher[S]):
     def pending_changed(self, session: Session, pending: int) -> None:
         if pending == 0:
             self._drained()
+
+    def takes_more_again(self, session: Session) -> None:
+        self._drained()
 
 
 class Client(ClientCore[Socket], Asking, metaclass=ABCMeta):

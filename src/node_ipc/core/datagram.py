@@ -49,6 +49,7 @@ from .block import Block
 from .context import LinkContext
 from .endpoint import OF_EMITTERS, ServerState, SocketPublisher, not_in
 from .events import Event
+from .newest import newest_of
 from .seam import Peer
 from .session import refuse_other_threads
 from .trace import Stats, Trace
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from ..config.address import Address
     from ..config.config import Config
     from ..wire.text import RawPayload
+    from .newest import Keep
     from .observe import Beside
     from .outcome import Outcome
     from .seam import DatagramPort, Driver
@@ -186,11 +188,13 @@ class DatagramPeer:
         return getattr(self, name)
 
     @overload
-    def emit(self, type: Event[T], data: T) -> bool: ...
+    def emit(self, type: Event[T], data: T, *, keep: Keep = ...) -> bool: ...
     @overload
-    def emit(self, type: str | RawPayload, data: Any = ...) -> bool: ...
-    def emit(self, type: Any, data: Any = _LEFT_OUT) -> bool:
+    def emit(self, type: str | RawPayload, data: Any = ..., *, keep: Keep = ...) -> bool: ...
+    def emit(self, type: Any, data: Any = _LEFT_OUT, *, keep: Keep = None) -> bool:
         """Send one event to this address (in raw mode: ``emit(payload)``); as ``server.emit``."""
+        if keep is not None:
+            return self._server.emit(self, type, data, keep=keep)
         return self._server.emit(self, type, data)
 
     def stats(self) -> Stats:
@@ -266,8 +270,9 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
         self._peers: OrderedDict[tuple[str, int], DatagramPeer] = OrderedDict()
         self._ids = 0
         self._named: dict[tuple[str, int], None] = {}
-        # Emits before the port is bound, and from other threads; each is a frame and where it goes.
-        self._waiting: list[tuple[bytes, Any]] = []
+        # Emits before the port is bound, and from other threads; each is a frame, where it goes, and its event where
+        # the next one may replace it.
+        self._waiting: list[tuple[bytes, Any, str]] = []
         self._waiting_bytes = 0
         # Async handlers under way, and the datagrams that wait for them to end.
         self._handlers = self._handler_bytes = self._size = 0
@@ -300,15 +305,17 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
     # ---- out
 
     @overload
-    def emit(self, socket: Any, type: Event[T], data: T) -> bool: ...
+    def emit(self, socket: Any, type: Event[T], data: T, *, keep: Keep = ...) -> bool: ...
     @overload
-    def emit(self, socket: Any, type: str | RawPayload, data: Any = ...) -> bool: ...
-    def emit(self, socket: Any, type: Any, data: Any = _LEFT_OUT) -> bool:
+    def emit(self, socket: Any, type: str | RawPayload, data: Any = ..., *, keep: Keep = ...) -> bool: ...
+    def emit(self, socket: Any, type: Any, data: Any = _LEFT_OUT, *, keep: Keep = None) -> bool:
         """Send one event in one datagram (in raw mode: ``emit(socket, payload)``); never waits.
 
         Args:
             socket: what a handler got, ``{"address": host, "port": port}`` or ``(host, port)``; the host may be a name,
                 which is looked up once.
+            keep: ``"latest"``: a datagram of this event that was emitted so to this address, and still waits here for
+                the kernel or a name, is not sent, since this one takes its place; ``stats().replaced`` counts.
 
         Returns True, or False while more than ``soft_pending_bytes`` wait for the kernel or for a name. Raises
         :class:`FrameTooLarge` above 65,507 bytes, :class:`AddressError` where ``socket`` is no address (an emit never
@@ -317,14 +324,21 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
         before ``start()`` and after ``stop()``, and a :class:`ProtocolError` for a name or payload that cannot be
         sent; nothing is sent then. Safe from any thread.
         """
+        if keep is not None:
+            return self._emit_newest(socket, type, data, keep)
         driver = self._driver
         if self._port is None or driver.thread() != driver.home:
             return self._emit_guarded(socket, type, data)
         return self._send(self._frame(type, data), socket)
 
+    def _emit_newest(self, socket: Any, type: Any, data: Any, keep: Keep) -> bool:
+        event = newest_of(type, keep, self._codec.raw)
+        if self._port is None or self._driver.thread() != self._driver.home:
+            return self._emit_guarded(socket, type, data, event)
+        return self._send(self._frame(type, data), socket, event)
+
     def _frame(self, type: Any, data: Any) -> bytes:
-        encode = self._codec.encode
-        frame = encode(type) if data is _LEFT_OUT else encode(type, data)
+        frame = self._codec.encode(type) if data is _LEFT_OUT else self._codec.encode(type, data)
         if len(frame) > LARGEST_DATAGRAM:
             what = "raw bytes" if self._codec.raw else repr(getattr(type, "name", type))
             raise FrameTooLarge(
@@ -333,7 +347,7 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
             )
         return frame
 
-    def _send(self, frame: bytes, socket: Any) -> bool:
+    def _send(self, frame: bytes, socket: Any, event: str = "") -> bool:
         port, settings = self._port, self._settings
         assert port is not None
         pending = port.pending_bytes()
@@ -350,7 +364,10 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
             place = socket.address, socket.port
         else:
             place = self._named_by_application(socket)
-        port.send(frame, *place)
+        if event:
+            self._send_newest(frame, place, event, socket)
+        else:
+            port.send(frame, *place)
         self._sent(place, 1, len(frame))
         if pending > settings.soft_pending_bytes:
             self._watch()
@@ -362,6 +379,21 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
         self._gone.bytes_out += bytes
         if self._traces.traffic is not None:
             self._traces.traffic(Trace("sent", self, None, messages, bytes, to))
+
+    def _send_newest(self, frame: bytes, place: tuple[str, int], event: str, to: Any) -> None:
+        assert self._port is not None
+        size = self._port.send_newest(frame, *place, event)
+        if size:  # that one was counted as sent when it was emitted
+            if isinstance(to, DatagramPeer):
+                to.messages_out -= 1
+                to.bytes_out -= size
+            self._gone.messages_out -= 1
+            self._gone.bytes_out -= size
+            self._note_replaced()
+
+    def _note_replaced(self) -> None:
+        self._gone.replaced += 1
+        self._tell("replaced", messages=1)
 
     def _affords(self, peer: DatagramPeer, frame: bytes) -> bool:
         return peer.bytes_out + len(frame) <= AMPLIFICATION * peer.bytes_in
@@ -383,18 +415,25 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
             raise AddressError(f"cannot emit to port 0 of {host!r}: nobody can be there")
 
     @overload
-    def broadcast(self, type: Event[T], data: T, *, exclude: Collection[DatagramPeer] = ...) -> bool: ...
+    def broadcast(
+        self, type: Event[T], data: T, *, exclude: Collection[DatagramPeer] = ..., keep: Keep = ...
+    ) -> bool: ...
     @overload
     def broadcast(
-        self, type: str | RawPayload, data: Any = ..., *, exclude: Collection[DatagramPeer] = ...
+        self, type: str | RawPayload, data: Any = ..., *, exclude: Collection[DatagramPeer] = ..., keep: Keep = ...
     ) -> bool: ...
-    def broadcast(self, type: Any, data: Any = _LEFT_OUT, *, exclude: Collection[DatagramPeer] = ()) -> bool:
+    def broadcast(
+        self, type: Any, data: Any = _LEFT_OUT, *, exclude: Collection[DatagramPeer] = (), keep: Keep = None
+    ) -> bool:
         """Send one event to every address heard within ``udp_peer_ttl`` but those in ``exclude``; never waits.
+
+        ``keep="latest"`` is that of ``emit``, for each address.
 
         Returns True, or False where an address was left out, or more than ``soft_pending_bytes`` wait for the kernel.
         What a limit holds back is counted in ``stats().dropped`` and reported as one ``error`` event.
         """
         refuse_other_threads(self._driver, "broadcast")
+        event = "" if keep is None else newest_of(type, keep, self._codec.raw)
         frame = self._frame(type, data)
         port = self._port
         if port is None:  # nobody was heard
@@ -409,7 +448,10 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
             else:
                 peer.messages_out += 1
                 peer.bytes_out += len(frame)
-                port.send(frame, peer.address, peer.port)
+                if event:
+                    self._send_newest(frame, (peer.address, peer.port), event, peer)
+                else:
+                    port.send(frame, peer.address, peer.port)
                 sent += 1
         self._sent("all", sent, sent * len(frame))
         if forged or full:
@@ -441,7 +483,7 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
 
     # ---- emits that have to wait
 
-    def _emit_guarded(self, socket: Any, type: Any, data: Any) -> bool:
+    def _emit_guarded(self, socket: Any, type: Any, data: Any, event: str = "") -> bool:
         """``emit`` before the port is bound, in another thread, in a forked child, or when closed."""
         if self._driver.is_forked:
             raise ForkError("this process was forked: its parent owns the port. Bind one of your own in the child")
@@ -451,13 +493,25 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
         if not isinstance(socket, DatagramPeer):
             self._check(*_place(socket))
         with self._driver.lock:
+            first = not self._waiting
             self._bound_waiting(len(frame))
-            self._waiting.append((frame, socket))
+            old = self._waiting_newest(socket, event)
+            if old is not None:
+                self._waiting_bytes -= len(self._waiting.pop(old)[0])
+            self._waiting.append((frame, socket, event))
             self._waiting_bytes += len(frame)
-            first = len(self._waiting) == 1
+        if old is not None:
+            self._note_replaced()
         if first and self.state is _S.LISTENING:
             self._driver.call_from_thread(self._send_waiting)
         return True
+
+    def _waiting_newest(self, socket: Any, event: str) -> int | None:
+        if event:
+            for index in range(len(self._waiting) - 1, -1, -1):
+                if self._waiting[index][2] == event and self._waiting[index][1] == socket:
+                    return index
+        return None
 
     def _bound_waiting(self, size: int) -> None:
         settings = self._settings
@@ -482,9 +536,9 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
             return
         with self._driver.lock:
             waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
-        for frame, socket in waiting:
+        for frame, socket, event in waiting:
             try:
-                self._send(frame, socket)
+                self._send(frame, socket, event)
             except IPCError as error:
                 self._dropped(1)
                 self.session_fault(None, error)

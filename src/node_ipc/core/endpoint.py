@@ -137,6 +137,8 @@ BETWEEN_PARTS = frozenset(
             "on_link",
             "on_request",
             "over",
+            "owed_bytes",
+            "takes_more_again",
         ),
         *("own_log_is_silent", "pause_reading", "pending_changed", "put", "request_from", "requests", "rooms_of"),
         *("runs_in_event_loop", "session_closing", "session_failed", "session_fault", "session_lost"),

@@ -88,8 +88,8 @@ class Relay(Protocol):
     def is_open(self) -> bool:
         """Whether ``closed`` is still to come."""
 
-    def publish(self, audience: Audience, frame: bytes) -> None:
-        """Send a frame to whoever is meant at the other servers."""
+    def publish(self, audience: Audience, frame: bytes, event: str | None) -> None:
+        """Send a frame to whoever is meant at the other servers; with an event, as ``keep="latest"`` there."""
 
     def first(self, room: str) -> None: ...
     def last(self, room: str) -> None: ...

@@ -11,12 +11,14 @@ It numbers what it sent, so that ``arrivals`` and the answers of the peer can pr
 from __future__ import annotations
 
 import sys
+from collections.abc import Container
 from typing import TYPE_CHECKING, Protocol
 
 from ..config.checks import NO_LIMIT
 from ..config.interrupted import interrupted
 from ..errors import BackpressureError, IPCError
 from .arrivals import Arrivals, next_look
+from .newest import FrameQueue, Newest
 from .seam import NOWHERE, Gone
 
 if TYPE_CHECKING:
@@ -56,6 +58,12 @@ class Speaker(Protocol):
     def drop(self, count: int) -> None:
         """So many messages are never sent."""
 
+    def replace(self, count: int) -> None:
+        """So many messages are never sent, since there are newer ones of their events."""
+
+    def takes_more_again(self) -> None:
+        """No more than ``soft_pending_bytes`` wait, though the kernel has not taken everything."""
+
     def cut(self, reason: IPCError) -> None:
         """The peer is too slow."""
 
@@ -69,6 +77,8 @@ class _Silent:
     def pending_changed(self, pending: int) -> None: ...
     def pending_judged(self, few: bool) -> None: ...
     def drop(self, count: int) -> None: ...
+    def replace(self, count: int) -> None: ...
+    def takes_more_again(self) -> None: ...
     def cut(self, reason: IPCError) -> None: ...
 
 
@@ -86,10 +96,13 @@ class Outgoing:
         "_arrivals",
         "_bytes",
         "_driver",
+        "_is_heavy",
         "_link",
         "_look_at",
+        "_newest",
+        "_newest_given",
+        "_newest_since",
         "_posted",
-        "_posted_bytes",
         "_settings",
         "_skipped",
         "_slow_due_at",
@@ -134,7 +147,8 @@ class Outgoing:
         self.is_full = False
         """The kernel takes nothing for now."""
         self.below_soft = True
-        """No more than ``soft_pending_bytes`` wait."""
+        """No more than ``soft_pending_bytes`` wait, without what may still be replaced."""
+        self._is_heavy = False  # more than that wait, with it
         self._slow_timer: Timer | None = None
         self._slow_due_at = 0.0
         self._slow_taken = 0  # what the peer had taken when the timer was armed
@@ -146,8 +160,10 @@ class Outgoing:
         self._skipped = 0  # numbers of messages that were dropped to make room
         self._look_at = next_look(1)  # with so many messages out, the kernel is asked what the peer has read
         self._arrivals: Arrivals | None = None
-        self._posted: list[bytes] = []  # by other threads
-        self._posted_bytes = 0
+        self._posted = FrameQueue()  # by other threads
+        self._newest: Newest | None = None  # which of the frames may be replaced; None until there was one
+        self._newest_since = 0  # the messages that had gone out when the oldest of them came: one more, and all went
+        self._newest_given = 0  # how much of what waits in the link was such
 
     # ---- life
 
@@ -170,8 +186,9 @@ class Outgoing:
 
     def end(self, peer: Peer | None) -> int:
         """The link is gone: how many messages never went to it; the same when asked again."""
-        self.left += len(self.frames) + len(self.take_posted())
+        self.left += len(self.frames) + len(self.take_posted()[0])
         self.frames.clear()
+        self._newest = None
         self._weighed = self._bytes = 0
         self._speaker = SILENT
         if peer is not None:
@@ -203,34 +220,74 @@ class Outgoing:
             self.flush()
         return self.below_soft
 
+    def write_newest(self, event: str, frame: bytes) -> bool:
+        """Send a frame that may be replaced, in the place of the one of its event that still waits here, if one does.
+
+        Such frames have room of their own, as much as ``max_pending_bytes``: those of different events, since there is
+        one of each. One alone may have any size. They count in ``pending_bytes``, and not in ``below_soft``.
+        """
+        newest = self._newest_here()
+        if self.is_full and not self._has_room_for_newest(newest, event, frame):
+            return self._refuse_newest(event, frame)
+        index = newest.find(event, self.frames)
+        if index is not None:
+            self._take_out(index)
+            self._speaker.replace(1)
+        self.frames.append(frame)
+        newest.mark(event, frame)
+        if self.is_full:
+            self._weigh_up()
+            return self.below_soft
+        try:
+            return self.press(frame)
+        except IPCError:
+            newest.forget([frame])
+            raise
+
+    def adopt(self, frames: list[bytes], newest: Newest | None) -> None:
+        """Send what waited for the link; these of it may still be replaced."""
+        if newest is not None and len(newest):
+            self._newest_here().adopt(newest)
+        self.frames += frames
+
     def withdraw(self, frame: bytes) -> bool:
         """Take back a frame that still waits here, so that it is never sent; whether it did."""
         for index, waiting in enumerate(self.frames):
             if waiting is frame:
-                self.weigh()
-                del self.frames[index]
-                self._weighed -= 1
-                self._bytes -= len(frame)
-                self._skipped += 1
+                self._take_out(index)
                 return True
         return False
 
-    def post(self, frame: bytes) -> bool:
-        """Keep a frame of another thread's until ``take_posted``; whether it is the first."""
-        with self._driver.lock:
-            if self._posted_bytes + len(frame) > self._settings.max_pending_bytes and self._posted:
-                raise BackpressureError(
-                    f"{self._posted_bytes} bytes from other threads wait for the event loop: emit less at once"
-                )
-            self._posted.append(frame)
-            self._posted_bytes += len(frame)
-            return len(self._posted) == 1
+    def _take_out(self, index: int) -> None:
+        self.weigh()
+        frame = self.frames.pop(index)
+        self._weighed -= 1
+        self._bytes -= len(frame)
+        self._skipped += 1
 
-    def take_posted(self) -> list[bytes]:
-        """The frames of other threads'."""
+    def post(self, frame: bytes, event: str | None = None) -> bool:
+        """Keep a frame of another thread's until ``take_posted``; whether it is the first.
+
+        ``event``: it may be replaced by the next one of this event, and replaces one that waits here.
+        """
         with self._driver.lock:
-            frames, self._posted, self._posted_bytes = self._posted, [], 0
-        return frames
+            left, left_bytes = self._posted.left_by(event)
+            if left_bytes + len(frame) > self._settings.max_pending_bytes and left:
+                raise BackpressureError(
+                    f"{left_bytes} bytes from other threads wait for the event loop: emit less at once"
+                )
+            is_first = not self._posted
+            self._posted.append(frame, event)
+            return is_first
+
+    def take_posted(self) -> tuple[list[bytes], Newest]:
+        """The frames of other threads', and which of them may be replaced."""
+        with self._driver.lock:
+            replaced = self._posted.replaced
+            taken = self._posted.take()
+        if replaced:
+            self._speaker.replace(replaced)
+        return taken
 
     # ---- to the link
 
@@ -272,9 +329,11 @@ class Outgoing:
             self._speaker.cut(interrupted("writing", error))
             raise
         if self.is_full:
-            pending = self.weigh()
-            self._judge(pending)
-            self._speaker.pending_changed(pending)
+            self._newest_went(sent)
+            took_less = not self.below_soft
+            self._weigh_up()
+            if took_less and self.below_soft and self._newest is not None:
+                self._speaker.takes_more_again()
 
     def pause(self) -> None:
         """The kernel is full."""
@@ -343,7 +402,7 @@ class Outgoing:
 
     def _wait_for_kernel(self, frame: bytes) -> bool:
         """Hold ``frame``, which is the last of ``frames``, back until the kernel takes more, or refuse it."""
-        pending = self.weigh()
+        pending = self._owed(self.weigh())
         limit, soft = self._settings.max_pending_bytes, self._settings.soft_pending_bytes
         if pending > limit and pending - len(frame) > soft:  # one large frame alone may be above the limit
             if self._make_room(frame):
@@ -352,9 +411,14 @@ class Outgoing:
                 f"the peer does not read: {pending - len(frame)} bytes wait, and {len(frame)} more would pass "
                 f"max_pending_bytes ({limit}); nothing was sent. Wait for drain(), emit less, or raise the limit"
             )
+        self._weigh_up()
+        return self.below_soft
+
+    def _weigh_up(self) -> None:
+        """The kernel is full, and what waits has changed."""
+        pending = self.weigh()
         self._judge(pending)
         self._speaker.pending_changed(pending)
-        return self.below_soft
 
     def _make_room(self, frame: bytes) -> bool:
         """Apply ``slow_policy`` to an emit past the hard limit; False where it is the caller's to know."""
@@ -374,29 +438,83 @@ class Outgoing:
         self._bytes -= len(frame)
 
     def _drop_oldest(self, needed: int) -> None:
-        freed = count = 0
+        spared: Container[int] = () if self._newest is None else self._newest.events()
+        kept, freed, count = [], 0, 0
         while freed < needed and count < len(self.frames) - 1:
-            freed += len(self.frames[count])
+            frame = self.frames[count]
             count += 1
-        del self.frames[:count]
-        self._weighed -= count
+            if id(frame) in spared:
+                kept.append(frame)
+            else:
+                freed += len(frame)
+        self.frames[:count] = kept
+        dropped = count - len(kept)
+        self._weighed -= dropped
         self._bytes -= freed
-        self._skipped += count
-        self._speaker.drop(count)
+        self._skipped += dropped
+        self._speaker.drop(dropped)
+
+    # ---- what may be replaced
+
+    def _newest_here(self) -> Newest:
+        """Which of the frames may be replaced: those that came since something went to the link."""
+        if self._newest is None:
+            self._newest = Newest()
+        if self._newest_since != self.messages_out:
+            self._newest_since = self.messages_out
+            self._newest.clear()
+        return self._newest
+
+    def _newest_went(self, messages_out: int) -> None:
+        """All went to the link, which could not pass it on at once; so many messages had gone before."""
+        if self._newest is not None:
+            self._newest_given = self._newest.bytes if self._newest_since == messages_out else 0
+            self._newest.clear()
+            self._newest_since = self.messages_out
+
+    def _owed(self, pending: int) -> int:
+        """What is left of ``pending`` without that which may be replaced, or could until the link had it."""
+        if self._newest is None or self._link is None:
+            return pending
+        return pending - self._newest_here().bytes - min(self._newest_given, self._link.pending_bytes())
+
+    @property
+    def owed(self) -> int:
+        """The bytes that wait, without those of messages that a newer one may replace."""
+        pending = self.weigh()
+        return self._owed(pending) if self.is_full else pending
+
+    def _has_room_for_newest(self, newest: Newest, event: str, frame: bytes) -> bool:
+        others = newest.bytes - newest.size(event)
+        return not others or others + len(frame) <= self._settings.max_pending_bytes
+
+    def _refuse_newest(self, event: str, frame: bytes) -> bool:
+        """The one that waits stays. As ``_make_room``: where messages are dropped, this one is."""
+        if self._settings.slow_policy != "disconnect":
+            self._speaker.drop(1)
+            return False
+        raise BackpressureError(
+            f"the peer does not read: the newest messages of other events wait already, and {len(frame)} bytes more of "
+            f"{event!r:.80} would pass max_pending_bytes ({self._settings.max_pending_bytes}); nothing was sent. "
+            'Use keep="latest" for fewer events, or raise the limit'
+        )
 
     # ---- a peer that does not take its bytes
 
     def _judge(self, pending: int) -> None:
-        """Note on which side of the soft limit the waiting bytes are."""
-        below = pending <= self._settings.soft_pending_bytes
-        if below == self.below_soft:
-            return
-        self.below_soft = below
-        if below:
-            self._cancel_slow()
-        else:
-            self._arm_slow()
-        self._speaker.pending_judged(below)
+        """Note on which side of the soft limit the waiting bytes are, with what may be replaced and without it."""
+        soft = self._settings.soft_pending_bytes
+        is_heavy = pending > soft
+        if is_heavy != self._is_heavy:
+            self._is_heavy = is_heavy
+            if is_heavy:
+                self._arm_slow()
+            else:
+                self._cancel_slow()
+        below = not is_heavy or self._owed(pending) <= soft
+        if below != self.below_soft:
+            self.below_soft = below
+            self._speaker.pending_judged(below)
 
     def _arm_slow(self) -> None:
         if self._settings.slow_timeout == NO_LIMIT:
@@ -429,7 +547,8 @@ class Outgoing:
             self._judge(pending)
             return
         was_not_offered = self._driver.now() > self._slow_due_at + LATE_SECONDS
-        harms_nobody = self._settings.slow_policy != "disconnect" and self._taken() > self._slow_taken
+        does_not_grow = self._settings.slow_policy != "disconnect" or self.below_soft  # only newest messages wait
+        harms_nobody = does_not_grow and self._taken() > self._slow_taken
         if was_not_offered or harms_nobody:  # where what is too much is dropped, slow is well: only stuck is not
             self._arm_slow()
             return

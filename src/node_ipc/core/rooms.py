@@ -18,6 +18,7 @@ from .session import Session
 if TYPE_CHECKING:
     from ..wire.text import RawPayload
     from .events import Event
+    from .newest import Keep
 
 __all__ = ["LONGEST_NAME", "Audience", "EmitsTo", "Rooms", "Target", "room_name"]
 
@@ -145,7 +146,7 @@ class EmitsTo(Protocol[S]):
     """A server, as far as a target needs it."""
 
     def sockets_in(self, audience: Audience) -> list[S]: ...
-    def emit_to(self, audience: Audience, type: Any, data: Any, local: bool) -> bool: ...
+    def emit_to(self, audience: Audience, type: Any, data: Any, local: bool, keep: Keep) -> bool: ...
 
 
 class Target(Generic[S]):
@@ -191,13 +192,13 @@ class Target(Generic[S]):
         return self._server.sockets_in(self._audience)
 
     @overload
-    def emit(self, type: Event[T], data: T) -> bool: ...
+    def emit(self, type: Event[T], data: T, *, keep: Keep = ...) -> bool: ...
     @overload
-    def emit(self, type: str | RawPayload, data: Any = ...) -> bool: ...
-    def emit(self, type: Any, data: Any = {}) -> bool:  # noqa: B006 - never changed
+    def emit(self, type: str | RawPayload, data: Any = ..., *, keep: Keep = ...) -> bool: ...
+    def emit(self, type: Any, data: Any = {}, *, keep: Keep = None) -> bool:  # noqa: B006 - never changed
         """Send one event to whoever is meant; encoded once, never waits, and slow peers are treated as by
-        ``broadcast``, whose result this gives as well. Nobody there is no error."""
-        return self._server.emit_to(self._audience, type, data, self._local)
+        ``broadcast``, whose result and ``keep`` this has as well. Nobody there is no error."""
+        return self._server.emit_to(self._audience, type, data, self._local, keep)
 
 
 def room_name(name: Any, verb: str = "a room") -> str:

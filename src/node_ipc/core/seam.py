@@ -271,6 +271,12 @@ class DatagramPort(Protocol):
     def send(self, data: bytes, host: str, port: int) -> None:
         """Send one datagram. A host name is resolved first (once; the result is kept)."""
 
+    def send_newest(self, data: bytes, host: str, port: int, event: str) -> int:
+        """The same, and one of this event that came so and still waits here for that address is not sent.
+
+        Returns the bytes of that one, or 0.
+        """
+
     def pending_bytes(self) -> int: ...
 
     def close(self) -> None: ...

@@ -16,9 +16,10 @@ from .asking import Question
 from .endpoint import OF_EMITTERS, LinkPublisher, ServerState, SocketPublisher, not_in
 from .events import Event
 from .everywhere import BUS_EVENTS, Everywhere, Relay, RemoteSocket, no_bus
+from .newest import newest_of
 from .outcome import seconds
 from .rooms import Audience, Rooms, Target, room_name
-from .session import Loss, Session, Socket, broadcast, refuse_other_threads
+from .session import Loss, Session, Socket, broadcast, broadcast_newest, refuse_other_threads
 from .trace import Stats
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from ..wire.codec import Codec
     from ..wire.text import RawPayload
     from .events import R
+    from .newest import Keep
     from .outcome import Outcome, Progress
     from .seam import Driver, Listener, Peer
 
@@ -134,23 +136,40 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
     # ---- out
 
     @overload
-    def emit(self, socket: Session, type: Event[T], data: T) -> bool: ...
+    def emit(self, socket: Session, type: Event[T], data: T, *, keep: Keep = ...) -> bool: ...
     @overload
-    def emit(self, socket: Session, type: str | RawPayload, data: Any = ...) -> bool: ...
-    def emit(self, socket: Session, type: Any, data: Any = {}) -> bool:  # noqa: B006 - never changed
+    def emit(self, socket: Session, type: str | RawPayload, data: Any = ..., *, keep: Keep = ...) -> bool: ...
+    def emit(
+        self,
+        socket: Session,
+        type: Any,
+        data: Any = {},  # noqa: B006 - never changed
+        *,
+        keep: Keep = None,
+    ) -> bool:
         """Send one event to one socket (in raw mode: ``emit(socket, payload)``); as ``socket.emit``."""
         if not isinstance(socket, Session):
             raise InvalidEvent(
                 f"emit takes the socket first: server.emit(socket, type, data), not {socket!r:.80}. "
                 "To send to all of them use broadcast(type, data)"
             )
+        if keep is not None:
+            return socket.emit(type, data, keep=keep)
         return socket.emit(type, data)
 
     @overload
-    def broadcast(self, type: Event[T], data: T, *, exclude: Collection[Session] = ..., local: bool = ...) -> bool: ...
+    def broadcast(
+        self, type: Event[T], data: T, *, exclude: Collection[Session] = ..., local: bool = ..., keep: Keep = ...
+    ) -> bool: ...
     @overload
     def broadcast(
-        self, type: str | RawPayload, data: Any = ..., *, exclude: Collection[Session] = ..., local: bool = ...
+        self,
+        type: str | RawPayload,
+        data: Any = ...,
+        *,
+        exclude: Collection[Session] = ...,
+        local: bool = ...,
+        keep: Keep = ...,
     ) -> bool: ...
     def broadcast(
         self,
@@ -159,28 +178,39 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
         *,
         exclude: Collection[Session] = (),
         local: bool = False,
+        keep: Keep = None,
     ) -> bool:
         """Send one event to every connected socket but those in ``exclude``; encoded once, never waits.
 
         Args:
             local: True leaves out the sockets of other processes and machines, where a bus joins this server to them.
+            keep: ``"latest"``: at each socket it takes the place of one of this event that still waits there, as in
+                ``socket.emit``.
 
         Returns True, or False where more than ``soft_pending_bytes`` wait for a socket, as ``emit`` does. One slow
         peer never raises here and never holds the others up: past ``max_pending_bytes`` its ``slow_policy`` applies.
         """
         refuse_other_threads(self._driver, "broadcast")
+        event = None if keep is None else self._newest_of(type, keep)
         frame = self._codec.encode(type, data)
         to: Any = self._sessions.values()
         if exclude:
             to = not_in(exclude, to, "broadcast")
-        below = self._send(to, frame)
+        below = self._send(to, frame, event)
         if self._relay is not None and not local:
-            self._relay.publish(ALL, frame)
+            self._relay.publish(ALL, frame, event)
         return below
 
-    def _send(self, to: Iterable[Session], frame: bytes) -> bool:
-        """Append one frame to what waits for each of these."""
-        full = broadcast(to, frame)
+    def _newest_of(self, type: Any, keep: Keep) -> str:
+        return newest_of(type, keep, self._codec.raw)
+
+    def _send(self, to: Iterable[Session], frame: bytes, event: str | None) -> bool:
+        """Append one frame to what waits for each of these; with an event, in the place of the last one of it."""
+        full = broadcast(to, frame) if event is None else broadcast_newest(to, event, frame)
+        return self._look_after(full) if full or self._full else True
+
+    def _look_after(self, full: list[Session]) -> bool:
+        """Cut those for whom there was no room; whether the others take more."""
         for session in full:
             session.cut(
                 BackpressureError(
@@ -207,13 +237,14 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
         """The connected sockets of this process that are meant."""
         return list(self.rooms.members(audience, self._sessions))
 
-    def emit_to(self, audience: Audience, type: Any, data: Any, local: bool) -> bool:
+    def emit_to(self, audience: Audience, type: Any, data: Any, local: bool, keep: Keep) -> bool:
         """Send one event to whoever is meant; as :meth:`Target.emit`."""
         refuse_other_threads(self._driver, "emit")
+        event = None if keep is None else self._newest_of(type, keep)
         frame = self._codec.encode(type, data)
-        below = self._send(self.rooms.members(self._here(audience), self._sessions), frame)
+        below = self._send(self.rooms.members(self._here(audience), self._sessions), frame, event)
         if self._relay is not None and not local:
-            self._relay.publish(audience, frame)
+            self._relay.publish(audience, frame, event)
         return below
 
     def _here(self, audience: Audience) -> Audience:
@@ -248,9 +279,9 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
         self._relay = relay
         self.rooms.first, self.rooms.last = relay.first, relay.last
 
-    def deliver(self, audience: Audience, frame: bytes) -> None:
+    def deliver(self, audience: Audience, frame: bytes, event: str | None) -> None:
         """Send a frame of another server's to those here who are meant."""
-        self._send(self.rooms.members(audience, self._sessions), frame)
+        self._send(self.rooms.members(audience, self._sessions), frame, event)
 
     def socket(self, id: int) -> S | None:
         """The connected socket with this number."""
@@ -517,6 +548,9 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
         limit = self._settings.max_total_pending_bytes
         if len(self._full) * self._settings.max_pending_bytes > limit:
             self._bound_total(limit)
+
+    def takes_more_again(self, session: Session) -> None:
+        self._drained()
 
     def _bound_total(self, limit: int) -> None:
         """Cut the sockets with the most waiting bytes until the rest is within ``max_total_pending_bytes``."""

@@ -32,6 +32,7 @@ from .asking import Asking, Question
 from .context import LinkContext
 from .incoming import Incoming
 from .life import TRANSITIONS, Life
+from .newest import newest_of
 from .outcome import seconds_to_end
 from .outgoing import COUNTED_BYTES, FLUSH_FRAMES, Outgoing
 from .seam import Gone
@@ -44,11 +45,12 @@ if TYPE_CHECKING:
     from ..wire.text import RawPayload
     from .events import Event, Events
     from .heartbeat import Heartbeat
+    from .newest import Keep, Newest
     from .outcome import Outcome
     from .seam import Cancellable, Driver, Link, Peer, Timer
     from .trace import TraceHook
 
-__all__ = ["Loss", "Owner", "Session", "Socket", "broadcast", "refuse_other_threads"]
+__all__ = ["Loss", "Owner", "Session", "Socket", "broadcast", "broadcast_newest", "refuse_other_threads"]
 
 T = TypeVar("T")
 
@@ -139,6 +141,9 @@ class Owner(Protocol):
     def pending_changed(self, session: Session, pending: int) -> None:
         """The kernel does not take a session's bytes (so many wait), or has taken them all (0)."""
 
+    def takes_more_again(self, session: Session) -> None:
+        """No more than ``soft_pending_bytes`` wait, though the kernel has not taken everything."""
+
 
 class Session:
     """One link's two directions: all of a socket but ``request``, which each front says in its own way."""
@@ -166,6 +171,7 @@ class Session:
         "life",
         "loss",
         "received",
+        "replaced",
         "state",
         "trace",
         "traffic",
@@ -206,7 +212,7 @@ class Session:
         self._heartbeat: Heartbeat | None = None
         self._tasks: set[Cancellable] | None = None  # of handlers that end with the link
         # statistics: each line that moves a counter is where a trace is told
-        self.dropped = self.errors = 0
+        self.dropped = self.replaced = self.errors = 0
         self.trace: TraceHook | None = None
         """Hears what happens on this link, but for reads and writes; set by the endpoint's ``on_trace``."""
         self.traffic: TraceHook | None = None
@@ -260,6 +266,11 @@ class Session:
         return self._outgoing.weigh()
 
     @property
+    def owed_bytes(self) -> int:
+        """The same without those of messages that a newer one may replace (``keep="latest"``)."""
+        return self._outgoing.owed
+
+    @property
     def messages_in(self) -> int:
         """How many messages came."""
         return self._incoming.messages_in
@@ -304,17 +315,23 @@ class Session:
     # ---- out
 
     @overload
-    def emit(self, type: Event[T], data: T) -> bool: ...
+    def emit(self, type: Event[T], data: T, *, keep: Keep = ...) -> bool: ...
     @overload
-    def emit(self, type: str | RawPayload, data: Any = ...) -> bool: ...
-    def emit(self, type: Any, data: Any = {}) -> bool:  # noqa: B006 - never changed: data left out is {}
+    def emit(self, type: str | RawPayload, data: Any = ..., *, keep: Keep = ...) -> bool: ...
+    def emit(self, type: Any, data: Any = {}, *, keep: Keep = None) -> bool:  # noqa: B006 - never changed
         """Send one event to this peer (in raw mode: ``emit(payload)``); never waits.
 
-        Returns True, or False while more than ``soft_pending_bytes`` wait for the peer. Raises
-        :class:`BackpressureError` above ``max_pending_bytes`` (nothing is sent, the link stays),
+        Args:
+            keep: ``"latest"``: a message of this event that was emitted so and still waits here is not sent, since this
+                one takes its place behind all that was emitted before; ``stats().replaced`` counts. None: all are sent.
+
+        Returns True, or False while more than ``soft_pending_bytes`` wait for the peer; what may be replaced does not
+        count there. Raises :class:`BackpressureError` above ``max_pending_bytes`` (nothing is sent, the link stays),
         :class:`NotConnected` when the socket is closed, and a :class:`ProtocolError` for a name or payload that
         cannot be sent. Safe from any thread.
         """
+        if keep is not None:
+            return self._emit_newest(type, data, keep)
         out = self._outgoing
         if out.thread() != out.home:
             return self._emit_guarded(type, data)
@@ -324,6 +341,13 @@ class Session:
         if out.corked and len(frames) % FLUSH_FRAMES and len(frame) <= COUNTED_BYTES:
             return out.below_soft
         return out.press(frame)
+
+    def _emit_newest(self, type: Any, data: Any, keep: Keep) -> bool:
+        event = newest_of(type, keep, self._settings.profile == "raw")
+        out = self._outgoing
+        if out.thread() != out.home:
+            return self._emit_guarded(type, data, event)
+        return out.write_newest(event, out.encode(type, data))
 
     def push(self) -> None:
         """Give the kernel what was emitted so far, and not at the end of the turn; in another thread, nothing."""
@@ -346,9 +370,13 @@ class Session:
         """Take back a frame that still waits here, so that it is never sent; whether it did."""
         return self._outgoing.withdraw(frame)
 
-    def write_queue(self, frames: list[bytes]) -> None:
+    def write_newest(self, event: str, frame: bytes) -> bool:
+        """Send a frame that is encoded already, as ``emit(…, keep="latest")``."""
+        return self._outgoing.write_newest(event, frame)
+
+    def write_queue(self, frames: list[bytes], newest: Newest) -> None:
         """Send what waited for the link, within the limits of that queue; right after opening or before closing."""
-        self._outgoing.frames += frames
+        self._outgoing.adopt(frames, newest)
 
     def encode(self, type: Any, data: Any = {}) -> bytes:  # noqa: B006 - never changed
         """The frame that ``emit`` would send."""
@@ -368,6 +396,10 @@ class Session:
         if self._serving:  # an echo server cannot be flooded; two clients that did this would wait for ever
             self.pause_reading("outgoing", not few)
 
+    def takes_more_again(self) -> None:
+        """No more than ``soft_pending_bytes`` wait, though the kernel has not taken everything."""
+        self._owner.takes_more_again(self)
+
     @property
     def next_number(self) -> int:
         """The number that the next message gets, or one before it: for ``confirm``."""
@@ -382,20 +414,21 @@ class Session:
         """The peer dealt with the message of this number, so with all before it."""
         self._outgoing.confirm(number)
 
-    def _emit_guarded(self, type: Any, data: Any) -> bool:
+    def _emit_guarded(self, type: Any, data: Any, event: str | None = None) -> bool:
         """``emit`` in another thread, in a forked child, or on a closed socket."""
         if self._driver.is_forked:
             raise ForkError("this process was forked: its parent owns the link. Connect anew in the child")
         if not self._outgoing.is_open:
             raise NotConnected(f"cannot emit {_named(type)}: this socket is closed")
         out = self._outgoing
-        if out.post(out.encode(type, data)):
+        if out.post(out.encode(type, data), event):
             self._driver.call_from_thread(self._take_posted)
         return out.below_soft
 
     def _take_posted(self) -> None:
         out = self._outgoing
-        frames = out.take_posted()
+        frames, newest = out.take_posted()
+        events = newest.events()
         for index, frame in enumerate(frames):
             if not out.is_open:
                 if self.life in OVER:
@@ -403,8 +436,12 @@ class Session:
                 else:
                     out.frames += frames[index:]  # for the loss to count
                 return
+            event = events.get(id(frame))
             try:
-                out.write(frame)
+                if event is None:
+                    out.write(frame)
+                else:
+                    out.write_newest(event, frame)
             except BackpressureError as error:
                 self.drop(1)
                 self._owner.session_fault(self, error)
@@ -531,6 +568,7 @@ class Session:
             bytes_out=self.bytes_out,
             pending_bytes=0 if self.life in OVER else self._outgoing.weighed,
             dropped=self.dropped,
+            replaced=self.replaced,
             errors=self.errors,
             links=int(self.opened_at_all),
             seconds=self._driver.now() - self._opened_at if self.opened_at_all else 0.0,
@@ -542,6 +580,11 @@ class Session:
         if count:
             self.dropped += count
             self._tell("dropped", messages=count)
+
+    def replace(self, count: int) -> None:
+        """So many messages are never sent, since there are newer ones of their events."""
+        self.replaced += count
+        self._tell("replaced", messages=count)
 
     def _tell(self, what: str, messages: int = 0, detail: Any = None) -> None:
         if self.trace is not None:
@@ -855,6 +898,22 @@ def broadcast(sessions: Iterable[Session], frame: bytes) -> list[Session]:
                 out.press(frame)
             except BackpressureError:
                 full.append(session)
+    return full
+
+
+def broadcast_newest(sessions: Iterable[Session], event: str, frame: bytes) -> list[Session]:
+    """The same for a frame that may be replaced by the next one of this event."""
+    full = []
+    for session in sessions:
+        out = session._outgoing
+        if not out.is_open:
+            continue
+        if not out.corked:
+            out.corked = out.turn = session._driver.turn_ends(out)
+        try:
+            out.write_newest(event, frame)
+        except BackpressureError:
+            full.append(session)
     return full
 
 

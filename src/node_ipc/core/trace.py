@@ -21,11 +21,11 @@ class Trace(NamedTuple):
 
     Attributes:
         what: ``connecting``, ``retrying``, ``starting``, ``listening``, ``opened``, ``received``, ``sent``,
-            ``dropped``, ``error``, ``refused``, ``paused`` (reading, for a second or more; once for each
+            ``dropped``, ``replaced``, ``error``, ``refused``, ``paused`` (reading, for a second or more; once for each
             link and reason), ``lost``.
         endpoint: The client or server.
         socket: The socket it happened on, where there is one; with UDP the ``DatagramPeer``.
-        messages: How many messages (``received``, ``sent``, ``dropped``).
+        messages: How many messages (``received``, ``sent``, ``dropped``, ``replaced``).
         bytes: How many bytes (``received``, ``sent``).
         detail: The address, the error, the loss, or the delay of a retry in seconds.
 
@@ -147,6 +147,7 @@ class Stats(msgspec.Struct):
         late: Answers that came after their request was given up.
         reserved: Events of peers that no handler heard, with ``parser="fast"``: their names (``connect``,
             ``error`` …) are this endpoint's own.
+        replaced: Emitted with ``keep="latest"``, and not sent, since a newer one of their event took their place.
         seconds: How long ago the counting began.
         paused: How many links are not read now, by what they wait for: ``handlers`` (async ones that are at
             work on too much), ``inbox`` (events that somebody has to receive), ``outgoing`` (the peer has
@@ -171,6 +172,7 @@ class Stats(msgspec.Struct):
     refused: int = 0
     late: int = 0
     reserved: int = 0
+    replaced: int = 0
     seconds: float = 0.0
     paused: dict[str, int] = msgspec.field(default_factory=dict)
     bus: BusStats | None = None

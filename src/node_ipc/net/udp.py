@@ -182,6 +182,14 @@ class Port:
         if not self._is_closed:
             self._outbox.send(data, host, port)
 
+    def send_newest(self, data: bytes, host: str, port: int, event: str) -> int:
+        assert self._outbox is not None, "the port is not bound yet"
+        if self._is_closed:
+            return 0
+        replaced = self._outbox.take_out(host, port, event)
+        self._outbox.send(data, host, port, event)
+        return replaced
+
     def pending_bytes(self) -> int:
         return 0 if self._outbox is None else self._outbox.pending_bytes
 
@@ -369,21 +377,35 @@ class Outbox:
         self._look_up = look_up  # begins to look a name up; `found` or `unknown` comes later, never at once
         self._failed = failed
         self._places: dict[str, Place] = {}
-        self._nameless: dict[str, list[tuple[bytes, int]]] = {}
-        self._full: deque[tuple[bytes, SocketAddress]] = deque()
+        # What waits: the bytes, where they go, and the event whose next message may replace this one.
+        self._nameless: dict[str, deque[tuple[bytes, int, str]]] = {}
+        self._full: deque[tuple[bytes, SocketAddress, str]] = deque()
 
-    def send(self, data: bytes, host: str, port: int) -> None:
-        """Give one datagram to the kernel, now or when that is possible."""
+    def send(self, data: bytes, host: str, port: int, event: str = "") -> None:
+        """Give one datagram to the kernel, now or when that is possible; with an event ``take_out`` finds it."""
         place = self._places.get(host) or self._find(host)
         if place is None:
-            self._nameless[host].append((data, port))
+            self._nameless[host].append((data, port, event))
             self.pending_bytes += len(data) + BOOKKEEPING
             return
-        self._give(data, self._address(place, port))
+        self._give(data, self._address(place, port), event)
 
-    def _give(self, data: bytes, address: SocketAddress) -> None:
+    def take_out(self, host: str, port: int, event: str) -> int:
+        """Of this event none is sent there of those that wait; how many bytes that had, or 0."""
+        place = self._places.get(host)
+        waiting: deque[Any] = self._nameless.get(host, deque()) if place is None else self._full
+        to = port if place is None else self._address(place, port)
+        for index in range(len(waiting) - 1, -1, -1):
+            data, where, its_event = waiting[index]
+            if its_event == event and where == to:
+                del waiting[index]
+                self.pending_bytes -= len(data) + BOOKKEEPING
+                return len(data)
+        return 0
+
+    def _give(self, data: bytes, address: SocketAddress, event: str) -> None:
         if self._full or not self._put(data, address):
-            self._full.append((data, address))
+            self._full.append((data, address, event))
             self.pending_bytes += len(data) + BOOKKEEPING
 
     def _address(self, place: Place, port: int) -> SocketAddress:
@@ -395,7 +417,7 @@ class Outbox:
             return None
         place = numeric(host, self._family)
         if place is None:
-            self._nameless[host] = []
+            self._nameless[host] = deque()
             self._look_up(host)
         else:
             self._know(host, place)
@@ -409,13 +431,13 @@ class Outbox:
     def found(self, host: str, place: Place) -> None:
         """The name leads there: what waited for it is sent."""
         self._know(host, place)
-        for data, port in self._nameless.pop(host, ()):
+        for data, port, event in self._nameless.pop(host, ()):
             self.pending_bytes -= len(data) + BOOKKEEPING
-            self._give(data, self._address(place, port))
+            self._give(data, self._address(place, port), event)
 
     def unknown(self, host: str, error: BaseException) -> None:
         """The name leads nowhere: what waited for it is lost; the next datagram looks again."""
-        for data, port in self._nameless.pop(host, ()):
+        for data, port, _ in self._nameless.pop(host, ()):
             self.pending_bytes -= len(data) + BOOKKEEPING
             self._failed(send_failed(error, len(data), host, port))
 
@@ -423,7 +445,7 @@ class Outbox:
         """The kernel may take more; whether it took everything."""
         full = self._full
         while full:
-            data, address = full[0]
+            data, address, _ = full[0]
             if not self._put(data, address):
                 return False
             full.popleft()

@@ -15,6 +15,7 @@ from ..cluster.joined import Wire, limits_of
 from ..cluster.keeper import Keeper
 from ..cluster.node import Node, NodeState
 from ..config.config import Config
+from ..core.newest import newest_of
 from ..core.outcome import seconds, seconds_to_end
 from ..core.rooms import Audience, Target, room_name
 from ..drivers.loop import EventLoopDriver
@@ -24,6 +25,7 @@ from ..wire.codec import choose
 if TYPE_CHECKING:
     from ..cluster.messages import Ask
     from ..core.events import Event
+    from ..core.newest import Keep
     from ..core.session import Session
     from ..core.trace import BusStats
     from ..wire.text import RawPayload
@@ -93,18 +95,19 @@ class Emitter:
         return Target(self, Audience(tuple([room_name(room, "to") for room in rooms])), False)
 
     @overload
-    def broadcast(self, type: Event[T], data: T) -> bool: ...
+    def broadcast(self, type: Event[T], data: T, *, keep: Keep = ...) -> bool: ...
     @overload
-    def broadcast(self, type: str | RawPayload, data: Any = ...) -> bool: ...
-    def broadcast(self, type: Any, data: Any = {}) -> bool:  # noqa: B006 - never changed
-        """Send one event to every socket of every server."""
-        return self.emit_to(Audience(), type, data, False)
+    def broadcast(self, type: str | RawPayload, data: Any = ..., *, keep: Keep = ...) -> bool: ...
+    def broadcast(self, type: Any, data: Any = {}, *, keep: Keep = None) -> bool:  # noqa: B006 - never changed
+        """Send one event to every socket of every server; ``keep="latest"`` holds there, not for what waits here."""
+        return self.emit_to(Audience(), type, data, False, keep)
 
-    def emit_to(self, audience: Audience, type: Any, data: Any, local: bool) -> bool:
+    def emit_to(self, audience: Audience, type: Any, data: Any, local: bool, keep: Keep) -> bool:
         """Send one event to whoever is meant; True, or False while it waits for the bus."""
         if self._node.state in (NodeState.CLOSING, NodeState.CLOSED):
             raise NotConnected(f"cannot emit {str(type)!r:.80}: this emitter is closed")
-        self._node.publish(audience, self._frames.value(self._codec.encode(type, data)))
+        event = None if keep is None else newest_of(type, keep, self._codec.raw)
+        self._node.publish(audience, self._frames.value(self._codec.encode(type, data)), event)
         return not self._node.stats().waiting_messages
 
     def sockets_in(self, audience: Audience) -> list[Session]:
@@ -164,7 +167,7 @@ class Emitter:
     def count(self) -> int:
         return 0
 
-    def deliver(self, audience: Audience, frame: Raw) -> None:
+    def deliver(self, audience: Audience, frame: Raw, event: str | None) -> None:
         """It hears nothing."""
 
     def describe(self, room: str) -> list[tuple[int, str, Any, list[str]]]:

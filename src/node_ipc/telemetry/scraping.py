@@ -57,6 +57,7 @@ COUNTS = (
     _Of("refused_links", "Connections refused because of a limit.", COUNTER, lambda stats: stats.refused),
     _Of("retries", "Attempts to connect again.", COUNTER, lambda stats: stats.retries),
     _Of("dropped_messages", "Messages that were emitted and never sent.", COUNTER, lambda stats: stats.dropped),
+    _Of("replaced_messages", "Messages that newer ones took the place of.", COUNTER, lambda stats: stats.replaced),
     _Of("errors", "Events named error.", COUNTER, lambda stats: stats.errors),
     _Of("late_answers", "Answers that came after their request was given up.", COUNTER, lambda stats: stats.late),
     _Of("pending_bytes", "Bytes that wait to be sent.", GAUGE, lambda stats: stats.pending_bytes),

@@ -60,8 +60,8 @@ class FramedCodec:
         # A number is looked for in 20 ns, and bytes in 150; a longer delimiter may also begin in the payload and end
         # behind it, so there the whole frame is looked at.
         first = self._delimiter[0]
-        check = None if len(self._delimiter) == 1 else self._checked
-        if twin.native is not None and check is None:
+        check = self._checked
+        if twin.native is not None and len(self._delimiter) == 1:
             native: Callable[..., bytes] = twin.native.Encoder(
                 prefixes, encode_json, self._encode_slowly, self._without_delimiter, self._check_size, first, looked_at
             )
@@ -70,19 +70,28 @@ class FramedCodec:
         def encode(type: Any, data: Any = {}) -> bytes:  # noqa: B006 - never changed: data left out is {}
             try:
                 body = encode_json(data)
-                prefix = prefixes[type]
+                frame = prefixes[type] + body + suffix
             except REFUSED:
                 prefix, body = self._encode_slowly(type, data)
-            frame = prefix + body + suffix
-            if check is not None:
-                frame = check(prefix, body, frame, type)
-            elif first in body:
-                frame = self._without_delimiter(prefix, body, type)
+                frame = prefix + body + suffix
+            if first in body:
+                frame = self._without_delimiter(frame[: -len(body) - len(suffix)], body, type)
             if len(frame) > looked_at:
                 self._check_size(frame, type)
             return frame
 
-        return encode
+        def encode_checked(type: Any, data: Any = {}) -> bytes:  # noqa: B006 - as above
+            try:
+                body = encode_json(data)
+                prefix = prefixes[type]
+            except REFUSED:
+                prefix, body = self._encode_slowly(type, data)
+            frame = check(prefix, body, prefix + body + suffix, type)
+            if len(frame) > looked_at:
+                self._check_size(frame, type)
+            return frame
+
+        return encode if len(self._delimiter) == 1 else encode_checked
 
     def _encode_slowly(self, type: Any, data: Any) -> tuple[bytes, bytes]:
         """A name that is new, or a payload that msgspec refuses."""
