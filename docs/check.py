@@ -53,7 +53,16 @@ def complaints(folder: Path) -> list[str]:
         for name in {*pages} - WITHOUT_CONTENT - {"index.html"}:
             if name.removesuffix(".html") not in text:
                 found.append(f"{file} does not name {name}")
-    return found
+    return found + [fault for link in re.findall(r"\]\(([^)]*\.txt)\)", text) for fault in unreadable(folder, link)]
+
+
+def unreadable(folder: Path, link: str) -> list[str]:
+    """What llms.txt leads to is read as it stands."""
+    path = folder / link[link.index("_sources/") :]
+    if not path.is_file():
+        return [f"llms.txt links to {link}, which is not there"]
+    held = re.search(r"^```\{(example|eval-rst)\}", path.read_text("utf-8"), re.M)
+    return [f"llms.txt links to {link}, where {held[0]} stands instead of a text"] if held else []
 
 
 def faults(folder: Path, pages: dict[str, Page], name: str, page: Page) -> list[str]:

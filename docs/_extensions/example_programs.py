@@ -1,7 +1,8 @@
-"""``{example} NAME``: the programs of ``examples/NAME``, as they stand there."""
+"""``{example} NAME``: the programs of ``examples/NAME``, as they stand there, in the copies of the sources too."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,16 +19,22 @@ class Example(SphinxDirective):
     option_spec: ClassVar = {}
 
     def run(self) -> list[nodes.Node]:
-        folder = EXAMPLES / self.arguments[0]
-        files = sorted(path for path in folder.iterdir() if path.suffix in LANGUAGES)
+        files = programs(self.arguments[0])
         if not files:
-            raise self.error(f"no programs in {folder}")
+            raise self.error(f"no programs in {EXAMPLES / self.arguments[0]}")
         found: list[nodes.Node] = []
         for path in files:
             self.env.note_dependency(str(path))
-            name = f"examples/{folder.name}/{path.name}"
-            found += [nodes.paragraph("", "", nodes.literal("", name)), _block(path)]
+            found += [nodes.paragraph("", "", nodes.literal("", _name(path))), _block(path)]
         return found
+
+
+def programs(folder: str) -> list[Path]:
+    return sorted(path for path in (EXAMPLES / folder).iterdir() if path.suffix in LANGUAGES)
+
+
+def _name(path: Path) -> str:
+    return f"examples/{path.parent.name}/{path.name}"
 
 
 def _block(path: Path) -> nodes.literal_block:
@@ -37,6 +44,24 @@ def _block(path: Path) -> nodes.literal_block:
     return block
 
 
+def put_into_copies(app: Sphinx, exception: Exception | None) -> None:
+    """llms.txt leads to the copies of the sources, whose readers run no directive."""
+    if exception is None and app.builder.format == "html":
+        for copy in (Path(app.outdir) / "_sources").rglob("*.md.txt"):
+            text = copy.read_text("utf-8")
+            whole = re.sub(r"^```\{example\} (\w+)\n```$", lambda found: _as_markdown(found[1]), text, flags=re.M)
+            if whole != text:
+                copy.write_text(whole, "utf-8")
+
+
+def _as_markdown(folder: str) -> str:
+    blocks = [
+        f"`{_name(path)}`\n\n```{LANGUAGES[path.suffix]}\n{path.read_text('utf-8')}```" for path in programs(folder)
+    ]
+    return "\n\n".join(blocks)
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("example", Example)
+    app.connect("build-finished", put_into_copies)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -76,7 +76,7 @@ def sitemap(app: Sphinx, base: str) -> str:
 
 
 def llms(app: Sphinx) -> str:
-    """The form of llmstxt.org: a title, a sentence, and the pages by chapter, as the Markdown that they are made of."""
+    """The form of llmstxt.org: a title, a sentence, the pages by chapter, as Markdown where that holds their text."""
     lines = [f"# {app.config.project}", "", f"> {_descriptions(app)['index']}", ""]
     for chapter in app.env.toctree_includes["index"]:
         lines += ["", f"## {app.env.titles[chapter].astext()}", ""]
@@ -90,8 +90,10 @@ def _below(app: Sphinx, name: str) -> list[str]:
 
 
 def _entry(app: Sphinx, name: str) -> str:
-    suffix = Path(app.env.doc2path(name)).suffix
-    source = f"{app.config.html_baseurl}_sources/{name}{suffix}.txt"
+    path = Path(app.env.doc2path(name))
+    source = f"{app.config.html_baseurl}_sources/{name}{path.suffix}.txt"
+    if "```{eval-rst}" in path.read_text("utf-8"):  # its text comes from docstrings, and is on the page only
+        source = f"{app.config.html_baseurl}{_address(app, name)}"
     said = _descriptions(app).get(name, "")
     return f"- [{app.env.titles[name].astext()}]({source})" + (f": {said}" if said else "")
 

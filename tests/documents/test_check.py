@@ -18,7 +18,8 @@ SOUND = {
     "_static/card.png": "",
     "robots.txt": "Sitemap: https://example.org/sitemap.xml",
     "sitemap.xml": "a/one.html",
-    "llms.txt": "a/one.md",
+    "llms.txt": "[a/one](https://example.org/_sources/one.md.txt)",
+    "_sources/one.md.txt": "# One",
 }
 
 
@@ -48,9 +49,11 @@ def test_a_sound_site_has_no_faults(tmp_path: Path) -> None:
         ({"p.png": None}, "a/one.html needs ../p.png, which is not there"),
         ({"index.html": SOUND["index.html"] + '<img src="https://example.org/x.png">'}, "from another host"),
         ({"index.html": SOUND["index.html"].removeprefix(TOLD)}, "index.html has no description"),
-        ({"sitemap.xml": "", "llms.txt": "a/one.md"}, "sitemap.xml does not name a/one.html"),
+        ({"sitemap.xml": ""}, "sitemap.xml does not name a/one.html"),
         ({"_static/card.png": None}, "_static/card.png, the picture of links, is not there"),
         ({"llms.txt": ""}, "llms.txt does not name a/one.html"),
+        ({"llms.txt": "[a/one](_sources/none.md.txt)"}, "llms.txt links to _sources/none.md.txt, which is not there"),
+        ({"_sources/one.md.txt": "```{example} unix_basic"}, "where ```{example} stands instead of a text"),
     ],
 )
 def test_what_is_wrong_is_said(tmp_path: Path, changes: dict[str, str | None], said: str) -> None:
