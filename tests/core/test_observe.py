@@ -16,7 +16,16 @@ import pytest
 import node_ipc
 from node_ipc import Config, NotConnected, RemoteError, blocking
 from node_ipc.config.address import Tcp, Udp, Unix
-from node_ipc.core.observe import EMIT, FORMAT, LOOK, MESSAGES, WAITING_BYTES, observed_at
+from node_ipc.contract import describe
+from node_ipc.core.observe import (
+    EMIT,
+    FORMAT,
+    LOOK,
+    MESSAGES,
+    MOST_AT_ONE_ADDRESS,
+    WAITING_BYTES,
+    observed_at,
+)
 from node_ipc.core.server import Server
 from node_ipc.core.tally import BUDGET
 from node_ipc.testing import MemoryDriver, Pair, Wire, connect, pair, serve
@@ -180,9 +189,29 @@ def test_a_server_that_does_not_listen_cannot_be_observed(ends: Pair) -> None:
         ends.server.observe()
 
 
-def test_a_socket_that_cannot_be_is_an_error_event_and_the_server_goes_on() -> None:
+def test_several_servers_at_one_address_have_a_socket_each() -> None:
+    """As workers do; here something else has the first place."""
     driver = MemoryDriver()
     serve(driver, BESIDE)
+    errors: list[Any] = []
+    server = serve(driver)
+    server.on("error", lambda error: errors.append(str(error)))
+    server.observe()
+    driver.run_until_idle()
+    viewer = Viewer(driver, f"{BESIDE}.2")
+    driver.advance(1.1)
+    assert viewer.looks[-1]["address"] == str(server.address)
+    assert errors == []
+    server.stop()
+    driver.advance(1)
+    with pytest.raises(node_ipc.IPCError):
+        Viewer(driver, f"{BESIDE}.2")
+
+
+def test_where_every_place_is_taken_an_error_event_says_so_and_the_server_goes_on() -> None:
+    driver = MemoryDriver()
+    for number in range(1, MOST_AT_ONE_ADDRESS + 1):
+        serve(driver, BESIDE if number == 1 else f"{BESIDE}.{number}")
     errors: list[Any] = []
     server = serve(driver)
     server.on("error", lambda error: errors.append(str(error)))
@@ -194,6 +223,13 @@ def test_a_socket_that_cannot_be_is_an_error_event_and_the_server_goes_on() -> N
     connect(driver, server.address).emit("order", 1)
     driver.run_until_idle()
     assert got == [1]
+
+
+def test_a_server_that_describes_itself_does_so_beside_itself_too(ends: Pair, viewer: Viewer) -> None:
+    with pytest.raises(RemoteError, match="does not describe itself"):
+        viewer.ask("rpc.describe")
+    describe(ends.server, version="2.0.0")
+    assert viewer.ask("rpc.describe")["info"]["version"] == "2.0.0"
 
 
 @pytest.mark.row(72)
@@ -267,6 +303,7 @@ def test_where_it_lies() -> None:
     config = Config(socket_root="/run/x/")
     assert observed_at(Unix("/run/a", ("/tmp/a",)), config) == Unix("/run/a.observe", ("/tmp/a.observe",))
     assert observed_at(Tcp("localhost", 8000), config) == observed_at(Tcp("0.0.0.0", 8000), config)
+    assert observed_at(Unix("/run/a", ("/tmp/a",)), config, 3) == Unix("/run/a.observe.3", ("/tmp/a.observe.3",))
     assert str(observed_at(Tcp("localhost", 8000), config)) == "unix:/run/x/app.tcp-8000.observe"
     assert str(observed_at(Udp("localhost", 8000, "udp4"), config)) == "unix:/run/x/app.udp-8000.observe"
 

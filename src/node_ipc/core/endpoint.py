@@ -480,7 +480,8 @@ class SocketPublisher(Publisher, Generic[S]):
         """Let ``node-ipc top`` look at this, over a socket beside its own that only this user can open.
 
         Its name is the server's with ``.observe`` behind it; beside a network address it is
-        ``tcp-PORT.observe`` or ``udp-PORT.observe`` under ``socket_root``. The option ``observe`` does the same for
+        ``tcp-PORT.observe`` or ``udp-PORT.observe`` under ``socket_root``. Where several processes serve one address
+        (workers), each has its own: ``.observe``, ``.observe.2`` and so on. The option ``observe`` does the same for
         every server as soon as it listens.
 
         While nobody looks it costs nothing; a viewer that does not read costs its buffer, 1 MiB at most. Whoever may
@@ -496,9 +497,12 @@ class SocketPublisher(Publisher, Generic[S]):
             from .observe import Observation, observed_at, settings_of  # only for those who want it
 
             settings = settings_of(self._settings)
-            beside = self._beside(observed_at(self.address, self._settings), settings)
             observed: Any = self  # each kind of server broadcasts in its own way
-            self._observation = Observation(observed, beside, self._driver)
+            self._observation = Observation(
+                observed,
+                lambda number: self._beside(observed_at(self.address, self._settings, number), settings),
+                self._driver,
+            )
         return self._stop_observing
 
     def _beside(self, address: Address, settings: Config) -> Beside:

@@ -3,6 +3,9 @@
 It is a node-ipc server as any other: guarded, for this user only, on the same driver. Who looks gets ``observe.look``
 once a second, and may ask ``observe.messages`` and ``observe.emit``. While nobody looks nothing is counted.
 
+Where several processes serve one address, as workers do, the first that comes is at ``.observe``, the next at
+``.observe.2``; one that takes another's place takes his number.
+
 A viewer that does not read gets nothing more until it does: one look and the answers to its own questions wait for it,
 ``WAITING_BYTES`` at most.
 """
@@ -16,12 +19,14 @@ import msgspec
 
 from ..config.address import Address, Handed, Pipe, Several, Udp, Unix, local_client
 from ..config.config import Config
-from ..errors import IPCError, NotConnected, RemoteError
+from ..errors import AddressInUse, IPCError, NotConnected, RemoteError
+from ..wire.names import ASK_CONTRACT
+from .requests import NO_SUCH_METHOD
 from .tally import Tally
 
 if TYPE_CHECKING:
     from .outcome import Outcome
-    from .requests import Request
+    from .requests import Request, Requests
     from .seam import Driver, Timer
     from .session import Session
     from .trace import Stats, TraceHook
@@ -33,6 +38,7 @@ __all__ = [
     "LOOK",
     "LOOK_SECONDS",
     "MESSAGES",
+    "MOST_AT_ONE_ADDRESS",
     "WAITING_BYTES",
     "Beside",
     "EmitMessage",
@@ -49,22 +55,28 @@ LOOK_SECONDS = 1.0
 WAITING_BYTES = 1024 * 1024
 """What waits for a viewer at most."""
 MOST_VIEWERS = 8
+MOST_AT_ONE_ADDRESS = 64
+"""Servers at one address that each have a socket beside it."""
 MOST_LINKS = 100
 """Links that are told one by one; the busiest of late are not known, so these are the oldest."""
 BESIDE = ".observe"
 
 
-def observed_at(address: Address, config: Config) -> Unix | Pipe:
-    """Where the socket is that lies beside this address; of a network address beside where an id's would be."""
+def observed_at(address: Address, config: Config, number: int = 1) -> Unix | Pipe:
+    """Where the socket is that lies beside this address; of a network address beside where an id's would be.
+
+    ``number`` is that of the server, where several are at this address.
+    """
+    beside = BESIDE if number == 1 else f"{BESIDE}.{number}"
     where = address.addresses[0] if isinstance(address, Several) else address
     if isinstance(where, Handed):
         where = where.where
     if isinstance(where, Unix):
-        return Unix(where.path + BESIDE, tuple(path + BESIDE for path in where.also))
+        return Unix(where.path + beside, tuple(path + beside for path in where.also))
     if isinstance(where, Pipe):
-        return Pipe(where.name + BESIDE, tuple(name + BESIDE for name in where.also))
+        return Pipe(where.name + beside, tuple(name + beside for name in where.also))
     kind = "udp" if isinstance(where, Udp) else "tcp"
-    local = local_client(f"{kind}-{where.port}{BESIDE}", socket_root=config.socket_root, appspace=config.appspace)
+    local = local_client(f"{kind}-{where.port}{beside}", socket_root=config.socket_root, appspace=config.appspace)
     return Unix(local.path) if isinstance(local, Unix) else Pipe(local.name)
 
 
@@ -122,9 +134,10 @@ def settings_of(config: Config) -> Config:
 class Observation:
     """One server that can be looked at."""
 
-    def __init__(self, observed: Observed, beside: Beside, driver: Driver) -> None:
+    def __init__(self, observed: Observed, make_beside: Callable[[int], Beside], driver: Driver) -> None:
+        """``make_beside`` makes the server for viewers, by the number of the observed one at its address."""
         self._observed = observed
-        self._beside = beside
+        self._make_beside = make_beside
         self._driver = driver
         self._tally: Tally | None = None  # while somebody looks
         self._undo_watch: Callable[[], None] | None = None
@@ -133,23 +146,41 @@ class Observation:
         self._since = 0.0
         self._before = (0, 0)  # what had come and gone at the last look
         self._wanting: set[Session] = set()  # viewers that look into messages
+        self._is_over = False
+        self.started: Outcome[Observation] = driver.outcome(self)
+        """Settled when viewers can connect, or with the error why they never will."""
+        self._open(1)
+
+    def _open(self, number: int) -> None:
+        """Let viewers connect; where another server has this number, under the next."""
+        self._number = number
+        self._beside = beside = self._make_beside(number)
+        beside.on("start", lambda server: self.started.settle())
         beside.on("connect", self._came)
         beside.on("close", self._went)
         beside.on("error", self._failed)
         beside.handle(MESSAGES, self._want)
         beside.handle(EMIT, self._emit, type=EmitMessage)
-        self.started = beside.start()
+        beside.handle(ASK_CONTRACT, self._describe)
+        beside.start()
 
     def close(self) -> None:
         """Nobody looks any more."""
+        self._is_over = True
         self._stop_counting()
         self._beside.begin_stop(0)
 
     # ---- viewers
 
     def _failed(self, error: IPCError, socket: Session | None) -> None:
-        if socket is None:
-            self._observed.session_fault(None, _cannot_be_observed(error))
+        if socket is not None or self._is_over:
+            return
+        if isinstance(error, AddressInUse) and self._number < MOST_AT_ONE_ADDRESS:
+            self._open(self._number + 1)
+        else:
+            wrong = _cannot_be_observed(error)
+            self.started.settle(wrong)
+            self._observed.session_fault(None, wrong)
 
     def _came(self, socket: Session) -> None:
         if self._tally is None:
@@ -185,6 +216,14 @@ class Observation:
         undo, self._undo_watch = self._undo_watch, None
         if undo is not None:
             undo()
+
+    def _describe(self, params: Any, socket: Session, request: Request) -> Any:
+        """What the observed server answers to that, if it does."""
+        requests: Requests | None = getattr(self._observed, "requests", None)
+        handler = None if requests is None else requests.caller(ASK_CONTRACT)
+        if handler is None:
+            raise RemoteError(NO_SUCH_METHOD, "the server does not describe itself")
+        return handler(params, socket, request)
 
     def _want(self, wants: bool, socket: Session) -> bool:
         if wants:

@@ -474,6 +474,11 @@ class Requests:
         """By name, the handler of each method and the type of its params; None takes whatever comes."""
         return {name: (method.handler, method.type) for name, method in self._methods.items()}
 
+    def caller(self, name: str) -> Callable[[Any, Session, Request], Any] | None:
+        """What answers this method, for one who asks in another way; None where nothing does."""
+        method = self._methods.get(name)
+        return None if method is None else method.call
+
     def refuse_unheard(self, data: Any) -> None:
         """A request to an endpoint that answers none fails at once, too."""
         self._requested(typed_decoder(RequestMessage, REQUEST)(data))

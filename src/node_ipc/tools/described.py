@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +15,7 @@ from ..errors import IPCError, ProtocolError, RemoteError, RequestTimeout
 from ..wire.names import ASK_CONTRACT, ASK_PRESENCE
 from .arguments import UsageError, place
 
-__all__ = ["described_at", "in_words", "ping", "what_it_says"]
+__all__ = ["described_at", "in_words", "ping", "said_of", "what_it_says"]
 
 NO_SUCH_METHOD = -32601
 HOW = "a server opts in with node_ipc.contract.describe(server)"
@@ -87,6 +89,28 @@ SAID = (
     ("answers", "receive", True, "method"),
     ("asks", "send", True, "method"),
 )
+
+
+def said_of(document: Mapping[str, Any], name: str) -> str:
+    """All of an event or a method, as JSON; empty where the document has none of this name."""
+    components = _mapping(document, "components")
+    found: dict[str, Any] = {}
+    for key, message in _mapping(components, "messages").items():
+        if isinstance(message, Mapping) and re.fullmatch(rf"[a-z]+\.{re.escape(name)}(\.params|\.result)?", key):
+            found[key] = {part: message[part] for part in ("description", "payload") if part in message}
+    return json.dumps(found | _mentioned(found, _mapping(components, "schemas"))) if found else ""
+
+
+def _mentioned(found: Mapping[str, Any], schemas: Mapping[str, Any]) -> dict[str, Any]:
+    """The schemas that these refer to, and those that these refer to."""
+    known: dict[str, Any] = {}
+    waiting = [json.dumps(found)]
+    while waiting:
+        for name in re.findall(r'"#/components/schemas/([^"/]+)"', waiting.pop()):
+            if name in schemas and name not in known:
+                known[name] = schemas[name]
+                waiting.append(json.dumps(schemas[name]))
+    return known
 
 
 def _mapping(found: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -28,6 +28,7 @@ from .arguments import Commands, UsageError, add_command, add_configuration, con
 from .listen import stop_signals
 from .output import Lines, library_warnings, notice, painted, peer_members, short
 from .recorder import Recorded, add_recording, recorded
+from .tap_observed import ObservedTap
 
 __all__ = ["Tap", "add_commands"]
 
@@ -37,6 +38,7 @@ EXAMPLES = """\
   node-ipc tap spy --to world --json | jq 'select(.type == "order")'
   node-ipc tap spy --to world --raw                       show bytes as they pass, not frames
   node-ipc tap spy --to world --record run.jsonl --payloads    keep it, to be replayed
+  node-ipc tap spy --to world --observe                   let "node-ipc top spy" look, also where "world" is Node
 
 A frame is {"time", "link", "from": "client" | "server", "type", "data"} with --json; one that is no event has
 "frame" and "fault" instead of "type" and "data".
@@ -72,7 +74,10 @@ def add_commands(commands: Commands) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object for each frame")
     parser.add_argument("--raw", action="store_true", help="show bytes as they pass, not frames")
     parser.add_argument("--record", metavar="FILE", help="keep what passes in this file, instead of showing it")
-    parser.add_argument("--print", action="store_true", help="with --record: show it as well")
+    parser.add_argument(
+        "--observe", action="store_true", help="let node-ipc top look at ADDRESS, instead of showing it"
+    )
+    parser.add_argument("--print", action="store_true", help="with --record or --observe: show it as well")
     add_recording(parser)
     add_configuration(parser)
     parser.set_defaults(run=_run)
@@ -98,12 +103,20 @@ async def _tap(arguments: argparse.Namespace) -> int:
     driver.attach(asyncio.get_running_loop())
     with stop_signals() as stopped, _recorded(arguments, target, settings) as recording:
         lines = Lines(arguments.json, stopped.set)
-        tap = Tap(target, driver, settings, _watchers(arguments, settings, lines, recording))
+        observed = ObservedTap(driver, settings) if arguments.observe or settings.observe else None
+        tap = Tap(target, driver, settings, _watchers(arguments, settings, lines, recording, observed))
         listener = driver.listen(where, tap, settings)
-        notice(f"clients of {await tap.listens} talk with {target}, Ctrl-C ends")
-        await stopped.wait()
-        listener.close()
-        await tap.close()
+        at = await tap.listens
+        try:
+            if observed is not None:
+                await observed.open(at)
+            notice(f"clients of {at} talk with {target}, Ctrl-C ends")
+            await stopped.wait()
+        finally:
+            listener.close()
+            if observed is not None:
+                observed.close()
+            await tap.close()
     lines.check()
     return 0 if recording is None or recording.file.failure is None else 1
 
@@ -125,19 +138,32 @@ def _recorded(arguments: argparse.Namespace, target: Address, settings: Config) 
 def _refuse_stray_options(arguments: argparse.Namespace) -> None:
     """What says how to record, where nothing is recorded."""
     if arguments.record is None:
-        for flag in ("payloads", "redact", "rotate", "keep", "print"):
+        for flag in ("payloads", "redact", "rotate", "keep"):
             if getattr(arguments, flag):
                 raise UsageError(f"--{flag} says how to record: it goes with --record FILE")
+    if not (arguments.record or arguments.observe):
+        if arguments.print:
+            raise UsageError("what passes is shown anyway: --print goes with --record FILE or --observe")
     elif arguments.json and not arguments.print:
-        raise UsageError("with --record nothing is shown, so --json goes with --print")
+        raise UsageError("with --record or --observe nothing is shown, so --json goes with --print")
 
 
-def _watchers(arguments: argparse.Namespace, settings: Config, lines: Lines, recording: Recorded | None) -> Watchers:
+def _watchers(
+    arguments: argparse.Namespace,
+    settings: Config,
+    lines: Lines,
+    recording: Recorded | None,
+    observed: ObservedTap | None,
+) -> Watchers:
+    shows = arguments.print or not (arguments.record or arguments.observe)
+
     def made(number: int, peer: Peer) -> list[Watcher]:
         watchers: list[Watcher] = []
         if recording is not None:
             watchers.append(recording.recorder.link(peer))
-        if recording is None or arguments.print:
+        if observed is not None:
+            watchers.append(observed.link(number, peer))
+        if shows:
             watchers.append(_Shown(lines.show, settings, number, peer))
         return watchers
 

@@ -13,8 +13,9 @@ from textual.widgets import DataTable, Input, Label, Static, TabbedContent
 
 import node_ipc
 from node_ipc import Config
+from node_ipc.contract import describe
 from node_ipc.tools.top.feed import CannotLook
-from node_ipc.tools.top.screen import Emit, Message, Monitor
+from node_ipc.tools.top.screen import Details, Emit, Monitor
 
 
 class Stage:
@@ -95,7 +96,7 @@ async def test_looking_into_a_message_and_emitting_one(stage: Stage) -> None:
         await pilot.press("4")
         await stage.until(pilot, lambda: any("lamp" in str(row) for row in stage.rows("messages")))
         await pilot.press("p", "/", *"order", "enter", "enter")
-        await stage.until(pilot, lambda: isinstance(stage.monitor.screen, Message), feeds=False)
+        await stage.until(pilot, lambda: isinstance(stage.monitor.screen, Details), feeds=False)
         assert '"article": "lamp"' in stage.text(".payload")
         assert "to the server, link 1" in stage.text(".title", Label)
         await pilot.press("escape", "e")
@@ -146,3 +147,32 @@ async def test_where_there_is_nothing_to_look_at_it_ends_with_the_reason() -> No
     async with monitor.run_test() as pilot:
         await pilot.pause()
     assert isinstance(monitor.failure, CannotLook)
+
+
+async def test_enter_shows_what_the_server_says_of_an_event(stage: Stage) -> None:
+    describe(stage.server, title="The shop", version="2.1.0")
+    stage.server.on("typed", lambda data: None, type=list[int])
+    async with stage.monitor.run_test(size=(80, 24)) as pilot:
+        await stage.until(pilot, lambda: "The shop 2.1.0 (" in stage.text("#head"))
+        stage.monitor.view.filter = "order"
+        await stage.until(pilot, lambda: [row[0] for row in stage.rows("events")] == ["order"])
+        await pilot.press("enter")
+        await stage.until(pilot, lambda: isinstance(stage.monitor.screen, Details))
+        assert "order: what the server says of it" in stage.text(".title", Label)
+        assert "receives.order" in stage.text(".payload")
+        await pilot.press("escape")
+        stage.monitor.view.filter = "thanks"
+        await stage.until(pilot, lambda: [row[0] for row in stage.rows("events")] == ["thanks"])
+        await pilot.press("enter")
+        await stage.until(pilot, lambda: isinstance(stage.monitor.screen, Details))
+        assert "not in its contract" in stage.text(".title", Label)
+
+
+async def test_enter_says_where_a_server_does_not_describe_itself(stage: Stage) -> None:
+    async with stage.monitor.run_test(size=(80, 24)) as pilot:
+        await stage.until(pilot, lambda: stage.rows("events"))
+        await pilot.press("enter")
+        await stage.until(pilot, lambda: len(stage.monitor._notifications) == 1)
+        [said] = stage.monitor._notifications
+        assert "node_ipc.contract.describe(server)" in said.message
+        assert not isinstance(stage.monitor.screen, Details)

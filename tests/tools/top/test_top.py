@@ -8,6 +8,7 @@ import os
 import pty
 import re
 import shlex
+import signal
 import struct
 import subprocess
 import sys
@@ -108,6 +109,128 @@ def test_a_socket_that_tells_nothing_is_given_up(node_ipc: Command, root: str) -
         other.process.wait(DEADLINE)
         other.close()
     assert "tells nothing within 10 s" in line
+
+
+def test_a_server_is_looked_at_through_a_tap(node_ipc: Command, root: str, tmp_path: Path) -> None:
+    """The server behind it knows nothing of it."""
+    echo = node_ipc("listen", "world", "--echo")
+    echo.wait_for("listening at")
+    tap = node_ipc("tap", "spy", "--to", "world", "--observe")
+    tap.wait_for("Ctrl-C ends")
+    assert os.path.exists(f"{root}app.spy.observe") and not os.path.exists(f"{root}app.world.observe")
+    client = Program.python("-c", ASKING.format(root=root))
+    try:
+        program = node_ipc("top", "spy")
+        program.wait_for("order")
+        program.wait_for("nothing (answered)")
+        program.interrupt()
+        program.ends()
+        looks = node_ipc("top", "spy", "--json")
+        look = json.loads(looks.wait_for('"order"'))
+        looks.interrupt()
+        looks.ends()
+    finally:
+        client.kill()
+        client.close()
+    assert look["events"]["order"]["in"] > 0 and look["events"]["order"]["out"] > 0
+    for each in (tap, echo):
+        each.interrupt()
+        each.ends()
+
+
+ASKING = """
+import time
+from node_ipc import blocking
+with blocking.connect("spy", socket_root={root!r}) as client:
+    client.on("order", lambda data: None)
+    while True:
+        client.emit("order", 1)
+        try:
+            client.request("nothing", timeout=0.05)
+        except Exception:
+            pass
+"""
+
+
+def test_a_tap_shows_or_is_looked_at(node_ipc: Command) -> None:
+    assert "it" in node_ipc("tap", "a", "--to", "b", "--print").ends(2)[-1]
+    [line] = node_ipc("tap", "a", "--to", "b", "--observe", "--json").ends(2)[-1:]
+    assert "nothing is shown, so --json goes with --print" in line
+
+
+WORKERS = """
+import sys, node_ipc
+from node_ipc.scale import workers
+def setup(server):
+    server.on("order", lambda data, socket: socket.emit("thanks"))
+workers.run(setup, "world", count=4, socket_root=sys.argv[1], observe=True)
+"""
+
+
+def test_each_of_several_workers_is_looked_at(node_ipc: Command, root: str) -> None:
+    program = Program.python("-c", WORKERS, root)
+    try:
+        sockets = [f"{root}app.world.observe", *(f"{root}app.world.observe.{number}" for number in (2, 3, 4))]
+        end = time.monotonic() + DEADLINE
+        while not all(map(os.path.exists, sockets)):
+            assert time.monotonic() < end, os.listdir(root)
+            time.sleep(0.05)
+        looks = [node_ipc("top", "world", "--json", "--worker", str(number)) for number in (1, 2, 3, 4)]
+        told = [json.loads(each.wait_for('"format"')) for each in looks]
+        for each in looks:
+            each.interrupt()
+            each.ends()
+        assert [each["worker"] for each in told] == [1, 2, 3, 4]
+        assert {each["workers"] for each in told} == {4}
+        processes = {each["process"] for each in told}
+        assert len(processes) == 4 and program.process.pid not in processes
+        printed = node_ipc("top", "world", "--once").ends()
+        assert f"worker 1 of 4, process {told[0]['process']}; --worker N looks at another" in printed
+        assert max(map(len, printed)) <= 80
+        [line] = node_ipc("top", "world", "--once", "--worker", "7").ends(1)
+        assert "cannot look at worker 7 of" in line and "those that can be looked at are 1, 2, 3, 4" in line
+
+        os.kill(told[1]["process"], signal.SIGKILL)  # another takes its place, and its number
+        again = node_ipc("top", "world", "--json", "--worker", "2")
+        look = json.loads(again.wait_for('"format"'))
+        while look["process"] == told[1]["process"]:
+            look = json.loads(again.wait_for('"format"'))
+        again.interrupt()
+        again.ends()
+    finally:
+        program.interrupt()
+        program.process.wait(DEADLINE)
+        program.close()
+    assert os.listdir(root) == []
+
+
+DESCRIBED = """
+import sys
+from node_ipc import blocking
+from node_ipc.contract import describe
+with blocking.serve("world", socket_root=sys.argv[1], observe=True) as server:
+    describe(server, title="The shop", version="2.1.0")
+    server.on("order", lambda data: None)
+    print("ready", flush=True)
+    server.serve_forever()
+"""
+
+
+def test_what_the_server_says_of_itself_is_shown(node_ipc: Command, root: str) -> None:
+    program = Program.python("-c", DESCRIBED, root)
+    program.wait_for("ready")
+    try:
+        printed = node_ipc("top", "world", "--once").ends()
+        look = node_ipc("top", "world", "--json")
+        says = json.loads(look.wait_for('"says": "The shop'))["says"]
+        look.interrupt()
+        look.ends()
+    finally:
+        program.interrupt()
+        program.process.wait(DEADLINE)
+        program.close()
+    assert says.startswith("The shop 2.1.0 (node-ipc for Python ") and "hears 1 event" in says
+    assert printed[1].startswith("The shop 2.1.0 (") and max(map(len, printed)) <= 80
 
 
 def test_the_examples_of_the_help(node_ipc: Command, server: Program, root: str) -> None:

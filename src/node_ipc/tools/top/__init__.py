@@ -8,7 +8,7 @@ import shutil
 import sys
 from typing import Any
 
-from ..arguments import Commands, UsageError, add_command, add_configuration, configuration
+from ..arguments import Commands, UsageError, add_command, add_configuration, configuration, number
 from ..listen import stop_signals
 from ..output import Printer, json_text, notice
 
@@ -19,6 +19,7 @@ EXAMPLES = """\
   node-ipc top world --once              one table after a second, for scripts
   node-ipc top world --json | jq .stats  each look as one JSON object
   node-ipc top world --web               the same as a page, at the URL that is printed
+  node-ipc top world --worker 1          one of several processes that serve one address
 
 The server opts in: serve("world", observe=True), or server.observe(). Looking costs two hundredths of a core at most.
 """
@@ -33,6 +34,9 @@ def add_commands(commands: Commands) -> None:
     parser.add_argument("--once", action="store_true", help="print one table and end")
     parser.add_argument("--json", action="store_true", help="print each look as one JSON object")
     parser.add_argument("--filter", metavar="TEXT", default="", help="only events and methods with this in their names")
+    parser.add_argument(
+        "--worker", metavar="N", type=number, help="which of several processes at the address; the first by default"
+    )
     parser.add_argument("--web", action="store_true", help="serve a page on the loopback address")
     parser.add_argument("--port", metavar="N", type=int, help="the page's port; a free one by default")
     parser.add_argument("--allow-emit", action="store_true", help="let the page emit events, too")
@@ -49,7 +53,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.web:
         from .web import show
 
-        asyncio.run(show(arguments.address, config, arguments.port or 0, arguments.allow_emit))
+        asyncio.run(show(arguments.address, config, arguments.port or 0, arguments.allow_emit, arguments.worker))
     elif arguments.plain or arguments.once or arguments.json or not (sys.stdout.isatty() and sys.stdin.isatty()):
         asyncio.run(_print(arguments, config))
     else:
@@ -66,7 +70,7 @@ def _show(arguments: argparse.Namespace, config: Any) -> None:
         notice("a plain table, since textual is not installed: pip install 'node-ipc[monitor]' for keys and details")
         asyncio.run(_print(arguments, config))
     else:
-        run(arguments.address, config, arguments.filter)
+        run(arguments.address, config, arguments.filter, arguments.worker)
 
 
 async def _print(arguments: argparse.Namespace, config: Any) -> None:
@@ -74,7 +78,7 @@ async def _print(arguments: argparse.Namespace, config: Any) -> None:
     from .feed import Feed
     from .plain import lines
 
-    feed = await Feed.open(arguments.address, config)
+    feed = await Feed.open(arguments.address, config, arguments.worker)
     feed.view.filter = arguments.filter
     with stop_signals() as stopped:
         printer = Printer(stopped.set)

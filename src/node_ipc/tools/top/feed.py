@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import os
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ... import aio
+from ...config.address import Address, Unix
 from ...config.config import Config
 from ...config.resolve import resolve
 from ...core.observe import EMIT, FORMAT, LOOK, MESSAGES, observed_at
 from ...core.session import Loss
 from ...errors import ConnectError, IPCError
+from ..described import in_words, what_it_says
 from .view import View
 
 __all__ = ["CannotLook", "Feed"]
 
 
 FIRST_LOOK_SECONDS = 10.0
+DESCRIPTION_SECONDS = 5.0
 
 
 class CannotLook(IPCError):
@@ -27,8 +32,11 @@ class CannotLook(IPCError):
 class Feed:
     """Keeps a view up to date; the connection is made anew when the server is."""
 
-    def __init__(self, view: View, client: aio.AsyncClient) -> None:
+    def __init__(self, view: View, client: aio.AsyncClient, number: int, of: int) -> None:
         self.view = view
+        self.described: Mapping[str, Any] | None = None
+        """What the server says of itself, where it does: its AsyncAPI document."""
+        self._beside = {"worker": number, "workers": of}
         self.changed: list[Callable[[], None]] = []
         """Called when there is something new to show."""
         self.heard: list[Callable[[str, Any], None]] = []
@@ -42,18 +50,19 @@ class Feed:
         client.on("disconnect", self._gone)
 
     @classmethod
-    async def open(cls, address: str, config: Config) -> Feed:
-        """Look at the server of this address. Raises :class:`CannotLook` where there is none to look at."""
+    async def open(cls, address: str, config: Config, number: int | None = None) -> Feed:
+        """Look at the server of this address, or at that one of several; without a number at the first that is there.
+
+        Raises :class:`CannotLook` where there is none to look at.
+        """
         where, settings = resolve(address, config, {}, "client")
-        beside = observed_at(where, settings)
-        try:
-            client = await aio.connect(beside, retry=500, max_message_size=settings.max_message_size)
-        except ConnectError as error:
+        there = _numbers(where, settings)
+        if number is not None and number not in there:
             raise CannotLook(
-                f"cannot look at {where}: nobody is at {beside} ({error}). A server opts in with "
-                "serve(…, observe=True), or with server.observe() once it listens"
-            ) from error
-        feed = cls(View(), client)
+                f"cannot look at worker {number} of {where}: those that can be looked at are {_listed(there)}"
+            )
+        beside, client, number = await _connected(where, settings, there if number is None else [number])
+        feed = cls(View(), client, number, len(there))
         try:
             async with asyncio.timeout(FIRST_LOOK_SECONDS):
                 await feed._has_seen.wait()
@@ -78,6 +87,7 @@ class Feed:
                 "use the version that the server uses"
             )
         else:
+            look |= {**self._beside, "process": self._client.peer.pid, "says": self._says}
             self.view.feed(look)
         self._tell(LOOK, look)
 
@@ -91,9 +101,14 @@ class Feed:
         for change in self.changed:
             change()
 
-    def _connected(self) -> None:
+    @property
+    def _says(self) -> str | None:
+        return None if self.described is None else in_words(self.described)
+
+    async def _connected(self) -> None:
         if self._wants_messages:
             self._client.request(MESSAGES, True)
+        self.described = await what_it_says(self._client, DESCRIPTION_SECONDS)
 
     def _gone(self, loss: Loss) -> None:
         self.view.trouble = f"the server is gone ({loss}); waiting for it"
@@ -109,3 +124,44 @@ class Feed:
         """Let the server emit to one socket or to all; how many that is. Raises what kept it from that."""
         sockets: int = await self._client.request(EMIT, {"event": event, "data": data, "to": to}, timeout=5)
         return sockets
+
+
+async def _connected(where: Address, config: Config, numbers: list[int]) -> tuple[Address, aio.AsyncClient, int]:
+    """A client of the first of these that is there, where that is, and its number."""
+    failure: ConnectError | None = None
+    for number in numbers:
+        beside = observed_at(where, config, number)
+        try:
+            client = await aio.connect(beside, retry=500, max_message_size=config.max_message_size)
+        except ConnectError as error:
+            failure = failure or error
+        else:
+            return beside, client, number
+    raise CannotLook(
+        f"cannot look at {where}: nobody is at {observed_at(where, config, numbers[0])} ({failure}). A server opts in "
+        "with serve(…, observe=True), or with server.observe() once it listens"
+    ) from failure
+
+
+def _numbers(where: Address, config: Config) -> list[int]:
+    """Those of the servers at one address, as far as they left a socket; of pipes only the first is known."""
+    first = observed_at(where, config)
+    found = {1}
+    if isinstance(first, Unix):
+        for path in (first.path, *first.also):
+            found |= _numbers_beside(path)
+    return sorted(found)
+
+
+def _numbers_beside(path: str) -> set[int]:
+    directory, name = os.path.split(path)
+    try:
+        entries = os.listdir(directory)
+    except (OSError, ValueError):  # a name in the abstract namespace is in no directory
+        return set()
+    matches = (re.fullmatch(rf"{re.escape(name)}\.([0-9]{{1,3}})", entry) for entry in entries)
+    return {int(match[1]) for match in matches if match}
+
+
+def _listed(numbers: list[int]) -> str:
+    return ", ".join(map(str, numbers))

@@ -21,7 +21,8 @@ def lines(view: View, width: int = 80, height: int | None = None) -> list[str]:
     if view.look is None:
         return [_cut(escape(view.trouble, 500) or "waiting for the first look", width)]
     events, requests, links, errors = view.events(), view.requests(), view.links(), view.errors()
-    room = MOST_ROWS if height is None else max((height - FIXED_ROWS) // 3, 2)
+    fixed = FIXED_ROWS + len(view.remarks)
+    room = MOST_ROWS if height is None else max((height - fixed) // 3, 2)
     found = [*_head(view, width), ""]
     found += _table(f"{'EVENT':<{_name(width)}}" + EVENT_HEAD, [_event(row, width) for row in events], room, width)
     if requests:
@@ -68,7 +69,7 @@ def _head(view: View, width: int) -> list[str]:
         f"refused {stats['refused']}  p99 {duration(totals.p99)}"
     )
     trouble = [_cut(escape(view.trouble, 500), width)] if view.trouble else []
-    return [_cut(line, width) for line in (first, rates, counts)] + trouble
+    return [_cut(line, width) for line in (first, *view.remarks, rates, counts)] + trouble
 
 
 def _table(title: str, rows: list[str], room: int, width: int) -> list[str]:

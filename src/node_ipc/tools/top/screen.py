@@ -16,6 +16,7 @@ from textual.widgets import DataTable, Footer, Input, Label, Static, TabbedConte
 from ...config.config import Config
 from ...config.logs import escape
 from ...errors import IPCError
+from ..described import said_of
 from .feed import Feed
 from .view import SORTS, View, amount, duration, short, size, sparkline
 
@@ -32,31 +33,36 @@ TITLES = {"events": "Events", "requests": "Requests", "links": "Links", "message
 SPARK_WIDTH = 10
 
 
-def run(address: str, config: Config, filter: str) -> None:
+def run(address: str, config: Config, filter: str, number: int | None = None) -> None:
     """Look at the server of this address until the user has seen enough. Raises what kept it from being looked at."""
-    monitor = Monitor(address, config, filter)
+    monitor = Monitor(address, config, filter, number)
     monitor.run()
     if monitor.failure is not None:
         raise monitor.failure
 
 
-class Message(ModalScreen[None]):
-    """One message, all that was kept of it."""
+class Details(ModalScreen[None]):
+    """More of one row."""
 
     BINDINGS: ClassVar[list[Any]] = [Binding("escape,enter,q", "app.pop_screen", "Back")]
 
-    def __init__(self, message: dict[str, Any]) -> None:
+    def __init__(self, title: str, text: str) -> None:
         super().__init__()
-        self._message = message
+        self._title = title
+        self._text = text
 
     def compose(self) -> ComposeResult:
-        each = self._message
-        way = "to the server" if each["direction"] == "in" else "from the server"
-        link = "" if each["link"] is None else f", link {each['link']}"
         with Vertical(classes="box"):
-            yield Label(Text(f"{escape(each['event'], 200)}: {each['bytes']} bytes {way}{link}"), classes="title")
-            yield Static(Text(_pretty(each["data"])), classes="payload")
+            yield Label(Text(self._title), classes="title")
+            yield Static(Text(_pretty(self._text)), classes="payload")
             yield Label("Escape goes back")
+
+
+def _message(each: dict[str, Any]) -> Details:
+    """A message, all that was kept of it."""
+    way = "to the server" if each["direction"] == "in" else "from the server"
+    link = "" if each["link"] is None else f", link {each['link']}"
+    return Details(f"{escape(each['event'], 200)}: {each['bytes']} bytes {way}{link}", each["data"])
 
 
 class Emit(ModalScreen[None]):
@@ -127,7 +133,7 @@ class Monitor(App[None]):
         *(Binding(str(at), f"tab('{name}')", TITLES[name], show=False) for at, name in enumerate(COLUMNS, 1)),
     ]
 
-    def __init__(self, address: str, config: Config, filter: str = "") -> None:
+    def __init__(self, address: str, config: Config, filter: str = "", number: int | None = None) -> None:
         super().__init__()
         self.failure: IPCError | None = None
         """Why it ended before it could show anything."""
@@ -136,6 +142,7 @@ class Monitor(App[None]):
         self._address = address
         self._config = config
         self._filter = filter
+        self._number = number
         self._shown: list[dict[str, Any]] = []
 
     def compose(self) -> ComposeResult:
@@ -153,7 +160,7 @@ class Monitor(App[None]):
 
     async def on_mount(self) -> None:
         try:
-            self.feed = await Feed.open(self._address, self._config)
+            self.feed = await Feed.open(self._address, self._config, self._number)
         except IPCError as error:
             self.failure = error
             self.exit()
@@ -244,8 +251,20 @@ class Monitor(App[None]):
         self.refresh_view()
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
-        if event.data_table.id == "messages-table" and event.cursor_row < len(self._shown):
-            self.push_screen(Message(self._shown[event.cursor_row]))
+        kind = (event.data_table.id or "").removesuffix("-table")
+        if kind == "messages" and event.cursor_row < len(self._shown):
+            self.push_screen(_message(self._shown[event.cursor_row]))
+        elif kind in ("events", "requests"):
+            self._explain(str(event.data_table.get_row_at(event.cursor_row)[0]))
+
+    def _explain(self, name: str) -> None:
+        """Show what the server says of an event or a method."""
+        described = None if self.feed is None else self.feed.described
+        if described is None:
+            self.notify("the server does not describe itself: node_ipc.contract.describe(server) there", markup=False)
+            return
+        said = said_of(described, name)
+        self.push_screen(Details(f"{name}: {'what the server says of it' if said else 'not in its contract'}", said))
 
     def on_input_changed(self, event: Input.Changed) -> None:
         if event.input.id == "filter":
@@ -285,9 +304,10 @@ def _head(view: View) -> str:
     state = "  PAUSED" if view.is_paused else ""
     state += f"  filter {view.filter!r}" if view.filter else ""
     state += "  (rates by event estimated)" if look["estimated"] else ""
+    remarks = "".join(f"{line}\n" for line in view.remarks)
     return (
         f"{escape(look['address'], 100)}  up {duration(stats['seconds'])}  {look['link_count']} links"
-        f"  by {view.sort}{state}\n"
+        f"  by {view.sort}{state}\n{remarks}"
         f"in {amount(totals.came)}/s {size(totals.bytes_in)}/s  out {amount(totals.went)}/s {size(totals.bytes_out)}/s"
         f"  p99 {duration(totals.p99)}\n"
         f"pending {size(stats['pending_bytes'])}  errors {stats['errors']}  dropped {stats['dropped']}  "

@@ -136,6 +136,17 @@ class View:
     # ---- out
 
     @property
+    def remarks(self) -> list[str]:
+        """What the server says of itself, and which of several this is; a line each."""
+        look = self.look or {}
+        says = [escape(look["says"], 300)] if look.get("says") else []
+        if look.get("workers", 1) > 1:
+            process = "" if look.get("process") is None else f", process {look['process']}"
+            others = f"worker {look['worker']} of {look['workers']}{process}; --worker N looks at another"
+            says.append(others)
+        return says
+
+    @property
     def totals(self) -> Totals:
         """The latest rates."""
         return self.history[-1] if self.history else Totals()

@@ -59,9 +59,9 @@ REASONS = {
 }
 
 
-async def show(address: str, config: Config, port: int, allows_emit: bool) -> None:
+async def show(address: str, config: Config, port: int, allows_emit: bool, number: int | None = None) -> None:
     """Serve the page of this server until Ctrl-C; its URL is printed."""
-    feed = await Feed.open(address, config)
+    feed = await Feed.open(address, config, number)
     try:
         web = Web(feed, allows_emit)
         await web.start(port)
