@@ -59,6 +59,10 @@ class Broker:
     def url(self) -> str:
         raise NotImplementedError
 
+    def _url(self, scheme: str) -> str:
+        scheme, user = self.options.get("scheme", scheme), self.options.get("user", "")
+        return f"{scheme}://{user}127.0.0.1:{self.port}{self.options.get('query', '')}"
+
     def command(self) -> list[str]:
         raise NotImplementedError
 
@@ -119,7 +123,7 @@ class NatsBroker(Broker):
 
     @property
     def url(self) -> str:
-        return f"{self.options.get('scheme', 'nats')}://{self.options.get('user', '')}127.0.0.1:{self.port}"
+        return self._url("nats")
 
     def command(self) -> list[str]:
         config = self.folder / "nats.conf"
@@ -134,10 +138,12 @@ class RedisBroker(Broker):
 
     @property
     def url(self) -> str:
-        return f"redis://{self.options.get('user', '')}127.0.0.1:{self.port}"
+        return self._url("redis")
 
     def command(self) -> list[str]:
-        settings = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        tls = "rediss" in self.options.get("scheme", "")
+        ports = ["--port", "0", "--tls-port", str(self.port)] if tls else ["--port", str(self.port)]
+        settings = [*ports, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
         return ["redis-server", *settings, "--dir", str(self.folder), *self.options.get("arguments", ())]
 
 

@@ -23,7 +23,7 @@ from node_ipc.errors import ConfigError, IPCError, ProtocolError
 from node_ipc.testing import MemoryDriver, pair, serve
 from node_ipc.wire.codec import choose
 
-NOT_A_BUS = ["nats", "nats://", "http://host", "nats://host:port", 5, b"nats://host", object(), ["nats://host"]]
+NOT_A_BUS = ["nats", "nats://", "http://host", "nats://host:port", 5, b"nats://host", object(), ["host"]]
 
 
 async def hub(folder: Path) -> Server:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..config.foreign import PASSING
 from ..errors import ConnectError, IPCError
+from .broker_url import why_tls_failed
 
 if TYPE_CHECKING:
     from ..core.seam import Cancellable, Driver
@@ -202,8 +203,10 @@ class Keeper:
 
 
 def _unreachable(bus: Bus, error: BaseException) -> ConnectError:
+    of_tls = why_tls_failed(error) if bus.health().startswith(("tls:", "rediss:")) else None
+    words = of_tls or str(error) or type(error).__name__
     unreachable = ConnectError(
-        f"the bus ({bus.name}, {bus.health()}) cannot be reached: {str(error) or type(error).__name__:.300}. What is "
+        f"the bus ({bus.name}, {bus.health()}) cannot be reached: {words:.600}. What is "
         "for other servers waits; it is tried again until it is there"
     )
     unreachable.__cause__ = error

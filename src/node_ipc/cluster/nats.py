@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ssl
-from collections.abc import Callable
+import ipaddress
+import random
+from collections.abc import Callable, Iterator
 from functools import partial
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit
 
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 
+from ..config.bus_options import shown
 from ..errors import ConfigError
+from .broker_url import TLS_FILES, query_of, readable, tls_context, userinfo
 from .pump import Pump
 
 if TYPE_CHECKING:
@@ -29,21 +33,83 @@ __all__ = ["NatsBus", "make"]
 
 PING_SECONDS = 5
 """Between two pings; the connection is lost when two were not answered."""
-FILES = ("ca", "cert", "key", "credentials", "nkey")
-"""What the query of a URL may name: files."""
+CONNECT_SECONDS = 4
+"""For each step of a connection: TCP, the greeting, TLS, the answer to who we are."""
+END_SECONDS = 0.2
+"""For the end of a connection that was not made."""
+STAGGER_SECONDS = 0.5
+"""After so long without an answer of one server of a cluster the next is asked as well."""
+KEYS = ("credentials", "nkey")
+"""Files of NATS that a URL's query may name, besides those for TLS."""
 NOBODY = b"NATS/1.0 503"
+
+
+class _Server:
+    """One server of a cluster, and how it is come to."""
+
+    def __init__(self, parts: SplitResult) -> None:
+        query = query_of(parts, (*TLS_FILES, *KEYS))
+        self.at = f"nats://{parts.netloc.rpartition('@')[2]}"
+        """Without secrets; nats-py takes ``tls://`` for a wish, so here TLS is what ``wants_tls`` says."""
+        self.host = parts.hostname
+        self.wants_tls = parts.scheme == "tls" or bool(query.keys() & set(TLS_FILES))
+        self.shown = shown(parts._replace(scheme="tls" if self.wants_tls else parts.scheme).geturl())
+        self.options: dict[str, Any] = {}
+        if self.wants_tls:
+            self.options["tls"] = tls_context(query)
+        self._identify(userinfo(parts), query)
+
+    def _identify(self, who: tuple[str | None, str | None], query: dict[str, str]) -> None:
+        user, password = who
+        if password is not None:
+            self.options.update(user=user or "", password=password)
+        elif user is not None:
+            self.options["token"] = user
+        if query.keys() & set(KEYS):
+            readable(query, *KEYS)
+            if find_spec("nkeys") is None:
+                raise ConfigError(
+                    "credentials= and nkey= of bus=nats://… need what is not installed: pip install nkeys"
+                )
+        if "credentials" in query:
+            self.options["user_credentials"] = query["credentials"]
+        if "nkey" in query:
+            self.options["nkeys_seed"] = query["nkey"]
+
+    def beside(self, place: str) -> _Server:
+        """Another server of the same cluster, of which this one told: it is come to in the same way."""
+        other = _Server.__new__(_Server)
+        other.at, other.wants_tls, other.options = f"nats://{place}", self.wants_tls, dict(self.options)
+        other.shown = f"{'tls' if self.wants_tls else 'nats'}://{place}"
+        other.host = urlsplit(other.at).hostname
+        if self.wants_tls and _is_ip(other.host):
+            other.options["tls_hostname"] = self.options.get("tls_hostname", self.host)
+        return other
 
 
 class _Reading(Client):
     """A client of NATS that hears a message where it is read, and keeps none of them."""
 
-    def __init__(self, hear: Callable[[str, bytes, bytes], None]) -> None:
+    def __init__(self, server: _Server, hear: Callable[[str, bytes, bytes], None]) -> None:
         super().__init__()
         self._hear = hear
+        self.server = server
+        self.others: list[str] = []
+        """The hosts and ports of its cluster's servers, as it told them."""
         self.connecting = asyncio.current_task()
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
         self._hear(subject.decode(), bytes(data), bytes(headers or b""))
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        """What the server says of itself, first and whenever its cluster changes."""
+        if initial_connection and self.server.wants_tls and not info.get("tls_required"):
+            if not info.get("tls_available"):
+                raise ConnectionError("the server offers no TLS, and without it nothing is said to it: see its tls {}")
+            info["tls_required"] = True
+        self.others = [str(place) for place in info.get("connect_urls") or self.others]
+        info.pop("connect_urls", None)  # which of them is next is decided here
+        await super()._process_info(info, initial_connection)
 
 
 class NatsBus:
@@ -54,8 +120,9 @@ class NatsBus:
     has_groups = True
 
     def __init__(self, place: BusPlace) -> None:
-        self._place = place
-        self._url, self._options = _options(place.url)
+        self._servers = [_Server(parts) for parts in _whole(place.urls)]
+        random.shuffle(self._servers)  # as every client of NATS does, so that a cluster's servers share the load
+        self._last: _Reading | None = None
         self._client: _Reading | None = None
         self._pump: Pump[Callable[[Client], Any]]
         self._pumping: asyncio.Task[None] | None = None
@@ -66,25 +133,9 @@ class NatsBus:
 
     async def connect(self, hears: Hears) -> int | None:
         await self._end()
-        client = _Reading(partial(self._heard, hears))
-        lost = partial(self._lost, client, hears)
-        try:
-            await client.connect(
-                self._url,
-                allow_reconnect=False,
-                no_echo=True,
-                connect_timeout=4,
-                ping_interval=PING_SECONDS,
-                error_cb=partial(_first_failure_ends, client),
-                closed_cb=lost,
-                **self._options,
-            )
-        except BaseException:
-            with contextlib.suppress(Exception):
-                await client.close()
-            raise
+        client = await self._first_to_take_us(hears)
         client.connecting = None
-        self._client = client
+        self._client = self._last = client
         self._subscriptions.clear()
         self._unheard.clear()
         self._pump = Pump(self._send, hears.writable)
@@ -93,6 +144,62 @@ class NatsBus:
         self._inbox = client.new_inbox()
         await client.subscribe(f"{self._inbox}.*")
         return client.max_payload
+
+    async def _first_to_take_us(self, hears: Hears) -> _Reading:
+        """Of several servers whoever is there; the next is asked when one fails, or has not answered for a moment."""
+        trials: dict[asyncio.Task[_Reading], _Server] = {}
+        failures: dict[str, Exception] = {}
+        try:
+            for server, is_last in self._in_turn():
+                trials[asyncio.create_task(self._connected(server, hears))] = server
+                while trials:
+                    done, _ = await asyncio.wait(
+                        trials, timeout=None if is_last else STAGGER_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                    )
+                    for trial in done:
+                        if trial.exception() is None:
+                            del trials[trial]
+                            return trial.result()
+                        failures[trials.pop(trial).shown] = trial.exception()  # type: ignore[assignment]
+                    if not is_last:
+                        break
+        finally:
+            await _give_up(trials)
+        if len(failures) == 1:
+            raise next(iter(failures.values()))
+        told = "; ".join(f"{at}: {str(failure) or type(failure).__name__}" for at, failure in failures.items())
+        raise ConnectionError(told) from next(iter(failures.values()))
+
+    def _in_turn(self) -> Iterator[tuple[_Server, bool]]:
+        """The servers, the one that we were at last of all, since it may be what failed; and whether it is the last."""
+        servers = {server.at: server for server in self._servers}
+        last = self._last
+        if last is not None:
+            for place in last.others:
+                servers.setdefault(f"nats://{place}", last.server.beside(place))
+            servers[last.server.at] = servers.pop(last.server.at, last.server)
+        for number, server in enumerate(servers.values(), 1):
+            yield server, number == len(servers)
+
+    async def _connected(self, server: _Server, hears: Hears) -> _Reading:
+        client = _Reading(server, partial(self._heard, hears))
+        try:
+            await client.connect(
+                server.at,
+                allow_reconnect=False,
+                no_echo=True,
+                connect_timeout=CONNECT_SECONDS,
+                ping_interval=PING_SECONDS,
+                error_cb=partial(_first_failure_ends, client),
+                closed_cb=partial(self._lost, client, hears),
+                **server.options,
+            )
+        except BaseException:
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(END_SECONDS):  # nats-py waits for the end of a TLS that never began
+                    await client.close()
+            raise
+        return client
 
     def _pumped(self, client: Client, hears: Hears, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and client is self._client:
@@ -155,7 +262,8 @@ class NatsBus:
             await self._client.flush()
 
     def health(self) -> str:
-        return str(self._place)
+        client = self._client
+        return client.server.shown if client is not None else ",".join(server.shown for server in self._servers)
 
     async def close(self) -> None:
         await self._end()
@@ -180,28 +288,37 @@ async def _first_failure_ends(client: _Reading, error: Exception) -> None:
         raise error
 
 
-def _options(url: str) -> tuple[str, dict[str, Any]]:
-    """The URL as NATS knows it, and what its query means."""
-    parts = urlsplit(url)
-    query = {name: values[-1] for name, values in parse_qs(parts.query, strict_parsing=bool(parts.query)).items()}
-    if unknown := set(query) - set(FILES):
-        raise ConfigError(f"bus=nats://…?{sorted(unknown)[0]}= is not known: there are {', '.join(FILES)}")
-    options: dict[str, Any] = {}
-    if parts.scheme == "tls" or query.keys() & {"ca", "cert", "key"}:
-        try:
-            context = ssl.create_default_context(cafile=query.get("ca"))
-            if "cert" in query:
-                context.load_cert_chain(query["cert"], query.get("key"))
-        except OSError as error:
-            raise ConfigError(f"the TLS files of bus= cannot be read: {error}") from error
-        options["tls"] = context
-    if "credentials" in query:
-        options["user_credentials"] = query["credentials"]
-    if "nkey" in query:
-        options["nkeys_seed"] = query["nkey"]
-    return urlunsplit((parts.scheme, parts.netloc, "", "", "")), options
+def _whole(urls: tuple[str, ...]) -> list[SplitResult]:
+    """The URLs; who comes and how, where one does not say it, is as the first says that does."""
+    parts = [urlsplit(url) for url in urls]
+    user = next((each.netloc.rpartition("@")[0] for each in parts if "@" in each.netloc), "")
+    query = next((each.query for each in parts if each.query), "")
+    return [
+        each._replace(
+            netloc=f"{user}@{each.netloc}" if user and "@" not in each.netloc else each.netloc,
+            query=each.query or query,
+        )
+        for each in parts
+    ]
+
+
+async def _give_up(trials: dict[asyncio.Task[_Reading], _Server]) -> None:
+    """End those that are still trying, or were a moment too late."""
+    for trial in trials:
+        trial.cancel()
+    for late in await asyncio.gather(*trials, return_exceptions=True):
+        if isinstance(late, _Reading):
+            await late.close()
+
+
+def _is_ip(host: str | None) -> bool:
+    try:
+        ipaddress.ip_address(host or "")
+    except ValueError:
+        return False
+    return True
 
 
 def make(place: BusPlace) -> NatsBus:
-    """The bus at a URL such as ``nats://user:password@host:4222`` or ``tls://host:4222?ca=ca.pem``."""
+    """The bus at a URL such as ``nats://user:password@host:4222`` or ``tls://host:4222?ca=ca.pem``, or at several."""
     return NatsBus(place)

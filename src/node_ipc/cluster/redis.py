@@ -9,15 +9,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import ssl
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode, urlsplit
 
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
+from ..errors import ConfigError
+from .broker_url import TLS_FILES, query_of, readable, tls_context
 from .pump import Pump
 
 if TYPE_CHECKING:
@@ -42,6 +46,7 @@ class RedisBus:
 
     def __init__(self, place: BusPlace) -> None:
         self._place = place
+        self._pool, self._tls = _pool(place.url)
         self._hears: Hears
         self._ear: AbstractConnection | None = None
         self._mouth: AbstractConnection | None = None
@@ -55,17 +60,7 @@ class RedisBus:
 
     async def connect(self, hears: Hears) -> int | None:
         await self._end()
-        pool = ConnectionPool.from_url(
-            self._place.url,
-            retry=Retry(NoBackoff(), 0),
-            socket_connect_timeout=4,
-            socket_timeout=None,
-            socket_keepalive=True,
-            decode_responses=False,
-            protocol=2,
-        )
-        ear: AbstractConnection = pool.make_connection()  # type: ignore[no-untyped-call]
-        mouth: AbstractConnection = pool.make_connection()  # type: ignore[no-untyped-call]
+        ear, mouth = self._connection(), self._connection()
         try:
             await ear.connect()  # type: ignore[no-untyped-call]
             await mouth.connect()  # type: ignore[no-untyped-call]
@@ -90,6 +85,12 @@ class RedisBus:
             task.add_done_callback(self._done)
             self._tasks.append(task)
         return largest
+
+    def _connection(self) -> AbstractConnection:
+        made: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
+        if self._tls is not None:
+            made.ssl_context.context = self._tls  # type: ignore[attr-defined]  # redis-py's own trusts more than ``ca``
+        return made
 
     def _done(self, task: asyncio.Task[None]) -> None:
         if task.cancelled() or task not in self._tasks:
@@ -206,6 +207,45 @@ class RedisBus:
         if self._ending is not None:
             await self._ending
             self._ending = None
+
+
+REDIS_OPTIONS = (
+    *("db", "client_name", "ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile", "ssl_password"),
+    *("ssl_cert_reqs", "ssl_check_hostname", "ssl_min_version", "ssl_ciphers"),
+)
+"""What redis-py calls what a URL's query may say, besides our own names for TLS."""
+
+
+def _pool(url: str) -> tuple[ConnectionPool, ssl.SSLContext | None]:
+    """What makes connections, and their TLS where redis-py is not to make its own."""
+    parts = urlsplit(url)
+    query = query_of(parts, (*TLS_FILES, *REDIS_OPTIONS))
+    ours = {name: query.pop(name) for name in TLS_FILES if name in query}
+    of_tls = [*ours, *(name for name in query if name.startswith("ssl_"))]
+    if of_tls and parts.scheme != "rediss":
+        raise ConfigError(f"bus=redis://…?{of_tls[0]}= is about TLS, and that has the scheme rediss://")
+    if ours and len(of_tls) > len(ours):
+        raise ConfigError(
+            f"bus=rediss://… has {of_tls[0]}= and {of_tls[-1]}=: give ca, cert and key, or redis-py's ssl_…"
+        )
+    readable(query, "ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+    tls = tls_context(ours) if parts.scheme == "rediss" and len(of_tls) == len(ours) else None
+    try:
+        pool = ConnectionPool.from_url(
+            parts._replace(
+                query=urlencode({"ssl_check_hostname": "true"} | query if tls or of_tls else query)
+            ).geturl(),
+            retry=Retry(NoBackoff(), 0),
+            socket_connect_timeout=4,
+            socket_timeout=None,
+            socket_keepalive=True,
+            decode_responses=False,
+            protocol=2,
+        )
+        pool.make_connection()  # type: ignore[no-untyped-call]  # so that a wrong value is an error now
+    except (TypeError, ValueError, RedisError) as error:
+        raise ConfigError(f"the query of bus={parts.scheme}://… is not as redis-py takes it: {error}") from None
+    return pool, tls
 
 
 async def _largest(connection: AbstractConnection) -> int:

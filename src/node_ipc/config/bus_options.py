@@ -1,7 +1,8 @@
-"""What the option ``bus`` takes: True, the URL of a broker, or a bus of one's own."""
+"""What the option ``bus`` takes: True, the URL of a broker, those of a cluster's, or a bus of one's own."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from .checks import Refused
@@ -13,37 +14,52 @@ SCHEMES = {"nats": "nats", "tls": "nats", "redis": "redis", "rediss": "redis", "
 NEEDED = ("connect", "publish", "subscribe", "unsubscribe", "request", "confirm", "health", "close")
 TAKES = (
     "True (the hub of workers.run), 'nats://host:port', 'tls://host:port' (NATS over TLS), 'redis://host:port', "
-    "'rediss://host:port', or a bus of your own with the methods of node_ipc.scale.bus.Bus"
+    "'rediss://host:port', several of NATS ('nats://one:4222,nats://two:4222', or a list of them), or a bus of your "
+    "own with the methods of node_ipc.scale.bus.Bus"
+)
+ONE_REDIS = (
+    "one URL of Redis, since what is published on one server its others do not hear: several are for the servers of a "
+    "NATS cluster"
 )
 
 
 class BusPlace:
-    """Where a broker is. What is shown of it has no password in it."""
+    """Where a broker is, or each server of a cluster of them. What is shown of it has no password in it."""
 
-    __slots__ = ("scheme", "url")
+    __slots__ = ("scheme", "urls")
 
-    def __init__(self, url: str) -> None:
-        self.url = url
-        """As it was given, secrets included."""
-        self.scheme = url.partition(":")[0].lower()
+    def __init__(self, *urls: str) -> None:
+        self.urls = urls
+        """As they were given, secrets included."""
+        self.scheme = urls[0].partition(":")[0].lower()
+
+    @property
+    def url(self) -> str:
+        """The first, which is all there is but in a cluster."""
+        return self.urls[0]
 
     def __str__(self) -> str:
-        """The URL without user, password and token."""
-        if self.scheme == "unix":
-            return self.url
-        from urllib.parse import urlsplit, urlunsplit
-
-        parts = urlsplit(self.url)
-        return urlunsplit((self.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+        """The URLs without user, password and token."""
+        return ",".join(map(shown, self.urls))
 
     def __repr__(self) -> str:
         return f"BusPlace({str(self)!r})"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, BusPlace) and other.url == self.url
+        return isinstance(other, BusPlace) and other.urls == self.urls
 
     def __hash__(self) -> int:
-        return hash(self.url)
+        return hash(self.urls)
+
+
+def shown(url: str) -> str:
+    """A URL without user, password, token and query."""
+    if url.startswith("unix:"):
+        return url
+    from urllib.parse import urlsplit, urlunsplit
+
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def bus(value: object) -> Any:
@@ -53,18 +69,44 @@ def bus(value: object) -> Any:
     if value is True or isinstance(value, BusPlace):
         return value
     if isinstance(value, str):
-        from urllib.parse import urlsplit  # 2 ms, and only who names a broker pays for it
-
-        place = BusPlace(value)
-        try:
-            parts = urlsplit(value)
-            known = place.scheme in SCHEMES and (parts.path if place.scheme == "unix" else parts.hostname)
-            _ = parts.port
-        except ValueError:
-            known = None
-        if not known:
-            raise Refused(TAKES)
-        return place
+        return _place(list(_cut(value)))
+    if isinstance(value, (list, tuple)) and value and all(isinstance(url, str) for url in value):
+        return _place(list(value))
     if all(callable(getattr(value, name, None)) for name in NEEDED):
         return value
     raise Refused(TAKES)
+
+
+def _cut(text: str) -> Iterator[str]:
+    """The URLs in a list of them, of which only the first needs a scheme; a path may have commas."""
+    if text.startswith("unix:"):
+        yield text
+        return
+    first, *others = text.split(",")
+    yield first.strip()
+    scheme = first.partition("://")[0].strip()
+    for other in others:
+        yield other.strip() if "://" in other else f"{scheme}://{other.strip()}"
+
+
+def _place(urls: list[str]) -> BusPlace:
+    engines = {_engine(url) for url in urls}
+    if len(urls) > 1 and engines == {"redis"}:
+        raise Refused(ONE_REDIS)
+    if None in engines or (len(urls) > 1 and engines != {"nats"}):
+        raise Refused(TAKES)
+    return BusPlace(*dict.fromkeys(urls))
+
+
+def _engine(url: str) -> str | None:
+    """Which engine a URL means; None for what is none."""
+    from urllib.parse import urlsplit  # 2 ms, and only who names a broker pays for it
+
+    scheme = url.partition(":")[0].lower()
+    try:
+        parts = urlsplit(url)
+        known = parts.path if scheme == "unix" else parts.hostname
+        _ = parts.port
+    except ValueError:
+        return None
+    return SCHEMES.get(scheme) if known else None

@@ -867,8 +867,9 @@ class Config(Options):
 
     bus: Option[Any, Any] = Option(None, bus_options.bus, secret=True)
     """What joins this server to others, so that rooms, broadcasts and requests reach the clients of all of them:
-    ``"nats://user:password@host:4222"``, ``"tls://…"``, ``"redis://host:6379"``, ``"rediss://…"``, an object with the
-    methods of ``node_ipc.scale.bus.Bus``, or in ``workers.run`` True, which needs no broker. ``None``: nothing.
+    ``"nats://user:password@host:4222"``, ``"tls://…"``, ``"redis://host:6379"``, ``"rediss://…"``, the servers of one
+    NATS cluster (``"nats://one,nats://two"`` or a list), an object with the methods of ``node_ipc.scale.bus.Bus``, or
+    in ``workers.run`` True, which needs no broker. ``None``: nothing.
 
     Read by: servers over streams.
     Example:
