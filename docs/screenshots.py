@@ -36,6 +36,9 @@ SEARCHES = {
     "permission": "howto/who-may-connect.html",
     "newest frame": "howto/arrays.html",
     "SIGTERM": "topics/threads.html",
+    "graceful shutdown": "topics/threads.html",
+    "EADDRINUSE": "howto/questions.html",
+    "nats": "howto/many-machines.html",
 }
 """What a reader types, and a page that must be among the first ten it finds."""
 CARD = (1200, 630)
