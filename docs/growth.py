@@ -1,4 +1,4 @@
-"""Plots how a bus's traffic grows with nodes and rooms: ``python docs/growth.py``, in some minutes; it needs matplotlib.
+"""Plots how a bus's traffic grows with nodes and rooms: ``python docs/growth.py``, with matplotlib, takes minutes.
 
 Nodes run on a bus in memory and a virtual clock (``tests/cluster/test_many_nodes.py``), ten of them in each room.
 """
@@ -12,8 +12,9 @@ from typing import Any
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent / "tests"), str(HERE.parent / "tests" / "cluster")]
 
-from cluster_nodes import BEAT, at_scale  # noqa: E402
 from test_many_nodes import World, cost_of_an_emit, cost_of_coming_back  # noqa: E402
+
+from cluster_nodes import BEAT, at_scale  # noqa: E402
 
 NODES = (10, 30, 100, 300, 1000)
 ROOMS = (100, 10_000, 100_000)
@@ -44,7 +45,11 @@ def measure() -> dict[int, list[tuple[int, float, float, float]]]:
                 world = World(nodes, rooms, each)
                 figures = nodes, cost_of_an_emit(world, EMITS), beats(world), cost_of_coming_back(world, EMITS)
             found.setdefault(rooms, []).append(figures)
-            print("{0:>6} nodes, {4:>7} rooms: {1:6.2f} deliveries, {2:6.1f} beats/s, {3:10,.0f} bytes".format(*figures, rooms))
+            print(
+                "{0:>6} nodes, {4:>7} rooms: {1:6.2f} deliveries, {2:6.1f} beats/s, {3:10,.0f} bytes".format(
+                    *figures, rooms
+                )
+            )
     return found
 
 
@@ -64,7 +69,9 @@ def draw(found: dict[int, list[tuple[int, float, float, float]]], picture: Path)
     for place, (axes, title) in enumerate(zip(plots, titles, strict=True), 1):
         for (rooms, rows), mark in zip(found.items(), "os^", strict=True):
             scale = 1000 if place == 3 else 1
-            axes.plot([row[0] for row in rows], [row[place] / scale for row in rows], marker=mark, label=f"{rooms:,} rooms")
+            axes.plot(
+                [row[0] for row in rows], [row[place] / scale for row in rows], marker=mark, label=f"{rooms:,} rooms"
+            )
         axes.set(xscale="log", xlabel="nodes", **title)
         axes.grid(alpha=0.3)
         axes.legend()

@@ -35,6 +35,8 @@ class Process:
         self.told: list[tuple[Any, ...]] = []
         self.faults: list[IPCError] = []
         self.gaps: Counter[str] = Counter()
+        self.waits: list[tuple[Callable[..., None], Callable[[Raw], None]]] = []
+        self.given_up: list[int] = []
         limits = NodeLimits(
             options.get("messages", 10_000), options.get("size", 8 << 20), options.get("raises", False), BEAT
         )
@@ -55,11 +57,16 @@ class Process:
     def describe(self, room: str) -> list[tuple[int, str, Any, list[str]]]:
         return [(1, "memory", None, list(self.names))] if room in self.names or not room else []
 
-    def answer(self, ask: Ask, done: Callable[[tuple[str, int, str] | None, Raw], None]) -> None:
-        if ask.socket > 1:
+    def answer(
+        self, ask: Ask, done: Callable[[tuple[str, int, str] | None, Raw], None], told: Callable[[Raw], None]
+    ) -> Callable[[], None]:
+        if ask.method == "wait":
+            self.waits.append((done, told))
+        elif ask.socket > 1:
             done(("nobody", -32001, "no such socket"), Raw(b"null"))
         else:
             done(None, ask.params)
+        return lambda: self.given_up.append(ask.id)
 
     def tell(self, event: str, *arguments: Any) -> None:
         self.told.append((event, *arguments))
@@ -126,7 +133,8 @@ def at_scale() -> Iterator[None]:
         if data is not last[0]:
             last[1] = decode(data)
             last[0] = data
-        return last[1]
+        message: Message = last[1]
+        return message
 
     collects = gc.isenabled()
     gc.disable()  # five million objects that stay would be looked at again and again

@@ -18,7 +18,15 @@ from brokers import Broker
 from cluster_ends import BEAT, DEADLINE, Ends, ends, until
 from node_ipc.cluster.engines import bus_of
 from node_ipc.config import bus_options
-from node_ipc.errors import BackpressureError, ConfigError, FrameTooLarge, NoResponder, NotConnected, RemoteError
+from node_ipc.errors import (
+    BackpressureError,
+    ConfigError,
+    FrameTooLarge,
+    NoResponder,
+    NotConnected,
+    RemoteError,
+    RequestTimeout,
+)
 
 
 @pytest.fixture(params=list(brokers.BROKERS))
@@ -169,6 +177,53 @@ async def test_requests_to_a_socket_elsewhere_and_to_any_other_server(broker: Br
             await here.request("nothing")
         with pytest.raises(RemoteError, match="the handler failed"):
             await here.request("fail")
+
+
+async def test_progress_deadline_and_cancel_travel(broker: Broker) -> None:
+    """To a client of another server, and to any other server; as on a link."""
+    async with ends(broker, ("a",), ("a",)) as all:
+        one, two = all.servers
+        ended: list[Any] = []
+
+        async def work(params: float, socket: Any, request: Any) -> float:
+            for done in range(3):
+                request.progress([done])
+            ended.append(request.deadline is not None)
+            try:
+                await asyncio.sleep(params)
+            except asyncio.CancelledError:
+                ended.append(request.cancelled)
+                raise
+            return params
+
+        two.handle("work", work)
+        all.clients[1].handle("work", work)
+        two.handle("threaded", lambda params, socket, request: asyncio.to_thread(request.progress, "from a thread"))
+        [socket] = [each for each in await one.everywhere.sockets() if each.node == two.everywhere.name]
+        for to in (None, socket.id):
+            heard: list[Any] = []
+            assert await one.everywhere.request("work", 0.0, to=to, progress=heard.append) == 0.0
+            assert heard == [[0], [1], [2]] and ended == [True]
+            ended.clear()
+            with pytest.raises(RequestTimeout):
+                await one.everywhere.request("work", 60.0, to=to, timeout=0.3)
+            await until(lambda: ended == [True, True])
+            ended.clear()
+            task = asyncio.ensure_future(_awaited(one.everywhere.request("work", 60.0, to=to, timeout=None)))
+            await until(lambda: ended == [False])
+            task.cancel()
+            await until(lambda: ended == [False, True])
+            ended.clear()
+        heard = []
+        assert await one.everywhere.request("threaded", progress=heard.append) is True
+        await until(lambda: heard == ["from a thread"])
+        assert await one.everywhere.request("work", 0.0, progress=lambda data: 1 / 0) == 0.0
+        assert len(all.errors[0]) == 3 and "progress of 'work' failed: ZeroDivisionError" in str(all.errors[0][0])
+        assert not all.errors[1]
+
+
+async def _awaited(outcome: Any) -> Any:
+    return await outcome
 
 
 async def test_where_nobody_is_there_it_is_said_at_once(broker: Broker) -> None:

@@ -11,6 +11,7 @@ import random
 import time
 from collections import Counter
 from functools import partial
+from itertools import pairwise
 
 import pytest
 from msgspec import Raw
@@ -140,7 +141,7 @@ def check_delivery(world: World) -> None:
         before = world.before.get(process, Counter())
         came = told = 0
         for key, numbers in world.heard[process].items():
-            assert all(one < next for one, next in zip(numbers, numbers[1:], strict=False)), (process, key, numbers)
+            assert all(one < next for one, next in pairwise(numbers)), (process, key, numbers)
             came += sum(number > before[key] for number in numbers if key in due)
         told = sum(count for name, count in process.gaps.items() if name in senders)
         assert came + told == sum(due.values()), (process, came, told)

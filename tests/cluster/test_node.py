@@ -746,8 +746,8 @@ def test_any_one_node_is_one_that_lives() -> None:
 def test_requests_end_with_the_truth() -> None:
     group = Group(3)
     one, two, three = group.processes
-    two.answer = lambda ask, done: None  # type: ignore[method-assign]
-    three.answer = lambda ask, done: None  # type: ignore[method-assign]
+    two.answer = lambda ask, done, told: lambda: None  # type: ignore[method-assign]
+    three.answer = lambda ask, done, told: lambda: None  # type: ignore[method-assign]
     late = one.node.ask("n1.1", "add", Raw(b"1"), 0.5, everything)
     dead = one.node.ask("n2.1", "add", Raw(b"1"), None, everything)
     three.kill()
@@ -758,6 +758,95 @@ def test_requests_end_with_the_truth() -> None:
     errors = [type(answer.error) for answer in (late, dead, down, after)]
     assert errors == [RequestTimeout, ConnectionLost, ConnectionLost, NotConnected]
     assert not len(one.node._questions)
+
+
+@pytest.mark.parametrize("to", ["n1.1", None])
+def test_how_far_it_is_comes_in_order_before_the_answer(to: str | None) -> None:
+    group = Group(2)
+    one, two = group.processes
+    heard: list[bytes] = []
+    answer = one.node.ask(to, "wait", Raw(b"1"), 30.0, everything, lambda data: heard.append(bytes(data)))
+    group.run(0.01)
+    [(done, told)] = two.waits
+    told(Raw(b"1"))
+    told(Raw(b'"half"'))
+    done(None, Raw(b"2"))
+    told(Raw(b"3"))  # nobody waits
+    group.run(0.01)
+    assert heard == [b"1", b'"half"'] and bytes(answer.result()) == b"2"
+    assert not len(two.node._answers)
+
+
+@pytest.mark.parametrize("to", ["n1.1", None])
+@pytest.mark.parametrize("how", ["late", "given up", "before it was taken", "goodbye", "killed"])
+def test_whoever_works_on_what_nobody_waits_for_any_more_is_told(to: str | None, how: str) -> None:
+    group = Group(2)
+    one, two = group.processes
+    answer = one.node.ask(to, "wait", Raw(b"1"), 1.0 if how == "late" else 60.0, everything)
+    if how != "before it was taken":
+        group.run(0.01)
+        assert len(two.waits) == 1 and not two.given_up
+    if how in ("given up", "before it was taken"):
+        assert answer.abandon is not None
+        answer.abandon()
+    elif how == "goodbye":
+        one.node.close(1.0)
+    elif how == "killed":
+        one.kill()
+    group.run(5)
+    assert two.given_up == [1] and not len(two.node._answers)
+    assert how == "killed" or not len(one.node._questions)
+    two.waits[0][0](None, Raw(b"too late"))
+    group.run(0.1)
+    assert not two.faults and not one.faults
+
+
+def test_the_end_of_whichever_node_has_a_request_is_told_as_such() -> None:
+    group = Group(3)
+    one = group.processes[0]
+    answer = one.node.ask(None, "wait", Raw(b"1"), None, everything)
+    group.run(0.01)
+    [other] = [process for process in group.processes if process.waits]
+    other.kill()
+    group.run(5)
+    assert isinstance(answer.error, ConnectionLost) and other.node.name in str(answer.error)
+
+
+def test_a_node_that_stops_gives_up_what_it_was_asked() -> None:
+    group = Group(2)
+    one, two = group.processes
+    one.node.ask("n1.1", "wait", Raw(b"1"), None, everything)
+    group.run(0.01)
+    two.node.close(1.0)
+    assert two.given_up == [1]
+
+
+def test_a_request_to_a_socket_here_is_given_up_as_well() -> None:
+    group = Group(1)
+    [one] = group.processes
+    heard: list[bytes] = []
+    answer = one.node.ask("n0.1", "wait", Raw(b"1"), 1.0, everything, lambda data: heard.append(bytes(data)))
+    one.waits[0][1](Raw(b"5"))
+    group.run(2)
+    assert heard == [b"5"] and one.given_up == [1] and isinstance(answer.error, RequestTimeout)
+
+
+def test_what_is_told_of_a_request_keeps_to_the_limit_of_the_bus() -> None:
+    group = Group(2, limit=1000)
+    one, two = group.processes
+    one.node.ask("n1.1", "wait", Raw(b"1"), None, everything, lambda data: None)
+    group.run(0.01)
+    with pytest.raises(FrameTooLarge, match="what is told of 'wait'"):
+        two.waits[0][1](Raw(b"1" * 1000))
+
+
+def test_a_node_of_an_earlier_version_is_told_neither_of_progress_nor_of_who_has_it() -> None:
+    group = Group(1)
+    [one] = group.processes
+    said: list[bytes] = []
+    one.line.publish = lambda subject, data: said.append(data) or True  # type: ignore[method-assign, func-returns-value]
+    one.node.heard("", b'["a","old",1,7,0,"wait",null,1]')
+    assert len(one.waits) == 1 and not [data for data in said if data.startswith(b'["t"')]
 
 
 # ---- what comes is not trusted

@@ -6,19 +6,23 @@ import base64
 import secrets
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Raw
 
+from ..config.foreign import shown
 from ..core.asking import Question
 from ..core.events import typed_decoder
-from ..core.requests import RESPONSE, RequestMessage, method_name
+from ..core.requests import PROGRESS, RESPONSE, RequestMessage, method_name
 from ..core.rooms import Audience
 from ..core.server import ServerCore
+from ..core.session import refuse_other_threads
 from ..errors import (
     ConfigError,
     ConnectionLost,
+    HandlerError,
     InvalidEvent,
     InvalidPayload,
     IPCError,
@@ -35,7 +39,7 @@ from .node import Node, NodeLimits, NodeState
 if TYPE_CHECKING:
     from ..config.config import Config
     from ..core.everywhere import Found, RemoteNode
-    from ..core.outcome import Outcome
+    from ..core.outcome import Outcome, Progress
     from ..core.seam import Driver
     from ..core.session import Session
     from ..core.trace import BusStats
@@ -111,19 +115,31 @@ class AskingNode:
     claimed_id: Any = None
     is_open = True
 
-    def __init__(self, name: str, encode: Callable[[Any, str], Raw], done: Callable[..., None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        driver: Driver,
+        encode: Callable[[Any, str], Raw],
+        done: Callable[..., None],
+        told: Callable[[Raw], None],
+    ) -> None:
         self.id = name
         """What it is called on the bus."""
         self.errors = 0
         self.state: dict[str, Any] = {}
+        self._driver = driver
         self._encode = encode
         self._done = done
+        self._told = told
 
     def __repr__(self) -> str:
         return f"<Node {self.id}>"
 
     def emit(self, type: Any, data: Any = {}) -> bool:  # noqa: B006 - never changed
-        """Give the answer; anything else cannot be sent there."""
+        """Give the answer, or, from any thread, how far it is; anything else cannot be sent there."""
+        if type == PROGRESS:
+            self._tell(self._encode(data["data"], type))
+            return True
         if type != RESPONSE:
             raise InvalidEvent(f"{self!r} asked over the bus: only what the handler returns goes back")
         if "error" in data:
@@ -132,6 +148,12 @@ class AskingNode:
         else:
             self._done(None, self._encode(data["result"], type))
         return True
+
+    def _tell(self, data: Raw) -> None:
+        if self._driver.home and self._driver.thread() != self._driver.home:
+            self._driver.call_from_thread(partial(self._told, data))
+        else:
+            self._told(data)
 
     def push(self) -> None: ...
     def request_started(self) -> int:
@@ -199,12 +221,28 @@ class Joined:
         return self._node.nodes()
 
     def find(self, room: str | None, timeout: float) -> Outcome[Found]:
+        refuse_other_threads(self._driver, "sockets")
         return self._node.find(room, timeout)
 
-    def ask(self, to: str | None, method: Any, params: Any, timeout: float | None, type: Any) -> Outcome[Any]:
+    def ask(
+        self, to: str | None, method: Any, params: Any, timeout: float | None, type: Any, progress: Progress | None
+    ) -> Outcome[Any]:
+        refuse_other_threads(self._driver, "request")
         name = method_name(method)
         decode = typed_decoder(type, name, self._settings.dec_hook)
-        return self._node.ask(to, name, self._encode(params, name), timeout, decode)
+        if progress is not None and not callable(progress):
+            raise TypeError(f"progress must be callable, as progress(data), not {progress!r:.80}")
+        hear = None if progress is None else partial(self._progressed, name, progress)
+        return self._node.ask(to, name, self._encode(params, name), timeout, decode, hear)
+
+    def _progressed(self, method: str, progress: Progress, data: Raw) -> None:
+        """What hears how far a request is is the user's: it may raise anything, and that harms nobody else."""
+        try:
+            progress(_plain_values(data))
+        except Exception as error:
+            failure = HandlerError(f"progress of {method[:64]!r} failed: {shown(error)}", event=method)
+            failure.__cause__ = error
+            self.fault(failure)
 
     def _encode(self, data: Any, event: str) -> Raw:
         """A payload in bytes, as an emit makes them of it."""
@@ -228,25 +266,40 @@ class Joined:
         sockets = self._server.rooms.get(room, []) if room else self._server.sockets
         return [(each.id, str(each.peer), _plain(each.claimed_id), sorted(each.rooms)) for each in sockets]
 
-    def answer(self, ask: Ask, done: Callable[[tuple[str, int, str] | None, Raw], None]) -> None:
+    def answer(
+        self, ask: Ask, done: Callable[[tuple[str, int, str] | None, Raw], None], told: Callable[[Raw], None]
+    ) -> Callable[[], None]:
         timeout = None if ask.timeout is None else min(max(ask.timeout, 0.0), 1e6)
         if not ask.socket:
-            node: Any = AskingNode(ask.node, self._encode, done)
-            message = RequestMessage(ask.method, Raw(str(ask.id).encode()), ask.params, "2.0", timeout)
+            node: Any = AskingNode(ask.node, self._driver, self._encode, done, told)
+            id = str(ask.id).encode()
+            message = RequestMessage(ask.method, Raw(id), ask.params, "2.0", timeout, ask.progress)
             self._server.requests.requested_by(node, message)
-            return
+            return partial(self._server.requests.cancelled_by, node, id)
         socket = self._server.socket(ask.socket)
         if socket is None:
             done(("nobody", -32001, f"the socket {ask.socket} is gone"), NULL)
-            return
-        self._ask_socket(socket, ask, timeout, done)
+            return _nothing
+        return self._ask_socket(socket, ask, timeout, done, told)
 
-    def _ask_socket(self, socket: Session, ask: Ask, timeout: float | None, done: Callable[..., None]) -> None:
+    def _ask_socket(
+        self,
+        socket: Session,
+        ask: Ask,
+        timeout: float | None,
+        done: Callable[..., None],
+        told: Callable[[Raw], None],
+    ) -> Callable[[], None]:
+        def progressed(data: Any) -> None:
+            told(self._encode(data, PROGRESS))
+
+        progress = progressed if ask.progress else None
         try:
-            outcome = self._server.request_from(socket, Question(ask.method, ask.params, timeout, Raw))
+            question = Question(ask.method, ask.params, timeout, Raw, progress)
+            outcome = self._server.request_from(socket, question)
         except IPCError as error:
             done(_told(error), NULL)
-            return
+            return _nothing
 
         def answered() -> None:
             if outcome.error is None:
@@ -256,12 +309,26 @@ class Joined:
                 done(_told(outcome.error), self._encode(data, RESPONSE))
 
         outcome.then(answered)
+        return partial(_abandon, outcome)
 
     def tell(self, event: str, *arguments: Any) -> None:
         self._server.bus_event(event, *arguments)
 
     def fault(self, error: IPCError) -> None:
         self._server.session_fault(None, error)
+
+
+_plain_values = typed_decoder(None, PROGRESS)
+
+
+def _abandon(outcome: Outcome[Any]) -> None:
+    """Nobody waits for it any more: whoever was asked is told."""
+    if outcome.abandon is not None:
+        outcome.abandon()
+
+
+def _nothing() -> None:
+    """It was answered at once."""
 
 
 def join(server: Any, driver: Driver, settings: Config) -> None:

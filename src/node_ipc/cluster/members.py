@@ -51,7 +51,7 @@ class Other:
         self.number = 0
         """Of its last message, as its last heartbeat said."""
         self.answers_since = False
-        """It can be asked for all that it sent after some number."""
+        """It can be asked for all that it sent after some number, and hears of it when an answer is not awaited."""
         self.heard = Heard()
         self.asked = 0
         """The number of the last question how far it has come everywhere."""

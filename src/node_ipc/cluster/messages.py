@@ -24,14 +24,17 @@ __all__ = [
     "Ask",
     "Beat",
     "Bye",
+    "Cancel",
     "Emit",
     "Hello",
     "Here",
     "Mark",
     "Marks",
     "Message",
+    "Progress",
     "Subjects",
     "Sync",
+    "Taken",
     "Who",
     "decode",
     "encode",
@@ -154,6 +157,33 @@ class Ask(Struct, array_like=True, tag="a", gc=False):
     method: str
     timeout: float | None
     params: Raw
+    progress: bool | None = None
+    """It wants to hear how far it is; None: it is of a version that hears neither that nor who has it."""
+
+
+class Taken(Struct, array_like=True, tag="t", gc=False):
+    """A node has a request that was for any one, and answers later."""
+
+    node: Name
+    life: Count
+    id: Count
+
+
+class Progress(Struct, array_like=True, tag="p", gc=False):
+    """How far a request is."""
+
+    node: Name
+    life: Count
+    id: Count
+    data: Raw
+
+
+class Cancel(Struct, array_like=True, tag="c", gc=False):
+    """Nobody waits for the answer to this request any more."""
+
+    node: Name
+    life: Count
+    id: Count
 
 
 class Answer(Struct, array_like=True, tag="r", gc=False):
@@ -167,7 +197,7 @@ class Answer(Struct, array_like=True, tag="r", gc=False):
     result: Raw
 
 
-Message: TypeAlias = Emit | Hello | Beat | Bye | Sync | Marks | Who | Here | Ask | Answer
+Message: TypeAlias = Emit | Hello | Beat | Bye | Sync | Marks | Who | Here | Ask | Taken | Progress | Cancel | Answer
 
 _encode = msgspec.json.Encoder().encode
 _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)

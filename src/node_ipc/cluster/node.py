@@ -22,6 +22,7 @@ from ..core.everywhere import Found, RemoteNode, RemoteSocket
 from ..core.rooms import Audience, room_name
 from ..core.trace import BusStats
 from ..errors import BackpressureError, FrameTooLarge, IPCError, NotConnected, ProtocolError
+from .answers import Answers
 from .members import Members, Other
 from .messages import (
     EVERYBODY,
@@ -29,14 +30,17 @@ from .messages import (
     Ask,
     Beat,
     Bye,
+    Cancel,
     Emit,
     Hello,
     Here,
     Mark,
     Marks,
     Message,
+    Progress,
     Subjects,
     Sync,
+    Taken,
     Who,
     decode,
     encode,
@@ -137,8 +141,14 @@ class Local(Protocol):
     def describe(self, room: str) -> list[tuple[int, str, Any, list[str]]]:
         """The sockets in a room, or all: number, peer, claimed id, rooms."""
 
-    def answer(self, ask: Ask, done: Callable[[tuple[str, int, str] | None, Raw], None]) -> None:
-        """Have a request of another node's answered."""
+    def answer(
+        self, ask: Ask, done: Callable[[tuple[str, int, str] | None, Raw], None], told: Callable[[Raw], None]
+    ) -> Callable[[], None]:
+        """Have a request of another node's answered; returns what gives it up.
+
+        told: called with how far it is, where ``ask.progress``; raises :class:`FrameTooLarge` past what the broker
+        takes.
+        """
 
     def tell(self, event: str, *arguments: Any) -> None:
         """Publish an event of the bus."""
@@ -183,7 +193,8 @@ class Node:
         self._given = 0  # the number of the last message that the bus has
         self._waiting = Waiting(limits.messages, limits.size)
         self._members = Members(limits.beat)
-        self._questions = Questions(driver)
+        self._questions = Questions(driver, self._cancel_at)
+        self._answers = Answers()
         self._beat = 0
         self._syncs = 0
         self._subscribed: dict[str, float | None] = {}
@@ -310,6 +321,7 @@ class Node:
         self._stats.dropped += self._waiting.clear()
         self._tell_gaps()
         self._questions.end_all("this server was stopped")
+        self._answers.give_up_all()
         self.finished()
 
     def abort(self) -> None:
@@ -458,6 +470,7 @@ class Node:
     def _forget(self, other: Other) -> None:
         self._refused.discard(other.name)
         self._questions.gone(other.name)
+        self._answers.give_up_all(other.name)
 
     def _settle(self, other: Other) -> None:
         """Ask one that is in doubt; once in a heartbeat, until it has answered."""
@@ -669,14 +682,20 @@ class Node:
     # ---- requests
 
     def ask(
-        self, to: str | None, method: str, params: Raw, timeout: float | None, decode: Callable[[Any], Any]
+        self,
+        to: str | None,
+        method: str,
+        params: Raw,
+        timeout: float | None,
+        decode: Callable[[Any], Any],
+        progress: Callable[[Raw], None] | None = None,
     ) -> Outcome[Any]:
         """Ask a socket, or any one other node."""
         node, number = (None, 0) if to is None else _place(to)
-        id, outcome = self._questions.ask(method, node, timeout, decode)
-        ask = Ask(self.name, self._life, id, number, method, timeout, params)
+        id, outcome = self._questions.ask(method, node, timeout, decode, progress)
+        ask = Ask(self.name, self._life, id, number, method, timeout, params, progress is not None)
         if node == self.name:
-            self._local.answer(ask, partial(self._answered_here, id))
+            self._answer_to(ask, partial(self._answered_here, id), partial(self._questions.told, id, node))
         elif self.state is not NodeState.UP or self._line is None:
             self._questions.end(
                 id, NotConnected(f"cannot ask {node or 'another server'}: the bus is {self.state.value}")
@@ -708,11 +727,50 @@ class Node:
         name = names.pop(int(self._driver.random() * len(names)))
         line.request(self._subjects.node(name), data, partial(self._try, line, names, data, id))
 
+    def _cancel_at(self, name: str, id: int) -> None:
+        """Let that node know that nobody waits for its answer."""
+        if name == self.name:
+            self._answers.give_up((name, self._life, id))
+        elif (other := self._members.get(name)) is not None and other.answers_since:  # of a version that knows of it
+            self._say(self._subjects.node(name), Cancel(self.name, self._life, id))
+
+    def _answer_to(
+        self, ask: Ask, done: Callable[[tuple[str, int, str] | None, Raw], None], told: Callable[[Raw], None]
+    ) -> bool:
+        """Have it answered; whether that takes time."""
+        key = ask.node, ask.life, ask.id
+
+        def answered(error: tuple[str, int, str] | None, result: Raw) -> None:
+            if self._answers.end(key):
+                done(error, result)
+
+        return self._answers.begin(key, lambda: self._local.answer(ask, answered, told))
+
     def _answered_here(self, id: int, error: tuple[str, int, str] | None, result: Raw) -> None:
         self._questions.answered(Answer(self.name, self._life, id, error, result))
 
     def _hear_ask(self, other: Other, ask: Ask) -> None:
-        self._local.answer(ask, partial(self._answer, other.name, ask.id))
+        done, told = partial(self._answer, other.name, ask.id), partial(self._tell, other.name, ask)
+        if self._answer_to(ask, done, told) and not ask.socket and ask.progress is not None:
+            self._say(self._subjects.node(other.name), Taken(self.name, self._life, ask.id))
+
+    def _tell(self, name: str, ask: Ask, data: Raw) -> None:
+        """How far a request of that node's is."""
+        encoded = encode(Progress(self.name, self._life, ask.id, data))
+        if self._limit is not None and len(encoded) > self._limit:
+            raise FrameTooLarge(
+                f"what is told of {ask.method!r:.80} has {len(encoded)} bytes, and the bus takes {self._limit}"
+            )
+        self._say_encoded(self._subjects.node(name), encoded)
+
+    def _hear_taken(self, other: Other, taken: Taken) -> None:
+        self._questions.taken(taken.id, other.name)
+
+    def _hear_progress(self, other: Other, progress: Progress) -> None:
+        self._questions.told(progress.id, other.name, progress.data)
+
+    def _hear_cancel(self, other: Other, cancel: Cancel) -> None:
+        self._answers.give_up((other.name, cancel.life, cancel.id))
 
     def _answer(self, name: str, id: int, error: tuple[str, int, str] | None, result: Raw) -> None:
         if self._line is None:
@@ -755,6 +813,9 @@ _HEAR: dict[type, Callable[[Node, Other, Any], None]] = {
     Who: Node._hear_who,
     Here: Node._hear_here,
     Ask: Node._hear_ask,
+    Taken: Node._hear_taken,
+    Progress: Node._hear_progress,
+    Cancel: Node._hear_cancel,
     Answer: Node._hear_answer,
 }
 _SIGNS = (Hello, Beat)

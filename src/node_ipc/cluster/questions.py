@@ -25,14 +25,22 @@ MOST_QUESTIONS = 16_384
 
 
 class _Asked:
-    __slots__ = ("decode", "method", "node", "outcome", "timer")
+    __slots__ = ("decode", "method", "node", "outcome", "progress", "timer")
 
-    def __init__(self, outcome: Outcome[Any], method: str, node: str | None, decode: Callable[[Any], Any]) -> None:
+    def __init__(
+        self,
+        outcome: Outcome[Any],
+        method: str,
+        node: str | None,
+        decode: Callable[[Any], Any],
+        progress: Callable[[Raw], None] | None,
+    ) -> None:
         self.outcome = outcome
         self.method = method
         self.node = node
-        """Who is asked; None: any one of them."""
+        """Who is asked; None: any one of them, and nobody has said that it is the one."""
         self.decode = decode
+        self.progress = progress
         self.timer: Timer | None = None
 
 
@@ -49,8 +57,9 @@ class _Search:
 class Questions:
     """Those that are open."""
 
-    def __init__(self, driver: Driver) -> None:
+    def __init__(self, driver: Driver, cancel: Callable[[str, int], None]) -> None:
         self._driver = driver
+        self._cancel = cancel  # tells a node that nobody waits for its answer
         self._ids = 0
         self._asked: dict[int, _Asked] = {}
         self._searches: dict[int, _Search] = {}
@@ -61,7 +70,12 @@ class Questions:
     # ---- requests
 
     def ask(
-        self, method: str, node: str | None, timeout: float | None, decode: Callable[[Any], Any]
+        self,
+        method: str,
+        node: str | None,
+        timeout: float | None,
+        decode: Callable[[Any], Any],
+        progress: Callable[[Raw], None] | None = None,
     ) -> tuple[int, Outcome[Any]]:
         """A new request; what is to be sent carries its number."""
         if len(self._asked) >= MOST_QUESTIONS:
@@ -69,12 +83,35 @@ class Questions:
         self._ids += 1
         id = self._ids
         outcome: Outcome[Any] = self._driver.outcome(None)
-        asked = self._asked[id] = _Asked(outcome, method, node, decode)
-        outcome.abandon = partial(self.end, id, RequestError(f"{method!r:.80} was given up by whoever waited for it"))
+        asked = self._asked[id] = _Asked(outcome, method, node, decode, progress)
+        given_up = RequestError(f"{method!r:.80} was given up by whoever waited for it")
+        outcome.abandon = partial(self._give_up, id, given_up)
         if timeout is not None:
             late = RequestTimeout(f"no answer to {method!r:.80} within {timeout:g} s from {node or 'any other server'}")
-            asked.timer = self._driver.call_later(timeout, partial(self.end, id, late))
+            asked.timer = self._driver.call_later(timeout, partial(self._give_up, id, late))
         return id, outcome
+
+    def _give_up(self, id: int, error: IPCError) -> None:
+        """Nobody waits any more; whoever works on it hears of it."""
+        asked = self._asked.get(id)
+        if asked is not None:
+            self.end(id, error)
+            if asked.node is not None:
+                self._cancel(asked.node, id)
+
+    def taken(self, id: int, node: str) -> None:
+        """One of those that were asked has it."""
+        asked = self._asked.get(id)
+        if asked is None:  # nobody waited so long
+            self._cancel(node, id)
+        elif asked.node is None:
+            asked.node = node
+
+    def told(self, id: int, node: str, data: Raw) -> None:
+        """How far it is."""
+        asked = self._asked.get(id)
+        if asked is not None and asked.progress is not None and asked.node in (None, node):
+            asked.progress(data)
 
     def end(self, id: int, error: IPCError | None) -> None:
         """A request is over; one that is over already stays so."""

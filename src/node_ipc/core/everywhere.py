@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
     from .events import Event, R
-    from .outcome import Outcome
+    from .outcome import Outcome, Progress
     from .rooms import Audience
     from .trace import BusStats
 
@@ -96,7 +96,9 @@ class Relay(Protocol):
     def stats(self) -> BusStats: ...
     def nodes(self) -> list[RemoteNode]: ...
     def find(self, room: str | None, timeout: float) -> Outcome[Found]: ...
-    def ask(self, to: str | None, method: Any, params: Any, timeout: float | None, type: Any) -> Outcome[Any]: ...
+    def ask(
+        self, to: str | None, method: Any, params: Any, timeout: float | None, type: Any, progress: Progress | None
+    ) -> Outcome[Any]: ...
 
 
 class Everywhere:
@@ -131,7 +133,14 @@ class Everywhere:
 
     @overload
     def request(
-        self, method: Event[T], params: T, *, to: str | None = ..., timeout: float | None = ..., type: TypeForm[R] = ...
+        self,
+        method: Event[T],
+        params: T,
+        *,
+        to: str | None = ...,
+        timeout: float | None = ...,
+        progress: Progress | None = ...,
+        type: TypeForm[R] = ...,
     ) -> Outcome[R]: ...
     @overload
     def request(
@@ -141,6 +150,7 @@ class Everywhere:
         *,
         to: str | None = ...,
         timeout: float | None = ...,
+        progress: Progress | None = ...,
         type: TypeForm[R] = ...,
     ) -> Outcome[R]: ...
     def request(
@@ -150,12 +160,14 @@ class Everywhere:
         *,
         to: str | None = None,
         timeout: float | None = 30.0,
+        progress: Progress | None = None,
         type: Any = None,
     ) -> Outcome[Any]:
         """Ask a socket of any server (``to=found[0].id``), or without ``to`` any one other server.
 
         A socket's client answers with its ``handle``, a server with ``server.handle``, whose ``socket`` then is the
-        node that asks. timeout, type: as for ``socket.request``.
+        node that asks. timeout, progress, type: as for ``socket.request``; so is what becomes of it when nobody waits
+        any more: whoever works on it is told, and its ``request.cancelled`` is true.
 
         The outcome is settled with the result, or with :class:`NoResponder` (nobody is there; at once),
         :class:`RequestTimeout`, :class:`ConnectionLost` (its node is gone; it may have been carried out),
@@ -163,7 +175,7 @@ class Everywhere:
         """
         if to is not None and not isinstance(to, str):
             raise TypeError(f"request(to=…) takes the id of a socket, as everywhere.sockets() gives it, not {to!r:.80}")
-        return self._relay.ask(to, method, params, seconds(timeout, "request"), type)
+        return self._relay.ask(to, method, params, seconds(timeout, "request"), type, progress)
 
 
 def no_bus() -> IPCError:

@@ -588,9 +588,13 @@ class Requests:
     def _cancelled(self, cancel: CancelMessage) -> None:
         session = self._events.current
         if session is not None:
-            request = self._running.get(session.id, {}).get(bytes(cancel.id))
-            if request is not None:
-                request.give_up()
+            self.cancelled_by(session, bytes(cancel.id))
+
+    def cancelled_by(self, socket: Session, id: bytes) -> None:
+        """Whoever asked waits for this answer no more."""
+        request = self._running.get(socket.id, {}).get(id)
+        if request is not None:
+            request.give_up()
 
     # ---- ending in a handler
 

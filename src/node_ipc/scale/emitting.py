@@ -173,8 +173,11 @@ class Emitter:
     def describe(self, room: str) -> list[tuple[int, str, Any, list[str]]]:
         return []
 
-    def answer(self, ask: Ask, done: Callable[[tuple[str, int, str] | None, Raw], None]) -> None:
+    def answer(
+        self, ask: Ask, done: Callable[[tuple[str, int, str] | None, Raw], None], told: Callable[[Raw], None]
+    ) -> Callable[[], None]:
         done(("nobody", -32001, "it only emits"), NULL)
+        return lambda: None
 
     def tell(self, event: str, *arguments: Any) -> None:
         if event == "bus.up":
