@@ -222,10 +222,6 @@ async def test_progress_deadline_and_cancel_travel(broker: Broker) -> None:
         assert not all.errors[1]
 
 
-async def _awaited(outcome: Any) -> Any:
-    return await outcome
-
-
 async def test_where_nobody_is_there_it_is_said_at_once(broker: Broker) -> None:
     async with ends(broker, ()) as all:
         began = time.monotonic()
@@ -472,8 +468,8 @@ async def test_aborting_a_server_needs_no_broker(broker: Broker) -> None:
         await asyncio.wait_for(_awaited(all.servers[0].closed), DEADLINE)
 
 
-async def _awaited(outcome: Any) -> None:
-    await outcome
+async def _awaited(outcome: Any) -> Any:
+    return await outcome
 
 
 def test_an_engine_that_is_not_installed_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
