@@ -52,9 +52,7 @@ class World:
         return process
 
     @staticmethod
-    def _delivered(
-        heard: dict[tuple[str, str], list[int]], audience: Audience, frame: Raw, event: str | None
-    ) -> None:
+    def _delivered(heard: dict[tuple[str, str], list[int]], audience: Audience, frame: Raw, event: str | None) -> None:
         sender, number = bytes(frame).split(b'"')[-2].decode().split("/")
         [room] = audience.rooms or ("",)
         heard.setdefault((sender, room), []).append(int(number))
