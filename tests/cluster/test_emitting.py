@@ -53,7 +53,7 @@ async def test_the_newest_is_kept_for_each_socket_of_each_server(broker: Broker)
         there.writable()
         await until(lambda: "kept" in all.heard[0] and "kept" in all.heard[1])
         assert len(all.heard[0]) == 2 and {4, 4.5} & set(all.heard[0])
-        assert {4, 4.5} <= set(all.heard[1]) and not any(all.gaps)
+        assert {4, 4.5} & set(all.heard[1]) and not any(all.gaps)  # those of one may replace the last of the other
         with pytest.raises(ValueError, match='did you mean keep="latest"'):
             out.broadcast("x", keep="last")  # type: ignore[call-overload]
 
