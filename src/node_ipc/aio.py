@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, cast, o
 
 from .config.address import has_datagrams
 from .config.config import Config
+from .config.misspelt import refuse_misspelt
 from .config.resolve import Place, TLSChoice, UdpPlace, id_of, resolve, resolve_udp
 from .core.client import Client, ClientState, connect_timeout
 from .core.datagram import DatagramPeer, DatagramServer
@@ -88,7 +89,13 @@ class AsyncClient(Client):
         self, event: str, *, type: TypeForm[R] = ..., timeout: float | None = None, latest: bool = False
     ) -> R: ...
     async def receive(
-        self, event: str | Event[Any], *, type: Any = None, timeout: float | None = None, latest: bool = False
+        self,
+        event: Any,
+        *,
+        type: Any = None,
+        timeout: float | None = None,
+        latest: bool = False,
+        **misspelt: Any,
     ) -> Any:
         """The payload of the next event of this name that has no handler; those of other names stay.
 
@@ -106,6 +113,8 @@ class AsyncClient(Client):
             ConnectionLost: in raw mode, where ``receive("data")`` gives the next bytes: the link was lost and another
                 follows. It is raised once, and so it is by iteration.
         """
+        if misspelt:
+            refuse_misspelt("receive", misspelt, ("type", "timeout", "latest"))
         refuse_other_threads(self._driver, "receive")
         name, type = receivable(event, type)
         timeout = seconds(timeout, "receive")

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, overload
 
 from .config.address import Tls, Unix, has_datagrams
 from .config.interrupted import by_signal
+from .config.misspelt import refuse_misspelt, suggests
 from .config.resolve import Place, TLSChoice, UdpPlace, id_of, resolve, resolve_udp
 from .core.asking import Question
 from .core.client import STEADY_SECONDS, ClientCore, ClientState, connect_timeout, retry_delay
@@ -116,6 +117,7 @@ class _Asking:
         progress: Progress | None = None,
         type: TypeForm[R] = ...,
     ) -> R: ...
+    @suggests
     def request(
         self,
         method: str | Event[Any],
@@ -285,6 +287,7 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
             if (session := self._direct) is not None and session.is_full:
                 self._until_taken(session, True)
 
+    @suggests
     def drain(self, timeout: float | None = None) -> None:
         """Wait until the kernel has everything that was emitted.
 
@@ -311,7 +314,13 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
         self, event: str, *, type: TypeForm[R] = ..., timeout: float | None = None, latest: bool = False
     ) -> R: ...
     def receive(
-        self, event: str | Event[Any], *, type: Any = None, timeout: float | None = None, latest: bool = False
+        self,
+        event: Any,
+        *,
+        type: Any = None,
+        timeout: float | None = None,
+        latest: bool = False,
+        **misspelt: Any,
     ) -> Any:
         """The payload of the next event of this name that has no handler; those of other names stay.
 
@@ -330,18 +339,17 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
             ConnectionLost: in raw mode, where ``receive("data")`` gives the next bytes: the link was lost and another
                 follows. It is raised once, and so it is by iteration.
         """
-        if event.__class__ is str:
-            name: Any = event
-        else:
-            name, type = receivable(event, type)
+        if event.__class__ is not str:
+            event, type = receivable(event, type)
         if timeout is not None:
             timeout = seconds(timeout, "receive")
         inbox, driver = self.inbox, self._thread
-        if latest:
-            return self._receive_latest(name, type, timeout)
+        if latest or misspelt:
+            refuse_misspelt("receive", misspelt, ("type", "timeout", "latest"))
+            return self._receive_latest(event, type, timeout)
         if inbox.only_newest:
-            inbox.keep_newest(name, False)
-        if inbox.kept and (found := inbox.take(name, type)) is not None:
+            inbox.keep_newest(event, False)
+        if inbox.kept and (found := inbox.take(event, type)) is not None:
             return found.data
         if driver.busy or driver.thread() != driver.home:
             self._before_waiting("receive", "nothing is left to receive")
@@ -350,17 +358,17 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
             pump = self._pump_for("receive")
         left = timeout
         deadline = 0.0 if timeout is None else driver.now() + timeout
-        inbox.want(name)
+        inbox.want(event)
         try:
             while True:
                 if self.state is ClientState.CLOSED:
                     raise self.over("nothing is left to receive")
                 if inbox.full:
-                    raise self._crowded(f"no {name!r} can be received")
+                    raise self._crowded(f"no {event!r} can be received")
                 pump(left)
                 if inbox.wanted is None:  # where a signal's handler raises from here on, it comes first again
                     try:
-                        data = inbox.decode(name, inbox.caught, type)
+                        data = inbox.decode(event, inbox.caught, type)
                     except IPCError:
                         inbox.caught = None
                         raise
@@ -369,7 +377,7 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
                 if timeout is not None:
                     left = deadline - driver.now()
                     if left <= 0:
-                        raise receive_timeout(self, name, timeout)
+                        raise receive_timeout(self, event, timeout)
         finally:
             inbox.stop_wanting()
 
@@ -418,7 +426,7 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
         finally:
             stop()
 
-    def poll(self, timeout: float | None = 0.0) -> bool:
+    def poll(self, timeout: float | None = 0.0, **misspelt: Any) -> bool:
         """Handle all that has arrived; wait for the first thing at most ``timeout`` seconds (``None``: without end).
 
         Where more and more arrives it returns after 50 ms. Returns whether anything happened. For programs that only
@@ -427,6 +435,8 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
         Raises :class:`NotConnected` when the client is closed, and :class:`BackpressureError` when the inbox is full
         of events that nobody receives.
         """
+        if misspelt:
+            refuse_misspelt("poll", misspelt, ("timeout",))
         timeout = seconds(timeout, "poll")
         self._before_waiting("poll", "cannot poll")
         if self.inbox.full:
@@ -443,6 +453,7 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
 
     # ---- life
 
+    @suggests
     def close(self, timeout: float | None = None) -> None:
         """Send what was emitted, then end. In a handler this only begins, and the call that waits does the rest.
 
@@ -599,7 +610,7 @@ def reconnect(
     is closed. When links keep lasting less than five seconds, the pauses between them grow from ``retry`` on.
     """
     timeout = seconds(timeout, "reconnect")
-    where, settings = resolve(address, config, options, "client", tls)
+    where, settings = resolve(address, config, options, "client", tls, own=("config", "timeout", "tls"))
     short = 0
     while True:
         client = _Single(id_of(address), where, ThreadDriver(), settings)
@@ -693,6 +704,7 @@ class BlockingServer(Serving[BlockingSocket], ServerCore[BlockingSocket]):
         progress: Progress | None = None,
         type: TypeForm[R] = ...,
     ) -> R: ...
+    @suggests
     def request(
         self,
         socket: Session,
@@ -730,6 +742,7 @@ class BlockingServer(Serving[BlockingSocket], ServerCore[BlockingSocket]):
         type: TypeForm[R] = ...,
         exclude: Collection[Session] = ...,
     ) -> dict[BlockingSocket, R | Exception]: ...
+    @suggests
     def request_all(
         self,
         method: str | Event[Any],

@@ -24,6 +24,7 @@ from .config.config import Config
 from .config.foreign import PASSING, shown, warn
 from .config.handed import handed
 from .config.logs import Log, RateLimited, style, traceback_of
+from .config.misspelt import suggests
 from .config.options import same, snake_case
 from .config.options import shown as shown_value
 from .config.several import several, with_tls
@@ -457,6 +458,7 @@ class IPC:
 
     # ---- running
 
+    @suggests
     def run(self, *, loop: str | Callable[[], asyncio.AbstractEventLoop] = "asyncio") -> None:
         """Run the event loop until nothing is left to do, as Node does by itself.
 

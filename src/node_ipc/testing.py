@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from .config import address as addresses
 from .config.address import Address
 from .config.config import Config
+from .config.resolve import refuse_unknown
 from .core.client import Client
 from .core.seam import Link, Peer
 from .core.server import Server
@@ -145,6 +146,7 @@ def pair(
         >>> driver.run_until_idle(); driver.advance(1)
         hello after 0.5 s
     """
+    refuse_unknown((*options, *(client or ()), *(server or ())), ("driver", "address", "config", "client", "server"))
     driver = driver or MemoryDriver()
     one = serve(driver, address, config=config, **{**options, **(server or {})})
     other = connect(driver, one.address, config=config, **{**options, **(client or {})})
@@ -219,6 +221,7 @@ def replay(
     from .recording.player import Player
     from .recording.reader import read
 
+    refuse_unknown(options, ("only", "ignore", "driver", "config"))
     recording = read(*files)
     clock = driver or MemoryDriver()
     server = serve(clock, config=config, delimiter=recording.header.delimiter, **options)
@@ -240,6 +243,7 @@ def replay(
 
 
 def _settings(config: Config | None, options: dict[str, Any]) -> Config:
+    refuse_unknown(options, ("address", "config"))
     config = Config(socket_root=ROOT) if config is None else config.copy()
     config.update(**options)
     return config.settings()

@@ -14,6 +14,7 @@ from weakref import WeakMethod
 
 from ..errors import ConfigError
 from .checks import Check, Refused, listed
+from .misspelt import meant
 
 __all__ = [
     "FrozenOption",
@@ -76,6 +77,7 @@ _INSTEAD = {
     "tls.sni_callback": f"{_A_CONTEXT}, with sni_callback",
 }
 """What node-ipc's users may look for, and what there is in its place."""
+_OF_CONNECT = ("timeout", "wait")
 _ALSO_CALLED = {"interface": "interfaces"}  # node-ipc's README has one name, its code the other
 
 
@@ -93,13 +95,13 @@ def unknown(name: object, known: Collection[str], prefix: str = "", own: Collect
         return UnknownOption(f"{message}: in Python it is {prefix + snake!r}")
     if (instead := _INSTEAD.get(prefix + snake)) is not None:
         return UnknownOption(f"{message}: {instead}")
-    import difflib  # only a mistake pays for it
-
-    nearest = difflib.get_close_matches(snake, [*known, *own], 1)
-    if nearest and nearest[0] in own:
-        return UnknownOption(f"{message}: did you mean {nearest[0]}=, which this call itself takes?")
-    if nearest:
-        return UnknownOption(f"{message}: did you mean {prefix + nearest[0]!r}?")
+    if own and snake in _OF_CONNECT:
+        return UnknownOption(f"{message}, and this call takes none such: {snake}= is for connect()")
+    nearest = meant(snake, [*known, *own])
+    if nearest in own:
+        return UnknownOption(f"{message}: did you mean {nearest}=, which this call itself takes?")
+    if nearest is not None:
+        return UnknownOption(f"{message}: did you mean {prefix + nearest!r}?")
     if prefix:
         return UnknownOption(f"{message}; there are {listed(known)}")
     return UnknownOption(f"{message}; help(node_ipc.Config) lists them")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import AddressError, ConfigError
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from socket import socket
     from ssl import SSLContext
 
-__all__ = ["Place", "TLSChoice", "UdpPlace", "id_of", "resolve", "resolve_udp"]
+__all__ = ["Place", "TLSChoice", "UdpPlace", "id_of", "refuse_unknown", "resolve", "resolve_udp"]
 
 _OWN_PARAMETERS: dict[Role, tuple[str, ...]] = {
     "client": ("config", "timeout", "tls", "wait"),
@@ -52,20 +52,20 @@ def resolve(
     options: Mapping[str, Any],
     role: Role,
     tls: TLSChoice = None,
+    own: tuple[str, ...] = (),
 ) -> tuple[Address, Config]:
     """The address that ``address`` means, and the settings that ``config`` and ``options`` make together.
 
     ``options`` are options of :class:`Config` and go before what ``config`` says, which is not changed. ``tls``
     sets ``config.tls``; with TLS options a ``tcp://`` address is served and reached with TLS, as in node-ipc.
+    ``own`` is what the call takes besides options, where ``connect`` and ``serve`` take others: it may be misspelt.
 
     Raises:
         UnknownOption: there is no option of that name; the message names the nearest one.
         ConfigError: a value is not allowed, or ``config`` is not a ``Config``.
         AddressError: the address cannot be read, or ``tls`` was asked for where there is no network.
     """
-    for name in options:
-        if name not in Config.options:
-            raise unknown(name, Config.options, own=_OWN_PARAMETERS[role])
+    refuse_unknown(options, (*_OWN_PARAMETERS[role], *own) if role == "server" else own or _OWN_PARAMETERS[role])
     whole = _configuration(config, options, tls)
     where = _address(address, whole, role)
     if whole.tls is not False:
@@ -73,6 +73,13 @@ def resolve(
     if tls not in (None, False) and not _has_tls(where):
         raise AddressError(f"tls= is for tcp:// and tls:// addresses: {where} has no TLS")
     return where, whole.settings()
+
+
+def refuse_unknown(options: Iterable[str], own: tuple[str, ...]) -> None:
+    """Raise for the first that is no option; ``own`` is what the call takes besides options."""
+    for name in options:
+        if name not in Config.options:
+            raise unknown(name, Config.options, own=own)
 
 
 def _has_tls(address: Address) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
+from ..config.misspelt import suggests
+
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
@@ -50,6 +52,7 @@ class Asking:
         progress: Progress | None = None,
         type: TypeForm[R] = ...,
     ) -> Outcome[R]: ...
+    @suggests
     def request(
         self,
         method: str | Event[Any],

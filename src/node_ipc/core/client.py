@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, overload
 from msgspec.structs import replace
 
 from ..config.interrupted import between_steps
+from ..config.misspelt import suggests
 from ..config.profiles import require_assured
 from ..errors import (
     BackpressureError,
@@ -262,6 +263,7 @@ class ClientCore(LinkPublisher[S]):
     def on(self, event: str, *, type: Any = None) -> Callable[[H], H]: ...
     @overload
     def on(self, event: str, handler: H, *, type: Any = None) -> H: ...
+    @suggests
     def on(self, event: str | Event[Any], handler: Any = None, *, type: Any = None) -> Any:
         """Call ``handler(data)`` for each event of this name; without a handler it is a decorator.
 
@@ -277,6 +279,7 @@ class ClientCore(LinkPublisher[S]):
         return self.events.on(event, handler, type=type)
 
     @typed_as(on)
+    @suggests
     def once(self, event: str | Event[Any], handler: Any = None, *, type: Any = None) -> Any:
         """As ``on``, for the next such event only."""
         refuse_other_threads(self._driver, "once")
@@ -895,6 +898,7 @@ class Client(ClientCore[Socket], Asking, metaclass=ABCMeta):
         news: rain
     """
 
+    @suggests
     def close(self, timeout: float | None = None) -> Outcome[Self]:
         """Send what was emitted, then end; ``disconnect`` and ``destroy`` are published when that is done.
 

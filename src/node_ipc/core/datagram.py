@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 import msgspec
 
 from ..config.address import Handed, Udp
+from ..config.misspelt import refuse_misspelt, suggests
 from ..errors import (
     AddressError,
     AddressNotValidated,
@@ -423,7 +424,13 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
         self, type: str | RawPayload, data: Any = ..., *, exclude: Collection[DatagramPeer] = ..., keep: Keep = ...
     ) -> bool: ...
     def broadcast(
-        self, type: Any, data: Any = _LEFT_OUT, *, exclude: Collection[DatagramPeer] = (), keep: Keep = None
+        self,
+        type: Any,
+        data: Any = _LEFT_OUT,
+        *,
+        exclude: Collection[DatagramPeer] = (),
+        keep: Keep = None,
+        **misspelt: Any,
     ) -> bool:
         """Send one event to every address heard within ``udp_peer_ttl`` but those in ``exclude``; never waits.
 
@@ -432,6 +439,8 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
         Returns True, or False where an address was left out, or more than ``soft_pending_bytes`` wait for the kernel.
         What a limit holds back is counted in ``stats().dropped`` and reported as one ``error`` event.
         """
+        if misspelt:
+            refuse_misspelt("broadcast", misspelt, ("type", "data", "exclude", "keep"))
         refuse_other_threads(self._driver, "broadcast")
         event = "" if keep is None else newest_of(type, keep, self._codec.raw)
         frame = self._frame(type, data)
@@ -814,6 +823,7 @@ class DatagramServer(DatagramCore, metaclass=ABCMeta):
     ``node_ipc.blocking`` counts as one to ``isinstance``, and differs in what waits.
     """
 
+    @suggests
     def stop(self, timeout: float | None = None) -> Outcome[Self]:
         """Receive nothing more, send what was emitted, close the port.
 

@@ -10,6 +10,7 @@ from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, Protocol, Self, TypeVar, cast, overload
 
+from ..config.misspelt import suggests
 from ..errors import AddressError, HandlerError, IPCError, NotConnected
 from ..wire.carried import carrying, plain_of
 from ..wire.codec import choose, logged
@@ -257,6 +258,7 @@ class Publisher:
         """The configuration this was made with; it does not change any more."""
         return self._settings
 
+    @suggests
     def off(self, event: str | Event[Any], handler: Any = "*") -> None:
         """Remove a handler, or all of an event; ``off("*", "*")`` removes every handler of every event."""
         refuse_other_threads(self._driver, "off")
@@ -285,6 +287,7 @@ class Publisher:
         self.events.tap(lambda type, data, *rest: log("received event", type, data))
         self._codec = logged(self._codec, log)
 
+    @suggests
     def on_trace(self, hook: TraceHook, *, traffic: bool = True) -> Callable[[], None]:
         """Call ``hook(trace)`` for whatever happens on the links or the port, errors included; returns the undoing.
 
@@ -637,6 +640,7 @@ class SocketPublisher(Publisher, Generic[S]):
     def on(self, event: str, *, type: Any = None) -> Callable[[H], H]: ...
     @overload
     def on(self, event: str, handler: H, *, type: Any = None) -> H: ...
+    @suggests
     def on(self, event: str | Event[Any], handler: Any = None, *, type: Any = None) -> Any:
         """Call ``handler(data, socket)`` for each event of this name; without a handler it is a decorator.
 
@@ -655,6 +659,7 @@ class SocketPublisher(Publisher, Generic[S]):
         return self.events.on(event, handler, type=type)
 
     @typed_as(on)
+    @suggests
     def once(self, event: str | Event[Any], handler: Any = None, *, type: Any = None) -> Any:
         """As ``on``, for the next such event only."""
         refuse_other_threads(self._driver, "once")
@@ -705,6 +710,7 @@ class LinkPublisher(Publisher, Generic[S]):
     def handle(self, method: str, *, type: Any = None) -> Callable[[H], H]: ...
     @overload
     def handle(self, method: str, handler: H, *, type: Any = None) -> H: ...
+    @suggests
     def handle(self, method: str | Event[Any], handler: Any = None, *, type: Any = None) -> Any:
         """Answer the other side's requests: what ``handler(params, socket, request)`` returns goes back.
 

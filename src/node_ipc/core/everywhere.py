@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 import msgspec
 
+from ..config.misspelt import suggests
 from ..errors import IPCError
 from .outcome import seconds
 from .rooms import room_name
@@ -153,6 +154,7 @@ class Everywhere:
         progress: Progress | None = ...,
         type: TypeForm[R] = ...,
     ) -> Outcome[R]: ...
+    @suggests
     def request(
         self,
         method: str | Event[Any],

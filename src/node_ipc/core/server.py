@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, overload
 from weakref import WeakKeyDictionary, WeakSet
 
 from ..config.address import Several
+from ..config.misspelt import refuse_misspelt, suggests
 from ..config.profiles import require_assured
 from ..errors import BackpressureError, InvalidEvent, IPCError, NotConnected
 from ..wire.names import SERVER_RAISES
@@ -179,6 +180,7 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
         exclude: Collection[Session] = (),
         local: bool = False,
         keep: Keep = None,
+        **misspelt: Any,
     ) -> bool:
         """Send one event to every connected socket but those in ``exclude``; encoded once, never waits.
 
@@ -190,6 +192,8 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
         Returns True, or False where more than ``soft_pending_bytes`` wait for a socket, as ``emit`` does. One slow
         peer never raises here and never holds the others up: past ``max_pending_bytes`` its ``slow_policy`` applies.
         """
+        if misspelt:
+            refuse_misspelt("broadcast", misspelt, ("type", "data", "exclude", "local", "keep"))
         refuse_other_threads(self._driver, "broadcast")
         event = None if keep is None else self._newest_of(type, keep)
         frame = self._codec.encode(type, data)
@@ -223,6 +227,7 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
 
     # ---- rooms
 
+    @suggests
     def to(self, *rooms: str, local: bool = False) -> Target[S]:
         """The sockets in these rooms, to emit to: ``server.to("lobby").except_(socket).emit("joined", name)``.
 
@@ -606,6 +611,7 @@ class Server(ServerCore[Socket], metaclass=ABCMeta):
         progress: Progress | None = None,
         type: TypeForm[R] = ...,
     ) -> Outcome[R]: ...
+    @suggests
     def request(
         self,
         socket: Session,
@@ -639,6 +645,7 @@ class Server(ServerCore[Socket], metaclass=ABCMeta):
         type: TypeForm[R] = ...,
         exclude: Collection[Session] = ...,
     ) -> Outcome[dict[Socket, R | Exception]]: ...
+    @suggests
     def request_all(
         self,
         method: str | Event[Any],
@@ -651,6 +658,7 @@ class Server(ServerCore[Socket], metaclass=ABCMeta):
         """Ask every connected client: settled with ``{socket: result or exception}`` when the last has answered."""
         return self._ask_all(Question(method, params, timeout, type), exclude)
 
+    @suggests
     def stop(self, timeout: float | None = None) -> Outcome[Self]:
         """Accept nobody more, send what was emitted, end every link.
 

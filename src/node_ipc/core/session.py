@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 import msgspec
 
 from ..config import twin
+from ..config.misspelt import suggests
 from ..errors import (
     BackpressureError,
     ConnectionLost,
@@ -640,6 +641,7 @@ class Session:
             self._input("abort")
             self._driver.call_later(0, partial(self.lost, reason))
 
+    @suggests
     def close(self, timeout: float | None = None) -> None:
         """Send what was emitted, then end; what still arrives is read and dropped. The other one is ``abort``.
 

@@ -14,6 +14,8 @@ from typing import Any, Union
 
 import msgspec
 
+from ..config.misspelt import PLAIN
+
 __all__ = ["Signature", "signature_of"]
 
 CO_VARARGS = 0x04
@@ -154,6 +156,7 @@ def _is_filled(cell: Any) -> bool:
 def signature_of(handler: Callable[..., Any]) -> Signature:
     """What ``handler`` takes. Raises ``TypeError`` for one that cannot be called with positional arguments alone."""
     function = handler.__func__ if isinstance(handler, MethodType) else handler
+    function = getattr(function, PLAIN, function)
     if not isinstance(function, FunctionType) or hasattr(function, "__wrapped__"):
         return _inspected(handler)
     code = function.__code__

@@ -12,6 +12,7 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any, Generic, TypeVar
 
+from ..config.misspelt import suggests
 from ..errors import ConfigError, IPCError
 
 __all__ = ["ends_in_order", "loop_factory", "run", "runs_here"]
@@ -44,6 +45,7 @@ def loop_factory(loop: str | LoopFactory) -> LoopFactory | None:
     return factory
 
 
+@suggests
 def run(main: Coroutine[Any, Any, T], *, loop: str | LoopFactory = "auto", debug: bool | None = None) -> T:
     """Run a coroutine as ``asyncio.run`` does, on uvloop where it is installed, and end in order on SIGTERM.
 

@@ -15,6 +15,7 @@ from ..cluster.joined import Wire, limits_of
 from ..cluster.keeper import Keeper
 from ..cluster.node import Node, NodeState
 from ..config.config import Config
+from ..config.resolve import refuse_unknown
 from ..core.newest import newest_of
 from ..core.outcome import seconds, seconds_to_end
 from ..core.rooms import Audience, Target, room_name
@@ -59,6 +60,7 @@ def emitter(bus: Any, *, config: Config | None = None, timeout: float | None = 1
         ...         out.to("gold").emit("price", 3)
     """
     whole = Config() if config is None else config.copy()
+    refuse_unknown(options, ("config", "timeout"))
     whole.update(**options, bus=bus)
     if whole.bus is None:
         raise ConfigError("an emitter needs a bus: emitter('nats://host:4222')")

@@ -99,7 +99,7 @@ def run(
     """
     if not hasattr(os, "fork"):
         raise IPCError("workers need fork(), which this system has not: start one process for each address")
-    where, settings = resolve(address, config, options, "server", tls)
+    where, settings = resolve(address, config, options, "server", tls, own=("count", "loop"))
     wanted = _processors() if count is None else count
     if type(wanted) is not int or wanted < 1:
         raise ConfigError(f"count is the number of workers, at least 1, not {count!r}")

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..config.misspelt import suggests
 from ..errors import ConfigError
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["opentelemetry", "prometheus"]
 
 
+@suggests
 def prometheus(
     endpoint: Endpoint,
     *,
@@ -62,6 +64,7 @@ def prometheus(
     return collect(endpoint, registry, app_name, prefix, events, buckets)
 
 
+@suggests
 def opentelemetry(
     endpoint: Endpoint,
     *,

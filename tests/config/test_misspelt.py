@@ -1,0 +1,128 @@
+"""A misspelt argument is answered with the one that was meant, whichever Python runs, and whatever is called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import node_ipc
+from node_ipc import Config, blocking, ipc, scale, telemetry, testing
+from node_ipc.config.misspelt import suggests
+from node_ipc.config.options import UnknownOption
+from node_ipc.scale import workers
+
+
+def anything() -> None: ...
+
+
+MADE: Any = testing.pair()
+CALLS: list[tuple[Callable[..., Any], tuple[Any, ...], str, str]] = [
+    (MADE.client.request, ("x",), "timout", "timeout"),
+    (MADE.client.request, ("x",), "progres", "progress"),
+    (MADE.socket.request, ("x",), "typ", "type"),
+    (MADE.client.on, ("x", anything), "typ", "type"),
+    (MADE.client.once, ("x", anything), "typ", "type"),
+    (MADE.client.close, (), "timout", "timeout"),
+    (MADE.client.on_trace, (anything,), "trafic", "traffic"),
+    (MADE.socket.close, (), "timout", "timeout"),
+    (MADE.server.on, ("x", anything), "typ", "type"),
+    (MADE.server.handle, ("x", anything), "typ", "type"),
+    (MADE.server.request, (MADE.socket, "x"), "timout", "timeout"),
+    (MADE.server.request_all, ("x",), "exlude", "exclude"),
+    (MADE.server.broadcast, ("x",), "exlude", "exclude"),
+    (MADE.server.to, ("x",), "locl", "local"),
+    (MADE.server.stop, (), "timout", "timeout"),
+    (ipc.run, (), "lop", "loop"),
+    (node_ipc.run, (None,), "lop", "loop"),
+    (telemetry.prometheus, (MADE.server,), "event", "events"),
+]
+
+
+@pytest.mark.parametrize(("call", "arguments", "wrong", "right"), CALLS)
+def test_a_call_names_what_was_meant(
+    call: Callable[..., Any], arguments: tuple[Any, ...], wrong: str, right: str
+) -> None:
+    with pytest.raises(TypeError, match=rf"unexpected keyword argument '{wrong}'\. Did you mean '{right}'"):
+        call(*arguments, **{wrong: None})
+
+
+def test_the_verbs_that_wait_do_so_too(tmp_path: Path) -> None:
+    config = Config(socket_root=f"{tmp_path}/", silent=True)
+    with blocking.serve("world", config=config) as server, blocking.connect("world", config=config) as world:
+        calls: list[tuple[Callable[..., Any], tuple[Any, ...], str, str]] = [
+            (world.receive, ("x",), "lateest", "latest"),
+            (world.request, ("x",), "timout", "timeout"),
+            (world.poll, (), "timout", "timeout"),
+            (world.drain, (), "timout", "timeout"),
+            (world.close, (), "timout", "timeout"),
+            (server.poll, (), "timout", "timeout"),
+            (server.stop, (), "timout", "timeout"),
+            (server.broadcast, ("x",), "locl", "local"),
+            (server.request_all, ("x",), "timout", "timeout"),
+        ]
+        for call, arguments, wrong, right in calls:
+            with pytest.raises(TypeError, match=rf"'{wrong}'\. Did you mean '{right}'"):
+                call(*arguments, **{wrong: 1})
+        with blocking.serve_udp("127.0.0.1:0", config=config) as port:
+            misspelt: dict[str, Any] = {"exlude": ()}
+            with pytest.raises(TypeError, match=r"'exlude'\. Did you mean 'exclude'"):
+                port.broadcast("x", 1, **misspelt)
+
+
+OPTIONS: list[tuple[Callable[..., Any], tuple[Any, ...], str, str]] = [
+    (node_ipc.connect, ("w",), "wiat", "did you mean wait="),
+    (node_ipc.connect, ("w",), "timout", "did you mean timeout="),
+    (node_ipc.serve, ("w",), "obsrve", "did you mean 'observe'"),
+    (node_ipc.serve, ("w",), "timeout", "timeout= is for connect()"),
+    (node_ipc.serve, ("w",), "wait", "wait= is for connect()"),
+    (node_ipc.serve_udp, ("127.0.0.1:0",), "confg", "did you mean config="),
+    (blocking.connect, ("w",), "wiat", "did you mean wait="),
+    (blocking.serve, ("w",), "timeout", "timeout= is for connect()"),
+    (lambda *where, **options: next(blocking.reconnect(*where, **options)), ("w",), "wait", "wait= is for connect()"),
+    (workers.run, (anything, "w"), "cuont", "did you mean count="),
+    (workers.run, (anything, "w"), "lop", "did you mean loop="),
+    (scale.emitter, ("nats://h",), "timout", "did you mean timeout="),
+    (testing.pair, (), "sevrer", "did you mean server="),
+    (testing.pair, (), "clint", "did you mean client="),
+    (testing.connect, (testing.MemoryDriver(),), "confg", "did you mean config="),
+    (Config, (), "retyr", "did you mean 'retry'"),
+]
+
+
+@pytest.mark.parametrize(("call", "arguments", "wrong", "told"), OPTIONS)
+def test_what_takes_options_names_its_own_parameters_too(
+    call: Callable[..., Any], arguments: tuple[Any, ...], wrong: str, told: str
+) -> None:
+    with pytest.raises(UnknownOption) as refused:
+        call(*arguments, **{wrong: True})
+    assert told in str(refused.value)
+
+
+async def test_so_does_receive_of_asyncio(tmp_path: Path) -> None:
+    config = Config(socket_root=f"{tmp_path}/", silent=True)
+    async with node_ipc.serve("world", config=config), node_ipc.connect("world", config=config) as world:
+        misspelt: dict[str, Any] = {"timout": 1}
+        with pytest.raises(TypeError, match=r"receive\(\) got .* 'timout'\. Did you mean 'timeout'"):
+            await world.receive("x", **misspelt)
+
+
+def test_an_error_from_inside_stays_as_it_is() -> None:
+    def inner(*, timeout: int) -> None: ...
+
+    @suggests
+    def outer(*, timeout: int) -> None:
+        wrong: dict[str, Any] = {"timout": timeout}
+        inner(**wrong)
+
+    with pytest.raises(TypeError) as raised:
+        outer(timeout=1)
+    assert "outer" not in str(raised.value)
+
+
+def test_what_is_like_nothing_is_told_what_there_is() -> None:
+    wrong: dict[str, Any] = {"zzz": 1}
+    with pytest.raises(TypeError, match="unexpected keyword argument 'zzz'; it takes type, data, exclude, local, keep"):
+        MADE.server.broadcast("x", **wrong)
