@@ -27,7 +27,7 @@ def middle(session: nox.Session) -> None:
 def native(session: nox.Session) -> None:
     """The native twin: built, held against the Python one, and the middle's tests with it; needs a C compiler"""
     session.install("-e", ".[test]", "./native")
-    session.run("pytest", *(session.posargs or ["tests/native", "tests/core"]))
+    session.run("pytest", *(session.posargs or ["tests/native", "tests/core", "tests/wire/test_vectors.py"]))
 
 
 @nox.session
