@@ -146,8 +146,16 @@ class MemoryLine:
         return self._broker.has_groups
 
     def publish(self, subject: str, data: bytes) -> bool:
-        if self.is_up:
+        if self.is_up and not self._is_too_large(data):
             self._broker.publish(self, subject, data)
+        return True
+
+    def _is_too_large(self, data: bytes) -> bool:
+        """Whether it is; whoever sends such a thing is cut off, as nats-server does it."""
+        broker = self._broker
+        if broker.limit is None or len(data) <= broker.limit:
+            return False
+        broker.driver.call_later(0, partial(broker.cut, self))
         return True
 
     def request(self, subject: str, data: bytes, unheard: Callable[[], None]) -> None:

@@ -615,6 +615,44 @@ def test_presence_is_asked_and_gives_those_of_every_node() -> None:
     assert len(everybody.result()) == 3
 
 
+def test_whatever_clients_call_themselves_and_join_an_answer_keeps_to_the_limit_of_the_bus() -> None:
+    """Else the broker cuts off whoever answers, each time that somebody asks who is there."""
+    group = Group(2, limit=5000)
+    one, two = group.processes
+    sockets: list[tuple[int, str, Any, list[str]]] = [
+        (number, "unix", "x" * 300, ["a", "y" * 200]) for number in range(30)
+    ]
+    sockets[7] = (7, "unix", "x" * 6000, ["a"])
+    sockets[8] = (8, "unix", None, ["a", *(f"{number} " + "y" * 200 for number in range(100))])
+    two.describe = lambda room: sockets  # type: ignore[method-assign]
+    found = one.node.find("a", 1.0)
+    group.run(0.1)
+    assert len(found.result()) == 30 and not found.result().missing
+    assert found.result()[6].claimed_id == "x" * 300 and len(found.result()[6].rooms) == 2
+    assert found.result()[7].claimed_id is None and found.result()[7].rooms == {"a"}
+    assert found.result()[8].rooms == {"a"}  # as much as there is room for: that which was asked for
+    assert "bus.down" not in one.events + two.events
+
+
+def test_questions_and_answers_how_far_somebody_is_keep_to_the_limit_of_the_bus() -> None:
+    group = Group(2, limit=5000)
+    one, two = group.processes
+    rooms = [f"{number} " + "\u0001" * 250 for number in range(20)]  # as JSON six bytes each
+    for room in rooms:
+        two.join(room)
+        one.join(room)
+    group.run(3 * BEAT)
+    group.broker.cut(two.line)
+    for _ in range(3):
+        for room in rooms:
+            one.emit(room)
+    group.run(0.01)
+    group.broker.mend(two.line)
+    group.run(3)
+    assert dict(two.gaps) == {"n0": 60}
+    assert one.events == ["bus.up"] and two.events == ["bus.up", "bus.down", "bus.up", "bus.gap"]
+
+
 def test_an_answer_is_partial_after_its_time_and_names_who_is_missing() -> None:
     group = Group(3)
     one, _two, three = group.processes

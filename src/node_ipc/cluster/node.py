@@ -11,10 +11,10 @@ connected to the same broker may not be back yet.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from msgspec import Raw
 
@@ -54,6 +54,8 @@ if TYPE_CHECKING:
     from ..core.seam import Driver, Timer
 
 __all__ = ["Line", "Local", "Node", "NodeLimits", "NodeState"]
+
+E = TypeVar("E")
 
 JOIN_SECONDS = 2.0
 """How long what waits is held at most, once the bus is back, for those who were there before."""
@@ -424,6 +426,26 @@ class Node:
         """Send something small past what waits."""
         self._say_encoded(subject, encode(message))
 
+    def _in_parts(
+        self, entries: list[E], make: Callable[[list[E], bool], Message], shorten: Callable[[E], E] | None = None
+    ) -> Iterator[bytes]:
+        """One message, or so many that each keeps to what the bus takes; ``make(part, more follow)``.
+
+        shorten: for an entry that is too large by itself; None: it is left out.
+        """
+        starts = range(0, max(len(entries), 1), PART)
+        waiting = [entries[start : start + PART] for start in reversed(starts)]
+        while waiting:
+            part = waiting.pop()
+            data = encode(make(part, bool(waiting)))
+            if self._limit is None or len(data) <= self._limit:
+                yield data
+            elif len(part) > 1:
+                middle = len(part) // 2
+                waiting += [part[middle:], part[:middle]]
+            elif shorten is not None and part:
+                yield encode(make([shorten(part[0])], bool(waiting)))
+
     def _say_encoded(self, subject: str, data: bytes) -> None:
         if self._line is not None and not self._line.publish(subject, data):
             self._is_full = True
@@ -487,11 +509,15 @@ class Node:
             other.asked, other.asked_at = self._syncs, self._driver.now()
             rooms, since = self._all_to_ask(other)
         entries = [(room, *other.heard.known(room)) for room in rooms]
-        for start in range(0, len(entries) if since is None else max(len(entries), 1), PART):
-            self._say(
-                self._subjects.node(other.name),
-                Sync(self.name, self._life, self._syncs, entries[start : start + PART], since),
-            )
+        if not entries and since is None:
+            return
+        id, subject = self._syncs, self._subjects.node(other.name)
+
+        def sync(part: list[tuple[str, int, int]], more: bool) -> Sync:
+            return Sync(self.name, self._life, id, part, None if more else since)
+
+        for data in self._in_parts(entries, sync):
+            self._say_encoded(subject, data)
 
     def _all_to_ask(self, other: Other) -> tuple[Iterable[str], int | None]:
         """What covers everything that it may have sent: all rooms here, or what it sent meanwhile where that is less.
@@ -615,9 +641,9 @@ class Node:
             if more is None:
                 return
             marks += more
-        for start in range(0, max(len(marks), 1), PART):
-            answer = Marks(self.name, self._life, sync.id, marks[start : start + PART], self._age)
-            self._post(self._subjects.node(other.name), encode(answer))
+        age = self._age
+        for data in self._in_parts(marks, lambda part, more: Marks(self.name, self._life, sync.id, part, age)):
+            self._post(self._subjects.node(other.name), data)
 
     def _hear_marks(self, other: Other, marks: Marks) -> None:
         if marks.id == other.asked:
@@ -670,11 +696,16 @@ class Node:
     def _hear_who(self, other: Other, who: Who) -> None:
         if not self._local.member:
             return
-        sockets = self._local.describe(who.room)
-        for start in range(0, max(len(sockets), 1), PART):
-            part = sockets[start : start + PART]
-            more = start + PART < len(sockets)
-            self._say(self._subjects.node(other.name), Here(self.name, self._life, who.id, part, more))
+        subject = self._subjects.node(other.name)
+
+        def here(part: list[tuple[int, str, Any, list[str]]], more: bool) -> Here:
+            return Here(self.name, self._life, who.id, part, more)
+
+        def shorten(each: tuple[int, str, Any, list[str]]) -> tuple[int, str, Any, list[str]]:
+            return each[0], each[1], None, [who.room] if who.room else []
+
+        for data in self._in_parts(self._local.describe(who.room), here, shorten):
+            self._say_encoded(subject, data)
 
     def _hear_here(self, other: Other, here: Here) -> None:
         self._questions.here(here)
