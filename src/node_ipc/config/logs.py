@@ -250,62 +250,32 @@ class Styled(str):
         return Styled, (str(self), self.style)
 
 
+def _dressed(verb: str, says: str, style: str = "") -> staticmethod[[object], Styled]:
+    def dress(text: object) -> Styled:
+        return Styled(text, style or verb)
+
+    dress.__name__, dress.__doc__ = verb, says
+    return staticmethod(dress)
+
+
 class _Styles:
     """``style.debug(text)`` and so on: node-ipc's examples dress their log lines in these."""
 
     __slots__ = ()
 
-    def data(self, text: object) -> Styled:
-        """Grey."""
-        return Styled(text, "data")
-
-    def debug(self, text: object) -> Styled:
-        """Blue."""
-        return Styled(text, "debug")
-
-    def error(self, text: object) -> Styled:
-        """Red."""
-        return Styled(text, "error")
-
-    def good(self, text: object) -> Styled:
-        """Green."""
-        return Styled(text, "good")
-
-    def help(self, text: object) -> Styled:
-        """Cyan."""
-        return Styled(text, "help")
-
-    def info(self, text: object) -> Styled:
-        """Green."""
-        return Styled(text, "info")
-
-    def input(self, text: object) -> Styled:
-        """Grey."""
-        return Styled(text, "input")
-
-    def notice(self, text: object) -> Styled:
-        """Magenta."""
-        return Styled(text, "notice")
-
-    def prompt(self, text: object) -> Styled:
-        """Grey."""
-        return Styled(text, "prompt")
-
-    def rainbow(self, text: object) -> Styled:
-        """Each character in the next colour."""
-        return Styled(text, "rainbow")
-
-    def silly(self, text: object) -> Styled:
-        """Like ``rainbow``."""
-        return Styled(text, "rainbow")
-
-    def verbose(self, text: object) -> Styled:
-        """Cyan."""
-        return Styled(text, "verbose")
-
-    def warning(self, text: object) -> Styled:
-        """Yellow."""
-        return Styled(text, "warning")
+    data = _dressed("data", "Grey.")
+    debug = _dressed("debug", "Blue.")
+    error = _dressed("error", "Red.")
+    good = _dressed("good", "Green.")
+    help = _dressed("help", "Cyan.")
+    info = _dressed("info", "Green.")
+    input = _dressed("input", "Grey.")
+    notice = _dressed("notice", "Magenta.")
+    prompt = _dressed("prompt", "Grey.")
+    rainbow = _dressed("rainbow", "Each character in the next colour.")
+    silly = _dressed("silly", "Like ``rainbow``.", "rainbow")
+    verbose = _dressed("verbose", "Cyan.")
+    warning = _dressed("warning", "Yellow.")
 
 
 style = _Styles()

@@ -24,6 +24,8 @@ __all__ = [
     "UsageError",
     "add_command",
     "add_configuration",
+    "add_several",
+    "add_timeout",
     "configuration",
     "json_argument",
     "number",
@@ -136,6 +138,16 @@ def add_configuration(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="one option, as socket_root=/run/app/ or max_connections=5; goes before --config; may be repeated",
     )
+
+
+def add_timeout(parser: argparse.ArgumentParser, default: float, help: str) -> None:
+    """``--timeout``, whose help says for what."""
+    parser.add_argument("--timeout", metavar="SECONDS", type=seconds, default=default, help=f"{help} ({default:g})")
+
+
+def add_several(parser: argparse.ArgumentParser, flag: str, metavar: str, help: str) -> None:
+    """A flag that may be repeated: a list of all that was given."""
+    parser.add_argument(flag, metavar=metavar, action="append", default=[], help=help)
 
 
 def configuration(arguments: argparse.Namespace) -> Config:

@@ -21,10 +21,10 @@ from .arguments import (
     UsageError,
     add_command,
     add_configuration,
+    add_timeout,
     configuration,
     json_argument,
     place,
-    seconds,
 )
 from .doctor import look
 from .output import json_text, notice
@@ -78,13 +78,7 @@ def add_commands(commands: Commands) -> None:
 
 def _add_link(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--wait", action="store_true", help="wait for a server that is not there yet")
-    parser.add_argument(
-        "--timeout",
-        metavar="SECONDS",
-        type=seconds,
-        default=TIMEOUT,
-        help=f"for the connection, and again for the answer ({TIMEOUT:g})",
-    )
+    add_timeout(parser, TIMEOUT, "for the connection, and again for the answer")
     add_configuration(parser)
 
 

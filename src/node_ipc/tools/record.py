@@ -11,7 +11,7 @@ from ..config.config import Config
 from ..core.session import Loss
 from ..recording.frames import Cutter, pong_to
 from ..recording.lines import LinkRecorder, Recorder
-from .arguments import Commands, UsageError, add_command, add_configuration, configuration, place, seconds
+from .arguments import Commands, UsageError, add_command, add_configuration, add_timeout, configuration, place
 from .listen import stop_signals
 from .output import library_warnings, notice
 from .recorder import add_recording, recorded
@@ -38,9 +38,7 @@ def add_commands(commands: Commands) -> None:
     parser.add_argument("file", metavar="FILE", help="the recording; one that is there is continued, - is the screen")
     parser.add_argument("--raw", action="store_true", help="raw mode: keep bytes, without events and JSON")
     parser.add_argument("--wait", action="store_true", help="wait for a server that is not there yet")
-    parser.add_argument(
-        "--timeout", metavar="SECONDS", type=seconds, default=TIMEOUT, help=f"for the first connection ({TIMEOUT:g})"
-    )
+    add_timeout(parser, TIMEOUT, "for the first connection")
     add_recording(parser)
     add_configuration(parser)
     parser.set_defaults(run=_run)

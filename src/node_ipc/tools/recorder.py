@@ -16,7 +16,7 @@ from ..recording.file import RecordingFile
 from ..recording.format import RecordingError
 from ..recording.lines import Recorder, header
 from ..recording.paths import Paths
-from .arguments import UsageError
+from .arguments import UsageError, add_several
 from .output import counted, notice
 
 __all__ = ["Recorded", "add_recording", "recorded"]
@@ -29,13 +29,7 @@ LEAST_SIZE = 1024
 def add_recording(parser: argparse.ArgumentParser) -> None:
     """What says how to record."""
     parser.add_argument("--payloads", action="store_true", help="keep payloads as well, not only their sizes")
-    parser.add_argument(
-        "--redact",
-        metavar="PATHS",
-        action="append",
-        default=[],
-        help="what to hide in payloads, as $.password,$..token; may be repeated",
-    )
+    add_several(parser, "--redact", "PATHS", "what to hide in payloads, as $.password,$..token; may be repeated")
     parser.add_argument(
         "--rotate", metavar="SIZE", type=_size, help="begin a new file at this size, as 100M; FILE becomes FILE.1"
     )

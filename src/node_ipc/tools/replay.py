@@ -12,7 +12,16 @@ from ..drivers.loop import EventLoopDriver
 from ..recording.paths import Paths
 from ..recording.player import PATIENCE, Played, Player
 from ..recording.reader import Recording, read
-from .arguments import Commands, UsageError, add_command, add_configuration, configuration, place, seconds
+from .arguments import (
+    Commands,
+    UsageError,
+    add_command,
+    add_configuration,
+    add_several,
+    add_timeout,
+    configuration,
+    place,
+)
 from .output import counted, notice, painted
 
 __all__ = ["add_commands"]
@@ -36,28 +45,11 @@ def add_commands(commands: Commands) -> None:
     parser.add_argument("files", metavar="FILE", nargs="+", help="the recording, or its parts, the oldest first")
     parser.add_argument("--to", metavar="ADDRESS", required=True, help="the server: an id or a URL")
     parser.add_argument("--speed", metavar="N", type=_speed, default=1.0, help="so many times as fast, or max (1)")
-    parser.add_argument(
-        "--only",
-        metavar="EVENTS",
-        action="append",
-        default=[],
-        help="send, and compare, these events alone; requests also by their methods; commas between them",
-    )
+    what = "send, and compare, these events alone; requests also by their methods; commas between them"
+    add_several(parser, "--only", "EVENTS", what)
     parser.add_argument("--expect", action="store_true", help="compare the answers with the recorded ones")
-    parser.add_argument(
-        "--ignore",
-        metavar="PATHS",
-        action="append",
-        default=[],
-        help="with --expect: what may differ in answers, as $.time,$..id",
-    )
-    parser.add_argument(
-        "--timeout",
-        metavar="SECONDS",
-        type=seconds,
-        default=PATIENCE,
-        help=f"for the answers once everything was sent ({PATIENCE:g})",
-    )
+    add_several(parser, "--ignore", "PATHS", "with --expect: what may differ in answers, as $.time,$..id")
+    add_timeout(parser, PATIENCE, "for the answers once everything was sent")
     add_configuration(parser)
     parser.set_defaults(run=_run)
 

@@ -14,6 +14,7 @@ import asyncio
 import hmac
 import secrets
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
@@ -51,11 +52,6 @@ SAFETY = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Connection": "close",
-}
-REASONS = {
-    **{200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed"},
-    **{408: "Request Timeout", 413: "Content Too Large", 415: "Unsupported Media Type", 421: "Misdirected Request"},
-    **{431: "Request Header Fields Too Large", 503: "Service Unavailable"},
 }
 
 
@@ -302,7 +298,7 @@ async def _body(request: Request, reader: asyncio.StreamReader) -> dict[str, Any
 
 def _head(status: int, headers: Mapping[str, str]) -> bytes:
     lines = [
-        f"HTTP/1.1 {status} {REASONS[status]}",
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
         *(f"{name}: {value}" for name, value in {**SAFETY, **headers}.items()),
     ]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
