@@ -32,10 +32,10 @@ import msgspec
 
 from ..config.address import Handed, Udp
 from ..config.misspelt import refuse_misspelt, suggests
+from ..config.profiles import require_assured
 from ..errors import (
     AddressError,
     AddressNotValidated,
-    AssuredError,
     BackpressureError,
     ForkError,
     FrameTooLarge,
@@ -256,11 +256,7 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
         driver: Driver,
         settings: Config,
     ) -> None:
-        if settings.profile == "assured":
-            raise AssuredError(
-                f"the assured profile does not allow UDP ({address}): datagrams are not encrypted, and anybody can "
-                "forge their sender. Use tls://, or another parser"
-            )
+        require_assured(address, settings, "server")
         super().__init__(driver, settings, DATAGRAM_RAISES, decodes_late=False)
         self.address: Address = address
         """Where it is bound; once started, with the real port."""

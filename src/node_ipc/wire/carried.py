@@ -32,17 +32,14 @@ class Hears(Protocol):
     def emitting(self, name: str, data: Any, carrier: dict[str, str]) -> Iterable[Callable[[int, Any], None]]: ...
 
 
-class Carried:
+class Carried(msgspec.Struct, eq=False):
     """One message off the wire, and what came beside it."""
 
-    __slots__ = ("_trace", "data", "size", "type")
-
-    def __init__(self, type: str, data: Any, trace: Raw, size: int) -> None:
-        self.type = type
-        self.data = data
-        self._trace = trace
-        self.size = size
-        """The bytes of the frame; 0 where that is not known."""
+    type: str
+    data: Any
+    _trace: Raw
+    size: int
+    """The bytes of the frame; 0 where that is not known."""
 
     @property
     def carrier(self) -> dict[str, str]:

@@ -211,27 +211,24 @@ class _Shallow:
 
     def __init__(self, codec: Codec) -> None:
         self._codec = codec
+        self.decode = _unless_deep(codec.decode)
+        self.decode_raw = _unless_deep(codec.decode_raw)
+        self.decode_large = _unless_deep(codec.decode_large)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._codec, name)
 
-    def decode(self, frame: bytes) -> Any:
-        if is_too_deep(frame):
-            raise RecursionError
-        return self._codec.decode(frame)
-
-    def decode_raw(self, frame: bytes) -> Any:
-        if is_too_deep(frame):
-            raise RecursionError
-        return self._codec.decode_raw(frame)
-
-    def decode_large(self, frame: bytes) -> Any:
-        if is_too_deep(frame):
-            raise RecursionError
-        return self._codec.decode_large(frame)
-
     def salvage(self, frame: bytes) -> Envelope | InvalidPayload:
         return nested_too_deeply(frame) if is_too_deep(frame) else self._codec.salvage(frame)
+
+
+def _unless_deep(decode: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def decoded(frame: bytes) -> Any:
+        if is_too_deep(frame):
+            raise RecursionError
+        return decode(frame)
+
+    return decoded
 
 
 def shallow(codec: Codec) -> Codec:
