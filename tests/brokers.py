@@ -49,6 +49,8 @@ class Broker:
         self.options = options
         self.process: subprocess.Popen[bytes] | None = None
         self.port = _free_port()
+        self.host = options.get("host", "127.0.0.1")
+        """Where it listens."""
         self.start()
 
     @classmethod
@@ -127,7 +129,7 @@ class NatsBroker(Broker):
 
     def command(self) -> list[str]:
         config = self.folder / "nats.conf"
-        config.write_text(f'listen: "127.0.0.1:{self.port}"\n' + self.options.get("config", ""))
+        config.write_text(f'listen: "{self.host}:{self.port}"\n' + self.options.get("config", ""))
         return ["nats-server", "-c", str(config)]
 
 
@@ -143,7 +145,7 @@ class RedisBroker(Broker):
     def command(self) -> list[str]:
         tls = "rediss" in self.options.get("scheme", "")
         ports = ["--port", "0", "--tls-port", str(self.port)] if tls else ["--port", str(self.port)]
-        settings = [*ports, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        settings = [*ports, "--bind", self.host, "--save", "", "--appendonly", "no"]
         return ["redis-server", *settings, "--dir", str(self.folder), *self.options.get("arguments", ())]
 
 

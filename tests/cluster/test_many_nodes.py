@@ -170,6 +170,7 @@ def test_twenty_nodes_that_share_their_rooms(seed: int) -> None:
 @pytest.mark.row(68)
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
+@pytest.mark.lane(name="soak")
 @pytest.mark.skipif(not NIGHTLY, reason="takes minutes: NIGHTLY=soak")
 def test_a_thousand_nodes_and_a_hundred_thousand_rooms() -> None:
     began = time.perf_counter()

@@ -382,6 +382,7 @@ node_ipc.run(main(), loop="asyncio")
 
 
 @pytest.mark.row(32)
+@pytest.mark.lane(name="chaos")
 @pytest.mark.timeout(1500 if NIGHTLY == "chaos" else 300)
 async def test_order_is_kept_and_loss_comes_only_with_a_disconnect(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -500,6 +501,7 @@ class SlowPeer:
         return [(int(line.split()[0]), int(line.split()[1])) for line in lines]
 
 
+@pytest.mark.lane(name="chaos")
 @pytest.mark.timeout(600 if NIGHTLY == "chaos" else 120)
 @pytest.mark.row(32)
 @pytest.mark.parametrize("front", ["asyncio", "blocking"])
@@ -546,6 +548,7 @@ async def test_what_a_killed_server_had_not_handled_is_told(
         assert told(losses[number]) >= lost, f"{lost} were lost and {told(losses[number])} told"
 
 
+@pytest.mark.lane(name="chaos")
 @pytest.mark.timeout(600 if NIGHTLY == "chaos" else 120)
 @pytest.mark.row(32)
 @pytest.mark.parametrize("front", ["asyncio", "blocking"])
@@ -572,6 +575,7 @@ async def test_what_a_killed_client_had_not_handled_is_told_to_the_server(
     assert len(got) + told(losses) >= sent
 
 
+@pytest.mark.lane(name="chaos")
 @pytest.mark.timeout(600 if NIGHTLY == "chaos" else 120)
 @pytest.mark.row(32)
 @pytest.mark.parametrize("transport", ["unix", "tcp"])
