@@ -25,11 +25,11 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 SERVERS, CLIENTS = 4, 250
-BATCH = 20
-"""Emits on their way at once."""
+BATCHES = (1, 20)
+"""Emits on their way at once: one, so that nothing is written together, and as many as a busy room has."""
 ENDS = b"\f"
 """One for each event."""
 
@@ -109,14 +109,15 @@ async def server(at: str, bus: str | None) -> None:
         await serving.serve_forever()
 
 
-async def socketio_server(at: str, bus: str) -> None:
+async def socketio_server(at: str, bus: str, web: str) -> None:
+    """python-socketio as its documentation deploys it: with uvicorn, or with aiohttp; either on uvloop."""
     import socketio
-    from aiohttp import web
 
-    manager = socketio.AsyncRedisManager(bus)
-    sio = socketio.AsyncServer(async_mode="aiohttp", client_manager=manager)
-    app = web.Application()
-    sio.attach(app)
+    sio = socketio.AsyncServer(
+        async_mode="asgi" if web == "uvicorn" else "aiohttp",
+        client_manager=socketio.AsyncRedisManager(bus),
+        transports=["websocket"],
+    )
 
     @sio.event
     async def connect(sid: str, environ: Any) -> None:
@@ -127,9 +128,20 @@ async def socketio_server(at: str, bus: str) -> None:
         for number in range(data["first"], data["first"] + data["count"]):
             await sio.emit("n", number, room="all")
 
-    runner = web.AppRunner(app)
+    if web == "uvicorn":
+        import uvicorn
+
+        options: dict[str, Any] = {"log_level": "critical", "ws": "websockets-sansio", "backlog": 4096}
+        app = socketio.ASGIApp(sio)
+        await uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=int(at), **options)).serve()
+        return
+    from aiohttp import web as aiohttp
+
+    application = aiohttp.Application()
+    sio.attach(application)
+    runner = aiohttp.AppRunner(application)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", int(at)).start()
+    await aiohttp.TCPSite(runner, "127.0.0.1", int(at), backlog=4096).start()
     await asyncio.Event().wait()
 
 
@@ -164,8 +176,14 @@ async def until_seen(total: int) -> None:
         await asyncio.wait_for(Counting.changed.wait(), 60)
 
 
-async def fan_out(ends: list[Counting], go: Callable[[int, int], None], seconds: float) -> float:
-    """Deliveries a second."""
+class Rate(NamedTuple):
+    """Deliveries a second, and what the clients, which are all in one process, had of a core meanwhile."""
+
+    deliveries: float
+    clients: float
+
+
+async def fan_out(ends: list[Counting], go: Callable[[int, int], None], seconds: float, batch: int) -> Rate:
     first = 0
 
     async def round(count: int) -> None:
@@ -176,12 +194,13 @@ async def fan_out(ends: list[Counting], go: Callable[[int, int], None], seconds:
         await until_seen(before + count * len(ends))
 
     for _ in range(3):
-        await round(BATCH)
-    began, rounds = time.perf_counter(), 0
+        await round(batch)
+    began, busy, rounds = time.perf_counter(), time.process_time(), 0
     while time.perf_counter() - began < seconds:
-        await round(BATCH)
+        await round(batch)
         rounds += 1
-    return rounds * BATCH * len(ends) / (time.perf_counter() - began)
+    took = time.perf_counter() - began
+    return Rate(rounds * batch * len(ends) / took, (time.process_time() - busy) / took)
 
 
 @contextlib.asynccontextmanager
@@ -209,7 +228,7 @@ async def retried(call: Callable[[], Awaitable[Any]]) -> Any:
             await asyncio.sleep(0.05)
 
 
-async def ours(folder: str, bus: str | None, servers: int, clients: int, seconds: float) -> float:
+async def ours(folder: str, bus: str | None, servers: int, clients: int, seconds: float) -> list[Rate]:
     import node_ipc
 
     loop = asyncio.get_running_loop()
@@ -232,20 +251,23 @@ async def ours(folder: str, bus: str | None, servers: int, clients: int, seconds
             while not all([await control.request("ready", wanted) for control in controls]):
                 await asyncio.sleep(0.1)
             await asyncio.sleep(1.5)
-            result = await fan_out(
-                ends, lambda first, count: controls[0].emit("go", {"first": first, "count": count}), seconds
-            )
+            result = [
+                await fan_out(
+                    ends, lambda first, count: controls[0].emit("go", {"first": first, "count": count}), seconds, batch
+                )
+                for batch in BATCHES
+            ]
         for end in ends:
             end.transport.abort()
         return result
 
 
-async def theirs(bus: str, servers: int, clients: int, seconds: float) -> float:
+async def theirs(bus: str, web: str, servers: int, clients: int, seconds: float) -> list[Rate]:
     """python-socketio in the same shape, over WebSocket; its clients are bytes as well."""
     loop = asyncio.get_running_loop()
     Counting.total, Counting.changed = 0, asyncio.Event()
     ports = [free_port() for _ in range(servers)]
-    async with programs([["--role", "socketio", "--at", str(port), "--bus", bus] for port in ports]):
+    async with programs([["--role", "socketio", "--at", str(port), "--bus", bus, "--web", web] for port in ports]):
         ends = []
         for port in ports:
             for _ in range(clients):
@@ -260,7 +282,7 @@ async def theirs(bus: str, servers: int, clients: int, seconds: float) -> float:
         def go(first: int, count: int) -> None:
             control.transport.write(_masked(b'42["go",{"first":%d,"count":%d}]' % (first, count)))
 
-        result = await fan_out(ends, go, seconds)
+        result = [await fan_out(ends, go, seconds, batch) for batch in BATCHES]
         for end in ends:
             end.transport.abort()
         return result
@@ -351,23 +373,52 @@ async def latency_bare_redis(url: str, count: int) -> float:
 # ---- all of it
 
 
+class Found:
+    """What was measured, by name."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, float] = {}
+
+    def rates(self, name: str, rates: list[Rate]) -> None:
+        for batch, rate in zip(BATCHES, rates, strict=True):
+            self.values[f"{name}, {batch} at once"] = rate.deliveries
+            self.values[f"{name}, {batch} at once: the clients' share of a core"] = rate.clients
+
+
 async def measure(names: list[str], seconds: float) -> dict[str, float]:
-    found: dict[str, float] = {}
+    found = Found()
     with tempfile.TemporaryDirectory(prefix="ipc-") as folder:
-        found["one process, 1,000 clients"] = await ours(folder, None, 1, SERVERS * CLIENTS, seconds)
+        found.rates("one process, 1,000 clients", await ours(folder, None, 1, SERVERS * CLIENTS, seconds))
         for name in names:
             if name == "socketio":
-                with broker("redis", folder) as url:
-                    found["python-socketio, Redis"] = await theirs(url, SERVERS, CLIENTS, seconds)
+                for web in ("aiohttp", "uvicorn"):
+                    with broker("redis", folder) as url:
+                        rates = await theirs(url, web, SERVERS, CLIENTS, seconds)
+                        found.rates(f"python-socketio with {web}, Redis", rates)
                 continue
             with broker(name, folder) as url:
-                found[f"{name}, {SERVERS} servers"] = await ours(folder, url, SERVERS, CLIENTS, seconds)
-                found[f"{name}, latency added (µs)"] = 1e6 * await latency_ours(folder, url, 2000)
+                found.rates(f"{name}, {SERVERS} servers", await ours(folder, url, SERVERS, CLIENTS, seconds))
+                found.values[f"{name}, latency added (µs)"] = 1e6 * await latency_ours(folder, url, 2000)
                 bare = {"nats": latency_bare_nats, "redis": latency_bare_redis}.get(name)
                 if bare is not None:
-                    found[f"{name}, bare publish to receive (µs)"] = 1e6 * await bare(url, 2000)
+                    found.values[f"{name}, bare publish to receive (µs)"] = 1e6 * await bare(url, 2000)
             print(name, "is measured", file=sys.stderr, flush=True)
-    return found
+    return found.values
+
+
+def ratios(found: dict[str, float]) -> dict[str, float]:
+    """To one process's own broadcast, and to the better of the ways in which python-socketio is deployed."""
+    made: dict[str, float] = {}
+    for batch in BATCHES:
+        end = f", {batch} at once"
+        rates = {name.removesuffix(end): rate for name, rate in found.items() if name.endswith(end)}
+        theirs = max((rate for name, rate in rates.items() if name.startswith("python-socketio")), default=None)
+        for name, rate in rates.items():
+            if not name.startswith(("one process", "python-socketio")):
+                made[f"{name}{end} / one process"] = rate / rates["one process, 1,000 clients"]
+                if theirs is not None:
+                    made[f"{name}{end} / python-socketio"] = rate / theirs
+    return made
 
 
 def main() -> None:
@@ -378,22 +429,24 @@ def main() -> None:
     parser.add_argument("--role", choices=["hub", "server", "socketio"], help=argparse.SUPPRESS)
     parser.add_argument("--at", help=argparse.SUPPRESS)
     parser.add_argument("--bus", help=argparse.SUPPRESS)
+    parser.add_argument("--web", help=argparse.SUPPRESS)
     given = parser.parse_args()
+    import uvloop  # everywhere, at both sides
+
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a thousand clients are in this process
     if given.role is not None:
         roles: dict[str, Callable[[], Any]] = {
             "hub": lambda: hub(given.at),
             "server": lambda: server(given.at, given.bus),
-            "socketio": lambda: socketio_server(given.at, given.bus),
+            "socketio": lambda: socketio_server(given.at, given.bus, given.web),
         }
-        asyncio.run(roles[given.role]())
+        uvloop.run(roles[given.role]())
         return
-    found = asyncio.run(measure(given.only.split(","), given.seconds))
-    local = found["one process, 1,000 clients"]
+    found = uvloop.run(measure(given.only.split(","), given.seconds))
+    found |= ratios(found)
     for name, value in found.items():
-        unit = "" if "µs" in name else f" deliveries a second, {value / local:.2f} of one process with as many clients"
-        print(f"{name:40} {value:12,.0f}{unit}")
+        print(f"{name:70} {value:12,.2f}")
     if given.json is not None:
         given.json.write_text(json.dumps(found, indent=1) + "\n")
 
