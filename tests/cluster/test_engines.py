@@ -43,6 +43,8 @@ class Handled:
         self.bus = bus_of(bus_options.bus(url))
         self.late = 0.0
         self.is_deaf = False
+        self.rooms = 0
+        """Messages that came under a room's subject."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.bus, name)
@@ -50,7 +52,13 @@ class Handled:
     async def connect(self, hears: Any) -> int | None:
         await asyncio.sleep(self.late)
         heard = hears.heard
-        hears.heard = lambda subject, data: None if self.is_deaf else heard(subject, data)
+
+        def hear(subject: str, data: bytes) -> None:
+            self.rooms += ".room." in subject
+            if not self.is_deaf:
+                heard(subject, data)
+
+        hears.heard = hear
         try:
             return await self.bus.connect(hears)
         finally:
@@ -154,6 +162,51 @@ async def test_an_answer_that_is_no_json_is_an_error_at_both_ends(broker: Broker
         with pytest.raises(RemoteError, match="the handler failed"):
             await all.servers[0].everywhere.request("thing")
         assert "cannot be JSON" in str(all.errors[1][0].__cause__)
+
+
+async def test_a_server_hears_of_the_rooms_that_it_has_and_of_no_other(broker: Broker) -> None:
+    buses = [Handled(broker.url) for _ in range(2)]
+    async with AsyncExitStack() as stack:
+        all = Ends(broker, stack)
+        for bus in buses:
+            await all.add(bus=bus)
+        await all.joined()
+        one, two = all.servers
+
+        async def came() -> int:
+            """How many messages to rooms come to the second of a hundred to as many rooms."""
+            before = buses[1].rooms
+            for number in range(100):
+                one.to(f"room {number}").emit("x", number)
+            one.broadcast("x", "end")
+            count = len(all.heard[1])
+            await until(lambda: "end" in all.heard[1][count:])
+            return buses[1].rooms - before
+
+        assert await came() == 0
+        two.sockets[0].join("room 5", "room 50")
+        await asyncio.sleep(3 * BEAT / 1000)
+        assert await came() == 2
+        two.sockets[0].leave("room 5")
+        assert await came() == 1 or await came() == 1  # a broker may still have been told
+        assert [each for each in all.heard[1] if each != "end"][:2] == [5, 50] and not any(all.gaps)
+
+
+async def test_what_a_broker_repeats_is_dropped_and_counted(broker: Broker) -> None:
+    buses = [Handled(broker.url) for _ in range(2)]
+    async with AsyncExitStack() as stack:
+        all = Ends(broker, stack)
+        for bus in buses:
+            await all.add("a", bus=bus)
+        await all.joined()
+        publish = buses[0].bus.publish
+        buses[0].bus.publish = lambda subject, data: publish(subject, data) and publish(subject, data)  # type: ignore[method-assign]
+        for number in range(50):
+            all.servers[0].to("a").emit("x", number)
+        all.servers[0].broadcast("x", "end")
+        await until(lambda: "end" in all.heard[1])
+        assert all.heard[1] == [*range(50), "end"] and not any(all.gaps)
+        await until(lambda: all.servers[1].stats().bus.duplicates == 51)  # type: ignore[union-attr]
 
 
 # ---- requests
@@ -342,6 +395,20 @@ async def test_a_full_buffer_is_the_callers_error_where_it_is_to_be(broker: Brok
         await until(lambda: all.heard[0] == [0, 1, 2, 3])
         await asyncio.to_thread(broker.start)
         await until(lambda: all.heard[1] == [0, 1, 2])
+
+
+async def test_what_finds_no_room_in_the_buffer_is_counted_and_told_at_both_ends(broker: Broker) -> None:
+    async with ends(broker, ("a",), ("a",), max_bus_pending_messages=10) as all:
+        one = all.servers[0]
+        await asyncio.to_thread(broker.kill)
+        await until(lambda: one.stats().bus.state == "down")  # type: ignore[union-attr]
+        for number in range(25):
+            one.to("a").emit("x", number)
+        assert one.stats().bus.dropped == 15  # type: ignore[union-attr]
+        assert [type(error) for error in all.errors[0]].count(BackpressureError) == 1
+        await asyncio.to_thread(broker.start)
+        await until(lambda: all.heard[1] == list(range(15, 25)))
+        await until(lambda: all.gaps[1] == {one.everywhere.name: 15})
 
 
 async def test_a_server_starts_without_its_broker_and_says_what_is_missing(broker: Broker) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 import tomllib
 from pathlib import Path
@@ -37,6 +38,23 @@ def test_each_number_in_the_tests_is_a_promise(made: dict[str, Any]) -> None:
     shown = made["marked"]()
     assert set(shown) <= numbers() and len(shown) > 50
     assert ("tests/reliability/test_package.py", "test_two_builds_are_the_same_and_hold_what_they_should") in shown[53]
+
+
+BUS = tomllib.loads((DOCS / "evidence" / "bus.toml").read_text("utf-8"))
+
+
+@pytest.mark.parametrize("row", BUS)
+def test_each_row_of_a_bus_is_shown_by_tests_with_every_engine_that_has_it(row: str) -> None:
+    tests = BUS[row]
+    assert tests.get("engines") or (tests["some"] and tests["why"])
+    for where in ("memory", "engines", "some"):
+        for name in tests.get(where, ()):
+            module, _, test = name.partition("::")
+            text = (ROOT / "tests" / module).read_text("utf-8")
+            found = re.search(rf"^(?:async )?def {test}\(([^)]*)\)", text, re.M)
+            assert found is not None, name
+            if where == "engines":
+                assert "broker: Broker" in found[1] and "params=list(brokers.BROKERS)" in text, name
 
 
 def test_the_page_says_what_a_run_was(made: dict[str, Any], tmp_path: Path) -> None:
