@@ -10,7 +10,7 @@ from pathlib import Path
 __all__ = ["TARGETS", "inputs", "kept"]
 
 HERE = Path(__file__).parent
-TARGETS = ("frames", "envelopes", "sessions", "datagrams", "members", "options")
+TARGETS = ("frames", "attachments", "envelopes", "sessions", "datagrams", "members", "options")
 LONGEST = 4096
 
 

@@ -82,6 +82,12 @@ class _Link:
         assert data and not self._is_closed and not self._is_ending
         self.written += data
 
+    def write_parts(self, parts: list[Any]) -> None:
+        self.write(b"".join(parts))
+
+    def read_into(self, room: memoryview) -> int:
+        return 0
+
     def pending_bytes(self) -> int:
         return 0
 

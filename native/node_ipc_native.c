@@ -238,7 +238,7 @@ static PyObject *call_pure(Method *method, PyObject *const *args, size_t flags, 
 typedef struct {
     PyObject_HEAD
     vectorcallfunc call;
-    PyObject *prefixes, *encode_json, *slowly, *without_delimiter, *check_size, *empty;
+    PyObject *prefixes, *encode_json, *slowly, *without_delimiter, *look_at, *empty;
     Py_ssize_t looked_at;
     unsigned char delimiter;
 } Encoder;
@@ -247,16 +247,18 @@ typedef struct {
 static int is_refusal(void) {
     return PyErr_ExceptionMatches(PyExc_ValueError) || PyErr_ExceptionMatches(PyExc_TypeError) ||
            PyErr_ExceptionMatches(PyExc_KeyError) || PyErr_ExceptionMatches(PyExc_OverflowError) ||
-           PyErr_ExceptionMatches(PyExc_RecursionError);
+           PyErr_ExceptionMatches(PyExc_RecursionError) || PyErr_ExceptionMatches(PyExc_BufferError);
 }
 
-/* The prefix of a name's frames and the payload as JSON, both new references; -1 with an error. */
-static int encode_parts(Encoder *self, PyObject *type, PyObject *data, PyObject **prefix, PyObject **body) {
-    *prefix = NULL;
-    *body = PyObject_CallOneArg(self->encode_json, data);
-    if (*body) {
-        *prefix = Py_XNewRef(PyDict_GetItemWithError(self->prefixes, type));
-        if (*prefix && PyBytes_CheckExact(*body) && PyBytes_CheckExact(*prefix)) return 0;
+/* The prefix of a name's frames and the payload as JSON, both new references; -1 with an error. The name comes first:
+   events in which bytes are expected have no prefix. `whole`: where the slow way gives the message itself (a parcel). */
+static int encode_parts(Encoder *self, PyObject *type, PyObject *data, PyObject **prefix, PyObject **body,
+                        PyObject **whole) {
+    *body = *whole = NULL;
+    *prefix = Py_XNewRef(PyDict_GetItemWithError(self->prefixes, type));
+    if (*prefix) {
+        *body = PyObject_CallOneArg(self->encode_json, data);
+        if (*body && PyBytes_CheckExact(*body) && PyBytes_CheckExact(*prefix)) return 0;
         Py_CLEAR(*body);
         Py_CLEAR(*prefix);
     }
@@ -266,6 +268,10 @@ static int encode_parts(Encoder *self, PyObject *type, PyObject *data, PyObject 
     }
     PyObject *both = PyObject_CallFunctionObjArgs(self->slowly, type, data, NULL);
     if (!both) return -1;
+    if (!PyTuple_Check(both)) {
+        *whole = both;
+        return 0;
+    }
     if (!PyArg_ParseTuple(both, "SS", prefix, body)) {
         *prefix = *body = NULL;
         Py_DECREF(both);
@@ -278,8 +284,9 @@ static int encode_parts(Encoder *self, PyObject *type, PyObject *data, PyObject 
 }
 
 static PyObject *encode(Encoder *self, PyObject *type, PyObject *data) {
-    PyObject *prefix, *body, *frame = NULL;
-    if (encode_parts(self, type, data, &prefix, &body) < 0) return NULL;
+    PyObject *prefix, *body, *whole, *frame = NULL;
+    if (encode_parts(self, type, data, &prefix, &body, &whole) < 0) return NULL;
+    if (whole) return whole;
     Py_ssize_t head = PyBytes_GET_SIZE(prefix), length = PyBytes_GET_SIZE(body);
     if (memchr(PyBytes_AS_STRING(body), self->delimiter, (size_t)length)) {
         frame = PyObject_CallFunctionObjArgs(self->without_delimiter, prefix, body, type, NULL);
@@ -294,9 +301,8 @@ static PyObject *encode(Encoder *self, PyObject *type, PyObject *data) {
     }
     Py_DECREF(prefix);
     Py_DECREF(body);
-    if (frame && PyObject_Size(frame) > self->looked_at &&
-        done(PyObject_CallFunctionObjArgs(self->check_size, frame, type, NULL)) < 0)
-        Py_CLEAR(frame);
+    if (frame && PyObject_Size(frame) > self->looked_at)
+        Py_SETREF(frame, PyObject_CallFunctionObjArgs(self->look_at, frame, type, data, NULL));
     return frame;
 }
 
@@ -317,12 +323,12 @@ static PyObject *encoder_call(PyObject *self, PyObject *const *args, size_t flag
 }
 
 static PyObject *encoder_new(PyTypeObject *class, PyObject *args, PyObject *kwargs) {
-    static char *words[] = {"prefixes", "encode_json", "slowly", "without_delimiter", "check_size",
+    static char *words[] = {"prefixes", "encode_json", "slowly", "without_delimiter", "look_at",
                             "delimiter", "looked_at", NULL};
-    PyObject *prefixes, *encode_json, *slowly, *without_delimiter, *check_size, *looked_at;
+    PyObject *prefixes, *encode_json, *slowly, *without_delimiter, *look_at, *looked_at;
     unsigned char delimiter;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!OOOObO!", words, &PyDict_Type, &prefixes, &encode_json, &slowly,
-                                     &without_delimiter, &check_size, &delimiter, &PyLong_Type, &looked_at))
+                                     &without_delimiter, &look_at, &delimiter, &PyLong_Type, &looked_at))
         return NULL;
     Encoder *self = (Encoder *)class->tp_alloc(class, 0);
     if (!self) return NULL;
@@ -331,7 +337,7 @@ static PyObject *encoder_new(PyTypeObject *class, PyObject *args, PyObject *kwar
     self->encode_json = Py_NewRef(encode_json);
     self->slowly = Py_NewRef(slowly);
     self->without_delimiter = Py_NewRef(without_delimiter);
-    self->check_size = Py_NewRef(check_size);
+    self->look_at = Py_NewRef(look_at);
     self->delimiter = delimiter;
     self->looked_at = PyLong_AsSsize_t(looked_at);
     if (self->looked_at == -1 && PyErr_Occurred()) { /* more than any frame has */
@@ -350,7 +356,7 @@ static int encoder_traverse(PyObject *object, visitproc visit, void *arg) {
     Py_VISIT(self->encode_json);
     Py_VISIT(self->slowly);
     Py_VISIT(self->without_delimiter);
-    Py_VISIT(self->check_size);
+    Py_VISIT(self->look_at);
     Py_VISIT(self->empty);
     return 0;
 }
@@ -359,7 +365,7 @@ static int encoder_clear(PyObject *object) {
     Encoder *self = (Encoder *)object; /* its circle goes over its codec: cut there, what is left can still be called */
     put(&self->slowly, Py_None);
     put(&self->without_delimiter, Py_None);
-    put(&self->check_size, Py_None);
+    put(&self->look_at, Py_None);
     return 0;
 }
 
@@ -371,7 +377,7 @@ static void encoder_dealloc(PyObject *object) {
     Py_XDECREF(self->encode_json);
     Py_XDECREF(self->slowly);
     Py_XDECREF(self->without_delimiter);
-    Py_XDECREF(self->check_size);
+    Py_XDECREF(self->look_at);
     Py_XDECREF(self->empty);
     type->tp_free(self);
     Py_DECREF(type);
@@ -822,6 +828,17 @@ static int is_empty(PyObject *rest) {
            (PyBytes_CheckExact(rest) && !PyBytes_GET_SIZE(rest));
 }
 
+/* Whether a frame may begin here behind which bytes follow, in a stream where there are such. */
+static int may_attach(const char *p, Py_ssize_t size) {
+    static const char begin[] = "{\"attachments\":[";
+    const char *end = p + size - (Py_ssize_t)sizeof begin + 2;
+    while (p < end && (p = memchr(p, '{', (size_t)(end - p)))) {
+        if (!memcmp(p, begin, sizeof begin - 1)) return 1;
+        p++;
+    }
+    return 0;
+}
+
 /* Splitter.split where nothing waits and there is nothing to check: the whole frames; what is behind them is kept. */
 static PyObject *cut(State *st, PyObject *splitter, PyObject *data, char delimiter) {
     PyObject *frames = PyList_New(0);
@@ -844,8 +861,8 @@ static PyObject *split(State *st, PyObject *splitter, PyObject *data) {
     PyObject *delimiter = AT(splitter, splitter_delimiter), *limit = AT(splitter, splitter_limit);
     PyObject *rest = AT(splitter, splitter_rest);
     Py_ssize_t size = PyBytes_GET_SIZE(data);
-    if (delimiter && PyBytes_CheckExact(delimiter) && PyBytes_GET_SIZE(delimiter) == 1 && rest && is_empty(rest) &&
-        limit && PyLong_CheckExact(limit) && is_ascii(PyBytes_AS_STRING(data), size)) {
+    if ((IS(splitter, splitter) || !may_attach(PyBytes_AS_STRING(data), size)) && delimiter && PyBytes_CheckExact(delimiter) && PyBytes_GET_SIZE(delimiter) == 1 && rest &&
+        is_empty(rest) && limit && PyLong_CheckExact(limit) && is_ascii(PyBytes_AS_STRING(data), size)) {
         int overflow;
         long long most = PyLong_AsLongLongAndOverflow(limit, &overflow);
         if (overflow > 0 || (!overflow && size <= most)) return cut(st, splitter, data, *PyBytes_AS_STRING(delimiter));
@@ -873,7 +890,7 @@ static int is_common(State *st, Read *r, PyObject *data) {
     r->context = AT(self, incoming_context);
     pauses = AT(self, incoming_pauses);
     held = AT(self, incoming_held);
-    return IS(r->outgoing, outgoing) && IS(r->splitter, splitter) && IS(r->context, context) && st->session &&
+    return IS(r->outgoing, outgoing) && r->splitter && PyObject_TypeCheck(r->splitter, (PyTypeObject *)st->splitter) && IS(r->context, context) && st->session &&
            r->hearer && PyObject_TypeCheck(r->hearer, (PyTypeObject *)st->session) && pauses &&
            PyFrozenSet_CheckExact(pauses) && !PySet_GET_SIZE(pauses) && held && PyList_CheckExact(held) &&
            !PyList_GET_SIZE(held) && AT(r->hearer, session_heard) && AT(r->hearer, session_traffic) &&

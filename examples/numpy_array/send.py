@@ -1,22 +1,12 @@
-"""Sends two NumPy arrays to receive.py as raw bytes: anything with the buffer protocol can be emitted."""
-
-import struct
+"""Sends frames to receive.py, and asks it for the negative of one."""
 
 import numpy
 
-from node_ipc import IPC
+from node_ipc import blocking
 
-ipc = IPC()
-ipc.config.raw_buffer = True
-ipc.config.silent = True
-
-
-def connecting(ipc):
-    for array in (numpy.arange(5, dtype="<f8"), numpy.ones(100_000, dtype="<f8")):
-        ipc.of.arrays.emit(struct.pack(">Q", array.nbytes))
-        ipc.of.arrays.emit(array)
-    ipc.of.arrays.on("connect", lambda: ipc.disconnect("arrays"))  # after what was emitted is sent
-
-
-ipc.connect_to("arrays", connecting)
-ipc.run()
+with blocking.connect("arrays") as arrays:
+    for number in range(3):
+        pixels = numpy.full((1080, 1920), number, dtype="u1")
+        arrays.emit("frame", {"at": number / 25, "pixels": pixels})
+    negative = arrays.request("negative", pixels, type=numpy.ndarray)
+    print("negative", negative.shape, "sum", negative.sum())

@@ -114,6 +114,7 @@ if TYPE_CHECKING:
     from .drivers.runner import run as run
     from .errors import *  # noqa: F403
     from .net.unix import inherited_sockets
+    from .wire.arrays import Bytes as Bytes
     from .wire.json import buffer as buffer
     from .wire.json import to_bytes as to_bytes
 
@@ -133,6 +134,7 @@ _HOMES = {
     "Received": "core.inbox",
     "Request": "core.requests",
     "while_connected": "core.events",
+    "Bytes": "wire.arrays",
     "buffer": "wire.json",
     "to_bytes": "wire.json",
     "style": "config.logs",

@@ -37,6 +37,7 @@ DEFAULTS: dict[str, Any] = {
     "parser": "guarded",
     "enc_hook": None,
     "dec_hook": None,
+    "attachments": "auto",
     "sync": False,
     "identify_peer": False,
     "readable_all": False,

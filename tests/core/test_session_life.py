@@ -90,6 +90,12 @@ class FakeLink:
         assert "abort" not in self.told
         self.written.append(data)
 
+    def write_parts(self, parts: list[Any]) -> None:
+        self.write(b"".join(parts))
+
+    def read_into(self, room: memoryview) -> int:
+        return 0
+
     def pending_bytes(self) -> int:
         return 0
 

@@ -9,6 +9,7 @@ returned or raised, counters, what is held. ``compare.py`` holds the two twins a
 
 from __future__ import annotations
 
+import array
 import asyncio
 import contextvars
 import hashlib
@@ -61,7 +62,7 @@ class Name(str):
 PAYLOADS: tuple[Any, ...] = (
     {}, None, 1, -1.5, "text", "é\u2028", [1, [2, {"a": []}]], {"x": 1, "y": 2}, {"x": "no"}, {"k": "v" * 60},
     "z" * 1500, float("nan"), "\ud800", b"bytes", msgspec.Raw(b"[1,2]"), msgspec.Raw(b'"\x0c"'), object(), {1: {2}},
-    Point(3), [[[[[[]]]]]], 10**30, list(range(40)), "<E> }\n",
+    Point(3), [[[[[[]]]]]], 10**30, list(range(40)), "<E> }\n", bytes(17_000), {"a": array.array("h", range(9000))},
 )  # fmt: skip
 NAMES: tuple[Any, ...] = (
     "plain", "echo", "typed", "raw", "a", "unheard", "slow", "é", 'q"\\', "", "connect", "error", Event("typed", Point),
@@ -78,6 +79,8 @@ HEARD = (
     b"\xc3\xa9", b"a\\u0062", b"n" * 65, b"", b"tick", b"converted", b"exit", b"number", b"deletes", b"context",
     b"stars", b"pauses",
 )  # fmt: skip
+ATTACHED = b'{"attachments":[{"at":[],"size":4}],"type":"%(name)s","data":null}\x0c{\xff\x0c'
+"""With four bytes behind it, of which the last is the delimiter that is put behind a message."""
 GOOD = tuple(name for name in HEARD if name not in (b"closes", b"aborts", b"connect", b"error", b"", b"n" * 65))
 
 
@@ -87,8 +90,11 @@ def message(dice: random.Random, bad: float) -> bytes:
         name, body = dice.choice(dice.choice((HEARD[:4], GOOD))), dice.choice(BODIES[:7])
         if dice.random() < 0.02:
             body = b'"%s"' % (b"large" * 20)
-        others = (b'{"data":%(body)s, "type":"%(name)s"}', b'{"type":"%(name)s","data": %(body)s }')
-        shape = dice.choice((b'{"type":"%(name)s","data":%(body)s}',) * 6 + others)
+        others = (
+            b'{"data":%(body)s, "type":"%(name)s"}', b'{"type":"%(name)s","data": %(body)s }',
+            b'{"type":"%(name)s","data":%(body)s,"attachments":1}', ATTACHED,
+        )  # fmt: skip
+        shape = dice.choice((b'{"type":"%(name)s","data":%(body)s}',) * 12 + others)
         return shape % {b"name": name, b"body": body}
     name, body, kind = dice.choice(HEARD), dice.choice(BODIES), dice.random()
     if kind < 0.3:
@@ -191,6 +197,12 @@ class Round:
         if self.dice.random() < 0.1:
             self.full = True
             self.session.pause()
+
+    def write_parts(self, parts: list[Any]) -> None:
+        self.write(b"".join(parts))
+
+    def read_into(self, room: memoryview) -> int:
+        return 0
 
     def pending_bytes(self) -> int:
         return 50 if self.full else 0

@@ -86,7 +86,7 @@ def test_the_package_and_the_doctor_say_which_one_runs(capsys: pytest.CaptureFix
 
 
 def test_what_stands_in_the_place_of_a_method_looks_like_it() -> None:
-    assert list(inspect.signature(Session.emit).parameters) == ["self", "type", "data"]
+    assert list(inspect.signature(Session.emit).parameters) == ["self", "type", "data", "keep"]
     assert list(inspect.signature(broadcast).parameters) == ["sessions", "frame"]
     assert inspect.getdoc(Session.emit).startswith("Send one event to this peer")  # type: ignore[union-attr]
     assert Session.emit.__name__ == "emit" and inspect.isroutine(Session.emit)
@@ -113,6 +113,12 @@ class _Link:
         self.peer = Peer("memory", pid=1)
 
     def write(self, data: bytes) -> None: ...
+    def write_parts(self, parts: list[Any]) -> None:
+        self.write(b"".join(parts))
+
+    def read_into(self, room: memoryview) -> int:
+        return 0
+
     def pending_bytes(self) -> int:
         return 0
 

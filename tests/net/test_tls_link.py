@@ -618,6 +618,12 @@ class Carrier:
         data, self.sent = b"".join(self.sent), []
         return data
 
+    def write_parts(self, parts: list[Any]) -> None:
+        self.write(b"".join(parts))
+
+    def read_into(self, room: memoryview) -> int:
+        return 0
+
     def pending_bytes(self) -> int:
         return sum(map(len, self.sent))
 

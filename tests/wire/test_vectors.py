@@ -5,6 +5,7 @@ The same file is run against each released node-ipc by ``tests/interop/test_vect
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import subprocess
@@ -304,6 +305,37 @@ def test_attachments_are_read_as_the_page_says(vector: dict[str, Any]) -> None:
         assert head.startswith(b'{"attachments":[') == ("attachments" in message)
         assert message == wanted
     assert vector["error"] or not stream
+
+
+@pytest.mark.parametrize("vector", VECTORS["attachments"], ids=lambda vector: vector["name"])
+def test_attachments_are_heard_as_what_they_stand_for(vector: dict[str, Any]) -> None:
+    driver, server, wire = a_server({"config": {}})
+    ear = Ear(server)
+    wire.write(b'{"type":"offer","data":{},"attachments":1}\f')
+    driver.run_until_idle()
+    assert wire.take() == b'{"type":"ipc.attachments","data":{"version":1}}\f'
+    for chunk in vector["chunks"]:
+        if not wire.is_lost:
+            wire.write(bytes.fromhex(chunk))
+            driver.run_until_idle()
+    assert ear.heard[1:] == [(each["type"], in_json(each)) for each in vector["messages"]]
+    assert ear.codes == ([vector["error"]] if vector["error"] else [])
+    assert wire.has_ended == (vector["error"] not in (None, "ERR_IPC_INVALID_PAYLOAD"))
+
+
+def in_json(message: dict[str, Any]) -> Any:
+    """The payload with its attachments as they would come without an agreement."""
+    root = {"data": json.loads(json.dumps(message["data"]))}
+    for entry in message.get("attachments", ()):
+        holder: Any = root
+        path: list[Any] = ["data", *entry["at"]]
+        last = path.pop()
+        for step in path:
+            holder = holder[step]
+        text = base64.b64encode(bytes.fromhex(entry["bytes"])).decode()
+        about = {name: entry[name] for name in ("dtype", "shape", "order") if name in entry}
+        holder[last] = {**about, "data": text} if about else text
+    return root["data"]
 
 
 def test_every_byte_that_the_page_shows_is_a_vector() -> None:

@@ -32,6 +32,7 @@ from ..errors import (
     RequestTimeout,
 )
 from ..wire import json
+from ..wire.parcel import Parcel
 from .keeper import Keeper
 from .messages import Ask
 from .node import Node, NodeLimits, NodeState
@@ -68,6 +69,8 @@ class Wire:
 
     def value(self, frame: bytes) -> Raw:
         """A frame as it goes over the bus."""
+        if isinstance(frame, Parcel):  # what joins servers carries JSON
+            frame = frame.inline()
         if self._is_json:
             return Raw(memoryview(frame)[: -len(self._delimiter)])
         return Raw(b'"' + base64.b64encode(frame) + b'"')

@@ -42,6 +42,9 @@ ENCODINGS = ("ascii", "utf8", "utf16le", "ucs2", "base64", "hex", "latin1", "bin
 PING, PONG = "ipc.ping", "ipc.pong"
 """A heartbeat's question and answer: events like any other on the wire, and no handler's business."""
 
+ATTACHMENTS = "ipc.attachments"
+"""The answer to an offer to send bytes beside the JSON; as a heartbeat's, no handler's business."""
+
 MIB = 1024 * 1024
 
 HARD_MESSAGE_SIZE = 256 * MIB
@@ -456,6 +459,16 @@ class Config(Options):
     Example:
         >>> Config(dec_hook=lambda type, value: type(value)).dec_hook(pathlib.PurePosixPath, "/tmp")
         PurePosixPath('/tmp')
+    """
+
+    attachments: Option[str, str] = Option("auto", checks.one_of("auto", "off"))
+    """Whether large bytes and arrays may travel beside the JSON, raw: ``"auto"``, where the other end takes them so;
+    ``"off"``: never, as base64 text in it always.
+
+    The first message on a link with 16 KiB of bytes or more in one piece says that this end could (one member more,
+    which every node-ipc reads over), and whoever knows attachments answers. Handlers get the same either way. With
+    the assured profile ``"ipc.attachments"`` has to be in ``allowed_events``, at both ends.
+    Read by: clients and servers over streams.
     """
 
     sync: Option[bool, bool] = Option(False, checks.flag)

@@ -32,6 +32,7 @@ from ..errors import (
     WrongLoopError,
 )
 from ..wire.names import CLIENT_RAISES
+from ..wire.parcel import settled
 from .asking import Asking, Question
 from .endpoint import OF_EMITTERS, LinkPublisher, Register, typed_as
 from .events import Event
@@ -350,7 +351,7 @@ class ClientCore(LinkPublisher[S]):
         """While there is no link, and in sync mode; with an event, in the place of the last one of it."""
         if self._driver.is_forked:
             raise ForkError("this process was forked: its parent owns the client. Connect anew in the child")
-        frame = self._codec.encode(type, data)
+        frame = settled(self._codec.encode(type, data))
         if self._driver.home and self._driver.thread() != self._driver.home:
             return self._emit_from_thread(type, frame, event)
         refuse_other_threads(self._driver, "emit")
@@ -362,6 +363,7 @@ class ClientCore(LinkPublisher[S]):
     def _enqueue(self, type: Any, frame: bytes, event: str | None = None) -> None:
         if self.state in (_S.CLOSED, _S.CLOSING):
             raise self.over(f"cannot emit {getattr(type, 'name', type)!r:.80}")
+        settled(frame)
         self._require_room(type, len(frame), *self._queue.left_by(event))
         self._queue.append(frame, event)
         self._note_replaced(self._queue)

@@ -44,7 +44,7 @@ from ..errors import (
     NotConnected,
     ProtocolError,
 )
-from ..wire.codec import shallow
+from ..wire.codec import shallow, without_attachments
 from ..wire.names import DATAGRAM_RAISES
 from .block import Block
 from .context import LinkContext
@@ -218,6 +218,9 @@ class DatagramPeer:
     def beat(self, asked: bool, data: Any) -> None:
         """UDP has no heartbeat."""
 
+    def attachments_agreed(self, data: Any) -> None:
+        """UDP has no attachments."""
+
     def decode_rest_anew(self) -> None:
         """What a datagram brought is decoded before the first of it is delivered; handlers take it in either form."""
 
@@ -261,6 +264,7 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
         self.address: Address = address
         """Where it is bound; once started, with the real port."""
         self._family = _family(address)
+        self._codec = without_attachments(self._codec)
         self._splitter = self._codec.splitter()
         self._port: DatagramPort | None = None  # while listening
         self._binding: DatagramPort | None = None  # from start to the end

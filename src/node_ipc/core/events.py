@@ -26,10 +26,13 @@ from ..config import twin
 from ..config.foreign import PASSING, Foreign, shown
 from ..errors import HandlerError, InvalidEvent, InvalidPayload, IPCError, ProtocolError, ReservedEvent
 from ..wire import surrogates
+from ..wire.arrays import is_known, makes
+from ..wire.attached import Attached
+from ..wire.attached import convert as convert_attached
 from ..wire.carried import Carried, NothingCarried
 from ..wire.costs import LARGE_FRAME
 from ..wire.json import decode_large_payload, encode, salvage, to_bytes
-from ..wire.names import LIFECYCLE, PING, PONG, NameCheck, Named
+from ..wire.names import ATTACHMENTS, LIFECYCLE, PING, PONG, NameCheck, Named
 from .signature import Signature, signature_of
 
 if TYPE_CHECKING:
@@ -230,6 +233,9 @@ class Sender(Protocol):
     def beat(self, asked: bool, data: Any) -> None:
         """It asks whether we are there, or says that it is."""
 
+    def attachments_agreed(self, data: Any) -> None:
+        """It takes bytes beside the JSON."""
+
     def decode_rest_anew(self) -> None:
         """Payloads stay in bytes from now on: also those behind the message at hand."""
 
@@ -403,16 +409,21 @@ class Events(Generic[S]):
                     self._table.pop(oldest, None)
 
     def answer_heartbeats(self) -> None:
-        """Take the peer's heartbeats out of the events: no handler, ``*`` or tap hears of them.
+        """Take the peer's heartbeats, and what ends agree on, out of the events: no handler, ``*`` or tap hears of it.
 
         A handler registered for such a name gets it all the same, and answers for itself.
         """
-        for name in (PING, PONG):
+        hidden: dict[str, Callable[..., Any]] = {PING: partial(self._beat, True), PONG: partial(self._beat, False)}
+        for name, call in (hidden | {ATTACHMENTS: self._agreed}).items():
             try:
                 self._check_name(name)
             except ProtocolError:  # to this profile it is a name like any other that is not allowed
                 continue
-            self._table[name] = self._hidden[name] = partial(self._beat, name == PING)
+            self._table[name] = self._hidden[name] = call
+
+    def _agreed(self, data: Any = None, *_: Any) -> None:
+        if self.current is not None:
+            self.current.attachments_agreed(data)
 
     def _beat(self, asked: bool, data: Any = None, *_: Any) -> None:
         if self.current is not None:
@@ -825,7 +836,7 @@ class _Payload:
     def __init__(self, given: Any, name: str) -> None:
         self.given = given
         self._name = name
-        self._decoded = _UNDECODED if given.__class__ is Raw else given
+        self._decoded = _UNDECODED if given.__class__ in (Raw, Attached) else given
 
     def decoded(self) -> Any:
         if self._decoded is _UNDECODED:
@@ -838,8 +849,10 @@ _UNDECODED: Any = object()
 _decode_any = msgspec.json.Decoder().decode
 
 
-def _decode(raw: Raw, name: str, decode: Callable[[Any], Any] = _decode_any) -> Any:
+def _decode(raw: Any, name: str, decode: Callable[[Any], Any] = _decode_any) -> Any:
     """A payload off the wire; :class:`InvalidPayload` where it does not fit or cannot be held."""
+    if raw.__class__ is Attached:
+        return _convert(raw, name, decode)
     try:
         return decode(raw)
     except msgspec.ValidationError as error:
@@ -855,9 +868,13 @@ def _decode(raw: Raw, name: str, decode: Callable[[Any], Any] = _decode_any) -> 
 
 
 def _convert(data: Any, name: str, decode: Callable[[Any], Any]) -> Any:
+    attached = data.__class__ is Attached
     if decode is _decode_any:
-        return data
+        return data.in_json() if attached else data
     try:
+        if attached:
+            wanted: msgspec.json.Decoder[Any] = decode.__self__  # type: ignore[attr-defined]  # whose method it is
+            return convert_attached(data, wanted.type, wanted.dec_hook)
         try:
             return decode(encode(data))
         except UnicodeEncodeError:  # lone surrogates, which go through neither encoder nor decoder
@@ -875,7 +892,10 @@ def _misfit(error: msgspec.ValidationError, name: str) -> InvalidPayload:
     text, _, place = str(error).partition(" - at ")
     path = place.strip("`") or "$"
     if text == "Expected `bytes`, got `object`":
-        text += ". If it is a Buffer of Node's, take it without a type there and use node_ipc.to_bytes, or send base64"
+        text += (
+            ". If it is a Buffer of Node's, take it without a type there and use node_ipc.to_bytes, or send base64; "
+            "node_ipc.Bytes takes either, and arrays"
+        )
     return InvalidPayload(f"the payload of {name[:64]!r} does not fit at {path}: {text}", event=name, path=path)
 
 
@@ -886,7 +906,7 @@ def typed_decoder(type: Any, name: str, dec_hook: DecodeHook | None = None) -> C
     ``TypeError`` for a type that no payload can ever be decoded to.
     """
     if type is Raw:
-        return lambda data: data if data.__class__ is Raw else Raw(surrogates.written(data, name))
+        return lambda data: data if data.__class__ in (Raw, Attached) else Raw(surrogates.written(data, name))
     decode = _decode_any if type is None or type is object else _decoder(type, name, dec_hook)
 
     def decoded(data: Any) -> Any:
@@ -943,13 +963,13 @@ def _made_decoder(type: Any, dec_hook: DecodeHook | None) -> Callable[[Any], Any
             f"{unknown.__module__}.{unknown.__qualname__} is no type that msgspec knows. Set the option dec_hook, a "
             "function (type, value) that makes it, or use a Struct, a dataclass or a built-in type"
         )
-    return msgspec.json.Decoder(type, dec_hook=dec_hook).decode
+    return msgspec.json.Decoder(type, dec_hook=makes(dec_hook)).decode
 
 
 def _unknown(info: Any, seen: set[int]) -> Any:
     """The first class inside a type that only a hook could make; None where there is none."""
     if isinstance(info, msgspec.inspect.CustomType):
-        return None if info.cls is object else info.cls
+        return None if info.cls is object or is_known(info.cls) else info.cls
     if id(info) in seen or not isinstance(info, msgspec.inspect.Type | msgspec.inspect.Field):
         return None
     seen.add(id(info))

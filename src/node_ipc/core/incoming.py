@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from ..config import twin
-from ..errors import BackpressureError, InvalidPayload, IPCError, MessageTimeout, ProtocolError
+from ..errors import BackpressureError, InvalidMessage, InvalidPayload, IPCError, MessageTimeout, ProtocolError
+from ..wire.attached import MEMBER, Attached, AttachingSplitter, Delivery, Half, offer_in
 from ..wire.codec import shallow
 from ..wire.costs import LARGE_FRAME
 from ..wire.framed import FramedCodec
@@ -59,6 +60,10 @@ MOST_REQUESTS = 16_384
 """Requests of one peer that async handlers work on at once; past that the peer waits."""
 
 NOT_PAUSED: frozenset[str] = frozenset()
+DIRECT_BYTES = 32 * 1024
+"""So much or more of an attachment that is missing is read straight into its place."""
+DIRECT_AT_ONCE = 1024 * 1024
+"""So much is read in a row before others have their turn."""
 
 
 class Watch(Protocol):
@@ -97,6 +102,9 @@ class Hearer(Protocol):
     def caught_up(self) -> None:
         """Nothing is held any more."""
 
+    def attachments_offered(self) -> None:
+        """The peer takes attachments."""
+
 
 class _Nobody:
     """In the place of a session whose link is over: the two are to be freed at once, not by the cyclic collector."""
@@ -115,6 +123,7 @@ class _Nobody:
     def cut(self, reason: IPCError) -> None: ...
     def paused(self, reason: str, why: str) -> None: ...
     def caught_up(self) -> None: ...
+    def attachments_offered(self) -> None: ...
 
 
 NOBODY = _Nobody()
@@ -302,7 +311,12 @@ class Incoming:
         rest = self._splitter.rest
         if rest and not (self._is_shut or self.cut_off):
             self.cut_off = len(rest)
-            self._hearer.report(half_a_message(rest, not self._serving))
+            told = rest.told() if isinstance(rest, Half) else None
+            self._hearer.report(
+                half_a_message(rest, not self._serving)
+                if told is None
+                else InvalidMessage(f"the link ended inside a message: {told}")
+            )
 
     # ---- a read
 
@@ -342,7 +356,7 @@ class Incoming:
         else:
             outgoing.corked = outgoing.turn or outgoing.is_full
 
-    def _end_read(self, splitter: Splits, brought: bool) -> None:
+    def _end_read(self, splitter: Any, brought: bool) -> None:
         """What is behind the last whole frame: nothing any more, half a frame, or what can never become one."""
         if splitter.fault is not None:
             if self._held:  # what came before it is delivered first
@@ -357,10 +371,44 @@ class Incoming:
                 if self._counted or len(splitter.rest) > SMALL:
                     self._count()
                     self._bound_half_frames()
+                if splitter.rest.__class__ is Half:
+                    self._read_directly(splitter)
         else:
             self._half_since = None
             if self._counted:
                 self._count()
+
+    def attach(self) -> None:
+        """The peer may send attachments from now on."""
+        if self._splitter.__class__ is Splitter:
+            self._splitter.__class__ = AttachingSplitter
+
+    def _read_directly(self, splitter: Any) -> None:
+        """Read what is missing of a large attachment into its place, as far as it has come already."""
+        left = DIRECT_AT_ONCE
+        while left > 0 and splitter.rest.__class__ is Half and not (self.pauses or self._is_shut):
+            room: Any = splitter.rest.room()
+            if len(room) < DIRECT_BYTES or self._link is None:
+                return
+            count = self._link.read_into(room)
+            del room
+            if not count:
+                return
+            left -= count
+            self.bytes_in += count
+            self._take_directly(splitter.filled(count), count)
+
+    def _take_directly(self, deliveries: list[Any], count: int) -> None:
+        """What a direct read completed: as the end of ``received``."""
+        if deliveries:
+            self.messages_in += 1
+            if self._context.run(self._deliver, deliveries) and self._hearer.heard is not None:
+                self._hearer.heard()
+            self._half_since = None
+        if self._hearer.traffic is not None:
+            self._hearer.read(len(deliveries), count)
+        if not self._is_shut:
+            self._count()
 
     def received_watched(self, data: bytes) -> None:
         """As ``received``, where somebody waits for signs of life."""
@@ -413,7 +461,9 @@ class Incoming:
         if isinstance(error, ProtocolError):  # a name that the profile refuses
             self._hearer.fail(error)
             return before > 0
-        if isinstance(error, (msgspec.MsgspecError, RecursionError, ValueError, MemoryError)):
+        if isinstance(error, (msgspec.MsgspecError, RecursionError, ValueError, MemoryError)) or (
+            isinstance(error, TypeError) and block[before].__class__ is Delivery
+        ):
             return None if self._salvage(block[before]) else before > 0
         # KeyboardInterrupt, SystemExit: who catches them goes on with the next message
         self._held[:0] = [*delivery.stop(), *self._undecoded]
@@ -452,15 +502,39 @@ class Incoming:
     def _salvage(self, frame: Any) -> bool:
         """A frame the decoder refused: deliver it, report it, or give the connection up (False)."""
         try:
+            if frame.__class__ is bytes and MEMBER in frame and self._codec.gives_raw:
+                frame, offered = offer_in(frame)
+                if offered:
+                    self._hearer.attachments_offered()
+                if MEMBER not in frame and self._deliver_anew(frame):
+                    return True
             found = self._codec.salvage(frame)
             if isinstance(found, InvalidPayload):
                 self._hearer.report(found)
             else:
-                self._events.deliver([_undecoded(found) if self._events.wants_raw else found], self._hearer)
+                self._events.deliver([self._as_wanted(found)], self._hearer)
             return True
         except ProtocolError as error:
             self._hearer.fail(error)
             return False
+
+    def _deliver_anew(self, frame: bytes) -> bool:
+        """A frame without the member that the decoder refused it for; False where it is refused for something else."""
+        decode = self._codec.decode_raw if self._events.wants_raw else self._codec.decode_large
+        try:
+            message = decode(frame)
+        except (msgspec.MsgspecError, RecursionError, ValueError, MemoryError):
+            return False
+        self._events.deliver([message], self._hearer)
+        return True
+
+    def _as_wanted(self, message: Any) -> Any:
+        """A message that only a closer look could read, in the form that handlers want just now."""
+        if message.data.__class__ is Attached:
+            if not self._events.wants_raw:
+                message.data = message.data.in_json()
+            return message
+        return _undecoded(message) if self._events.wants_raw else message
 
     def handler_started(self) -> int:
         """An async handler of a message from this peer starts; too many, and the peer waits.

@@ -5,6 +5,9 @@ appends the frame to ``frames``. The first write of a turn goes to the link at o
 at the end of the read or of the turn, every 64 frames, or every 16 KiB. While the kernel is full, frames wait here,
 within the limits.
 
+A message with large bytes is a parcel, and no frame: joining it to the frames fails, and then each is written in the
+form that the link's other end takes.
+
 It numbers what it sent, so that ``arrivals`` and the answers of the peer can prove what has arrived.
 """
 
@@ -12,11 +15,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Container
-from typing import TYPE_CHECKING, Protocol
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..config.checks import NO_LIMIT
 from ..config.interrupted import interrupted
-from ..errors import BackpressureError, IPCError
+from ..errors import BackpressureError, FrameTooLarge, IPCError
+from ..wire.parcel import Parcel
 from .arrivals import Arrivals, next_look
 from .newest import FrameQueue, Newest
 from .seam import NOWHERE, Gone
@@ -27,7 +32,7 @@ if TYPE_CHECKING:
     from .seam import Driver, Link, Peer, Timer
     from .trace import TraceHook
 
-__all__ = ["COUNTED_BYTES", "FLUSH_BYTES", "FLUSH_FRAMES", "LATE_SECONDS", "NEVER", "Outgoing", "Speaker"]
+__all__ = ["COUNTED_BYTES", "FLUSH_BYTES", "FLUSH_FRAMES", "LATE_SECONDS", "NEVER", "Attaching", "Outgoing", "Speaker"]
 
 FLUSH_FRAMES = 64
 """Frames written together. Both ends work in lockstep with more, and make more calls with less: pipelined echo
@@ -39,6 +44,18 @@ LATE_SECONDS = 0.5
 """Seconds by which a timer is so late that this process was held up itself (by a handler, or because nobody called the
 blocking front): that time is not counted against the peer."""
 NEVER = sys.maxsize
+
+
+class Attaching(Enum):
+    """What is known of the other end and attachments."""
+
+    OFF = "off"
+    """This side neither sends nor takes them."""
+    UNKNOWN = "unknown"
+    OFFERED = "offered"
+    """It was told that this side takes them."""
+    AGREED = "agreed"
+    """It takes them."""
 
 
 class Speaker(Protocol):
@@ -67,6 +84,9 @@ class Speaker(Protocol):
     def cut(self, reason: IPCError) -> None:
         """The peer is too slow."""
 
+    def offers_attachments(self) -> None:
+        """The peer is told that this side takes attachments: from now on it has to."""
+
 
 class _Silent:
     """In the place of a session whose link is over: the two are to be freed at once, not by the cyclic collector."""
@@ -80,6 +100,7 @@ class _Silent:
     def replace(self, count: int) -> None: ...
     def takes_more_again(self) -> None: ...
     def cut(self, reason: IPCError) -> None: ...
+    def offers_attachments(self) -> None: ...
 
 
 SILENT = _Silent()
@@ -110,6 +131,7 @@ class Outgoing:
         "_slow_timer",
         "_speaker",
         "_weighed",
+        "attaching",
         "below_soft",
         "bytes_out",
         "confirmed",
@@ -136,6 +158,7 @@ class Outgoing:
         self.home = NOWHERE
         """The thread that may emit here; the others post. ``NOWHERE`` in a forked child and where nobody may."""
         self.encode = codec.encode
+        self.attaching = Attaching.UNKNOWN if codec.attaches else Attaching.OFF
         self.frames: list[bytes] = []
         """What waits for the next write, in order: always the same list."""
         self._weighed = 0  # how many of them are in _bytes
@@ -220,12 +243,14 @@ class Outgoing:
             self.flush()
         return self.below_soft
 
-    def write_newest(self, event: str, frame: bytes) -> bool:
+    def write_newest(self, event: str, frame: Any) -> bool:
         """Send a frame that may be replaced, in the place of the one of its event that still waits here, if one does.
 
         Such frames have room of their own, as much as ``max_pending_bytes``: those of different events, since there is
         one of each. One alone may have any size. They count in ``pending_bytes``, and not in ``below_soft``.
         """
+        if self.is_full and frame.__class__ is Parcel and self.attaching is not Attaching.AGREED:
+            frame.settle()
         newest = self._newest_here()
         if self.is_full and not self._has_room_for_newest(newest, event, frame):
             return self._refuse_newest(event, frame)
@@ -313,7 +338,11 @@ class Outgoing:
         count = len(frames)
         if count == 0 or link is None:
             return
-        data = frames[0] if count == 1 else b"".join(frames)
+        try:
+            data = b"".join(frames)
+        except TypeError:  # not all of them are bytes
+            self._flush_parcels(link, count)
+            return
         sent = self.messages_out
         if sent >= self._look_at:
             self._look(link, count)
@@ -329,11 +358,62 @@ class Outgoing:
             self._speaker.cut(interrupted("writing", error))
             raise
         if self.is_full:
-            self._newest_went(sent)
-            took_less = not self.below_soft
-            self._weigh_up()
-            if took_less and self.below_soft and self._newest is not None:
-                self._speaker.takes_more_again()
+            self._is_left(sent)
+
+    def _is_left(self, sent: int) -> None:
+        """The link could not pass on at once what it was given; so many messages had gone to it before."""
+        self._newest_went(sent)
+        took_less = not self.below_soft
+        self._weigh_up()
+        if took_less and self.below_soft and self._newest is not None:
+            self._speaker.takes_more_again()
+
+    def _flush_parcels(self, link: Link, count: int) -> None:
+        """As ``flush``, where some of the messages have large bytes."""
+        unsendable = self._prepare()
+        parts = [part for frame in self.frames for part in self._parts_of(frame)]
+        size = sum(map(len, parts))
+        count = len(self.frames)
+        sent = self.messages_out
+        if sent >= self._look_at:
+            self._look(link, count)
+        try:
+            self.messages_out = sent + count
+            self.bytes_out += size
+            self.frames.clear()
+            self._weighed = self._bytes = 0
+            if self._speaker.traffic is not None:
+                self._speaker.sent(count, size)
+            link.write_parts(parts)
+        except BaseException as error:
+            self._speaker.cut(interrupted("writing", error))
+            raise
+        if self.is_full:
+            self._is_left(sent)
+        if unsendable is not None:
+            raise unsendable
+
+    def _prepare(self) -> FrameTooLarge | None:
+        """See that the last message can be written, which nobody asked yet; the error where it cannot be sent."""
+        last: Any = self.frames[-1]
+        if last.__class__ is Parcel and self.attaching is not Attaching.AGREED:
+            try:
+                last.inline()
+            except FrameTooLarge as error:
+                self.frames.pop()
+                return error
+        return None
+
+    def _parts_of(self, frame: Any) -> list[Any]:
+        if frame.__class__ is not Parcel:
+            return [frame]
+        if self.attaching is Attaching.AGREED:
+            return frame.parts()
+        if self.attaching is not Attaching.UNKNOWN:
+            return [frame.inline()]
+        self.attaching = Attaching.OFFERED
+        self._speaker.offers_attachments()
+        return [frame.inline(offer=True)]
 
     def pause(self) -> None:
         """The kernel is full."""
@@ -400,8 +480,10 @@ class Outgoing:
         link = self._link
         return size + sum(map(len, self.frames[known:])) + (link.pending_bytes() if self.is_full and link else 0)
 
-    def _wait_for_kernel(self, frame: bytes) -> bool:
+    def _wait_for_kernel(self, frame: Any) -> bool:
         """Hold ``frame``, which is the last of ``frames``, back until the kernel takes more, or refuse it."""
+        if frame.__class__ is Parcel and self.attaching is not Attaching.AGREED:
+            self._settle(frame)
         pending = self._owed(self.weigh())
         limit, soft = self._settings.max_pending_bytes, self._settings.soft_pending_bytes
         if pending > limit and pending - len(frame) > soft:  # one large frame alone may be above the limit
@@ -419,6 +501,14 @@ class Outgoing:
         pending = self.weigh()
         self._judge(pending)
         self._speaker.pending_changed(pending)
+
+    def _settle(self, parcel: Any) -> None:
+        """Write one that has to wait: what is in it now is what is sent."""
+        try:
+            parcel.settle()
+        except FrameTooLarge:
+            self.frames.pop()
+            raise
 
     def _make_room(self, frame: bytes) -> bool:
         """Apply ``slow_policy`` to an emit past the hard limit; False where it is the caller's to know."""

@@ -114,6 +114,16 @@ class Link(Protocol):
     def write(self, data: bytes) -> None:
         """Hand bytes to the kernel, or to the driver's own buffer when the kernel is full; never raises."""
 
+    def write_parts(self, parts: list[Any]) -> None:
+        """As ``write``, of several buffers one behind the other. Where they are not copied, they must not change until
+        ``pending_bytes`` is 0."""
+
+    def read_into(self, room: memoryview) -> int:
+        """Inside ``received``: read more, straight into this memory; how many bytes, 0 where none have come.
+
+        Also 0 where a link cannot, or the read fails: what there is to say comes as ever.
+        """
+
     def pending_bytes(self) -> int:
         """The bytes that ``write`` took and the kernel did not take yet."""
 
@@ -153,6 +163,10 @@ class Gone:
         self.peer = peer
 
     def write(self, data: bytes) -> None: ...
+    def write_parts(self, parts: list[Any]) -> None: ...
+    def read_into(self, room: memoryview) -> int:
+        return 0
+
     def pending_bytes(self) -> int:
         return 0
 

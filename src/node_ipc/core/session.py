@@ -9,6 +9,7 @@ link that they share, and what handlers and endpoints see of all that.
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABCMeta
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -28,14 +29,15 @@ from ..errors import (
     WrongLoopError,
     WrongThreadError,
 )
-from ..wire.names import PING
+from ..wire.names import ATTACHMENTS, PING
+from ..wire.parcel import Parcel
 from .asking import Asking, Question
 from .context import LinkContext
 from .incoming import Incoming
 from .life import TRANSITIONS, Life
 from .newest import newest_of
 from .outcome import seconds_to_end
-from .outgoing import COUNTED_BYTES, FLUSH_FRAMES, Outgoing
+from .outgoing import COUNTED_BYTES, FLUSH_FRAMES, Attaching, Outgoing
 from .seam import Gone
 from .trace import Stats, Trace
 
@@ -422,7 +424,10 @@ class Session:
         if not self._outgoing.is_open:
             raise NotConnected(f"cannot emit {_named(type)}: this socket is closed")
         out = self._outgoing
-        if out.post(out.encode(type, data), event):
+        frame: Any = out.encode(type, data)
+        if frame.__class__ is Parcel and out.attaching is not Attaching.AGREED:
+            frame.settle()
+        if out.post(frame, event):
             self._driver.call_from_thread(self._take_posted)
         return out.below_soft
 
@@ -477,6 +482,26 @@ class Session:
     def beat(self, asked: bool, data: Any) -> None:
         """The peer asks whether we are there (and is told so), or says that it is."""
         self._incoming.beat(asked, data)
+
+    # ---- attachments
+
+    def offers_attachments(self) -> None:
+        """What is just sent says that this side takes attachments."""
+        self._incoming.attach()
+
+    def attachments_offered(self) -> None:
+        """The peer takes attachments, and asks with that whether this side does."""
+        if self._outgoing.attaching in (Attaching.OFF, Attaching.AGREED):
+            return
+        self._incoming.attach()
+        with contextlib.suppress(IPCError):  # one that does not read goes on as before
+            self.emit(ATTACHMENTS, {"version": 1})
+            self._outgoing.attaching = Attaching.AGREED
+
+    def attachments_agreed(self, data: Any) -> None:
+        """The peer answers that it takes attachments."""
+        if self._outgoing.attaching is not Attaching.OFF and _says_version(data):
+            self._outgoing.attaching = Attaching.AGREED
 
     def ask_in_turn(self) -> int | None:
         """Ask the peer whether it is there; the mark by which its answer is known, None where it cannot be asked.
@@ -884,9 +909,11 @@ def refuse_other_threads(driver: Driver, verb: str) -> None:
         raise WrongLoopError(f"{verb}() {why}")
 
 
-def broadcast(sessions: Iterable[Session], frame: bytes) -> list[Session]:
+def broadcast(sessions: Iterable[Session], frame: Any) -> list[Session]:
     """Append one encoded frame to every session; each writes at the end of the turn. Returns the full ones."""
     full = []
+    if frame.__class__ is Parcel:
+        sessions = _prepared(sessions, frame)
     for session in sessions:
         out = session._outgoing
         if not out.is_open:
@@ -903,9 +930,11 @@ def broadcast(sessions: Iterable[Session], frame: bytes) -> list[Session]:
     return full
 
 
-def broadcast_newest(sessions: Iterable[Session], event: str, frame: bytes) -> list[Session]:
+def broadcast_newest(sessions: Iterable[Session], event: str, frame: Any) -> list[Session]:
     """The same for a frame that may be replaced by the next one of this event."""
     full = []
+    if frame.__class__ is Parcel:
+        sessions = _prepared(sessions, frame)
     for session in sessions:
         out = session._outgoing
         if not out.is_open:
@@ -919,9 +948,26 @@ def broadcast_newest(sessions: Iterable[Session], event: str, frame: bytes) -> l
     return full
 
 
+def _prepared(sessions: Iterable[Session], parcel: Any) -> list[Session]:
+    """The same, once it is known that the message can go out to each of them."""
+    all = list(sessions)
+    if any(session._outgoing.attaching is not Attaching.AGREED for session in all):
+        parcel.inline()
+    return all
+
+
 if twin.native is not None:
     Session.emit = twin.native.emit(Session.emit, Session)  # type: ignore[method-assign]
     broadcast = twin.native.broadcast(broadcast, Session)
+
+
+def _says_version(data: Any) -> bool:
+    """Whether an answer is one: of later versions nothing is known but that they are later."""
+    if isinstance(data, msgspec.Raw):  # not decoded yet, as in the blocking front
+        with contextlib.suppress(msgspec.MsgspecError):
+            data = msgspec.json.decode(data)
+    version = data.get("version") if isinstance(data, dict) else None
+    return version.__class__ is int and version >= 1
 
 
 def _named(type: Any) -> str:

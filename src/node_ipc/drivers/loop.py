@@ -738,6 +738,12 @@ class TransportLink(asyncio.BufferedProtocol):
 
     # the session's side
 
+    def write_parts(self, parts: list[Any]) -> None:
+        self.write(b"".join(parts))
+
+    def read_into(self, room: memoryview) -> int:
+        return 0
+
     def pending_bytes(self) -> int:
         return 0 if self._lost else self._transport.get_write_buffer_size()
 

@@ -260,6 +260,12 @@ class MemoryLink:
         if not self.is_over and not self._ended:
             self._out._write(bytes(data))
 
+    def write_parts(self, parts: list[Any]) -> None:
+        self.write(b"".join(parts))
+
+    def read_into(self, room: memoryview) -> int:
+        return 0
+
     def pending_bytes(self) -> int:
         return len(self._out._unsent)
 

@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from ..core.seam import NOBODY, Peer, Receiver, Timer
 from ..net import tcp
@@ -303,6 +304,12 @@ class PipeLink:
         if not self._channel.write_start(data):
             self._busy = True
             self._receiver.pause()
+
+    def write_parts(self, parts: list[Any]) -> None:
+        self.write(b"".join(parts))
+
+    def read_into(self, room: memoryview) -> int:
+        return 0
 
     def pending_bytes(self) -> int:
         return self._waiting + self._channel.pending_bytes()

@@ -13,6 +13,7 @@ import struct
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from ..config.interrupted import between_steps, interrupted
 from ..core.seam import NOBODY, Peer, Receiver
@@ -31,6 +32,9 @@ READ_BYTES = 64 * 1024
 ONE_READ = (READ_BYTES,)
 NOTHING: deque[memoryview] = deque(maxlen=0)
 """What waits where nothing does, for all links: an empty deque takes 760 bytes. Nothing can be put into it."""
+MOST_PARTS = 256
+"""Buffers in one call; Linux takes 1,024, others fewer."""
+SENDS_PARTS = hasattr(socket.socket, "sendmsg")  # not on Windows
 LAST_READS = 64
 """Reads that a link gets to bring what its peer sent before it went away."""
 
@@ -213,6 +217,55 @@ class StreamLink:
             self._keep(data, sent)
             self._watch()
             receiver.pause()
+
+    def write_parts(self, parts: list[Any]) -> None:
+        if self._unsent or self._over:
+            self._keep_parts(parts, 0)
+            return
+        try:
+            sent = self._send_parts(parts)
+        except OSError as error:
+            if error.errno is None:
+                raise  # a signal's handler did: the session cuts the link
+            self._broken(error)
+            self._receiver.pause()  # so the session counts this as not with the kernel
+            return
+        if sent != sum(map(len, parts)):
+            receiver = self._receiver
+            self._keep_parts(parts, sent)
+            self._watch()
+            receiver.pause()
+
+    def _send_parts(self, parts: list[Any]) -> int:
+        """How many bytes of them the kernel took."""
+        taken = 0
+        for begin in range(0, len(parts), MOST_PARTS):
+            some = parts[begin : begin + MOST_PARTS]
+            try:
+                sent = self._sock.sendmsg(some, (), DONT_WAIT) if SENDS_PARTS else self._sock.send(b"".join(some))
+            except BlockingIOError:
+                break
+            taken += sent
+            if sent != sum(map(len, some)):
+                break
+        return taken
+
+    def _keep_parts(self, parts: list[Any], sent: int) -> None:
+        for part in parts:
+            if sent < len(part):
+                self._keep(part, sent)
+            sent = max(sent - len(part), 0)
+
+    def read_into(self, room: memoryview) -> int:
+        if self._over or self._peer_ended:
+            return 0
+        try:
+            return self._sock.recv_into(room, 0, DONT_WAIT)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            self._failed(error)
+            return 0
 
     def _keep(self, data: bytes, sent: int) -> None:
         if not self._over:

@@ -7,7 +7,7 @@ new version; a change of what a member means does.
 from __future__ import annotations
 
 import json
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -94,6 +94,8 @@ class Entry(msgspec.Struct, kw_only=True, omit_defaults=True):
         bytes: The size of the whole frame, without its delimiter.
         method: What a request asks for, where payloads are not kept.
         data: The payload in JSON.
+        attachments: The pieces that came beside the payload, each ``at``, ``size`` and so on; neither they nor the
+            payload are kept.
         fault: Why a frame is no event.
         frame: Such a frame as it was, where it is text.
         hex: Such a frame, or a read of raw mode, as it was, where it is not.
@@ -118,6 +120,7 @@ class Entry(msgspec.Struct, kw_only=True, omit_defaults=True):
     bytes: int = 0
     method: str = ""
     data: Raw | UnsetType = UNSET
+    attachments: Any = UNSET
     fault: str = ""
     frame: str | UnsetType = UNSET
     hex: str | UnsetType = UNSET

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ..wire.attached import BEGIN, Announced, announced_by, without_offer
+from ..wire.json import encode
 from ..wire.names import PING, PONG
 
-__all__ = ["Cutter", "Long", "pong_to"]
+__all__ = ["Cutter", "Frame", "Loaded", "Long", "pong_to"]
 
 
 class Long(NamedTuple):
@@ -16,6 +18,26 @@ class Long(NamedTuple):
     """What was kept of it."""
     size: int
     """How many bytes it had."""
+
+
+class Loaded(NamedTuple):
+    """A frame behind which bytes come; those pass without being kept."""
+
+    frame: bytes
+    announced: Announced
+
+    @property
+    def plain(self) -> bytes:
+        """The frame as one that announces nothing."""
+        return b'{"type":%b,"data":%b}' % (encode(self.announced.type), bytes(self.announced.data))
+
+    @property
+    def size(self) -> int:
+        """How many bytes the whole message has."""
+        return len(self.frame) + self.announced.size
+
+
+Frame = bytes | Long | Loaded
 
 
 class Cutter:
@@ -32,28 +54,61 @@ class Cutter:
         self._rest = bytearray()
         self._searched = 0
         self._left_out = 0  # bytes of the unfinished frame that were not kept
+        self._behind = 0  # bytes behind a frame that are still to come
 
-    def cut(self, data: bytes) -> list[bytes | Long]:
+    def cut(self, data: bytes) -> list[Frame]:
         """What these bytes complete."""
         if not self._delimiter:
             return [data]
-        if not self._rest:
-            return self._split(data)
+        frames: list[Frame] = []
+        while data:
+            if self._behind:
+                passing = min(self._behind, len(data))
+                self._behind -= passing
+                data = data[passing:]
+            elif self._rest:
+                data = self._finish(data, frames)
+            else:
+                data = self._split(data, frames)
+        return frames
+
+    def _finish(self, data: bytes, frames: list[Frame]) -> bytes:
+        """The end of the frame that was begun; what is behind it."""
         self._rest += data
         end = self._rest.find(self._delimiter, self._searched)
         if end < 0:
             self._forget()
-            return []
-        first = self._whole(bytes(self._rest[:end]))
+            return b""
+        frames.append(self._looked_at(self._whole(bytes(self._rest[:end]))))
         after = bytes(self._rest[end + len(self._delimiter) :])
         self._rest.clear()
         self._searched = self._left_out = 0
-        return [first, *self._split(after)]
+        return after
 
-    def _split(self, data: bytes) -> list[bytes | Long]:
+    def _split(self, data: bytes, frames: list[Frame]) -> bytes:
+        """Whole frames, up to one behind which bytes come; what is behind that one."""
+        at = data.find(BEGIN)
+        while at > 0 and not data.endswith(self._delimiter, 0, at):  # inside a text
+            at = data.find(BEGIN, at + 1)
+        end = data.find(self._delimiter, at) if at >= 0 else -1
+        if end < 0:
+            frames += self._split_plain(data)
+            return b""
+        frames += [*self._split_plain(data[:at]), self._looked_at(self._whole(data[at:end]))]
+        return data[end + len(self._delimiter) :]
+
+    def _looked_at(self, frame: bytes | Long) -> Frame:
+        announced = announced_by(frame) if isinstance(frame, bytes) else None
+        if announced is None:
+            return without_offer(frame) if isinstance(frame, bytes) else frame
+        assert isinstance(frame, bytes)
+        self._behind = announced.size
+        return Loaded(frame, announced)
+
+    def _split_plain(self, data: bytes) -> list[Frame]:
         parts = data.split(self._delimiter)
         rest = parts.pop()
-        frames: list[bytes | Long] = [*map(self._whole, parts)] if len(data) > self._most else [*parts]
+        frames: list[Frame] = [*map(self._whole, parts)] if len(data) > self._most else [*parts]
         if rest:
             self._rest += rest
             self._forget()
@@ -76,8 +131,8 @@ _PING = f'{{"type":"{PING}",'.encode()
 _PONG = f'{{"type":"{PONG}",'.encode()
 
 
-def pong_to(frame: bytes | Long) -> bytes | None:
+def pong_to(frame: Frame) -> bytes | None:
     """What answers a heartbeat's question, with its data; None where a frame is none, as our own servers write it."""
-    if isinstance(frame, Long) or not frame.startswith(_PING):
+    if not isinstance(frame, bytes) or not frame.startswith(_PING):
         return None
     return _PONG + frame[len(_PING) :]

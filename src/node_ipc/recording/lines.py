@@ -18,7 +18,7 @@ from ..config.config import Config
 from ..errors import InvalidPayload, ProtocolError
 from ..wire.json import decode_raw_envelope, salvage
 from .format import VERSION, Entry, Header, text_in_json
-from .frames import Cutter, Long
+from .frames import Cutter, Frame, Loaded, Long
 from .paths import Paths
 
 __all__ = ["LinkRecorder", "Recorder", "Side", "Sink", "header"]
@@ -172,8 +172,11 @@ class LinkRecorder:
 
     # ---- one frame
 
-    def _line(self, start: bytes, frame: bytes | Long) -> bytes:
+    def _line(self, start: bytes, frame: Frame) -> bytes:
         recorder = self._recorder
+        if isinstance(frame, Loaded):
+            about = b',"attachments":' + _encode(frame.announced.attachments)
+            return self._event(start, frame.size, frame.announced.type, None, about)
         if isinstance(frame, Long):
             return self._no_event(start, None, frame.size, f"{frame.size} bytes are too many to keep")
         if not recorder.delimiter:

@@ -17,11 +17,12 @@ from ..config.config import Config
 from ..core.outcome import Outcome
 from ..core.seam import Driver, Link, Timer
 from ..errors import NotConnected
+from ..wire.attached import without_offer
 from ..wire.json import decode_raw_envelope
 from ..wire.names import PING, PONG
 from .compare import BytesComparison, Message, MessageComparison
 from .format import Entry, RecordingError, text_in_json
-from .frames import Cutter, Long, pong_to
+from .frames import Cutter, Frame, Loaded, Long, pong_to
 from .paths import Paths
 from .reader import Recording
 
@@ -376,7 +377,7 @@ class _Conversation:
         self._end_when_answered()
         self._player.changed()
 
-    def _hear(self, frame: bytes | Long) -> None:
+    def _hear(self, frame: Frame) -> None:
         player = self._player
         if (pong := pong_to(frame)) is not None:
             self._write(pong + player.delimiter)
@@ -434,9 +435,12 @@ def frame_of(entry: Entry) -> bytes | None:
     return None
 
 
-def _message_of(frame: bytes | Long) -> Message:
+def _message_of(frame: Frame) -> Message:
     if isinstance(frame, Long):
         return Message(None, frame.begin)
+    if isinstance(frame, Loaded):
+        return Message(frame.announced.type, bytes(frame.announced.data))
+    frame = without_offer(frame)
     try:
         event = decode_raw_envelope(frame)
     except (msgspec.MsgspecError, ValueError, RecursionError):

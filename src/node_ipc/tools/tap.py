@@ -21,8 +21,9 @@ from ..core.seam import Driver, Link, Peer
 from ..drivers.loop import EventLoopDriver
 from ..errors import InvalidPayload, ProtocolError
 from ..recording.format import RecordingError
-from ..recording.frames import Cutter, Long
+from ..recording.frames import Cutter, Loaded, Long
 from ..recording.lines import Side
+from ..wire.attached import without_offer
 from ..wire.json import Envelope, decode_envelope, salvage
 from .arguments import Commands, UsageError, add_command, add_configuration, configuration, place
 from .listen import stop_signals
@@ -363,10 +364,23 @@ class _Frames:
         for frame in self._cutter.cut(data):
             if isinstance(frame, Long):
                 yield _too_long(frame)
+            elif isinstance(frame, Loaded):
+                yield _with_attachments(frame)
             elif self._are_frames:
                 yield _event(frame)
             else:
                 yield short(frame), {"hex": frame.hex()}
+
+
+def _with_attachments(frame: Loaded) -> Shown:
+    found = frame.announced
+    pieces = [msgspec.to_builtins(entry) for entry in found.attachments]
+    data = msgspec.json.decode(found.data)
+    return f"{escape(found.type)} {short(data)} and {found.size} bytes beside it", {
+        "type": found.type,
+        "data": data,
+        "attachments": pieces,
+    }
 
 
 def _event(frame: bytes) -> Shown:
@@ -381,7 +395,7 @@ def _event(frame: bytes) -> Shown:
 
 def _decoded(frame: bytes) -> Envelope | None:
     try:
-        return decode_envelope(frame)
+        return decode_envelope(without_offer(frame))
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
 

@@ -20,7 +20,7 @@ from ..core.server import ServerCore
 from ..core.trace import Stats, Trace, TraceHook
 from ..core.watch import Activity, Watch
 from ..errors import IPCError, ProtocolError
-from ..recording.frames import Cutter, Long
+from ..recording.frames import Cutter, Frame, Loaded, Long
 from ..recording.lines import Side
 from ..wire.carried import Carried
 from ..wire.json import Envelope, decode_envelope, salvage
@@ -169,12 +169,14 @@ class _Link:
         self._stats.errors += 1
         self._tap.wrong(self, what)
 
-    def _frame(self, side: Side, frame: bytes | Long) -> None:
+    def _frame(self, side: Side, frame: Frame) -> None:
         watch = self._tap.watch_by
         if isinstance(frame, Long):
             if watch is not None:
                 self._wrong(f"a frame of {frame.size} bytes from the {side} is too long to be read")
             return
+        size = frame.size if isinstance(frame, Loaded) else len(frame)
+        frame = frame.plain if isinstance(frame, Loaded) else frame
         if watch is None and RESPONSE.encode() not in frame[:NAMED_WITHIN]:
             return
         name, payload = self._event(side, frame)
@@ -182,13 +184,13 @@ class _Link:
             self._answered(side, payload)
         if watch is None or name in ("", PING, PONG):
             return
-        message = Carried(name, payload, NOTHING, len(frame))
+        message = Carried(name, payload, NOTHING, size)
         if side == "client" and name != REQUEST:
             watch.unheard(name, message, self)
         elif side == "server":
             told = watch.emitting(name, payload, {})
             if told is not None:
-                told(len(frame), None)
+                told(size, None)
         if name == REQUEST:
             self._asks(watch, side, message)
         elif name == CANCEL:

@@ -15,8 +15,10 @@ import msgspec
 from msgspec import Raw
 
 from ..errors import InvalidPayload
+from .attached import Delivery
 from .codec import Codec
 from .names import Named
+from .parcel import Parcel
 
 __all__ = ["MOST_CARRIED", "Carried", "Hears", "NothingCarried", "carrying", "plain_of"]
 
@@ -102,9 +104,13 @@ class _Carrying:
             one(len(frame), None)
         return frame
 
-    def _with(self, frame: bytes, suffix: bytes, carrier: dict[str, str]) -> bytes:
+    def _with(self, frame: Any, suffix: bytes, carrier: dict[str, str]) -> Any:
         """The frame with the member; without it where that does not fit."""
         member = b"," + _KEY + b":" + msgspec.json.encode(carrier)
+        if isinstance(frame, Parcel):
+            if len(member) <= MOST_CARRIED and suffix[1:] not in member:
+                frame.add(member)
+            return frame
         whole = frame[: -len(suffix)] + member + suffix
         delimiter = suffix[1:]
         does_not_fit = len(member) > MOST_CARRIED or len(whole) - len(delimiter) > self._limit
@@ -114,7 +120,10 @@ class _Carrying:
 
     def salvage(self, frame: Any) -> Any:
         found = self._codec.salvage(frame)
-        return found if isinstance(found, InvalidPayload) else Carried(found.type, found.data, _NOTHING, len(frame))
+        if isinstance(found, InvalidPayload):
+            return found
+        trace = frame.trace if isinstance(frame, Delivery) else _NOTHING
+        return Carried(found.type, found.data, trace, len(frame))
 
 
 def _carried(decode: Callable[[Any], Any]) -> Callable[[Any], Carried]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ..config.foreign import PASSING, shown, text_of
 from ..errors import ConfigError, InvalidPayload, ProtocolError
+from .attached import Delivery
 from .costs import is_too_deep
 from .framed import FramedCodec
 from .json import Envelope, nested_too_deeply
@@ -18,7 +19,7 @@ from .raw import RawCodec
 if TYPE_CHECKING:
     from ..config.config import Config
 
-__all__ = ["Codec", "CustomCodec", "Splits", "UserCodec", "choose", "logged", "shallow"]
+__all__ = ["Codec", "CustomCodec", "Splits", "UserCodec", "choose", "logged", "shallow", "without_attachments"]
 
 
 class Splits(Protocol):
@@ -42,6 +43,10 @@ class Codec(Protocol):
     @property
     def raw(self) -> bool:
         """Whether bytes pass without events and frames."""
+
+    @property
+    def attaches(self) -> bool:
+        """Whether bytes may travel beside the JSON; then ``encode`` may give a :class:`~.parcel.Parcel` for a frame."""
 
     def encode(self, type: str, data: Any = ...) -> bytes:
         """One whole frame, its delimiter included; raises a :class:`ProtocolError` where it cannot be sent."""
@@ -90,6 +95,7 @@ class CustomCodec:
 
     raw = False
     gives_raw = False
+    attaches = False
 
     def __init__(self, codec: UserCodec, settings: Config) -> None:
         from .framed import name_check
@@ -218,8 +224,9 @@ class _Shallow:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._codec, name)
 
-    def salvage(self, frame: bytes) -> Envelope | InvalidPayload:
-        return nested_too_deeply(frame) if is_too_deep(frame) else self._codec.salvage(frame)
+    def salvage(self, frame: Any) -> Envelope | InvalidPayload:
+        looked_at = frame.head if isinstance(frame, Delivery) else frame
+        return nested_too_deeply(looked_at) if is_too_deep(looked_at) else self._codec.salvage(frame)
 
 
 def _unless_deep(decode: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -236,3 +243,10 @@ def shallow(codec: Codec) -> Codec:
     if isinstance(codec, _Shallow) or not codec.gives_raw:  # raw mode decodes nothing; other formats know themselves
         return codec
     return cast(Codec, _Shallow(codec))  # what it has not itself it takes from the codec
+
+
+def without_attachments(codec: Codec) -> Codec:
+    """``codec`` for where there are no links: what it encodes is always one frame."""
+    if isinstance(codec, FramedCodec):
+        codec.attaches = False
+    return codec

@@ -35,6 +35,7 @@ __all__ = [
     "nested_too_deeply",
     "plain",
     "read_surrogates",
+    "refused",
     "salvage",
     "to_bytes",
 ]
@@ -74,10 +75,12 @@ def encode_with(enc_hook: Callable[[Any], Any] | None) -> Encode:
 
 
 class Envelope(msgspec.Struct, gc=False):
-    """One message off the wire with its payload decoded; members other than these two are ignored."""
+    """One message off the wire with its payload decoded; members other than these are ignored."""
 
     type: str
     data: Any = msgspec.field(default_factory=dict)
+    attachments: None = None
+    """Where a message has this member it is refused, and looked at more closely: nobody else pays for that."""
 
 
 class RawEnvelope(msgspec.Struct, gc=False):
@@ -85,6 +88,7 @@ class RawEnvelope(msgspec.Struct, gc=False):
 
     type: str
     data: Raw = Raw(b"{}")
+    attachments: None = None
 
 
 decode_envelope: Callable[[bytes], Envelope] = msgspec.json.Decoder(Envelope).decode
@@ -145,7 +149,7 @@ def encode_slowly(data: Any, event: str, cause: Exception, encode: Encode = enco
     reason = "is nested too deeply or refers to itself" if isinstance(cause, RecursionError) else str(cause)
     raise InvalidPayload(
         f"cannot emit {event!r}: the value at {path} ({type(value).__name__}) cannot be JSON: {reason}. "
-        "Use dicts with text keys, lists, text, numbers, booleans, None, bytes, dataclasses or msgspec Structs, "
+        "Use dicts with text keys, lists, text, numbers, booleans, None, bytes, arrays, dataclasses or Structs, "
         "or set the option enc_hook.",
         event=event,
         path=path,
@@ -192,7 +196,7 @@ def _fault(value: Any, path: str, depth: int, encode: Encode) -> tuple[str, Any]
         for name, part in _parts(value):
             try:
                 encode(part)
-            except (TypeError, ValueError, OverflowError, RecursionError):
+            except (TypeError, ValueError, OverflowError, RecursionError, BufferError):
                 return _fault(part, path + name, depth + 1, encode)
     return path, value
 
@@ -236,12 +240,8 @@ def salvage(frame: bytes) -> Envelope | InvalidPayload:
     """
     try:
         name = decode_raw_envelope(frame).type
-    except RecursionError:
-        return nested_too_deeply(frame)
-    except msgspec.ValidationError:
-        raise _wrong_envelope(frame) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return _surrogates(frame, error)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        return refused(frame, error)
     try:
         decode_large_envelope(frame)
     except RecursionError:
@@ -251,6 +251,15 @@ def salvage(frame: bytes) -> Envelope | InvalidPayload:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         return _surrogates(frame, error)
     raise AssertionError("the frame decodes")  # pragma: no cover - the caller saw it fail
+
+
+def refused(frame: bytes, error: Exception) -> Envelope | InvalidPayload:
+    """A frame of which not even the envelope could be read, and why; as ``salvage``."""
+    if isinstance(error, RecursionError):
+        return nested_too_deeply(frame)
+    if isinstance(error, msgspec.ValidationError):
+        raise _wrong_envelope(frame) from None
+    return _surrogates(frame, error)
 
 
 def nested_too_deeply(frame: bytes) -> InvalidPayload:

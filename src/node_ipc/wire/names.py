@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..config.config import PING, PONG
+from ..config.config import ATTACHMENTS, PING, PONG
 from ..errors import EventNotAllowed, EventTooLarge, InvalidEvent, ReservedEvent
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ASK_CONTRACT",
     "ASK_PRESENCE",
+    "ATTACHMENTS",
     "CLIENT_RAISES",
     "DATAGRAM_RAISES",
     "LIFECYCLE",

@@ -18,6 +18,7 @@ class RawCodec:
 
     raw = True
     gives_raw = False
+    attaches = False
 
     def __init__(self, encoding: str) -> None:
         self._encoding = encoding

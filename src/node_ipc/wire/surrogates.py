@@ -15,12 +15,12 @@ from msgspec import inspect as types
 
 from .json import encode, encode_slowly
 
-__all__ = ["convert", "written"]
+__all__ = ["convert", "fitting", "part_of", "with_raws", "written"]
 
 
 def convert(data: Any, type: Any, dec_hook: Callable[[Any, Any], Any] | None = None) -> Any:
     """Plain values as ``type``; raises ``msgspec.ValidationError`` where they do not fit."""
-    return msgspec.convert(_with_raws(data, types.type_info(type)), type, str_keys=True, dec_hook=dec_hook)
+    return msgspec.convert(with_raws(data, types.type_info(type)), type, str_keys=True, dec_hook=dec_hook)
 
 
 def written(data: Any, event: str) -> bytes:
@@ -31,19 +31,31 @@ def written(data: Any, event: str) -> bytes:
         return encode_slowly(data, event, error)
 
 
-def _with_raws(data: Any, info: Any) -> Any:
+def with_raws(data: Any, info: Any) -> Any:
     """The same, with each part as ``Raw`` that is to be one."""
-    if isinstance(info, types.UnionType):
-        info = next((each for each in info.types if _may_be(data, each)), None)
+    info = fitting(info, data)
     if isinstance(info, types.RawType):
         return Raw(written(data, ""))
     if isinstance(data, dict):
         part = _members(info)
-        return {key: _with_raws(value, part(key)) for key, value in data.items()}
+        return {key: with_raws(value, part(key)) for key, value in data.items()}
     if isinstance(data, list):
         item = _items(info)
-        return [_with_raws(value, item(index)) for index, value in enumerate(data)]
+        return [with_raws(value, item(index)) for index, value in enumerate(data)]
     return data
+
+
+def fitting(info: Any, data: Any) -> Any:
+    """Of a union the member that data looks like, or None; of any other type itself."""
+    if isinstance(info, types.UnionType):
+        return next((each for each in info.types if _may_be(data, each)), None)
+    return info
+
+
+def part_of(info: Any, data: Any, step: str | int) -> Any:
+    """The type of one value in a dict or a list; None where this type says nothing of it."""
+    part: Callable[[Any], Any] = _members(info) if isinstance(data, dict) else _items(info)
+    return part(step)
 
 
 def _may_be(data: Any, info: Any) -> bool:
