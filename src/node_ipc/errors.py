@@ -168,8 +168,8 @@ class AddressInUse(IPCError, OSError):
     """Another live server owns this path, pipe or port.
 
     Met at: ``serve``.
-    What to do: stop the other (``node-ipc doctor ADDRESS`` says which process it is), or serve another id or
-    port. ``unlink="force"`` takes a path from a server that hangs.
+    What to do: stop the other, which the message names where that is known (``node-ipc doctor ADDRESS`` says more),
+    or serve another id or port. ``unlink="force"`` takes a path from a server that hangs.
     """
 
     code = "ERR_IPC_ADDRESS_IN_USE"
@@ -217,8 +217,8 @@ class ConnectDenied(ConnectError, PermissionError):
     """The kernel does not let this user connect there; trying again changes nothing.
 
     Met at: as ``ConnectError``.
-    What to do: run as the server's user, or have the server let this one in: ``writable_all`` or
-    ``allowed_uids``, and a directory that it may enter.
+    What to do: run as the server's user, or have the server let this one in: ``writable_all`` for everybody; for
+    some, ``allowed_uids`` with the socket's mode or group, and a directory that they may enter.
     """
 
     code = "ERR_IPC_CONNECT_DENIED"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import math
+import os
 import random
 import re
 from collections.abc import Callable
@@ -1489,6 +1490,14 @@ def test_a_client_that_gives_up_at_a_full_server_says_why() -> None:
     assert alone.published[-3:] == ["error", "disconnect", "destroy"]
     with pytest.raises(NotConnected, match="ended the link at once, 2 times in a row: it may be full"):
         alone.client.emit("n")
+
+
+@pytest.mark.parametrize(("user", "told"), [(0, "or not want this client"), (1234, "or not let in user 1234, as whom")])
+def test_who_may_be_refused_for_its_user_hears_of_that(user: int, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    alone = at_a_full_server(max_retries=1)
+    alone.driver.run_until(alone.client.closed)
+    assert told in str(alone.client.ended_by) and "max_connections" in str(alone.client.ended_by)
 
 
 def test_what_no_handler_heard_of_a_full_server_is_the_client_s_failure(caplog: pytest.LogCaptureFixture) -> None:

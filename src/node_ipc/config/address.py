@@ -46,6 +46,7 @@ __all__ = [
     "local_client",
     "local_path",
     "local_server",
+    "own_user",
     "parse",
     "runtime_socket_root",
 ]
@@ -274,6 +275,11 @@ def local_path(path: str | os.PathLike[str], *, platform: str = sys.platform) ->
 def lies_directly_in(path: str, directory: str) -> bool:
     """Whether a path names something in this directory and not in one below it; no link is followed."""
     return os.path.dirname(os.path.abspath(path)) == os.path.abspath(directory)
+
+
+def own_user() -> int | None:
+    """The user that others see this process run as; None where users have no numbers."""
+    return os.geteuid() if hasattr(os, "geteuid") else None
 
 
 def runtime_socket_root(

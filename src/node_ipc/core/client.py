@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, overload
 
 from msgspec.structs import replace
 
+from ..config.address import own_user
 from ..config.interrupted import between_steps
 from ..config.misspelt import suggests
 from ..config.profiles import require_assured
@@ -627,7 +628,7 @@ class ClientCore(LinkPublisher[S]):
         ended = "" if often and not self.awaits_answers else "have stopped or died, "
         error = ConnectionLost(
             f"the server at {self.address} ended the link {when}{times}: it may {ended}be full (its max_connections), "
-            "or not want this client; its log says why"
+            f"or not {_unwanted(session.peer)}; its log says why"
         )
         error.__cause__ = loss.reason
         return error
@@ -915,6 +916,14 @@ class Client(ClientCore[Socket], Asking, metaclass=ABCMeta):
     def abort(self) -> None:
         """End at once; what is not sent yet is dropped and counted in ``disconnect``."""
         self.begin_abort()
+
+
+def _unwanted(peer: Peer) -> str:
+    """What a server may not want of this client: it knows our user, and lets in its own and root unless it is told."""
+    me = own_user()
+    if peer.uid is None or me in (None, 0, peer.uid):
+        return "want this client"
+    return f"let in user {me}, as whom this runs (its allowed_uids and writable_all; it runs as user {peer.uid})"
 
 
 def _warn(message: str, *arguments: Any) -> None:

@@ -15,6 +15,7 @@ from ..core.seam import Acceptor, Peer, Receiver, Timer
 from ..errors import AddressError, IPCError, PeerRefused
 from . import tcp, unix
 from .connect import Host
+from .holders import holder_of
 from .steps import READ, Await, LookUp, Resolved, Steps
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class StreamListener:
                 door.open()
         except Exception as error:
             self._release()
-            self._acceptor.not_listening(tcp.listen_failed(self._address, error))
+            self._acceptor.not_listening(tcp.listen_failed(self._address, error, holder_of(self._address, error)))
         else:
             self._acceptor.listening(bound)
 

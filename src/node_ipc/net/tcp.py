@@ -158,13 +158,13 @@ def warn_if_exposed(address: Address, sockets: Iterable[socket.socket]) -> None:
             return
 
 
-def listen_failed(address: Address, error: Exception) -> IPCError:
-    """Why nobody can be served at ``address``."""
+def listen_failed(address: Address, error: Exception, holder: str = "") -> IPCError:
+    """Why nobody can be served at ``address``; ``holder`` is who has the port, as ``holder_of`` says it."""
     if isinstance(error, IPCError):
         return error
     if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
         failure: IPCError = AddressInUse(
-            f"somebody listens at {address} already: stop that program, or choose another port (network_port)"
+            f"somebody listens at {address} already{holder}: stop that program, or choose another port (network_port)"
         )
     elif isinstance(error, socket.gaierror):
         failure = AddressError(f"cannot listen at {address}: the host name is not known here ({error.strerror})")
@@ -188,7 +188,10 @@ def connect_failed(address: Address, error: BaseException, seconds: float) -> IP
     if isinstance(error, TimeoutError):
         failure: IPCError = ConnectTimeout(f"no answer from {address} within {seconds:g} s")
     elif isinstance(error, PermissionError):
-        failure = ConnectDenied(f"cannot connect to {address}: {error.strerror}")
+        failure = ConnectDenied(
+            f"cannot connect to {address}: {error.strerror}. A firewall of this machine, or what confines this process "
+            "(a container, a sandbox), forbids it: let it through there"
+        )
     elif isinstance(error, ConnectionRefusedError):  # asyncio calls it "Connect call failed ('127.0.0.1', 8000)"
         failure = ConnectError(
             f"cannot connect to {address}: Connection refused. Start the server, or check its host and port"

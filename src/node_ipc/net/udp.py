@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..config.address import Handed, Udp
 from ..errors import AddressError, ConnectError, FrameTooLarge, IPCError
+from .holders import holder_of
 from .steps import READ, WRITE, LookUp, Resolved, Steps
 from .tcp import NOT_HERE, exposed, listen_failed, new_bound
 
@@ -89,7 +90,7 @@ class Port:
             address = yield from self._bind()
         except Exception as error:
             self.close()
-            self._receiver.not_bound(listen_failed(self._wanted, error))
+            self._receiver.not_bound(listen_failed(self._wanted, error, holder_of(self._wanted, error)))
         else:
             self._receiver.bound(address)
 

@@ -405,10 +405,7 @@ def _connect_long(sock: socket.socket, path: str) -> None:
 def _connect_error(path: str, exc: OSError, by_id: bool) -> IPCError:
     reason = exc.strerror or str(exc)
     if exc.errno in (errno.EACCES, errno.EPERM):
-        return ConnectDenied(
-            f"no permission to connect to {_shown(path)}: {reason}. "
-            "Its server has to set writable_all, or run as the same user"
-        )
+        return ConnectDenied(f"no permission to connect to {_shown(path)}: {reason}. {_how_to_be_let_in(path)}")
     if exc.errno in (errno.ENAMETOOLONG, errno.ELOOP, None):
         return AddressError(f"no socket can be at {_shown(path)}: {reason}")
     kind = _kind_at(path)
@@ -418,6 +415,25 @@ def _connect_error(path: str, exc: OSError, by_id: bool) -> IPCError:
         )
     check = "the id, appspace and socket_root of both" if by_id else "the path"
     return ConnectError(f"no server at {_shown(path)}: {reason}. Start it, or check {check}")
+
+
+def _how_to_be_let_in(path: str) -> str:
+    """What opens the way to a socket that this user may not write to."""
+    me = os.geteuid()
+    try:
+        owner = f"user {os.stat(path).st_uid}, whose socket it is"
+    except PermissionError:
+        return (
+            f"Its directory does not let user {me} through: run this as the server's user, or let others into the "
+            "directory (mode 0711) and to the socket (who may connect: node-ipc help security)"
+        )
+    except OSError:  # it is gone since
+        owner = "the server's user"
+    return (
+        f"Run this as {owner}, or let user {me} in at the server: writable_all=True lets everybody in; for some, "
+        "allowed_uids names them and the socket's mode or group lets them write to it (os.chmod, shutil.chown). The "
+        "client names the server's user in its own allowed_uids (node-ipc help security)"
+    )
 
 
 def _kind_at(path: str) -> str | None:

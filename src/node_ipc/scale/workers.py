@@ -39,6 +39,7 @@ from ..config.resolve import Place, TLSChoice, resolve
 from ..drivers.runner import LoopFactory, loop_factory, runs_here
 from ..errors import AddressError, ConfigError, IPCError, WouldDeadlock
 from ..net import tcp, udp, unix
+from ..net.holders import holder_of
 from ..net.listen import listen_local
 from .fairness import Board, Turn
 from .hub import Hub
@@ -134,7 +135,7 @@ def _listen(address: Address, settings: Config, count: int, undo: contextlib.Exi
                 return [(door,) for door in _bind(each, count, undo)]
             doors.append(_listen_once(each, settings, undo))
         except Exception as error:
-            raise tcp.listen_failed(each, error) from error
+            raise tcp.listen_failed(each, error, holder_of(each, error)) from error
     return [tuple(doors)] * count
 
 

@@ -12,6 +12,7 @@ from ..config.address import Address, Tcp, Tls, Unix
 from ..config.config import Config
 from ..config.resolve import resolve
 from ..errors import IPCError
+from ..net.holders import listeners
 from ..net.unix import lock_holder
 
 __all__ = [
@@ -158,18 +159,6 @@ def _tcp_sockets() -> Iterator[_TcpSocket]:
                 fields = line.split()
                 port, unread = (int(fields[at].rpartition(":")[2], 16) for at in (1, 4))
                 yield _TcpSocket(port, fields[3], unread, fields[9])
-
-
-def listeners(port: int) -> set[int]:
-    """The processes that listen at a TCP port, as far as /proc shows them to us."""
-    sockets = {f"socket:[{sock.inode}]" for sock in _tcp_sockets() if sock.port == port and sock.state == LISTENS}
-    found: set[int] = set()
-    if sockets:
-        for link in Path("/proc").glob("[0-9]*/fd/*"):
-            with contextlib.suppress(OSError):
-                if os.readlink(link) in sockets:
-                    found.add(int(link.parts[2]))
-    return found
 
 
 def connected(where: Address) -> int:

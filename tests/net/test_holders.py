@@ -1,0 +1,88 @@
+"""Who holds a port: named in the error where /proc tells, and nothing said where it does not."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import node_ipc
+from node_ipc import AddressInUse, blocking
+from node_ipc.config.address import Tcp, Udp, Unix
+from node_ipc.net import holders
+from node_ipc.net.holders import holder_of, listeners
+from node_ipc.scale import workers
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+IN_USE = OSError(errno.EADDRINUSE, "in use")
+
+
+NAMED = "already, this process itself: stop"
+
+
+@linux
+def test_a_taken_port_names_its_holder() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(AddressInUse, match=NAMED):
+            blocking.serve(address)
+        with pytest.raises(AddressInUse, match=NAMED):
+            workers.run(lambda server: None, address, count=1)
+    with socket.socket(type=socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        with pytest.raises(AddressInUse, match=NAMED):
+            blocking.serve_udp(taken.getsockname())
+
+
+@linux
+async def test_a_taken_port_names_its_holder_in_a_loop() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        with pytest.raises(AddressInUse, match=NAMED):
+            await node_ipc.serve(f"tcp://127.0.0.1:{taken.getsockname()[1]}")
+    with socket.socket(type=socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        with pytest.raises(AddressInUse, match=NAMED):
+            await node_ipc.serve_udp(taken.getsockname())
+
+
+PROGRAM = """
+import socket, sys
+taken = socket.create_server(("127.0.0.1", 0))
+print(taken.getsockname()[1], flush=True)
+sys.stdin.read()
+"""
+
+
+@linux
+def test_another_process_is_named_with_its_number_and_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", PROGRAM], stdin=pipe, stdout=pipe, text=True) as program:
+        assert program.stdout is not None
+        port = int(program.stdout.readline())
+        assert listeners(port) == {program.pid}
+        monkeypatch.setattr(holders, "LOOK_SECONDS", 60.0)
+        assert holder_of(Tcp("127.0.0.1", port), IN_USE).startswith(f", process {program.pid} (")
+        program.communicate()
+
+
+def test_where_nobody_knows_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert holder_of(Unix("/tmp/x"), IN_USE) == ""
+    assert holder_of(Tcp("localhost", 1), OSError(errno.EACCES, "no")) == ""
+    assert holder_of(Udp("localhost", 0, "udp4"), IN_USE) == ""
+    monkeypatch.setattr(holders, "Path", lambda path: Path("/nowhere/at/all"))
+    assert holder_of(Tcp("localhost", 1), IN_USE) == ""
+
+
+@linux
+def test_the_search_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert listeners(port) == {os.getpid()}
+        assert listeners(port, seconds=-1.0) == {os.getpid()}
+        monkeypatch.setattr(holders, "_processes", lambda: [2**22 + 1, os.getpid()])
+        assert listeners(port, seconds=-1.0) == set()
