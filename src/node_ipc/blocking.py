@@ -193,7 +193,7 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
     def emit(self, type: Event[T], data: T, *, keep: Keep = ...) -> bool: ...
     @overload
     def emit(self, type: str | RawPayload, data: Any = ..., *, keep: Keep = ...) -> bool: ...
-    def emit(self, type: Any, data: Any = {}, *, keep: Keep = None) -> bool:  # noqa: B006 - never changed
+    def emit(self, type: Any, data: Any = {}, keep: Keep = None) -> bool:  # noqa: B006 - never changed
         """Send one event (in raw mode: ``emit(payload)``); the kernel has it when this returns.
 
         Args:
@@ -653,7 +653,6 @@ class BlockingServer(Serving[BlockingSocket], ServerCore[BlockingSocket]):
         socket: Session,
         type: Any,
         data: Any = {},  # noqa: B006 - never changed
-        *,
         keep: Keep = None,
     ) -> bool:
         """Send one event to one socket; outside handlers, the kernel has it when this returns.

@@ -206,6 +206,7 @@ class ClientCore(LinkPublisher[S]):
         self._from_threads = FrameQueue()  # not in the queue yet
         self._untold: Loss | None = None  # of a lost link, until all have heard of it
         self._direct: Session | None = None  # the session, while emits may go straight to it
+        self._emit: Callable[[Any, Any], bool] = self._emit_indirectly  # or then the session's
         self._session: Session | None = None
         self._opening: Timer | None = None  # the attempt to connect that was made last
         self._links = 0
@@ -315,7 +316,7 @@ class ClientCore(LinkPublisher[S]):
     def emit(self, type: Event[T], data: T, *, keep: Keep = ...) -> bool: ...
     @overload
     def emit(self, type: str | RawPayload, data: Any = ..., *, keep: Keep = ...) -> bool: ...
-    def emit(self, type: Any, data: Any = {}, *, keep: Keep = None) -> bool:  # noqa: B006 - never changed
+    def emit(self, type: Any, data: Any = {}, keep: Keep = None) -> bool:  # noqa: B006 - never changed
         """Send one event (in raw mode: ``emit(payload)``); never waits.
 
         Args:
@@ -331,13 +332,14 @@ class ClientCore(LinkPublisher[S]):
         """
         if keep is not None:
             return self._emit_newest(type, data, keep)
-        session = self._direct
-        if session is not None:
-            try:
-                return session.emit(type, data)
-            except WrongLoopError:  # its loop was closed: raised again below, unless there will be another
-                pass
-        return self._emit_indirectly(type, data)
+        try:
+            return self._emit(type, data)
+        except WrongLoopError:  # the session's loop was closed: raised again, unless there will be another
+            return self._emit_indirectly(type, data)
+
+    def _emit_later(self) -> None:
+        """There is no link that emits may go straight to: they wait for the next, if there will be one."""
+        self._direct, self._emit = None, self._emit_indirectly
 
     def _emit_newest(self, type: Any, data: Any, keep: Keep) -> bool:
         event = newest_of(type, keep, self._codec.raw)
@@ -553,7 +555,7 @@ class ClientCore(LinkPublisher[S]):
             self._send_next()
         else:
             self._send_queue()
-            self._direct = session
+            self._direct, self._emit = session, session.emit
         if self.on_link is not None:
             self.on_link()
         self.events.publish_state("connect", session=session)
@@ -592,7 +594,7 @@ class ClientCore(LinkPublisher[S]):
         self._wait()
 
     def _down(self, loss: Loss) -> None:
-        self._direct = None
+        self._emit_later()
         if isinstance(loss.reason, (ProtocolError, TLSError)):  # with TLS 1.3 a refusal comes when the link is up
             self._protocol_errors += 1
         self._begin_anew_if_it_held()
@@ -714,7 +716,7 @@ class ClientCore(LinkPublisher[S]):
 
     def _close_session(self) -> None:
         self.state = _S.CLOSING
-        self._direct = None
+        self._emit_later()
         assert self._session is not None
         self._send_queue()  # in sync mode what waits for answers goes out now: none will be heard
         self._session.close(self._close_seconds)
@@ -749,7 +751,8 @@ class ClientCore(LinkPublisher[S]):
             self.ended_by = loss.reason or self.last_error
         self.state = _S.CLOSED
         self._untold = loss
-        self._session = self._direct = None
+        self._session = None
+        self._emit_later()
         self._drop(len(self._queue))
         self._queue.take()
         self._tell_of_the_end(loss)
@@ -799,7 +802,8 @@ class ClientCore(LinkPublisher[S]):
 
     def _distrust_session(self, reason: IPCError) -> None:
         """Its loss comes in a later turn, through the driver as any other; so does what was half told."""
-        session, self._direct = self._session, None
+        session = self._session
+        self._emit_later()
         if session is not None and session.opened_at_all:
             session.distrust(reason)
             return
@@ -849,7 +853,7 @@ class ClientCore(LinkPublisher[S]):
 
     def session_closing(self, session: Session) -> None:
         if session is self._session:
-            self._direct = None  # emits wait for the next link, if there will be one
+            self._emit_later()
 
     def session_failed(self, session: Session, error: Exception) -> None:
         if session is self._session:

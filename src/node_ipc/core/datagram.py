@@ -192,7 +192,7 @@ class DatagramPeer:
     def emit(self, type: Event[T], data: T, *, keep: Keep = ...) -> bool: ...
     @overload
     def emit(self, type: str | RawPayload, data: Any = ..., *, keep: Keep = ...) -> bool: ...
-    def emit(self, type: Any, data: Any = _LEFT_OUT, *, keep: Keep = None) -> bool:
+    def emit(self, type: Any, data: Any = _LEFT_OUT, keep: Keep = None) -> bool:
         """Send one event to this address (in raw mode: ``emit(payload)``); as ``server.emit``."""
         if keep is not None:
             return self._server.emit(self, type, data, keep=keep)
@@ -309,7 +309,7 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
     def emit(self, socket: Any, type: Event[T], data: T, *, keep: Keep = ...) -> bool: ...
     @overload
     def emit(self, socket: Any, type: str | RawPayload, data: Any = ..., *, keep: Keep = ...) -> bool: ...
-    def emit(self, socket: Any, type: Any, data: Any = _LEFT_OUT, *, keep: Keep = None) -> bool:
+    def emit(self, socket: Any, type: Any, data: Any = _LEFT_OUT, keep: Keep = None) -> bool:
         """Send one event in one datagram (in raw mode: ``emit(socket, payload)``); never waits.
 
         Args:

@@ -145,7 +145,6 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
         socket: Session,
         type: Any,
         data: Any = {},  # noqa: B006 - never changed
-        *,
         keep: Keep = None,
     ) -> bool:
         """Send one event to one socket (in raw mode: ``emit(socket, payload)``); as ``socket.emit``."""

@@ -321,7 +321,7 @@ class Session:
     def emit(self, type: Event[T], data: T, *, keep: Keep = ...) -> bool: ...
     @overload
     def emit(self, type: str | RawPayload, data: Any = ..., *, keep: Keep = ...) -> bool: ...
-    def emit(self, type: Any, data: Any = {}, *, keep: Keep = None) -> bool:  # noqa: B006 - never changed
+    def emit(self, type: Any, data: Any = {}, keep: Keep = None) -> bool:  # noqa: B006 - never changed
         """Send one event to this peer (in raw mode: ``emit(payload)``); never waits.
 
         Args:
