@@ -7,6 +7,8 @@ import base64
 import dataclasses
 import json
 import mmap
+import subprocess
+import sys
 import tracemalloc
 from typing import Any, TypedDict
 
@@ -19,6 +21,7 @@ from msgspec import Raw
 import node_ipc
 from node_ipc import BackpressureError, Config, FrameTooLarge, InvalidMessage, InvalidPayload
 from node_ipc.core.outgoing import Attaching
+from node_ipc.core.watch import Watch
 from node_ipc.testing import MemoryDriver, Pair, Started, Wire, WireServer, connect, pair, serve
 from node_ipc.wire.attached import BEGIN
 from node_ipc.wire.codec import choose
@@ -710,3 +713,39 @@ def test_watchers_taps_and_traces_hear_of_attachments_without_harm() -> None:
     assert got == [LARGE] * 3 and seen == [("b", base64.b64encode(LARGE).decode())] * 3
     assert sum(messages for what, messages in traces if what == "received") == 3
     assert (ends.server.stats().messages_in, ends.server.stats().errors) == (3, 0)
+
+
+def test_who_watches_hears_the_sizes_and_what_travels_beside_a_message() -> None:
+    ends = agreed()
+    told: list[Any] = []
+
+    class Told(Watch):
+        def emitting(self, name: str, data: Any, carrier: dict[str, str]) -> Any:
+            carrier["traceparent"] = "here"
+            return lambda size, error: told.append(("emitted", name, size, error))
+
+        def handling(self, name: str, message: Any, socket: Any) -> None:
+            told.append(("handling", name, message.size, message.carrier))
+
+    got: list[Any] = []
+    ends.client.watch(Told())
+    ends.server.watch(Told())
+    ends.server.on("b", lambda data: got.append(data), type=bytes)
+    ends.client.emit("b", LARGE)
+    ends.driver.run_until_idle()
+    (_, name, sent, error), (_, heard, came, carrier) = told
+    assert got == [LARGE] and (name, heard, error, carrier) == ("b", "b", None, {"traceparent": "here"})
+    assert 0 <= sent - came < 100 and came > len(LARGE)
+
+
+def test_numpy_is_not_imported_by_us() -> None:
+    code = (
+        "import sys, array, node_ipc\n"
+        "from node_ipc.testing import pair\n"
+        "ends = pair()\n"
+        "got = []\n"
+        "ends.server.on('b', lambda data: got.append(data), type=node_ipc.Bytes)\n"
+        "for _ in range(3): ends.client.emit('b', array.array('d', range(9000))); ends.driver.run_until_idle()\n"
+        "assert [len(each) for each in got] == [72000] * 3 and 'numpy' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

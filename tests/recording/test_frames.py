@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node_ipc.recording.frames import Cutter, Long, pong_to
+from node_ipc.recording.frames import Cutter, Loaded, Long, pong_to
 
 frames = st.lists(st.text(alphabet="ab<en", max_size=6).map(str.encode), max_size=8)
 
@@ -40,3 +40,24 @@ def test_the_answer_to_a_heartbeat_repeats_its_data() -> None:
     assert pong_to(b'{"type":"ipc.ping","data":{"behind":7}}') == b'{"type":"ipc.pong","data":{"behind":7}}'
     assert pong_to(b'{"type":"ping","data":{}}') is None
     assert pong_to(Long(b"", 9)) is None
+
+
+@pytest.mark.parametrize("step", [1, 3, 64, 10_000])
+def test_bytes_behind_a_frame_pass_and_are_told_of(step: int) -> None:
+    head = b'{"attachments":[{"at":[],"size":300},{"at":["a"],"size":2}],"type":"picture","data":{"a":null}}'
+    behind = b'\f{"type":"no","data":1}\f' + bytes(278)
+    stream = b'{"type":"a"}\f' + (head + b"\f" + behind) * 3 + b'{"type":"b","data":1,"attachments":1}\f'
+    cutter, found = Cutter(b"\f", 200), []
+    for at in range(0, len(stream), step):
+        found += cutter.cut(stream[at : at + step])
+    told = [(each.plain, each.size) if isinstance(each, Loaded) else each for each in found]
+    assert told == [
+        b'{"type":"a"}',
+        *[(b'{"type":"picture","data":{"a":null}}', len(head) + 302)] * 3,
+        b'{"type":"b","data":1}',  # as whoever offers nothing writes it
+    ]
+
+
+def test_a_thousand_small_messages_with_bytes_in_one_read() -> None:
+    stream = b'{"attachments":[{"at":[],"size":1}],"type":"x","data":null}\f\f' * 1000
+    assert len(Cutter(b"\f", 200).cut(stream)) == 1000

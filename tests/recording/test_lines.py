@@ -162,3 +162,9 @@ def test_a_message_costs_less_than_three_microseconds(payloads: bool, at_once: i
         costs.append((time.process_time() - begin) / rounds / at_once * 1e6)
     print(f"{min(costs):.2f} µs a message")
     assert min(costs) < 3.0
+
+
+def test_of_a_message_with_attachments_the_sizes_are_kept() -> None:
+    head = b'{"attachments":[{"at":["pixels"],"size":4}],"type":"picture","data":{"pixels":null}}'
+    (entry,) = recorded(head + b"\f\x00\x0c\xff\x00")
+    assert entry == {"type": "picture", "bytes": len(head) + 4, "attachments": [{"at": ["pixels"], "size": 4}]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..wire.attached import BEGIN, Announced, announced_by, without_offer
+from ..wire.attached import BEGIN, OFFERED, Announced, announced_by, without_offer
 from ..wire.json import encode
 from ..wire.names import PING, PONG
 
@@ -109,6 +109,8 @@ class Cutter:
         parts = data.split(self._delimiter)
         rest = parts.pop()
         frames: list[Frame] = [*map(self._whole, parts)] if len(data) > self._most else [*parts]
+        if OFFERED in data:
+            frames = [without_offer(frame) if isinstance(frame, bytes) else frame for frame in frames]
         if rest:
             self._rest += rest
             self._forget()

@@ -27,6 +27,7 @@ __all__ = [
     "BEGIN",
     "MEMBER",
     "MOST_ATTACHMENTS",
+    "OFFERED",
     "Announced",
     "Attached",
     "AttachingSplitter",
@@ -48,6 +49,7 @@ AT_ONCE = 1024 * 1024
 """So much memory is made for a piece at once, and then eight times what has come: a length may be a lie."""
 MEMBER = b'"attachments"'
 OFFERED = b',"attachments":1}'
+"""How a frame ends that is an offer, as this library writes it."""
 
 
 class Entry(msgspec.Struct, gc=False, omit_defaults=True):
