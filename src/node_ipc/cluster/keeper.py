@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .bus import Bus
     from .node import Node
 
-__all__ = ["Keeper"]
+__all__ = ["Keeper", "why_unreachable"]
 
 CONNECT_SECONDS = 5.0
 ABORT_SECONDS = 1.0
@@ -202,12 +202,16 @@ class Keeper:
             self._lost.set()
 
 
-def _unreachable(bus: Bus, error: BaseException) -> ConnectError:
+def why_unreachable(bus: Bus, error: BaseException) -> str:
+    """In words, and what to do about it; without secrets."""
     of_tls = why_tls_failed(error) if bus.health().startswith(("tls:", "rediss:")) else None
     words = of_tls or str(error) or type(error).__name__
+    return f"the bus ({bus.name}, {bus.health()}) cannot be reached: {words:.600}"
+
+
+def _unreachable(bus: Bus, error: BaseException) -> ConnectError:
     unreachable = ConnectError(
-        f"the bus ({bus.name}, {bus.health()}) cannot be reached: {words:.600}. What is "
-        "for other servers waits; it is tried again until it is there"
+        f"{why_unreachable(bus, error)}. What is for other servers waits; it is tried again until it is there"
     )
     unreachable.__cause__ = error
     return unreachable

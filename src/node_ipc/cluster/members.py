@@ -88,7 +88,7 @@ class Members:
 
     def note(self, name: str, life: int, now: float) -> Other | None:
         """Something came of this node; None where it is of an earlier life, or of one node too many."""
-        other = self._others.get(name) or self._back(name)
+        other = self._others.get(name) or self._back(name, life)
         if other is None or other.life < life:
             if other is None and len(self._others) >= MOST_NODES:
                 return None
@@ -98,12 +98,15 @@ class Members:
         other.at = now
         return other
 
-    def _back(self, name: str) -> Other | None:
-        """One that had been given up, if it was."""
-        other = self._gone.pop(name, None)
-        if other is not None:
-            other.in_doubt = True
-            self._others[name] = other
+    def _back(self, name: str, life: int) -> Other | None:
+        """One that had been given up, if it was; in another life it is a new one, so that a forged later life does not
+        outlast its heartbeats."""
+        other = self._gone.get(name)
+        if other is None or other.life != life:
+            return None
+        del self._gone[name]
+        other.in_doubt = True
+        self._others[name] = other
         return other
 
     def sound(self, other: Other, beat: int, number: int) -> None:

@@ -54,7 +54,8 @@ def describe(
 
     It answers two methods from now on. ``rpc.describe`` is answered with an AsyncAPI 3 document: the events and methods
     that are registered when somebody asks, with the JSON Schemas of their payloads; ``info.version``; and under
-    ``x-node-ipc`` the limits (sizes in bytes, times in ms; null is none) and the delimiter. ``rpc.ping`` is answered
+    ``x-node-ipc`` the limits (sizes in bytes, times in ms; null is none), the delimiter, and of a server with a bus
+    its ``engine``, its ``state`` and how many ``servers`` are on it, this one included. ``rpc.ping`` is answered
     with what it was asked with, or ``"pong"``.
 
     Whoever may connect may ask, and reads what :func:`contract_of` finds: names, types with their defaults, the first
@@ -103,7 +104,7 @@ class _Description:
 
     def answer(self) -> msgspec.Raw:
         """Who floods it with questions gets what is there; raises ``RemoteError`` for one that is too long."""
-        registered = self._endpoint.events.payload_types(), self._endpoint.requests.methods()
+        registered = self._endpoint.events.payload_types(), self._endpoint.requests.methods(), self._bus()
         if registered != self._registered:
             self._text = msgspec.Raw(msgspec.json.encode(self._document()))
             self._registered = registered
@@ -112,6 +113,13 @@ class _Description:
                 FAILED, f"the description has {len(self._text)} bytes, and {MOST_BYTES} at most are sent: use files"
             )
         return self._text
+
+    def _bus(self) -> dict[str, Any] | None:
+        """What joins this server to others, and how it is."""
+        if getattr(self._endpoint.settings, "bus", None) is None or isinstance(self._endpoint, ClientCore):
+            return None
+        bus = self._endpoint.stats().bus
+        return None if bus is None else {"engine": bus.engine, "state": bus.state, "servers": bus.nodes + 1}
 
     def _document(self) -> dict[str, Any]:
         contract = self._contract or registered_on(self._endpoint, **self._said)
@@ -124,6 +132,8 @@ class _Description:
             "software": f"node-ipc for Python {__version__}",
             "limits": {name: None if value in (0, NO_LIMIT) else value for name, value in limits.items()},
         }
+        if (bus := self._bus()) is not None:
+            document["x-node-ipc"]["bus"] = bus
         return document
 
 

@@ -80,7 +80,15 @@ def in_words(document: Mapping[str, Any]) -> str:
     says = ", ".join(counts) or "has no events and no methods"
     most = limits.get("maxMessageSize")
     size = f"; a message may have {most:,} bytes" if isinstance(most, int) else ""
-    return f"{info.get('title', 'a server')} {info.get('version', '')}{software}: {says}{size}"
+    return f"{info.get('title', 'a server')} {info.get('version', '')}{software}: {says}{size}{_bus(own)}"
+
+
+def _bus(own: Mapping[str, Any]) -> str:
+    bus = _mapping(own, "bus")
+    engine, state, servers = bus.get("engine"), bus.get("state"), bus.get("servers")
+    if not isinstance(engine, str) or not isinstance(state, str) or not isinstance(servers, int):
+        return ""
+    return f"; its bus ({engine:.40}) is {state:.40}, with {servers - 1} other servers"
 
 
 SAID = (

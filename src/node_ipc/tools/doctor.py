@@ -31,6 +31,7 @@ from ..core.session import Loss
 from ..errors import ConnectionLost, ConnectTimeout, IPCError, ProtocolError, TLSError
 from ..net.unix import lock_holder
 from ..wire.names import PING
+from . import broker
 from .arguments import Commands, UsageError, add_command, add_configuration, configuration, place, seconds
 from .described import in_words, ping, what_it_says
 from .output import painted
@@ -58,6 +59,7 @@ EXAMPLES = """\
   node-ipc doctor world                   the socket of "world": is a server there, whose, and may we connect?
   node-ipc doctor unix:/run/app.sock
   node-ipc doctor tcp://127.0.0.1:8000
+  node-ipc doctor nats://me@broker        a broker of bus=: is it there, does it take us, which servers are on it?
 
 With an address it connects, sends the event "ipc.ping", which servers in Python answer and Node's do not hear, and
 leaves: a client that came and went. Where that does not go well it comes again a few times, to find out why: it says
@@ -91,6 +93,8 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.address is None:
         _print(*_versions(), "", *_sockets(config))
         return 0
+    if broker.is_broker(arguments.address):
+        return _broker(arguments.address, config, arguments.timeout)
     where, _ = place(arguments.address, config, "client")
     if isinstance(where, Udp):
         raise UsageError(f"nobody can tell whether somebody hears {where}: UDP has no connections")
@@ -105,6 +109,13 @@ def _run(arguments: argparse.Namespace) -> int:
     elif isinstance(where, (Tcp, Tls)):
         _print(*_port(where))
     _print("", *_versions())
+    return 0 if gets_in else 1
+
+
+def _broker(url: str, config: Config, timeout: float) -> int:
+    gets_in, said = asyncio.run(broker.visit(url, config, timeout))
+    print(painted(escape(said[0], 2000), "good" if gets_in else "bad"))
+    _print(*said[1:], "", *_versions())
     return 0 if gets_in else 1
 
 
