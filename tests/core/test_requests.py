@@ -26,6 +26,7 @@ from node_ipc import (
     RemoteError,
     RequestError,
     RequestTimeout,
+    Socket,
 )
 from node_ipc.core.requests import Request
 from node_ipc.drivers.memory import MemoryDriver
@@ -854,6 +855,43 @@ def test_a_request_without_an_id_is_carried_out_and_not_answered(id: str, asynch
     (failure,) = errors
     assert isinstance(failure, HandlerError) and failure.event == "fail"
     ends.driver.close()
+
+
+def test_parameters_that_are_for_something_else_are_refused_when_they_are_registered(ends: Pair) -> None:
+    def swapped(params: Any, request: Any, socket: Any) -> None: ...
+    def named(params: Any, request: Any) -> None: ...
+    def third_is_data(params: Any, socket: Any, c: int) -> None: ...
+    def third_is_a_struct(params: Any, socket: Any, request: Add) -> None: ...
+    def third_is_a_socket(params: Any, a: Any, b: Socket) -> None: ...
+    def second_is_a_request(params: Any, a: Request) -> None: ...
+    def four(params: Any, socket: Any, request: Any, more: Any) -> None: ...
+
+    for handler, told in (
+        (swapped, "swapped of 'm' has request as its second parameter, which gets the socket"),
+        (named, "has request as its second parameter, which gets the socket"),
+        (third_is_data, "has c: int as its third parameter, which gets the request"),
+        (third_is_a_struct, "has request: Add as its third parameter"),
+        (third_is_a_socket, "has b: Socket as its third parameter"),
+        (second_is_a_request, "has a: Request as its second parameter, which gets the socket"),
+        (four, "may take"),
+        (lambda params, session, conn: None, "has conn as its third parameter"),
+    ):
+        for end in (ends.server, ends.client):
+            with pytest.raises(TypeError) as refused:
+                end.handle("m", handler)
+            assert told in str(refused.value) and "(params, socket, request)" in str(refused.value)
+        assert "m" not in ends.server.requests.methods()
+
+
+def test_parameters_that_fit_or_say_nothing_are_taken(ends: Pair) -> None:
+    def typed(params: Any, socket: Socket, request: Request) -> None: ...
+    def unresolved(params: Any, socket: Nowhere, request: Nowhere) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+    def kept(params: Any, socket: Any, step: int = 3) -> None: ...
+    def own_names(params: Any, who: Any, what: Any) -> None: ...
+
+    for handler in (typed, unresolved, kept, own_names):
+        ends.server.handle(handler.__name__, handler)
+        asked(ends, handler.__name__)
 
 
 # ---- ending in the handler of a request

@@ -228,7 +228,7 @@ class _Method:
                 f"the handler {describe(handler)} of {name!r} may take (params), (params, socket) or "
                 "(params, socket, request)"
             )
-        signature.refuse_data_for_socket(handler, name)
+        signature.refuse_wrong_request(handler, name)
         self.handler = handler
         self.type = type if type is not None else signature.payload_type(handler)
         self.decode = events.decoder(self.type, name)

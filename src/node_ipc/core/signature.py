@@ -21,9 +21,9 @@ __all__ = ["Signature", "signature_of"]
 CO_VARARGS = 0x04
 CO_COROUTINE = 0x80
 
-ARGUMENTS = frozenset(
-    {"socket", "sock", "client", "peer", "connection", "conn", "session", "sender", "server", "who"}
-) | {"data", "payload", "params", "destroyed_socket_id", "socket_id", "request", "req"}
+SOCKETS = frozenset({"socket", "sock", "client", "peer", "connection", "conn", "session", "sender", "server", "who"})
+REQUESTS = frozenset({"request", "req"})
+ARGUMENTS = SOCKETS | REQUESTS | {"data", "payload", "params", "destroyed_socket_id", "socket_id"}
 """What parameters with a default are called where they are meant to be filled. Others keep what they were bound to, as
 in ``lambda data, i=i: …``. The first parameter is filled whatever it is called, but for this:"""
 NO_PAYLOAD = "timeout"
@@ -37,8 +37,8 @@ DATA = (int, float, complex, str, bytes, bytearray, dict, list, tuple, set, froz
 class Signature(msgspec.Struct, frozen=True):
     """``required`` and ``accepts`` count positional arguments; ``accepts`` is None for any number.
 
-    ``first`` and ``second`` are the names of the parameters that get the payload and the socket; None where none does,
-    or where a decorator stands between.
+    ``first``, ``second`` and ``third`` are the names of the parameters that get the payload, the socket and, of a
+    request, itself; None where none does, or where a decorator stands between.
     """
 
     required: int
@@ -46,6 +46,7 @@ class Signature(msgspec.Struct, frozen=True):
     first: str | None
     asynchronous: bool
     second: str | None = None
+    third: str | None = None
 
     def payload_type(self, handler: Any) -> Any:
         """The annotation of the first argument, or None where it says nothing (no annotation, Any, object)."""
@@ -61,22 +62,58 @@ class Signature(msgspec.Struct, frozen=True):
 
     def refuse_data_for_socket(self, handler: Any, name: str) -> None:
         """Raise ``TypeError`` for a handler whose second parameter is annotated as data: it would get the socket."""
-        if self.second is None:
-            return
-        owner = _annotated(handler)
-        annotation = _annotations(owner).get(self.second)
-        if isinstance(annotation, str):
-            try:
-                annotation = _resolved(owner, annotation)
-            except TypeError:  # nobody needs to know
-                return
+        annotation = _annotation(handler, self.second)
         if annotation is not None and _is_data(annotation):
-            written = annotation.__name__ if annotation.__class__ is type else annotation
             raise TypeError(
-                f"the handler {owner.__qualname__} of {name!r} has {self.second}: {written} as its second parameter, "
+                f"{_has(handler, name, self.second, annotation)} as its second parameter, "
                 "which gets the socket: one message brings one payload. Take several values as one, such as a list, a "
                 "TypedDict or a Struct, by the first parameter"
             )
+
+    def refuse_wrong_request(self, handler: Any, name: str) -> None:
+        """Raise ``TypeError`` for a handler of requests whose second and third parameter are for something else.
+
+        They get the socket and the request, in this order: what is called or annotated as the other one, or as data.
+        """
+        self.refuse_data_for_socket(handler, name)
+        for place, parameter, gets, others in (
+            ("second", self.second, "socket", REQUESTS),
+            ("third", self.third, "request", SOCKETS),
+        ):
+            annotation = _annotation(handler, parameter)
+            wrong = parameter is not None and parameter.strip("_").lower() in others
+            if annotation is not None:
+                wrong = _is_data(annotation) or getattr(annotation, "__name__", "").lower().endswith(tuple(others))
+            if wrong:
+                raise TypeError(
+                    f"{_has(handler, name, parameter, annotation)} as its {place} parameter, which gets the {gets}: a "
+                    "handler of requests takes (params), (params, socket) or (params, socket, request), in this order"
+                )
+
+
+def _annotation(handler: Any, parameter: str | None) -> Any:
+    """What a parameter is annotated as; None where that says nothing, or cannot be resolved."""
+    if parameter is None:
+        return None
+    owner = _annotated(handler)
+    annotation = _annotations(owner).get(parameter)
+    if isinstance(annotation, str):
+        try:
+            annotation = _resolved(owner, annotation)
+        except TypeError:  # nobody needs to know
+            return None
+    return None if annotation in (Any, object) else annotation
+
+
+def _has(handler: Any, name: str, parameter: str | None, annotation: Any) -> str:
+    """How a message begins that is about one parameter."""
+    written = (
+        annotation.__name__ if isinstance(annotation, type) and not hasattr(annotation, "__origin__") else annotation
+    )
+    kind = "" if annotation is None else f": {written}"
+    return (
+        f"the handler {getattr(_annotated(handler), '__qualname__', repr(handler))} of {name!r} has {parameter}{kind}"
+    )
 
 
 def _is_data(annotation: Any) -> bool:
@@ -168,11 +205,13 @@ def signature_of(handler: Callable[..., Any]) -> Signature:
     names = code.co_varnames[bound : code.co_argcount]
     accepts = None if code.co_flags & CO_VARARGS else _filled(names, required)
     first = names[0] if names and accepts != 0 else None
-    return Signature(required, accepts, first, bool(code.co_flags & CO_COROUTINE), _second(names, accepts))
+    return Signature(required, accepts, first, bool(code.co_flags & CO_COROUTINE), *_others(names, accepts))
 
 
-def _second(names: tuple[str, ...], accepts: int | None) -> str | None:
-    return names[1] if len(names) > 1 and (accepts is None or accepts > 1) else None
+def _others(names: tuple[str, ...], accepts: int | None) -> tuple[str | None, str | None]:
+    """The names of the second and third parameter, where they are filled."""
+    filled = names if accepts is None else names[:accepts]
+    return (filled[1] if len(filled) > 1 else None), (filled[2] if len(filled) > 2 else None)
 
 
 def _filled(names: tuple[str, ...], required: int) -> int:
@@ -213,5 +252,5 @@ def _inspected(handler: Callable[..., Any]) -> Signature:
     names = tuple(p.name for p in positional)
     accepts = None if any(p.kind is p.VAR_POSITIONAL for p in parameters) else _filled(names, required)
     first = inner.first if callable(wrapped) else names[0] if names and accepts != 0 else None
-    second = None if callable(wrapped) else _second(names, accepts)  # a decorator may fill what it hands on
-    return Signature(required, accepts, first, asynchronous, second)
+    others = (None, None) if callable(wrapped) else _others(names, accepts)  # a decorator may fill what it hands on
+    return Signature(required, accepts, first, asynchronous, *others)
