@@ -660,21 +660,20 @@ def test_any_cut_of_the_stream_gives_the_same_messages(size: int) -> None:
 def test_async_handlers_hold_attachments_back_as_they_hold_messages_back() -> None:
     ends = agreed(server={"max_handler_frames": 1})
     got: list[int] = []
-    gate: list[Any] = []
-
-    class Gate:
-        def __await__(self) -> Any:
-            gate.append(self)
-            yield self
+    gates = [ends.driver.outcome(None) for _ in range(5)]
 
     @ends.server.on("b", type=bytes)
     async def slow(data: bytes) -> None:
         got.append(data[0])
+        await gates[data[0]]
 
     for number in range(5):
         ends.client.emit("b", bytes([number]) * 20_000)
+    for number, gate in enumerate(gates):
+        ends.driver.run_until_idle()
+        assert got == list(range(number + 1))
+        gate.settle()
     ends.driver.run_until_idle()
-    assert got == [0, 1, 2, 3, 4]
 
 
 def test_what_waits_for_a_link_goes_out_when_it_is_there() -> None:
