@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -51,14 +52,20 @@ def world(engine: str, faults: str, rate: int) -> Iterator[subprocess.Popen[str]
     """It ends when its input does: with this process, whatever ends that."""
     assert brokers.BROKERS[engine].is_here(), f"apt-get install {brokers.BROKERS[engine].package}"
     command = [*APART, sys.executable, "-u", str(WORLD), engine, faults, str(rate), "1"]
-    started = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    try:
-        yield started
-    finally:
-        started.kill()  # and with it all that it started
-        started.communicate()
+    with tempfile.TemporaryDirectory(prefix="ipc-") as folder:
+        started = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "TMPDIR": folder},
+        )
+        try:
+            yield started
+        finally:
+            started.kill()  # and with it all that it started
+            started.communicate()
 
 
 def found(started: subprocess.Popen[str], noted: Noted, engine: str) -> dict[str, Any]:
@@ -110,13 +117,18 @@ def test_nothing_of_a_world_outlives_the_test_that_is_killed() -> None:
         "print(started.pid, flush=True)\n"
         "time.sleep(100)\n"
     )
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as killed:
+    folder = tempfile.TemporaryDirectory(prefix="ipc-")
+    where = {**os.environ, "TMPDIR": folder.name}
+    with (
+        folder,
+        subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=where) as killed,
+    ):
         assert killed.stdout is not None
         outer = int(killed.stdout.readline())
         wait_for(lambda: any(b"machine.py" in line for line in commands(descendants(outer))))
         left = descendants(outer) | {outer}
         killed.kill()
-    wait_for(lambda: not [pid for pid in left if is_alive(pid)])
+        wait_for(lambda: not [pid for pid in left if is_alive(pid)])
 
 
 def descendants(pid: int) -> set[int]:
