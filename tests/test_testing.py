@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 import node_ipc
+from node_ipc import blocking
 from node_ipc.config.address import Pipe, Tcp
 from node_ipc.config.config import Config
-from node_ipc.errors import AddressInUse, ConfigError, ConnectDenied
+from node_ipc.errors import AddressInUse, ConfigError, ConnectDenied, WrongLoopError
 from node_ipc.testing import Conditions, MemoryDriver, Started, Wire, WireServer, connect, pair, serve
 
 
@@ -481,3 +482,16 @@ def test_a_client_of_a_pair_says_what_it_has_in_the_place_of_receive() -> None:
         with pytest.raises(AttributeError, match=r"no attribute 'receive': use on\(event, handler\)"):
             endpoint.receive("message")  # type: ignore[union-attr]
     driver.close()
+
+
+@pytest.mark.parametrize("verb", ["connect", "serve", "serve_udp", "reconnect"])
+def test_the_blocking_front_on_the_virtual_clock_says_what_to_use(verb: str, tmp_path: Path) -> None:
+    """It would make a real socket, and hold up the clock that it waits for."""
+
+    async def main() -> None:
+        where = "127.0.0.1:0" if verb == "serve_udp" else "world"
+        made = getattr(blocking, verb)(where, socket_root=f"{tmp_path}/")
+        next(made)
+
+    with MemoryDriver() as driver, pytest.raises(WrongLoopError, match=r"Use ipc_server\.connect\(\)"):
+        driver.run(main())

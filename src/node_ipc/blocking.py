@@ -52,7 +52,16 @@ from .core.session import Session, refuse_other_threads
 from .core.session import Socket as AnySocket
 from .drivers.calling import Serving, before_waiting, finish, leave
 from .drivers.thread import ThreadDriver
-from .errors import BackpressureError, ConfigError, ConnectionLost, DrainTimeout, IPCError, NotConnected, WouldDeadlock
+from .errors import (
+    BackpressureError,
+    ConfigError,
+    ConnectionLost,
+    DrainTimeout,
+    IPCError,
+    NotConnected,
+    WouldDeadlock,
+    WrongLoopError,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
@@ -560,10 +569,20 @@ def connect(
     timeout = seconds(timeout, "connect")
     refuse_no_bool(wait)
     where, settings = resolve(address, config, options, "client", tls)
-    client = BlockingClient(id_of(address), where, ThreadDriver(), settings)
+    client = BlockingClient(id_of(address), where, _driver(), settings)
     if isinstance(where, Tls) and _is_served_here(client):  # the handshake needs both
         raise _never("connect", where)
     return _connected(client, timeout, wait)
+
+
+def _driver() -> ThreadDriver:
+    """A driver for this thread; refused in a coroutine on the virtual clock, which would stand while it waits."""
+    if "asyncio" in sys.modules:  # this front never loads it
+        from .drivers.runner import why_no_endpoints
+
+        if (why_not := why_no_endpoints()) is not None:
+            raise WrongLoopError(why_not)
+    return ThreadDriver()
 
 
 def _connected(client: C, timeout: float | None, wait: bool) -> C:
@@ -613,7 +632,7 @@ def reconnect(
     where, settings = resolve(address, config, options, "client", tls, own=("config", "timeout", "tls"))
     short = 0
     while True:
-        client = _Single(id_of(address), where, ThreadDriver(), settings)
+        client = _Single(id_of(address), where, _driver(), settings)
         _connected(client, timeout, True)
         began = time.monotonic()
         with client:
@@ -805,7 +824,7 @@ def serve(
             "bus= needs an event loop: a bus has to be heard all the time, and this front runs only while it is "
             "called. Use node_ipc.serve (asyncio), ipc.serve (callbacks) or node_ipc.scale.workers.run"
         )
-    driver = ThreadDriver()
+    driver = _driver()
     return _started(BlockingServer(where, driver, settings), driver)
 
 
@@ -839,7 +858,7 @@ def serve_udp(address: UdpPlace, *, config: Config | None = None, **options: Any
 def _bound(where: Udp | Handed, settings: Config) -> BlockingDatagramServer:
     from .blocking_datagram import BlockingDatagramServer  # only who uses UDP loads it
 
-    driver = ThreadDriver()
+    driver = _driver()
     return _started(BlockingDatagramServer(where, driver, settings), driver)
 
 

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 from ..config.misspelt import suggests
 from ..errors import ConfigError, IPCError
 
-__all__ = ["ends_in_order", "loop_factory", "run", "runs_here"]
+__all__ = ["ends_in_order", "loop_factory", "run", "runs_here", "why_no_endpoints"]
 
 T = TypeVar("T")
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
@@ -85,6 +85,14 @@ def runs_here() -> bool:
     except RuntimeError:
         return False
     return True
+
+
+def why_no_endpoints() -> str | None:
+    """Why no client and no server can be made where the running loop stands; None where they can, or none runs."""
+    try:
+        return getattr(asyncio.get_running_loop(), "no_endpoints", None)
+    except RuntimeError:
+        return None
 
 
 _ending: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
