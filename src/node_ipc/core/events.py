@@ -555,14 +555,17 @@ class Events(Generic[S]):
         assert spawn is not None
         size = 0 if session is None else session.handler_started()
 
-        def done(error: BaseException | None) -> None:
-            if ends and session is not None:
-                session.keep_when_lost(task)
-            self._task_done(name, session, size, error)
+        done = partial(self._task_done, name, session, size)
+        if not ends or session is None:
+            spawn(coroutine, done if self._handling is None else self._handling.until(done))
+            return
 
-        task = spawn(coroutine, done if self._handling is None else self._handling.until(done))
-        if ends and session is not None:
-            session.cancel_when_lost(task)
+        def done_with_link(error: BaseException | None) -> None:
+            session.keep_when_lost(task)
+            done(error)
+
+        task = spawn(coroutine, done_with_link if self._handling is None else self._handling.until(done_with_link))
+        session.cancel_when_lost(task)
 
     def _run_returned(self, name: str, result: Any) -> None:
         """What a plain function returned: a coroutine, as of a lambda or a decorator around an async one, is run."""
