@@ -7,6 +7,7 @@ import os
 import stat
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -364,3 +365,26 @@ def test_a_blocking_server_is_seen_while_it_serves(root: str) -> None:
         thread.join()
     assert found[0]["format"] == FORMAT
     assert os.listdir(root) == []
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_handlers_time_is_its_own_on_every_loop(root: str, loop: str) -> None:
+    """uvloop's time stands still while it works, so all took nothing or whole milliseconds."""
+
+    async def main() -> Any:
+        async with node_ipc.serve("world", socket_root=root, observe=True) as server:
+            server.on("work", lambda: time.sleep(0.0004))
+            viewing = node_ipc.connect(f"unix:{root}app.world.observe")
+            async with node_ipc.connect("world", socket_root=root) as client, viewing as viewer:
+                await viewer.receive(LOOK, timeout=25)
+                for _ in range(40):
+                    client.emit("work")
+                async with asyncio.timeout(25):
+                    while True:
+                        look = await viewer.receive(LOOK)
+                        if look["events"].get("work", {"handled": 0})["handled"] == 40:
+                            return look["events"]["work"]
+
+    run = asyncio.run if loop == "asyncio" else pytest.importorskip("uvloop").run
+    work = run(main())
+    assert 0.0002 < work["p50"] < 0.02 and work["seconds"] >= 40 * 0.0004

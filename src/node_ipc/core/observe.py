@@ -184,7 +184,7 @@ class Observation:
 
     def _came(self, socket: Session) -> None:
         if self._tally is None:
-            self._tally = tally = Tally(self._driver.now, self._count_no_more)
+            self._tally = tally = Tally(self._driver.now, self._count_no_more, self._driver.clock)
             self._since = self._driver.now()
             stats = self._observed.stats()
             self._before = stats.messages_in, stats.messages_out

@@ -385,6 +385,9 @@ class Driver(Protocol):
     def now(self) -> float:
         """Seconds on a clock that only goes forward."""
 
+    def clock(self) -> float:
+        """The same, fine enough to time a handler: ``now`` of some loops stands still while they work."""
+
     def random(self) -> float:
         """A number from 0 up to 1, for the jitter of retries."""
 

@@ -107,13 +107,13 @@ class Name(msgspec.Struct):
 class _Lasts(Activity):
     """One message in its handlers, or one request."""
 
-    __slots__ = ("_begun", "_name", "_now", "_tally")
+    __slots__ = ("_begun", "_clock", "_name", "_tally")
 
-    def __init__(self, tally: Tally, name: Name, now: Callable[[], float]) -> None:
+    def __init__(self, tally: Tally, name: Name, clock: Callable[[], float]) -> None:
         self._tally = tally
         self._name = name
-        self._now = now
-        self._begun = now()
+        self._clock = clock
+        self._begun = clock()
         name.running += 1
 
     def ended(self, error: BaseException | None) -> None:
@@ -121,14 +121,22 @@ class _Lasts(Activity):
         name.running -= 1
         name.handled += 1
         name.failed += error is not None
-        name.durations.add(self._now() - self._begun)
+        name.durations.add(self._clock() - self._begun)
 
 
 class Tally(Watch):
     """Counts what it hears of."""
 
-    def __init__(self, now: Callable[[], float], spent: Callable[[], None] | None = None) -> None:
-        """Count by this clock; ``spent`` hears when the budget is, and sees to it that this is told no more for now."""
+    def __init__(
+        self,
+        now: Callable[[], float],
+        spent: Callable[[], None] | None = None,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        """Say by ``now`` when something was, and by ``clock`` (the same, unless given) how long it took.
+
+        ``spent`` hears when the budget is, and sees to it that this is told no more for now.
+        """
         self.events: dict[str, Name] = {}
         self.asked: dict[str, Name] = {}
         """Requests of this side, by method."""
@@ -138,6 +146,7 @@ class Tally(Watch):
         self.keeps = False
         """Whether messages are kept for somebody to look into."""
         self._now = now
+        self._clock = clock or now
         self._spent = spent
         self._left = BUDGET
         self._counted_in = self._counted_out = 0
@@ -156,18 +165,18 @@ class Tally(Watch):
 
     def handling(self, name: str, message: Carried, socket: Any) -> Activity:
         self.came(name, message.size, message.data, _id(socket))
-        return _Lasts(self, self._named(self.events, name), self._now)
+        return _Lasts(self, self._named(self.events, name), self._clock)
 
     def unheard(self, name: str, message: Carried, socket: Any) -> None:
         self.came(name, message.size, message.data, _id(socket))
 
     def asking(self, method: str, params: Any) -> Activity:
-        return _Lasts(self, self._named(self.asked, method), self._now)
+        return _Lasts(self, self._named(self.asked, method), self._clock)
 
     def answering(self, method: str, message: Carried | None, request: Any) -> Activity:
         if message is not None:
             self.came("rpc.request", message.size, message.data, _id(request.socket))
-        return _Lasts(self, self._named(self.answered, method or OTHERS), self._now)
+        return _Lasts(self, self._named(self.answered, method or OTHERS), self._clock)
 
     def trace(self, trace: Trace) -> None:
         """What goes wrong, from ``on_trace``."""

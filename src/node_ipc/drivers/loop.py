@@ -118,6 +118,7 @@ class EventLoopDriver:
         self.lock: Lock = threading.Lock()
         self.loop: asyncio.AbstractEventLoop | None = None
         self.now: Callable[[], float] = time.monotonic
+        self.clock: Callable[[], float] = time.perf_counter  # uvloop's time is in ms, and that of the turn's begin
         self.random = random.random
         self.tasks: set[asyncio.Task[Any]] = set()
         self.undisturbed: BaseException | None = None  # no read blocks here

@@ -297,6 +297,8 @@ class MemoryDriver:
         """Virtual seconds since the driver was made."""
         return self._now
 
+    clock = now
+
     def call_later(self, delay: float, callback: Callable[[], None]) -> _Call:
         self._numbers += 1
         call = _Call(self._now + max(delay, 0.0), self._numbers, callback)

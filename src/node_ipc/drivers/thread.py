@@ -104,6 +104,7 @@ class ThreadDriver:
         self.has_small_stack = small_stack.is_small()
         self.lock: Lock = _thread.allocate_lock()
         self.now: Callable[[], float] = time.monotonic
+        self.clock: Callable[[], float] = time.perf_counter
         self.busy = False
         """A turn is under way: this is a handler, or something that it called."""
         self.batches = 0

@@ -157,7 +157,10 @@ def test_amounts(value: float, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(None, "-"), (3e-6, "3us"), (0.0123, "12ms"), (1.5, "1.5s"), (600, "10min"), (36_000, "10h")],
+    [
+        *((None, "-"), (3e-6, "3us"), (0.0123, "12ms"), (1.5, "1.5s"), (600, "10min"), (36_000, "10h")),
+        *((0.0009996, "1.0ms"), (0.000999, "999us"), (0.9996, "1.0s"), (0.999, "999ms")),
+    ],
 )
 def test_durations(seconds: float | None, text: str) -> None:
     assert short(seconds) == text and duration(seconds).replace(" ", "") == text

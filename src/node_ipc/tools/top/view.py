@@ -272,7 +272,12 @@ def duration(seconds: float | None) -> str:
     """A time in the unit that fits it."""
     if seconds is None:
         return "-"
-    for limit, factor, unit in ((0.001, 1e6, "us"), (1.0, 1e3, "ms"), (120.0, 1.0, "s"), (7200.0, 1 / 60, "min")):
+    for limit, factor, unit in (
+        (999.5e-6, 1e6, "us"),
+        (999.5e-3, 1e3, "ms"),
+        (120.0, 1.0, "s"),
+        (7200.0, 1 / 60, "min"),
+    ):
         if seconds < limit:
             return f"{amount(seconds * factor)} {unit}"
     return f"{amount(seconds / 3600)} h"
