@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+import re
+import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,7 +23,21 @@ from processes import DEADLINE
 
 from .conftest import Command
 
-COMMANDS = ["", "demo", "listen", "emit", "request", "tap", "record", "replay", "convert", "doctor", "contract", "help"]
+COMMANDS = [
+    "",
+    "demo",
+    "listen",
+    "emit",
+    "request",
+    "tap",
+    "record",
+    "replay",
+    "convert",
+    "top",
+    "doctor",
+    "contract",
+    "help",
+]
 
 
 @pytest.fixture
@@ -102,6 +119,39 @@ def test_a_reader_that_leaves_ends_it_quietly(server: str, root: str, command: s
     assert "Traceback" not in said and "Exception" not in said
     assert Path(f"{root}code").read_text() == "0\n"
     os.unlink(f"{root}code")
+
+
+def answering(root: str) -> str:
+    """A recording of a server that answered in another way."""
+    name = f"{root}run.jsonl"
+    recorder = f"{sys.executable} -m node_ipc tap ./app.spy --to ./app.world --record run.jsonl --payloads"
+    with subprocess.Popen(shlex.split(recorder), cwd=root, stderr=subprocess.PIPE, text=True) as tap:
+        assert tap.stderr is not None and "Ctrl-C" in tap.stderr.readline()
+        assert ended("node-ipc emit ./app.spy ask 1 --wait-for ask", root) == (0, "")
+        tap.send_signal(signal.SIGINT)
+        tap.wait(DEADLINE)
+    text = Path(name).read_text()
+    Path(name).write_text(re.sub(r'("from": ?"server".*"data": ?)1', r"\g<1>2", text))
+    return name
+
+
+@pytest.mark.parametrize(
+    "command", ["doctor ./app.nobody", "contract node_ipc.contract:x --html w.html --check", "replay"]
+)
+def test_a_reader_that_leaves_changes_no_verdict(server: str, root: str, command: str) -> None:
+    """``set -o pipefail; node-ipc doctor world | head -n 1``."""
+    module = Path(f"{root}offers.py")
+    module.write_text("from node_ipc.contract import Contract\nx = Contract('world')\n")
+    if command == "replay":
+        command = f"replay {answering(root)} --to ./app.world --expect"
+    command = command.replace("node_ipc.contract:x", "offers:x")
+    line = f"{{ sleep 1; {sys.executable} -m node_ipc {command}; echo $? >code; }} | true"
+    done = subprocess.run(["sh", "-c", line], cwd=root, capture_output=True, text=True, timeout=DEADLINE)
+    assert Path(f"{root}code").read_text() == "1\n"
+    assert "Traceback" not in done.stderr and "Exception" not in done.stderr
+    for left in ("code", "offers.py", "run.jsonl"):
+        Path(f"{root}{left}").unlink(missing_ok=True)
+    shutil.rmtree(f"{root}__pycache__", ignore_errors=True)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from .. import __version__
 from ..errors import ConfigError, ConnectError, IPCError
 from . import contract, convert, demo, doctor, emit, help, listen, record, replay, tap, top
 from .arguments import Parser, UsageError, configuration, wrapped
-from .output import notice
+from .output import let_go_of_what_is_full, notice
 
 __all__ = ["command_line", "main"]
 
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(argv)
     finally:
-        _let_go_of_what_is_full()
+        let_go_of_what_is_full()
 
 
 def _run(argv: Sequence[str] | None) -> int:
@@ -127,14 +127,3 @@ def _speak_safely() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True, errors="backslashreplace")
-
-
-def _let_go_of_what_is_full() -> None:
-    """What a stream did not take Python would try to write again at its end, and complain."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, stream.fileno())
-            os.close(nowhere)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import IPCError
 from .arguments import Commands, UsageError, add_command, add_configuration, configuration, seconds
-from .output import notice
+from .output import as_far_as_read, notice
 
 if TYPE_CHECKING:
     from ..contract import Contract
@@ -344,7 +344,8 @@ def _check(texts: dict[str, str]) -> int:
         if before.replace("\r\n", "\n") != text:  # git may have written the ends of lines in its own way
             code = 1
             old, new = (part.splitlines(keepends=True) for part in (before.replace("\r\n", "\n"), text))
-            sys.stdout.writelines(difflib.unified_diff(old, new, f"{file} (the file)", f"{file} (the code)"))
+            with as_far_as_read():
+                sys.stdout.writelines(difflib.unified_diff(old, new, f"{file} (the file)", f"{file} (the code)"))
             notice(f"node-ipc contract: {file} is not what the code says: run the command without --check")
     return code
 

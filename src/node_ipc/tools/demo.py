@@ -28,7 +28,7 @@ from ..config.logs import escape
 from .arguments import Commands, UsageError, add_command
 from .demo_node import NodeIPC, NodeIPCMissing, find_node_ipc, install_node_ipc
 from .demo_verified import NotVerified, copy_verified
-from .output import Printer, json_text, painted
+from .output import Printer, as_far_as_read, json_text, painted
 
 __all__ = ["add_commands"]
 
@@ -141,7 +141,8 @@ async def _converse(node_role: str | None, node: NodeIPC | None) -> None:
             await server.kill()
             await client.kill()
             stage.end()
-        printer.check()
+        with as_far_as_read():
+            printer.check()
         for end in (server, client):
             end.check()
         print(

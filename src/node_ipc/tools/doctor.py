@@ -34,7 +34,7 @@ from ..wire.names import PING
 from . import broker
 from .arguments import Commands, UsageError, add_command, add_configuration, configuration, place, seconds
 from .described import in_words, ping, what_it_says
-from .output import painted
+from .output import as_far_as_read, painted
 from .outside import (
     LISTENING,
     connected,
@@ -99,17 +99,22 @@ def _run(arguments: argparse.Namespace) -> int:
     if isinstance(where, Udp):
         raise UsageError(f"nobody can tell whether somebody hears {where}: UDP has no connections")
     gets_in, verdict = asyncio.run(diagnose(arguments.address, where, config, arguments.timeout))
-    print(painted(escape(verdict, 2000), "good" if gets_in else "bad"))
-    _print("", f"a client of {arguments.address} tries {_tried(where)}")
+    with as_far_as_read():
+        print(painted(escape(verdict, 2000), "good" if gets_in else "bad"))
+        _tell_more(arguments.address, where)
+    return 0 if gets_in else 1
+
+
+def _tell_more(address: str, where: Address) -> None:
+    _print("", f"a client of {address} tries {_tried(where)}")
     if isinstance(where, Unix):
         for path in (where.path, *where.also):
             _print("", *_place(path))
-        for path, appspace in _elsewhere(arguments.address, where):
+        for path, appspace in _elsewhere(address, where):
             _print(f"  NOT tried: {path}, a live server of appspace {appspace!r}")
     elif isinstance(where, (Tcp, Tls)):
         _print(*_port(where))
     _print("", *_versions())
-    return 0 if gets_in else 1
 
 
 def _broker(url: str, config: Config, timeout: float) -> int:

@@ -71,6 +71,27 @@ def notice(text: str) -> None:
         print(escape(text, WIDTH), file=sys.stderr)
 
 
+@contextlib.contextmanager
+def as_far_as_read() -> Iterator[None]:
+    """For the words of a command whose exit code says the same: who reads no further (``| head``) changes nothing."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        let_go_of_what_is_full()
+
+
+def let_go_of_what_is_full() -> None:
+    """What a stream did not take Python would try to write again at its end, and complain."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+
+
 def painted(text: str, colour: str) -> str:
     """Text in one of ``COLOURS``, where standard output is a terminal and NO_COLOR is not set."""
     if os.environ.get("NO_COLOR") or not sys.stdout.isatty():

@@ -22,7 +22,7 @@ from .arguments import (
     configuration,
     place,
 )
-from .output import counted, notice, painted
+from .output import as_far_as_read, counted, notice, painted
 
 __all__ = ["add_commands"]
 
@@ -112,6 +112,12 @@ def _tell_of(recording: Recording) -> None:
 
 def _tell(played: Played, expect: bool) -> int:
     faults = [*played.faults, *played.differences]
+    with as_far_as_read():
+        _print(played, faults, expect)
+    return 1 if faults else 0
+
+
+def _print(played: Played, faults: list[str], expect: bool) -> None:
     for text in faults[:MOST_SHOWN]:
         name, colon, rest = text.partition(": ")
         first, *places = rest.split("\n")
@@ -126,4 +132,3 @@ def _tell(played: Played, expect: bool) -> int:
         verdict = "not as recorded" if played.differences else "as recorded"
         said += ", " + painted(verdict, "bad" if played.differences else "good")
     print(said)
-    return 1 if faults else 0

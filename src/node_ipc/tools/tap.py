@@ -27,7 +27,7 @@ from ..wire.attached import without_offer
 from ..wire.json import Envelope, decode_envelope, salvage
 from .arguments import Commands, UsageError, add_command, add_configuration, configuration, place
 from .listen import stop_signals
-from .output import Lines, library_warnings, notice, painted, peer_members, short
+from .output import Lines, as_far_as_read, library_warnings, notice, painted, peer_members, short
 from .recorder import Recorded, add_recording, recorded
 from .tap_observed import ObservedTap
 
@@ -118,7 +118,8 @@ async def _tap(arguments: argparse.Namespace) -> int:
             if observed is not None:
                 observed.close()
             await tap.close()
-    lines.check()
+    with as_far_as_read():
+        lines.check()
     return 0 if recording is None or recording.file.failure is None else 1
 
 
