@@ -9,7 +9,6 @@ from dataclasses import replace
 
 import pytest
 
-from .install import VERSIONS
 from .pairs import ECHO, Ends
 from .peers import DEADLINE
 
@@ -21,7 +20,7 @@ async def started(*arguments: str) -> asyncio.subprocess.Process:
     )
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", ["v9", "v14"])
 async def test_a_node_server_and_a_node_client_are_seen_through_a_tap(ends: Ends, version: str) -> None:
     address = ends.address("unix")
     spy = replace(address, id="spy")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from node_ipc import blocking
-from node_ipc.tools.tap import SHOWN_BYTES
+from node_ipc.tools.tap import EXAMPLES, SHOWN_BYTES
 from processes import Program
 
 from .conftest import Command
@@ -243,3 +244,18 @@ def test_addresses_in_use_and_without_connections(node_ipc: Command, root: str) 
     assert "has none: use listen there" in udp.ends(2)[0]
     itself = node_ipc("tap", "spy", "--to", "spy")
     assert "clients and server would meet at unix:" in itself.ends(2)[0]
+
+
+def test_the_examples_of_the_help(node_ipc: Command) -> None:
+    """Each as it stands; a pipe behind it, other addresses and where the recording goes are left out."""
+    found = [shlex.split(line.partition("|")[0], comments=False) for line in EXAMPLES.splitlines() if line[:2] == "  "]
+    examples = [
+        words[1 : words.index("--to") + 2] + [word for word in words if word[:2] == "--"][1:] for words in found
+    ]
+    chosen = [words for words in examples if "tcp" not in words[1] and "--record" not in words]
+    assert len(chosen) >= 4
+    for words in chosen:
+        tap = node_ipc(*dict.fromkeys(words))
+        tap.wait_for("Ctrl-C ends")
+        tap.interrupt()
+        tap.ends()
