@@ -32,6 +32,7 @@ from node_ipc import (
     blocking,
 )
 from node_ipc.config.address import Tcp, Unix
+from node_ipc.core.asking import Question
 
 
 class Order(msgspec.Struct):
@@ -734,9 +735,10 @@ def test_who_ends_in_the_handler_of_a_request_answers_first(front: Any, verb: st
 def test_a_client_that_closes_in_the_handler_of_a_request_answers_first(front: Any) -> None:
     server = front.serve()
     answers: list[Any] = []
-    server.on("ask me", lambda data, socket: server.server.request_from(
-        socket, "quit", None, 5.0, None, None
-    ).then(lambda: answers.append("answered")))  # fmt: skip
+    question = Question("quit", None, 5.0, None, None)
+    server.on("ask me", lambda data, socket: server.server.request_from(socket, question).then(
+        lambda: answers.append("answered")
+    ))  # fmt: skip
     lost: list[Any] = []
     server.on("close", lambda socket: lost.append(socket.stats().messages_in))
     client = front.connect()
