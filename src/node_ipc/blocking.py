@@ -435,7 +435,8 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
         finally:
             stop()
 
-    def poll(self, timeout: float | None = 0.0, **misspelt: Any) -> bool:
+    @suggests
+    def poll(self, timeout: float | None = 0.0) -> bool:
         """Handle all that has arrived; wait for the first thing at most ``timeout`` seconds (``None``: without end).
 
         Where more and more arrives it returns after 50 ms. Returns whether anything happened. For programs that only
@@ -444,8 +445,6 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
         Raises :class:`NotConnected` when the client is closed, and :class:`BackpressureError` when the inbox is full
         of events that nobody receives.
         """
-        if misspelt:
-            refuse_misspelt("poll", misspelt, ("timeout",))
         timeout = seconds(timeout, "poll")
         self._before_waiting("poll", "cannot poll")
         if self.inbox.full:

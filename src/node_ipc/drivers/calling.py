@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from ..config.misspelt import refuse_misspelt, suggests
+from ..config.misspelt import suggests
 from ..core.endpoint import SocketPublisher
 from ..core.inbox import CATCH_UP_SECONDS
 from ..core.outcome import seconds
@@ -66,14 +66,13 @@ class Serving(SocketPublisher[S]):
     def __exit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
         leave(self._thread, self.stop, self.abort, kind)
 
-    def poll(self, timeout: float | None = 0.0, **misspelt: Any) -> bool:
+    @suggests
+    def poll(self, timeout: float | None = 0.0) -> bool:
         """Serve all that is there; wait for the first thing at most ``timeout`` seconds (``None``: without end).
 
         Where more and more comes it returns after 50 ms. Returns whether anything happened: never, once the server is
         stopped. For a thread that has something else to do, too.
         """
-        if misspelt:
-            refuse_misspelt("poll", misspelt, ("timeout",))
         timeout = seconds(timeout, "poll")
         before_waiting(self._thread, "poll")
         if self.closed.done:
