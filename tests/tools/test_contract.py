@@ -223,6 +223,8 @@ def test_one_clear_error_and_nothing_written(folder: Folder, arguments: list[str
         (["app", "--python", "a.py"], "--python needs --from FILE"),
         (["--from", "a.yaml"], "--from needs --python FILE"),
         (["app", "--from", "a.yaml", "--python", "a.py"], "it goes with --python FILE and without TARGET"),
+        (["--at", "world", "--title", "The world"], "go with a TARGET: a server at work and a document say it"),
+        (["--from", "a.yaml", "--python", "a.py", "--contract-version", "2"], "go with a TARGET"),
         (["app", "--html", "a", "--typescript", "./a"], "two formats cannot go into one file"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -29,7 +29,7 @@ _numbers = count(1)
 HEAD = '''\
 """{says}
 
-Made by ``node-ipc contract --from`` out of an AsyncAPI document; what is changed here is lost.
+Made by ``node-ipc contract`` out of an AsyncAPI document; what is changed here is lost.
 """
 
 from __future__ import annotations

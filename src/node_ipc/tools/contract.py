@@ -59,7 +59,7 @@ def add_commands(commands: Commands) -> None:
     parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 and a diff if a file differs")
     parser.add_argument("--name", metavar="ID", help="the server's id (the one in its address, or 'world')")
     parser.add_argument("--title", metavar="TEXT", help="what readers see (the id)")
-    parser.add_argument("--contract-version", metavar="TEXT", default="1.0.0", help="of the contract (1.0.0)")
+    parser.add_argument("--contract-version", metavar="TEXT", help="of the contract (1.0.0)")
     parser.add_argument(
         "--asyncapi-version", choices=("3.0.0", "3.1.0"), default="3.0.0", help="which AsyncAPI to write (3.0.0)"
     )
@@ -97,6 +97,10 @@ def _refuse_nonsense(arguments: argparse.Namespace) -> None:
         raise UsageError("--python needs --from FILE, the AsyncAPI document to read, or --at ADDRESS, a server to ask")
     elif not arguments.target:
         raise UsageError("say what has the handlers, as app:server, or --at ADDRESS or --from FILE")
+    if not arguments.target and (arguments.title or arguments.contract_version or arguments.client):
+        raise UsageError(
+            "--title, --contract-version and --client go with a TARGET: a server at work and a document say it"
+        )
     if arguments.check and not any(file and file != "-" for file in written):
         raise UsageError("--check compares files: name one, as --typescript world.d.ts")
     files = [os.path.realpath(file) for file in written if file and file != "-"]
@@ -176,7 +180,7 @@ def _found(arguments: argparse.Namespace) -> Contract:
         name=arguments.name,
         role="client" if arguments.client else "server",
         title=arguments.title,
-        version=arguments.contract_version,
+        version=arguments.contract_version or "1.0.0",
     )
 
 
