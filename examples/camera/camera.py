@@ -16,7 +16,7 @@ import node_ipc
 class Frame(msgspec.Struct):
     number: int
     taken_at: float
-    pixels: bytes  # base64 text on the wire
+    pixels: bytes  # between two Python ends raw, beside the JSON
 
 
 async def main():

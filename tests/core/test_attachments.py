@@ -25,6 +25,7 @@ from node_ipc.core.watch import Watch
 from node_ipc.testing import MemoryDriver, Pair, Started, Wire, WireServer, connect, pair, serve
 from node_ipc.wire.attached import BEGIN
 from node_ipc.wire.codec import choose
+from node_ipc.wire.parcel import take_apart
 
 KIB = 1024
 LARGE = bytes(range(256)) * 100
@@ -492,17 +493,43 @@ def test_order_is_kept_between_messages_of_both_kinds() -> None:
     assert got == list(range(200))
 
 
-def test_a_small_buffer_may_be_changed_at_once_and_a_large_one_when_it_is_sent() -> None:
+@pytest.mark.parametrize("size", [20_000, 300_000, 2_000_000])
+@pytest.mark.parametrize("kind", ["bytearray", "memoryview", "array.array", "C", "F", "strided", "big-endian"])
+def test_what_is_emitted_may_be_changed_at_once(kind: str, size: int) -> None:
     ends = agreed()
-    got: list[Any] = []
-    ends.server.on("b", lambda data: got.append(data), type=bytes)
+    got: list[bytes] = []
+    made: Any = {
+        "bytearray": lambda: bytearray(size),
+        "memoryview": lambda: memoryview(bytearray(size)),
+        "array.array": lambda: array.array("B", bytes(size)),
+        "C": lambda: numpy.zeros((size // 100, 100), "u1"),
+        "F": lambda: numpy.zeros((100, size // 100), "u1", order="F"),
+        "strided": lambda: numpy.zeros(size * 2, "u1")[::2],
+        "big-endian": lambda: numpy.zeros(size // 2, ">u2"),
+    }[kind]()
+    ends.server.on("b", lambda data: got.append(data), type=node_ipc.Bytes)
     ends.connection.stall()
-    small = bytearray(LARGE)
-    ends.client.emit("b", small)
-    small[:] = bytes(len(small))
+    ends.client.emit("b", made)
+    view = made if kind in ("bytearray", "memoryview", "array.array") else made.reshape(-1, order="A")
+    for at in (0, -1):
+        view[at] = 7
     ends.connection.resume()
     ends.driver.run_until_idle()
-    assert got == [LARGE]
+    assert got == [bytes(size)]
+
+
+def test_what_nobody_may_change_is_sent_from_where_it_lies() -> None:
+    still = numpy.zeros(100_000, "u1")
+    still.setflags(write=False)
+    _, pieces = take_apart({"a": LARGE, "b": still, "c": memoryview(bytearray(20_000)).toreadonly()}, None)
+    assert [piece.view.obj for piece in pieces[::2]] == [LARGE, bytearray(20_000)]
+    assert numpy.may_share_memory(numpy.frombuffer(pieces[1].view, "u1"), still)
+
+
+def test_an_array_that_has_to_be_put_in_order_is_copied_once() -> None:
+    for made in (numpy.zeros(200_000, "u1")[::2], numpy.zeros(9_000, numpy.dtype("u1,f8", align=True))):
+        _, [piece] = take_apart(made, None)
+        assert not isinstance(piece.view.obj, bytes)  # as a second copy would be
 
 
 def test_who_did_not_agree_gets_what_was_emitted_whatever_becomes_of_it() -> None:

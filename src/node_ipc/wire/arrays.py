@@ -160,7 +160,7 @@ def _of_ndarray(value: Any) -> Buffer:
         raise TypeError("a masked array would lose its mask: emit its data and its mask")
     if value.dtype.hasobject or value.dtype.kind == "T":
         raise TypeError("an array of objects has no bytes that mean anything elsewhere: emit its tolist()")
-    dtype = _packed(value.dtype)
+    given, dtype = value, _packed(value.dtype)
     if dtype is not value.dtype:
         value = value.astype(dtype)
     about: dict[str, Any] = {"dtype": _described(dtype), "shape": list(value.shape)}
@@ -168,7 +168,10 @@ def _of_ndarray(value: Any) -> Buffer:
         about["order"] = "F"
         value = value.T
     flat = numpy.ascontiguousarray(value).reshape(-1)
-    return Buffer(_flat(memoryview(flat.view(numpy.uint8))) if flat.nbytes else memoryview(b""), about)
+    if not flat.nbytes:
+        return Buffer(memoryview(b""), about)
+    view = _flat(memoryview(flat.view(numpy.uint8)))
+    return Buffer(view if numpy.may_share_memory(flat, given) else view.toreadonly(), about)
 
 
 def _packed(dtype: Any) -> Any:

@@ -1,8 +1,9 @@
 """Messages whose bytes travel beside the JSON, on their way out.
 
 A payload with a large piece of bytes, or a large array, is encoded to a :class:`Parcel`. How that goes out depends on
-the link: to an end that agreed, as a frame with the member ``attachments``, the delimiter and then the pieces, straight
-from the user's memory; to any other, as JSON with base64 text in it. ``docs/wire/index.md`` has the format.
+the link: to an end that agreed, as a frame with the member ``attachments``, the delimiter and then the pieces; to any
+other, as JSON with base64 text in it. ``docs/wire/index.md`` has the format. Pieces that nobody may change are sent
+straight from the user's memory.
 
 No other message is looked at: an array is found where msgspec refuses it, bytes by the length of a frame and of a text
 in it. An event that had them once is expected to have them again.
@@ -24,8 +25,6 @@ __all__ = ["ATTACHED_BYTES", "OFFER", "Parcel", "Piece", "may_hold_bytes", "sett
 
 ATTACHED_BYTES = 16 * 1024
 """A piece that is smaller stays in the JSON: that is quicker."""
-COPIED_BYTES = 256 * 1024
-"""What is smaller and may be changed is copied at once; larger pieces are read where they are until they are sent."""
 OFFER = b',"attachments":1'
 """What is put at the end of a frame to say that this side can read attachments."""
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
@@ -46,7 +45,7 @@ class Piece:
 
     def __init__(self, at: list[Any], view: memoryview, about: dict[str, Any] | None) -> None:
         self.at = at
-        self.view = view if view.readonly or view.nbytes >= COPIED_BYTES else memoryview(bytes(view))
+        self.view = view if view.readonly else memoryview(bytes(view))  # who emits may write into it the next moment
         self.about = about
 
     def entry(self) -> bytes:
@@ -178,5 +177,5 @@ class _Apart:
         if len(self.pieces) + len(payload.entries) > MOST_ATTACHMENTS:
             return payload.in_json()
         for entry, data in zip(payload.entries, payload.data, strict=True):
-            self.pieces.append(Piece([*at, *entry.at], memoryview(data), entry.about()))
+            self.pieces.append(Piece([*at, *entry.at], memoryview(data).toreadonly(), entry.about()))
         return Raw(payload.text)
