@@ -10,6 +10,7 @@ import mmap
 import subprocess
 import sys
 import tracemalloc
+from collections.abc import Callable
 from typing import Any, TypedDict
 
 import msgspec
@@ -498,7 +499,7 @@ def test_order_is_kept_between_messages_of_both_kinds() -> None:
 def test_what_is_emitted_may_be_changed_at_once(kind: str, size: int) -> None:
     ends = agreed()
     got: list[bytes] = []
-    made: Any = {
+    kinds: dict[str, Callable[[], Any]] = {
         "bytearray": lambda: bytearray(size),
         "memoryview": lambda: memoryview(bytearray(size)),
         "array.array": lambda: array.array("B", bytes(size)),
@@ -506,7 +507,8 @@ def test_what_is_emitted_may_be_changed_at_once(kind: str, size: int) -> None:
         "F": lambda: numpy.zeros((100, size // 100), "u1", order="F"),
         "strided": lambda: numpy.zeros(size * 2, "u1")[::2],
         "big-endian": lambda: numpy.zeros(size // 2, ">u2"),
-    }[kind]()
+    }
+    made = kinds[kind]()
     ends.server.on("b", lambda data: got.append(data), type=node_ipc.Bytes)
     ends.connection.stall()
     ends.client.emit("b", made)
@@ -522,7 +524,7 @@ def test_what_nobody_may_change_is_sent_from_where_it_lies() -> None:
     still = numpy.zeros(100_000, "u1")
     still.setflags(write=False)
     _, pieces = take_apart({"a": LARGE, "b": still, "c": memoryview(bytearray(20_000)).toreadonly()}, None)
-    assert [piece.view.obj for piece in pieces[::2]] == [LARGE, bytearray(20_000)]
+    assert pieces[0].view.obj is LARGE and isinstance(pieces[2].view.obj, bytearray)
     assert numpy.may_share_memory(numpy.frombuffer(pieces[1].view, "u1"), still)
 
 
