@@ -528,6 +528,17 @@ def test_what_nobody_may_change_is_sent_from_where_it_lies() -> None:
     assert numpy.may_share_memory(numpy.frombuffer(pieces[1].view, "u1"), still)
 
 
+def test_where_one_event_has_bytes_the_first_of_another_is_not_written_as_base64_before() -> None:
+    ends = agreed()
+    ends.socket.emit("first", LARGE)
+    large = bytes(8 * 2**20)
+    tracemalloc.start()
+    ends.socket.encode("second", {"pixels": large})
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 2**20
+
+
 def test_an_array_that_has_to_be_put_in_order_is_copied_once() -> None:
     for made in (numpy.zeros(200_000, "u1")[::2], numpy.zeros(9_000, numpy.dtype("u1,f8", align=True))):
         _, [piece] = take_apart(made, None)

@@ -122,11 +122,11 @@ class FramedCodec:
     def _encode_slowly(self, type: Any, data: Any) -> Any:
         """A name that is new or that had bytes, or a payload that msgspec refuses: prefix and payload, or a parcel."""
         try:
-            prefix = self._prefixes[type]
+            prefix, is_new = self._prefixes[type], False
         except (KeyError, TypeError):
-            prefix = self._prefix(type)
+            prefix, is_new = self._prefix(type), True
         try:
-            if type not in self._bearing:
+            if not (type in self._bearing or (is_new and self._bearing)):  # else base64 of it may be for nothing
                 return prefix, self._encode_json(data)
         except REFUSED:
             pass
