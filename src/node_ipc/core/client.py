@@ -13,6 +13,7 @@ from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, overload
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from ..config.address import own_user
@@ -267,7 +268,7 @@ class ClientCore(LinkPublisher[S]):
     @overload
     def on(self, event: str, handler: H, *, type: Any = None) -> H: ...
     @suggests
-    def on(self, event: str | Event[Any], handler: Any = None, *, type: Any = None) -> Any:
+    def on(self, event: str | Event[Any], handler: Any = UNSET, *, type: Any = None) -> Any:
         """Call ``handler(data)`` for each event of this name; without a handler it is a decorator.
 
         ``"*"`` hears every event as ``(type, *arguments)``, before the event's own handlers. The lifecycle:
@@ -283,7 +284,7 @@ class ClientCore(LinkPublisher[S]):
 
     @typed_as(on)
     @suggests
-    def once(self, event: str | Event[Any], handler: Any = None, *, type: Any = None) -> Any:
+    def once(self, event: str | Event[Any], handler: Any = UNSET, *, type: Any = None) -> Any:
         """As ``on``, for the next such event only."""
         refuse_other_threads(self._driver, "once")
         return self.events.once(event, handler, type=type)

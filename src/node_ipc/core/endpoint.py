@@ -10,6 +10,8 @@ from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, Protocol, Self, TypeVar, cast, overload
 
+from msgspec import UNSET
+
 from ..config.misspelt import suggests
 from ..errors import AddressError, HandlerError, IPCError, NotConnected
 from ..wire.carried import carrying, plain_of
@@ -641,7 +643,7 @@ class SocketPublisher(Publisher, Generic[S]):
     @overload
     def on(self, event: str, handler: H, *, type: Any = None) -> H: ...
     @suggests
-    def on(self, event: str | Event[Any], handler: Any = None, *, type: Any = None) -> Any:
+    def on(self, event: str | Event[Any], handler: Any = UNSET, *, type: Any = None) -> Any:
         """Call ``handler(data, socket)`` for each event of this name; without a handler it is a decorator.
 
         ``"*"`` hears every event as ``(type, *arguments)``, before the event's own handlers. The lifecycle:
@@ -660,7 +662,7 @@ class SocketPublisher(Publisher, Generic[S]):
 
     @typed_as(on)
     @suggests
-    def once(self, event: str | Event[Any], handler: Any = None, *, type: Any = None) -> Any:
+    def once(self, event: str | Event[Any], handler: Any = UNSET, *, type: Any = None) -> Any:
         """As ``on``, for the next such event only."""
         refuse_other_threads(self._driver, "once")
         return self.events.once(event, handler, type=type)
@@ -711,7 +713,7 @@ class LinkPublisher(Publisher, Generic[S]):
     @overload
     def handle(self, method: str, handler: H, *, type: Any = None) -> H: ...
     @suggests
-    def handle(self, method: str | Event[Any], handler: Any = None, *, type: Any = None) -> Any:
+    def handle(self, method: str | Event[Any], handler: Any = UNSET, *, type: Any = None) -> Any:
         """Answer the other side's requests: what ``handler(params, socket, request)`` returns goes back.
 
         Without a handler it is a decorator. A handler may take fewer arguments, and its first one's annotation (or

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 
 import msgspec
 import msgspec.inspect
-from msgspec import Raw
+from msgspec import UNSET, Raw
 
 from ..config import twin
 from ..config.foreign import PASSING, Foreign, shown
@@ -52,6 +52,7 @@ __all__ = [
     "Sender",
     "describe",
     "event_name",
+    "is_decorator",
     "typed_decoder",
     "while_connected",
 ]
@@ -338,15 +339,15 @@ class Events(Generic[S]):
         self._local |= names
         self._kept_local = names
 
-    def on(self, event: str | Event[Any], handler: Any = None, *, type: Any = None, once: bool = False) -> Any:
+    def on(self, event: str | Event[Any], handler: Any = UNSET, *, type: Any = None, once: bool = False) -> Any:
         """Register ``handler``, or return a decorator that does."""
-        if handler is None:
-            event_name(event)  # a bare @on, or a handler without a name, is a mistake that shows here
+        if is_decorator("once" if once else "on", event, handler):
+            event_name(event)
             return partial(self._decorate, event, type, once)
         self._add(event, handler, type, once)
         return handler
 
-    def once(self, event: str | Event[Any], handler: Any = None, *, type: Any = None) -> Any:
+    def once(self, event: str | Event[Any], handler: Any = UNSET, *, type: Any = None) -> Any:
         """Register a handler for the next event of this name only."""
         return self.on(event, handler, type=type, once=True)
 
@@ -998,6 +999,24 @@ def event_name(event: Any) -> str:
     if not isinstance(name, str):
         raise InvalidEvent(f"an event's name must be text, not {type(name).__name__}: {name!r:.80}")
     return name if name.__class__ is str else str.__str__(name)  # an Enum of texts is its value
+
+
+def is_decorator(verb: str, event: Any, handler: Any) -> bool:
+    """Whether ``verb`` was called without a handler; raises where that, or a handler that is None, is a mistake."""
+    if handler is None:
+        name = event.name if isinstance(event, Event) else event
+        raise TypeError(
+            f"the handler is None: did you call it? {verb}({name!r:.80}, print), not {verb}({name!r:.80}, print())"
+        )
+    if handler is not UNSET:
+        return False
+    if callable(event):  # a bare @on
+        name = getattr(event, "__name__", "name")
+        raise InvalidEvent(
+            f"a name must be text, not {type(event).__name__}: {event!r:.80}. As a decorator {verb} takes the name in "
+            f"parentheses: @server.{verb}({name!r}), or the same of a client"
+        )
+    return True
 
 
 def describe(handler: Any) -> str:

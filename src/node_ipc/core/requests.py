@@ -36,7 +36,7 @@ from ..errors import (
     RequestError,
     RequestTimeout,
 )
-from .events import Event, describe, typed_decoder
+from .events import Event, describe, is_decorator, typed_decoder
 from .outcome import seconds
 from .signature import signature_of
 
@@ -443,14 +443,15 @@ class Requests:
 
     # ---- answering
 
-    def handle(self, method: str | Event[Any], handler: Callable[..., Any] | None = None, *, type: Any = None) -> Any:
+    def handle(self, method: str | Event[Any], handler: Any = UNSET, *, type: Any = None) -> Any:
         """Answer requests of this name with what ``handler(params, socket)`` returns."""
+        decorates = is_decorator("handle", method, handler)
         if isinstance(method, Event):
             type = type or method.type
-            method = method.name
-        if handler is None:
-            return partial(self._decorate, method, type)
-        self._add(method, handler, type)
+        name = method_name(method)
+        if decorates:
+            return partial(self._decorate, name, type)
+        self._add(name, handler, type)
         return handler
 
     def _decorate(self, method: str, type: Any, handler: H) -> H:
@@ -458,8 +459,8 @@ class Requests:
         return handler
 
     def _add(self, method: str, handler: Callable[..., Any], type: Any) -> None:
-        if not isinstance(method, str) or not method:
-            raise TypeError(f"a method's name is text that is not empty, not {method!r:.80}")
+        if not method:
+            raise TypeError(f"a method's name is text that is not empty, not {method!r}")
         if method in self._methods:
             raise ValueError(f"the method {method!r} has a handler already: one method, one answer")
         entry = _Method(method, handler, type, self._events)

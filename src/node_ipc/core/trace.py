@@ -66,6 +66,8 @@ class Traces:
 
     def add(self, hook: TraceHook, traffic: bool) -> Callable[[], None]:
         """Tell ``hook`` from now on, with ``traffic`` also of each read and write; returns the undoing."""
+        if not callable(hook):
+            raise TypeError(f"an on_trace hook is called with each trace: on_trace(print), not {hook!r:.80}")
         lists = (self._all, self._traffic) if traffic else (self._all,)
         hook = Foreign("an on_trace hook", hook)
         for hooks in lists:
