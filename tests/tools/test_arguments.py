@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from node_ipc.config.config import Config
+from node_ipc.config.tls_options import TLSOptions
 from node_ipc.errors import ConfigError
 from node_ipc.tools.arguments import configuration
 from node_ipc.tools.cli import main
@@ -46,6 +49,60 @@ def test_what_is_no_delimiter_is_refused(text: str) -> None:
 
 def test_no_other_option_is_unescaped() -> None:
     assert option(r"socket_root=C:\new\\") == r"C:\new\\"
+
+
+def configured(*options: str) -> Config:
+    return configuration(argparse.Namespace(config=None, options=list(options)))
+
+
+WHOLE = 'tls={"public": "a.pem", "servername": "one"}'
+PARTS = ("tls.trustedConnections=c.pem", "tls.servername=two", "tls.reject-unauthorized=false")
+
+
+@pytest.mark.parametrize("options", [(WHOLE, *PARTS), (*PARTS, WHOLE), (PARTS[0], WHOLE, *PARTS[1:])])
+def test_names_with_a_dot_are_parts_of_one_option(options: tuple[str, ...]) -> None:
+    assert configured(*options).tls == TLSOptions(
+        dict(public="a.pem", trusted_connections="c.pem", servername="two", reject_unauthorized=False)
+    )
+
+
+def test_names_with_a_dot_without_the_whole() -> None:
+    assert configured("tls.trusted_connections=c.pem").tls == TLSOptions(dict(trusted_connections="c.pem"))
+    two = configured('tls.trusted_connections=["a.pem", "b.pem"]')
+    assert two.tls == TLSOptions(dict(trusted_connections=["a.pem", "b.pem"]))
+    pem = "-----BEGIN CERTIFICATE-----\nQQ==\n-----END CERTIFICATE-----\n"
+    assert configured(f"tls.ca={pem}", "tls.servername=one").tls == TLSOptions(dict(ca=pem, servername="one"))
+    config = configured("interfaces.family=6", "interface.localPort=7000")
+    assert (config.interfaces.family, config.interfaces.local_port, config.tls) == (6, 7000, False)
+
+
+def test_a_part_is_added_to_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "config.json"
+    file.write_text('{"tls": {"public": "a.pem", "minVersion": "TLSv1.3"}}', "utf-8")
+    config = configuration(argparse.Namespace(config=file, options=["tls.public=b.pem"]))
+    assert config.tls == TLSOptions(dict(public="b.pem", min_version="TLSv1.3"))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ("tls.trusted_conections=c.pem", "did you mean 'tls.trusted_connections'?"),
+        ("tls.famly=4", "there is no config option 'tls.famly'; there are"),
+        ("interfaces.famly=4", "did you mean 'interfaces.family'?"),
+        ("tsl.ca=c.pem", "did you mean 'tls.ca'?"),
+        ("retry.much=4", "no config option 'retry.much'; those with a dot begin tls. or interfaces."),
+        ("tls.reject_unauthorized=5", "'tls.reject_unauthorized'"),
+        ("tls.ca=c.pem", "the path of a file goes into 'private', 'public' or 'trusted_connections'"),
+        ("tls.ca", "an option is NAME=VALUE"),
+    ],
+)
+@pytest.mark.parametrize("command", ["emit world x", "listen world", "doctor world", "tap spy --to world"])
+def test_wrong_names_with_a_dot(
+    wrong: str, says: str, command: str, root: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command.split(), "-o", f"socket_root={root}", "-o", wrong]) != 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert says in said and "max_connections" not in said
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import socket
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 import node_ipc as library
+from node_ipc.tools import outside
 from node_ipc.tools.cli import main
 from processes import Program
 
@@ -35,8 +37,6 @@ class Serving:
         assert self._ready.wait(20)
 
     async def _serve(self, address: str, options: dict[str, Any]) -> None:
-        import asyncio
-
         async with library.serve(address, **options) as server:
             self._register(server)
             stopped = asyncio.Event()
@@ -53,9 +53,13 @@ class Serving:
         if isinstance(server, library.Server):
             server.handle("add", lambda params: params["a"] + params["b"])
             server.handle("fail", self._fail)
+            server.handle("slow", self._slow)
 
     def _fail(self) -> None:
         raise library.RemoteError(7, "no \x1b[2J tea", {"left": 0})
+
+    async def _slow(self) -> None:
+        await asyncio.sleep(60)
 
     def events(self, type: str) -> list[Any]:
         return [data for name, data in self.heard if name == type]
@@ -278,8 +282,8 @@ def test_a_server_that_does_not_understand(
     for command in (["emit", "world", "message"], ["request", "world", "add", "--timeout", "0.3"]):
         assert main([*command, "-o", f"socket_root={root}"]) == 1
         said = capsys.readouterr().err
-        assert "it has another delimiter or parser than this client, or is in raw mode" in said
-        assert "node-ipc doctor world asks the server, and says more" in said
+        assert "t has another delimiter or parser than this client, or is in raw mode" in said
+        assert "For more, ask the server: node-ipc doctor world" in said
     assert main(["emit", "world", "message", "-o", f"socket_root={root}", "-o", f"delimiter={delimiter}"]) == 0
     server.wait_for("message")
     server.interrupt()
@@ -287,7 +291,58 @@ def test_a_server_that_does_not_understand(
     assert server.printed.count(" connected") == 3
 
 
-def test_what_follows_a_time_out_is_short_and_says_nothing_to_the_server(run: Run, root: str) -> None:
+@pytest.mark.parametrize("over", ["unix", "tcp"])
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (
+            ["emit", "mesage", '"x"', "--wait-for", "message"],
+            "it sent no such event in that time. Does something handle 'mesage' there and emit 'message'?",
+        ),
+        (["emit", "ping", '"x"', "--wait-for", "pnog"], "Does something handle 'ping' there and emit 'pnog'?"),
+        (["request", "slow"], "it may still be at work on it: raise --timeout"),
+    ],
+)
+def test_a_server_that_answers_otherwise_is_not_said_to_be_deaf(
+    capsys: pytest.CaptureFixture[str], root: str, over: str, command: list[str], says: str
+) -> None:
+    server = Serving(f"unix:{root}app.world" if over == "unix" else "tcp://127.0.0.1:0")
+    try:
+        name, *rest = command
+        assert main([name, server.address, *rest, "--timeout", "0.3"]) == 1
+    finally:
+        server.close()
+    said = " ".join(capsys.readouterr().err.split())
+    assert "within 0.3 s. The server is there and answers" in said and says in said
+    assert "delimiter" not in said and "busy" not in said
+    assert f"For more, ask the server: node-ipc doctor {server.address}" in said
+
+
+def test_a_node_server_is_not_said_to_answer_or_to_be_deaf(
+    world: Serving, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outside, "_program", lambda pid: "node")
+    for command in (["emit", "world", "mesage", "--wait-for", "pong"], ["request", "world", "slow"]):
+        code, _, said = run(*command, "--timeout", "0.2")
+        assert code == 1 and "It runs Node, which answers what its program handles" in said
+        assert "delimiter" not in said and "busy" not in said
+
+
+def test_a_server_that_is_busy_is_not_said_to_be_deaf(root: str, capsys: pytest.CaptureFixture[str]) -> None:
+    program = (
+        f"import time\nfrom node_ipc import blocking\nserver = blocking.serve('world', socket_root={root!r})\n"
+        "server.handle('slow', lambda: time.sleep(60))\nprint('ready', flush=True)\nserver.serve_forever()"
+    )
+    server = Program.python("-c", program)
+    server.wait_for("ready")
+    assert main(["request", "world", "slow", "--timeout", "0.5", "-o", f"socket_root={root}"]) == 1
+    server.process.kill()
+    server.close()
+    said = " ".join(capsys.readouterr().err.split())
+    assert "It is busy or blocked (a handler that takes long?)" in said and "delimiter" not in said
+
+
+def test_what_follows_a_time_out_is_short_and_over_the_same_link(run: Run, root: str) -> None:
     heard: list[bytes] = []
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(f"{root}app.world")
@@ -308,7 +363,8 @@ def test_what_follows_a_time_out_is_short_and_says_nothing_to_the_server(run: Ru
         with pytest.raises(BlockingIOError):
             server.accept()
     assert code == 1 and "node-ipc doctor world" in error
-    assert b'"method":"add"' in b"".join(heard) and b"ping" not in b"".join(heard)
+    asked, _, later = b"".join(heard).partition(b"ping")
+    assert b'"method":"add"' in asked and later  # only when the time is over
     assert lasted < 1.5
 
 

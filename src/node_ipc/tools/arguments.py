@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..config.address import Address, Role
-from ..config.config import Config
-from ..config.options import UnknownOption, spelt
+from ..config.config import Config, Interfaces
+from ..config.misspelt import meant
+from ..config.options import Options, UnknownOption, spelt
 from ..config.resolve import resolve
+from ..config.tls_options import TLSOptions
 from ..errors import AddressError, ConfigError
 
 __all__ = [
@@ -136,7 +138,8 @@ def add_configuration(parser: argparse.ArgumentParser) -> None:
         dest="options",
         action="append",
         default=[],
-        help="one option, as socket_root=/run/app/ or max_connections=5; goes before --config; may be repeated",
+        help="one option, as socket_root=/run/app/, max_connections=5 or tls.public=cert.pem; goes "
+        "before --config; may be repeated",
     )
 
 
@@ -158,19 +161,60 @@ def configuration(arguments: argparse.Namespace) -> Config:
         ConfigError: there is no such option, or it does not take that value.
     """
     config = Config() if arguments.config is None else Config.from_mapping(_mapping(arguments.config))
-    for text in arguments.options:
+    # Parts come after wholes: tls.public=… adds to tls={…}, whichever was given first.
+    for text in sorted(arguments.options, key=lambda text: _part(text.partition("=")[0]) is not None):
         name, equals, value = text.partition("=")
         if not equals:
             raise UsageError(f"an option is NAME=VALUE, as socket_root=/run/app/, not {text!r}")
-        try:
-            known = Config.name_in_mapping(name)
-        except UnknownOption:
-            _refuse_own(name, arguments)
-            raise
-        if known == "delimiter" and value[:1] != '"':
-            value = _unescaped(value)
-        config.update(**Config.in_mapping({name: _value(value)}))
+        if (part := _part(name)) is not None:
+            _assign_part(config, *part, _value(value))
+        else:
+            _assign(config, name, value, arguments)
     return config
+
+
+def _assign(config: Config, name: str, value: str, arguments: argparse.Namespace) -> None:
+    try:
+        known = Config.name_in_mapping(name)
+    except UnknownOption:
+        _refuse_own(name, arguments)
+        raise
+    if known == "delimiter" and value[:1] != '"':
+        value = _unescaped(value)
+    config.update(**Config.in_mapping({name: _value(value)}))
+
+
+_PARTS: dict[str, type[Options]] = {"tls": TLSOptions, "interfaces": Interfaces}
+"""Options that are made of options, which ``-o`` takes one by one: ``tls.public``."""
+
+
+def _part(name: str) -> tuple[str, str] | None:
+    """Whole and part of a name with a dot; None for one without.
+
+    Raises:
+        UnknownOption: the whole is none that has parts.
+    """
+    whole, dot, part = name.partition(".")
+    if not dot:
+        return None
+    if spelt(whole) not in _PARTS:
+        known = [f"{whole}.{part}" for whole, owner in _PARTS.items() for part in owner.options]
+        near = meant(f"{spelt(whole)}.{spelt(part)}", known)
+        hint = "" if near is None else f": did you mean {near!r}?"
+        raise UnknownOption(f"there is no config option {name!r:.80}{hint or f'; those with a dot begin {_BEGIN}'}")
+    return spelt(whole), part
+
+
+_BEGIN = " or ".join(f"{whole}." for whole in _PARTS)
+
+
+def _assign_part(config: Config, whole: str, part: str, value: Any) -> None:
+    given = _PARTS[whole].in_mapping({part: value})
+    if whole == "interfaces":
+        config.interfaces.update(**given)
+    else:
+        old = config.tls if isinstance(config.tls, TLSOptions) else {}
+        config.tls = {**old, **given}
 
 
 def place(address: Any, config: Config, role: Role) -> tuple[Address, Config]:

@@ -360,6 +360,8 @@ def look(address: str, where: Address, config: Config, pid: int | None, lost: bo
         return f"the server at {where.path!r} is dead and left the socket behind. {_successor(where.path)}"
     found = processes(where, pid)
     if not lost:
+        if standstill(where, pid, config) is None and any(map(is_node, found)):
+            return "it runs Node, which answers what its program handles: events by name, requests by 'rpc.request'"
         return silence(where, pid, config)
     if any(map(tapped, found)):
         return f"{', '.join(map(named, found))} is a node-ipc tap: the server that it passes on to may be away"

@@ -28,7 +28,7 @@ from .arguments import (
 )
 from .doctor import look
 from .output import json_text, notice
-from .outside import DEAF, holder, silence
+from .outside import DEAF, holder, is_node, processes, silence
 from .probes import answers
 
 __all__ = ["add_commands"]
@@ -121,16 +121,30 @@ async def _request(arguments: argparse.Namespace, config: Config, params: Any) -
 
 @contextlib.asynccontextmanager
 async def _explained(arguments: argparse.Namespace, where: Address, config: Config, link: _link) -> AsyncIterator[None]:
-    """Where a server was there and nothing came of it, add what is seen of it, without a further word to it."""
+    """Where a server was there and nothing came of it, add what is known of it."""
     try:
         yield
     except (ConnectionLost, NotConnected, ReceiveTimeout, RequestTimeout) as error:
         if config.raw_buffer and isinstance(error, ReceiveTimeout):  # of bytes nobody can tell more
             raise
         lost = isinstance(error, (ConnectionLost, NotConnected))
-        cause = look(arguments.address, where, config, link.pid, lost)
-        more = f"node-ipc doctor {shlex.quote(arguments.address)} asks the server, and says more"
-        raise type(error)(f"{error}. {more if cause is None else f'{cause}. {more}'}") from error
+        if link.answers:
+            cause: str | None = _unheeded(arguments)
+        else:
+            cause = look(arguments.address, where, config, link.pid, lost)
+        more = f"For more, ask the server: node-ipc doctor {shlex.quote(arguments.address)}"
+        raise type(error)(f"{error}. {more if cause is None else f'{cause[:1].upper()}{cause[1:]}. {more}'}") from error
+
+
+def _unheeded(arguments: argparse.Namespace) -> str:
+    """What may be the matter where the server reads, understands and answers, only not this."""
+    if arguments.command == "request":
+        return "The server is there and answers, so it may still be at work on it: raise --timeout"
+    return (
+        "The server is there and answers; it sent no such event in that time. Does something handle "
+        f"{arguments.type!r} there and emit {arguments.wait_for!r}? A payload that it refuses is in its log, and for "
+        "a handler that takes long, raise --timeout"
+    )
 
 
 def _message(arguments: argparse.Namespace, config: Config) -> tuple[Any, ...]:
@@ -153,6 +167,8 @@ class _link:
         self._opening = connect(where, config=config, timeout=arguments.timeout, wait=arguments.wait)
         self._loss: Loss | None = None
         self.pid: int | None = None
+        self.answers = False
+        """Whether the server, when the time was over, answered another question over this very link."""
         self._bytes: asyncio.Queue[bytes] = asyncio.Queue()
 
     async def __aenter__(self) -> _link:
@@ -197,7 +213,14 @@ class _link:
         except TimeoutError:
             raise ReceiveTimeout(f"no bytes from {self.client.address} within {timeout:g} s") from None
 
+    async def _ask(self) -> None:
+        client = self.client
+        if not client.settings.raw_buffer and not any(map(is_node, processes(client.address, self.pid))):
+            self.answers = await answers(client, ARRIVAL_SECONDS)
+
     async def __aexit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
+        if kind is not None and issubclass(kind, (ReceiveTimeout, RequestTimeout)):
+            await self._ask()
         await self.client.__aexit__(kind, *rest)
         loss = self._loss
         if kind is None and loss is not None and (loss.reason or loss.dropped or loss.in_flight):
