@@ -172,6 +172,27 @@ async def test_receive_says_what_it_waited_for_and_how_long(client: Any) -> None
         await client.receive("never", timeout=0.05)
 
 
+async def test_what_was_not_awaited_shows_in_its_repr(client: Any, server: Any) -> None:
+    server.handle("add", lambda numbers: sum(numbers))
+    good, bad = client.request("add", [2, 3]), client.request("nothing")
+    assert repr(good) == repr(bad) == "<AwaitableOutcome, not there yet: await it>"
+    assert await good == 5
+    assert repr(good) == "<AwaitableOutcome of 5: await gives it>"
+    with pytest.raises(RemoteError):
+        await bad
+    assert repr(bad).startswith("<AwaitableOutcome, failed: RemoteError(")
+    assert repr(bad).endswith("; await raises it>") and len(repr(bad)) < 300
+
+
+async def test_receive_says_what_came_instead(client: Any) -> None:
+    client.emit("echo", 1)
+    client.emit("echo", 2)
+    await client.drain()
+    with pytest.raises(ReceiveTimeout, match=r"'never' from 'world' within 0.2 s; unread meanwhile: 'echo' \(2\)$"):
+        await client.receive("never", timeout=0.2)
+    assert repr(client.inbox) == "<Inbox, unread: 'echo' (2)>"
+
+
 async def test_receive_says_why_an_event_may_never_come(client: Any, server: Any) -> None:
     with pytest.raises(ReceiveTimeout, match=r"'connect' is of the lifecycle, which only handlers hear: on\('connect'"):
         await client.receive("connect", timeout=0)

@@ -665,6 +665,14 @@ def test_a_timeout_says_what_was_waited_for_and_how_long(client: BlockingClient)
     assert 0.2 <= time.monotonic() - began < 5
 
 
+def test_a_timeout_says_what_came_instead(client: BlockingClient) -> None:
+    client.emit("echo", 1)
+    with pytest.raises(ReceiveTimeout, match=r"'nothing' from .* within 0\.2 s; unread meanwhile: 'echo' \(1\)$"):
+        client.receive("nothing", timeout=0.2)
+    with pytest.raises(ReceiveTimeout, match=r"unread meanwhile: 'echo' \(1\)$"):
+        client.receive("nothing", timeout=0.1, latest=True)
+
+
 def test_a_receive_that_times_out_loses_nothing(client: BlockingClient) -> None:
     for n in range(50):
         client.emit("echo", n)

@@ -128,7 +128,7 @@ class AsyncClient(Client):
                     found = await self._arrival(name, type, latest)
             except TimeoutError:
                 assert timeout is not None
-                raise receive_timeout(self, name, timeout) from None
+                raise receive_timeout(self, self.inbox, name, timeout) from None
         return found.data
 
     def __aiter__(self) -> Iteration:

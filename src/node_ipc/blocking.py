@@ -386,7 +386,7 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
                 if timeout is not None:
                     left = deadline - driver.now()
                     if left <= 0:
-                        raise receive_timeout(self, event, timeout)
+                        raise receive_timeout(self, inbox, event, timeout)
         finally:
             inbox.stop_wanting()
 
@@ -409,7 +409,7 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
             if timeout is not None and not inbox.has(name):
                 left = deadline - driver.now()
                 if left <= 0:
-                    raise receive_timeout(self, name, timeout)
+                    raise receive_timeout(self, inbox, name, timeout)
         return found.data
 
     def _pump_for(self, verb: str) -> Callable[[float | None], bool]:

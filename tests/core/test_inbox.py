@@ -371,3 +371,15 @@ def test_a_newest_event_that_is_larger_than_all_that_may_wait_keeps_no_other_fro
     assert client._session is not None and not client._session.is_reading_paused
     found = inbox.take("frame")
     assert found is not None and found.data[0] == 2 and inbox.skipped == 2
+
+
+def test_its_repr_says_what_is_unread() -> None:
+    inbox, ends = filled()
+    assert repr(inbox) == "<BlockingInbox, nothing is unread>"
+    say(ends, ("a\x1b[2J", 1), ("b" * 100, 2), ("a\x1b[2J", 3))
+    assert repr(inbox) == f"<BlockingInbox, unread: 'a\\x1b[2J' (2), '{'b' * 64}' (1)>"
+    say(ends, ("c", 1), ("d", 1))
+    assert repr(inbox).endswith("'c' (1) and one more name>")
+    say(ends, ("e", 1))
+    assert repr(inbox).endswith("'c' (1) and 2 more names>")
+    assert len(everything(inbox)) == 6 and repr(inbox) == "<BlockingInbox, nothing is unread>"

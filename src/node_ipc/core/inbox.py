@@ -19,6 +19,7 @@ import math
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sized
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import Raw
@@ -57,12 +58,14 @@ MUTE_SECONDS = 0.2
 """How long while it sends nothing; then it is not asked again on that link, unless the answer comes after all."""
 DECODERS = 256
 """How many pairs of event and type keep their decoder."""
+NAMES_SHOWN = 3
+"""How many names of unread events a message shows."""
 OWN = "rpc."
 """Requests and answers are no events for the user."""
 
 
-def receive_timeout(client: ClientCore[Any], name: str, timeout: float) -> ReceiveTimeout:
-    """What was waited for and how long, and why it may never come."""
+def receive_timeout(client: ClientCore[Any], inbox: Inbox, name: str, timeout: float) -> ReceiveTimeout:
+    """What was waited for and how long, why it may never come, and what came instead."""
     text = f"no event {name!r} from {client.id!r} within {timeout:g} s"
     if client.events.has_handler(name):
         text += f": events with a handler go to that, and {name!r} has one"
@@ -70,6 +73,8 @@ def receive_timeout(client: ClientCore[Any], name: str, timeout: float) -> Recei
         text += f": {name!r} is of the lifecycle, which only handlers hear: on({name!r}, …)"
     else:
         text += client.trouble()
+    if inbox.kept:
+        text += f"; unread meanwhile: {inbox.names()}"
     return ReceiveTimeout(text)
 
 
@@ -181,6 +186,12 @@ class _Shelf:
         """Those of one name, oldest first."""
         return self._named.get(name, deque())
 
+    def names(self) -> str:
+        """Some names and how many wait of each, for messages."""
+        first = [f"{name[:64]!r} ({len(numbers)})" for name, numbers in islice(self._named.items(), NAMES_SHOWN)]
+        more = len(self._named) - len(first)
+        return ", ".join(first) + (f" and {more} more names" if more > 1 else " and one more name" if more else "")
+
     def most(self) -> str:
         """The name of which most wait; empty where nothing does."""
         return max(self._named, key=lambda name: len(self._named[name]), default="")
@@ -279,7 +290,15 @@ class Inbox:
     def __len__(self) -> int:
         return len(self._shelf)
 
+    def __repr__(self) -> str:
+        what = f"unread: {self.names()}" if self._shelf else "nothing is unread"
+        return f"<{type(self).__name__}, {what}>"
+
     # ---- out
+
+    def names(self) -> str:
+        """Three of the names that wait here at most, and how many events of each, for messages."""
+        return self._shelf.names()
 
     def has(self, name: str) -> bool:
         """Whether an event of this name waits."""

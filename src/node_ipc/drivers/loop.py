@@ -545,6 +545,13 @@ class AwaitableOutcome(Outcome[T], TaskMaterial):
 
     __slots__ = ()
 
+    def __repr__(self) -> str:
+        if not self.done:
+            return "<AwaitableOutcome, not there yet: await it>"
+        if self.error is not None:
+            return f"<AwaitableOutcome, failed: {self.error!r:.200}; await raises it>"
+        return f"<AwaitableOutcome of {self.value!r:.200}: await gives it>"
+
     def __await__(self) -> Generator[Any, None, T]:
         if not self.done:
             yield from self.wait_on(asyncio.get_running_loop().create_future())
