@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,8 @@ OPTIONS: list[tuple[Callable[..., Any], tuple[Any, ...], str, str]] = [
     (blocking.serve, ("w",), "timeout", "timeout= is for connect()"),
     (lambda *where, **options: next(blocking.reconnect(*where, **options)), ("w",), "wait", "wait= is for connect()"),
     (workers.run, (anything, "w"), "cuont", "did you mean count="),
+    (workers.run, (anything, "w"), "workers", "count= is how many workers there are"),
+    (workers.run, (anything, "w"), "processes", "count= is how many workers there are"),
     (workers.run, (anything, "w"), "lop", "did you mean loop="),
     (scale.emitter, ("nats://h",), "timout", "did you mean timeout="),
     (testing.pair, (), "sevrer", "did you mean server="),
@@ -126,3 +129,39 @@ def test_what_is_like_nothing_is_told_what_there_is() -> None:
     wrong: dict[str, Any] = {"zzz": 1}
     with pytest.raises(TypeError, match="unexpected keyword argument 'zzz'; it takes type, data, exclude, local, keep"):
         MADE.server.broadcast("x", **wrong)
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="there the calls are not wrapped")
+def test_an_option_by_position_is_told_that_it_goes_by_name() -> None:
+    calls: list[tuple[Callable[..., Any], tuple[Any, ...], str]] = [
+        (MADE.client.request, ("x", {}, 5), "timeout=5"),
+        (MADE.socket.request, ("x", {}, 0.5), "timeout=0.5"),
+        (MADE.server.request, (MADE.socket, "x", {}, 5), "timeout=5"),
+        (MADE.client.request, ("x", {}, dict), "=…"),
+        (MADE.client.on, ("x", anything, dict), "type=…"),
+        (MADE.server.handle, ("x", anything, dict), "type=…"),
+        (node_ipc.run, (None, "asyncio"), "loop=…"),
+    ]
+    for call, arguments, told in calls:
+        with pytest.raises(TypeError, match=rf"but \d were given; its options are given by name, as .*{told}$"):
+            call(*arguments)
+    with pytest.raises(
+        TypeError, match=r"but 4 positional .* were given; its options are given by name, as timeout=5$"
+    ):
+        MADE.client.request("x", {}, 5, type=int)
+
+
+def test_what_takes_no_options_says_nothing_of_them() -> None:
+    @suggests
+    def plain(one: int) -> None: ...
+
+    wrong: Any = (1, 2)
+    with pytest.raises(TypeError, match=r"takes 1 positional argument but 2 were given$"):
+        plain(*wrong)
+
+    @suggests
+    def calls(*, timeout: int) -> None:
+        plain(*wrong)
+
+    with pytest.raises(TypeError, match=r"takes 1 positional argument but 2 were given$"):
+        calls(timeout=1)

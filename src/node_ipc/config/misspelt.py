@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterable
 from functools import wraps
@@ -12,6 +13,7 @@ __all__ = ["PLAIN", "meant", "refuse_misspelt", "suggests"]
 F = TypeVar("F", bound=Callable[..., Any])
 PLAIN = "_node_ipc_plain"
 """The attribute of what ``suggests`` gives that has the function itself."""
+TOO_MANY = re.compile(r"\(\) takes .* positional arguments? but .* given$")
 UNEXPECTED = " got an unexpected keyword argument "
 
 
@@ -37,6 +39,8 @@ def _unexpected(call: str, wrong: str, known: tuple[str, ...]) -> TypeError:
 def suggests(function: F) -> F:
     """A decorator: a keyword argument that ``function`` does not take is answered with the one that it may be meant.
 
+    One that is too many by position is told that options go by name.
+
     It costs a call more, so what is done for each message says it itself.
     """
     if sys.version_info >= (3, 13):
@@ -47,7 +51,7 @@ def suggests(function: F) -> F:
         try:
             return function(*arguments, **options)
         except TypeError as error:
-            if (better := _better(error, function)) is not None:
+            if (better := _better(error, function, arguments)) is not None:
                 raise better from None
             raise
 
@@ -55,12 +59,25 @@ def suggests(function: F) -> F:
     return call  # type: ignore[return-value]
 
 
-def _better(error: TypeError, function: Callable[..., Any]) -> TypeError | None:
+def _better(error: TypeError, function: Callable[..., Any], arguments: tuple[Any, ...]) -> TypeError | None:
     """The same error with a hint, where the call itself raised it and not what it called."""
-    inside = error.__traceback__ is not None and error.__traceback__.tb_next is not None
-    call, middle, wrong = str(error).partition(f"(){UNEXPECTED}")
-    if inside or not middle:
+    if error.__traceback__ is not None and error.__traceback__.tb_next is not None:
         return None
     code = function.__code__
+    if TOO_MANY.search(str(error)) and code.co_kwonlyargcount:
+        options = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
+        return TypeError(
+            f"{error}; its options are given by name, as {_by_name(options, arguments[code.co_argcount :])}"
+        )
+    call, middle, wrong = str(error).partition(f"(){UNEXPECTED}")
+    if not middle:
+        return None
     names = code.co_varnames[code.co_posonlyargcount : code.co_argcount + code.co_kwonlyargcount]
     return _unexpected(call, wrong.strip("'"), tuple(name for name in names if name != "self"))
+
+
+def _by_name(options: tuple[str, ...], given: tuple[Any, ...]) -> str:
+    """How the first argument that was one too many may have been meant; only a number shows what it means."""
+    if type(given[0]) in (int, float) and "timeout" in options:
+        return f"timeout={given[0]!r:.20}"
+    return f"{options[0]}=…"

@@ -78,6 +78,7 @@ _INSTEAD = {
 }
 """What node-ipc's users may look for, and what there is in its place."""
 _OF_CONNECT = ("timeout", "wait")
+_OF_COUNT = ("workers", "num_workers", "processes")
 _ALSO_CALLED = {"interface": "interfaces"}  # node-ipc's README has one name, its code the other
 
 
@@ -97,6 +98,8 @@ def unknown(name: object, known: Collection[str], prefix: str = "", own: Collect
         return UnknownOption(f"{message}: {instead}")
     if own and snake in _OF_CONNECT:
         return UnknownOption(f"{message}, and this call takes none such: {snake}= is for connect()")
+    if "count" in own and snake in _OF_COUNT:
+        return UnknownOption(f"{message}: count= is how many workers there are")
     nearest = meant(snake, [*known, *own])
     if nearest in own:
         return UnknownOption(f"{message}: did you mean {nearest}=, which this call itself takes?")
