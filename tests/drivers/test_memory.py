@@ -87,9 +87,30 @@ def test_run_until_gives_up(driver: MemoryDriver) -> None:
     with pytest.raises(NothingHappens, match="nothing more is due"):
         driver.run_until(lambda: False)
     driver.call_later(100, lambda: None)
-    with pytest.raises(NothingHappens, match="60 virtual seconds are over"):
+    with pytest.raises(
+        NothingHappens, match=r"60 virtual seconds .* since this call began at 0 s \(limit= allows more\)"
+    ):
         driver.run_until(lambda: False)
     driver.run_until(lambda: driver.now() >= 100, limit=100)
+
+
+def test_run_takes_a_coroutine_and_says_so(driver: MemoryDriver) -> None:
+    async def main() -> None: ...
+
+    wrong: list[Any] = [main, None, driver.outcome(1)]
+    for each in wrong:
+        with pytest.raises(
+            TypeError, match=r"run takes a coroutine, as run\(main\(\)\) with async def main\(\): …, not <?"
+        ):
+            driver.run(each)
+
+
+def test_the_limit_of_run_counts_from_the_call(driver: MemoryDriver) -> None:
+    driver.advance(5)
+    with pytest.raises(
+        NothingHappens, match=r"2 virtual seconds are over since this call began at 5 s \(limit= allows"
+    ):
+        driver.run(driver.sleep(3), limit=2)
 
 
 def test_turns_without_end_are_noticed(driver: MemoryDriver, monkeypatch: pytest.MonkeyPatch) -> None:

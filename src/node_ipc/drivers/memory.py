@@ -190,13 +190,14 @@ class MemoryDriver:
         """Let time pass until ``condition()`` holds, or the outcome has ended (its error is not raised).
 
         Args:
-            limit: virtual seconds.
+            limit: virtual seconds, from this call on.
 
         Raises:
             NothingHappens: they are over, or nothing is due any more.
         """
         holds: Callable[[], object] = (lambda: condition.done) if isinstance(condition, Outcome) else condition
-        until, turns = self._now + limit, 0
+        since, turns = self._now, 0
+        until = since + limit
         while not holds():
             if self.turn_due():
                 self.run_turn()
@@ -206,12 +207,25 @@ class MemoryDriver:
                 continue
             due = self.next_due()
             if due is None or due > until:
-                reason = "nothing more is due" if due is None else f"{limit:g} virtual seconds are over"
+                reason = (
+                    "nothing more is due"
+                    if due is None
+                    else f"{limit:g} virtual seconds are over since this call began at {since:g} s (limit= allows more)"
+                )
                 raise NothingHappens(f"what was waited for did not happen: {reason}, at {self._now:g} s")
             self._now, turns = max(self._now, due), 0
 
     def run(self, main: Coroutine[Any, Any, T], limit: float = 60.0) -> T:
-        """Run a coroutine to its end and return what it returns; it may await outcomes and asyncio's ``sleep``."""
+        """Run a coroutine to its end and return what it returns; it may await outcomes and asyncio's ``sleep``.
+
+        Args:
+            limit: virtual seconds, from this call on.
+
+        Raises:
+            NothingHappens: they are over, or nothing is due any more.
+        """
+        if not isinstance(main, Coroutine):
+            raise TypeError(f"run takes a coroutine, as run(main()) with async def main(): …, not {main!r:.80}")
         task = self.spawn(main, lambda error: None)
         try:
             self.run_until(task.done, limit)
