@@ -18,15 +18,13 @@ import posixpath
 import re
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, TypeGuard
+from socket import socket
+from typing import Literal, Protocol, TypeAlias, TypeGuard
 
 import msgspec
 
 from ..errors import AddressError
 from . import checks
-
-if TYPE_CHECKING:
-    from socket import socket
 
 __all__ = [
     "SCHEMES",
