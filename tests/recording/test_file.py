@@ -93,7 +93,7 @@ for round in range(200):
         total += kept
         os.unlink(path)
         kept = 0
-print("done" if total > 10_000 else total)
+print("done" if total > 1_000 else total)  # a busy machine gives a child a few milliseconds
 """
 
 

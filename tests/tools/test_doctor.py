@@ -10,6 +10,8 @@ import os
 import signal
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -307,7 +309,8 @@ def test_tcp(as_node: None, capsys: pytest.CaptureFixture[str], root: str) -> No
 
 def test_abstract_names(capsys: pytest.CaptureFixture[str], root: str) -> None:
     name = f"node-ipc-doctor-{os.getpid()}"
-    with socket.socket(socket.AF_UNIX) as server:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)  # not every child is a worker
+    with child, socket.socket(socket.AF_UNIX) as server:
         server.bind(f"\0{name}")
         server.listen()
         code, text = examined(capsys, root, f"unix:abstract:{name}")

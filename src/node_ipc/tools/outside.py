@@ -85,14 +85,32 @@ def _program(pid: int) -> str:
 
 
 def _workers(pid: int) -> list[int]:
-    """The children of a process that run the same program, as workers do."""
-    program = _program(pid)
+    """The children of a process that run the same program and share a socket with it, as workers do.
+
+    Other children of a Python program, as the resource tracker of multiprocessing, share none. Where this user may not
+    look at the process's sockets, the program alone counts.
+    """
+    program, sockets = _program(pid), _sockets(pid)
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         child = int(entry.name)
-        if _stat(child)[1:2] == [str(pid)] and _program(child) == program:
+        if _stat(child)[1:2] != [str(pid)] or _program(child) != program:
+            continue
+        if sockets is None or not sockets.isdisjoint(_sockets(child) or ()):
             found.append(child)
     return sorted(found)
+
+
+def _sockets(pid: int) -> set[str] | None:
+    """What the kernel calls the sockets of a process; None where this user may not know."""
+    found = set()
+    try:
+        for descriptor in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):  # closed meanwhile
+                found.add(os.readlink(f"/proc/{pid}/fd/{descriptor}"))
+    except OSError:
+        return None
+    return {each for each in found if each.startswith("socket:")}
 
 
 def _stat(pid: int) -> list[str]:

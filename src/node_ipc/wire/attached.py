@@ -373,7 +373,7 @@ def offer_in(frame: bytes) -> tuple[bytes, bool]:
     if member.startswith(b"["):
         raise InvalidMessage(
             "a message came with attachments, which this side did not say that it takes, or not as the first member: "
-            "let the peer wait for an offer or an answer, and write them as docs/wire says"
+            "let the peer wait for an offer or an answer, and write them as the page on the wire says"
         )
     members = b'{"type":' + encode(beside.type) + b',"data":' + bytes(beside.data)
     if beside.trace:

@@ -258,7 +258,7 @@ def refused(frame: bytes, error: Exception) -> Envelope | InvalidPayload:
     if isinstance(error, RecursionError):
         return nested_too_deeply(frame)
     if isinstance(error, msgspec.ValidationError):
-        raise _wrong_envelope(frame) from None
+        return _by_its_members(frame)
     return _surrogates(frame, error)
 
 
@@ -277,24 +277,28 @@ def _payload_fault(name: str, error: msgspec.ValidationError) -> InvalidPayload:
     return InvalidPayload(f"the payload of event {name[:64]!r} cannot be held: {text}", event=name, path="$" + place)
 
 
-def _wrong_envelope(frame: bytes) -> InvalidMessage | InvalidEvent:
+def _by_its_members(frame: bytes) -> Envelope | InvalidPayload:
+    """Of members that come twice the last one counts, as in JavaScript: a name may be there behind one that is none."""
     try:
         members = _members.decode(frame)
     except RecursionError:  # what kind of value it is stands before its depth
-        return InvalidMessage(
+        raise InvalidMessage(
             "a message must be a JSON object with the members type and data, and is nested too deeply"
-        )
+        ) from None
     except msgspec.ValidationError:
-        return InvalidMessage("a message must be a JSON object with the members type and data")
-    except (
-        msgspec.DecodeError,
-        UnicodeDecodeError,
-    ) as error:  # a lone surrogate, which is no fault: ask the slow path for the real one
-        _surrogates(frame, error)
-        members = {"type": Raw()}
+        raise InvalidMessage("a message must be a JSON object with the members type and data") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:  # a lone surrogate, which is no fault
+        return _surrogates(frame, error)
     if "type" not in members:
-        return InvalidEvent("a message has no event name: its member type is missing")
-    return InvalidEvent("an event's name must be text")
+        raise InvalidEvent("a message has no event name: its member type is missing")
+    name = bytes(members["type"]).strip()
+    if not name.startswith(b'"'):
+        raise InvalidEvent("an event's name must be text")
+    once = b'{"type":' + name + b',"data":' + bytes(members.get("data", b"{}")) + b"}"
+    try:
+        return decode_large_envelope(once)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return salvage(once)
 
 
 def _surrogates(frame: bytes, cause: Exception) -> Envelope | InvalidPayload:

@@ -2,8 +2,8 @@
 
 A payload with a large piece of bytes, or a large array, is encoded to a :class:`Parcel`. How that goes out depends on
 the link: to an end that agreed, as a frame with the member ``attachments``, the delimiter and then the pieces; to any
-other, as JSON with base64 text in it. ``docs/wire/index.md`` has the format. Pieces that nobody may change are sent
-straight from the user's memory.
+other, as JSON with base64 text in it. The site's page on the wire has the format. Pieces that nobody may change are
+sent straight from the user's memory.
 
 No other message is looked at: an array is found where msgspec refuses it, bytes by the length of a frame and of a text
 in it. An event that had them once is expected to have them again.
