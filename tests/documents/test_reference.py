@@ -155,7 +155,9 @@ def test_every_public_name_has_a_place_in_the_reference(module: str) -> None:
     named = set(re.findall(r"^\.\. (?:auto)?(?:class|function|data|exception):: (\w+)", text, re.M))
     public = set(importlib.import_module(module).__all__) - set(errors.__all__)
     public = {name for name in public if ALSO_CALLED.get(name, name) == name or module == "node_ipc"} - {"Received"}
-    missing = public - named
+    # of two names for one class the one it has itself is shown with its members, and the other is told
+    loaded = importlib.import_module(module)
+    missing = {name for name in public - named if getattr(getattr(loaded, name), "__name__", name) not in named}
     assert missing == set(), (
         f"add '.. autofunction:: NAME' or '.. autoclass:: NAME' to docs/reference/{MODULES[module]}"
     )
@@ -177,8 +179,8 @@ MEMBERS = [
     ("api-asyncio", node_ipc, "AsyncClient"),
     ("api-asyncio", node_ipc, "AsyncServer"),
     ("api-asyncio", node_ipc, "AsyncDatagramServer"),
-    ("api-blocking", blocking, "Client"),
-    ("api-blocking", blocking, "Server"),
+    ("api-blocking", blocking, "BlockingClient"),
+    ("api-blocking", blocking, "BlockingServer"),
     ("api-blocking", blocking, "DatagramServer"),
     ("api-values", node_ipc, "Socket"),
     ("api-values", node_ipc, "DatagramPeer"),
