@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import base64
 import dataclasses
+import gc
 import json
 import mmap
 import subprocess
@@ -24,7 +25,7 @@ from node_ipc import BackpressureError, Config, FrameTooLarge, InvalidMessage, I
 from node_ipc.core.outgoing import Attaching
 from node_ipc.core.watch import Watch
 from node_ipc.testing import MemoryDriver, Pair, Started, Wire, WireServer, connect, pair, serve
-from node_ipc.wire.attached import BEGIN
+from node_ipc.wire.attached import BEGIN, Entry, Half
 from node_ipc.wire.codec import choose
 from node_ipc.wire.parcel import take_apart
 
@@ -775,6 +776,16 @@ def test_who_watches_hears_the_sizes_and_what_travels_beside_a_message() -> None
     (_, name, sent, error), (_, heard, came, carrier) = told
     assert got == [LARGE] and (name, heard, error, carrier) == ("b", "b", None, {"traceparent": "here"})
     assert 0 <= sent - came < 100 and came > len(LARGE)
+
+
+def test_a_half_message_that_is_garbage_is_collected_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+    circle: list[Any] = [Half(b"", [Entry([], 100)])]
+    circle.append(circle)
+    del circle
+    gc.collect()
+    assert not told
 
 
 def test_numpy_is_not_imported_by_us() -> None:

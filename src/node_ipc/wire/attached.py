@@ -90,6 +90,13 @@ _any = msgspec.json.Decoder().decode
 # ---- off the wire
 
 
+class _Memory(io.BytesIO):
+    """Memory that becomes ``bytes`` without a copy."""
+
+    def close(self) -> None:
+        """Nothing to do: the collector asks for it while a view of it is there, and from Python 3.13 on tells that."""
+
+
 class _Room:
     """Memory for one piece; it grows with what arrives. Of bytes it becomes ``bytes`` without a copy."""
 
@@ -122,7 +129,7 @@ class _Room:
 
 def _memory(size: int, writable: bool) -> tuple[Any, memoryview]:
     """Zeros that the system gives when they are touched."""
-    memory: Any = bytearray(size) if writable else io.BytesIO(bytes(size))
+    memory: Any = bytearray(size) if writable else _Memory(bytes(size))
     return memory, memoryview(memory) if writable else memory.getbuffer()
 
 
