@@ -1,0 +1,10 @@
+"""Programs that the tests start hear Ctrl-C, however the tests themselves were started.
+
+A shell without job control starts what is behind ``&`` with SIGINT ignored, ``nohup`` too, and every program started
+from there inherits that.
+"""
+
+import signal
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
