@@ -882,6 +882,16 @@ def test_a_shared_directory_is_served_where_that_is_said(
     assert names(place) == set()
 
 
+def test_a_root_is_closed_while_programs_of_ours_come_and_go(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = own / "run"
+    place.mkdir()
+    place.chmod(0o777)
+    listed = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path: [*listed(path), "gone"])
+    listen_unix(f"{place}/app.world", root=str(place)).close()
+    assert mode(place) == 0o755
+
+
 def test_an_open_root_of_our_own_is_closed_to_others(own: Path, caplog: pytest.LogCaptureFixture) -> None:
     """As node-ipc 14 does, but the way in stays; only the root, and only if nothing of others is in it."""
     place = own / "run"

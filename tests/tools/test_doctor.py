@@ -333,6 +333,26 @@ def test_a_place_that_cannot_be_looked_at(root: str, monkeypatch: pytest.MonkeyP
     assert "  socket: cannot be looked at: Permission denied" in list(doctor._place(f"{root}app.world"))
 
 
+def test_a_socket_that_is_removed_while_it_looks(
+    root: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listed = os.scandir
+
+    def scandir(path: str) -> list[os.DirEntry[str]]:
+        with socket.socket(socket.AF_UNIX) as gone:
+            gone.bind(f"{root}app.gone")
+        try:
+            return list(listed(path))
+        finally:
+            os.unlink(f"{root}app.gone")
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    code, text = examined(capsys, root, "world")
+    assert code == 1 and "no server at" in text.splitlines()[0]
+    assert main(["doctor", "-o", f"socket_root={root}"]) == 0
+    assert "gone" not in capsys.readouterr().out
+
+
 def test_systems_that_tell_less(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """No /proc: the holder of a lock and the name of a process are not known, and it says so."""
     Path(f"{root}app.world.lock").touch()

@@ -951,11 +951,18 @@ def _tighten(directory: int, path: str, mode: int = 0o755) -> bool:
         return False
     reach, after = _by_descriptor(directory, path), stat.S_IMODE(before.st_mode) & (mode | stat.S_ISGID)
     os.chmod(reach, after)  # and look after that: nobody can put anything there any more
-    if not all(os.lstat(f"{reach}/{name}").st_uid in (0, os.geteuid()) for name in os.listdir(reach)):
+    if any(_is_of_others(f"{reach}/{name}") for name in os.listdir(reach)):
         os.chmod(reach, stat.S_IMODE(before.st_mode))
         return False
     _log().warning("other users could write to socket_root %r; its mode is now %04o", path, after)
     return True
+
+
+def _is_of_others(path: str) -> bool:
+    try:
+        return os.lstat(path).st_uid not in (0, os.geteuid())
+    except FileNotFoundError:  # removed since it was listed
+        return False
 
 
 def _require_owner_only(directory: int, path: str) -> None:

@@ -204,11 +204,14 @@ def _names(root: str, appspace: str) -> list[str] | None:
         entries = list(os.scandir(root))
     except OSError:
         return None
-    return sorted(
-        entry.name
-        for entry in entries
-        if entry.name.startswith(appspace) and stat.S_ISSOCK(entry.stat(follow_symlinks=False).st_mode)
-    )
+    return sorted(entry.name for entry in entries if entry.name.startswith(appspace) and _is_socket(entry))
+
+
+def _is_socket(entry: os.DirEntry[str]) -> bool:
+    try:
+        return stat.S_ISSOCK(entry.stat(follow_symlinks=False).st_mode)
+    except FileNotFoundError:  # removed since it was listed
+        return False
 
 
 def _place(path: str) -> Iterator[str]:
