@@ -546,6 +546,20 @@ def test_an_array_that_has_to_be_put_in_order_is_copied_once() -> None:
         assert not isinstance(piece.view.obj, bytes)  # as a second copy would be
 
 
+@pytest.mark.parametrize("size", [12_500, 16_400, 20_000, 40_000])
+def test_messages_of_one_turn_are_each_as_they_were_where_nobody_agreed(size: int) -> None:
+    ends = pair(server={"attachments": "off"}, client={"max_pending_bytes": 10**8})
+    got: list[Any] = []
+    ends.server.on("b", lambda data: got.append((data["n"], base64.b64decode(data["p"])[:1])))
+    memory = bytearray(size)
+    message = {"n": 0, "p": memory}
+    for number in range(3):
+        message["n"] = memory[0] = number
+        ends.client.emit("b", message)
+    ends.driver.run_until_idle()
+    assert got == [(0, b"\0"), (1, b"\1"), (2, b"\2")]
+
+
 def test_who_did_not_agree_gets_what_was_emitted_whatever_becomes_of_it() -> None:
     ends = pair(server={"attachments": "off"}, client={"max_pending_bytes": 10**8})
     got: list[Any] = []
