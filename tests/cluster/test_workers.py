@@ -139,7 +139,7 @@ async def test_what_was_emitted_before_the_end_reaches_the_other_workers_clients
     async with workers(folder, 2) as made:
         one, two = made.clients
         made.clients[one].emit("say", {"room": "a", "count": 200, "pause": 0})
-        await until(lambda: made.heard[one])
+        await until(lambda: len(made.heard[one]) == 200)  # all are emitted: the handler ends with its worker
         made.program.process.send_signal(signal.SIGTERM)
         await asyncio.to_thread(made.program.process.wait, DEADLINE)
         await until(lambda: len(made.heard[two]) == 200)
