@@ -32,11 +32,24 @@ def native(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Form and common mistakes; the bill of materials"""
+    """Form and common mistakes, also those that an attacker would like; the bill of materials"""
     session.install("-e", ".[test,lint,fast]")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("python", "release/sbom.py", "--check")
+    session.run("bandit", "-q", "-c", "pyproject.toml", "-r", "src", "native", "release", "docs")
+
+
+@nox.session
+def audit(session: nox.Session) -> None:
+    """Known weaknesses of what the package and its extras bring; asks PyPI's service, so it needs the network"""
+    project = nox.project.load_toml("pyproject.toml")["project"]
+    extras = project["optional-dependencies"]
+    ours = {"bench", "docs", "fuzz", "lint", "test"}  # for work on the project itself: nobody who uses it installs them
+    brought = [line for extra, lines in extras.items() if extra not in ours for line in lines]
+    session.install("--upgrade", "pip", *(line for line in extras["lint"] if line.startswith("pip-audit")))
+    session.install(*project["dependencies"], *brought)
+    session.run("pip-audit", "--strict", "--progress-spinner", "off")
 
 
 @nox.session

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-import subprocess
+import subprocess  # nosec B404 # fixed commands
 import sys
 import tempfile
 import time
@@ -30,7 +30,8 @@ LOOKS = 45
 def shop() -> Iterator[str]:
     """A shop at work; its socket root."""
     with tempfile.TemporaryDirectory(prefix="shop-") as folder:
-        program = subprocess.Popen([sys.executable, "-c", SHOP, f"{folder}/"], stdout=subprocess.PIPE)
+        command = [sys.executable, "-c", SHOP, f"{folder}/"]
+        program = subprocess.Popen(command, stdout=subprocess.PIPE)  # nosec B603 # this file's own program
         assert program.stdout is not None
         program.stdout.readline()
         try:
@@ -64,7 +65,7 @@ def picture_of_terminal(root: str) -> None:
 
 def picture_of_page(root: str) -> None:
     command = [sys.executable, "-m", "node_ipc", "top", "world", "--web", "-o", f"socket_root={root}"]
-    program = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    program = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # nosec B603 # this file's own program
     assert program.stdout is not None
     try:
         url = program.stdout.readline().strip()

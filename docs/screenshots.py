@@ -12,7 +12,7 @@ import base64
 import json
 import os
 import shutil
-import subprocess
+import subprocess  # nosec B404 # fixed commands
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -119,7 +119,8 @@ def chromium() -> Iterator[Browser]:
     by, write = os.pipe()
     with tempfile.TemporaryDirectory() as profile:
         options = f"--headless --no-sandbox --disable-gpu --hide-scrollbars --user-data-dir={profile}"
-        process = subprocess.Popen(  # it reads from 3 and writes to 4, whatever our numbers are
+        # it reads from 3 and writes to 4, whatever our numbers are
+        process = subprocess.Popen(  # nosec B603 B607 # the browser in PATH
             ["bash", "-c", f'exec "$0" {options} --remote-debugging-pipe 3<&{read} 4>&{write}', program],
             pass_fds=(read, write),
             stdout=subprocess.DEVNULL,

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import subprocess
+import subprocess  # nosec B404 # fixed commands
 import sys
 import tarfile
 import tempfile
@@ -54,7 +54,7 @@ def install_tools(home: Path) -> Path:
     venv.create(home, with_pip=True)
     python = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:"]
-    subprocess.run([*pip, "--require-hashes", "-r", TOOLS], check=True)
+    subprocess.run([*pip, "--require-hashes", "-r", TOOLS], check=True)  # nosec B603 # a fixed command
     return python
 
 
@@ -66,7 +66,7 @@ def build(python: Path, folder: Path, date: int, umask: int, surroundings: dict[
         for path in folder.rglob("*"):
             os.utime(path, (date, date))
         environment = {name: value for name, value in os.environ.items() if name != "SOURCE_DATE_EPOCH"} | surroundings
-        subprocess.run(
+        subprocess.run(  # nosec B603 # a fixed command
             [python, "-m", "build", "--no-isolation", "--outdir", folder / "dist", folder],
             check=True,
             stdout=subprocess.DEVNULL,
@@ -87,7 +87,8 @@ def copy_project(to: Path) -> None:
         ignored = (line.strip("/") for line in (ROOT / ".gitignore").read_text("utf-8").split())
         shutil.copytree(ROOT, to, ignore=shutil.ignore_patterns(*ignored))
         return
-    archive = subprocess.run(["git", "-C", ROOT, "archive", "HEAD"], check=True, capture_output=True).stdout
+    command = ["git", "-C", ROOT, "archive", "HEAD"]
+    archive = subprocess.run(command, check=True, capture_output=True).stdout  # nosec B603 # a fixed command
     with tarfile.open(fileobj=BytesIO(archive)) as files:
         files.extractall(to, filter="data")
 

@@ -134,6 +134,15 @@ def test_the_middle_reads_no_clock_and_makes_no_chance(path: Path) -> None:
     assert not imported(ast.parse(path.read_text())) & {"random", "secrets", "datetime", "uuid"}
 
 
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_an_assert_says_only_what_the_type_checker_cannot_see(path: Path) -> None:
+    """Without them (``python -O``) everything holds: no word of a peer, and no option, is checked by one."""
+    tests = [node.test for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Assert)]
+    each = [part for test in tests for part in (test.values if isinstance(test, ast.BoolOp) else [test])]
+    others = [text for text in map(ast.unparse, each) if not re.fullmatch(r"[\w.]+ is not None|isinstance\(.*\)", text)]
+    assert others == []
+
+
 def load(path: Path) -> ModuleType:
     try:
         return importlib.import_module(name_of(path))

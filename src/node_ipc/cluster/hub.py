@@ -35,7 +35,7 @@ PENDING = 64 * 1024 * 1024
 """Bytes that wait for one worker that does not read; past that it is cut, and finds out what it missed."""
 
 
-def hub_config(socket_root: str = "/tmp/") -> Config:
+def hub_config(socket_root: str = "/tmp/") -> Config:  # nosec B108 # node-ipc's own
     """The configuration of a hub, and of its clients."""
     return Config(
         socket_root=socket_root,

@@ -303,7 +303,8 @@ def runtime_socket_root(
         return _joined(runtime, "node-ipc")
     # node takes the first of these that is not empty and does not look whether it can be written to;
     # tempfile.gettempdir does, so the two could disagree
-    temporary = environ.get("TMPDIR") or environ.get("TMP") or environ.get("TEMP") or "/tmp"
+    temporary = environ.get("TMPDIR") or environ.get("TMP") or environ.get("TEMP")
+    temporary = temporary or "/tmp"  # nosec B108 # where node looks; the directory in it is refused if not ours
     return _joined(temporary, f"node-ipc-{os.getuid()}")
 
 

@@ -345,7 +345,7 @@ class Config(Options):
     Read by: clients and servers that are given an id.
     """
 
-    socket_root: Option[str, str | os.PathLike[str]] = Option("/tmp/", _directory)
+    socket_root: Option[str, str | os.PathLike[str]] = Option("/tmp/", _directory)  # nosec B108 # node-ipc's
     """What socket paths begin with: text as it stands (end it with a slash), or a path object; ``~`` is your home.
 
     Without a slash at its end it is the beginning of a name, and a warning says so.

@@ -99,7 +99,8 @@ def _declared(source: str) -> ModuleType:
     module = ModuleType(f"_declared_{next(_numbers)}")
     sys.modules[module.__name__] = module
     try:
-        exec(compile(declarations(source), "<contract>", "exec"), module.__dict__)
+        code = compile(declarations(source), "<contract>", "exec")
+        exec(code, module.__dict__)  # nosec B102 # types only: declarations() sees to it
         Shapes(module.__dict__["contract"])
         return module
     except BaseException as error:

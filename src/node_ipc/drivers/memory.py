@@ -111,7 +111,7 @@ class MemoryDriver:
     has_small_stack = False
 
     def __init__(self, *, seed: int = 0, conditions: Conditions | None = None) -> None:
-        self.random = random.Random(seed).random
+        self.random = random.Random(seed).random  # nosec B311 # a simulation, to be repeated
         self.conditions = conditions or Conditions()
         self.identity = Peer("memory", pid=1, uid=1000, gid=1000)
         """Who connects from now on, as servers see it."""

@@ -37,7 +37,8 @@ WAITING, CONNECTED = "02", "03"
 """States there: of a connection that its server has not accepted yet, and of one that it has."""
 ESTABLISHED, LISTENS = "01", "0A"
 """States in /proc/net/tcp."""
-HERE = ("localhost", "127.", "::1", "0.0.0.0", "::")
+EVERYWHERE = "0.0.0.0"  # nosec B104 # a name to look for: nothing listens
+HERE = ("localhost", "127.", "::1", EVERYWHERE, "::")
 """How the hosts begin that are this machine."""
 NODES = ("node", "bun", "deno", "electron")
 BUSY = "it is busy or blocked (a handler that takes long?)"
