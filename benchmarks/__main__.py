@@ -29,12 +29,16 @@ def main(arguments: list[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     if words[:1] == ["compare"]:
         return _compare(words[1:])
+    if words[:1] == ["pages"]:
+        return _pages(words[1:])
     options = _parser().parse_args(words)
     if options.list:
         return _list()
     settings = _settings(options)
     workloads = [w for w in WORKLOADS if _wanted(w, options)]
-    available, versions, unavailable = _look_around(list(chosen(options.impl, settings.quick)))
+    available, versions, unavailable = _look_around(
+        [i for i in chosen(options.impl, settings.quick) if not settings.tables or i.part != "named"]
+    )
     for name, reason in unavailable.items():
         print(f"not measured: {name}: {reason}", file=sys.stderr)
     if not workloads or not available:
@@ -58,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--quick", action="store_true", help="the main workloads, few messages (default)")
-    mode.add_argument("--full", action="store_true", help="every workload at full length: hours")
+    mode.add_argument("--full", action="store_true", help="what the tables show, at full length: under an hour")
     parser.add_argument("--only", type=_names, metavar="WORKLOAD,..", help="these (names or shell patterns)")
     parser.add_argument("--impl", type=_names, metavar="NAME,..", help="these (names or shell patterns)")
     parser.add_argument("--repetitions", type=int, help=f"{QUICK.repetitions}, with --full {FULL.repetitions}")
@@ -66,7 +70,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, help="where results and plots go (default benchmarks/results/…)")
     parser.add_argument("--no-plots", action="store_true", help="draw nothing")
     parser.add_argument("--list", action="store_true", help="show the names of workloads and implementations")
-    parser.epilog = "python -m benchmarks compare A.json B.json shows two results side by side."
+    parser.epilog = (
+        "python -m benchmarks compare A.json B.json shows two results side by side, and python -m benchmarks pages "
+        "RESULT.json the tables of the documentation."
+    )
     return parser
 
 
@@ -76,13 +83,15 @@ def _names(text: str) -> list[str]:
 
 def _settings(options: argparse.Namespace) -> Settings:
     base = FULL if options.full else QUICK
-    return Settings(base.quick, options.repetitions or base.repetitions, base.limit_seconds, options.scale)
+    named = options.only is not None or options.impl is not None
+    repetitions = options.repetitions or base.repetitions
+    return Settings(base.quick, repetitions, base.limit_seconds, options.scale, options.full and not named)
 
 
 def _wanted(workload: Workload, options: argparse.Namespace) -> bool:
     if options.only is not None:
         return any(fnmatch(workload.id, pattern) for pattern in options.only)
-    return bool(options.full or workload.quick)
+    return bool(workload.tabled if options.full else workload.quick)
 
 
 def _look_around(
@@ -170,11 +179,25 @@ def _compare(words: list[str]) -> int:
     return 0
 
 
+def _pages(words: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks pages", description="The tables of the documentation.")
+    parser.add_argument("result", type=Path, metavar="RESULT.json")
+    print(report.pages(json.loads(parser.parse_args(words).result.read_text())))
+    return 0
+
+
 def _list() -> int:
     named: tuple[Workload | Implementation, ...] = (*WORKLOADS, *IMPLEMENTATIONS)
     for each in named:
-        print(f"{each.id:26} {each.title}{'' if each.quick else ' (full runs only)'}")
+        print(f"{each.id:26} {each.title}{_when(each)}")
     return 0
+
+
+def _when(each: Workload | Implementation) -> str:
+    if each.quick:
+        return ""
+    tabled = each.tabled if isinstance(each, Workload) else each.part != "named"
+    return " (full runs only)" if tabled else " (when named)"
 
 
 if __name__ == "__main__":

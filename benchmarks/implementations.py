@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
@@ -18,7 +18,7 @@ from pathlib import Path
 from . import prepare
 from .prepare import Unavailable
 
-__all__ = ["IMPLEMENTATIONS", "REFERENCE", "Implementation", "chosen", "environment"]
+__all__ = ["IMPLEMENTATIONS", "REFERENCE", "Implementation", "chosen", "environment", "native_twin_runs"]
 
 HERE = Path(__file__).resolve().parent
 REFERENCE = "node-ipc-14"
@@ -42,7 +42,17 @@ class Implementation:
     """What ``import`` imports."""
     distributions: tuple[str, ...] = ()
     """Python distributions whose versions belong in the results."""
+    twin: str = ""
+    """``pure`` or ``native``: which twin of this library's hot path runs; empty for others."""
     quick: bool = True
+    part: str = "compares"
+    """In a full run: ``leads`` (every workload of the tables), ``compares`` (those that are for everybody), or
+    ``named`` (none: it is measured when it is named)."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of each of its processes."""
+        return environment() | ({"NODE_IPC_PURE": "1"} if self.twin == "pure" else {})
 
     def command(self, role: str) -> list[str]:
         """The command line of one process, without the plan.
@@ -81,9 +91,11 @@ class Implementation:
         return ", ".join(f"{name} {_installed_version(name)}" for name in self.distributions) or "standard library"
 
     def _try_import(self) -> None:
-        done = subprocess.run(self.import_commands()[0], capture_output=True, text=True, env=environment())
+        done = subprocess.run(self.import_commands()[0], capture_output=True, text=True, env=self.environment)
         if done.returncode:
             raise Unavailable(done.stderr.strip().splitlines()[-1])
+        if self.twin == "native" and not native_twin_runs():
+            raise Unavailable("the native twin is not installed, or is of another version: pip install ./native")
 
     def _settings(self) -> dict[str, str]:
         return {**self.settings, **({"package": str(self._package)} if self.runtime == "node" else {})}
@@ -97,6 +109,13 @@ class Implementation:
         return prepare.peer(self._peer).folder / "node_modules" / "node-ipc" / "node-ipc.js"
 
 
+@cache
+def native_twin_runs() -> bool:
+    """Whether this Python has the native twin of this version."""
+    words = [sys.executable, "-c", "import sys, node_ipc; sys.exit(node_ipc.native is None)"]
+    return subprocess.run(words, capture_output=True, env=environment()).returncode == 0
+
+
 def _installed_version(distribution: str) -> str:
     try:
         return importlib.metadata.version(distribution)
@@ -106,7 +125,7 @@ def _installed_version(distribution: str) -> str:
 
 @cache
 def environment() -> dict[str, str]:
-    """The environment of every process: ours, with this working tree's ``src`` to import from.
+    """Our environment, with this working tree's ``src`` to import from.
 
     Byte code is kept, as it is for an installed package: else each start would compile the library anew.
     """
@@ -114,26 +133,32 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONDONTWRITEBYTECODE": ""}
 
 
-_STREAM = frozenset({"echo", "many", "broadcast", "tcp", "tls", "import"})
+_STREAM = frozenset({"unix", "echo", "oneway", "many", "broadcast", "tcp", "tls", "import"})
+_CALLER = frozenset({"unix", "echo", "oneway", "tcp", "import"})
 
 
-def _ours(front: str, profile: str, payload: str) -> Implementation:
+def _ours(front: str, twin: str = "pure", profile: str = "guarded", payload: str = "decoded") -> Implementation:
     """``front`` is the asyncio front by the name of its loop, or ``blocking``, or ``callbacks`` (on asyncio)."""
-    parts = [front, *([profile] if profile != "guarded" else []), *([payload] if payload != "decoded" else [])]
+    defaults = {"pure", "guarded", "decoded"}
+    parts = [front, *(part for part in (twin, profile, payload) if part not in defaults)]
     module = {"blocking": "blocking", "callbacks": "callbacks"}.get(front, "aio")
     loop = "uvloop" if front == "uvloop" else "asyncio"
-    can = {"blocking": frozenset({"echo", "tcp", "tls", "batch", "import"}), "callbacks": _STREAM}
+    can = {"blocking": _CALLER | {"tls", "batch", "spin"}, "callbacks": _STREAM}
     datagrams = frozenset({"udp"} if payload == "decoded" else ())
     return Implementation(
         "-".join(["ours", *parts]),
-        f"this library, {front}, {profile}, {payload}",
+        f"this library, {front}, {twin}, {profile}, {payload}",
         "python",
         "ours_blocking.py" if front == "blocking" else "ours_asyncio.py",
-        can.get(front, _STREAM | datagrams),
+        can.get(front, _STREAM | datagrams | {"spin"}),
         {"front": module, "loop": loop, "profile": profile, "payload": payload},
         module=f"node_ipc.{module}",
         distributions=("node-ipc", "msgspec", *(["uvloop"] if loop == "uvloop" else [])),
+        twin=twin,
         quick=profile == "guarded" and (front, payload) in _QUICK,
+        part="leads"
+        if profile == "guarded" and (payload == "decoded" or parts == ["uvloop", "native", "raw"])
+        else "named",
     )
 
 
@@ -141,12 +166,13 @@ _QUICK = {("asyncio", "decoded"), ("uvloop", "decoded"), ("uvloop", "raw"), ("bl
 
 IMPLEMENTATIONS: tuple[Implementation, ...] = (
     Implementation(
-        "node-ipc-14",
+        REFERENCE,
         "node-ipc 14.0.0, fast",
         "node",
         "v14/node_ipc.mjs",
-        _STREAM | {"udp"},
+        _STREAM | {"udp", "spin"},  # it cannot spin: what others reach by it is compared with what it does without
         {"profile": "fast"},
+        part="leads",
     ),
     Implementation(
         "node-ipc-14-guarded",
@@ -167,18 +193,19 @@ IMPLEMENTATIONS: tuple[Implementation, ...] = (
         quick=False,
     ),
     *(
-        _ours(front, profile, payload)
+        _ours(front, twin, profile, payload)
         for front in ("asyncio", "uvloop", "blocking")
+        for twin in ("pure", "native")
         for profile in ("guarded", "fast")
         for payload in ("decoded", "typed", "raw")
     ),
-    _ours("callbacks", "guarded", "decoded"),
+    replace(_ours("callbacks"), part="named"),
     Implementation(
         "multiprocessing",
         "multiprocessing.connection",
         "python",
         "connections.py",
-        frozenset({"echo", "tcp", "import"}),
+        _CALLER,
         module="multiprocessing.connection",
     ),
     Implementation(
@@ -186,7 +213,7 @@ IMPLEMENTATIONS: tuple[Implementation, ...] = (
         "pyzmq, DEALER and ROUTER, json",
         "python",
         "zeromq.py",
-        frozenset({"echo", "tcp", "import"}),
+        _CALLER,
         module="zmq",
         distributions=("pyzmq",),
     ),
@@ -201,14 +228,48 @@ IMPLEMENTATIONS: tuple[Implementation, ...] = (
         distributions=("websockets",),
     ),
     Implementation(
+        "picows",
+        "picows on uvloop, json",
+        "python",
+        "raw_websocket.py",
+        frozenset({"echo", "oneway", "many", "broadcast", "tcp"}),
+        module="picows",
+        distributions=("picows", "uvloop"),
+        quick=False,
+    ),
+    Implementation(
         "socketio",
         "python-socketio on aiohttp",
         "python",
         "socket_io.py",
-        frozenset({"echo", "tcp", "import"}),
+        _CALLER,
         pace=0.1,
         module="socketio",
         distributions=("python-socketio", "aiohttp"),
+        quick=False,
+    ),
+    Implementation(
+        "grpc",
+        "gRPC, asyncio, one stream, json",
+        "python",
+        "grpc_stream.py",
+        _CALLER | {"many"},
+        pace=0.05,
+        module="grpc.aio",
+        distributions=("grpcio",),
+        quick=False,
+    ),
+    Implementation(
+        "dbus",
+        "dbus-fast through dbus-daemon, json",
+        "python",
+        "dbus.py",
+        frozenset(
+            {"unix", "echo", "import"}
+        ),  # it drops its connection where a full socket would have to be waited for
+        pace=0.05,
+        module="dbus_fast.aio",
+        distributions=("dbus-fast",),
         quick=False,
     ),
     Implementation(
@@ -221,7 +282,12 @@ IMPLEMENTATIONS: tuple[Implementation, ...] = (
         module="asyncio",
     ),
     Implementation(
-        "c-echo", "bytes in C (the limit)", "binary", "byte_echo.c", frozenset({"echo", "many", "broadcast", "tcp"})
+        "c-echo",
+        "bytes in C (the limit)",
+        "binary",
+        "byte_echo.c",
+        frozenset({"unix", "echo", "oneway", "many", "broadcast", "tcp"}),
+        part="leads",
     ),
 )
 

@@ -14,7 +14,7 @@ from typing import Any
 from .implementations import IMPLEMENTATIONS, REFERENCE
 from .workloads import CPU, WORKLOADS, Measure, Workload
 
-__all__ = ["Figure", "comparison", "figures", "markdown", "tables"]
+__all__ = ["Figure", "comparison", "figures", "markdown", "pages", "tables"]
 
 Result = dict[str, Any]
 TITLES = {implementation.id: implementation.title for implementation in IMPLEMENTATIONS}
@@ -77,13 +77,46 @@ def figures(result: Result, reference: str = REFERENCE) -> Iterator[Figure]:
 def tables(result: Result) -> str:
     """The whole report, in Markdown that reads well in a terminal."""
     found = list(figures(result))
-    parts = [_head(result), _summary(found)]
+    parts = [_head(result), _behind(found), _summary(found)]
     for workload in WORKLOADS:
         own = [figure for figure in found if figure.workload is workload]
         if own:
             parts.append(_detail(workload, own, result["results"][workload.id]))
     parts += [_growth(found), _missing(result)]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+SHORT = {
+    "ours-asyncio": "asyncio",
+    "ours-asyncio-native": "asyncio, native",
+    "ours-uvloop": "uvloop",
+    "ours-uvloop-native": "uvloop, native",
+    "ours-uvloop-native-raw": "the same, `Raw`",
+    "ours-blocking": "blocking",
+    "ours-blocking-native": "blocking, native",
+    "c-echo": "bytes in C",
+}
+"""The columns of the documentation's first table; the others that were measured are in its second."""
+
+
+def pages(result: Result) -> str:
+    """The two tables of the documentation: this library and the limit, then the others; a line per workload."""
+    found = [f for f in figures(result) if f.ratio is not None and f.implementation != REFERENCE]
+    found = [f for f in found if f.measure is f.workload.measures[0] or f.measure.id in SHOWN_TOO]
+    others = [i.id for i in IMPLEMENTATIONS if i.id not in SHORT and any(f.implementation == i.id for f in found)]
+    tables = [_page(found, list(SHORT), SHORT), _page(found, others, {})]
+    return "\n\n".join([_head(result), *tables, _behind(found)]) + "\n"
+
+
+def _page(found: list[Figure], names: list[str], titles: dict[str, str]) -> str:
+    rows = [["", *(titles.get(name, name) for name in names)]]
+    for workload, measure in dict.fromkeys((f.workload.id, f.measure) for f in found):
+        cells = {f.implementation: f for f in found if (f.workload.id, f.measure) == (workload, measure)}
+        if any(name in cells for name in names):
+            title = next(iter(cells.values())).workload.title
+            label = f"{title}: {measure.unit}" if measure.better == "cost" else title
+            rows.append([label, *(_times(cells[name].ratio) if name in cells else "" for name in names)])
+    return markdown(rows)
 
 
 def comparison(before: Result, after: Result) -> str:
@@ -126,6 +159,16 @@ def _origin(result: Result) -> str:
 def _head(result: Result) -> str:
     versions = [f"- {TITLES[name]}: {version}" for name, version in result["versions"].items()]
     return "\n".join([f"# {_origin(result)}", "", f"`{result['command']}`", "", *versions])
+
+
+def _behind(found: list[Figure]) -> str:
+    """Where this library is slower than the reference, or takes more; first, so that nobody has to look for it."""
+    firsts = [f for f in found if f.implementation.startswith("ours-") and f.measure is f.workload.measures[0]]
+    measured = [f for f in firsts if f.ratio is not None]
+    behind = [f for f in measured if (f.ratio > 1 if f.measure.better == "cost" else f.ratio < 1)]  # type: ignore[operator]
+    lines = [f"- {f.workload.title}: {TITLES[f.implementation]}: {_times(f.ratio)}" for f in behind]
+    head = f"Behind {REFERENCE} in {len(behind)} of {len(measured)} cells"
+    return "\n".join([f"{head}:", "", *lines]) if lines else f"{head}." if measured else ""
 
 
 def _summary(found: list[Figure]) -> str:

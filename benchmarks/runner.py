@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from . import machine, prepare
-from .implementations import Implementation, environment
+from .implementations import Implementation
 from .processes import Child, RunFailed, on_cores
 from .workloads import Workload
 
@@ -36,6 +36,8 @@ class Settings:
     """What a run may take before it is a failed one."""
     scale: float = 1.0
     """Share of each workload's messages."""
+    tables: bool = False
+    """Only what the tables show: each workload with whom it is for."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,9 @@ def steps(workloads: list[Workload], implementations: list[Implementation], sett
     """Repetitions outermost, so that a slow hour of the machine hits everybody; who begins changes each time."""
     for repetition in range(settings.repetitions):
         for workload in workloads:
-            able = [i for i in implementations if workload.needs <= i.can]
+            able = [i for i in implementations if workload.suits(i.can)]
+            if settings.tables:
+                able = [i for i in able if i.part == "leads" or (i.part == "compares" and workload.compares)]
             for position in range(len(able)):
                 yield Step(repetition, workload, able[(position + repetition) % len(able)])
 
@@ -100,12 +104,12 @@ def _exchange(
         client_core = server_core
     plan = [f"{name}={value}" for name, value in arguments.items()]
     limit = settings.limit_seconds
-    with Child([*implementation.command("server"), *plan], server_core, environment()) as server:
+    with Child([*implementation.command("server"), *plan], server_core, implementation.environment) as server:
         server.line(limit)
         rss_before = server.rss_bytes()
         command = [*implementation.command("client"), *plan]
         began = time.perf_counter()
-        with Child(command, client_core, environment()) as client:
+        with Child(command, client_core, implementation.environment) as client:
             if workload.kind == "first":
                 client.line(limit)
                 return {"seconds": time.perf_counter() - began, "messages": 1}
@@ -162,6 +166,7 @@ def _arguments(workload: Workload, implementation: Implementation, settings: Set
         "window": min(workload.window, messages),
         "connections": connections,
         "mode": workload.mode,
+        "spin": workload.spin,
         **(prepare.certificates(folder) if workload.transport == "tls" else {}),
     }
 
@@ -176,14 +181,14 @@ def _free_port(transport: str) -> int:
 
 def _import(implementation: Implementation) -> dict[str, Any]:
     """The difference between two processes: one that imports and one that does not."""
-    whole, bare = (_seconds_of(command) for command in implementation.import_commands())
+    whole, bare = (_seconds_of(command, implementation.environment) for command in implementation.import_commands())
     return {"seconds": whole - bare, "messages": 1}
 
 
-def _seconds_of(command: list[str]) -> float:
+def _seconds_of(command: list[str], environment: dict[str, str]) -> float:
     with on_cores({machine.cores()[1]}):
         began = time.perf_counter()
-        done = subprocess.run(command, capture_output=True, text=True, env=environment())
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         raise RunFailed(done.stderr.strip().splitlines()[-1])
     return time.perf_counter() - began

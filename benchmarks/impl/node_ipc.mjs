@@ -32,8 +32,10 @@ const wrong = records
   ? (data, n) => data.n !== n || data.rows.length !== rows.length
   : (data, n) => data.n !== n || data.text.length !== text.length;
 
+// A pipe may take less than a long line of latencies in one go, and waitForLine blocks the loop that would write the
+// rest: so whoever waits has awaited this first.
 function say(result) {
-  process.stdout.write(`${JSON.stringify(result)}\n`);
+  return new Promise((written) => { process.stdout.write(`${JSON.stringify(result)}\n`, written); });
 }
 
 function waitForLine() {
@@ -41,8 +43,7 @@ function waitForLine() {
 }
 
 function fail(reason) {
-  say({ error: reason });
-  process.exit(1);
+  say({ error: reason }).then(() => process.exit(1));
 }
 
 function check(data, n) {
@@ -205,13 +206,13 @@ async function drive() {
   for (let number = 0; number < plan.connections; number += 1) clients.push(await connect(number));
   if (plan.warmup) await pass(clients, plan.warmup, []);
   if (plan.kind !== 'first') {
-    say({ ready: true });
+    await say({ ready: true });
     waitForLine();
   }
   const latencies = [];
   const began = performance.now();
   if (plan.kind !== 'idle') await pass(clients, plan.messages, latencies);
-  say({ seconds: (performance.now() - began) / 1000, messages: plan.messages, latencies });
+  await say({ seconds: (performance.now() - began) / 1000, messages: plan.messages, latencies });
   waitForLine();
   process.exit(0);
 }
@@ -220,8 +221,8 @@ async function drive() {
 function sendDatagrams() {
   const server = { address: plan.host, port: plan.port };
   ipc.config.id = 'sender';
-  ipc.serveNet(plan.host, plan.reply_port, 'udp4', () => {
-    say({ ready: true });
+  ipc.serveNet(plan.host, plan.reply_port, 'udp4', async () => {
+    await say({ ready: true });
     waitForLine();
     const slice = (from) => {
       const to = Math.min(plan.messages, from + 32);
@@ -231,9 +232,9 @@ function sendDatagrams() {
     };
     slice(0);
   });
-  ipc.server.on('report', (seen) => {
+  ipc.server.on('report', async (seen) => {
     if (seen.wrong) fail(`${seen.wrong} datagrams came twice or out of order`);
-    say({ seconds: seen.seconds, messages: seen.received, lost: plan.messages - seen.received });
+    await say({ seconds: seen.seconds, messages: seen.received, lost: plan.messages - seen.received });
     waitForLine();
     process.exit(0);
   });

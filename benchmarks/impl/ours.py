@@ -18,7 +18,7 @@ def address(plan: role.Plan) -> str:
 
 def options(plan: role.Plan) -> dict[str, Any]:
     """The profile, and limits that the load itself needs raised: all others stay on at their defaults."""
-    chosen: dict[str, Any] = {"parser": plan.profile, "max_connections": 4096, "silent": True}
+    chosen: dict[str, Any] = {"parser": plan.profile, "max_connections": 4096, "silent": True, "spin": plan.spin}
     if plan.size > 1 << 23:
         chosen["max_message_size"] = 1 << 26
     if plan.kind == "broadcast" or plan.window >= plan.messages > 1:

@@ -56,6 +56,8 @@ class Plan:
     loop: str = "asyncio"
     profile: str = "guarded"
     payload: str = "decoded"
+    spin: int = 0
+    """Microseconds to look on before waiting."""
 
     def __init__(self, arguments: list[str]) -> None:
         self.role = arguments[0]
