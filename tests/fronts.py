@@ -100,6 +100,9 @@ class ServerEnd:
     def on(self, event: Any, handler: Callable[..., Any], **options: Any) -> None:
         self._call(self.server.on, event, handler, **options)
 
+    def once(self, event: Any, handler: Callable[..., Any], **options: Any) -> None:
+        self._call(self.server.once, event, handler, **options)
+
     def handle(self, method: Any, handler: Callable[..., Any], **options: Any) -> None:
         self._call(self.server.handle, method, handler, **options)
 

@@ -131,6 +131,20 @@ def test_once_hears_one_and_off_hears_nothing_more(front: Any) -> None:
     assert every == [0, 1, 2]
 
 
+def test_once_is_once_where_a_peer_may_use_the_names_of_the_lifecycle(front: Any) -> None:
+    server = front.serve(allow_reserved_events=True)
+    once: list[Any] = []
+    every: list[Any] = []
+    server.once("connect", lambda *brought: once.append(brought))
+    server.on("connect", lambda *brought: every.append(brought))
+    client = front.connect(allow_reserved_events=True, **({"wait": False} if front.waits else {}))
+    for number in range(3):
+        client.emit("connect", number)
+    client.until(lambda: len(every) == 4)
+    assert [len(brought) for brought in every] == [1, 2, 2, 2]
+    assert once == every[:1]
+
+
 def test_everything_is_heard_by_a_star_before_the_own_handler(front: Any) -> None:
     echoing(front)
     client = front.connect()

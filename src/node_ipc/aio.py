@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, cast, o
 
 from .config.address import has_datagrams
 from .config.config import Config
-from .config.misspelt import refuse_misspelt
+from .config.misspelt import refuse_misplaced, refuse_misspelt, suggests
 from .config.resolve import Place, TLSChoice, UdpPlace, id_of, resolve, resolve_udp
 from .core.client import Client, ClientState, connect_timeout
 from .core.datagram import DatagramPeer, DatagramServer
@@ -91,7 +91,7 @@ class AsyncClient(Client):
     async def receive(
         self,
         event: Any,
-        *,
+        *misplaced: Any,
         type: Any = None,
         timeout: float | None = None,
         latest: bool = False,
@@ -113,8 +113,9 @@ class AsyncClient(Client):
             ConnectionLost: in raw mode, where ``receive("data")`` gives the next bytes: the link was lost and another
                 follows. It is raised once, and so it is by iteration.
         """
-        if misspelt:
+        if misspelt or misplaced:
             refuse_misspelt("receive", misspelt, ("type", "timeout", "latest"))
+            refuse_misplaced("receive", misplaced, ("type", "timeout", "latest"))
         refuse_other_threads(self._driver, "receive")
         name, type = receivable(event, type)
         timeout = seconds(timeout, "receive")
@@ -306,6 +307,7 @@ class Opening(Generic[E], TaskMaterial):
             warnings.warn(f"{self._call} was never awaited", RuntimeWarning, stacklevel=2)
 
 
+@suggests
 def connect(
     address: Place,
     *,
@@ -386,6 +388,7 @@ def _first_failure_ends(client: AsyncClient) -> Callable[[], None]:
     return partial(client.off, "error", failed)
 
 
+@suggests
 def serve(
     address: Place,
     *,
@@ -427,6 +430,7 @@ def serve(
     return _opening("serve", address, AsyncServer, where, settings)
 
 
+@suggests
 def serve_udp(address: UdpPlace, *, config: Config | None = None, **options: Any) -> Opening[AsyncDatagramServer]:
     """Bind a UDP port: ``async with node_ipc.serve_udp("127.0.0.1:8000") as port``, or with ``await``.
 

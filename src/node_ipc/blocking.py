@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, overload
 
 from .config.address import Tls, Unix, has_datagrams
 from .config.interrupted import by_signal
-from .config.misspelt import refuse_misspelt, suggests
+from .config.misspelt import refuse_misplaced, refuse_misspelt, suggests
 from .config.resolve import Place, TLSChoice, UdpPlace, id_of, resolve, resolve_udp
 from .core.asking import Question
 from .core.client import STEADY_SECONDS, ClientCore, ClientState, connect_timeout, retry_delay
@@ -325,7 +325,7 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
     def receive(
         self,
         event: Any,
-        *,
+        *misplaced: Any,
         type: Any = None,
         timeout: float | None = None,
         latest: bool = False,
@@ -353,8 +353,9 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
         if timeout is not None:
             timeout = seconds(timeout, "receive")
         inbox, driver = self.inbox, self._thread
-        if latest or misspelt:
+        if latest or misspelt or misplaced:
             refuse_misspelt("receive", misspelt, ("type", "timeout", "latest"))
+            refuse_misplaced("receive", misplaced, ("type", "timeout", "latest"))
             return self._receive_latest(event, type, timeout)
         if inbox.only_newest:
             inbox.keep_newest(event, False)
@@ -527,6 +528,7 @@ Client = BlockingClient
 # ---- connecting
 
 
+@suggests
 def connect(
     address: Place,
     *,
@@ -785,6 +787,7 @@ Server = BlockingServer
 """What :func:`serve` returns."""
 
 
+@suggests
 def serve(
     address: Place,
     *,
@@ -827,6 +830,7 @@ def serve(
     return _started(BlockingServer(where, driver, settings), driver)
 
 
+@suggests
 def serve_udp(address: UdpPlace, *, config: Config | None = None, **options: Any) -> BlockingDatagramServer:
     """Bind a UDP port: ``with blocking.serve_udp("127.0.0.1:8000") as port``, then ``port.poll()`` and the like.
 

@@ -35,6 +35,7 @@ CALLS: list[tuple[Callable[..., Any], tuple[Any, ...], str, str]] = [
     (MADE.server.request_all, ("x",), "exlude", "exclude"),
     (MADE.server.broadcast, ("x",), "exlude", "exclude"),
     (MADE.server.to, ("x",), "locl", "local"),
+    (MADE.server.to("x").emit, ("x",), "kep", "keep"),
     (MADE.server.stop, (), "timout", "timeout"),
     (ipc.run, (), "lop", "loop"),
     (node_ipc.run, (None,), "lop", "loop"),
@@ -141,6 +142,10 @@ def test_an_option_by_position_is_told_that_it_goes_by_name() -> None:
         (MADE.client.on, ("x", anything, dict), "type=…"),
         (MADE.server.handle, ("x", anything, dict), "type=…"),
         (node_ipc.run, (None, "asyncio"), "loop=…"),
+        (node_ipc.connect, ("w", 5), "timeout=5"),
+        (blocking.connect, ("w", 5), "timeout=5"),
+        (node_ipc.serve, ("w", Config()), "config=…"),
+        (blocking.serve, ("w", Config()), "config=…"),
     ]
     for call, arguments, told in calls:
         with pytest.raises(TypeError, match=rf"but \d were given; its options are given by name, as .*{told}$"):
@@ -149,6 +154,51 @@ def test_an_option_by_position_is_told_that_it_goes_by_name() -> None:
         TypeError, match=r"but 4 positional .* were given; its options are given by name, as timeout=5$"
     ):
         MADE.client.request("x", {}, 5, type=int)
+
+
+async def test_so_is_who_gives_a_time_limit_to_receive(tmp_path: Path) -> None:
+    config = Config(socket_root=f"{tmp_path}/", silent=True)
+    wrong: Any = (5,)
+    told = r"receive\(\) takes no 5 by position; its options are given by name, as timeout=5$"
+    async with node_ipc.serve("world", config=config), node_ipc.connect("world", config=config) as world:
+        with pytest.raises(TypeError, match=told):
+            await world.receive("x", *wrong)
+    with blocking.serve("world", config=config), blocking.connect("world", config=config) as client:
+        with pytest.raises(TypeError, match=told):
+            client.receive("x", *wrong)
+        with pytest.raises(TypeError, match=r"receive\(\) takes no <class 'int'> by position; .*, as type=…"):
+            client.receive("x", int, *wrong)  # type: ignore[call-overload]
+
+
+def test_so_is_who_gives_the_sockets_that_a_broadcast_leaves_out(tmp_path: Path) -> None:
+    wrong: Any = ([MADE.socket],)
+    with pytest.raises(TypeError, match=r"broadcast\(\) takes no .* by position; .*, as exclude=…"):
+        MADE.server.broadcast("x", 1, *wrong)
+    with (
+        blocking.serve_udp("127.0.0.1:0", silent=True) as port,
+        pytest.raises(TypeError, match=r"broadcast\(\) takes no .* by position; .*, as exclude=…"),
+    ):
+        port.broadcast("x", 1, *wrong)
+
+
+@pytest.mark.parametrize("verb", ["on", "once", "off", "receive", "handle", "broadcast", "to", "drain", "send"])
+def test_a_socket_says_where_the_verbs_of_servers_are(verb: str) -> None:
+    with pytest.raises(AttributeError, match=f"'Socket' object has no attribute '{verb}': use .+"):
+        getattr(MADE.socket, verb)
+    assert verb not in dir(MADE.socket) and not hasattr(MADE.socket, verb)
+
+
+def test_so_does_a_socket_of_the_blocking_front(tmp_path: Path) -> None:
+    told = []
+    with (
+        blocking.serve(f"{tmp_path}/s", silent=True) as server,
+        blocking.connect(f"{tmp_path}/s", silent=True) as client,
+    ):
+        server.on("connect", told.append)
+        client.emit("x")
+        server.poll(5)
+        with pytest.raises(AttributeError, match=r"'receive': use server\.on"):
+            told[0].receive("x")
 
 
 def test_what_takes_no_options_says_nothing_of_them() -> None:

@@ -102,3 +102,5 @@ def test_serve_udp_tells_what_it_does_not_take(front: Any) -> None:
 def test_what_is_no_address_is_refused_as_what_it_is(make: Any) -> None:
     with pytest.raises(AddressError, match=r"not 8000|not an address: 8000"):
         make(8000)
+    with pytest.raises(AddressError, match=r"A TCP port is tcp://127\.0\.0\.1:8000"):
+        make(8000)

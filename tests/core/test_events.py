@@ -557,6 +557,22 @@ def test_reserved_names_on_the_wire_where_they_are_allowed() -> None:
     assert not desk.events.publish("connect")
 
 
+def test_an_annotation_is_of_what_this_side_raises_where_both_come() -> None:
+    desk = Desk(allow_reserved=True)
+
+    def failed(error: IPCError, *rest: Any) -> None:
+        desk.heard.append(error)
+
+    desk.events.on("error", failed)
+    desk.events.on("disconnect", desk.note("typed"), type=int)
+    failure = IPCError("it broke")
+    desk.events.publish("error", failure)
+    assert desk.heard == [failure]
+    assert desk.deliver(("error", {"code": 1})) == [{"code": 1}]
+    assert desk.deliver(("disconnect", 7))[-1] == ("typed", 7, desk.socket)
+    assert not desk.failures
+
+
 # ---- failures
 
 

@@ -1607,6 +1607,19 @@ def test_what_a_client_may_try_again(root: None, own: Path) -> None:
         connect_unix(f"{own}/datagrams")
 
 
+def test_who_may_have_meant_a_port_is_told_how_one_is_written(own: Path) -> None:
+    with pytest.raises(ConnectError, match=r"A number alone is an id: the TCP port is tcp://127\.0\.0\.1:39182$"):
+        connect_unix(f"{own}/app.39182", also=(f"{own}/node/app.39182",))
+    for path, also in (
+        (f"{own}/app.39182", ()),
+        (f"{own}/app.world8000", (f"{own}/b",)),
+        (f"{own}/app.0", (f"{own}/b",)),
+    ):
+        with pytest.raises(ConnectError) as caught:
+            connect_unix(path, also=also)
+        assert "tcp://" not in str(caught.value)
+
+
 def test_a_client_is_told_that_something_else_is_in_the_place(own: Path) -> None:
     (own / "file").touch()
     (own / "directory").mkdir()
@@ -1621,8 +1634,14 @@ def test_what_is_final_for_a_client(root: None, own: Path) -> None:
     server = listen_unix(f"{own}/private")
     name, text = Child(lambda: connect_unix(f"{own}/private").close(), uid=NOBODY).outcome()
     assert name == "ConnectDenied"
-    assert f"Run this as user {os.geteuid()}, whose socket it is, or let user {NOBODY} in" in text
+    assert f"Run this as root, whose socket it is, or let user {NOBODY} in" in text
+    assert "client names" not in text, "root is trusted without"
     assert all(way in text for way in ("writable_all", "allowed_uids", "mode or group", "node-ipc help security"))
+    os.chown(f"{own}/private", NOBODY + 1, -1)
+    name, text = Child(lambda: connect_unix(f"{own}/private").close(), uid=NOBODY).outcome()
+    assert f"Run this as user {NOBODY + 1}, whose socket it is" in text
+    assert "The client names the server's user in its own allowed_uids" in text
+    os.chown(f"{own}/private", 0, -1)
     server.close()
     closed = own / "closed"
     closed.mkdir(mode=0o700)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,51 @@ def test_what_is_no_delimiter_is_refused(text: str) -> None:
 
 def test_no_other_option_is_unescaped() -> None:
     assert option(r"socket_root=C:\new\\") == r"C:\new\\"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("id=1234", "1234"),
+        ("id=null", "null"),
+        ('id="1234"', "1234"),
+        ("socket_root=1e3", "1e3"),
+        ("appspace=true", "true"),
+        ("bus_group=42", "42"),
+        ("bus_group=null", None),
+        ("max_connections=1e3", 1000),
+        ("max_connections=5", 5),
+        ("silent=true", True),
+        ("silent=True", True),
+        ("allowed_uids=None", None),
+        ("max_total_pending_bytes=Infinity", sys.maxsize),
+        ("max_total_pending_bytes=math.inf", sys.maxsize),
+    ],
+)
+def test_the_options_type_decides_what_a_word_is(text: str, value: object) -> None:
+    found = option(text)
+    assert found == value and type(found) is type(value)
+
+
+@pytest.mark.parametrize("typed", ["1234", "null", "false", "1e3", "NaN", '{"a": 1}', "[1]", "0x10", "hunter2"])
+def test_a_passphrase_is_what_was_typed(typed: str) -> None:
+    assert configured(f"tls.passphrase={typed}").tls == TLSOptions(dict(passphrase=typed))
+
+
+def test_other_parts_of_tls_may_look_like_numbers_too() -> None:
+    typed = configured("tls.servername=10", "tls.private=007", "tls.public=1", "tls.strict_x509=False")
+    assert typed.tls == TLSOptions(dict(servername="10", private="007", public="1", strict_x509=False))
+    assert configured('tls.passphrase="12 34"').tls == TLSOptions(dict(passphrase="12 34"))
+    assert configured("tls.public=a", "tls.public=null").tls == TLSOptions({})
+
+
+def test_what_no_reading_fits_is_shown_as_it_was_read() -> None:
+    with pytest.raises(ConfigError, match="'max_connections': 'many' is not allowed; it takes a whole number"):
+        option("max_connections=many")
+    with pytest.raises(ConfigError, match=r"'max_connections': 0\.5 is not allowed; it takes a whole number"):
+        option("max_connections=0.5")
+    with pytest.raises(ConfigError, match=r"'delimiter': '1' is not allowed; it takes .* JSON never has outside"):
+        option("delimiter=1")
 
 
 def configured(*options: str) -> Config:

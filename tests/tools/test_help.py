@@ -76,6 +76,48 @@ def test_a_command_shows_its_own_help(command: str, capsys: pytest.CaptureFixtur
     assert f"usage: node-ipc {command}" in out and "examples:" in out
 
 
+@pytest.mark.parametrize(
+    ("typed", "answer"),
+    [
+        ("numpy", "numpy.ndarray gets the array"),
+        ("array", "numpy.ndarray gets the array"),
+        ("arrays", "numpy.ndarray gets the array"),
+        ("latest", "latest=True reads on until the newest is here"),
+        ("keep", "stats().replaced counts"),
+        ("daemon", "under systemd"),
+        ("asyncio", "async with node_ipc.connect("),
+        ("blocking", "with blocking.connect("),
+        ("timeout", "options are milliseconds"),
+        ("fixtures", "def test_an_answer_that_takes_an_hour(ipc_pair)"),
+        ("workers.run", "workers.run(setup, "),
+        ("handle", "server.handle(method, handler, *, type=none) answer the other side's requests"),
+        ("broadcast", "server.broadcast(type, data={}, *, exclude=(), local=false, keep=none) send one event"),
+        ("receive", "await client.receive(event, *, type=none, timeout=none, latest=false) the payload"),
+        ("receive", "blocking client.receive(event, *, type=none"),
+        ("to", "server.to(*rooms, local=false) the sockets in these rooms"),
+        ("join", "socket.join(*rooms) be in these rooms"),
+        ("connectTo", "ipc.connect_to(id=none"),
+        ("emit", "socket.emit(type, data={}, keep=none)"),
+    ],
+)
+def test_what_people_type_leads_to_what_they_want(typed: str, answer: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert answer.lower() in " ".join(said(capsys, typed).split()).lower()
+
+
+def test_every_word_that_is_looked_for_leads_to_its_page(capsys: pytest.CaptureFixture[str]) -> None:
+    for page, words in helping.WORDS.items():
+        for word in words:
+            assert helping.topics()[page] in said(capsys, word), word
+            assert word not in helping.topics()
+
+
+def test_verbs_are_those_for_users(capsys: pytest.CaptureFixture[str]) -> None:
+    for verb in helping.verbs():
+        assert re.match(r"(.*\n)*  (await )?[a-z ]+\.\w+\(.*\n", said(capsys, verb)), verb
+    assert {"receive", "handle", "stop", "poll", "serve_net", "request_all"} <= helping.verbs().keys()
+    assert not {"session_lost", "begin_stop", "close_timeout"} & helping.verbs().keys()
+
+
 @pytest.mark.parametrize("name", ["ipc_pair", "ipc_server"])
 def test_a_fixture_is_explained_where_testing_is(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["help", name]) == 0

@@ -115,6 +115,14 @@ def test_echo_over_tcp(node_ipc: Command) -> None:
     program.ends()
 
 
+def test_who_may_have_meant_a_port_is_told(node_ipc: Command) -> None:
+    program, address = listening(node_ipc, "39182")
+    program.wait_for("39182 is an id: the TCP port is tcp://127.0.0.1:39182")
+    assert address.startswith("unix:") and address.endswith("39182")
+    program.interrupt()
+    program.ends()
+
+
 def test_several_addresses(node_ipc: Command) -> None:
     program, addresses = listening(node_ipc, "world", "tcp://127.0.0.1:0", "--count", "2")
     for address in addresses.split(" and "):

@@ -1,14 +1,22 @@
-"""Which argument a misspelt one was meant to be: Python says it from 3.13 on, and this library before."""
+"""What was meant: by a misspelt argument (Python says it from 3.13 on, and this library before), by one that goes by
+name and came by position, and by a verb that is another object's."""
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
-__all__ = ["PLAIN", "meant", "refuse_misspelt", "suggests"]
+__all__ = [
+    "PLAIN",
+    "meant",
+    "refer",
+    "refuse_misplaced",
+    "refuse_misspelt",
+    "suggests",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 PLAIN = "_node_ipc_plain"
@@ -28,6 +36,15 @@ def refuse_misspelt(call: str, misspelt: Iterable[str], known: tuple[str, ...]) 
     """Raise where there are arguments that a call does not take; it takes the ``known`` ones."""
     for wrong in misspelt:
         raise _unexpected(call, wrong, known)
+
+
+def refuse_misplaced(call: str, misplaced: tuple[Any, ...], options: tuple[str, ...]) -> None:
+    """Raise where arguments came by position to a call whose ``options`` are given by name."""
+    if misplaced:
+        raise TypeError(
+            f"{call}() takes no {misplaced[0]!r:.40} by position; its options are given by name, as "
+            f"{_by_name(options, misplaced)}"
+        )
 
 
 def _unexpected(call: str, wrong: str, known: tuple[str, ...]) -> TypeError:
@@ -81,3 +98,28 @@ def _by_name(options: tuple[str, ...], given: tuple[Any, ...]) -> str:
     if type(given[0]) in (int, float) and "timeout" in options:
         return f"timeout={given[0]!r:.20}"
     return f"{options[0]}=…"
+
+
+def refer(kind: type, elsewhere: Mapping[str, str]) -> None:
+    """Let each of these verbs, read of a ``kind``, say what to use in its place."""
+    for verb, advice in elsewhere.items():
+        setattr(kind, verb, _Elsewhere(verb, advice))
+
+
+class _Elsewhere:
+    """A verb of other libraries, or of another object, which its class has not: reading it says what there is.
+
+    A class with a ``__getattr__`` for this would pay at each attribute: CPython's specialized reads are for
+    classes without one, and a round trip took 5 % more.
+    """
+
+    def __init__(self, verb: str, advice: str) -> None:
+        self._verb = verb
+        self._advice = advice
+
+    def __get__(self, instance: object, kind: type) -> NoReturn:
+        raise AttributeError(
+            f"{kind.__name__!r} object has no attribute {self._verb!r}: use {self._advice}",
+            name=self._verb,
+            obj=instance,
+        )

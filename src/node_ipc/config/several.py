@@ -20,6 +20,8 @@ def no_address(place: Any, takes: str = "Give an id, a URL or a path, or a socke
         takes = "Text is needed: decode it, a path with os.fsdecode(path)"
     elif isinstance(place, (tuple, list)) and len(place) == 2 and is_port(place[1]):
         takes = f"A host and a port are tcp://{place[0]!s:.80}:{place[1]}"
+    elif type(place) is int and 0 < place < 65536:
+        takes = f"A TCP port is tcp://127.0.0.1:{place}"
     return AddressError(f"not an address: {place!r:.80}. {takes}")
 
 

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 import msgspec
 
 from ..config.address import Handed, Udp
-from ..config.misspelt import refuse_misspelt, suggests
+from ..config.misspelt import refuse_misplaced, refuse_misspelt, suggests
 from ..config.profiles import require_assured
 from ..errors import (
     AddressError,
@@ -427,7 +427,7 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
         self,
         type: Any,
         data: Any = _LEFT_OUT,
-        *,
+        *misplaced: Any,
         exclude: Collection[DatagramPeer] = (),
         keep: Keep = None,
         **misspelt: Any,
@@ -441,6 +441,8 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
         """
         if misspelt:
             refuse_misspelt("broadcast", misspelt, ("type", "data", "exclude", "keep"))
+        if misplaced:
+            refuse_misplaced("broadcast", misplaced, ("exclude", "keep"))
         refuse_other_threads(self._driver, "broadcast")
         event = "" if keep is None else newest_of(type, keep, self._codec.raw)
         frame = self._frame(type, data)

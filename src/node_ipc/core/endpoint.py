@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from enum import Enum
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, Protocol, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar, cast, overload
 
 from msgspec import UNSET
 
-from ..config.misspelt import suggests
+from ..config.misspelt import refer, suggests
 from ..errors import AddressError, HandlerError, IPCError, NotConnected
 from ..wire.carried import carrying, plain_of
 from ..wire.codec import choose, logged
@@ -151,25 +151,6 @@ BETWEEN_PARTS = frozenset(
 """What ``dir`` of an endpoint leaves out: verbs of drivers, sessions and fronts."""
 
 
-class _Elsewhere:
-    """A verb of other libraries, which an endpoint has not: reading it says what it is called here.
-
-    An endpoint with a ``__getattr__`` for this would pay at each attribute: CPython's specialized reads are for
-    classes without one, and a round trip took 5 % more.
-    """
-
-    def __init__(self, verb: str, advice: str) -> None:
-        self._verb = verb
-        self._advice = advice
-
-    def __get__(self, endpoint: object, kind: type) -> NoReturn:
-        raise AttributeError(
-            f"{kind.__name__!r} object has no attribute {self._verb!r}: use {self._advice}",
-            name=self._verb,
-            obj=endpoint,
-        )
-
-
 class Publisher:
     """Has handlers and listeners."""
 
@@ -243,8 +224,7 @@ class Publisher:
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        for verb, advice in cls.__dict__.get("elsewhere", {}).items():
-            setattr(cls, verb, _Elsewhere(verb, advice))
+        refer(cls, cls.__dict__.get("elsewhere", {}))
 
     def __dir__(self) -> list[str]:
         """What is for users; the rest is between this library's own parts."""

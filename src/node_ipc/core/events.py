@@ -492,7 +492,7 @@ class Events(Generic[S]):
         if name not in LIFECYCLE:  # those bring something else
             signature.refuse_data_for_socket(handler, name)
         registration = Registration(handler, once)
-        if type is None:
+        if type is None and name not in self._local:  # where both come, the annotation is of what this side raises
             type = signature.payload_type(handler)
         registration.type = type
         registration.typed = type is not None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 
 import msgspec
 
+from ..config.misspelt import refuse_misspelt
 from ..errors import BackpressureError, InvalidEvent, NotConnected
 from .session import Session
 
@@ -195,9 +196,11 @@ class Target(Generic[S]):
     def emit(self, type: Event[T], data: T, *, keep: Keep = ...) -> bool: ...
     @overload
     def emit(self, type: str | RawPayload, data: Any = ..., *, keep: Keep = ...) -> bool: ...
-    def emit(self, type: Any, data: Any = {}, *, keep: Keep = None) -> bool:  # noqa: B006 - never changed
+    def emit(self, type: Any, data: Any = {}, *, keep: Keep = None, **misspelt: Any) -> bool:  # noqa: B006 - never changed
         """Send one event to whoever is meant; encoded once, never waits, and slow peers are treated as by
         ``broadcast``, whose result and ``keep`` this has as well. Nobody there is no error."""
+        if misspelt:
+            refuse_misspelt("emit", misspelt, ("type", "data", "keep"))
         return self._server.emit_to(self._audience, type, data, self._local, keep)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, overload
 from weakref import WeakKeyDictionary, WeakSet
 
 from ..config.address import Several
-from ..config.misspelt import refuse_misspelt, suggests
+from ..config.misspelt import refuse_misplaced, refuse_misspelt, suggests
 from ..config.profiles import require_assured
 from ..errors import BackpressureError, InvalidEvent, IPCError, NotConnected
 from ..wire.names import SERVER_RAISES
@@ -175,7 +175,7 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
         self,
         type: Any,
         data: Any = {},  # noqa: B006 - never changed
-        *,
+        *misplaced: Any,
         exclude: Collection[Session] = (),
         local: bool = False,
         keep: Keep = None,
@@ -193,6 +193,8 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
         """
         if misspelt:
             refuse_misspelt("broadcast", misspelt, ("type", "data", "exclude", "local", "keep"))
+        if misplaced:
+            refuse_misplaced("broadcast", misplaced, ("exclude", "local", "keep"))
         refuse_other_threads(self._driver, "broadcast")
         event = None if keep is None else self._newest_of(type, keep)
         frame = self._codec.encode(type, data)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 import msgspec
 
 from ..config import twin
-from ..config.misspelt import suggests
+from ..config.misspelt import refer, suggests
 from ..errors import (
     BackpressureError,
     ConnectionLost,
@@ -66,6 +66,17 @@ FOR_USERS = (
     *("pending_bytes", "request", "rooms", "state", "stats"),
 )
 """What ``dir(socket)`` shows."""
+OF_ENDPOINTS = {
+    **dict.fromkeys(("on", "once", "off"), "that of the server: its handlers get the socket as their second argument"),
+    "receive": "server.on(event, handler): a server hears its clients by handlers; to ask this one, request(method)",
+    "handle": "that of the server: whoever answers gets the socket as the second argument",
+    "broadcast": "server.broadcast(type, data), or server.to(room).emit(type, data)",
+    "to": "that of the server: server.to(room).except_(socket).emit(type, data)",
+    "drain": "what emit returns, False while the peer takes no more; on asyncio await server.drain() waits for all",
+    "send": "emit(type, data)",
+    "disconnect": "close(), which sends what was emitted first, or abort()",
+}
+"""Verbs of clients and servers that one socket has not, and what to use in their place."""
 
 
 class Loss(msgspec.Struct, frozen=True):
@@ -868,6 +879,9 @@ class Session:
 
     def _refuse_other_threads(self, verb: str) -> None:
         refuse_other_threads(self._driver, verb)
+
+
+refer(Session, OF_ENDPOINTS)
 
 
 class Socket(Session, Asking, metaclass=ABCMeta):

@@ -31,6 +31,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import socket
 import stat
 import struct
@@ -414,26 +415,38 @@ def _connect_error(path: str, exc: OSError, by_id: bool) -> IPCError:
             f"no server at {_shown(path)}: {kind} is there, which is no socket. Move it away, or choose another path"
         )
     check = "the id, appspace and socket_root of both" if by_id else "the path"
-    return ConnectError(f"no server at {_shown(path)}: {reason}. Start it, or check {check}")
+    port = _PORT.search(path) if by_id else None
+    tcp = "" if port is None else f". A number alone is an id: the TCP port is tcp://127.0.0.1:{port[1]}"
+    return ConnectError(f"no server at {_shown(path)}: {reason}. Start it, or check {check}{tcp}")
+
+
+_PORT = re.compile(r"[./]([1-9][0-9]{1,4})$")
+"""An id that is a number, behind the appspace."""
 
 
 def _how_to_be_let_in(path: str) -> str:
     """What opens the way to a socket that this user may not write to."""
     me = os.geteuid()
     try:
-        owner = f"user {os.stat(path).st_uid}, whose socket it is"
+        uid = os.stat(path).st_uid
+        owner = f"user {uid}, whose socket it is" if uid else "root, whose socket it is"
+        trust = "" if uid == 0 else _TRUST
     except PermissionError:
         return (
             f"Its directory does not let user {me} through: run this as the server's user, or let others into the "
             "directory (mode 0711) and to the socket (who may connect: node-ipc help security)"
         )
     except OSError:  # it is gone since
-        owner = "the server's user"
+        owner, trust = "the server's user", _TRUST
     return (
         f"Run this as {owner}, or let user {me} in at the server: writable_all=True lets everybody in; for some, "
-        "allowed_uids names them and the socket's mode or group lets them write to it (os.chmod, shutil.chown). The "
-        "client names the server's user in its own allowed_uids (node-ipc help security)"
+        "allowed_uids names them and the socket's mode or group lets them write to it (os.chmod, shutil.chown)."
+        f"{trust} See node-ipc help security"
     )
+
+
+_TRUST = " The client names the server's user in its own allowed_uids."
+"""What a client has to do as well, unless the server is root's."""
 
 
 def _kind_at(path: str) -> str | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import math
 import re
 import shutil
 import sys
@@ -13,12 +15,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..config.address import Address, Role
+from ..config.checks import Refused
 from ..config.config import Config, Interfaces
 from ..config.misspelt import meant
 from ..config.options import Options, UnknownOption, spelt
 from ..config.resolve import resolve
 from ..config.tls_options import TLSOptions
 from ..errors import AddressError, ConfigError
+from .output import notice
 
 __all__ = [
     "Commands",
@@ -33,6 +37,7 @@ __all__ = [
     "number",
     "place",
     "seconds",
+    "told_of_port",
     "wrapped",
 ]
 
@@ -167,7 +172,7 @@ def configuration(arguments: argparse.Namespace) -> Config:
         if not equals:
             raise UsageError(f"an option is NAME=VALUE, as socket_root=/run/app/, not {text!r}")
         if (part := _part(name)) is not None:
-            _assign_part(config, *part, _value(value))
+            _assign_part(config, *part, value)
         else:
             _assign(config, name, value, arguments)
     return config
@@ -179,9 +184,8 @@ def _assign(config: Config, name: str, value: str, arguments: argparse.Namespace
     except UnknownOption:
         _refuse_own(name, arguments)
         raise
-    if known == "delimiter" and value[:1] != '"':
-        value = _unescaped(value)
-    config.update(**Config.in_mapping({name: _value(value)}))
+    given = _delimiter(value) if known == "delimiter" else _meant_by(value, Config, known)
+    config.update(**Config.in_mapping({name: given}))
 
 
 _PARTS: dict[str, type[Options]] = {"tls": TLSOptions, "interfaces": Interfaces}
@@ -208,8 +212,9 @@ def _part(name: str) -> tuple[str, str] | None:
 _BEGIN = " or ".join(f"{whole}." for whole in _PARTS)
 
 
-def _assign_part(config: Config, whole: str, part: str, value: Any) -> None:
-    given = _PARTS[whole].in_mapping({part: value})
+def _assign_part(config: Config, whole: str, part: str, text: str) -> None:
+    kind = _PARTS[whole]
+    given = kind.in_mapping({part: _meant_by(text, kind, kind.name_in_mapping(part))})
     if whole == "interfaces":
         config.interfaces.update(**given)
     else:
@@ -223,6 +228,12 @@ def place(address: Any, config: Config, role: Role) -> tuple[Address, Config]:
         return resolve(address, config, {}, role)
     except AddressError as error:
         raise UsageError(str(error)) from error
+
+
+def told_of_port(*addresses: str) -> None:
+    """A number alone is an id: a server is there at once, and whoever meant a port waits for its clients."""
+    for address in filter(str.isdecimal, addresses):
+        notice(f"{address} is an id: the TCP port is tcp://127.0.0.1:{address}")
 
 
 def _refuse_own(name: str, arguments: argparse.Namespace) -> None:
@@ -252,16 +263,40 @@ def _mapping(path: Path) -> Mapping[str, Any]:
     return found
 
 
-def _value(text: str) -> Any:
-    """JSON where it is JSON (numbers, true, objects), and the text itself otherwise."""
+def _meant_by(text: str, owner: type[Options], name: str | None) -> Any:
+    """The first reading of ``text`` that the option takes: what is a number to one is a passphrase to another.
+
+    JSON goes first, but for a secret, which may look like anything; then the text itself, then the words of Python.
+    Where the option takes none of them, the first: the error that follows shows it.
+    """
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except ValueError:
-        return text
+        value = text
+    readings = [value, text] + ([_WORDS[text]] if text in _WORDS else [])
+    if name is None:  # an option of node-ipc that means nothing here
+        return value
+    if owner.options[name].secret and not isinstance(value, str):
+        readings.reverse()
+    return next((reading for reading in readings if _takes(owner, name, reading)), value)
 
 
-def _unescaped(text: str) -> str:
-    r"""A delimiter: control characters are written ``\n`` or ``\x1f``, as in Python, since a shell has no easy way."""
+_WORDS = {"True": True, "False": False, "None": None, "inf": math.inf, "math.inf": math.inf}
+
+
+def _takes(owner: type[Options], name: str, value: Any) -> bool:
+    try:
+        owner.options[name].check(owner.in_mapping({name: value})[name])
+    except (Refused, ConfigError):
+        return False
+    return True
+
+
+def _delimiter(text: str) -> Any:
+    r"""Control characters are ``\n`` or ``\x1f``, as in Python, since a shell has no easy way; or it is JSON's text."""
+    if text[:1] == '"':
+        with contextlib.suppress(ValueError):
+            return json.loads(text)
     return _ESCAPE.sub(lambda found: found[0].encode().decode("unicode_escape"), text)
 
 

@@ -60,6 +60,7 @@ EXAMPLES = """\
   node-ipc doctor unix:/run/app.sock
   node-ipc doctor tcp://127.0.0.1:8000
   node-ipc doctor nats://me@broker        a broker of bus=: is it there, does it take us, which servers are on it?
+  node-ipc doctor 'nats://broker?ca=ca.pem'    the same with TLS; tls://broker would be a server of this library
 
 With an address it connects, sends the event "ipc.ping", which servers in Python answer and Node's do not hear, and
 leaves: a client that came and went. Where that does not go well it comes again a few times, to find out why: it says

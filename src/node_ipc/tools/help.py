@@ -1,4 +1,4 @@
-"""The command ``help``: the pages of the documentation in short, and every command, option, error and public name.
+"""The command ``help``: the pages of the documentation in short, and every command, option, error, name and verb.
 
 Pages are the texts of ``topics``, shipped with the package. What an option, an error or a name says comes from its
 docstring, so ``help()`` in Python and this command cannot disagree.
@@ -15,7 +15,10 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from importlib import resources
+from inspect import getattr_static
 from typing import Any, TypeAlias
+
+from msgspec import UNSET
 
 import node_ipc
 
@@ -23,16 +26,19 @@ from .. import errors
 from ..config.config import Config, Interfaces
 from ..config.options import Options, spelt
 from ..config.tls_options import TLSOptions
+from ..core.endpoint import BETWEEN_PARTS
+from ..core.session import FOR_USERS
 from .arguments import Commands, UsageError, add_command
 
-__all__ = ["add_commands", "filled", "kinds_of_errors", "options", "topics"]
+__all__ = ["WORDS", "add_commands", "filled", "kinds_of_errors", "options", "topics", "verbs"]
 
 EXAMPLES = """\
   node-ipc help                          what there is to read about
   node-ipc help delivery                 one topic
   node-ipc help max_pending_bytes        an option: what it means, its unit, its default
   node-ipc help ERR_IPC_ADDRESS_IN_USE   an error, by its code or its class
-  node-ipc help emit                     a command; as node-ipc emit --help
+  node-ipc help receive                  a verb of a client, server or socket
+  node-ipc help doctor                   a command; as node-ipc doctor --help
 """
 Texts: TypeAlias = dict[str, Callable[[], str]]
 """What can be asked for, and what makes its text."""
@@ -64,8 +70,8 @@ def _contents(commands: Commands) -> str:
 
 
 _ALSO = """\
-or an option (retry, tls.private), an error (NotConnected, ERR_IPC_INVALID_JSON), a command, or a name of node_ipc
-(connect, Stats)."""
+or an option (retry, tls.private), an error (NotConnected, ERR_IPC_INVALID_JSON), a command, a name of node_ipc
+(connect, Stats), or a verb of a client, server or socket (receive, broadcast)."""
 
 
 def topics() -> dict[str, str]:
@@ -91,7 +97,7 @@ def _page(name: str) -> str:
 
 def _meant(topic: str, commands: Commands) -> list[Callable[[], str]]:
     """All that has this name: ``tls`` is a topic and an option."""
-    shelves = (_topics(), _commands(commands), _options(), _errors(), _names())
+    shelves = (_topics(), _commands(commands), _options(), _errors(), _names(), verbs(), _words())
     for alike in ALIKE:
         found = [shelf[name] for shelf in shelves for name in shelf if alike(topic, name)]
         if found:
@@ -113,8 +119,36 @@ ALIKE: tuple[Callable[[str, str], bool], ...] = (
 
 def _topics() -> Texts:
     pages: Texts = {name: partial(_page, name) for name in _pages()}
-    fixtures: Texts = dict.fromkeys(("ipc_pair", "ipc_server"), pages["testing"])
-    return {**pages, **fixtures, "options": _all_options, "errors": _all_errors}
+    return {**pages, "options": _all_options, "errors": _all_errors}
+
+
+WORDS = {
+    "addresses": ("address", "pipe", "port", "socket", "tcp", "unix"),
+    "arrays": ("array", "binary", "bytes", "files", "image", "images", "numpy"),
+    "daemon": ("background", "service", "systemd"),
+    "delivery": ("lost", "order", "ordering"),
+    "events": ("handler", "handlers", "star"),
+    "fronts": ("async", "asyncio", "await", "blocking", "callback", "callbacks", "sync", "threads", "uvloop", "verbs"),
+    "latest": ("camera", "frames", "keep", "newest", "video"),
+    "limits": ("backpressure", "memory", "slow"),
+    "logging": ("debug", "log", "logs"),
+    "metrics": ("monitoring", "opentelemetry", "otel", "prometheus", "tracing"),
+    "node": ("javascript", "nodejs", "typescript"),
+    "recordings": ("recording",),
+    "requests": ("rpc", "progress"),
+    "rooms": ("room",),
+    "security": ("permission", "permissions", "users"),
+    "testing": ("fixture", "fixtures", "ipc_pair", "ipc_server", "pytest", "tests"),
+    "timeouts": ("seconds", "timeout"),
+    "tls": ("certificate", "certificates", "ssl"),
+    "types": ("msgspec", "pydantic", "struct", "typed"),
+    "workers": ("fork", "multiprocessing", "workers.run"),
+}
+"""What else a page is looked for under. A word may be an option or a name, too: then both are shown."""
+
+
+def _words() -> Texts:
+    return {word: partial(_page, page) for page, words in WORDS.items() for word in words}
 
 
 def _commands(commands: Commands) -> Texts:
@@ -181,6 +215,58 @@ def _all_errors() -> str:
 def _names() -> Texts:
     public = node_ipc.__all__  # type: ignore[attr-defined]  # only at run time
     return {name: partial(_name, name) for name in public if name not in errors.__all__}
+
+
+def verbs() -> Texts:
+    """The methods of what ``connect``, ``serve`` and ``IPC`` make, each with all that have one of its name."""
+    owners = {
+        "client": node_ipc.AsyncClient,
+        "blocking client": node_ipc.blocking.Client,
+        "server": node_ipc.AsyncServer,
+        "socket": node_ipc.Socket,
+        "ipc": node_ipc.IPC,
+    }
+    names = {name for kind in owners.values() for name in dir(kind) if not name.startswith("_")}
+    found: Texts = {}
+    for name in names - _INSIDE:
+        kinds = {
+            owner: kind
+            for owner, kind in owners.items()
+            if inspect.isfunction(getattr_static(kind, name, None))
+            and (name in FOR_USERS if kind is node_ipc.Socket else name not in BETWEEN_PARTS)
+        }
+        if kinds:
+            found[name] = partial(_verb, name, kinds)
+    return found
+
+
+_INSIDE = {"ask_in_turn", "connect", "interrupted", "log_payloads", "sockets_in", "start"}
+"""Methods that are public between the parts of the library, or that ``connect`` and ``serve`` have called."""
+
+
+def _verb(name: str, owners: dict[str, Any]) -> str:
+    """The method's calls and its docstring; those that say the same stand together."""
+    calls: dict[str, list[str]] = {}
+    for owner, kind in owners.items():
+        method = getattr(kind, name)
+        wait = "await " if inspect.iscoroutinefunction(method) else ""
+        calls.setdefault(inspect.getdoc(method) or "", []).append(f"  {wait}{owner}.{name}{_parameters(method)}")
+    return "\n\n".join("\n".join(of) + f"\n\n{text}" for text, of in calls.items())
+
+
+def _parameters(method: Any) -> str:
+    """As it is called: no ``self``, no types, and nothing of what catches mistakes."""
+    shown: list[str] = []
+    for parameter in list(inspect.signature(method).parameters.values())[1:]:
+        if parameter.name == "misspelt":
+            continue
+        starred = any(text.startswith("*") for text in shown)
+        if parameter.name == "misplaced" or (parameter.kind is parameter.KEYWORD_ONLY and not starred):
+            shown.append("*")
+        if parameter.name != "misplaced":
+            default = parameter.empty if parameter.default is UNSET else parameter.default
+            shown.append(str(parameter.replace(annotation=parameter.empty, default=default)))
+    return f"({', '.join(shown)})"
 
 
 def _name(name: str) -> str:

@@ -18,7 +18,7 @@ from ..core.session import Session
 from ..drivers.loop import EventLoopDriver
 from ..errors import IPCError
 from ..wire.names import LIFECYCLE
-from .arguments import Commands, add_command, add_configuration, configuration, number, place
+from .arguments import Commands, add_command, add_configuration, configuration, number, place, told_of_port
 from .output import Lines, library_warnings, notice, painted, peer_members, short
 
 __all__ = ["add_commands", "stop_signals"]
@@ -65,6 +65,7 @@ async def _listen(arguments: argparse.Namespace) -> None:
         await server.start()
         listening.has_begun = True
         notice(f"listening at {_where(server)}, Ctrl-C ends")
+        told_of_port(*arguments.address)
         await stopped.wait()
         await server.stop()
     listening.lines.check()

@@ -25,7 +25,7 @@ from ..recording.frames import Cutter, Loaded, Long
 from ..recording.lines import Side
 from ..wire.attached import without_offer
 from ..wire.json import Envelope, decode_envelope, salvage
-from .arguments import Commands, UsageError, add_command, add_configuration, configuration, place
+from .arguments import Commands, UsageError, add_command, add_configuration, configuration, place, told_of_port
 from .listen import stop_signals
 from .output import Lines, as_far_as_read, library_warnings, notice, painted, peer_members, short
 from .recorder import Recorded, add_recording, recorded
@@ -112,6 +112,7 @@ async def _tap(arguments: argparse.Namespace) -> int:
             if observed is not None:
                 await observed.open(at)
             notice(f"clients of {at} talk with {target}, Ctrl-C ends")
+            told_of_port(arguments.address)
             await stopped.wait()
         finally:
             listener.close()
