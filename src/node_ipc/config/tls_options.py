@@ -167,7 +167,7 @@ class TLSOptions(Options, Mapping[str, Any]):
     """
 
     ciphers = _option(checks.name)
-    """OpenSSL's list of ciphers for TLS 1.2.
+    """OpenSSL's list of ciphers for TLS 1.2; default: ECDHE or DHE, with AES-GCM or ChaCha20.
 
     Read by: clients and servers over TLS.
     """

@@ -7,7 +7,8 @@ would never hear the reason; the channel gives it to the driver before it raises
 
 What is always so, unless an ``ssl.SSLContext`` of the user's says otherwise:
 
-- TLS 1.2 at least (1.3 in the assured profile), no renegotiation, no resumption of sessions;
+- TLS 1.2 at least (1.3 in the assured profile), no renegotiation, no resumption of sessions, no compression;
+- of TLS 1.2 only ciphers with forward secrecy and authenticated encryption, unless ``ciphers`` says otherwise;
 - a client verifies the server's certificate and its name, unless ``reject_unauthorized`` is False;
 - a server that has an authority (``ca``, ``trusted_connections``) asks every client for a certificate;
 - certificates follow RFC 5280 strictly and have their names in the subject alternative name, unless
@@ -46,6 +47,9 @@ __all__ = [
     "explain",
     "server_context",
 ]
+
+CIPHERS = "@SECLEVEL=2:ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20:!aNULL:!aDSS"
+"""Of TLS 1.2: those whose recorded bytes a stolen key does not open, and in which no changed bit goes unnoticed."""
 
 ALPN = "node-ipc"
 """The application protocol that both ends offer."""
@@ -246,9 +250,8 @@ class _Options:
         context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_TICKET
         context.set_alpn_protocols([ALPN])
         context.sslobject_class = _Handshake
-        if ciphers := self.get("ciphers"):
-            with _blaming("tls.ciphers", "names no cipher that this OpenSSL has"):
-                context.set_ciphers(ciphers)
+        with _blaming("tls.ciphers", "names no cipher that this OpenSSL has"):
+            context.set_ciphers(self.get("ciphers") or CIPHERS)
         if dhparam := self.get("dhparam"):
             self._load_dhparam(context, dhparam)
         if self.key and self.certificate:
