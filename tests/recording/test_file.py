@@ -61,6 +61,16 @@ def test_what_was_written_is_in_it_and_only_its_owner_may_read_it(path: str) -> 
         assert os.stat(path).st_mode & 0o777 == 0o600
 
 
+def test_a_file_of_another_user_is_not_written_to(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    record(path, 1)
+    before = Path(path).read_bytes()
+    other = os.geteuid() + 1
+    monkeypatch.setattr(os, "geteuid", lambda: other)
+    with pytest.raises(RecordingError, match="belongs to another user"):
+        record(path, 1)
+    assert Path(path).read_bytes() == before
+
+
 KILLED = """
 import os, random, signal, sys, time
 sys.path.insert(0, {tests!r})

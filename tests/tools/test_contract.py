@@ -288,3 +288,31 @@ def test_what_is_made_is_python(folder: Folder) -> None:
     folder.run("app:register", "--asyncapi", "world.json")
     folder.run("--from", "world.json", "--python", "made.py")
     assert folder.read("made.py") == python_of(json.loads(folder.read("world.json")))
+
+
+BOMBS = {
+    "lists": ["a0: &a0 [x, x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 30))],
+    "merged": ["a0: &a0 {k: 1}", *(f"a{n}: &a{n}\n  <<: [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 30))],
+    "in itself": ["a: &a [*a]"],
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_document_that_grows_without_end_is_refused_before_it_does(folder: Folder, bomb: str) -> None:
+    folder.write("bomb.yaml", "\n".join(BOMBS[bomb]))
+    ended = folder.run("--from", "bomb.yaml", "--python", "-")
+    assert ended.returncode == 1
+    assert "'bomb.yaml' grows to more than 1,000,000 values" in ended.stderr
+
+
+def test_aliases_that_do_not_are_followed(folder: Folder) -> None:
+    folder.write(
+        "a.yaml",
+        """
+asyncapi: 3.0.0
+info: &both {title: a, version: '1'}
+channels: {a: {address: a, messages: {a: {payload: &one {type: string}}}}, b: {address: b, messages: {b: *one2}}}
+operations: {a: {action: send, channel: {$ref: '#/channels/a'}}}
+""".replace("*one2", "{<<: *both, payload: *one}"),
+    )
+    assert "Event('a', str)" in folder.run("--from", "a.yaml", "--python", "-").stdout.replace('"', "'")

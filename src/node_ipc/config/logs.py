@@ -37,7 +37,18 @@ if TYPE_CHECKING:
         def cancel(self) -> None: ...
 
 
-__all__ = ["FaultLog", "Log", "RateLimited", "Styled", "escape", "logger", "style", "traceback_of", "with_hint"]
+__all__ = [
+    "UNSAFE",
+    "FaultLog",
+    "Log",
+    "RateLimited",
+    "Styled",
+    "escape",
+    "logger",
+    "style",
+    "traceback_of",
+    "with_hint",
+]
 
 logging.getLogger("node_ipc").addHandler(logging.NullHandler())
 
@@ -123,9 +134,10 @@ PEER_TEXT = 256
 
 # C0 but for new line and tab, DEL, C1; the marks, embeddings, overrides and isolates of bidirectional text;
 # line and paragraph separators; lone surrogates. Joiners and wide spaces stay: languages and emoji use them.
-_UNSAFE = re.compile(
+UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2028\u2029\u2066-\u2069\ud800-\udfff]"
 )
+"""What a terminal would obey, or show as what it is not, in text of several lines."""
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -165,12 +177,12 @@ def _cut(pieces: list[str], limit: int) -> str:
 
 def _tame(text: str) -> str:
     """Text of ``ipc.log``, where new lines and tabs are allowed, with its control characters escaped."""
-    return text.translate(_escapes()) if _UNSAFE.search(text) else text
+    return text.translate(_escapes()) if UNSAFE.search(text) else text
 
 
 @cache
 def _escapes() -> dict[int, str]:
-    unsafe = filter(_UNSAFE.match, map(chr, range(0x10000)))
+    unsafe = filter(UNSAFE.match, map(chr, range(0x10000)))
     return {ord(character): _escaped(character) for character in unsafe}
 
 

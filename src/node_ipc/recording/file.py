@@ -187,6 +187,16 @@ def _opened(path: str, fresh: bool = False) -> int:
         return os.dup(1)
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0) | (os.O_EXCL if fresh else 0)
     try:
-        return os.open(path, flags, OWNER_ONLY)
+        descriptor = os.open(path, flags, OWNER_ONLY)
     except OSError as error:
         raise RecordingError(f"cannot write {path!r}: {error.strerror}") from error
+    if _is_somebody_elses(descriptor):
+        os.close(descriptor)
+        raise RecordingError(f"{path!r} belongs to another user, who could read what is kept: give another name")
+    return descriptor
+
+
+def _is_somebody_elses(descriptor: int) -> bool:
+    """A file, as it may have been put into a shared directory; a pipe or a device is what its user says."""
+    found = os.fstat(descriptor)
+    return hasattr(os, "geteuid") and stat.S_ISREG(found.st_mode) and found.st_uid != os.geteuid()

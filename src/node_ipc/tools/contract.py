@@ -8,6 +8,7 @@ import contextlib
 import difflib
 import importlib
 import json
+import math
 import os
 import shutil
 import sys
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import IPCError
 from .arguments import Commands, UsageError, add_command, add_configuration, configuration, seconds
-from .output import as_far_as_read, notice
+from .output import as_far_as_read, notice, printable
 
 if TYPE_CHECKING:
     from ..contract import Contract
@@ -129,6 +130,10 @@ def _notices() -> Iterator[None]:
         yield
 
 
+MOST_NODES = 1_000_000
+"""Values of a document in YAML: aliases make billions of a few lines, and no contract has so many."""
+
+
 # ---- what is written
 
 
@@ -166,7 +171,8 @@ def _texts(arguments: argparse.Namespace, write: dict[str, Callable[[str], str]]
     texts: dict[str, str] = {}
     for format, text in write.items():
         if file := getattr(arguments, format):
-            texts[file] = texts.get(file, "") + text(file)
+            made = text(file)  # YAML may be without quotes, where an escape is text like any other
+            texts[file] = texts.get(file, "") + (made if file.endswith((".yaml", ".yml")) else printable(made))
     return texts
 
 
@@ -227,7 +233,7 @@ def _summary(contract: Contract) -> str:
             lines.append(
                 f"  {says:20} {method.name}({notation.at(f'{place}.params')}): {notation.at(f'{place}.result')}"
             )
-    return "\n".join(lines) + "\n"
+    return printable("\n".join(lines) + "\n")
 
 
 def _json(value: Any) -> str:
@@ -278,10 +284,31 @@ def _read_document(file: str) -> Any:
             for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
         }
 
+        def compose_document(self) -> Any:
+            """The nodes of the document, before anything is made of them."""
+            document = super().compose_document()
+            if _size(document, {}) > MOST_NODES:
+                raise ContractError(
+                    f"{file!r} grows to more than {MOST_NODES:,} values when its aliases (*name) are followed: "
+                    "say it once, and refer to it with $ref"
+                )
+            return document
+
     try:
         return yaml.load(text, Loader)
     except (yaml.YAMLError, RecursionError) as error:
         raise ContractError(f"{file!r} is neither JSON nor YAML: {error}") from error
+
+
+def _size(node: Any, known: dict[int, float]) -> float:
+    """How many values a node of YAML stands for, with all that its aliases repeat; one in itself has no end."""
+    if isinstance(node.value, str):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = math.inf  # until it is known: so an alias within itself finds it
+        parts = (part for each in node.value for part in (each if isinstance(each, tuple) else (each,)))
+        known[id(node)] = 1 + sum(_size(part, known) for part in parts)
+    return known[id(node)]
 
 
 # ---- the code
@@ -349,7 +376,8 @@ def _check(texts: dict[str, str]) -> int:
             code = 1
             old, new = (part.splitlines(keepends=True) for part in (before.replace("\r\n", "\n"), text))
             with as_far_as_read():
-                sys.stdout.writelines(difflib.unified_diff(old, new, f"{file} (the file)", f"{file} (the code)"))
+                difference = difflib.unified_diff(old, new, f"{file} (the file)", f"{file} (the code)")
+                sys.stdout.writelines(map(printable, difference))
             notice(f"node-ipc contract: {file} is not what the code says: run the command without --check")
     return code
 

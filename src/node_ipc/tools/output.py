@@ -11,10 +11,21 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
-from ..config.logs import escape, logger
+from ..config.logs import UNSAFE, escape, logger
 from ..core.seam import Peer
 
-__all__ = ["Lines", "Printer", "counted", "json_text", "library_warnings", "notice", "painted", "peer_members", "short"]
+__all__ = [
+    "Lines",
+    "Printer",
+    "counted",
+    "json_text",
+    "library_warnings",
+    "notice",
+    "painted",
+    "peer_members",
+    "printable",
+    "short",
+]
 
 COLOURS = {"server": "36", "client": "33", "good": "32", "bad": "31"}
 WIDTH = 2000
@@ -45,6 +56,14 @@ def _otherwise(value: Any) -> Any:
     if isinstance(value, (bytes, bytearray, memoryview)):
         return {"hex": bytes(value).hex()}
     return str(value)
+
+
+def printable(text: str) -> str:
+    r"""Text of several lines that is safe in a terminal: what is not is written ``\uXXXX``.
+
+    In a string of JSON, TypeScript or Python that is the same character.
+    """
+    return UNSAFE.sub(lambda found: _escaped(found[0]), text)
 
 
 def short(value: Any, width: int = WIDTH) -> str:
