@@ -1,10 +1,14 @@
 """Programs that the tests start hear Ctrl-C, however the tests themselves were started.
 
 A shell without job control starts what is behind ``&`` with SIGINT ignored, ``nohup`` too, and every program started
-from there inherits that.
+from there inherits that. And no test shows a secret (``never_shown``).
 """
 
 import signal
+
+from never_shown import pytest_configure, pytest_runtest_makereport
+
+__all__ = ["pytest_configure", "pytest_runtest_makereport"]
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

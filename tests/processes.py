@@ -11,6 +11,8 @@ import threading
 import time
 from pathlib import Path
 
+from never_shown import look
+
 DEADLINE = 60.0
 """Seconds that anything may take; a test machine may be busy."""
 
@@ -49,6 +51,7 @@ class Program:
     def _read(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
+            look(line, f"what {self._name} says")
             self._new.put(line.rstrip("\n"))
         self._new.put(None)
 

@@ -618,7 +618,7 @@ LATE: dict[str, Any] = {
     "parser": "fast",
     "raw_buffer": True,
     "sync": True,
-    "tls": {"passphrase": "a secret"},
+    "tls": {"passphrase": "nevershown"},
 }
 
 
@@ -641,7 +641,7 @@ async def test_an_option_that_comes_too_late_is_told_once(
     setattr(ipc.config, option, LATE[option])
     [text] = told(caplog)
     assert text.startswith(f"config.{option} was set too late for <Client 'nobody'")
-    assert "before connect_to() or serve()" in text and "secret" not in text
+    assert "before connect_to() or serve()" in text and "nevershown" not in text
     assert getattr(ipc.of.nobody.settings, option) == getattr(before, option)
     setattr(ipc.config, option, LATE[option])
     ipc.config.update(**{option: LATE[option]})

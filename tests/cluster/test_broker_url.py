@@ -24,7 +24,7 @@ from node_ipc.config import bus_options
 from node_ipc.errors import ConfigError
 from tls_certificates import FOR_CLIENTS, FOR_SERVERS, Identity, identity
 
-SECRET = "s3cr@t/?#:%"
+SECRET = "nevershown@t/?#:%"
 """With everything that means something in a URL."""
 
 
@@ -91,7 +91,7 @@ async def refusal(broker: Broker, **options: Any) -> str:
         told = "".join(traceback.format_exception(all.errors[0][0]))
         server = all.servers[0]
         for said in (told, repr(server), repr(server.settings), str(server.settings.bus), repr(server.stats())):
-            assert "s3cr" not in said and "0pen" not in said
+            assert "nevershown" not in said and "0pen" not in said
         return str(all.errors[0][0])
 
 
@@ -232,7 +232,7 @@ async def test_passwords_and_tokens_with_any_letters_and_none_of_them_is_shown(w
     engine, options, user, _ = WAYS[way]
     with running(engine, **options, user=user.format(quote(SECRET, safe=""))) as broker:
         await takes_part(broker)
-        broker.options["user"] = user.format("wrong-s3cr")
+        broker.options["user"] = user.format("wrong-nevershown")
         await refusal(broker)
         broker.kill()
         await refusal(broker)  # nor where it is not there
@@ -240,12 +240,12 @@ async def test_passwords_and_tokens_with_any_letters_and_none_of_them_is_shown(w
 
 async def test_an_emitter_shows_no_secret_either(engine: str) -> None:
     with running(engine) as broker:
-        broker.options["user"] = "me:s3cr@"
+        broker.options["user"] = "me:nevershown@"
         broker.kill()
         with pytest.raises(node_ipc.IPCError) as refused:
             async with node_ipc.scale.emitter(broker.url, timeout=0.2):
                 pass
-        assert "s3cr" not in "".join(traceback.format_exception(refused.value))
+        assert "nevershown" not in "".join(traceback.format_exception(refused.value))
 
 
 # ---- what is wrong with a URL is said before anything is connected
@@ -271,7 +271,7 @@ WRONG = {
 @pytest.mark.parametrize("url", WRONG)
 def test_what_is_wrong_with_a_url_is_said_at_once(url: str) -> None:
     with pytest.raises(ConfigError, match=WRONG[url]):
-        bus_of(bus_options.bus(url.replace("//h", "//me:s3cr@h")))
+        bus_of(bus_options.bus(url.replace("//h", "//me:nevershown@h")))
 
 
 def test_keys_that_do_not_fit_or_are_locked_are_said_and_nobody_is_asked(files: Files) -> None:

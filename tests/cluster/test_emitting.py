@@ -108,7 +108,7 @@ def test_what_is_no_bus_is_refused(bus: Any) -> None:
 
 
 async def test_wrong_calls_say_what_to_give() -> None:
-    out = node_ipc.scale.emitter("nats://me:s3cret@host")
+    out = node_ipc.scale.emitter("nats://me:nevershown@host")
     assert repr(out) == "<Emitter nats nats://host>"
     with pytest.raises(TypeError, match="use broadcast"):
         out.to()

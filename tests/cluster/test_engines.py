@@ -482,24 +482,24 @@ async def test_a_message_above_the_brokers_limit_is_an_error_that_names_it(name:
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("nats", {"config": 'authorization { user: "me", password: "s3cret" }\n'}),
-        ("nats", {"config": 'authorization { token: "s3cret" }\n'}),
-        ("redis", {"arguments": ("--requirepass", "s3cret")}),
+        ("nats", {"config": 'authorization { user: "me", password: "nevershown" }\n'}),
+        ("nats", {"config": 'authorization { token: "nevershown" }\n'}),
+        ("redis", {"arguments": ("--requirepass", "nevershown")}),
     ],
 )
 async def test_who_may_not_come_in_is_told_without_the_password(name: str, options: dict[str, Any]) -> None:
     broker = brokers.start(name, **options)
     try:
-        broker.options["user"] = "me:wrong-s3cret@"
+        broker.options["user"] = "me:wrong-nevershown@"
         async with AsyncExitStack() as stack:
             all = Ends(broker, stack)
             await all.add()
             await until(lambda: all.errors[0])
-            assert "cannot be reached" in str(all.errors[0][0]) and "s3cret" not in str(all.errors[0][0])
-            assert "s3cret" not in repr(all.servers[0].settings)
-        broker.options["user"] = {"nats": "me:s3cret@", "redis": ":s3cret@"}[name]
+            assert "cannot be reached" in str(all.errors[0][0]) and "nevershown" not in str(all.errors[0][0])
+            assert "nevershown" not in repr(all.servers[0].settings)
+        broker.options["user"] = {"nats": "me:nevershown@", "redis": ":nevershown@"}[name]
         if "token" in str(options):
-            broker.options["user"] = "s3cret@"
+            broker.options["user"] = "nevershown@"
         async with ends(broker, ("a",), ("a",)) as all:
             all.servers[0].broadcast("x", 1)
             await until(lambda: all.heard[1] == [1])

@@ -83,13 +83,13 @@ def test_what_is_no_list_of_urls_is_refused_without_its_secrets(value: Any) -> N
 
 
 def test_user_and_files_of_one_url_are_those_of_the_others() -> None:
-    bus = NatsBus(BusPlace("nats://me:s3cr@a", "tls://b?ca=/etc/ssl/certs/ca-certificates.crt", "nats://you:x@c"))
+    bus = NatsBus(BusPlace("nats://me:nevershown@a", "tls://b?ca=/etc/ssl/certs/ca-certificates.crt", "nats://you:x@c"))
     servers = {server.at: server for server in bus._servers}
     assert {at: server.options["user"] for at, server in servers.items()} == {
         "nats://a": "me", "nats://b": "me", "nats://c": "you",
     }  # fmt: skip
-    assert all(server.wants_tls for server in bus._servers) and "s3cr" not in bus.health()
-    assert "s3cr" not in repr(BusPlace("nats://me:s3cr@a", "nats://me:s3cr@b"))
+    assert all(server.wants_tls for server in bus._servers) and "nevershown" not in bus.health()
+    assert "nevershown" not in repr(BusPlace("nats://me:nevershown@a", "nats://me:nevershown@b"))
 
 
 # ---- whichever is there
@@ -124,13 +124,13 @@ async def test_one_that_is_stopped_or_a_black_hole_is_not_waited_for() -> None:
 async def test_where_none_is_there_each_is_named_with_its_reason() -> None:
     broker = brokers.start("nats")
     try:
-        urls = [f"nats://me:s3cr@127.0.0.1:{free_port()}" for _ in range(2)]
+        urls = [f"nats://me:nevershown@127.0.0.1:{free_port()}" for _ in range(2)]
         async with AsyncExitStack() as stack:
             all = Ends(At(broker, urls), stack)  # type: ignore[arg-type]
             await all.add()
             await until(lambda: all.errors[0])
             said = str(all.errors[0][0])
-            assert said.count("Connect call failed") == 2 and "s3cr" not in said
+            assert said.count("Connect call failed") == 2 and "nevershown" not in said
     finally:
         broker.close()
 
@@ -139,8 +139,8 @@ async def test_where_none_is_there_each_is_named_with_its_reason() -> None:
 @pytest.mark.parametrize("told", [False, True], ids=["both named", "the other one told"])
 async def test_one_is_killed_and_the_other_goes_on(told: bool) -> None:
     """Also where only one was named, and that one told of the other; the password goes along."""
-    config = 'authorization { user: "me", password: "s3cr" }\n'
-    with cluster(config=config, user="me:s3cr@") as (one, two):
+    config = 'authorization { user: "me", password: "nevershown" }\n'
+    with cluster(config=config, user="me:nevershown@") as (one, two):
         url = one.url if told else f"{one.url},{two.url}"
         buses = [NatsBus(BusPlace(*url.split(","))) for _ in range(3)]
         async with AsyncExitStack() as stack:
@@ -171,7 +171,7 @@ async def test_one_is_killed_and_the_other_goes_on(told: bool) -> None:
                 await until(partial(accounted, all, number, name, sent))
                 assert all.heard[number] == sorted(set(all.heard[number]))
                 assert set(range(100, 150)) | set(range(250, 300)) <= set(all.heard[number])
-            assert "s3cr" not in str(all.errors)
+            assert "nevershown" not in str(all.errors)
 
 
 def heard_by_both(all: Ends) -> bool:

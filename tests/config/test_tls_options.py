@@ -15,7 +15,7 @@ from node_ipc.config.options import UnknownOption
 from node_ipc.config.tls_options import TLSOptions
 from node_ipc.errors import ConfigError
 
-KEY = "-----BEGIN PRIVATE KEY-----\nverysecretbytes\n-----END PRIVATE KEY-----"
+KEY = "-----BEGIN PRIVATE KEY-----\nnevershownbytes\n-----END PRIVATE KEY-----"
 CERT = "-----BEGIN CERTIFICATE-----\nnotsosecret\n-----END CERTIFICATE-----"
 
 
@@ -32,7 +32,7 @@ def test_tls_options_in_either_spelling() -> None:
             "cert": CERT,
             "ca": [CERT, b"DER"],
             "servername": "example.org",
-            "passphrase": b"secret",
+            "passphrase": b"nevershown",
             "minVersion": ssl.TLSVersion.TLSv1_3,
             "ciphers": "HIGH",
             "strictX509": False,
@@ -49,7 +49,7 @@ def test_tls_options_in_either_spelling() -> None:
         "cert": CERT,
         "ca": (CERT, b"DER"),
         "servername": "example.org",
-        "passphrase": b"secret",
+        "passphrase": b"nevershown",
         "min_version": "TLSv1.3",
         "ciphers": "HIGH",
         "strict_x509": False,
@@ -111,7 +111,7 @@ def test_wrong_tls_values(name: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=f"'tls.{name}': ") as caught:
         config.tls = {name: value}
     assert config.tls is False
-    for secret in ("verysecret", "12345", "/etc/key.pem"):
+    for secret in ("nevershown", "12345", "/etc/key.pem"):
         assert secret not in str(caught.value)
 
 
@@ -136,11 +136,13 @@ def test_an_ssl_context_is_taken_as_it_is() -> None:
 
 @pytest.mark.row(50)
 def test_no_secret_is_ever_shown() -> None:
-    config = Config(tls={"key": KEY, "passphrase": "hunter2", "cert": CERT, "ca": CERT, "dhparam": KEY, "public": "/c"})
+    config = Config(
+        tls={"key": KEY, "passphrase": "nevershown", "cert": CERT, "ca": CERT, "dhparam": KEY, "public": "/c"}
+    )
     for shown in (repr(config), str(config), repr(config.settings()), repr(config.tls), f"{config}"):
         assert "/c" in shown or shown.endswith("…)")
-        for secret in ("verysecret", "hunter2", "notsosecret", "BEGIN"):
+        for secret in ("nevershown", "nevershown", "notsosecret", "BEGIN"):
             assert secret not in shown
     with pytest.raises(ConfigError) as caught:
-        config.tls = [KEY, "hunter2"]  # type: ignore[assignment]
-    assert "verysecret" not in str(caught.value) and "hunter2" not in str(caught.value)
+        config.tls = [KEY, "nevershown"]  # type: ignore[assignment]
+    assert "nevershown" not in str(caught.value) and "nevershown" not in str(caught.value)
