@@ -57,6 +57,21 @@ def test_each_row_of_a_bus_is_shown_by_tests_with_every_engine_that_has_it(row: 
                 assert "broker: Broker" in found[1] and "params=list(brokers.BROKERS)" in text, name
 
 
+def test_each_threat_is_shown_by_tests_that_exist() -> None:
+    text = (DOCS / "topics" / "threats.md").read_text("utf-8")
+    rows = [line for line in text.splitlines() if re.match(r"\| (?!how \|)", line)]
+    assert len(rows) > 30
+    for row in rows:
+        named = re.findall(r"`([\w/]+\.py)::(\w+|\*)`", row.split(" | ")[-1])
+        assert named, row
+        for module, test in named:
+            source = (ROOT / "tests" / module).read_text("utf-8")
+            assert re.search(rf"^(?:async )?def {'test_' if test == '*' else test + '[(]'}", source, re.M), (
+                module,
+                test,
+            )
+
+
 def test_the_page_says_what_a_run_was(made: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "run.xml").write_text(RUN, "utf-8")
     page = made["page"]([*made["cases"](tmp_path / "run.xml")])
