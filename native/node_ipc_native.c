@@ -42,7 +42,7 @@
 
 /* ---- what is known of the Python side ---- */
 
-#define SLOTS_OF_SESSION(X) X(session, outgoing, "_outgoing") X(session, driver, "_driver")                            \
+#define SLOTS_OF_SESSION(X) X(session, outgoing, "outgoing")  X(session, driver, "_driver")                            \
     X(session, heard, "heard") X(session, traffic, "traffic")
 #define SLOTS_OF_OUTGOING(X) X(outgoing, frames, "frames") X(outgoing, corked, "corked") X(outgoing, turn, "turn")     \
     X(outgoing, is_full, "is_full") X(outgoing, below_soft, "below_soft") X(outgoing, home, "home")                    \

@@ -82,7 +82,7 @@ def test_arrays_go_over_every_stream_on_every_loop(carrier: str, loop: str, tmp_
                         back = await client.receive("back", type=Frame, timeout=20)
                         assert back.number == number and numpy.array_equal(back.image, image)
                 session: Any = server.sockets[0]
-                assert session._outgoing.attaching is Attaching.AGREED
+                assert session.outgoing.attaching is Attaching.AGREED
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop if loop == "uvloop" else None) as runner:
         runner.run(main())

@@ -217,7 +217,7 @@ class World:
         heard = self.others + sum(map(len, self.heard))
         told = sum(loss.in_flight for loss in ours) + sum(loss.unheard for loss in theirs)
         assert heard + told >= sent, f"of {sent} to the server {heard} were heard and {told} told"
-        sent = sum(socket.messages_out for socket in self.sockets)
+        sent = sum(socket.stats().messages_out for socket in self.sockets)
         heard = sum(member.answers for member in self.members)
         told = sum(loss.in_flight for loss in theirs) + sum(loss.unheard for loss in ours)
         assert heard + told >= sent, f"of {sent} to the clients {heard} were heard and {told} told"

@@ -58,7 +58,7 @@ def test_any_address(address: Any) -> None:
     everything = pair(address=address)
     everything.client.emit("n")
     everything.driver.run_until_idle()
-    assert everything.socket.messages_in == 1
+    assert everything.socket.stats().messages_in == 1
 
 
 def test_the_assured_profile() -> None:
@@ -105,7 +105,7 @@ def test_a_started_server_gives_clients_and_wires() -> None:
     wire.write(b'{"type":"n"')
     wire.write(b"}\f")
     driver.run_until_idle()
-    assert started.server.sockets[1].messages_in == 1
+    assert started.server.sockets[1].stats().messages_in == 1
     wire.close()
     driver.run_until_idle()
     assert wire.is_lost or wire.has_ended

@@ -157,8 +157,8 @@ class AsyncClient(Client):
         """Let the loop read what the kernel has at this moment, for ``CATCH_UP_SECONDS`` at the most."""
         end = self._driver.now() + CATCH_UP_SECONDS
         before = -1
-        while self._session is not None and self._session.bytes_in != before and self._driver.now() < end:
-            before = self._session.bytes_in
+        while self._session is not None and self._session.incoming.bytes_in != before and self._driver.now() < end:
+            before = self._session.incoming.bytes_in
             await asyncio.sleep(0)
 
     async def _change(self) -> None:
@@ -241,7 +241,7 @@ class AsyncServer(Serving[Socket], Server):
         """Until no socket has more than ``soft_pending_bytes`` waiting, without what ``keep="latest"`` may replace."""
         limit = self.settings.soft_pending_bytes
         await _drained(
-            self._driver, self.on_drained, lambda: all(socket.owed_bytes <= limit for socket in self.sockets)
+            self._driver, self.on_drained, lambda: all(socket.outgoing.owed <= limit for socket in self.sockets)
         )
 
 

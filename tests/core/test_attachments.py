@@ -70,7 +70,7 @@ def agreed(**options: Any) -> Pair:
 
 
 def state_of(session: Any) -> Attaching:
-    state: Attaching = session._outgoing.attaching
+    state: Attaching = session.outgoing.attaching
     return state
 
 

@@ -1665,7 +1665,7 @@ def test_in_10_000_schedules_every_emit_is_accounted_for() -> None:
         else:
             driver.run_until_idle()
         stats = client.stats()
-        waiting = len(client._queue) + (len(client._session._outgoing.frames) if client._session else 0)
+        waiting = len(client._queue) + (len(client._session.outgoing.frames) if client._session else 0)
         assert stats.messages_out + waiting + stats.dropped == accepted, f"schedule {schedule}: {actions}"
         reasons = [id(loss.reason) for loss in lost]
         late = [error for error in errors if isinstance(error, (BackpressureError, NotConnected))]

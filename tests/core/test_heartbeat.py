@@ -359,4 +359,4 @@ def test_a_blocking_client_knows_by_an_answer_what_has_arrived() -> None:
     assert session is not None
     mark = session.ask_in_turn()
     ends.driver.run_until_idle()
-    assert mark is not None and session.has_answered(mark) and session.confirmed == mark + 1
+    assert mark is not None and session.has_answered(mark) and session.outgoing.confirmed == mark + 1

@@ -51,7 +51,7 @@ def go_on(both: Pair) -> None:
 
 def waiting(both: Pair) -> list[tuple[str, Any]]:
     """What waits at the server's socket, as it will be sent."""
-    decoded = (msgspec.json.decode(frame[:-1]) for frame in both.socket._outgoing.frames)
+    decoded = (msgspec.json.decode(frame[:-1]) for frame in both.socket.outgoing.frames)
     return [(each["type"], each["data"]) for each in decoded]
 
 
@@ -184,7 +184,7 @@ def test_what_other_threads_emit_is_replaced_before_the_loop_takes_it_and_after(
     in_thread(both.socket.emit, "frame", 1, **LATEST)
     in_thread(both.socket.emit, "other", "a")
     in_thread(both.socket.emit, "frame", 2, **LATEST)
-    assert both.socket._outgoing.unsent == 3
+    assert both.socket.outgoing.unsent == 3
     both.driver.run_until_idle()
     assert waiting(both) == [("other", "a"), ("frame", 2)]
     go_on(both)
@@ -265,7 +265,7 @@ def test_one_that_may_be_replaced_is_no_pressure_on_the_others() -> None:
     for number in range(10):
         assert both.socket.emit("frame", [number, "x" * 90_000], **LATEST)
         both.driver.run_until_idle()
-    assert both.socket.pending_bytes > 160_000 and both.socket.owed_bytes == 0
+    assert both.socket.pending_bytes > 160_000 and both.socket.outgoing.owed == 0
     both.client.emit("ask", 1)
     both.driver.run_until_idle()
     assert asked == [1]
@@ -278,7 +278,7 @@ def test_one_that_may_be_replaced_is_no_pressure_on_the_others() -> None:
     heard = heard_by(both, "frame", "other")
     go_on(both)
     assert [event for event, _ in heard] == ["frame", *["other"] * len(results), "frame"]
-    assert both.socket.pending_bytes == 0 and both.socket.takes_more
+    assert both.socket.pending_bytes == 0 and both.socket.outgoing.below_soft
 
 
 @pytest.mark.parametrize("policy", ["disconnect", "drop_newest", "drop_oldest"])
@@ -314,8 +314,8 @@ def test_dropping_the_oldest_spares_what_may_be_replaced() -> None:
         both.socket.emit("other", [number, "x" * 2000])
     events = [event for event, _ in waiting(both)]
     assert events[0] == "frame" and both.socket.dropped > 50
-    assert both.socket._outgoing.weigh() - both.socket._link.pending_bytes() == sum(  # type: ignore[union-attr]
-        map(len, both.socket._outgoing.frames)
+    assert both.socket.outgoing.weigh() - both.socket._link.pending_bytes() == sum(  # type: ignore[union-attr]
+        map(len, both.socket.outgoing.frames)
     )
     both.socket.emit("frame", 2, **LATEST)
     events = [event for event, _ in waiting(both)]
@@ -413,7 +413,7 @@ def test_what_arrives_is_what_was_emitted_without_what_was_replaced(steps: list[
                 both.socket.emit(event, payload, keep="latest" if newest else None)
             else:
                 in_thread(both.socket.emit, event, payload, keep="latest" if newest else None)
-        out = both.socket._outgoing
+        out = both.socket.outgoing
         assert out.weighed == out.weigh()
         assert out._bytes == sum(map(len, out.frames))
     go_on(both)
@@ -424,7 +424,7 @@ def test_what_arrives_is_what_was_emitted_without_what_was_replaced(steps: list[
         assert any(other == event and later > number and newest for other, later, newest in heard)
     stats = both.socket.stats()
     assert (stats.replaced, stats.messages_out) == (len(replaced), len(heard))
-    assert (stats.dropped, both.socket.pending_bytes, both.socket.takes_more) == (0, 0, True)
+    assert (stats.dropped, both.socket.pending_bytes, both.socket.outgoing.below_soft) == (0, 0, True)
 
 
 class Model:
@@ -487,4 +487,4 @@ def test_many_small_ones_still_flush() -> None:
     both = pair()
     for number in range(100):
         both.socket.emit(f"e{number}", "x" * 500, **LATEST)
-    assert both.socket._outgoing.weigh() < FLUSH_BYTES + 1000
+    assert both.socket.outgoing.weigh() < FLUSH_BYTES + 1000

@@ -16,7 +16,7 @@ def test_nothing_waits_for_a_link_that_is_lost() -> None:
     Wire.connected(driver, server.address)
     driver.run_until_idle()
     (socket,) = server.sockets
-    outgoing: Outgoing = socket._outgoing
+    outgoing: Outgoing = socket.outgoing
     outgoing.pause()
     for _ in range(3):
         socket.emit("n", "x" * 2000)

@@ -404,7 +404,7 @@ def test_a_frame_encoded_once_can_be_written_to_many() -> None:
     everything.client.on("a", heard.append)
     encoded = everything.socket.encode("a", [1])
     for _ in range(70):
-        everything.socket.write_frame(encoded)
+        everything.socket.outgoing.write(encoded)
     everything.driver.run_until_idle()
     assert heard == [[1]] * 70
 
@@ -482,7 +482,7 @@ def viewed(policy: str, **options: Any) -> Pair:
 def test_a_peer_that_reads_slowly_is_not_cut_where_messages_are_dropped(policy: str) -> None:
     everything = viewed(policy)
     assert everything.server.sockets == [everything.socket]
-    assert everything.socket.dropped > 100 and not everything.socket.takes_more
+    assert everything.socket.dropped > 100 and not everything.socket.outgoing.below_soft
     everything.driver.advance(9)
     assert everything.server.sockets == [everything.socket]
     everything.driver.advance(11)  # and nothing was taken
@@ -932,11 +932,11 @@ def test_abort_counts_what_was_dropped() -> None:
     for number in range(3):
         socket.emit("n", number)  # the first goes out at once
     socket.abort()
-    socket._outgoing.turn_ended()  # a driver may tell the end of the turn before the loss
+    socket.outgoing.turn_ended()  # a driver may tell the end of the turn before the loss
     driver.run_until_idle()
     assert lost == [Loss(None, 2, 1)]
     assert socket.dropped == 2
-    assert socket.messages_out == 1
+    assert socket.outgoing.messages_out == 1
 
 
 @pytest.mark.row(31)
@@ -959,7 +959,7 @@ def test_ending_inside_a_handler_counts_what_it_emitted(verb: str) -> None:
     sent = got[: got.index("disconnect")]
     assert sent == (["a", "b"] if verb == "close" else [])
     assert socket.dropped == (0 if verb == "close" else 2)
-    assert socket.messages_out == len(sent)
+    assert socket.outgoing.messages_out == len(sent)
 
 
 def test_a_loss_tells_what_it_took_with_it() -> None:
@@ -1057,7 +1057,7 @@ def test_emits_from_another_thread_are_counted_when_the_link_is_gone(when: str) 
         driver._ready.rotate(-1)  # the news of the loss comes before what the thread handed over
     driver.run_until_idle()
     assert socket.dropped == 5
-    assert socket.messages_out == 0
+    assert socket.outgoing.messages_out == 0
 
 
 @pytest.mark.row(41)
@@ -1413,8 +1413,8 @@ def test_heartbeats_notice_a_dead_peer() -> None:
 def test_without_anything_to_send_nothing_is_written() -> None:
     everything = pair()
     sizes = writes(everything)
-    everything.socket._outgoing.turn_ended()
-    everything.socket._outgoing.flush()
+    everything.socket.outgoing.turn_ended()
+    everything.socket.outgoing.flush()
     assert sizes == []
 
 
@@ -1423,7 +1423,7 @@ def test_emits_from_another_thread_behind_the_end_are_counted() -> None:
     _, _, socket, driver = pair()
     driver.drop()
     driver.run_until_idle()
-    socket._outgoing.post(b"late")  # a thread that was in the middle of its emit when the link went away
+    socket.outgoing.post(b"late")  # a thread that was in the middle of its emit when the link went away
     socket._take_posted()
     assert socket.dropped == 1
 
@@ -1574,8 +1574,8 @@ def test_what_was_dropped_to_make_room_proves_nothing_about_what_was_sent() -> N
     everything.connection.drop()
     everything.driver.run_until_idle()
     assert socket.loss is not None and socket.dropped > 50
-    assert socket.loss.in_flight == socket.messages_out
-    assert socket.dropped + socket.messages_out == 100
+    assert socket.loss.in_flight == socket.outgoing.messages_out
+    assert socket.dropped + socket.outgoing.messages_out == 100
 
 
 # --- what ends in the middle, and what is empty -------------------------------------------------------------
@@ -1679,7 +1679,7 @@ def test_a_broadcast_tells_that_a_peer_is_full() -> None:
     everything = stuck()
     other = connect(everything.driver, everything.server.address)
     answers = []
-    while everything.socket.takes_more:
+    while everything.socket.outgoing.below_soft:
         answers.append(everything.server.broadcast("n", "x" * 1980))
         everything.driver.run_until_idle()
     assert set(answers[:-1]) == {True} and len(answers) > 10

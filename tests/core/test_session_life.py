@@ -244,7 +244,7 @@ def test_every_input_while_what_a_broken_link_brought_is_handled(name: str) -> N
         stage.give(name)
         lives.append(stage.session.life)
 
-    stage.session._incoming._held.append(b'{"type":"n","data":2}')
+    stage.session.incoming._held.append(b'{"type":"n","data":2}')
     stage.in_handler = act
     stage.session.lost(BROKEN)
     assert lives == [Life.BROKEN, NEXT.get((Life.BROKEN, name), Life.BROKEN)]

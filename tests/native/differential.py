@@ -285,7 +285,7 @@ class Round:
     def _hears(self, name: str) -> Callable[..., Any]:
         def hear(data: Any, socket: Any = None) -> None:
             current = self.events.current is self.session
-            self.note("hears", name, data, socket is self.session, current, self.session.size_at_hand())
+            self.note("hears", name, data, socket is self.session, current, self.session.incoming.size_at_hand())
 
         return hear
 
@@ -420,7 +420,14 @@ class Round:
     def _look(self) -> None:
         session, events = self.session, self.events
         stats = msgspec.structs.asdict(session.stats()) | {"paused": sorted(session.stats().paused)}
-        self.note("stats", stats, session.pending_bytes, session.next_number, session.takes_more, session.is_full)
+        self.note(
+            "stats",
+            stats,
+            session.pending_bytes,
+            session.outgoing.next_number,
+            session.outgoing.below_soft,
+            session.is_full,
+        )
         self.note("state", session.unsent(), session.is_reading_paused, session.is_open, events.wants_raw)
 
 

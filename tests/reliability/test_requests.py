@@ -102,7 +102,7 @@ class Requests(RuleBasedStateMachine):
         """Whether its frame waits here still is asked of the frames themselves, not of what keeps books on them."""
         text = b'"number":%d,' % kept.number
         session = self.client._session
-        if any(text in frame for frame in (*self.client._queue.frames, *(session._outgoing.frames if session else ()))):
+        if any(text in frame for frame in (*self.client._queue.frames, *(session.outgoing.frames if session else ()))):
             self.never.add(kept.number)
 
     @rule(seconds=st.sampled_from((0.0, 0.01, 0.1, 1.0, 4.0)))

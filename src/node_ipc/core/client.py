@@ -239,7 +239,7 @@ class ClientCore(LinkPublisher[S]):
     @property
     def owed_bytes(self) -> int:
         """The same without what a newer message may replace, once there is a link (``keep="latest"``)."""
-        return self._queue.bytes + (self._session.owed_bytes if self._session else 0)
+        return self._queue.bytes + (self._session.outgoing.owed if self._session else 0)
 
     def over(self, what: str) -> NotConnected:
         """The client is closed, or closes: what cannot be done any more, and why it ended."""
@@ -437,15 +437,15 @@ class ClientCore(LinkPublisher[S]):
             if self._sync:
                 self._send_next()
         elif event is None:
-            self._direct.write_frame(frame)
+            self._direct.outgoing.write(frame)
         else:
-            self._direct.write_newest(event, frame)
+            self._direct.outgoing.write_newest(event, frame)
 
     def _send_queue(self) -> None:
         queue, newest = self._queue.take()
         session = self._session
         assert session is not None
-        session.write_queue(queue, newest)
+        session.outgoing.adopt(queue, newest)
         if self._requests is not None:
             self._requests.sent(session, queue)
 
@@ -455,7 +455,7 @@ class ClientCore(LinkPublisher[S]):
         if self._queue and not self._answer_due and session is not None and session.is_open:
             self._answer_due = True
             frame = self._queue.take_first()
-            session.write_frame(frame)
+            session.outgoing.write(frame)
             if self._requests is not None:
                 self._requests.sent(session, (frame,))
 
@@ -621,7 +621,7 @@ class ClientCore(LinkPublisher[S]):
         """Whether the server ended this link at once, as a full one does, which says nothing; and how often by now."""
         by_server = loss.reason is None or isinstance(loss.reason, ConnectionLost)
         lasted = self._driver.now() - self._up_since
-        if self.state is not _S.CONNECTED or session.messages_in or lasted >= AT_ONCE_SECONDS or not by_server:
+        if self.state is not _S.CONNECTED or session.incoming.messages_in or lasted >= AT_ONCE_SECONDS or not by_server:
             self._short_links, self._short_links_due = 0, TOLD_AT
             return None
         self._short_links += 1

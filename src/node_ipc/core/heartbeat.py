@@ -15,6 +15,8 @@ from ..wire.names import PING
 
 if TYPE_CHECKING:
     from ..config.config import Config
+    from .incoming import Incoming
+    from .outgoing import Outgoing
     from .seam import Driver, Peer
 
 __all__ = ["Heartbeat", "Watched"]
@@ -28,16 +30,11 @@ LATE = 0.05
 class Watched(Protocol):
     """What a heartbeat needs of a session."""
 
+    incoming: Incoming
+    outgoing: Outgoing
+
     @property
     def peer(self) -> Peer: ...
-    @property
-    def next_number(self) -> int: ...
-    @property
-    def confirmed(self) -> int: ...
-    @property
-    def is_reading_paused(self) -> bool: ...
-    @property
-    def looks_for_life(self) -> bool: ...
     def emit(self, type: str, data: Any) -> bool: ...
     def cut(self, reason: IPCError) -> None: ...
 
@@ -65,8 +62,8 @@ class Heartbeat:
         self._timer.cancel()
 
     def _due(self) -> None:
-        now = self._driver.now()
-        if self._session.is_reading_paused and not self._session.looks_for_life:  # it is we who do not listen
+        now, out = self._driver.now(), self._session.outgoing
+        if self._session.incoming.pauses and not self._session.incoming.looks_for_life:  # it is we who do not listen
             self._heard_at = now
         if self._heard_at < self._asked_at:
             due = self._asked_at + self._patience
@@ -82,18 +79,18 @@ class Heartbeat:
                 self._asked_at = now
                 due = now + self._patience
                 self._ask()
-            elif self._session.confirmed >= self._behind and self._session.next_number - 1 > self._ping:
+            elif out.confirmed >= self._behind and out.next_number - 1 > self._ping:
                 self._ask()  # it speaks by itself, but what of ours it has read only a pong proves
         self._timer = self._driver.call_later(due - now, self._due)
 
     def _ask(self) -> None:
         # A peer that takes nothing any more answers nothing either: the time runs without the question.
         session = self._session
-        number = session.next_number
+        number = session.outgoing.next_number
         if number - 1 > self._ping:
             self._behind = number - 1
         with contextlib.suppress(IPCError):
-            session.emit(PING, {"behind": self._behind} if self._behind > session.confirmed else {})
+            session.emit(PING, {"behind": self._behind} if self._behind > session.outgoing.confirmed else {})
             self._ping = number
 
     def _give_up(self, now: float) -> None:

@@ -233,8 +233,8 @@ class CatchingUp:
         lasts = self._now() - self._since
         if lasts >= min(CATCH_UP_SECONDS if mark is None else ANSWER_SECONDS, self._longest):
             return True
-        if session.bytes_in != self._bytes:
-            self._bytes, self._quiet_since = session.bytes_in, self._now()
+        if session.incoming.bytes_in != self._bytes:
+            self._bytes, self._quiet_since = session.incoming.bytes_in, self._now()
             return False
         if mark is None:
             return True
@@ -428,7 +428,7 @@ class Inbox:
         if data.__class__ in (Raw, bytes):
             return len(data)
         session = self._client.events.current
-        return 0 if session is None else session.size_at_hand()
+        return 0 if session is None else session.incoming.size_at_hand()
 
     def _is_full(self) -> bool:
         size = self._accrued_bytes() if self.only_newest else self._shelf.bytes

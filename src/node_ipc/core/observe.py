@@ -256,7 +256,7 @@ class Observation:
         if tally is None:
             return
         self._timer = self._driver.call_later(LOOK_SECONDS, self._look)
-        viewers = [socket for socket in self._beside.sockets if socket.takes_more and not socket.is_full]
+        viewers = [socket for socket in self._beside.sockets if socket.outgoing.below_soft and not socket.is_full]
         seen, messages = self._seen(tally), tally.take_messages()
         self._count(tally)
         for socket in viewers:

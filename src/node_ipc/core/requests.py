@@ -339,11 +339,11 @@ class Requests:
                 asked.answer.settle(error)  # which only those hear who watch: whoever asks gets it raised
             raise
         if session is not None:
-            self._sent(session, asked.frame, session.next_number - 1)
+            self._sent(session, asked.frame, session.outgoing.next_number - 1)
 
     def sent(self, session: Session, frames: Collection[bytes]) -> None:
         """What waited for a link is on this one now."""
-        for number, frame in enumerate(frames, session.next_number - len(frames)):
+        for number, frame in enumerate(frames, session.outgoing.next_number - len(frames)):
             self._sent(session, frame, number)
 
     def _sent(self, session: Session, frame: bytes, number: int) -> None:
@@ -351,7 +351,7 @@ class Requests:
         if id is not None:
             asked = self._asked[id]
             asked.session, asked.number = session, number
-            session.answer_awaited()
+            session.incoming.answer_awaited()
 
     def withdraw_unsent(self) -> None:
         """The client closes: what still waits for a link is not sent any more, since nobody would hear the answer."""
@@ -404,7 +404,7 @@ class Requests:
         asked = self._asked.pop(id)
         self._unsent.pop(builtins.id(asked.frame), None)
         if asked.session is not None:
-            asked.session.answer_settled()
+            asked.session.incoming.answer_settled()
         if asked.timer is not None:
             asked.timer.cancel()
         asked.answer.abandon = None
@@ -423,7 +423,7 @@ class Requests:
             return
         id, asked = found
         if asked.session is not None:
-            asked.session.confirm(asked.number)
+            asked.session.outgoing.confirm(asked.number)
         if response.error is not None:
             error = _remote_error(response.error)
             error.was_answered = True
@@ -553,7 +553,7 @@ class Requests:
         if request._id == _NULL or key in running:  # cannot be told from others by its id
             key = builtins.id(request)
         running[key] = request
-        request.size = session.request_started()
+        request.size = session.incoming.request_started()
         done: Callable[[BaseException | None], None] = partial(self._done, request, key, awaitable)
         if request.watched is not None:
             done = request.watched.until(done)
@@ -580,7 +580,7 @@ class Requests:
             del running[key]
             if not running:
                 del self._running[request.socket.id]
-        request.socket.request_done(request.size)
+        request.socket.incoming.request_done(request.size)
         if not (request.ended or request.cancelled):
             self._failed(request, error or RuntimeError("it was cancelled"))
         if request.answers_first:

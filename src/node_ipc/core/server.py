@@ -224,7 +224,7 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
                     "lose the oldest messages instead"
                 )
             )
-        return not full and all(session.takes_more for session in self._full)
+        return not full and all(session.outgoing.below_soft for session in self._full)
 
     # ---- rooms
 

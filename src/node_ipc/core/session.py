@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from ..wire.text import RawPayload
     from .events import Event, Events
     from .heartbeat import Heartbeat
-    from .newest import Keep, Newest
+    from .newest import Keep
     from .outcome import Outcome
     from .seam import Cancellable, Driver, Link, Peer, Timer
     from .trace import TraceHook
@@ -168,10 +168,8 @@ class Session:
         "_context",
         "_driver",
         "_heartbeat",
-        "_incoming",
         "_link",
         "_opened_at",
-        "_outgoing",
         "_owner",
         "_serving",
         "_settings",
@@ -182,8 +180,10 @@ class Session:
         "errors",
         "heard",
         "id",
+        "incoming",
         "life",
         "loss",
+        "outgoing",
         "received",
         "replaced",
         "state",
@@ -217,10 +217,10 @@ class Session:
         self._serving = serving
         self._link: Link | None = None
         self._context: LinkContext
-        self._outgoing = Outgoing(self, codec, driver, settings)
+        self.outgoing = Outgoing(self, codec, driver, settings)
         self._close_timer: Timer | None = None
-        self._incoming = Incoming(self, self._outgoing, codec, events, driver, settings, serving)
-        self.received = self._incoming.received
+        self.incoming = Incoming(self, self.outgoing, codec, events, driver, settings, serving)
+        self.received = self.incoming.received
         """The driver: bytes of a read, at most 64 KiB. (Which of three ways they go changes less often than they come.)
         """
         self._heartbeat: Heartbeat | None = None
@@ -262,47 +262,17 @@ class Session:
     @property
     def is_open(self) -> bool:
         """Whether emits are still taken."""
-        return self._outgoing.is_open
-
-    @property
-    def takes_more(self) -> bool:
-        """Whether no more than ``soft_pending_bytes`` wait for the peer: what ``emit`` returns."""
-        return self._outgoing.below_soft
+        return self.outgoing.is_open
 
     @property
     def is_full(self) -> bool:
         """Whether the kernel takes nothing more for now, so that what is emitted waits here."""
-        return self._outgoing.is_full
+        return self.outgoing.is_full
 
     @property
     def pending_bytes(self) -> int:
         """The bytes that wait for the peer to take them."""
-        return self._outgoing.weigh()
-
-    @property
-    def owed_bytes(self) -> int:
-        """The same without those of messages that a newer one may replace (``keep="latest"``)."""
-        return self._outgoing.owed
-
-    @property
-    def messages_in(self) -> int:
-        """How many messages came."""
-        return self._incoming.messages_in
-
-    @property
-    def bytes_in(self) -> int:
-        """How many bytes came."""
-        return self._incoming.bytes_in
-
-    @property
-    def messages_out(self) -> int:
-        """How many messages were given to the kernel."""
-        return self._outgoing.messages_out
-
-    @property
-    def bytes_out(self) -> int:
-        """How many bytes they had."""
-        return self._outgoing.bytes_out
+        return self.outgoing.weigh()
 
     # ---- rooms
 
@@ -346,7 +316,7 @@ class Session:
         """
         if keep is not None:
             return self._emit_newest(type, data, keep)
-        out = self._outgoing
+        out = self.outgoing
         if out.thread() != out.home:
             return self._emit_guarded(type, data)
         frame = out.encode(type, data)
@@ -358,43 +328,31 @@ class Session:
 
     def _emit_newest(self, type: Any, data: Any, keep: Keep) -> bool:
         event = newest_of(type, keep, self._settings.profile == "raw")
-        out = self._outgoing
+        out = self.outgoing
         if out.thread() != out.home:
             return self._emit_guarded(type, data, event)
         return out.write_newest(event, out.encode(type, data))
 
     def push(self) -> None:
         """Give the kernel what was emitted so far, and not at the end of the turn; in another thread, nothing."""
-        out = self._outgoing
+        out = self.outgoing
         if out.thread() == out.home:
             out.push()
 
-    def write_frame(self, frame: bytes) -> bool:
-        """Send a frame that is encoded already; otherwise as ``emit``."""
-        return self._outgoing.write(frame)
-
     def put(self, frame: bytes) -> Session:
         """Send a frame of ``encode``'s, as ``emit``; in this thread only."""
-        if not self._outgoing.is_open:
+        if not self.outgoing.is_open:
             raise NotConnected("cannot request: this socket is closed")
-        self.write_frame(frame)
+        self.outgoing.write(frame)
         return self
 
     def withdraw(self, frame: bytes) -> bool:
         """Take back a frame that still waits here, so that it is never sent; whether it did."""
-        return self._outgoing.withdraw(frame)
-
-    def write_newest(self, event: str, frame: bytes) -> bool:
-        """Send a frame that is encoded already, as ``emit(…, keep="latest")``."""
-        return self._outgoing.write_newest(event, frame)
-
-    def write_queue(self, frames: list[bytes], newest: Newest) -> None:
-        """Send what waited for the link, within the limits of that queue; right after opening or before closing."""
-        self._outgoing.adopt(frames, newest)
+        return self.outgoing.withdraw(frame)
 
     def encode(self, type: Any, data: Any = {}) -> bytes:  # noqa: B006 - never changed
         """The frame that ``emit`` would send."""
-        return self._outgoing.encode(type, data)
+        return self.outgoing.encode(type, data)
 
     def sent(self, messages: int, size: int) -> None:
         """So much went to the link, and ``traffic`` listens."""
@@ -414,27 +372,13 @@ class Session:
         """No more than ``soft_pending_bytes`` wait, though the kernel has not taken everything."""
         self._owner.takes_more_again(self)
 
-    @property
-    def next_number(self) -> int:
-        """The number that the next message gets, or one before it: for ``confirm``."""
-        return self._outgoing.next_number
-
-    @property
-    def confirmed(self) -> int:
-        """The number of the last message of this side that is known to have arrived; they are counted from 1."""
-        return self._outgoing.confirmed
-
-    def confirm(self, number: int) -> None:
-        """The peer dealt with the message of this number, so with all before it."""
-        self._outgoing.confirm(number)
-
     def _emit_guarded(self, type: Any, data: Any, event: str | None = None) -> bool:
         """``emit`` in another thread, in a forked child, or on a closed socket."""
         if self._driver.is_forked:
             raise ForkError("this process was forked: its parent owns the link. Connect anew in the child")
-        if not self._outgoing.is_open:
+        if not self.outgoing.is_open:
             raise NotConnected(f"cannot emit {_named(type)}: this socket is closed")
-        out = self._outgoing
+        out = self.outgoing
         frame: Any = out.encode(type, data)
         if frame.__class__ is Parcel and out.attaching is not Attaching.AGREED:
             frame.settle()
@@ -443,7 +387,7 @@ class Session:
         return out.below_soft
 
     def _take_posted(self) -> None:
-        out = self._outgoing
+        out = self.outgoing
         frames, newest = out.take_posted()
         events = newest.events()
         for index, frame in enumerate(frames):
@@ -488,31 +432,31 @@ class Session:
 
     def decode_rest_anew(self) -> None:
         """A handler changed what payloads are decoded to: the rest of the block goes the new way."""
-        self._incoming.decode_rest_anew()
+        self.incoming.decode_rest_anew()
 
     def beat(self, asked: bool, data: Any) -> None:
         """The peer asks whether we are there (and is told so), or says that it is."""
-        self._incoming.beat(asked, data)
+        self.incoming.beat(asked, data)
 
     # ---- attachments
 
     def offers_attachments(self) -> None:
         """What is just sent says that this side takes attachments."""
-        self._incoming.attach()
+        self.incoming.attach()
 
     def attachments_offered(self) -> None:
         """The peer takes attachments, and asks with that whether this side does."""
-        if self._outgoing.attaching in (Attaching.OFF, Attaching.AGREED):
+        if self.outgoing.attaching in (Attaching.OFF, Attaching.AGREED):
             return
-        self._incoming.attach()
+        self.incoming.attach()
         with contextlib.suppress(IPCError):  # one that does not read goes on as before
             self.emit(ATTACHMENTS, {"version": 1})
-            self._outgoing.attaching = Attaching.AGREED
+            self.outgoing.attaching = Attaching.AGREED
 
     def attachments_agreed(self, data: Any) -> None:
         """The peer answers that it takes attachments."""
-        if self._outgoing.attaching is not Attaching.OFF and _says_version(data):
-            self._outgoing.attaching = Attaching.AGREED
+        if self.outgoing.attaching is not Attaching.OFF and _says_version(data):
+            self.outgoing.attaching = Attaching.AGREED
 
     def ask_in_turn(self) -> int | None:
         """Ask the peer whether it is there; the mark by which its answer is known, None where it cannot be asked.
@@ -520,9 +464,9 @@ class Session:
         A Python peer answers behind all that it had emitted before. One of Node says nothing.
         """
         try:
-            if self.next_number == 1:  # a question says behind which message it comes
+            if self.outgoing.next_number == 1:  # a question says behind which message it comes
                 self.emit(PING, {})
-            mark = self.next_number - 1
+            mark = self.outgoing.next_number - 1
             self.emit(PING, {"behind": mark})
             self.push()
         except IPCError:
@@ -531,52 +475,27 @@ class Session:
 
     def has_answered(self, mark: int) -> bool:
         """Whether the answer to this question has come."""
-        return self._incoming.answered >= mark
-
-    def size_at_hand(self) -> int:
-        """The bytes of the message that is being delivered."""
-        return self._incoming.size_at_hand()
+        return self.incoming.answered >= mark
 
     def handler_started(self) -> int:
         """An async handler of a message from this peer starts; too many, and the peer waits.
 
         Returns what ``handler_done`` wants back: the size of the message.
         """
-        return self._incoming.handler_started()
+        return self.incoming.handler_started()
 
     def handler_done(self, size: int) -> None:
         """An async handler ended."""
-        self._incoming.handler_done(size)
-
-    def request_started(self) -> int:
-        """As ``handler_started``, for a request."""
-        return self._incoming.request_started()
-
-    def request_done(self, size: int) -> None:
-        """An async handler of a request ended."""
-        self._incoming.request_done(size)
-
-    def answer_awaited(self) -> None:
-        """This side asked something."""
-        self._incoming.answer_awaited()
-
-    def answer_settled(self) -> None:
-        """The answer came, or nobody waits for it any more."""
-        self._incoming.answer_settled()
+        self.incoming.handler_done(size)
 
     def pause_reading(self, reason: str, pause: bool) -> None:
         """Stop or go on for one reason; reading stops for the first and goes on when none is left."""
-        self._incoming.pause_reading(reason, pause)
+        self.incoming.pause_reading(reason, pause)
 
     @property
     def is_reading_paused(self) -> bool:
         """Whether bytes are left where they are for now."""
-        return bool(self._incoming.pauses)
-
-    @property
-    def looks_for_life(self) -> bool:
-        """Whether reads go on now and then though reading is paused, so that silence means what it says."""
-        return self._incoming.looks_for_life
+        return bool(self.incoming.pauses)
 
     def cancel_when_lost(self, task: Cancellable) -> None:
         """Cancel this handler when the link is lost."""
@@ -591,25 +510,25 @@ class Session:
 
     def use(self, codec: Codec) -> None:
         """Encode and decode with this one from now on: the same format, watched or not watched any more."""
-        self._outgoing.encode = codec.encode
-        self._incoming.use(codec)
+        self.outgoing.encode = codec.encode
+        self.incoming.use(codec)
 
     # ---- statistics
 
     def stats(self) -> Stats:
         """What went over this link so far. Safe from any thread."""
         return Stats(
-            messages_in=self.messages_in,
-            messages_out=self.messages_out,
-            bytes_in=self.bytes_in,
-            bytes_out=self.bytes_out,
-            pending_bytes=0 if self.life in OVER else self._outgoing.weighed,
+            messages_in=self.incoming.messages_in,
+            messages_out=self.outgoing.messages_out,
+            bytes_in=self.incoming.bytes_in,
+            bytes_out=self.outgoing.bytes_out,
+            pending_bytes=0 if self.life in OVER else self.outgoing.weighed,
             dropped=self.dropped,
             replaced=self.replaced,
             errors=self.errors,
             links=int(self.opened_at_all),
             seconds=self._driver.now() - self._opened_at if self.opened_at_all else 0.0,
-            paused={} if self.life in OVER else dict.fromkeys(self._incoming.pauses, 1),
+            paused={} if self.life in OVER else dict.fromkeys(self.incoming.pauses, 1),
         )
 
     def drop(self, count: int) -> None:
@@ -648,11 +567,11 @@ class Session:
 
     def pause(self) -> None:
         """The driver: the kernel is full."""
-        self._outgoing.pause()
+        self.outgoing.pause()
 
     def writable(self) -> None:
         """The driver: the kernel has taken everything given to it."""
-        if self._outgoing.resume():
+        if self.outgoing.resume():
             self._input("emptied")
             self._owner.pending_changed(self, 0)
 
@@ -706,7 +625,7 @@ class Session:
 
     def fail(self, fault: ProtocolError) -> None:
         """The peer broke the protocol: one ``error`` event, and the link ends behind what was emitted so far."""
-        self._outgoing.push()
+        self.outgoing.push()
         self.cut(fault)
 
     def run(self, call: Callable[[], None]) -> None:
@@ -715,11 +634,11 @@ class Session:
 
     def unsent(self) -> int:
         """Messages that were not given to the link yet."""
-        return self._outgoing.unsent
+        return self.outgoing.unsent
 
     def forked(self) -> None:
         """This is a forked child: every emit takes its guarded path, and is refused there."""
-        self._outgoing.fork()
+        self.outgoing.fork()
 
     # ---- life: what the table names
 
@@ -729,21 +648,21 @@ class Session:
         self.life = Life.OPEN
         self._opened_at = self._driver.now()
         self._tell("opened", detail=link.peer)
-        self._outgoing.open(link)
-        self._incoming.open(link, self._context)
+        self.outgoing.open(link)
+        self.incoming.open(link, self._context)
         if self._settings.heartbeat:
             from .heartbeat import Heartbeat  # only for those who want it
 
-            self._heartbeat = self._incoming.watch = Heartbeat(self, self._driver, self._settings)
-            self.received = self._incoming.received_watched
-        self._outgoing.corked = True  # what the handlers of `connect` emit goes out together
+            self._heartbeat = self.incoming.watch = Heartbeat(self, self._driver, self._settings)
+            self.received = self.incoming.received_watched
+        self.outgoing.corked = True  # what the handlers of `connect` emit goes out together
         self._context.run(self._owner.session_opened, self)
-        self._outgoing.uncork()
+        self.outgoing.uncork()
 
     def _never_open(self, error: Exception) -> None:
         self.life = Life.GONE
-        self._outgoing.end(None)
-        self._incoming.end()
+        self.outgoing.end(None)
+        self.incoming.end()
         self._owner.session_failed(self, error)
 
     def _lose_unopened(self, error: Exception | None) -> None:
@@ -751,25 +670,25 @@ class Session:
 
     def _leave(self) -> None:
         self.life = Life.LEFT
-        self._incoming.leave()
-        self._outgoing.uncork()
+        self.incoming.leave()
+        self.outgoing.uncork()
         if self.life is Life.LEFT:
             self._on_link().resume_reading()
 
     def _hear_the_end(self) -> None:
         self.life = Life.HOLDING
-        self._incoming.tell_of_half_a_message()
-        if not self._incoming.is_holding:
+        self.incoming.tell_of_half_a_message()
+        if not self.incoming.is_holding:
             self.close()
 
     def _hear_the_end_at_work(self) -> None:
         self.life = Life.ANSWERING
         self._arm(ENDING_SECONDS, partial(self._input, "overdue"))
-        self._incoming.tell_of_half_a_message()
+        self.incoming.tell_of_half_a_message()
         self._close_if_idle()
 
     def _close_if_idle(self) -> None:
-        if not (self._incoming.is_at_work or self._incoming.is_holding):
+        if not (self.incoming.is_at_work or self.incoming.is_holding):
             self.close()
 
     def _finish(self, seconds: float) -> None:
@@ -783,8 +702,8 @@ class Session:
         self._end_in_order()
 
     def _end_in_order(self) -> None:
-        if not self._outgoing.is_full:
-            self._outgoing.flush()
+        if not self.outgoing.is_full:
+            self.outgoing.flush()
         self._shut(Life.CLOSING)
         self._read_to_the_end()
         self._close_link()
@@ -794,11 +713,11 @@ class Session:
             self._on_link().resume_reading()
 
     def _close_link(self) -> None:
-        if not self._outgoing.is_full:
+        if not self.outgoing.is_full:
             self._on_link().close()
 
     def _hear_the_answer(self) -> None:
-        if self._on_link().all_arrived() and not self._incoming.is_inside_a_message:  # else it did not understand
+        if self._on_link().all_arrived() and not self.incoming.is_inside_a_message:  # else it did not understand
             self.life = Life.ANSWERED
         self._close_link()
 
@@ -816,16 +735,16 @@ class Session:
         self._context.run(self._owner.session_fault, self, reason)
 
     def _hear_no_more(self, seconds: float = 0.0) -> None:
-        self._incoming.shut()
+        self.incoming.shut()
 
     def _break(self, error: Exception | None) -> None:
         """The link broke: what waited for handlers is delivered, and emits are refused."""
-        if self._incoming.is_holding:
+        if self.incoming.is_holding:
             self.life = Life.BROKEN
-            self._outgoing.shut()
+            self.outgoing.shut()
             self._owner.session_closing(self)
-            self._incoming.leave()
-        self._incoming.tell_of_half_a_message()
+            self.incoming.leave()
+        self.incoming.tell_of_half_a_message()
         if self.life not in OVER:
             self._lose(error)
 
@@ -833,14 +752,14 @@ class Session:
         orderly = error is None and self.life is Life.ANSWERED
         reported = self.loss
         self._shut(Life.LOST)
-        self._incoming.end()
+        self.incoming.end()
         if isinstance(error, IPCError) and reported is None:
             self._owner.session_fault(self, error)
-        waiting = self._outgoing.end(self._on_link().peer)
+        waiting = self.outgoing.end(self._on_link().peer)
         self._disarm()
         reason = error if reported is None else reported.reason
-        in_flight = 0 if orderly else self._outgoing.in_flight
-        self.loss = Loss(reason, waiting, in_flight, self._incoming.unheard, self._incoming.cut_off)
+        in_flight = 0 if orderly else self.outgoing.in_flight
+        self.loss = Loss(reason, waiting, in_flight, self.incoming.unheard, self.incoming.cut_off)
         self._link = Gone(self._on_link().peer)  # and with it what the driver keeps for each link
         tasks, self._tasks = self._tasks, None
         for task in tasks or ():
@@ -853,13 +772,13 @@ class Session:
     def _shut(self, life: Life) -> None:
         """Take nothing more in, and no emits."""
         self.life = life
-        self._outgoing.shut()
+        self.outgoing.shut()
         self._owner.session_closing(self)
         self._stop_hearing()
 
     def _stop_hearing(self) -> None:
-        self._incoming.shut()
-        self.received = self._incoming.received_for_nobody
+        self.incoming.shut()
+        self.received = self.incoming.received_for_nobody
         if self._heartbeat is not None:
             self._heartbeat.stop()
             self._heartbeat = None
@@ -929,7 +848,7 @@ def broadcast(sessions: Iterable[Session], frame: Any) -> list[Session]:
     if frame.__class__ is Parcel:
         sessions = _prepared(sessions, frame)
     for session in sessions:
-        out = session._outgoing
+        out = session.outgoing
         if not out.is_open:
             continue
         if not out.corked:
@@ -950,7 +869,7 @@ def broadcast_newest(sessions: Iterable[Session], event: str, frame: Any) -> lis
     if frame.__class__ is Parcel:
         sessions = _prepared(sessions, frame)
     for session in sessions:
-        out = session._outgoing
+        out = session.outgoing
         if not out.is_open:
             continue
         if not out.corked:
@@ -965,7 +884,7 @@ def broadcast_newest(sessions: Iterable[Session], event: str, frame: Any) -> lis
 def _prepared(sessions: Iterable[Session], parcel: Any) -> list[Session]:
     """The same, once it is known that the message can go out to each of them."""
     all = list(sessions)
-    if any(session._outgoing.attaching is not Attaching.AGREED for session in all):
+    if any(session.outgoing.attaching is not Attaching.AGREED for session in all):
         parcel.inline()
     return all
 
