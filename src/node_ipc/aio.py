@@ -220,7 +220,7 @@ class Serving(SocketPublisher[S]):
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
-        await _leave(self.begin_stop(), self.begin_abort, kind)
+        await _leave(self.begin_stop(), self.abort, kind)
 
     async def serve_forever(self) -> None:
         """Until the server is stopped; cancelled, it stops, after everything emitted was sent."""
@@ -228,7 +228,7 @@ class Serving(SocketPublisher[S]):
         try:
             await self.closed
         except asyncio.CancelledError:
-            await _leave(self.begin_stop(), self.begin_abort, None)
+            await _leave(self.begin_stop(), self.abort, None)
             raise
 
 

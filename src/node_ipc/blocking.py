@@ -481,7 +481,7 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
 
     def abort(self) -> None:
         """End at once; what is not sent yet is dropped and counted in ``disconnect``."""
-        self.begin_abort()
+        super().abort()
         finish(self._thread, self.closed)
 
     # ---- waiting

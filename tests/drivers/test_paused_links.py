@@ -20,7 +20,7 @@ from node_ipc import Config, Loss
 from node_ipc.blocking import BlockingClient
 from node_ipc.config.address import Udp
 from node_ipc.core import incoming
-from node_ipc.core.client import Client
+from node_ipc.core.client import Client, ClientCore
 from node_ipc.core.datagram import DatagramServer
 from node_ipc.core.inbox import Inbox
 from node_ipc.core.server import Server
@@ -120,7 +120,7 @@ class Closing:
         self._rig = rig
 
     def close(self) -> None:
-        self._endpoint.begin_abort()
+        self._endpoint.abort()
         self._rig.until(lambda: self._endpoint.closed.done)
 
 
@@ -212,7 +212,7 @@ def test_a_client_that_does_not_read_hears_of_the_end(rig: Rig, why: str, verb: 
     assert len(lost) == 1 and (lost[0].dropped, lost[0].in_flight, lost[0].cut_off) == (0, 0, 0)
     came = [found.data[0] for found in iter(lambda: inbox.take("hold"), None)]
     assert came == list(range(FIRST + LATER)) and lost[0].unheard == 0
-    client.begin_abort()
+    ClientCore.abort(client)  # a blocking client's own would wait, and close the driver, which the rig needs
     rig.until(lambda: client.closed.done)
 
 
@@ -242,7 +242,7 @@ def test_a_udp_port_whose_handlers_never_end_forgets_who_is_gone(post: Rig) -> N
     post.until(lambda: len(heard) == 3)
     assert len(server.sockets) == 1
     began = post.driver.now()
-    gone.begin_abort()
+    gone.abort()
     if isinstance(post, MemoryRig):
         post.driver.advance(1)  # nothing is due: who is silent is forgotten when somebody looks
     post.until(lambda: not server.sockets)

@@ -528,8 +528,8 @@ class ClientCore(LinkPublisher[S]):
         self._input("close")
         return begun or self.closed
 
-    def begin_abort(self) -> None:
-        """End at once."""
+    def abort(self) -> None:
+        """End at once; what is not sent yet is dropped and counted in ``disconnect``."""
         refuse_other_threads(self._driver, "abort")
         self._begin_close()
         self._input("expired")
@@ -917,10 +917,6 @@ class Client(ClientCore[Socket], Asking, metaclass=ABCMeta):
         In the handler of a request this begins, the answer goes out first, and awaiting it does not wait.
         """
         return self._begin_close(timeout)
-
-    def abort(self) -> None:
-        """End at once; what is not sent yet is dropped and counted in ``disconnect``."""
-        self.begin_abort()
 
 
 def _unwanted(peer: Peer) -> str:

@@ -834,10 +834,6 @@ class DatagramServer(DatagramCore, metaclass=ABCMeta):
         """
         return self.begin_stop(timeout)
 
-    def abort(self) -> None:
-        """Stop at once; what is not sent yet is dropped."""
-        self.begin_abort()
-
 
 def _family(address: Udp | Handed) -> Literal["udp4", "udp6"]:
     where = address.where if isinstance(address, Handed) else address

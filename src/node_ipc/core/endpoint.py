@@ -127,7 +127,7 @@ OF_EMITTERS = {
 
 BETWEEN_PARTS = frozenset(
     {
-        *("abandoned", "accept", "accept_at", "address_of", "answers_first", "awaits_answers", "begin_abort", "bound"),
+        *("abandoned", "accept", "accept_at", "address_of", "answers_first", "awaits_answers", "bound"),
         *("bus_event", "called_by_handler", "begin_stop", "codec", "datagram", "deliver", "join_bus", "socket"),
         *("datagram_error", "elsewhere", "emit_to", "encode", "forked", "is_patient", "join", "leave", "listening"),
         *(
@@ -316,7 +316,7 @@ class Publisher:
     def interrupted(self, reason: IPCError) -> None:
         """A signal's handler raised between two of our steps: the link that it was about is cut, by itself."""
 
-    def begin_abort(self) -> None:
+    def abort(self) -> None:
         """End at once."""
         raise NotImplementedError
 
@@ -518,12 +518,13 @@ class SocketPublisher(Publisher, Generic[S]):
         self._input("stop", seconds_to_end(timeout, "stop", self._settings.close_timeout))
         return begun or self.closed
 
-    def begin_abort(self) -> None:
+    def abort(self) -> None:
+        """Stop at once; what is not sent yet is dropped."""
         self.begin_stop()
         self._input("expired")
 
     def abandoned(self) -> None:
-        self.begin_abort()
+        self.abort()
 
     def _start(self: Self) -> None:
         self.started, self.closed = self._outcome(), self._outcome()

@@ -32,7 +32,7 @@ from .context import LinkContext, directly
 from .events import Events
 from .holdings import PER_HANDLER, SMALL, everybody
 from .outgoing import COUNTED_BYTES, LATE_SECONDS, NEVER, Outgoing
-from .seam import Gone
+from .seam import NOBODY, Gone
 
 if TYPE_CHECKING:
     from ..config.config import Config
@@ -104,29 +104,6 @@ class Hearer(Protocol):
 
     def attachments_offered(self) -> None:
         """The peer takes attachments."""
-
-
-class _Nobody:
-    """In the place of a session whose link is over: the two are to be freed at once, not by the cyclic collector."""
-
-    heard: Callable[[], None] | None = None
-    traffic: TraceHook | None = None
-    peer: Any = None
-    is_open = False
-
-    def emit(self, type: Any, data: Any) -> bool:
-        return False
-
-    def read(self, messages: int, size: int) -> None: ...
-    def report(self, error: IPCError) -> None: ...
-    def fail(self, fault: ProtocolError) -> None: ...
-    def cut(self, reason: IPCError) -> None: ...
-    def paused(self, reason: str, why: str) -> None: ...
-    def caught_up(self) -> None: ...
-    def attachments_offered(self) -> None: ...
-
-
-NOBODY = _Nobody()
 
 
 class _Ended:

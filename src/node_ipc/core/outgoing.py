@@ -24,7 +24,7 @@ from ..errors import BackpressureError, FrameTooLarge, IPCError
 from ..wire.parcel import Parcel
 from .arrivals import Arrivals, next_look
 from .newest import FrameQueue, Newest
-from .seam import NOWHERE, Gone
+from .seam import NOBODY, NOWHERE, Gone
 
 if TYPE_CHECKING:
     from ..config.config import Config
@@ -86,24 +86,6 @@ class Speaker(Protocol):
 
     def offers_attachments(self) -> None:
         """The peer is told that this side takes attachments: from now on it has to."""
-
-
-class _Silent:
-    """In the place of a session whose link is over: the two are to be freed at once, not by the cyclic collector."""
-
-    traffic: TraceHook | None = None
-
-    def sent(self, messages: int, size: int) -> None: ...
-    def pending_changed(self, pending: int) -> None: ...
-    def pending_judged(self, few: bool) -> None: ...
-    def drop(self, count: int) -> None: ...
-    def replace(self, count: int) -> None: ...
-    def takes_more_again(self) -> None: ...
-    def cut(self, reason: IPCError) -> None: ...
-    def offers_attachments(self) -> None: ...
-
-
-SILENT = _Silent()
 
 
 class Outgoing:
@@ -213,7 +195,7 @@ class Outgoing:
         self.frames.clear()
         self._newest = None
         self._weighed = self._bytes = 0
-        self._speaker = SILENT
+        self._speaker = NOBODY
         if peer is not None:
             self._link = Gone(peer)
         return self.left
@@ -335,30 +317,34 @@ class Outgoing:
     def flush(self) -> None:
         """Give all that waits to the link."""
         frames, link = self.frames, self._link
-        count = len(frames)
-        if count == 0 or link is None:
+        if not frames or link is None:
             return
+        parts: list[Any] | None = None
+        unsendable: FrameTooLarge | None = None
         try:
             data = b"".join(frames)
-        except TypeError:  # not all of them are bytes
-            self._flush_parcels(link, count)
-            return
+        except TypeError:  # some have large bytes
+            unsendable = self._prepare()
+            parts = [part for frame in frames for part in self._parts_of(frame)]
+        count, size = len(frames), len(data) if parts is None else sum(map(len, parts))
         sent = self.messages_out
         if sent >= self._look_at:
             self._look(link, count)
         try:
             self.messages_out = sent + count  # before they are taken: if we do not get further, they count as lost
-            self.bytes_out += len(data)
+            self.bytes_out += size
             frames.clear()
             self._weighed = self._bytes = 0
             if self._speaker.traffic is not None:
-                self._speaker.sent(count, len(data))
-            link.write(data)
+                self._speaker.sent(count, size)
+            link.write(data) if parts is None else link.write_parts(parts)
         except BaseException as error:  # a signal's handler: nobody knows what went out
             self._speaker.cut(interrupted("writing", error))
             raise
         if self.is_full:
             self._is_left(sent)
+        if unsendable is not None:
+            raise unsendable
 
     def _is_left(self, sent: int) -> None:
         """The link could not pass on at once what it was given; so many messages had gone to it before."""
@@ -367,31 +353,6 @@ class Outgoing:
         self._weigh_up()
         if took_less and self.below_soft and self._newest is not None:
             self._speaker.takes_more_again()
-
-    def _flush_parcels(self, link: Link, count: int) -> None:
-        """As ``flush``, where some of the messages have large bytes."""
-        unsendable = self._prepare()
-        parts = [part for frame in self.frames for part in self._parts_of(frame)]
-        size = sum(map(len, parts))
-        count = len(self.frames)
-        sent = self.messages_out
-        if sent >= self._look_at:
-            self._look(link, count)
-        try:
-            self.messages_out = sent + count
-            self.bytes_out += size
-            self.frames.clear()
-            self._weighed = self._bytes = 0
-            if self._speaker.traffic is not None:
-                self._speaker.sent(count, size)
-            link.write_parts(parts)
-        except BaseException as error:
-            self._speaker.cut(interrupted("writing", error))
-            raise
-        if self.is_full:
-            self._is_left(sent)
-        if unsendable is not None:
-            raise unsendable
 
     def _prepare(self) -> FrameTooLarge | None:
         """See that the last message can be written, which nobody asked yet; the error where it cannot be sent."""

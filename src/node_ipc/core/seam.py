@@ -212,23 +212,24 @@ class Receiver(Protocol):
 
 
 class Nobody:
-    """The receiver of a link that is over, or that was refused.
+    """Hears everything and does nothing: in the place of whom something that is over has told the last.
 
-    Whoever has told ``lost`` puts this in the session's place: links and sessions know each other, and what a lost
-    link holds (TLS buffers, half a message) is to be freed at once, not when the cyclic collector comes.
+    Links, sessions and their halves know each other, and what one that is over holds (TLS buffers, half a message) is
+    to be freed at once, not when the cyclic collector comes.
     """
 
-    def opened(self, link: Link) -> None: ...
-    def failed(self, error: Exception) -> None: ...
-    def received(self, data: bytes) -> None: ...
-    def ending(self) -> None: ...
-    def ended(self) -> None: ...
-    def pause(self) -> None: ...
-    def writable(self) -> None: ...
-    def lost(self, error: Exception | None) -> None: ...
+    is_open = False
+    heard = traffic = peer = None
+
+    def __getattr__(self, verb: str) -> Callable[..., None]:
+        return _nothing
 
 
-NOBODY = Nobody()
+def _nothing(*_: Any) -> None:
+    """What nobody does."""
+
+
+NOBODY: Any = Nobody()
 
 
 class Acceptor(Protocol):
@@ -317,7 +318,7 @@ class Endpoint(Protocol):
     def called_by_handler(self) -> bool:
         """Whether a handler of requests of its calls: what it ends from now on ends behind its answer."""
 
-    def begin_abort(self) -> None:
+    def abort(self) -> None:
         """End at once."""
 
     def unsent(self) -> int:

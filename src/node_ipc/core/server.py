@@ -478,7 +478,7 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
     def abandoned(self) -> None:
         for session in self._everybody():
             session.abort()
-        self.begin_abort()
+        self.abort()
 
     def unsent(self) -> int:
         return sum(session.unsent() for session in self._everybody())
@@ -669,10 +669,6 @@ class Server(ServerCore[Socket], metaclass=ABCMeta):
             timeout: the seconds it may take, after which every link is cut; ``None`` is ``close_timeout``.
         """
         return self.begin_stop(timeout)
-
-    def abort(self) -> None:
-        """Stop at once; what is not sent yet is dropped."""
-        self.begin_abort()
 
 
 def _over(limit: int | None, counter: Counter[Any], key: Any) -> bool:

@@ -128,5 +128,5 @@ class Serving(SocketPublisher[S]):
 
     def abort(self) -> None:
         """Stop at once; what is not sent yet is dropped."""
-        self.begin_abort()
+        super().abort()
         finish(self._thread, self.closed)

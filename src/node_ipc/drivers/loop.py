@@ -207,7 +207,7 @@ class EventLoopDriver:
         self._end()
         if not self._renews:
             for endpoint in tuple(self.endpoints):
-                endpoint.begin_abort()
+                endpoint.abort()
             self._end()
             self._waiting.clear()
             self.loop = loop  # and this is said again at each call
