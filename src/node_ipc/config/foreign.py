@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import logging
 
-__all__ = ["PASSING", "Foreign", "is_heard", "last_resort", "report", "shown", "text_of", "warn"]
+__all__ = ["PASSING", "Foreign", "caused", "is_heard", "last_resort", "report", "shown", "text_of", "warn"]
+
+E = TypeVar("E", bound=BaseException)
 
 PASSING = (KeyboardInterrupt, SystemExit)
 """What ends the program, also out of a handler; anything else harms the handler only."""
@@ -105,6 +107,12 @@ def text_of(error: BaseException) -> str:
         raise
     except BaseException:
         return "<cannot be shown>"
+
+
+def caused(error: E, cause: BaseException | None) -> E:
+    """The error with its cause, as ``raise … from`` sets it, where it is handed on and not raised."""
+    error.__cause__ = cause
+    return error
 
 
 def last_resort(line: str) -> None:

@@ -15,7 +15,7 @@ from types import CodeType, TracebackType
 from typing import Any
 
 from ..errors import ConnectionLost
-from .foreign import shown
+from .foreign import caused, shown
 
 __all__ = ["between_steps", "by_signal", "interrupted"]
 
@@ -72,5 +72,4 @@ def interrupted(verb: str, error: BaseException) -> ConnectionLost:
         f"{shown(error)} was raised in the middle of {verb}, as by a signal's handler: how far that came nobody knows, "
         "so the link is cut"
     )
-    lost.__cause__ = error
-    return lost
+    return caused(lost, error)

@@ -17,6 +17,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from ..config.address import own_user
+from ..config.foreign import caused
 from ..config.interrupted import between_steps
 from ..config.misspelt import suggests
 from ..config.profiles import require_assured
@@ -244,9 +245,7 @@ class ClientCore(LinkPublisher[S]):
     def over(self, what: str) -> NotConnected:
         """The client is closed, or closes: what cannot be done any more, and why it ended."""
         why = "" if self.ended_by is None else f", since it gave up: {self.ended_by}"
-        over = NotConnected(f"{what}: the client {self.id!r} is {self.state.value}{why}")
-        over.__cause__ = self.ended_by
-        return over
+        return caused(NotConnected(f"{what}: the client {self.id!r} is {self.state.value}{why}"), self.ended_by)
 
     def trouble(self) -> str:
         """Why nothing may come, for the end of messages about time-outs; empty where the link is up."""
@@ -633,8 +632,7 @@ class ClientCore(LinkPublisher[S]):
             f"the server at {self.address} ended the link {when}{times}: it may {ended}be full (its max_connections), "
             f"or not {_unwanted(session.peer)}; its log says why"
         )
-        error.__cause__ = loss.reason
-        return error
+        return caused(error, loss.reason)
 
     def _why_unanswered(self, session: Session) -> ConnectionLost | None:
         """For requests on a link that ended in order, where it was not this side that ended it."""
@@ -816,10 +814,7 @@ class ClientCore(LinkPublisher[S]):
         self._begin_again()
         if self._untold is not None:
             loss, self._untold = self._untold, None
-            self._driver.call_later(0, partial(self._tell_of_the_loss, loss))
-
-    def _tell_of_the_loss(self, loss: Loss) -> None:
-        self.events.publish("disconnect", loss)
+            self._driver.call_later(0, partial(self.events.publish, "disconnect", loss))
 
     def _end_anew(self, reason: IPCError) -> None:
         if not self.closed.done:

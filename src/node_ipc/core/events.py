@@ -23,7 +23,7 @@ import msgspec.inspect
 from msgspec import UNSET, Raw
 
 from ..config import twin
-from ..config.foreign import PASSING, Foreign, shown
+from ..config.foreign import PASSING, Foreign, caused, shown
 from ..errors import HandlerError, InvalidEvent, InvalidPayload, IPCError, ProtocolError, ReservedEvent
 from ..wire import surrogates
 from ..wire.arrays import is_known, makes
@@ -824,8 +824,7 @@ class Events(Generic[S]):
             failure: Any = error
             failure.event = failure.event or event
         else:
-            failure = HandlerError(f"a handler of {event[:64]!r} failed: {shown(error)}", event=event)
-            failure.__cause__ = error
+            failure = caused(HandlerError(f"a handler of {event[:64]!r} failed: {shown(error)}", event=event), error)
         self._failed(session, failure)
 
 

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import Raw
 
+from ..config.foreign import caused
 from ..errors import BackpressureError, ConnectionLost, IPCError, ReceiveTimeout
 from .events import Event, event_name
 
@@ -195,6 +196,11 @@ class _Shelf:
     def most(self) -> str:
         """The name of which most wait; empty where nothing does."""
         return max(self._named, key=lambda name: len(self._named[name]), default="")
+
+
+def _size_in_bytes(data: Any) -> int:
+    """The bytes of a payload that is not decoded; 0 for one that is."""
+    return len(data) if data.__class__ in (Raw, bytes) else 0
 
 
 def _nothing() -> None:
@@ -407,8 +413,7 @@ class Inbox:
                 f"the link to {self._client.id!r} ended here ({loss}), and what follows comes over a new one: the rest "
                 "of a message that was begun will not come. This is raised once: begin a new message, and receive again"
             )
-            lost.__cause__ = loss.reason
-            self._put("data", lost, None)
+            self._put("data", caused(lost, loss.reason), None)
 
     def _put(self, type: str, data: Any, session: Session | None) -> None:
         if type.startswith(OWN):
@@ -425,10 +430,8 @@ class Inbox:
 
     def _size_of(self, data: Any) -> int:
         """What an event weighs: its bytes on the wire, also where it is decoded already."""
-        if data.__class__ in (Raw, bytes):
-            return len(data)
         session = self._client.events.current
-        return 0 if session is None else session.incoming.size_at_hand()
+        return _size_in_bytes(data) or (0 if session is None else session.incoming.size_at_hand())
 
     def _is_full(self) -> bool:
         size = self._accrued_bytes() if self.only_newest else self._shelf.bytes
@@ -510,7 +513,7 @@ class BlockingInbox(Inbox):
             if type == "rpc.request":
                 self._client.requests.refuse_unheard(data)
             return
-        self._shelf.keep(type, data, len(data) if data.__class__ in (Raw, bytes) else 0)
+        self._shelf.keep(type, data, _size_in_bytes(data))
         if self.only_newest and type in self.only_newest:
             self._skip(type)
         size = self._accrued_bytes() if self.only_newest else self._shelf.bytes
@@ -535,7 +538,7 @@ class BlockingInbox(Inbox):
         except IPCError:
             raise
         except BaseException:  # a signal's handler
-            self._shelf.put_back(found[1], found[2], len(found[2]) if found[2].__class__ in (Raw, bytes) else 0)
+            self._shelf.put_back(found[1], found[2], _size_in_bytes(found[2]))
             raise
 
     def want(self, name: str) -> None:
@@ -556,7 +559,7 @@ class BlockingInbox(Inbox):
         self.wanted = None
         if self.caught is not None:
             data, self.caught = self.caught, None
-            self._shelf.put_back(self.name_wanted, data, len(data) if data.__class__ in (Raw, bytes) else 0)
+            self._shelf.put_back(self.name_wanted, data, _size_in_bytes(data))
 
     def decode(self, name: str, data: Any, type: Any) -> Any:
         """A payload by its type; raises :class:`InvalidPayload` where it does not fit."""

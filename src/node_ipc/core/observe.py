@@ -19,6 +19,7 @@ import msgspec
 
 from ..config.address import Address, Handed, Pipe, Several, Udp, Unix, local_client
 from ..config.config import Config
+from ..config.foreign import caused
 from ..errors import AddressInUse, IPCError, NotConnected, RemoteError
 from ..wire.names import ASK_CONTRACT
 from .requests import NO_SUCH_METHOD
@@ -178,7 +179,7 @@ class Observation:
         if isinstance(error, AddressInUse) and self._number < MOST_AT_ONE_ADDRESS:
             self._open(self._number + 1)
         else:
-            wrong = _cannot_be_observed(error)
+            wrong = caused(IPCError(f"the server works, but cannot be observed: {error}"), error)
             self.started.settle(wrong)
             self._observed.session_fault(None, wrong)
 
@@ -292,9 +293,3 @@ def _link(socket: Any) -> dict[str, Any]:
         "name": str(claimed)[:100] if claimed is not None else None,
         "stats": socket.stats(),
     }
-
-
-def _cannot_be_observed(error: IPCError) -> IPCError:
-    wrong = IPCError(f"the server works, but cannot be observed: {error}")
-    wrong.__cause__ = error
-    return wrong

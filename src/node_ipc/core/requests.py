@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from ..config.foreign import PASSING, shown
+from ..config.foreign import PASSING, caused, shown
 from ..errors import (
     BackpressureError,
     ConnectionLost,
@@ -368,8 +368,7 @@ class Requests:
                     f"the link was lost before {asked.method!r:.80} was answered: {reason or 'closed'}. "
                     "It may have been carried out"
                 )
-                lost.__cause__ = reason
-                self._settle(id, lost)
+                self._settle(id, caused(lost, reason))
         for request in list(self._running.pop(session.id, {}).values()):
             request.give_up()
 
@@ -377,9 +376,7 @@ class Requests:
         """The endpoint is closed: nothing will be answered."""
         why = "the endpoint is closed" if reason is None else str(reason)
         for id, asked in list(self._asked.items()):
-            closed = NotConnected(f"{asked.method!r:.80} was not answered: {why}")
-            closed.__cause__ = reason
-            self._settle(id, closed)
+            self._settle(id, caused(NotConnected(f"{asked.method!r:.80} was not answered: {why}"), reason))
 
     def _timed_out(self, id: int, timeout: float) -> None:
         asked = self._asked[id]
@@ -450,15 +447,10 @@ class Requests:
             type = type or method.type
         name = method_name(method)
         if decorates:
-            return partial(self._decorate, name, type)
-        self._add(name, handler, type)
-        return handler
+            return partial(self._add, name, type)
+        return self._add(name, type, handler)
 
-    def _decorate(self, method: str, type: Any, handler: H) -> H:
-        self._add(method, handler, type)
-        return handler
-
-    def _add(self, method: str, handler: Callable[..., Any], type: Any) -> None:
+    def _add(self, method: str, type: Any, handler: H) -> H:
         if not method:
             raise TypeError(f"a method's name is text that is not empty, not {method!r}")
         if method in self._methods:
@@ -470,6 +462,7 @@ class Requests:
             self._events.on(REQUEST, self._requested, type=RequestMessage)
             self._events.on(CANCEL, self._cancelled, type=CancelMessage)
         self._methods[method] = entry
+        return handler
 
     def methods(self) -> dict[str, tuple[Callable[..., Any], Any]]:
         """By name, the handler of each method and the type of its params; None takes whatever comes."""
@@ -670,15 +663,13 @@ class Requests:
             failure = HandlerError(
                 f"the handler of {request.method[:64]!r} failed: {shown(error)}", event=request.method
             )
-            failure.__cause__ = error
-            self._fault(request.socket, failure)
+            self._fault(request.socket, caused(failure, error))
 
     def _cut_off(self, request: Request, error: IPCError) -> None:
         """Not even that it failed can be said: the other side learns it from the end of the link."""
         request.ended = True
         reason = BackpressureError(f"{request.socket!r} cannot be given the answer that it waits for: {error}")
-        reason.__cause__ = error
-        request.socket.cut(reason)
+        request.socket.cut(caused(reason, error))
 
 
 _NULL = Raw(b"null")

@@ -48,6 +48,7 @@ __all__ = [
     "Lock",
     "Nobody",
     "Peer",
+    "PlainLink",
     "Receiver",
     "Timer",
 ]
@@ -152,6 +153,18 @@ class Link(Protocol):
         """
 
     def resume_reading(self) -> None: ...
+
+
+class PlainLink:
+    """What links have in common that neither write several buffers at once nor read into a given place."""
+
+    __slots__ = ()
+
+    def write_parts(self: Link, parts: list[Any]) -> None:
+        self.write(b"".join(parts))
+
+    def read_into(self, room: memoryview) -> int:
+        return 0
 
 
 class Gone:

@@ -38,6 +38,7 @@ from ..core.seam import (
     Listener,
     Lock,
     Peer,
+    PlainLink,
     Receiver,
     Timer,
 )
@@ -664,7 +665,7 @@ def _poller_of(loop: asyncio.AbstractEventLoop) -> LoopPoller | None:
     return poller
 
 
-class TransportLink(asyncio.BufferedProtocol):
+class TransportLink(PlainLink, asyncio.BufferedProtocol):
     """One connection where the loop reads and writes: asyncio's protocol, and the link that a session writes to."""
 
     __slots__ = (
@@ -745,12 +746,6 @@ class TransportLink(asyncio.BufferedProtocol):
                 self._receiver.received(data)
 
     # the session's side
-
-    def write_parts(self, parts: list[Any]) -> None:
-        self.write(b"".join(parts))
-
-    def read_into(self, room: memoryview) -> int:
-        return 0
 
     def pending_bytes(self) -> int:
         return 0 if self._lost else self._transport.get_write_buffer_size()

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..core.seam import NOBODY, Peer, Receiver
+from ..core.seam import NOBODY, Peer, PlainLink, Receiver
 from ..net import tcp
 
 if TYPE_CHECKING:
@@ -239,7 +239,7 @@ class Direction:
             self.writer._drained()
 
 
-class MemoryLink:
+class MemoryLink(PlainLink):
     """One end of a connection."""
 
     def __init__(self, connection: Connection, receiver: Receiver, peer: Peer) -> None:
@@ -260,12 +260,6 @@ class MemoryLink:
     def write(self, data: bytes) -> None:
         if not self.is_over and not self._ended:
             self._out._write(bytes(data))
-
-    def write_parts(self, parts: list[Any]) -> None:
-        self.write(b"".join(parts))
-
-    def read_into(self, room: memoryview) -> int:
-        return 0
 
     def pending_bytes(self) -> int:
         return len(self._out._unsent)

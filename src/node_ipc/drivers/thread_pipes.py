@@ -15,9 +15,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
-from ..core.seam import NOBODY, Peer, Receiver, Timer
+from ..core.seam import NOBODY, Peer, PlainLink, Receiver, Timer
 from ..net import tcp
 from ..net.pipe import PipeHandle
 from ..net.win32 import CompletionPort, Overlapped
@@ -231,7 +230,7 @@ class PipeChannel:
             self._lost(error)
 
 
-class PipeLink:
+class PipeLink(PlainLink):
     """One open pipe as a link.
 
     It has no half-close: ``close`` lets what was written reach the kernel, which keeps it for the peer, and then ends
@@ -304,12 +303,6 @@ class PipeLink:
         if not self._channel.write_start(data):
             self._busy = True
             self._receiver.pause()
-
-    def write_parts(self, parts: list[Any]) -> None:
-        self.write(b"".join(parts))
-
-    def read_into(self, room: memoryview) -> int:
-        return 0
 
     def pending_bytes(self) -> int:
         return self._waiting + self._channel.pending_bytes()

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from ..config.foreign import shown
+from ..config.foreign import caused, shown
 from ..errors import AddressError, AddressInUse, ConnectDenied, ConnectError, ConnectionLost, ConnectTimeout, IPCError
 from .keeping import closed_on_failure
 
@@ -177,8 +177,7 @@ def listen_failed(address: Address, error: Exception, holder: str = "") -> IPCEr
         failure = AddressError(f"cannot listen at {address}: {error.strerror}; ports below 1024 are for root")
     else:
         failure = AddressError(f"cannot listen at {address}: {error}")
-    failure.__cause__ = error
-    return failure
+    return caused(failure, error)
 
 
 def connect_failed(address: Address, error: BaseException, seconds: float) -> IPCError:
@@ -202,8 +201,7 @@ def connect_failed(address: Address, error: BaseException, seconds: float) -> IP
         failure = ConnectError(f"cannot connect to {address}: {error.strerror or error}")
     else:
         failure = ConnectError(f"cannot connect to {address}: {shown(error)}")
-    failure.__cause__ = error
-    return failure
+    return caused(failure, error)
 
 
 def link_failed(error: BaseException | None) -> Exception | None:
@@ -211,6 +209,4 @@ def link_failed(error: BaseException | None) -> Exception | None:
     if error is None or isinstance(error, IPCError):
         return error
     reason = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
-    lost = ConnectionLost(f"the link broke: {reason}")
-    lost.__cause__ = error
-    return lost
+    return caused(ConnectionLost(f"the link broke: {reason}"), error)

@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, TypeAlias
 
+from ..config.foreign import caused
 from ..config.profiles import require_assured_tls
 from ..config.tls_options import SERVER_NEEDS_A_PAIR, TLSOptions, unusable
 from ..errors import ConfigError, ConnectionLost, IPCError, TLSError
@@ -629,9 +630,7 @@ def explain(
         servername: the name that the client expected in the certificate; ``None``: ``name``.
         minimum: the oldest version that this side speaks, an ``ssl.TLSVersion``.
     """
-    explained = TLSError(f"TLS with {name} failed: {_words(error, side, servername or name, minimum)}")
-    explained.__cause__ = error
-    return explained
+    return caused(TLSError(f"TLS with {name} failed: {_words(error, side, servername or name, minimum)}"), error)
 
 
 def _words(error: BaseException, side: Side, servername: str, minimum: int) -> str:

@@ -23,7 +23,8 @@ from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from ..core.seam import NOBODY, Peer
+from ..config.foreign import caused
+from ..core.seam import NOBODY, Peer, PlainLink
 from ..errors import ConnectionLost, TLSError
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ TRANSITIONS: dict[tuple[TLSState, str], str] = {
 """``(state, input) → what is done``; the methods set the next state, and a pair that is not there is ignored."""
 
 
-class TLSLink:
+class TLSLink(PlainLink):
     """One TLS connection: the session's ``Link``, and the ``Receiver`` of the link that carries it."""
 
     __slots__ = (
@@ -212,12 +213,6 @@ class TLSLink:
     def write(self, data: bytes) -> None:
         if self.state in SENDING:
             self._carrier.write(self._channel.send(data))
-
-    def write_parts(self, parts: list[Any]) -> None:
-        self.write(b"".join(parts))
-
-    def read_into(self, room: memoryview) -> int:
-        return 0
 
     def pending_bytes(self) -> int:
         """Encrypted, so a little more than was written."""
@@ -375,10 +370,7 @@ class TLSLink:
     def _cut_off(self, error: Exception) -> Exception:
         """What the carrier's failure means here; it says more than that the connection was reset."""
         meaning = self._channel.receive_end()
-        if meaning is None:
-            return error
-        meaning.__cause__ = error
-        return meaning
+        return error if meaning is None else caused(meaning, error)
 
     def _arm_shutdown(self) -> None:
         self._cancel_timer()

@@ -17,6 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..config.address import Handed, Udp
+from ..config.foreign import caused
 from ..errors import AddressError, ConnectError, FrameTooLarge, IPCError
 from .holders import holder_of
 from .steps import READ, WRITE, LookUp, Resolved, Steps
@@ -336,8 +337,7 @@ def send_failed(error: BaseException, size: int, host: str, port: int) -> IPCErr
         failure = AddressError(f"cannot send to {place}: {reason}")
     else:
         failure = ConnectError(f"cannot send to {place}: {reason}")
-    failure.__cause__ = error
-    return failure
+    return caused(failure, error)
 
 
 def is_late(error: OSError) -> bool:
@@ -354,8 +354,7 @@ def port_failed(error: Exception) -> IPCError:
         failure = FrameTooLarge(f"a datagram is more than this system sends in one piece: send it in parts ({reason})")
     else:
         failure = ConnectError(f"the UDP port has a fault: {reason}")
-    failure.__cause__ = error
-    return failure
+    return caused(failure, error)
 
 
 class Outbox:
