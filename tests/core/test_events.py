@@ -1030,7 +1030,7 @@ def test_an_event_of_any_type_that_an_annotation_may_have(desk: Desk, type: Any,
 def test_describe() -> None:
     assert describe(print) == "print"
     assert describe(functools.partial(print)).startswith("functools.partial")
-    assert Registration(print, True).once
+    assert Registration(print, True, print).once
 
 
 # ---- taps

@@ -14,8 +14,8 @@ from msgspec import Raw
 
 from ..config.foreign import shown
 from ..core.asking import Question
-from ..core.events import typed_decoder
-from ..core.requests import PROGRESS, RESPONSE, RequestMessage, method_name
+from ..core.events import event_name, typed_decoder
+from ..core.requests import PROGRESS, RESPONSE, RequestMessage
 from ..core.rooms import Audience
 from ..core.server import ServerCore
 from ..core.session import refuse_other_threads
@@ -231,7 +231,7 @@ class Joined:
         self, to: str | None, method: Any, params: Any, timeout: float | None, type: Any, progress: Progress | None
     ) -> Outcome[Any]:
         refuse_other_threads(self._driver, "request")
-        name = method_name(method)
+        name = event_name(method, "a method's")
         decode = typed_decoder(type, name, self._settings.dec_hook)
         if progress is not None and not callable(progress):
             raise TypeError(f"progress must be callable, as progress(data), not {progress!r:.80}")

@@ -14,7 +14,7 @@ turned back, and both kinds of entry take both kinds of payload, so it may happe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import lru_cache, partial
+from functools import partial
 from types import CoroutineType, NoneType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 
@@ -63,8 +63,6 @@ S = TypeVar("S", bound="Sender")
 DecodeHook: TypeAlias = Callable[[Any, Any], Any]
 """Makes a value of a type that msgspec does not know: ``dec_hook(type, value)``."""
 
-DECODERS = 256
-"""How many types keep their decoder."""
 SHORTCUTS = 256
 """How many names that a blocking client receives have a shortcut; the latest."""
 
@@ -147,21 +145,17 @@ def while_connected(handler: H) -> H:
     return handler
 
 
-class Registration:
+class Registration(msgspec.Struct, eq=False):
     """One handler of one event."""
 
-    __slots__ = ("call", "handler", "live", "once", "twin", "type", "typed")
-
-    def __init__(self, handler: Callable[..., Any], once: bool) -> None:
-        self.handler = handler
-        self.once = once
-        self.live = True
-        self.type: Any = None
-        """What payloads are decoded to; None is whatever comes."""
-        self.typed = False
-        self.call: Callable[..., Any] = handler
-        self.twin: Registration | None = None
-        """Its like under the same name of the other registry: a peer's events and our own may share names."""
+    handler: Callable[..., Any]
+    once: bool
+    call: Callable[..., Any]
+    type: Any = None
+    """What payloads are decoded to; None is whatever comes."""
+    live: bool = True
+    twin: Registration | None = None
+    """Its like under the same name of the other registry: a peer's events and our own may share names."""
 
 
 class Registrations(dict[Registration, None]):
@@ -260,34 +254,8 @@ class Events(Generic[S]):
     those ``from_peers`` handlers hear what a peer emits.
     """
 
-    __slots__ = (
-        "_at_hand",
-        "_carries",
-        "_check_name",
-        "_check_unheard",
-        "_dec_hook",
-        "_everything",
-        "_failed",
-        "_from_peers",
-        "_gives_raw",
-        "_handling",
-        "_hidden",
-        "_kept_local",
-        "_lifecycle",
-        "_local",
-        "_shortcuts",
-        "_spawn",
-        "_table",
-        "_taps",
-        "_unheard_states",
-        "_watches",
-        "_wire",
-        "current",
-        "missed",
-        "reserved",
-        "unheard",
-        "wants_raw",
-    )
+    __slots__ = ("__dict__", "_carries", "_table", "_watches", "current", "wants_raw")
+    """What the native twin reads; an endpoint has one of these, so the rest need no slots."""
 
     def __init__(
         self,
@@ -343,9 +311,8 @@ class Events(Generic[S]):
         """Register ``handler``, or return a decorator that does."""
         if is_decorator("once" if once else "on", event, handler):
             event_name(event)
-            return partial(self._decorate, event, type, once)
-        self._add(event, handler, type, once)
-        return handler
+            return partial(self._add, event, type, once)
+        return self._add(event, type, once, handler)
 
     def once(self, event: str | Event[Any], handler: Any = UNSET, *, type: Any = None) -> Any:
         """Register a handler for the next event of this name only."""
@@ -453,11 +420,7 @@ class Events(Generic[S]):
         """By name, the payload type of each handler of an event from the wire; None takes whatever comes."""
         return {name: [each.type for each in registrations] for name, registrations in self._wire.items()}
 
-    def _decorate(self, event: str | Event[Any], type: Any, once: bool, handler: H) -> H:
-        self._add(event, handler, type, once)
-        return handler
-
-    def _add(self, event: str | Event[Any], handler: Any, type: Any, once: bool) -> None:
+    def _add(self, event: str | Event[Any], type: Any, once: bool, handler: H) -> H:
         name = event_name(event)
         if not callable(handler):
             raise TypeError(f"a handler of {name!r} must be callable, not {handler!r:.80}")
@@ -465,15 +428,13 @@ class Events(Generic[S]):
             type = event.type
         signature = signature_of(handler)
         self._refuse_coroutine(name, signature)
-        registration = Registration(handler, once)
+        registration = Registration(handler, once, self._adapted(name, handler, signature, None))
         if name == EVERYTHING:
-            registration.call = self._adapted(name, handler, signature, None)
             self._everything.add(registration)
             if len(self._everything) == 1:  # with more of them nothing changes
                 self._compile(None)
-            return
+            return handler
         if name in self._local:
-            registration.call = self._adapted(name, handler, signature, None)
             self._lifecycle.setdefault(name, Registrations()).add(registration)
             if name in self._unheard_states and self.missed is not None:
                 self.missed(name)
@@ -481,6 +442,7 @@ class Events(Generic[S]):
             twin = self._add_wire(name, handler, signature, type, once)
             if name in self._local:
                 registration.twin, twin.twin = twin, registration
+        return handler
 
     def _add_wire(self, name: str, handler: Any, signature: Signature, type: Any, once: bool) -> Registration:
         self._check_name(name)
@@ -491,15 +453,13 @@ class Events(Generic[S]):
             )
         if name not in LIFECYCLE:  # those bring something else
             signature.refuse_data_for_socket(handler, name)
-        registration = Registration(handler, once)
         if type is None and name not in self._local:  # where both come, the annotation is of what this side raises
             type = signature.payload_type(handler)
-        registration.type = type
-        registration.typed = type is not None
-        registration.call = self._adapted(name, handler, signature, self._carries)
-        if registration.typed:
-            registration.call = self._typed(registration.call, type, name)
+        call = self._adapted(name, handler, signature, self._carries)
+        if type is not None:
+            call = self._typed(call, type, name)
             self._want_raw()
+        registration = Registration(handler, once, call, type)
         self._wire.setdefault(name, Registrations()).add(registration)
         self._compile(name)
         return registration
@@ -517,7 +477,8 @@ class Events(Generic[S]):
         if type is Raw and self._gives_raw:
             return call
         decode = self.decoder(type, name)
-        quick = _made_quickly(type) if self._dec_hook is None else None
+        # for the native twin: what this refuses is decoded again, in the way that finds the words
+        quick = _made_decoder(type, None) if self._dec_hook is None and type is not Raw else None
         return self._converting(call, decode, quick)
 
     def _converting(
@@ -608,13 +569,13 @@ class Events(Generic[S]):
 
     def _entry(self, name: str, registrations: Registrations) -> Callable[..., Any]:
         if self._watches is not None and name not in WATCHED_BY_REQUESTS:
-            return self._watching(name, self._calling_all(name), self._watches)
+            return self._watching(name, partial(self._call_all, name), self._watches)
         if self._everything or self._taps or len(registrations) > 1:
-            return self._calling_all(name)
+            return partial(self._call_all, name)
         single = next(iter(registrations))
         if single.once:
-            return self._calling_all(name)
-        if single.typed or not self.wants_raw:
+            return partial(self._call_all, name)
+        if single.type is not None or not self.wants_raw:
             return single.call
         return self._converting(single.call, typed_decoder(None, name), _decode_any)
 
@@ -646,20 +607,16 @@ class Events(Generic[S]):
         finally:
             self._at_hand = previous
 
-    def _calling_all(self, name: str) -> Callable[..., Any]:
+    def _call_all(self, name: str, data: Any, *rest: Any) -> None:
         """The general entry: taps and ``*`` handlers first, then the event's own, as registered just now."""
-
-        def call_all(data: Any, *rest: Any) -> None:
-            whole = _Payload(data, name)
-            registrations = self._wire.get(name, NONE)
-            now = registrations.round()
-            for tap in tuple(self._taps):
-                tap(name, whole.decoded(), *rest)
-            if self._everything:
-                self._call_each(self._everything, self._everything.round(), name, name, whole, rest)
-            self._call_each(registrations, now, name, None, whole, rest)
-
-        return call_all
+        whole = _Payload(data, name)
+        registrations = self._wire.get(name, NONE)
+        now = registrations.round()
+        for tap in tuple(self._taps):
+            tap(name, whole.decoded(), *rest)
+        if self._everything:
+            self._call_each(self._everything, self._everything.round(), name, name, whole, rest)
+        self._call_each(registrations, now, name, None, whole, rest)
 
     def _call_each(
         self,
@@ -679,7 +636,7 @@ class Events(Generic[S]):
                 if first is not None:
                     result = registration.call(first, whole.decoded(), *rest)
                 else:
-                    result = registration.call(whole.given if registration.typed else whole.decoded(), *rest)
+                    result = registration.call(whole.given if registration.type is not None else whole.decoded(), *rest)
                 self._run_returned(name, result)
             except BaseException as error:
                 self._report(name, error, self.current)
@@ -737,13 +694,11 @@ class Events(Generic[S]):
         self._check_unheard(envelope.type)
         if self._watches is not None and envelope.type not in WATCHED_BY_REQUESTS:
             self._watches.unheard(envelope.type, self._at_hand, self.current)
-        whole = _Payload(envelope.data, envelope.type)
         try:
             if self.unheard is not None and self.current is not None:
                 self.unheard(envelope.type, envelope.data, self.current)
-            for tap in tuple(self._taps):
-                tap(envelope.type, whole.decoded(), *rest)
-            self._call_each(self._everything, self._everything.round(), envelope.type, envelope.type, whole, rest)
+            if self._taps or self._everything:
+                self._call_all(envelope.type, envelope.data, *rest)
         except InvalidPayload as error:
             self._report(envelope.type, error, self.current)
 
@@ -774,10 +729,8 @@ class Events(Generic[S]):
         try:
             registrations = self._lifecycle.get(name, NONE)
             now = registrations.round()
-            for registration in self._everything.round():
-                self._call_lifecycle(self._everything, registration, name, (name, *arguments))
-            for registration in now:
-                self._call_lifecycle(registrations, registration, name, arguments)
+            self._call_lifecycle(self._everything, self._everything.round(), name, (name, *arguments))
+            self._call_lifecycle(registrations, now, name, arguments)
             return bool(now)
         finally:
             self.current = previous
@@ -797,22 +750,22 @@ class Events(Generic[S]):
         previous, self.current = self.current, session
         try:
             registrations = self._lifecycle.get(name, NONE)
-            for registration in registrations.round():
-                self._call_lifecycle(registrations, registration, name, arguments)
+            self._call_lifecycle(registrations, registrations.round(), name, arguments)
         finally:
             self.current = previous
 
     def _call_lifecycle(
-        self, registrations: Registrations, registration: Registration, name: str, arguments: tuple[Any, ...]
+        self, registrations: Registrations, now: tuple[Registration, ...], name: str, arguments: tuple[Any, ...]
     ) -> None:
-        if not registration.live:
-            return
-        if registration.once:
-            self._retire_once(registrations, registration, name)
-        try:
-            self._run_returned(name, registration.call(*arguments))
-        except BaseException as error:
-            self._report(name, error, self.current)
+        for registration in now:
+            if not registration.live:
+                continue
+            if registration.once:
+                self._retire_once(registrations, registration, name)
+            try:
+                self._run_returned(name, registration.call(*arguments))
+            except BaseException as error:
+                self._report(name, error, self.current)
 
     def _report(self, event: str, error: BaseException, session: S | None) -> None:
         """Tell of a handler that failed; any exception harms only itself, but for those that end the program."""
@@ -940,26 +893,12 @@ def _or_buffer(decoded: Callable[[Any], Any], type: Any, name: str) -> Callable[
 
 def _decoder(type: Any, name: str, dec_hook: DecodeHook | None) -> Callable[[Any], Any]:
     try:
-        hash(type)
-    except TypeError:
-        make = _made_decoder.__wrapped__
-    else:
-        make = _made_decoder
-    try:
-        return make(type, dec_hook)
+        return _made_decoder(type, dec_hook)
     except TypeError as error:
         raise TypeError(f"payloads of {name!r} cannot be decoded to {type!r:.80}: {error}") from error
 
 
-def _made_quickly(type: Any) -> Callable[[Any], Any] | None:
-    """The decoder of a type, for the native twin: what it refuses is decoded again, in the way that finds the words."""
-    try:
-        return None if type is Raw else _made_decoder(type, None)
-    except TypeError:  # one that cannot be hashed
-        return None
-
-
-@lru_cache(maxsize=DECODERS)
+@surrogates.kept_by_type
 def _made_decoder(type: Any, dec_hook: DecodeHook | None) -> Callable[[Any], Any]:
     if dec_hook is None and (unknown := _unknown(msgspec.inspect.type_info(type), set())) is not None:
         raise TypeError(
@@ -992,11 +931,11 @@ def _taking(handler: Callable[..., Any], count: int) -> Callable[..., Any]:
     return lambda *arguments: handler(*arguments[:count])
 
 
-def event_name(event: Any) -> str:
-    """An event's name, given as text or as an :class:`Event`; raises :class:`InvalidEvent` for anything else."""
+def event_name(event: Any, whose: str = "an event's") -> str:
+    """The name of an event or a method, given as text or as an :class:`Event`; :class:`InvalidEvent` for all else."""
     name = event.name if isinstance(event, Event) else event
     if not isinstance(name, str):
-        raise InvalidEvent(f"an event's name must be text, not {type(name).__name__}: {name!r:.80}")
+        raise InvalidEvent(f"{whose} name must be text, not {type(name).__name__}: {name!r:.80}")
     return name if name.__class__ is str else str.__str__(name)  # an Enum of texts is its value
 
 

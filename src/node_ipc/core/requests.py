@@ -28,7 +28,6 @@ from ..errors import (
     BackpressureError,
     ConnectionLost,
     HandlerError,
-    InvalidEvent,
     InvalidPayload,
     IPCError,
     NotConnected,
@@ -36,7 +35,7 @@ from ..errors import (
     RequestError,
     RequestTimeout,
 )
-from .events import Event, describe, is_decorator, typed_decoder
+from .events import Event, describe, event_name, is_decorator, typed_decoder
 from .outcome import seconds
 from .signature import signature_of
 
@@ -62,7 +61,6 @@ __all__ = [
     "Requests",
     "ResponseMessage",
     "ask_all",
-    "method_name",
 ]
 
 REQUEST, RESPONSE, CANCEL, PROGRESS = "rpc.request", "rpc.response", "rpc.cancel", "rpc.progress"
@@ -285,7 +283,7 @@ class Requests:
             timed: False where the caller itself gives up after ``timeout`` seconds.
         """
         method, params, timeout, type, progress = question
-        name = method_name(method)
+        name = event_name(method, "a method's")
         timeout = seconds(timeout, "request")
         answer: Outcome[Any] = self._driver.outcome(None)
         decode = self._events.decoder(type, name)
@@ -445,7 +443,7 @@ class Requests:
         decorates = is_decorator("handle", method, handler)
         if isinstance(method, Event):
             type = type or method.type
-        name = method_name(method)
+        name = event_name(method, "a method's")
         if decorates:
             return partial(self._add, name, type)
         return self._add(name, type, handler)
@@ -673,14 +671,6 @@ class Requests:
 
 
 _NULL = Raw(b"null")
-
-
-def method_name(method: Any) -> str:
-    """The name of a method, given as text or as an ``Event``."""
-    name = method.name if isinstance(method, Event) else method
-    if not isinstance(name, str):
-        raise InvalidEvent(f"a method's name must be text, not {name.__class__.__name__}: {name!r:.80}")
-    return name if name.__class__ is str else str.__str__(name)
 
 
 def _message(id: int, method: str, params: Any, timeout: float | None, progress: Any) -> dict[str, Any]:

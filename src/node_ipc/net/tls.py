@@ -442,19 +442,6 @@ class TLSChannel:
     Nothing may be called after an error but ``outgoing``.
     """
 
-    __slots__ = (
-        "_closing",
-        "_heard",
-        "_incoming",
-        "_name",
-        "_object",
-        "_outgoing",
-        "_servername",
-        "_side",
-        "ended",
-        "established",
-    )
-
     def __init__(
         self, context: ssl.SSLContext, *, side: Side, servername: str | None = None, name: str = "the peer"
     ) -> None:

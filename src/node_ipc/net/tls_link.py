@@ -112,20 +112,6 @@ TRANSITIONS: dict[tuple[TLSState, str], str] = {
 class TLSLink(PlainLink):
     """One TLS connection: the session's ``Link``, and the ``Receiver`` of the link that carries it."""
 
-    __slots__ = (
-        "_carrier",
-        "_channel",
-        "_driver",
-        "_error",
-        "_full",
-        "_handshake_seconds",
-        "_receiver",
-        "_settled",
-        "_timer",
-        "peer",
-        "state",
-    )
-
     def __init__(
         self,
         driver: Driver,

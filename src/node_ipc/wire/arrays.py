@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from .json import plain, to_bytes
 
 __all__ = [
@@ -112,16 +114,13 @@ def is_known(type: Any) -> bool:
 # ---- what is sent
 
 
-class Buffer:
+class Buffer(msgspec.Struct, eq=False):
     """The bytes of one object, and what a peer has to know of them."""
 
-    __slots__ = ("about", "view")
-
-    def __init__(self, view: memoryview, about: dict[str, Any] | None = None) -> None:
-        self.view = view
-        """One after the other, as they are to go out."""
-        self.about = about
-        """An array's dtype, shape and order; None for what is bytes."""
+    view: memoryview
+    """One after the other, as they are to go out."""
+    about: dict[str, Any] | None = None
+    """An array's dtype, shape and order; None for what is bytes."""
 
     def in_json(self) -> Any:
         """What stands in the JSON where the bytes do not travel beside it; msgspec makes base64 text of a view."""
@@ -213,14 +212,11 @@ def buffer_or_plain(value: Any, enc_hook: Callable[[Any], Any] | None) -> Any:
 # ---- what has arrived
 
 
-class Arrived:
+class Arrived(msgspec.Struct, eq=False):
     """Bytes that came beside the JSON, or an array in it, before it is known what is wanted of them."""
 
-    __slots__ = ("about", "data")
-
-    def __init__(self, data: bytes | bytearray, about: dict[str, Any] | None) -> None:
-        self.data = data
-        self.about = about
+    data: bytes | bytearray
+    about: dict[str, Any] | None
 
     def in_json(self) -> Any:
         """As it would have come in JSON."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -287,18 +286,15 @@ class AttachingSplitter(Splitter):
         return None if begun.__class__ is Half else Splitter.hopeless(self, begun)
 
 
-class Delivery:
+class Delivery(msgspec.Struct, eq=False):
     """A frame and the bytes behind it, all there."""
 
-    __slots__ = ("_data", "_entries", "_size", "head", "trace")
-
-    def __init__(self, head: bytes, entries: list[Entry], data: list[bytes | bytearray], size: int) -> None:
-        self.head = head
-        self.trace = Raw(b"")
-        """What came beside the message."""
-        self._entries = entries
-        self._data = data
-        self._size = size
+    head: bytes
+    _entries: list[Entry]
+    _data: list[bytes | bytearray]
+    _size: int
+    trace: Raw = Raw(b"")
+    """What came beside the message."""
 
     def __len__(self) -> int:
         return self._size
@@ -490,16 +486,7 @@ def convert(payload: Attached, type: Any, dec_hook: Callable[[Any, Any], Any] | 
     return made
 
 
-@lru_cache(maxsize=256)
-def _info_of(type: Any) -> types.Type:
-    return types.type_info(type)
-
-
-def _info(type: Any) -> types.Type:
-    try:
-        return _info_of(type)
-    except TypeError:  # it cannot be hashed
-        return types.type_info(type)
+_info = surrogates.kept_by_type(types.type_info)
 
 
 def _wanted(info: Any, value: Any, at: Sequence[str | int]) -> Any:

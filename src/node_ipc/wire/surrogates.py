@@ -7,7 +7,8 @@ does so for all but ``Raw``, the bytes that a part stands in: those are written 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import lru_cache, wraps
+from typing import Any, TypeVar, cast
 
 import msgspec
 from msgspec import Raw
@@ -15,7 +16,23 @@ from msgspec import inspect as types
 
 from .json import encode, encode_slowly
 
-__all__ = ["convert", "fitting", "part_of", "with_raws", "written"]
+__all__ = ["convert", "fitting", "kept_by_type", "part_of", "with_raws", "written"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def kept_by_type(make: F) -> F:
+    """A decorator: what was made of the latest 256 types is kept, but for those that cannot be hashed."""
+    kept = lru_cache(maxsize=256)(make)
+
+    @wraps(kept)
+    def made(*arguments: Any) -> Any:
+        try:
+            return kept(*arguments)
+        except TypeError:  # what nothing can be made of raises once more
+            return make(*arguments)
+
+    return cast("F", made)
 
 
 def convert(data: Any, type: Any, dec_hook: Callable[[Any, Any], Any] | None = None) -> Any:
