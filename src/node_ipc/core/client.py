@@ -290,12 +290,6 @@ class ClientCore(LinkPublisher[S]):
 
     # ---- traces and statistics
 
-    def _drop(self, count: int) -> None:
-        """So many messages that waited for a link will not be sent."""
-        if count:
-            self._gone.dropped += count
-            self._tell("dropped", messages=count)
-
     def _everybody(self) -> list[Session]:
         return [] if self._session is None else [self._session]
 
@@ -359,8 +353,6 @@ class ClientCore(LinkPublisher[S]):
             return self._emit_from_thread(type, frame, event)
         refuse_other_threads(self._driver, "emit")
         self._enqueue(type, frame, event)
-        if self._sync:
-            self._send_next()
         return True
 
     def _enqueue(self, type: Any, frame: bytes, event: str | None = None) -> None:
@@ -370,6 +362,8 @@ class ClientCore(LinkPublisher[S]):
         self._require_room(type, len(frame), *self._queue.left_by(event))
         self._queue.append(frame, event)
         self._note_replaced(self._queue)
+        if self._sync:
+            self._send_next()
 
     def _note_replaced(self, queue: FrameQueue) -> None:
         if queue.replaced:
@@ -386,8 +380,6 @@ class ClientCore(LinkPublisher[S]):
         if self._direct is not None:
             return self._direct.put(frame)
         self._enqueue("rpc.request", frame)
-        if self._sync:
-            self._send_next()
         return None
 
     def withdraw(self, frame: bytes) -> bool:
@@ -433,8 +425,6 @@ class ClientCore(LinkPublisher[S]):
     def _arrive_from_thread(self, frame: bytes, event: str | None) -> None:
         if self._direct is None:
             self._enqueue(event or "an event of another thread", frame, event)
-            if self._sync:
-                self._send_next()
         elif event is None:
             self._direct.outgoing.write(frame)
         else:
@@ -814,7 +804,10 @@ class ClientCore(LinkPublisher[S]):
         self._begin_again()
         if self._untold is not None:
             loss, self._untold = self._untold, None
-            self._driver.call_later(0, partial(self.events.publish, "disconnect", loss))
+            self._driver.call_later(0, partial(self._tell_of_the_loss, loss))
+
+    def _tell_of_the_loss(self, loss: Loss) -> None:
+        self.events.publish("disconnect", loss)
 
     def _end_anew(self, reason: IPCError) -> None:
         if not self.closed.done:

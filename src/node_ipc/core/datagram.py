@@ -194,9 +194,7 @@ class DatagramPeer:
     def emit(self, type: str | RawPayload, data: Any = ..., *, keep: Keep = ...) -> bool: ...
     def emit(self, type: Any, data: Any = _LEFT_OUT, keep: Keep = None) -> bool:
         """Send one event to this address (in raw mode: ``emit(payload)``); as ``server.emit``."""
-        if keep is not None:
-            return self._server.emit(self, type, data, keep=keep)
-        return self._server.emit(self, type, data)
+        return self._server.emit(self, type, data, keep=keep)
 
     def stats(self) -> Stats:
         """What went between the port and this address since it is known."""
@@ -339,7 +337,7 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
         return self._send(self._frame(type, data), socket, event)
 
     def _frame(self, type: Any, data: Any) -> bytes:
-        frame = self._codec.encode(type) if data is _LEFT_OUT else self._codec.encode(type, data)
+        frame = self._codec.encode(type, data)
         if len(frame) > LARGEST_DATAGRAM:
             what = "raw bytes" if self._codec.raw else repr(getattr(type, "name", type))
             raise FrameTooLarge(
@@ -474,7 +472,7 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
         return False
 
     def _held_back(self, forged: int, full: int) -> None:
-        self._dropped(forged + full)
+        self._drop(forged + full)
         if forged:
             self.session_fault(
                 None,
@@ -537,11 +535,6 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
                 f"{count} messages of {self._waiting_bytes} bytes wait to be sent already ({option}): emit less at once"
             )
 
-    def _dropped(self, messages: int) -> None:
-        if messages:
-            self._gone.dropped += messages
-            self._tell("dropped", messages=messages)
-
     def _send_waiting(self) -> None:
         if self._port is None:  # closed since: what waits is dropped there
             return
@@ -551,7 +544,7 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
             try:
                 self._send(frame, socket, event)
             except IPCError as error:
-                self._dropped(1)
+                self._drop(1)
                 self.session_fault(None, error)
 
     # ---- life
@@ -602,7 +595,7 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
         binding.close()
         with self._driver.lock:
             waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
-        self._dropped(len(waiting))
+        self._drop(len(waiting))
         self._peers.clear()
         self._held_bytes = 0
 
@@ -812,7 +805,7 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
         """As many handlers as may be are at work: keep some datagrams, as the kernel would, and drop the rest."""
         size = len(data) + BOOKKEEPING
         if self._held_bytes + size > self._settings.max_handler_bytes:
-            self._dropped(1)
+            self._drop(1)
             return
         self._held.append((data, host, port))
         self._held_bytes += size

@@ -331,6 +331,12 @@ class Publisher:
         if (told := self._traces.all) is not None:
             told(Trace(what, self, socket, messages, bytes, detail))
 
+    def _drop(self, count: int) -> None:
+        """So many messages that waited are not sent, or not delivered."""
+        if count:
+            self._gone.dropped += count
+            self._tell("dropped", messages=count)
+
     @property
     def pending_bytes(self) -> int:
         """The bytes that wait to be taken."""

@@ -167,13 +167,10 @@ class PlainLink:
         return 0
 
 
-class Gone:
+class Gone(msgspec.Struct, eq=False):
     """A link that is over, for its session: all that is left of it is who was there."""
 
-    __slots__ = ("peer",)
-
-    def __init__(self, peer: Peer) -> None:
-        self.peer = peer
+    peer: Peer
 
     def write(self, data: bytes) -> None: ...
     def write_parts(self, parts: list[Any]) -> None: ...

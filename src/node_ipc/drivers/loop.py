@@ -24,6 +24,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+import msgspec
+
 from ..config.foreign import PASSING
 from ..config.interrupted import between_steps, by_signal, interrupted
 from ..core.outcome import Outcome, wake_up
@@ -84,13 +86,13 @@ class _Here(threading.local):
 _here = _Here()
 
 
-class _Deferred:
+class _Deferred(msgspec.Struct, eq=False):
     """A call that waits for a loop."""
 
-    def __init__(self, delay: float, callback: Callable[[], None]) -> None:
-        self._delay, self._callback = delay, callback
-        self._handle: asyncio.TimerHandle | None = None
-        self._cancelled = False
+    _delay: float
+    _callback: Callable[[], None]
+    _handle: asyncio.TimerHandle | None = None
+    _cancelled: bool = False
 
     def begin(self, loop: asyncio.AbstractEventLoop) -> None:
         if not self._cancelled:
@@ -411,21 +413,17 @@ class EventLoopDriver:
         await self.loop.connect_accepted_socket(lambda: link, sock)
 
 
-class _LoopWalk:
-    """Steps under way in a task, or waiting for a loop.
+class _LoopWalk(msgspec.Struct, eq=False):
+    """Steps under way in a task, or waiting for a loop."""
 
-    Args:
-        listens: these steps end when a server listens: clients of this loop wait for that.
-        after_servers: the seconds to wait for such servers first.
-    """
-
-    def __init__(self, driver: EventLoopDriver, steps: Steps[None], listens: bool, after_servers: float) -> None:
-        self._driver = driver
-        self._steps = steps
-        self._listens = listens
-        self._after_servers = after_servers
-        self._cancelled = False
-        self._task: asyncio.Task[None] | None = None
+    _driver: EventLoopDriver
+    _steps: Steps[None]
+    _listens: bool
+    """These steps end when a server listens: clients of this loop wait for that."""
+    _after_servers: float
+    """The seconds to wait for such servers first."""
+    _cancelled: bool = False
+    _task: asyncio.Task[None] | None = None
 
     def begin(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._cancelled:

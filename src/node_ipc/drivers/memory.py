@@ -25,6 +25,8 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
+
 from ..core.outcome import Outcome
 from ..core.seam import NOWHERE, Acceptor, DatagramReceiver, Endpoint, Flushable, Lock, Peer, Receiver, Timer
 from ..errors import InvalidPayload, IPCError, RemoteError
@@ -69,19 +71,13 @@ class NothingHappens(IPCError, TimeoutError):
     code = "ERR_IPC_NOTHING_HAPPENS"
 
 
-class _Call:
-    """Something due later."""
+class _Call(msgspec.Struct, order=True):
+    """Something due later; no two have the same number."""
 
-    __slots__ = ("callback", "cancelled", "number", "when")
-
-    def __init__(self, when: float, number: int, callback: Callable[[], None]) -> None:
-        self.when = when
-        self.number = number
-        self.callback = callback
-        self.cancelled = False
-
-    def __lt__(self, other: _Call) -> bool:
-        return (self.when, self.number) < (other.when, other.number)
+    when: float
+    number: int
+    callback: Callable[[], None]
+    cancelled: bool = False
 
     def cancel(self) -> None:
         self.cancelled = True

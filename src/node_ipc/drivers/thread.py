@@ -29,6 +29,8 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+import msgspec
+
 from ..config.interrupted import between_steps, by_signal, interrupted
 from ..core.outcome import Outcome
 from ..core.seam import (
@@ -66,14 +68,11 @@ FORGOTTEN_TIMERS = 64
 _threads: Callable[[], int] = getattr(_thread, "_count", lambda: 1)  # how many there are besides the main one
 
 
-class _Due:
+class _Due(msgspec.Struct, eq=False):
     """A call that is due later."""
 
-    __slots__ = ("callback", "driver")
-
-    def __init__(self, driver: ThreadDriver, callback: Callable[[], None]) -> None:
-        self.driver = driver
-        self.callback: Callable[[], None] | None = callback
+    driver: ThreadDriver
+    callback: Callable[[], None] | None
 
     def cancel(self) -> None:
         if self.callback is not None:

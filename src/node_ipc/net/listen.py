@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable
 from logging import WARNING
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from ..config.address import Handed, Pipe, Share, Tcp, Tls, Unix
 from ..config.logs import RateLimited, logger  # here, not when needed: then there may be no descriptor to read it with
 from ..core.seam import Acceptor, Peer, Receiver, Timer
@@ -205,29 +207,20 @@ def _carrying(waiting: Awaitable[None]) -> Steps[None]:
     yield Await(waiting)
 
 
-class Door:
+class Door(msgspec.Struct, eq=False):
     """One listening socket."""
 
-    def __init__(
-        self,
-        driver: Host,
-        owned: unix.OwnedSocket,
-        take: Callable[[socket.socket, Any], None],
-        trouble: Callable[[Exception], None],
-        share: Share | None,
-        most: int,
-    ) -> None:
-        self._driver = driver
-        self._owned = owned
-        self._take = take
-        self._trouble = trouble
-        self._share = share
-        self._most = most
-        self._backoff = FIRST_BACKOFF
-        self._open = False
-        self._timer: Timer | None = None
-        self._care: Timer | None = None
-        self._told = ""
+    _driver: Host
+    _owned: unix.OwnedSocket
+    _take: Callable[[socket.socket, Any], None]
+    _trouble: Callable[[Exception], None]
+    _share: Share | None
+    _most: int
+    _backoff: float = FIRST_BACKOFF
+    _open: bool = False
+    _timer: Timer | None = None
+    _care: Timer | None = None
+    _told: str = ""
 
     @property
     def sock(self) -> socket.socket:

@@ -10,6 +10,8 @@ import select
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import msgspec
+
 __all__ = ["LOOK_SECONDS", "Lookout", "is_ending"]
 
 LOOK_SECONDS = 0.5
@@ -31,23 +33,18 @@ def is_ending(fd: int) -> bool:
     return bool(poller.poll(0))
 
 
-class Lookout:
+class Lookout(msgspec.Struct, eq=False):
     """Looks after one link for as long as it is paused, and says once that its end has come.
 
     The timer is left alone when reading goes on, and runs out by itself: links that pause and resume for each message
     cost no timer each.
     """
 
-    __slots__ = ("_clock", "_fileno", "_is_paused", "_tell", "_timer")
-
-    def __init__(
-        self, clock: Clock, fileno: Callable[[], int], is_paused: Callable[[], bool], tell: Callable[[], None]
-    ) -> None:
-        self._clock = clock
-        self._fileno = fileno
-        self._is_paused = is_paused
-        self._tell = tell
-        self._timer: Any = None
+    _clock: Clock
+    _fileno: Callable[[], int]
+    _is_paused: Callable[[], bool]
+    _tell: Callable[[], None]
+    _timer: Any = None
 
     def begin(self) -> None:
         """Reading is paused."""

@@ -14,9 +14,12 @@ from collections.abc import Awaitable, Callable, Generator
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
+import msgspec
+
+from ..core.seam import Timer
+
 if TYPE_CHECKING:
     from ..core.outcome import Outcome
-    from ..core.seam import Timer
 
 __all__ = [
     "READ",
@@ -82,16 +85,14 @@ Step: TypeAlias = LookUp | Writable | Pause | Await
 Steps: TypeAlias = Generator[Step, Any, T]
 
 
-class Walk:
+class Walk(msgspec.Struct, eq=False):
     """Steps under way in a driver without tasks, which answers each with ``go`` or ``fail``."""
 
-    __slots__ = ("_cancelled", "_is_running", "_steps", "_wait", "_waiting")
-
-    def __init__(self, steps: Steps[None], wait: Callable[[Step, Walk], Timer | None]) -> None:
-        self._steps = steps
-        self._wait = wait  # begins to wait; never answers at once
-        self._waiting: Timer | None = None
-        self._cancelled = self._is_running = False
+    _steps: Steps[None]
+    _wait: Callable[[Step, Walk], Timer | None]  # begins to wait; never answers at once
+    _waiting: Timer | None = None
+    _cancelled: bool = False
+    _is_running: bool = False
 
     def go(self, answer: Any = None) -> None:
         """The step is done, with this answer."""

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import msgspec
+
 from ..config.address import Handed, Udp
 from ..config.foreign import caused
 from ..errors import AddressError, ConnectError, FrameTooLarge, IPCError
@@ -357,29 +359,24 @@ def port_failed(error: Exception) -> IPCError:
     return caused(failure, error)
 
 
-class Outbox:
+class Outbox(msgspec.Struct, eq=False):
     """Datagrams on their way to the kernel, in order for each host.
 
     They wait while their host's name is looked up, and while the kernel is full. How much may wait is for the
     caller to say: ``pending_bytes`` tells how much does.
     """
 
-    def __init__(
-        self,
-        family: int,
-        put: Callable[[bytes, SocketAddress], bool],
-        look_up: Callable[[str], None],
-        failed: Callable[[IPCError], None],
-    ) -> None:
-        self.pending_bytes = 0
-        self._family = family
-        self._put = put  # gives one to the kernel; False: the kernel is full, `flush` later
-        self._look_up = look_up  # begins to look a name up; `found` or `unknown` comes later, never at once
-        self._failed = failed
-        self._places: dict[str, Place] = {}
-        # What waits: the bytes, where they go, and the event whose next message may replace this one.
-        self._nameless: dict[str, deque[tuple[bytes, int, str]]] = {}
-        self._full: deque[tuple[bytes, SocketAddress, str]] = deque()
+    _family: int
+    _put: Callable[[bytes, SocketAddress], bool]
+    """Gives one to the kernel; False: the kernel is full, ``flush`` later."""
+    _look_up: Callable[[str], None]
+    """Begins to look a name up; ``found`` or ``unknown`` comes later, never at once."""
+    _failed: Callable[[IPCError], None]
+    pending_bytes: int = 0
+    _places: dict[str, Place] = {}
+    # What waits: the bytes, where they go, and the event whose next message may replace this one.
+    _nameless: dict[str, deque[tuple[bytes, int, str]]] = {}
+    _full: deque[tuple[bytes, SocketAddress, str]] = msgspec.field(default_factory=deque)
 
     def send(self, data: bytes, host: str, port: int, event: str = "") -> None:
         """Give one datagram to the kernel, now or when that is possible; with an event ``take_out`` finds it."""

@@ -39,6 +39,8 @@ import sys
 from collections.abc import Collection, Iterable, Iterator, MutableMapping
 from typing import Any, Literal, NamedTuple
 
+import msgspec
+
 from ..config.address import Address, Unix, lies_directly_in
 from ..config.handed import address_of, place_of
 from ..core.seam import Peer
@@ -92,17 +94,14 @@ _HINTS = {
 }
 
 
-class OwnedSocket:
+class OwnedSocket(msgspec.Struct, eq=False):
     """A socket that listens and does not block, and whatever was made for it in the file system."""
 
-    __slots__ = ("_claim", "address", "sock")
-
-    def __init__(self, sock: socket.socket, address: Address, claim: _Claim | None = None) -> None:
-        self.sock = sock
-        """The socket, for ``accept``. Whoever closes it has to call ``close`` here as well."""
-        self.address = address
-        """Where it listens."""
-        self._claim = claim
+    sock: socket.socket
+    """The socket, for ``accept``. Whoever closes it has to call ``close`` here as well."""
+    address: Address
+    """Where it listens."""
+    _claim: _Claim | None = None
 
     @property
     def has_files(self) -> bool:
