@@ -27,6 +27,7 @@ from msgspec import Raw
 from ..config.foreign import caused
 from ..errors import BackpressureError, ConnectionLost, IPCError, ReceiveTimeout
 from .events import Event, event_name
+from .seam import nothing
 
 if TYPE_CHECKING:
     from .client import ClientCore
@@ -203,10 +204,6 @@ def _size_in_bytes(data: Any) -> int:
     return len(data) if data.__class__ in (Raw, bytes) else 0
 
 
-def _nothing() -> None:
-    """There is no tap to undo."""
-
-
 def _chunk(decode: Callable[[Any], Any], chunk: Any) -> Any:
     """Bytes of a raw stream; where one link's end and another's begin meet, that is raised."""
     if isinstance(chunk, ConnectionLost):
@@ -282,7 +279,7 @@ class Inbox:
         self._has_chunks = False  # in raw mode: something came over this link
         self._unasked: OrderedDict[int, None] = OrderedDict()  # numbers of events that may go, oldest first
         self._iterating = 0
-        self._untap: Callable[[], None] = _nothing
+        self._untap: Callable[[], None] = nothing
         self._paused = False
         self._told = False
         client.unheard = self._put

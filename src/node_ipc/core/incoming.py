@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from .seam import Driver, Link, Peer, Timer
     from .trace import TraceHook
 
-__all__ = ["MOST_REQUESTS", "PEEKED_BYTES", "Hearer", "Incoming", "Watch"]
+__all__ = ["MOST_REQUESTS", "PEEKED_BYTES", "Hearer", "Incoming", "Watch", "number_in"]
 
 INSTANT = 1e-6
 """Seconds by which a timer may come early: clocks and delays are rounded."""
@@ -712,7 +712,7 @@ class Incoming:
         given before its turn, while reading is paused.
         """
         self._beats += 1
-        behind = _behind(data)
+        behind = number_in(data, "behind")
         if asked:
             self._pinged = True
             self._emit_pong(behind)
@@ -768,13 +768,13 @@ def _undecoded(message: Any) -> Any:
 _SURROGATES = UnicodeEncodeError("utf-8", "", 0, 0, "lone surrogates")
 
 
-def _behind(data: Any) -> int:
-    """Behind which message a question comes, or an answer came; 0 where it does not say."""
+def number_in(data: Any, member: str) -> int:
+    """The whole number that a payload has as this member; 0 where it has none there."""
     if isinstance(data, msgspec.Raw):  # not decoded yet, as in the blocking front
         with contextlib.suppress(msgspec.MsgspecError):
             data = msgspec.json.decode(data)
-    behind = data.get("behind") if isinstance(data, dict) else None
-    return behind if isinstance(behind, int) and 0 < behind < NEVER else 0
+    number = data.get(member) if isinstance(data, dict) else None
+    return number if isinstance(number, int) and 0 < number < NEVER else 0
 
 
 if twin.native is not None:

@@ -23,6 +23,7 @@ from ..config.foreign import caused
 from ..errors import AddressInUse, IPCError, NotConnected, RemoteError
 from ..wire.names import ASK_CONTRACT
 from .requests import NO_SUCH_METHOD
+from .seam import nothing
 from .tally import Tally
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ class Observation:
         self._driver = driver
         self._tally: Tally | None = None  # while somebody looks
         self._undo_watch: Callable[[], None] | None = None
-        self._undo_trace: Callable[[], None] = _nothing
+        self._undo_trace: Callable[[], None] = nothing
         self._timer: Timer | None = None
         self._since = 0.0
         self._before = (0, 0)  # what had come and gone at the last look
@@ -279,10 +280,6 @@ class Observation:
             "link_count": len(sockets),
             **tally.look(stats.messages_in - came, stats.messages_out - went),
         }
-
-
-def _nothing() -> None:
-    """Nobody looks."""
 
 
 def _link(socket: Any) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import msgspec
 
 from ..config.misspelt import refuse_misspelt
 from ..errors import BackpressureError, InvalidEvent, NotConnected
+from .seam import nothing
 from .session import Session
 
 if TYPE_CHECKING:
@@ -48,9 +49,9 @@ class Rooms(Mapping[str, list[S]]):
     """
 
     def __init__(self, limit: int) -> None:
-        self.first: Callable[[str], None] = _nothing
+        self.first: Callable[[str], None] = nothing
         """Called with a room that got its first socket."""
-        self.last: Callable[[str], None] = _nothing
+        self.last: Callable[[str], None] = nothing
         """Called with a room that lost its last socket."""
         self._limit = limit
         self._rooms: dict[str, dict[int, Any]] = {}
@@ -221,7 +222,3 @@ def _named(names: tuple[Any, ...], verb: str) -> tuple[str, ...]:
     if not names:
         raise TypeError(f"{verb}() takes at least one room")
     return tuple([room_name(name, verb) for name in names])
-
-
-def _nothing(name: str) -> None:
-    """Nobody relays."""

@@ -51,6 +51,7 @@ __all__ = [
     "PlainLink",
     "Receiver",
     "Timer",
+    "nothing",
 ]
 
 NOWHERE = -1
@@ -232,11 +233,11 @@ class Nobody:
     heard = traffic = peer = None
 
     def __getattr__(self, verb: str) -> Callable[..., None]:
-        return _nothing
+        return nothing
 
 
-def _nothing(*_: Any) -> None:
-    """What nobody does."""
+def nothing(*_: Any) -> None:
+    """What is called where nobody listens, or there is nothing to undo."""
 
 
 NOBODY: Any = Nobody()

@@ -196,7 +196,7 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
         if misplaced:
             refuse_misplaced("broadcast", misplaced, ("exclude", "local", "keep"))
         refuse_other_threads(self._driver, "broadcast")
-        event = None if keep is None else self._newest_of(type, keep)
+        event = None if keep is None else newest_of(type, keep, self._codec.raw)
         frame = self._codec.encode(type, data)
         to: Any = self._sessions.values()
         if exclude:
@@ -205,9 +205,6 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
         if self._relay is not None and not local:
             self._relay.publish(ALL, frame, event)
         return below
-
-    def _newest_of(self, type: Any, keep: Keep) -> str:
-        return newest_of(type, keep, self._codec.raw)
 
     def _send(self, to: Iterable[Session], frame: bytes, event: str | None) -> bool:
         """Append one frame to what waits for each of these; with an event, in the place of the last one of it."""
@@ -246,7 +243,7 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
     def emit_to(self, audience: Audience, type: Any, data: Any, local: bool, keep: Keep) -> bool:
         """Send one event to whoever is meant; as :meth:`Target.emit`."""
         refuse_other_threads(self._driver, "emit")
-        event = None if keep is None else self._newest_of(type, keep)
+        event = None if keep is None else newest_of(type, keep, self._codec.raw)
         frame = self._codec.encode(type, data)
         below = self._send(self.rooms.members(self._here(audience), self._sessions), frame, event)
         if self._relay is not None and not local:

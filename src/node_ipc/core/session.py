@@ -33,7 +33,7 @@ from ..wire.names import ATTACHMENTS, PING
 from ..wire.parcel import Parcel
 from .asking import Asking, Question
 from .context import LinkContext
-from .incoming import Incoming
+from .incoming import Incoming, number_in
 from .life import TRANSITIONS, Life
 from .newest import newest_of
 from .outcome import seconds_to_end
@@ -288,12 +288,12 @@ class Session:
         :class:`BackpressureError` past ``max_rooms_per_socket``, :class:`NotConnected` where the socket is closed; then
         it has joined none of them.
         """
-        self._refuse_other_threads("join")
+        refuse_other_threads(self._driver, "join")
         self._owner.join(self, rooms)
 
     def leave(self, *rooms: str) -> None:
         """Be in these rooms no more; those it was not in are passed over."""
-        self._refuse_other_threads("leave")
+        refuse_other_threads(self._driver, "leave")
         self._owner.leave(self, rooms)
 
     # ---- out
@@ -455,7 +455,8 @@ class Session:
 
     def attachments_agreed(self, data: Any) -> None:
         """The peer answers that it takes attachments."""
-        if self.outgoing.attaching is not Attaching.OFF and _says_version(data):
+        # of later versions nothing is known but that they are later
+        if self.outgoing.attaching is not Attaching.OFF and number_in(data, "version"):
             self.outgoing.attaching = Attaching.AGREED
 
     def ask_in_turn(self) -> int | None:
@@ -606,7 +607,7 @@ class Session:
             timeout: the seconds it may take (``None`` is ``close_timeout``): a peer that does not take what was
                 emitted, or does not end too, is cut then.
         """
-        self._refuse_other_threads("close")
+        refuse_other_threads(self._driver, "close")
         verb = "finish" if self._owner.answers_first(self) else "close"
         self._input(verb, seconds_to_end(timeout, "close", self._settings.close_timeout))
 
@@ -616,7 +617,7 @@ class Session:
 
     def abort(self) -> None:
         """End at once; what is not with the kernel yet is dropped and counted."""
-        self._refuse_other_threads("abort")
+        refuse_other_threads(self._driver, "abort")
         self._input("abort")
 
     def cut(self, reason: IPCError) -> None:
@@ -796,9 +797,6 @@ class Session:
             self._close_timer.cancel()
             self._close_timer = None
 
-    def _refuse_other_threads(self, verb: str) -> None:
-        refuse_other_threads(self._driver, verb)
-
 
 refer(Session, OF_ENDPOINTS)
 
@@ -892,15 +890,6 @@ def _prepared(sessions: Iterable[Session], parcel: Any) -> list[Session]:
 if twin.native is not None:
     Session.emit = twin.native.emit(Session.emit, Session)  # type: ignore[method-assign]
     broadcast = twin.native.broadcast(broadcast, Session)
-
-
-def _says_version(data: Any) -> bool:
-    """Whether an answer is one: of later versions nothing is known but that they are later."""
-    if isinstance(data, msgspec.Raw):  # not decoded yet, as in the blocking front
-        with contextlib.suppress(msgspec.MsgspecError):
-            data = msgspec.json.decode(data)
-    version = data.get("version") if isinstance(data, dict) else None
-    return version.__class__ is int and version >= 1
 
 
 def _named(type: Any) -> str:

@@ -333,14 +333,14 @@ class EventLoopDriver:
 
         self._spin_for(settings)
         steps = connect(self, address, receiver, settings)
-        return self._walk(steps, after_servers=seconds_for(address, settings))
+        return self.walk(steps, after_servers=seconds_for(address, settings))
 
     def listen(self, address: Address, acceptor: Acceptor, settings: Config) -> Listener:
         from ..net.listen import listener_at
 
         self._spin_for(settings)
         listener = listener_at(self, address, acceptor, settings)
-        listener.beginning = self._walk(listener.begin(), listens=True)
+        listener.beginning = self.walk(listener.begin(), listens=True)
         return listener
 
     def bind(self, address: Address, receiver: DatagramReceiver, settings: Config) -> DatagramPort:
@@ -386,11 +386,8 @@ class EventLoopDriver:
         assert self.loop is not None
         return accept_pipe(self.loop, handle, done)
 
-    def walk(self, steps: Steps[None]) -> Timer:
+    def walk(self, steps: Steps[None], *, listens: bool = False, after_servers: float = 0) -> Timer:
         """Go through these steps in a task, from a later turn on."""
-        return self._walk(steps)
-
-    def _walk(self, steps: Steps[None], *, listens: bool = False, after_servers: float = 0) -> _LoopWalk:
         walk = _LoopWalk(self, steps, listens, after_servers)
         self._begin(walk.begin)
         return walk

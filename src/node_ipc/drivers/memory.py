@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from ..core.outcome import Outcome
-from ..core.seam import NOWHERE, Acceptor, DatagramReceiver, Endpoint, Flushable, Lock, Peer, Receiver, Timer
+from ..core.seam import NOWHERE, Acceptor, DatagramReceiver, Endpoint, Flushable, Lock, Peer, Receiver, Timer, nothing
 from ..errors import InvalidPayload, IPCError, RemoteError
 from ..net import tcp
 from ..net.connect import connect, seconds_for
@@ -81,11 +81,7 @@ class _Call(msgspec.Struct, order=True):
 
     def cancel(self) -> None:
         self.cancelled = True
-        self.callback = _nothing  # who cancels may be gone before the time comes
-
-
-def _nothing() -> None:
-    """What a cancelled call does."""
+        self.callback = nothing  # who cancels may be gone before the time comes
 
 
 class MemoryDriver:

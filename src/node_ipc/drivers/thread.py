@@ -146,7 +146,8 @@ class ThreadDriver:
                 return True
             if self._turn:
                 self._end_turn()
-            happened = self._wait(self._until_next(timeout))
+            seconds = self._until_next(timeout)
+            happened = self._look(seconds) if self._spin is None else self._spin.wait(seconds, self._look)
             if self._soon or self._from_threads or self._timers:
                 happened = self._run_due() or happened
             return happened
@@ -182,9 +183,6 @@ class ThreadDriver:
         while self.pump(quiet) and self.now() < end:
             pass
         return True
-
-    def _wait(self, seconds: float | None) -> bool:
-        return self._look(seconds) if self._spin is None else self._spin.wait(seconds, self._look)
 
     def _look(self, seconds: float | None) -> bool:
         if self._poller is not None:
