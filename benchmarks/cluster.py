@@ -1,10 +1,11 @@
 """Fan-out and latency of a bus: ``python -m benchmarks.cluster [--seconds 3] [--only hub,nats,redis,socketio]``.
 
     fan-out   one emit to a room that has 250 clients at each of 4 servers, over and over; the servers and the clients
-              share the cores that there are, so what counts is the ratio to one process's own ``broadcast`` to its
-              clients, and to python-socketio with its Redis manager in the same shape
-    latency   one emit at a time from one server to a client of another, against a bare publish and receive of the
-              client library
+              share the cores that there are, so what counts is the ratio to one process's own emit to its clients, and
+              to python-socketio with its Redis manager in the same shape: by deliveries a second, and (per core) by the
+              processor's time that all servers and the broker take for one, in which the clients have no part
+    latency   one emit at a time from one server to a client of another, less the same within one server, against a bare
+              publish and receive of the client library, a hundred of the one and a hundred of the other in turn
 
 Everything is a ratio within one run. The brokers are ``nats-server`` and ``redis-server``, started here.
 """
@@ -18,14 +19,14 @@ import json
 import os
 import resource
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 SERVERS, CLIENTS = 4, 250
 BATCHES = (1, 20)
@@ -42,8 +43,8 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def broker(name: str, folder: str) -> Any:
-    """The URL of a bus, its broker running."""
+def broker(name: str, folder: str) -> Iterator[tuple[str, int]]:
+    """The URL of a bus, its broker running, and that process."""
     port = free_port()
     commands = {
         "nats": ["nats-server", "-a", "127.0.0.1", "-p", str(port)],
@@ -56,7 +57,7 @@ def broker(name: str, folder: str) -> Any:
         end = time.monotonic() + 20
         while time.monotonic() < end and not _is_up(name, port, folder):
             time.sleep(0.02)
-        yield urls[name]
+        yield urls[name], program.pid
     finally:
         program.kill()
         program.wait()
@@ -177,13 +178,22 @@ async def until_seen(total: int) -> None:
 
 
 class Rate(NamedTuple):
-    """Deliveries a second, and what the clients, which are all in one process, had of a core meanwhile."""
+    """Deliveries a second, and what the clients, which are all in one process, and all the others had of a core."""
 
     deliveries: float
     clients: float
+    servers: float
 
 
-async def fan_out(ends: list[Counting], go: Callable[[int, int], None], seconds: float, batch: int) -> Rate:
+def processor_seconds(pids: list[int]) -> float:
+    """What these processes have had so far."""
+    tasks = (task for pid in pids for task in Path(f"/proc/{pid}/task").iterdir())
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+
+
+async def fan_out(
+    ends: list[Counting], go: Callable[[int, int], None], seconds: float, batch: int, pids: list[int]
+) -> Rate:
     first = 0
 
     async def round(count: int) -> None:
@@ -195,22 +205,23 @@ async def fan_out(ends: list[Counting], go: Callable[[int, int], None], seconds:
 
     for _ in range(3):
         await round(batch)
-    began, busy, rounds = time.perf_counter(), time.process_time(), 0
+    began, busy, servers, rounds = time.perf_counter(), time.process_time(), processor_seconds(pids), 0
     while time.perf_counter() - began < seconds:
         await round(batch)
         rounds += 1
     took = time.perf_counter() - began
-    return Rate(rounds * batch * len(ends) / took, (time.process_time() - busy) / took)
+    clients, servers = time.process_time() - busy, processor_seconds(pids) - servers
+    return Rate(rounds * batch * len(ends) / took, clients / took, servers / took)
 
 
 @contextlib.asynccontextmanager
-async def programs(commands: list[list[str]]) -> AsyncIterator[None]:
+async def programs(commands: list[list[str]]) -> AsyncIterator[list[int]]:
     started = [
         subprocess.Popen([sys.executable, "-m", "benchmarks.cluster", *command], stderr=subprocess.DEVNULL)
         for command in commands
     ]
     try:
-        yield
+        yield [program.pid for program in started]
     finally:
         for program in started:
             program.kill()
@@ -228,14 +239,16 @@ async def retried(call: Callable[[], Awaitable[Any]]) -> Any:
             await asyncio.sleep(0.05)
 
 
-async def ours(folder: str, bus: str | None, servers: int, clients: int, seconds: float) -> list[Rate]:
+async def ours(
+    folder: str, bus: str | None, servers: int, clients: int, seconds: float, broker_pids: list[int]
+) -> list[Rate]:
     import node_ipc
 
     loop = asyncio.get_running_loop()
     Counting.total, Counting.changed = 0, asyncio.Event()
     paths = [f"{folder}/s{number}-{time.monotonic_ns()}" for number in range(servers)]
     extra = [] if bus is None else ["--bus", bus]
-    async with programs([["--role", "server", "--at", path, *extra] for path in paths]):
+    async with programs([["--role", "server", "--at", path, *extra] for path in paths]) as pids:
         ends = []
         for path in paths:
             for _ in range(clients):
@@ -253,7 +266,11 @@ async def ours(folder: str, bus: str | None, servers: int, clients: int, seconds
             await asyncio.sleep(1.5)
             result = [
                 await fan_out(
-                    ends, lambda first, count: controls[0].emit("go", {"first": first, "count": count}), seconds, batch
+                    ends,
+                    lambda first, count: controls[0].emit("go", {"first": first, "count": count}),
+                    seconds,
+                    batch,
+                    pids + broker_pids,
                 )
                 for batch in BATCHES
             ]
@@ -262,12 +279,13 @@ async def ours(folder: str, bus: str | None, servers: int, clients: int, seconds
         return result
 
 
-async def theirs(bus: str, web: str, servers: int, clients: int, seconds: float) -> list[Rate]:
+async def theirs(bus: str, web: str, servers: int, clients: int, seconds: float, broker_pids: list[int]) -> list[Rate]:
     """python-socketio in the same shape, over WebSocket; its clients are bytes as well."""
     loop = asyncio.get_running_loop()
     Counting.total, Counting.changed = 0, asyncio.Event()
     ports = [free_port() for _ in range(servers)]
-    async with programs([["--role", "socketio", "--at", str(port), "--bus", bus, "--web", web] for port in ports]):
+    commands = [["--role", "socketio", "--at", str(port), "--bus", bus, "--web", web] for port in ports]
+    async with programs(commands) as pids:
         ends = []
         for port in ports:
             for _ in range(clients):
@@ -282,7 +300,7 @@ async def theirs(bus: str, web: str, servers: int, clients: int, seconds: float)
         def go(first: int, count: int) -> None:
             control.transport.write(_masked(b'42["go",{"first":%d,"count":%d}]' % (first, count)))
 
-        result = [await fan_out(ends, go, seconds, batch) for batch in BATCHES]
+        result = [await fan_out(ends, go, seconds, batch, pids + broker_pids) for batch in BATCHES]
         for end in ends:
             end.transport.abort()
         return result
@@ -308,66 +326,124 @@ def _masked(text: bytes) -> bytes:
 # ---- latency
 
 
-async def latency_ours(folder: str, bus: str, count: int) -> float:
-    """Seconds from an emit on one server to the client of another, both in this process, less the local part."""
+PIECES, OF_EACH = 20, 100
+"""What is compared is measured in turn, in pieces, so that a busy moment of the machine is in both."""
+
+
+Send: TypeAlias = Callable[[int], Awaitable[Any] | None]
+Receive: TypeAlias = Callable[[], Awaitable[Any]]
+
+
+class Latency:
+    """What one message takes, in seconds."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    async def measure(
+        self, send: Callable[[int], Awaitable[Any] | None], receive: Callable[[], Awaitable[Any]]
+    ) -> None:
+        """A piece; the first three are not counted."""
+        for number in range(-3, OF_EACH):
+            began = time.perf_counter()
+            if (sending := send(number)) is not None:
+                await sending
+            await receive()
+            if number >= 0:
+                self.times.append(time.perf_counter() - began)
+
+    def at(self, part: float) -> float:
+        return sorted(self.times)[int(part * len(self.times))]
+
+
+async def latency(folder: str, name: str, bus: str) -> dict[str, float]:
+    """From an emit on one server to the client of another, all in this process, the same on one server, and bare."""
     import node_ipc
 
-    async def trips(emitting: Any, client: Any) -> float:
-        times = []
-        for number in range(count):
-            began = time.perf_counter()
-            emitting.to("all").emit("n", number)
-            await client.receive("n", timeout=10)
-            times.append(time.perf_counter() - began)
-        return statistics.median(times)
-
+    over, within, bare = Latency(), Latency(), Latency()
     at = f"{folder}/l{time.monotonic_ns()}"
     async with (
         node_ipc.serve(f"{at}a", bus=bus) as one,
         node_ipc.serve(f"{at}b", bus=bus) as two,
         node_ipc.connect(f"{at}b") as client,
+        BARE[name](bus) as (publish, receive),
     ):
         while not (two.sockets and one.everywhere.nodes):
             await asyncio.sleep(0.05)
         two.sockets[0].join("all")
         await asyncio.sleep(1.5)
-        return await trips(one, client) - await trips(two, client)
+
+        def emit(server: Any, number: int) -> None:
+            server.to("all").emit("n", number)
+
+        for _ in range(PIECES):
+            await over.measure(partial(emit, one), partial(client.receive, "n", timeout=10))
+            await within.measure(partial(emit, two), partial(client.receive, "n", timeout=10))
+            await bare.measure(publish, receive)
+    found = {}
+    for part in (50, 99):
+        added, plain = over.at(part / 100) - within.at(part / 100), bare.at(part / 100)
+        found |= {
+            f"{name}, latency added by the bus, p{part} (µs)": 1e6 * added,
+            f"{name}, bare publish to receive, p{part} (µs)": 1e6 * plain,
+            f"{name}, latency added by the bus, p{part} / bare": added / plain,
+        }
+    return found
 
 
-async def latency_bare_nats(url: str, count: int) -> float:
+MESSAGE = b'["e","abcdef",1,2,"json",[["all",1,2,1,1]],null,[],[],{"type":"n","data":1}]'
+
+
+@contextlib.asynccontextmanager
+async def bare_hub(url: str) -> AsyncIterator[tuple[Send, Receive]]:
+    """Its clients are this library's own."""
+    import node_ipc
+
+    path = url.removeprefix("unix:")
+    async with node_ipc.connect(path) as one, node_ipc.connect(path) as two:
+        two.emit("sub", ("x", ""))
+        two.emit("sync", 1)
+        await two.receive("synced", timeout=10)
+        message = node_ipc.Raw(MESSAGE)
+
+        def publish(number: int) -> None:
+            one.emit("m", ("x", message))
+
+        yield publish, partial(two.receive, "m", timeout=10)
+
+
+@contextlib.asynccontextmanager
+async def bare_nats(url: str) -> AsyncIterator[tuple[Send, Receive]]:
     import nats
 
     one, two = await nats.connect(url), await nats.connect(url)
     subscription = await two.subscribe("x")
     await two.flush()
-    times = []
-    for _ in range(count):
-        began = time.perf_counter()
-        await one.publish("x", b'["e","abcdef",1,2,"json",[["all",1,2,1,1]],null,[],[],{"type":"n","data":1}]')
-        await subscription.next_msg(timeout=10)
-        times.append(time.perf_counter() - began)
+    yield lambda number: one.publish("x", MESSAGE), partial(subscription.next_msg, timeout=10)
     await one.close()
     await two.close()
-    return statistics.median(times)
 
 
-async def latency_bare_redis(url: str, count: int) -> float:
+@contextlib.asynccontextmanager
+async def bare_redis(url: str) -> AsyncIterator[tuple[Send, Receive]]:
     from redis.asyncio import Redis
 
     one, two = Redis.from_url(url), Redis.from_url(url)
-    times = []
     async with two.pubsub() as heard:
         await heard.subscribe("x")
         await heard.get_message(timeout=5)
-        for _ in range(count):
-            began = time.perf_counter()
-            await one.publish("x", b'["e","abcdef",1,2,"json",[["all",1,2,1,1]],null,[],[],{"type":"n","data":1}]')
+
+        async def receive() -> None:
             while await heard.get_message(timeout=10) is None:
                 pass
-            times.append(time.perf_counter() - began)
+
+        yield lambda number: one.publish("x", MESSAGE), receive
     await one.aclose()
     await two.aclose()
-    return statistics.median(times)
+
+
+BARE: dict[str, Any] = {"hub": bare_hub, "nats": bare_nats, "redis": bare_redis}
+"""How a client library publishes, and how it receives."""
 
 
 # ---- all of it
@@ -383,25 +459,25 @@ class Found:
         for batch, rate in zip(BATCHES, rates, strict=True):
             self.values[f"{name}, {batch} at once"] = rate.deliveries
             self.values[f"{name}, {batch} at once: the clients' share of a core"] = rate.clients
+            self.values[f"{name}, {batch} at once: of the others, for each delivery (µs)"] = (
+                1e6 * rate.servers / rate.deliveries
+            )
 
 
 async def measure(names: list[str], seconds: float) -> dict[str, float]:
     found = Found()
     with tempfile.TemporaryDirectory(prefix="ipc-") as folder:
-        found.rates("one process, 1,000 clients", await ours(folder, None, 1, SERVERS * CLIENTS, seconds))
+        found.rates("one process, 1,000 clients", await ours(folder, None, 1, SERVERS * CLIENTS, seconds, []))
         for name in names:
             if name == "socketio":
                 for web in ("aiohttp", "uvicorn"):
-                    with broker("redis", folder) as url:
-                        rates = await theirs(url, web, SERVERS, CLIENTS, seconds)
+                    with broker("redis", folder) as (url, pid):
+                        rates = await theirs(url, web, SERVERS, CLIENTS, seconds, [pid])
                         found.rates(f"python-socketio with {web}, Redis", rates)
                 continue
-            with broker(name, folder) as url:
-                found.rates(f"{name}, {SERVERS} servers", await ours(folder, url, SERVERS, CLIENTS, seconds))
-                found.values[f"{name}, latency added (µs)"] = 1e6 * await latency_ours(folder, url, 2000)
-                bare = {"nats": latency_bare_nats, "redis": latency_bare_redis}.get(name)
-                if bare is not None:
-                    found.values[f"{name}, bare publish to receive (µs)"] = 1e6 * await bare(url, 2000)
+            with broker(name, folder) as (url, pid):
+                found.rates(f"{name}, {SERVERS} servers", await ours(folder, url, SERVERS, CLIENTS, seconds, [pid]))
+                found.values |= await latency(folder, name, url)
             print(name, "is measured", file=sys.stderr, flush=True)
     return found.values
 
@@ -409,13 +485,19 @@ async def measure(names: list[str], seconds: float) -> dict[str, float]:
 def ratios(found: dict[str, float]) -> dict[str, float]:
     """To one process's own broadcast, and to the better of the ways in which python-socketio is deployed."""
     made: dict[str, float] = {}
+    alone = "one process, 1,000 clients"
     for batch in BATCHES:
+        end = f", {batch} at once: of the others, for each delivery (µs)"
+        costs = {name.removesuffix(end): cost for name, cost in found.items() if name.endswith(end)}
+        for name, cost in costs.items():
+            if name != alone:
+                made[f"{name}, {batch} at once / one process, per core"] = costs[alone] / cost
         end = f", {batch} at once"
         rates = {name.removesuffix(end): rate for name, rate in found.items() if name.endswith(end)}
         theirs = max((rate for name, rate in rates.items() if name.startswith("python-socketio")), default=None)
         for name, rate in rates.items():
             if not name.startswith(("one process", "python-socketio")):
-                made[f"{name}{end} / one process"] = rate / rates["one process, 1,000 clients"]
+                made[f"{name}{end} / one process"] = rate / rates[alone]
                 if theirs is not None:
                     made[f"{name}{end} / python-socketio"] = rate / theirs
     return made

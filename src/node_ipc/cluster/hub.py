@@ -1,8 +1,11 @@
 """The hub: a bus without a broker, between processes of one machine, over our own wire on a Unix socket.
 
-A hub is a server of this library whose rooms are the bus's subjects; a node's end is a client of it. What goes between
-the two are ordinary events: ``sub``, ``unsub``, ``m`` (a message, both ways), ``ask`` and ``none`` (a message whose
+A hub is a server of this library; a node's end is a client of it. What goes between the two are ordinary frames:
+``sub``, ``unsub``, ``m`` (a message, both ways: its subject and what it is), ``ask`` and ``none`` (a message whose
 sender wants to know whether anybody hears it), ``sync`` and ``synced``.
+
+Both ends are in raw mode and cut the frames themselves, since nearly all of them are ``m``, of which the hub needs no
+more than the subject: neighbours with the same one pass as they came, together, and no message is ever decoded here.
 """
 
 from __future__ import annotations
@@ -10,16 +13,20 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from msgspec import Raw
+import msgspec
+from msgspec import Raw, Struct
 
 from ..config.address import Unix
 from ..config.config import HARD_MESSAGE_SIZE, Config
 from ..core.client import Client
 from ..core.server import Server
+from ..core.session import broadcast
 from ..drivers.loop import EventLoopDriver
-from ..errors import IPCError
+from ..errors import BackpressureError, IPCError, ProtocolError
+from ..wire.framing import Splitter
 
 if TYPE_CHECKING:
     from ..config.address import Address
@@ -33,17 +40,49 @@ OVERHEAD = 64 * 1024
 """Bytes of a message besides the frame in it, at the most."""
 PENDING = 64 * 1024 * 1024
 """Bytes that wait for one worker that does not read; past that it is cut, and finds out what it missed."""
+END = b"\f"
+MESSAGE = b'{"type":"m","data":["'
+"""How a message begins; its subject follows, which never has a quote in it, and then it itself."""
+ASK = b'{"type":"ask","data":['
+"""The same, with a number before the subject."""
+
+
+class _Frame(Struct):
+    type: str
+    data: Raw
+
+
+_frame: Callable[[bytes], _Frame] = msgspec.json.Decoder(_Frame).decode
+_subscription: Callable[[Raw], tuple[str, str]] = msgspec.json.Decoder(tuple[str, str]).decode
+_subject: Callable[[Raw], str] = msgspec.json.Decoder(str).decode
+_number: Callable[[Raw], int] = msgspec.json.Decoder(int).decode
+
+
+def _framed(type: str, data: Any) -> bytes:
+    return b'{"type":"%b","data":%b}\f' % (type.encode(), msgspec.json.encode(data))
+
+
+def _message_to(subject: str, data: bytes) -> bytes:
+    return b'%b%b",%b]}\f' % (MESSAGE, subject.encode(), data)
+
+
+def _head(frame: bytes) -> bytes:
+    """A message up to the end of its subject; nothing where it is none."""
+    return frame[: frame.find(b'"', len(MESSAGE)) + 1] if frame.startswith(MESSAGE) else b""
+
+
+def _splitter() -> Splitter:
+    return Splitter(END, HARD_MESSAGE_SIZE)
 
 
 def hub_config(socket_root: str = "/tmp/") -> Config:  # nosec B108 # node-ipc's own
     """The configuration of a hub, and of its clients."""
     return Config(
         socket_root=socket_root,
+        raw_buffer=True,
         max_message_size=HARD_MESSAGE_SIZE,
-        max_message_values=math.inf,
         max_pending_bytes=PENDING,
         max_total_pending_bytes=4 * PENDING,
-        max_rooms_per_socket=math.inf,
         max_connections=10_000,
         secure_socket_root=None,
         slow_timeout=math.inf,
@@ -56,56 +95,119 @@ def relay(server: Server) -> None:
     _Hub(server)
 
 
+class _End:
+    """One node's end, as the hub knows it."""
+
+    def __init__(self) -> None:
+        self.splitter = _splitter()
+        self.subjects: set[str] = set()
+
+
 class _Hub:
     def __init__(self, server: Server) -> None:
-        self._server = server
+        self._ends: dict[Session, _End] = {}
+        self._hearers: dict[str, dict[Session, None]] = {}
         self._groups: dict[str, list[Session]] = {}
-        server.on("sub", self._subscribe, type=tuple[str, str])
-        server.on("unsub", self._unsubscribe, type=str)
-        server.on("m", self._message, type=tuple[str, Raw])
-        server.on("ask", self._ask, type=tuple[int, str, Raw])
-        server.on("sync", lambda number, socket: socket.emit("synced", number))
+        server.on("connect", lambda socket: self._ends.update({socket: _End()}))
+        server.on("data", self._read)
         server.on("close", self._closed)
 
-    def _subscribe(self, data: tuple[str, str], socket: Session) -> None:
-        subject, group = data
+    def _read(self, chunk: bytes, socket: Session) -> None:
+        splitter = self._ends[socket].splitter
+        run: list[bytes] = []
+        head = b""
+        for frame in splitter.split(chunk):
+            if not (run and frame.startswith(head)):
+                self._pass_on(head, run, socket)
+                run = []
+                head = _head(frame)
+                if not head:
+                    self._do(frame, socket)
+                    continue
+            run.append(frame)
+        self._pass_on(head, run, socket)
+        if splitter.fault is not None:
+            socket.fail(splitter.fault)
+
+    def _pass_on(self, head: bytes, run: list[bytes], socket: Session) -> None:
+        """Give messages with one subject to all who hear it, as they came."""
+        if run:
+            hearers = self._hearers.get(head[len(MESSAGE) : -1].decode(), {})
+            run.append(b"")
+            self._send([hearer for hearer in hearers if hearer is not socket], END.join(run))
+
+    def _send(self, to: list[Session], frames: bytes) -> None:
+        for full in broadcast(to, frames):
+            full.cut(BackpressureError(f"{full!r} does not read: more than {PENDING} bytes would wait for it"))
+
+    def _do(self, frame: bytes, socket: Session) -> None:
+        try:
+            if frame.startswith(ASK):
+                self._ask(frame, socket)
+                return
+            message = _frame(frame)
+            if (do := _DOES.get(message.type)) is not None:
+                do(self, message.data, socket)
+        except ValueError as error:
+            socket.fail(ProtocolError(f"what is no word to a hub: {frame!r:.100}: {error}"))
+
+    def _subscribe(self, data: Raw, socket: Session) -> None:
+        subject, group = _subscription(data)
         if group:
             self._groups.setdefault(subject, []).append(socket)
         else:
-            socket.join(subject)
+            self._hearers.setdefault(subject, {})[socket] = None
+            self._ends[socket].subjects.add(subject)
 
-    def _unsubscribe(self, subject: str, socket: Session) -> None:
-        socket.leave(subject)
+    def _unsubscribe(self, data: Raw, socket: Session) -> None:
+        self._remove(_subject(data), socket)
 
-    def _message(self, data: tuple[str, Raw], socket: Session) -> None:
-        if data[0] in self._server.rooms:
-            self._server.to(data[0]).except_(socket).emit("m", data)
+    def _remove(self, subject: str, socket: Session) -> None:
+        self._ends[socket].subjects.discard(subject)
+        hearers = self._hearers.get(subject, {})
+        hearers.pop(socket, None)
+        if not hearers:
+            self._hearers.pop(subject, None)
 
-    def _ask(self, data: tuple[int, str, Raw], socket: Session) -> None:
-        number, subject, message = data
+    def _ask(self, frame: bytes, socket: Session) -> None:
+        number, _, rest = frame[len(ASK) : -2].partition(b',"')
+        name, _, message = rest.partition(b'",')
+        subject = name.decode()
         if (others := self._groups.get(subject)) is not None:
-            heard = self._give_to_one(others, (subject, message), socket)
+            to = self._next_of(others, socket)
         else:
-            target = self._server.to(subject).except_(socket)
-            heard = bool(target.sockets)
-            target.emit("m", (subject, message))
-        if not heard:
-            socket.emit("none", number)
+            to = [hearer for hearer in self._hearers.get(subject, ()) if hearer is not socket]
+        if to:
+            self._send(to, _message_to(subject, message))
+        else:
+            self._send([socket], _framed("none", int(number)))
 
-    def _give_to_one(self, members: list[Session], message: tuple[str, Raw], socket: Session) -> bool:
-        """The member that had none for longest gets it."""
+    def _next_of(self, members: list[Session], socket: Session) -> list[Session]:
+        """The member that had none for longest, if there is another one."""
         for member in members:
             if member is not socket and member.is_open:
                 members.remove(member)
                 members.append(member)
-                member.emit("m", message)
-                return True
-        return False
+                return [member]
+        return []
+
+    def _sync(self, data: Raw, socket: Session) -> None:
+        self._send([socket], _framed("synced", _number(data)))
 
     def _closed(self, socket: Session) -> None:
+        for subject in tuple(self._ends[socket].subjects):
+            self._remove(subject, socket)
+        del self._ends[socket]
         for members in self._groups.values():
             if socket in members:
                 members.remove(socket)
+
+
+_DOES: dict[str, Callable[[_Hub, Raw, Session], None]] = {
+    "sub": _Hub._subscribe,
+    "unsub": _Hub._unsubscribe,
+    "sync": _Hub._sync,
+}
 
 
 class HubBus:
@@ -138,9 +240,7 @@ class HubBus:
             raise
         self._client = client
         self._unheard.clear()
-        client.on("m", lambda data: hears.heard(data[0], bytes(data[1])), type=tuple[str, Raw])
-        client.on("none", self._nobody, type=int)
-        client.on("synced", self._synced, type=int)
+        client.on("data", partial(self._read, client, _splitter(), hears))
         client.on("disconnect", lambda loss: self._lost(client, hears, loss.reason))
         client.on_drained.append(hears.writable)
         return HARD_MESSAGE_SIZE - OVERHEAD
@@ -154,6 +254,20 @@ class HubBus:
                 waiting.set_exception(ConnectionError("the hub is gone"))
         self._syncs.clear()
         hears.lost(reason)
+
+    def _read(self, client: Client, splitter: Splitter, hears: Hears, chunk: bytes) -> None:
+        for frame in splitter.split(chunk):
+            if client is not self._client:  # what is not heard after the end
+                return
+            if frame.startswith(MESSAGE):
+                end = frame.index(b'"', len(MESSAGE))
+                hears.heard(frame[len(MESSAGE) : end].decode(), frame[end + 2 : -2])
+            else:
+                message = _frame(frame)
+                if message.type == "none":
+                    self._nobody(_number(message.data))
+                elif message.type == "synced":
+                    self._synced(_number(message.data))
 
     def _nobody(self, number: int) -> None:
         unheard = self._unheard.pop(number, None)
@@ -172,25 +286,25 @@ class HubBus:
         return self._client
 
     def publish(self, subject: str, data: bytes) -> bool:
-        return self._up.emit("m", (subject, Raw(data)))
+        return self._up.emit(_message_to(subject, data))
 
     def request(self, subject: str, data: bytes, unheard: Callable[[], None]) -> None:
         self._numbers += 1
         self._unheard[self._numbers] = unheard
         if len(self._unheard) > MOST_UNHEARD:
             del self._unheard[next(iter(self._unheard))]
-        self._up.emit("ask", (self._numbers, subject, Raw(data)))
+        self._up.emit(b'%b%d,"%b",%b]}\f' % (ASK, self._numbers, subject.encode(), data))
 
     def subscribe(self, subject: str, group: str = "") -> None:
-        self._up.emit("sub", (subject, group))
+        self._up.emit(_framed("sub", (subject, group)))
 
     def unsubscribe(self, subject: str) -> None:
-        self._up.emit("unsub", subject)
+        self._up.emit(_framed("unsub", subject))
 
     async def confirm(self) -> None:
         self._numbers += 1
         waiting = self._syncs[self._numbers] = asyncio.get_running_loop().create_future()
-        self._up.emit("sync", self._numbers)
+        self._up.emit(_framed("sync", self._numbers))
         await waiting
 
     def health(self) -> str:
