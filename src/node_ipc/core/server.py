@@ -201,15 +201,24 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
         to: Any = self._sessions.values()
         if exclude:
             to = not_in(exclude, to, "broadcast")
-        below = self._send(to, frame, event)
-        if self._relay is not None and not local:
-            self._relay.publish(ALL, frame, event)
-        return below
+        if self._relay is None or local:
+            return self._send(to, frame, event)
+        return self._send_everywhere(self._relay, ALL, to, frame, event)
 
     def _send(self, to: Iterable[Session], frame: bytes, event: str | None) -> bool:
         """Append one frame to what waits for each of these; with an event, in the place of the last one of it."""
         full = broadcast(to, frame) if event is None else broadcast_newest(to, event, frame)
         return self._look_after(full) if full or self._full else True
+
+    def _send_everywhere(
+        self, relay: Relay, audience: Audience, here: Iterable[Session], frame: bytes, event: str | None
+    ) -> bool:
+        """To the other servers first: they work while this one writes to its own sockets, which it does in any case."""
+        try:
+            relay.publish(audience, frame, event)
+        finally:
+            below = self._send(here, frame, event)
+        return below
 
     def _look_after(self, full: list[Session]) -> bool:
         """Cut those for whom there was no room; whether the others take more."""
@@ -245,10 +254,10 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
         refuse_other_threads(self._driver, "emit")
         event = None if keep is None else newest_of(type, keep, self._codec.raw)
         frame = self._codec.encode(type, data)
-        below = self._send(self.rooms.members(self._here(audience), self._sessions), frame, event)
-        if self._relay is not None and not local:
-            self._relay.publish(audience, frame, event)
-        return below
+        to = self.rooms.members(self._here(audience), self._sessions)
+        if self._relay is None or local:
+            return self._send(to, frame, event)
+        return self._send_everywhere(self._relay, audience, to, frame, event)
 
     def _here(self, audience: Audience) -> Audience:
         """The same, with its sockets as numbers of this server: those of others are somebody else's."""
