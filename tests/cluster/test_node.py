@@ -798,6 +798,56 @@ def test_requests_end_with_the_truth() -> None:
     assert not len(one.node._questions)
 
 
+@pytest.mark.parametrize("to", ["n0.1", "n1.1", "n1.9", None])
+def test_a_request_without_time_is_not_sent(to: str | None) -> None:
+    """As on a link."""
+    group = Group(2)
+    one, two = group.processes
+    before = group.broker.messages
+    answer = one.node.ask(to, "wait", Raw(b"1"), 0.0, everything)
+    found = one.node.find(None, 0.0)
+    assert isinstance(answer.error, RequestTimeout) and "within 0 s" in str(answer.error)
+    assert found.result().missing == {"n1"}
+    group.run(0.01)
+    assert not two.waits and not one.waits and not len(one.node._questions)
+    assert group.broker.messages == before
+
+
+@pytest.mark.parametrize("rooms", [(), ("a",), ("a", "b")])
+def test_what_was_lost_of_the_last_that_somebody_sent_is_told_when_it_leaves(rooms: tuple[str, ...]) -> None:
+    """Nobody can ask it any more, and no message comes behind what was lost."""
+    group = Group(3)
+    one, two, three = group.processes
+    for room in rooms:
+        two.join(room)
+    group.run(3 * BEAT)
+    one.emit(*rooms, data=1)
+    group.run(0.01)
+    heard = len(two.heard)
+    group.broker.loses = lambda subject, line: line is two.line
+    for number in range(5):
+        one.emit(*rooms, data=number)
+    group.run(0.01)
+    group.broker.loses = lambda subject, line: False
+    one.node.close(1.0)
+    group.run(1)
+    assert heard == len(two.heard) and two.gaps == {"n0": 5 * max(len(rooms), 1)}
+    assert not three.gaps and "n0" not in {node.name for node in two.node.nodes()}
+
+
+def test_whose_last_messages_came_is_told_of_nothing_when_somebody_leaves() -> None:
+    group = Group(2)
+    one, two = group.processes
+    two.join("a")
+    group.run(3 * BEAT)
+    for number in range(50):
+        one.emit("a", data=number)
+        one.emit(data=number)
+    one.node.close(1.0)
+    group.run(1)
+    assert len(two.heard) == 100 and not two.gaps
+
+
 @pytest.mark.parametrize("to", ["n1.1", None])
 def test_how_far_it_is_comes_in_order_before_the_answer(to: str | None) -> None:
     group = Group(2)

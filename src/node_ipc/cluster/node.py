@@ -11,9 +11,11 @@ connected to the same broker may not be back yet.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from msgspec import Raw
@@ -70,6 +72,8 @@ ROOMS_ASKED = 1000
 rooms, and not about what was sent meanwhile."""
 MOST_MARKS = ROOMS_ASKED * MOST_ROOMS_OF_ONE_EMIT
 """Who asks about what was sent meanwhile, and it went to more rooms than this, is not answered: it is to name rooms."""
+NOT_ASKED = 0
+"""The number of the question that marks answer, where there was none: they are a farewell."""
 PART = 500
 """Rooms or sockets in one message."""
 
@@ -198,6 +202,7 @@ class Node:
         self._questions = Questions(driver, self._cancel_at)
         self._answers = Answers()
         self._beat = 0
+        self._sent_at_beats = deque([0], AUDIT_BEATS + 1)
         self._syncs = 0
         self._subscribed: dict[str, float | None] = {}
         self._unconfirmed: set[str] = set()
@@ -312,8 +317,14 @@ class Node:
     def _drain_on(self) -> None:
         self._flush()
         if not self._waiting:
+            self._say_how_far_it_came()
             self._say(self._subjects.everybody, Bye(self.name, self._life))
             self._end()
+
+    def _say_how_far_it_came(self) -> None:
+        """To those in each room, since nobody can ask it any more: of what they have not asked about yet."""
+        for mark in islice(self._sent.newest(self._sent_at_beats[0]), ROOMS_ASKED):
+            self._say(self._subjects.room(mark[0]), Marks(self.name, self._life, NOT_ASKED, [mark]))
 
     def _end(self, *_: object) -> None:
         self.state = NodeState.CLOSED
@@ -473,6 +484,7 @@ class Node:
         assert self._line is not None
         self._later("beat", self._limits.beat, self._tick)
         self._beat += 1
+        self._sent_at_beats.append(self._sent.number)
         local = self._local
         beat = Beat(self.name, self._life, self._beat, self._given, local.count(), local.member)
         self._say(self._subjects.everybody, beat)
@@ -646,7 +658,7 @@ class Node:
             self._post(self._subjects.node(other.name), data)
 
     def _hear_marks(self, other: Other, marks: Marks) -> None:
-        if marks.id == other.asked:
+        if marks.id == other.asked != NOT_ASKED:
             other.in_doubt, other.heard.last = False, None  # until its next heartbeat
             self._miss(other, other.heard.began(self._began_after(other, marks.age), self._subscribed))
         for mark in marks.marks:
@@ -686,7 +698,7 @@ class Node:
         for number, peer, claimed_id, rooms in self._local.describe(room or EVERYBODY):
             found.append(RemoteSocket(f"{self.name}.{number}", self.name, number, peer, claimed_id, frozenset(rooms)))
         nodes = self._members.names()
-        if self.state is not NodeState.UP:
+        if self.state is not NodeState.UP or not timeout:
             found.missing, nodes = nodes, set()
         id, outcome = self._questions.search(found, nodes, timeout)
         if nodes:
@@ -724,6 +736,8 @@ class Node:
         """Ask a socket, or any one other node."""
         node, number = (None, 0) if to is None else _place(to)
         id, outcome = self._questions.ask(method, node, timeout, decode, progress)
+        if outcome.done:
+            return outcome
         ask = Ask(self.name, self._life, id, number, method, timeout, params, progress is not None)
         if node == self.name:
             self._answer_to(ask, partial(self._answered_here, id), partial(self._questions.told, id, node))

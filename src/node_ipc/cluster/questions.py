@@ -77,7 +77,7 @@ class Questions:
         decode: Callable[[Any], Any],
         progress: Callable[[Raw], None] | None = None,
     ) -> tuple[int, Outcome[Any]]:
-        """A new request; what is to be sent carries its number."""
+        """A new request; what is to be sent carries its number, unless it is over at once: there was no time for it."""
         if len(self._asked) >= MOST_QUESTIONS:
             raise BackpressureError(f"{MOST_QUESTIONS} requests wait for other servers' answers: ask less at once")
         self._ids += 1
@@ -88,7 +88,10 @@ class Questions:
         outcome.abandon = partial(self._give_up, id, given_up)
         if timeout is not None:
             late = RequestTimeout(f"no answer to {method!r:.80} within {timeout:g} s from {node or 'any other server'}")
-            asked.timer = self._driver.call_later(timeout, partial(self._give_up, id, late))
+            if timeout:
+                asked.timer = self._driver.call_later(timeout, partial(self._give_up, id, late))
+            else:
+                self.end(id, late)
         return id, outcome
 
     def _give_up(self, id: int, error: IPCError) -> None:

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import NamedTuple
 
 from .messages import Mark
@@ -88,14 +89,15 @@ class Sent:
 
     def since(self, number: int, most: int) -> list[Mark] | None:
         """How far those rooms have come to which something went after this number; None where they are too many."""
-        marks: list[Mark] = []
-        for room, stream in reversed(self._streams.items()):  # the last one that was sent to comes first
+        marks = list(islice(self.newest(number), most + 1))
+        return None if len(marks) > most else marks
+
+    def newest(self, number: int) -> Iterator[Mark]:
+        """The same, one after the other: the room that was sent to last comes first."""
+        for room, stream in reversed(self._streams.items()):
             if stream.last <= number:
-                break
-            if len(marks) == most:
-                return None
-            marks.append((room, stream.id, stream.number, stream.since, stream.since_number))
-        return marks
+                return
+            yield (room, stream.id, stream.number, stream.since, stream.since_number)
 
 
 class Sounding(NamedTuple):
