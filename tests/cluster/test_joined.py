@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,54 @@ def test_no_client_can_raise_an_event_of_the_bus(name: str, parser: str) -> None
     one.server.off(name)
     one.server.bus_event(name, "z")
     assert len(heard) == 1
+
+
+# ---- a connection that does not come about
+
+
+class Hanging:
+    """A bus whose first attempts hang, as those do whose packets a network lost."""
+
+    name, size_option, has_groups = "hanging", "nothing", True
+
+    def __init__(self, attempts: int) -> None:
+        self.left = attempts
+        self.hung: list[float] = []
+
+    async def connect(self, hears: Any) -> int | None:
+        began = time.monotonic()
+        self.left -= 1
+        try:
+            while self.left >= 0:
+                await asyncio.sleep(3600)
+        finally:
+            self.hung.append(time.monotonic() - began)
+        return None
+
+    def publish(self, subject: str, data: bytes) -> bool:
+        return True
+
+    def request(self, subject: str, data: bytes, unheard: Any) -> None: ...
+    def subscribe(self, subject: str, group: str = "") -> None: ...
+    def unsubscribe(self, subject: str) -> None: ...
+    async def confirm(self) -> None: ...
+    def health(self) -> str:
+        return "nowhere"
+
+    async def close(self) -> None: ...
+
+
+@pytest.mark.parametrize(("attempts", "told"), [(1, 0), (3, 1)])
+async def test_an_attempt_that_hangs_is_given_up_soon_and_told_when_it_is_no_accident(
+    tmp_path: Path, attempts: int, told: int
+) -> None:
+    bus = Hanging(attempts)
+    async with node_ipc.serve(f"{tmp_path}/s", bus=bus) as server:
+        errors: list[Exception] = []
+        server.on("error", errors.append)
+        await until(lambda: server.stats().bus.state == "up")  # type: ignore[union-attr]
+        assert len(errors) == told and bus.left == -1
+    assert 0.9 < bus.hung[0] < 2 and bus.hung == [*sorted(bus.hung[:-1]), bus.hung[-1]]
 
 
 # ---- the callback front

@@ -19,9 +19,13 @@ if TYPE_CHECKING:
 __all__ = ["Keeper", "why_unreachable"]
 
 CONNECT_SECONDS = 5.0
+"""How long an attempt may take at the most, and how long nothing is said of attempts that hang."""
+FIRST_SECONDS = 1.0
+"""How long the first one may. Where it lost its packets with the network the kernel waits longer and longer before it
+sends them again, and a new attempt is sooner there."""
 ABORT_SECONDS = 1.0
 FIRST_DELAY, LONGEST_DELAY, GROWTH = 0.05, 0.5, 1.6
-"""Seconds between attempts: whoever waits for a broker that is back waits no second."""
+"""Seconds between attempts: whoever waits for a broker that is back waits no second. Both kinds grow so."""
 
 
 class Keeper:
@@ -78,22 +82,27 @@ class Keeper:
         return task
 
     async def _keep(self) -> None:
-        delay, told = FIRST_DELAY, False
         while self._closed is None:
+            limit = await self._connect()
+            await self._live(limit)
+
+    async def _connect(self) -> int | None:
+        """Try until it is there, which may be never; returns the largest message that it takes."""
+        delay, patience, told, began = FIRST_DELAY, FIRST_SECONDS, False, self._driver.now()
+        while True:
             try:
-                async with asyncio.timeout(CONNECT_SECONDS):
-                    limit = await self._bus.connect(self)
+                async with asyncio.timeout(patience):
+                    return await self._bus.connect(self)
             except PASSING:
                 raise
             except Exception as error:
-                if not told:
+                hangs = isinstance(error, TimeoutError) and self._driver.now() - began < CONNECT_SECONDS
+                if not told and not hangs:
                     told = True
                     self._fault(_unreachable(self._bus, error))
-                await asyncio.sleep(delay * (0.8 + 0.4 * self._driver.random()))
-                delay = min(delay * GROWTH, LONGEST_DELAY)
-                continue
-            delay, told = FIRST_DELAY, False
-            await self._live(limit)
+            await asyncio.sleep(delay * (0.8 + 0.4 * self._driver.random()))
+            delay = min(delay * GROWTH, LONGEST_DELAY)
+            patience = min(patience * GROWTH, CONNECT_SECONDS)
 
     async def _live(self, limit: int | None) -> None:
         self._lost = asyncio.Event()
