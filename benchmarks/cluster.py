@@ -4,8 +4,8 @@
               share the cores that there are, so what counts is the ratio to one process's own emit to its clients, and
               to python-socketio with its Redis manager in the same shape: by deliveries a second, and (per core) by the
               processor's time that all servers and the broker take for one, in which the clients have no part
-    latency   one emit at a time from one server to a client of another, less the same within one server, against a bare
-              publish and receive of the client library, a hundred of the one and a hundred of the other in turn
+    latency   one emit at a time from one server to a client of another, less the median within one server, against a
+              bare publish and receive of the client library, a hundred of the one and a hundred of the other in turn
 
 Everything is a ratio within one run. The brokers are ``nats-server`` and ``redis-server``, started here.
 """
@@ -382,7 +382,7 @@ async def latency(folder: str, name: str, bus: str) -> dict[str, float]:
             await bare.measure(publish, receive)
     found = {}
     for part in (50, 99):
-        added, plain = over.at(part / 100) - within.at(part / 100), bare.at(part / 100)
+        added, plain = over.at(part / 100) - within.at(0.5), bare.at(part / 100)
         found |= {
             f"{name}, latency added by the bus, p{part} (µs)": 1e6 * added,
             f"{name}, bare publish to receive, p{part} (µs)": 1e6 * plain,

@@ -287,6 +287,29 @@ async def test_progress_deadline_and_cancel_travel(broker: Broker) -> None:
         assert not all.errors[1]
 
 
+@pytest.mark.parametrize("how", ["at once", "awaited", "and goes on"])
+async def test_a_handler_that_stops_its_server_answers_first(broker: Broker, how: str) -> None:
+    async with ends(broker, (), ()) as all:
+        one, two = all.servers
+
+        async def end(params: Any, socket: Any) -> str:
+            stopping = two.stop()
+            if how == "awaited":
+                await stopping
+            elif how == "and goes on":
+                await asyncio.sleep(0.2)
+            return "bye"
+
+        def end_at_once() -> str:
+            two.stop()
+            return "bye"
+
+        two.handle("end", end_at_once if how == "at once" else end)
+        assert await one.everywhere.request("end", timeout=DEADLINE) == "bye"
+        await until(lambda: not one.everywhere.nodes)
+        await until(lambda: two.stats().bus.state == "closed")  # type: ignore[union-attr]
+
+
 async def test_where_nobody_is_there_it_is_said_at_once(broker: Broker) -> None:
     async with ends(broker, ()) as all:
         began = time.monotonic()

@@ -134,6 +134,8 @@ class AskingNode:
         self._encode = encode
         self._done = done
         self._told = told
+        self.then: Callable[[], None] = _nothing
+        """What waits for the answer: the end of this server, where the handler itself began that."""
 
     def __repr__(self) -> str:
         return f"<Node {self.id}>"
@@ -163,7 +165,10 @@ class AskingNode:
         return 0
 
     def request_done(self, size: int) -> None: ...
-    def answered(self) -> None: ...
+    def answered(self) -> None:
+        """The request whose handler ends this server has its answer, or will have none."""
+        self.then()
+
     def cut(self, reason: IPCError) -> None:
         """There is no link to cut."""
 
@@ -199,7 +204,11 @@ class Joined:
         self._keeper.open()
 
     def close(self, seconds: float, closed: Callable[[], None]) -> None:
-        self._keeper.close(seconds, closed)
+        asking = self._server.requests.answering_to()
+        if isinstance(asking, AskingNode):
+            asking.then = partial(self._keeper.close, seconds, closed)
+        else:
+            self._keeper.close(seconds, closed)
 
     def abort(self) -> None:
         self._keeper.abort()

@@ -603,6 +603,11 @@ class Requests:
             request.answers_first = True
         return request is not None
 
+    def answering_to(self) -> Any:
+        """Who asked the handler that calls; None where it is none of requests."""
+        request = self._caller()
+        return None if request is None else request.socket
+
     def answers_first(self, session: Session) -> bool:
         """Whether this link is to end behind an answer, since the handler that gives it ends it."""
         request = self._caller()
