@@ -189,7 +189,7 @@ def test_a_socket_says_where_the_verbs_of_servers_are(verb: str) -> None:
 
 
 def test_so_does_a_socket_of_the_blocking_front(tmp_path: Path) -> None:
-    told = []
+    told: list[Any] = []
     with (
         blocking.serve(f"{tmp_path}/s", silent=True) as server,
         blocking.connect(f"{tmp_path}/s", silent=True) as client,
