@@ -54,7 +54,7 @@ def add_commands(commands: Commands) -> None:
     parser.add_argument("--asyncapi", metavar="FILE", help="an AsyncAPI document, as JSON or (.yaml) as YAML")
     parser.add_argument("--html", metavar="FILE", help="one page for people")
     parser.add_argument("--from", metavar="FILE", dest="source", help="an AsyncAPI document to read")
-    parser.add_argument("--at", metavar="ADDRESS", help="ask the server at work there: an id or a URL")
+    parser.add_argument("--at", metavar="ADDRESS", help="ask the server at work there: an id, a path or a URL")
     parser.add_argument("--timeout", metavar="SECONDS", type=seconds, default=5.0, help="for --at (5)")
     parser.add_argument("--python", metavar="FILE", help="Structs and Events, of the document of --from or --at")
     parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 and a diff if a file differs")

@@ -57,7 +57,7 @@ ARRIVAL_SECONDS = 0.3
 
 def add_commands(commands: Commands) -> None:
     emit = add_command(commands, "emit", help="send one event to a server", examples=EMIT_EXAMPLES)
-    emit.add_argument("address", metavar="ADDRESS", help="the server: an id or a URL")
+    emit.add_argument("address", metavar="ADDRESS", help="the server: an id, a path or a URL")
     emit.add_argument("type", metavar="TYPE", help="the event's name (with --raw: the payload)")
     emit.add_argument(
         "data", metavar="JSON", nargs="?", help="the payload: JSON, @FILE, or - for standard input; {} if left out"
@@ -69,7 +69,7 @@ def add_commands(commands: Commands) -> None:
     emit.set_defaults(run=_run_emit, late="data")
 
     request = add_command(commands, "request", help="ask a server and print its answer", examples=REQUEST_EXAMPLES)
-    request.add_argument("address", metavar="ADDRESS", help="the server: an id or a URL")
+    request.add_argument("address", metavar="ADDRESS", help="the server: an id, a path or a URL")
     request.add_argument("method", metavar="METHOD", help="what to ask for")
     request.add_argument("params", metavar="JSON", nargs="?", help="the parameters: JSON, @FILE or -; none if left out")
     _add_link(request)

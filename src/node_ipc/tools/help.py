@@ -45,7 +45,9 @@ Texts: TypeAlias = dict[str, Callable[[], str]]
 
 
 def add_commands(commands: Commands) -> None:
-    parser = add_command(commands, "help", help="explain a topic, a command, an option or an error", examples=EXAMPLES)
+    parser = add_command(
+        commands, "help", help="explain a topic, a command, an option, an error or a verb", examples=EXAMPLES
+    )
     parser.add_argument("topic", metavar="TOPIC", nargs="?", help="what to read about; all topics if left out")
     parser.set_defaults(run=partial(_run, commands))
 

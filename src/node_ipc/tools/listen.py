@@ -38,7 +38,9 @@ connections is {"time", "event", ...}.
 
 def add_commands(commands: Commands) -> None:
     parser = add_command(commands, "listen", help="serve an address and show every event", examples=EXAMPLES)
-    parser.add_argument("address", metavar="ADDRESS", nargs="+", help="where to listen: an id or a URL, or several")
+    parser.add_argument(
+        "address", metavar="ADDRESS", nargs="+", help="where to listen: an id, a path or a URL, or several"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object for each event")
     parser.add_argument("--raw", action="store_true", help="raw mode: bytes, without events and JSON")
     parser.add_argument("--echo", action="store_true", help="send each event back to where it came from")

@@ -34,8 +34,10 @@ MOST_PING = 1024
 
 def add_commands(commands: Commands) -> None:
     parser = add_command(commands, "record", help="keep what a server sends to its clients", examples=EXAMPLES)
-    parser.add_argument("address", metavar="ADDRESS", help="the server: an id or a URL")
-    parser.add_argument("file", metavar="FILE", help="the recording; one that is there is continued, - is the screen")
+    parser.add_argument("address", metavar="ADDRESS", help="the server: an id, a path or a URL")
+    parser.add_argument(
+        "file", metavar="FILE", help="the recording; one that is there is continued; -: standard output"
+    )
     parser.add_argument("--raw", action="store_true", help="raw mode: keep bytes, without events and JSON")
     parser.add_argument("--wait", action="store_true", help="wait for a server that is not there yet")
     add_timeout(parser, TIMEOUT, "for the first connection")

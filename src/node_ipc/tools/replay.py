@@ -43,7 +43,7 @@ MOST_SHOWN = 20
 def add_commands(commands: Commands) -> None:
     parser = add_command(commands, "replay", help="send again what the clients of a recording sent", examples=EXAMPLES)
     parser.add_argument("files", metavar="FILE", nargs="+", help="the recording, or its parts, the oldest first")
-    parser.add_argument("--to", metavar="ADDRESS", required=True, help="the server: an id or a URL")
+    parser.add_argument("--to", metavar="ADDRESS", required=True, help="the server: an id, a path or a URL")
     parser.add_argument("--speed", metavar="N", type=_speed, default=1.0, help="so many times as fast, or max (1)")
     what = "send, and compare, these events alone; requests also by their methods; commas between them"
     add_several(parser, "--only", "EVENTS", what)

@@ -70,7 +70,7 @@ def add_commands(commands: Commands) -> None:
     parser = add_command(
         commands, "tap", help="stand between clients and a server and show what passes", examples=EXAMPLES
     )
-    parser.add_argument("address", metavar="ADDRESS", help="where clients connect: an id or a URL")
+    parser.add_argument("address", metavar="ADDRESS", help="where clients connect: an id, a path or a URL")
     parser.add_argument("--to", metavar="ADDRESS", required=True, help="the server behind it")
     parser.add_argument("--json", action="store_true", help="print one JSON object for each frame")
     parser.add_argument("--raw", action="store_true", help="show bytes as they pass, not frames")

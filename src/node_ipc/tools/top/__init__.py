@@ -27,7 +27,7 @@ The server opts in: serve("world", observe=True), or server.observe(). Looking c
 
 def add_commands(commands: Commands) -> None:
     parser = add_command(commands, "top", help="look at a server that is at work", examples=EXAMPLES)
-    parser.add_argument("address", metavar="ADDRESS", help="where the server listens: an id or a URL")
+    parser.add_argument("address", metavar="ADDRESS", help="where the server listens: an id, a path or a URL")
     parser.add_argument(
         "--plain", action="store_true", help="a plain table that refreshes, also where textual is installed"
     )
