@@ -88,6 +88,7 @@ typedef struct {
 
 #define AT(object, slot) (*(PyObject **)((char *)(object) + st->slot))
 #define IS(object, class) ((object) != NULL && (PyObject *)Py_TYPE(object) == st->class)
+#define IS_A(object, class) ((object) != NULL && PyObject_TypeCheck(object, (PyTypeObject *)st->class))
 
 static void put(PyObject **slot, PyObject *value) {
     PyObject *old = *slot;
@@ -161,15 +162,36 @@ static PyObject *call_in_except(PyObject *self, PyObject *how, PyObject *first, 
     return result;
 }
 
+/* What the collector wants of a class: that its parts, each an X(class, name), are visited, and let go of. */
+#define FIELD(Kind, part) PyObject *part;
+#define VISIT(Kind, part) Py_VISIT(((Kind *)self)->part);
+#define DROP(Kind, part) Py_XDECREF(((Kind *)self)->part);
+#define COLLECTED(name, PARTS)                                                                                         \
+    static int name##_traverse(PyObject *self, visitproc visit, void *arg) {                                           \
+        Py_VISIT(Py_TYPE(self));                                                                                       \
+        PARTS(VISIT)                                                                                                   \
+        return 0;                                                                                                      \
+    }                                                                                                                  \
+    static void name##_dealloc(PyObject *self) {                                                                       \
+        PyTypeObject *type = Py_TYPE(self);                                                                            \
+        PyObject_GC_UnTrack(self);                                                                                     \
+        PARTS(DROP)                                                                                                    \
+        type->tp_free(self);                                                                                           \
+        Py_DECREF(type);                                                                                               \
+    }
+
 /* ---- Method: stands in the place of a Python function, which it has for all that is not the common case ---- */
+
+#define PARTS_OF_METHOD(X) X(Method, module) /* whose state that is */ X(Method, pure)
 
 typedef struct {
     PyObject_HEAD
     vectorcallfunc call;
     State *st;
-    PyObject *module; /* whose state that is */
-    PyObject *pure;
+    PARTS_OF_METHOD(FIELD)
 } Method;
+
+COLLECTED(method, PARTS_OF_METHOD)
 
 static PyObject *method_of(PyObject *method, PyObject *object, PyObject *Py_UNUSED(type)) {
     if (!object || object == Py_None) return Py_NewRef(method);
@@ -185,22 +207,6 @@ static PyObject *method_attribute(PyObject *self, PyObject *name) {
     if (found || !PyErr_ExceptionMatches(PyExc_AttributeError)) return found;
     PyErr_Clear();
     return PyObject_GenericGetAttr(self, name);
-}
-
-static int method_traverse(PyObject *self, visitproc visit, void *arg) {
-    Py_VISIT(Py_TYPE(self));
-    Py_VISIT(((Method *)self)->module);
-    Py_VISIT(((Method *)self)->pure);
-    return 0;
-}
-
-static void method_dealloc(PyObject *self) {
-    PyTypeObject *type = Py_TYPE(self);
-    PyObject_GC_UnTrack(self);
-    Py_XDECREF(((Method *)self)->module);
-    Py_XDECREF(((Method *)self)->pure);
-    type->tp_free(self);
-    Py_DECREF(type);
 }
 
 static PyMemberDef method_members[] = {{"__vectorcalloffset__", T_PYSSIZET, offsetof(Method, call), READONLY, NULL},
@@ -235,13 +241,18 @@ static PyObject *call_pure(Method *method, PyObject *const *args, size_t flags, 
 
 /* ---- Encoder: FramedCodec.encode ---- */
 
+#define PARTS_OF_ENCODER(X) X(Encoder, prefixes) X(Encoder, encode_json) X(Encoder, slowly)                            \
+    X(Encoder, without_delimiter) X(Encoder, look_at) X(Encoder, empty)
+
 typedef struct {
     PyObject_HEAD
     vectorcallfunc call;
-    PyObject *prefixes, *encode_json, *slowly, *without_delimiter, *look_at, *empty;
+    PARTS_OF_ENCODER(FIELD)
     Py_ssize_t looked_at;
     unsigned char delimiter;
 } Encoder;
+
+COLLECTED(encoder, PARTS_OF_ENCODER)
 
 /* What msgspec and a look into a dict raise where a second, slower look is worth it. */
 static int is_refusal(void) {
@@ -325,40 +336,28 @@ static PyObject *encoder_call(PyObject *self, PyObject *const *args, size_t flag
 static PyObject *encoder_new(PyTypeObject *class, PyObject *args, PyObject *kwargs) {
     static char *words[] = {"prefixes", "encode_json", "slowly", "without_delimiter", "look_at",
                             "delimiter", "looked_at", NULL};
-    PyObject *prefixes, *encode_json, *slowly, *without_delimiter, *look_at, *looked_at;
+    PyObject *prefixes, *encode_json, *slowly, *without_delimiter, *look_at, *looked_at, *empty;
     unsigned char delimiter;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!OOOObO!", words, &PyDict_Type, &prefixes, &encode_json, &slowly,
-                                     &without_delimiter, &look_at, &delimiter, &PyLong_Type, &looked_at))
+                                     &without_delimiter, &look_at, &delimiter, &PyLong_Type, &looked_at) ||
+        !(empty = PyDict_New()))
         return NULL;
     Encoder *self = (Encoder *)class->tp_alloc(class, 0);
+    if (self) {
+        self->call = encoder_call;
+#define X(Kind, part) self->part = Py_NewRef(part);
+        PARTS_OF_ENCODER(X)
+#undef X
+    }
+    Py_DECREF(empty);
     if (!self) return NULL;
-    self->call = encoder_call;
-    self->prefixes = Py_NewRef(prefixes);
-    self->encode_json = Py_NewRef(encode_json);
-    self->slowly = Py_NewRef(slowly);
-    self->without_delimiter = Py_NewRef(without_delimiter);
-    self->look_at = Py_NewRef(look_at);
     self->delimiter = delimiter;
     self->looked_at = PyLong_AsSsize_t(looked_at);
     if (self->looked_at == -1 && PyErr_Occurred()) { /* more than any frame has */
         PyErr_Clear();
         self->looked_at = PY_SSIZE_T_MAX;
     }
-    self->empty = PyDict_New();
-    if (!self->empty) Py_CLEAR(self);
     return (PyObject *)self;
-}
-
-static int encoder_traverse(PyObject *object, visitproc visit, void *arg) {
-    Encoder *self = (Encoder *)object;
-    Py_VISIT(Py_TYPE(self));
-    Py_VISIT(self->prefixes);
-    Py_VISIT(self->encode_json);
-    Py_VISIT(self->slowly);
-    Py_VISIT(self->without_delimiter);
-    Py_VISIT(self->look_at);
-    Py_VISIT(self->empty);
-    return 0;
 }
 
 static int encoder_clear(PyObject *object) {
@@ -367,20 +366,6 @@ static int encoder_clear(PyObject *object) {
     put(&self->without_delimiter, Py_None);
     put(&self->look_at, Py_None);
     return 0;
-}
-
-static void encoder_dealloc(PyObject *object) {
-    Encoder *self = (Encoder *)object;
-    PyTypeObject *type = Py_TYPE(self);
-    PyObject_GC_UnTrack(self);
-    Py_XDECREF(self->prefixes);
-    Py_XDECREF(self->encode_json);
-    Py_XDECREF(self->slowly);
-    Py_XDECREF(self->without_delimiter);
-    Py_XDECREF(self->look_at);
-    Py_XDECREF(self->empty);
-    type->tp_free(self);
-    Py_DECREF(type);
 }
 
 static PyMemberDef encoder_members[] = {{"__vectorcalloffset__", T_PYSSIZET, offsetof(Encoder, call), READONLY, NULL},
@@ -395,12 +380,16 @@ static PyType_Spec encoder_spec = {"node_ipc_native.Encoder", sizeof(Encoder), 0
 
 /* ---- Converting: the entry of a handler that wants its payload decoded: call(decode(data), …) ---- */
 
+/* quick: decodes bytes that are all of a payload; None where only `decode` will do */
+#define PARTS_OF_CONVERTING(X) X(Converting, call) X(Converting, decode) X(Converting, quick)
+
 typedef struct {
     PyObject_HEAD
     vectorcallfunc vectorcall;
-    PyObject *call, *decode;
-    PyObject *quick; /* decodes bytes that are all of a payload; None where only `decode` will do */
+    PARTS_OF_CONVERTING(FIELD)
 } Converting;
+
+COLLECTED(converting, PARTS_OF_CONVERTING)
 
 static PyObject *converting_call(PyObject *object, PyObject *const *args, size_t flags, PyObject *names) {
     Converting *self = (Converting *)object;
@@ -428,32 +417,12 @@ static PyObject *converting_new(PyTypeObject *class, PyObject *args, PyObject *k
     return (PyObject *)self;
 }
 
-static int converting_traverse(PyObject *object, visitproc visit, void *arg) {
-    Converting *self = (Converting *)object;
-    Py_VISIT(Py_TYPE(self));
-    Py_VISIT(self->call);
-    Py_VISIT(self->decode);
-    Py_VISIT(self->quick);
-    return 0;
-}
-
 static int converting_clear(PyObject *object) {
     Converting *self = (Converting *)object;
     put(&self->call, Py_None);
     put(&self->decode, Py_None);
     put(&self->quick, Py_None);
     return 0;
-}
-
-static void converting_dealloc(PyObject *object) {
-    Converting *self = (Converting *)object;
-    PyTypeObject *type = Py_TYPE(self);
-    PyObject_GC_UnTrack(self);
-    Py_XDECREF(self->call);
-    Py_XDECREF(self->decode);
-    Py_XDECREF(self->quick);
-    type->tp_free(self);
-    Py_DECREF(type);
 }
 
 static PyMemberDef converting_members[] = {
@@ -498,7 +467,7 @@ static PyObject *append(State *st, PyObject *out, PyObject *frame) {
 static PyObject *emit_call(PyObject *method, PyObject *const *args, size_t flags, PyObject *names) {
     State *st = ((Method *)method)->st;
     Py_ssize_t count = PyVectorcall_NARGS(flags);
-    if (names || count < 2 || count > 3 || !PyObject_TypeCheck(args[0], (PyTypeObject *)st->session)) goto pure;
+    if (names || count < 2 || count > 3 || !IS_A(args[0], session)) goto pure;
     PyObject *out = AT(args[0], session_outgoing);
     if (!IS(out, outgoing) || !AT(out, outgoing_encode)) goto pure;
     int home = is_at_home(st, out);
@@ -549,7 +518,7 @@ done:
 }
 
 static int is_whole_session(State *st, PyObject *session) {
-    return PyObject_TypeCheck(session, (PyTypeObject *)st->session) && AT(session, session_driver) &&
+    return IS_A(session, session) && AT(session, session_driver) &&
            IS(AT(session, session_outgoing), outgoing);
 }
 
@@ -763,7 +732,8 @@ static int deliver_block(State *st, PyObject *self, PyObject *block, PyObject *e
 static int deliver_frames(State *st, PyObject *self, PyObject *hearer, PyObject *frames) {
     PyObject *block = AT(self, incoming_block), *events = AT(self, incoming_events), *first = PyList_GET_ITEM(frames, 0);
     if (!IS(AT(self, incoming_codec), framed_codec) || !IS(block, block) || !IS(events, events) ||
-        AT(block, block_messages) != st->nothing || AT(events, events_watches) != Py_None || !PyBytes_CheckExact(first) || PyBytes_GET_SIZE(first) > LARGE_FRAME) {
+        AT(block, block_messages) != st->nothing || AT(events, events_watches) != Py_None ||
+        !PyBytes_CheckExact(first) || PyBytes_GET_SIZE(first) > LARGE_FRAME) {
         PyObject *how = PyObject_CallMethodOneArg(self, st->word__deliver, frames);
         Py_XDECREF(how);
         return how ? how == Py_True : -1;
@@ -861,8 +831,9 @@ static PyObject *split(State *st, PyObject *splitter, PyObject *data) {
     PyObject *delimiter = AT(splitter, splitter_delimiter), *limit = AT(splitter, splitter_limit);
     PyObject *rest = AT(splitter, splitter_rest);
     Py_ssize_t size = PyBytes_GET_SIZE(data);
-    if ((IS(splitter, splitter) || !may_attach(PyBytes_AS_STRING(data), size)) && delimiter && PyBytes_CheckExact(delimiter) && PyBytes_GET_SIZE(delimiter) == 1 && rest &&
-        is_empty(rest) && limit && PyLong_CheckExact(limit) && is_ascii(PyBytes_AS_STRING(data), size)) {
+    if ((IS(splitter, splitter) || !may_attach(PyBytes_AS_STRING(data), size)) && delimiter &&
+        PyBytes_CheckExact(delimiter) && PyBytes_GET_SIZE(delimiter) == 1 && rest && is_empty(rest) && limit &&
+        PyLong_CheckExact(limit) && is_ascii(PyBytes_AS_STRING(data), size)) {
         int overflow;
         long long most = PyLong_AsLongLongAndOverflow(limit, &overflow);
         if (overflow > 0 || (!overflow && size <= most)) return cut(st, splitter, data, *PyBytes_AS_STRING(delimiter));
@@ -883,15 +854,15 @@ typedef struct {
 /* Whether this read is the common case; nothing was changed yet. */
 static int is_common(State *st, Read *r, PyObject *data) {
     PyObject *self = r->self, *pauses, *held, *context;
-    if (!PyBytes_CheckExact(data) || !PyObject_TypeCheck(self, (PyTypeObject *)st->incoming)) return 0;
+    if (!PyBytes_CheckExact(data) || !IS_A(self, incoming)) return 0;
     r->outgoing = AT(self, incoming_outgoing);
     r->hearer = AT(self, incoming_hearer);
     r->splitter = AT(self, incoming_splitter);
     r->context = AT(self, incoming_context);
     pauses = AT(self, incoming_pauses);
     held = AT(self, incoming_held);
-    return IS(r->outgoing, outgoing) && r->splitter && PyObject_TypeCheck(r->splitter, (PyTypeObject *)st->splitter) && IS(r->context, context) && st->session &&
-           r->hearer && PyObject_TypeCheck(r->hearer, (PyTypeObject *)st->session) && pauses &&
+    return IS(r->outgoing, outgoing) && IS_A(r->splitter, splitter) && IS(r->context, context) && st->session &&
+           IS_A(r->hearer, session) && pauses &&
            PyFrozenSet_CheckExact(pauses) && !PySet_GET_SIZE(pauses) && held && PyList_CheckExact(held) &&
            !PyList_GET_SIZE(held) && AT(r->hearer, session_heard) && AT(r->hearer, session_traffic) &&
            AT(self, incoming_bytes_in) && AT(self, incoming_messages_in) && AT(self, incoming_beats) &&
@@ -1001,19 +972,16 @@ static PyObject *received(PyObject *module, PyObject *args) {
     return new_method(module, pure, received_call);
 }
 
-static PyObject *emit(PyObject *module, PyObject *args) {
+static PyObject *method_on_sessions(PyObject *module, PyObject *args, vectorcallfunc call) {
     State *st = PyModule_GetState(module);
     PyObject *pure, *session;
-    if (!PyArg_ParseTuple(args, "OO:emit", &pure, &session) || know(st, &st->session, session) < 0) return NULL;
-    return new_method(module, pure, emit_call);
+    if (!PyArg_ParseTuple(args, "OO", &pure, &session) || know(st, &st->session, session) < 0) return NULL;
+    return new_method(module, pure, call);
 }
 
-static PyObject *broadcast(PyObject *module, PyObject *args) {
-    State *st = PyModule_GetState(module);
-    PyObject *pure, *session;
-    if (!PyArg_ParseTuple(args, "OO:broadcast", &pure, &session) || know(st, &st->session, session) < 0) return NULL;
-    return new_method(module, pure, broadcast_call);
-}
+static PyObject *emit(PyObject *module, PyObject *args) { return method_on_sessions(module, args, emit_call); }
+
+static PyObject *broadcast(PyObject *module, PyObject *args) { return method_on_sessions(module, args, broadcast_call); }
 
 static PyMethodDef functions[] = {
     {"received", received, METH_VARARGS, "In the place of Incoming.received."},

@@ -24,6 +24,7 @@ from node_ipc.core.server import Server
 from node_ipc.core.session import Session, broadcast
 from node_ipc.drivers.memory import MemoryDriver
 from node_ipc.errors import InvalidEvent
+from node_ipc.tools import help
 
 ROUNDS = 300
 native = pytest.mark.skipif(twin.native is None, reason="runs where node-ipc-native is installed: .ci/run native")
@@ -90,6 +91,7 @@ def test_what_stands_in_the_place_of_a_method_looks_like_it() -> None:
     assert list(inspect.signature(broadcast).parameters) == ["sessions", "frame"]
     assert inspect.getdoc(Session.emit).startswith("Send one event to this peer")  # type: ignore[union-attr]
     assert Session.emit.__name__ == "emit" and inspect.isroutine(Session.emit)
+    assert "  socket.emit(type, data={}, keep=None)" in help.verbs()["emit"]()
 
 
 @native

@@ -234,7 +234,7 @@ def verbs() -> Texts:
         kinds = {
             owner: kind
             for owner, kind in owners.items()
-            if inspect.isfunction(getattr_static(kind, name, None))
+            if inspect.isfunction(inspect.unwrap(getattr_static(kind, name, None)))  # the native twin wraps its own
             and (name in FOR_USERS if kind is node_ipc.Socket else name not in BETWEEN_PARTS)
         }
         if kinds:
