@@ -31,9 +31,9 @@ __all__ = [
     "one_of",
     "or_none",
     "quota",
+    "special",
     "text",
     "time_limit",
-    "unless_off",
     "whole",
 ]
 
@@ -105,44 +105,43 @@ def factor(value: object) -> float:
     return float(value)
 
 
-def limit(low: int = 1) -> Check[int]:
-    return _or_infinite(integer(low))
+def limit(unit: str, low: int = 1) -> Check[int]:
+    return _or_infinite(integer(low, what=f"a whole number of {unit}"))
 
 
 def _or_infinite(number: Check[int]) -> Check[int]:
-    def check(value: object) -> int:
-        if is_infinite(value) or (type(value) is int and value == NO_LIMIT):  # as it is kept
-            return NO_LIMIT
-        try:
-            return number(value)
-        except Refused as refused:
-            raise Refused(f"{refused}, or math.inf for no limit") from None
-
-    return check
+    return special(number, "{}, or math.inf for no limit", infinite=NO_LIMIT)
 
 
-def or_none(check: Check[Kept]) -> Check[Kept | None]:
-    def optional(value: object) -> Kept | None:
-        if value is None:
-            return None
+def special(
+    check: Check[Any], words: str = "{}", *, none: Any = ..., false: Any = ..., infinite: Any = ...
+) -> Check[Any]:
+    """``check``, but for None, False and infinity where something is given to be kept for them.
+
+    ``words`` tell of that; ``{}`` in them stands for what ``check`` allows.
+    """
+
+    def checked(value: object) -> Any:
+        kept = none if value is None else false if value is False else ...
+        if is_infinite(value) or (type(value) is int and value == infinite == NO_LIMIT):  # as it is kept
+            kept = infinite
+        if kept is not ...:
+            return kept
         try:
             return check(value)
         except Refused as refused:
-            raise Refused(f"{refused}, or None") from None
+            raise Refused(words.format(refused)) from None
 
-    return optional
-
-
-def unless_off(check: Check[Kept], off: Kept) -> Check[Kept]:
-    """None and False are kept as ``off``."""
-    return lambda value: off if is_off(value) else check(value)
+    return checked
 
 
-def quota(value: object) -> int | None:
+def or_none(check: Check[Kept]) -> Check[Kept | None]:
+    return special(check, "{}, or None", none=None)
+
+
+def quota(unit: str) -> Check[int | None]:
     """A limit that need not be there: None, False and infinity say so."""
-    if is_off(value) or is_infinite(value):
-        return None
-    return or_none(integer(1))(value)
+    return special(integer(1, what=f"a whole number of {unit}"), "{}, or None", none=None, false=None, infinite=None)
 
 
 def one_of(*names: str) -> Check[str]:

@@ -110,19 +110,6 @@ def _delimiter(value: object) -> str:
     return str(value)
 
 
-def _log_depth(value: object) -> int | None:
-    return None if checks.is_infinite(value) else checks.or_none(checks.integer(0))(value)
-
-
-def _max_retries(value: object) -> int:
-    if checks.is_off(value) or checks.is_infinite(value):
-        return False
-    number = checks.whole(value)
-    if number is None or number < 0:
-        raise checks.Refused("False for no limit, or a whole number of at least 0")
-    return number
-
-
 def _stop_retrying(value: object) -> int:
     if isinstance(value, bool):
         return value
@@ -151,35 +138,6 @@ def _parser(value: object) -> Any:
     raise checks.Refused(
         f"one of {checks.listed(PROFILES)}, or an object or a class with the methods encode and decode"
     )
-
-
-def _hook(value: object) -> Any:
-    if checks.is_off(value):
-        return None
-    if callable(value):
-        return value
-    raise checks.Refused("a function, or None")
-
-
-def _message_size(value: object) -> int:
-    if checks.is_infinite(value):
-        return HARD_MESSAGE_SIZE
-    return checks.integer(1, HARD_MESSAGE_SIZE, "a whole number of bytes")(value)
-
-
-def _message_timeout(value: object) -> int:
-    if checks.is_off(value) or checks.is_infinite(value):
-        return 0
-    return checks.milliseconds(0)(value)
-
-
-def _heartbeat(value: object) -> int:
-    if checks.is_off(value):
-        return False
-    try:
-        return checks.milliseconds()(value)
-    except checks.Refused as refused:
-        raise checks.Refused(f"False, or {refused}") from None
 
 
 def _allowed_events(value: object) -> frozenset[str] | None:
@@ -222,9 +180,17 @@ def _family(value: object) -> int:
     raise checks.Refused("4 or 'IPv4', 6 or 'IPv6', or 0 for either")
 
 
-_local_port = checks.unless_off(checks.or_none(checks.integer(0, 65535, "a port number")), None)
-_hints = checks.unless_off(checks.integer(0, what="getaddrinfo flags (socket.AI_…) as a number"), 0)
-_lookup: checks.Check[Callable[..., Any] | None] = checks.unless_off(checks.function, None)
+_local_port = checks.special(checks.integer(0, 65535, "a port number"), "{}, or None", none=None, false=None)
+_hints = checks.special(checks.integer(0, what="getaddrinfo flags (socket.AI_…) as a number"), none=0, false=0)
+_lookup = checks.special(checks.function, none=None, false=None)
+_hook = checks.special(checks.function, "{}, or None", none=None, false=None)
+_retries = checks.special(
+    checks.integer(0, what="a whole number of attempts"),
+    "False for no limit, or {}",
+    none=False,
+    false=False,
+    infinite=False,
+)
 
 
 def _interfaces(value: object) -> Interfaces:
@@ -567,45 +533,40 @@ class Config(Options):
 
     # Connections
 
-    max_connections: Option[int, float] = Option(100, checks.limit(), infinite=True)
+    max_connections: Option[int, float] = Option(100, checks.limit("connections"))
     """How many clients a server has at once; ``math.inf``: no limit. One more is refused, which is counted and told
     once.
 
-    Unit: connections.
     Read by: servers over streams; with workers, each of them.
     Example:
         >>> Config(max_connections=math.inf).max_connections == sys.maxsize  # how "no limit" is stored
         True
     """
 
-    max_connections_per_uid: Option[int | None, float | None] = Option(None, checks.quota)
+    max_connections_per_uid: Option[int | None, float | None] = Option(None, checks.quota("connections"))
     """How many clients may be of one user; ``None``, ``False`` and ``math.inf``: only ``max_connections`` limits.
 
-    Unit: connections.
     Read by: servers on Unix sockets.
     """
 
-    max_connections_per_host: Option[int | None, float | None] = Option(None, checks.quota)
+    max_connections_per_host: Option[int | None, float | None] = Option(None, checks.quota("connections"))
     """How many clients may come from one address; ``None``, ``False`` and ``math.inf``: only ``max_connections``
     limits.
 
-    Unit: connections.
     Read by: servers over TCP and TLS.
     """
 
-    max_rooms_per_socket: Option[int, float] = Option(10_000, checks.limit(), infinite=True)
+    max_rooms_per_socket: Option[int, float] = Option(10_000, checks.limit("rooms"))
     """How many rooms one socket may be in at once; ``math.inf``: no limit. ``join`` raises beyond: who joins is often
     what a peer asks for.
 
-    Unit: rooms.
     Read by: servers over streams.
     """
 
-    backlog: Option[int, int] = Option(128, checks.integer(1, 65535))
+    backlog: Option[int, int] = Option(128, checks.integer(1, 65535, "a whole number of connections"))
     """How many connections the kernel holds for a server that has not accepted them yet; the kernel may allow fewer
     (``net.core.somaxconn``).
 
-    Unit: connections.
     Read by: servers over streams.
     """
 
@@ -613,14 +574,12 @@ class Config(Options):
     """The time for one attempt to connect; ``None``: 2,000 for local sockets, 5,000 for the network.
 
     ``timeout=`` of ``connect`` bounds all attempts together, in seconds; this one bounds each.
-    Unit: milliseconds.
     Read by: clients.
     """
 
     handshake_timeout: Option[int, int] = Option(10_000, checks.milliseconds())
     """The time for a TLS handshake, at either end.
 
-    Unit: milliseconds.
     Read by: clients and servers over TLS.
     """
 
@@ -631,18 +590,18 @@ class Config(Options):
     other side answers within this time, a round trip takes a fraction of that; 10 to 50 will do. It costs the processor
     time that it looks on, and where both ends share one core it harms, since the other one cannot run meanwhile. When
     nothing came eight times in a row it stops by itself, until messages come that fast again.
-    Unit: microseconds.
     Read by: clients, servers and UDP ports. The front ``IPC`` and the asyncio one look on when something came or went;
     the blocking one does whenever it waits.
     """
     close_timeout: Option[int, int] = Option(5_000, checks.milliseconds(0))
     """How long closing waits for what was emitted to be written; 0: not at all.
 
-    Unit: milliseconds.
     Read by: clients, servers and UDP ports.
     """
 
-    heartbeat: Option[int, int | None] = Option(False, _heartbeat)
+    heartbeat: Option[int, int | None] = Option(
+        False, checks.special(checks.milliseconds(), "False, or {}", none=False, false=False)
+    )
     """After how long a silence the peer is asked whether it is there; ``False`` and ``None``: never.
 
     The question is the event ``ipc.ping``, which peers of this library answer with ``ipc.pong`` whether or not they
@@ -652,14 +611,12 @@ class Config(Options):
     both names have to be in ``allowed_events``, at both ends. Whoever reads nothing answers nothing: a blocking
     client outside of its calls, handlers that are busy for longer than ``heartbeat_timeout``. UDP has no links and
     no heartbeat. The answer also proves what has arrived: see ``Loss.in_flight``.
-    Unit: milliseconds.
     Read by: clients and servers over streams.
     """
 
     heartbeat_timeout: Option[int, int] = Option(20_000, checks.milliseconds())
     """How long the answer to a heartbeat may take: if nothing at all came by then, the link is cut.
 
-    Unit: milliseconds.
     Read by: clients and servers over streams that have a ``heartbeat``.
     """
 
@@ -668,7 +625,6 @@ class Config(Options):
     retry: Option[int, int] = Option(500, checks.milliseconds())
     """The first delay before connecting again; later ones grow by ``retry_growth``.
 
-    Unit: milliseconds.
     Read by: clients, and again each time they lost their link.
     """
 
@@ -681,12 +637,11 @@ class Config(Options):
     Read by: clients, and again each time they lost their link.
     """
 
-    max_retries: Option[int, float | None] = Option(False, _max_retries, infinite=True)
+    max_retries: Option[int, float | None] = Option(False, _retries)
     """How often a client tries again after it lost its link; ``False``, ``None`` and ``math.inf``: no limit.
 
     It is counted anew once a link held: a message came over it, or it was up for 5 s. What accepts and drops at
     once is given up.
-    Unit: attempts.
     Read by: clients, and again each time they lost their link.
     Example:
         >>> Config(max_retries=math.inf).max_retries
@@ -701,131 +656,122 @@ class Config(Options):
     Read by: clients, and again each time they lost their link.
     """
 
-    max_protocol_errors: Option[int, float] = Option(5, checks.limit(), infinite=True)
+    max_protocol_errors: Option[int, float] = Option(5, checks.limit("errors"))
     """After how many protocol errors without a good message in between a client stops reconnecting; ``math.inf``:
     never.
 
-    Unit: errors.
     Read by: clients.
     """
 
     # Limits on messages
 
-    max_message_size: Option[int, float] = Option(16 * MIB, _message_size, infinite=True)
+    max_message_size: Option[int, float] = Option(
+        16 * MIB,
+        checks.special(checks.integer(1, HARD_MESSAGE_SIZE, "a whole number of bytes"), infinite=HARD_MESSAGE_SIZE),
+    )
     """The largest message, sent or received; at most 256 MiB, which is also what ``math.inf`` means.
 
     A larger one is refused at ``emit`` (``FrameTooLarge``); a peer that sends one is cut. Both ends have to allow
     it: node-ipc 14's own limit is 1 MiB.
-    Unit: bytes.
     Read by: clients, servers and UDP ports (a datagram holds 65,507 bytes at most).
     """
 
-    max_message_values: Option[int, float] = Option(600_000, checks.limit(32_768), infinite=True)
+    max_message_values: Option[int, float] = Option(600_000, checks.limit("values", 32_768))
     """How many values a message may have, sent or received; ``math.inf``: no limit.
 
     It is about one for each comma, ``[`` and ``{``, so that no message holds a process up for longer than a tenth
     of a second or so. The profiles ``fast`` and ``raw`` have no such limit. Messages of up to 64 KiB, which cannot
     have more than 32,768, are not counted.
-    Unit: values.
     Read by: clients, servers and UDP ports.
     """
 
-    max_event_name_length: Option[int, float] = Option(256, checks.limit(), infinite=True)
+    max_event_name_length: Option[int, float] = Option(256, checks.limit("characters"))
     """The longest name of an event; ``math.inf``: no limit.
 
-    Unit: characters as JavaScript counts them: one beyond the basic plane, such as an emoji, is two.
+    Counted as JavaScript does: one beyond the basic plane, such as an emoji, is two.
     Read by: clients, servers and UDP ports.
     """
 
-    message_timeout: Option[int, float | None] = Option(30_000, _message_timeout, infinite=True)
+    message_timeout: Option[int, float | None] = Option(
+        30_000, checks.special(checks.milliseconds(0), none=0, false=0, infinite=0)
+    )
     """How long a message may stay half received; 0, ``False``, ``None`` and ``math.inf``: for ever. Then the link is
     cut.
 
-    Unit: milliseconds.
     Read by: clients and servers over streams.
     """
 
-    max_handler_frames: Option[int, float] = Option(1000, checks.limit(), infinite=True)
+    max_handler_frames: Option[int, float] = Option(1000, checks.limit("messages"))
     """How many messages of one peer its async handlers may be at work on before nothing more is read from it;
     ``math.inf``: no limit.
 
     Requests are not among them: their handlers may wait for one another, so of all together 16,384 may be under
     way. The same goes for events while this side waits for an answer of that peer's, which is behind them.
-    Unit: messages.
     Read by: clients, servers and UDP ports (whose peers share 64 times as many).
     """
 
-    max_handler_bytes: Option[int, float] = Option(MIB, checks.limit(), infinite=True)
+    max_handler_bytes: Option[int, float] = Option(MIB, checks.limit("bytes"))
     """How many bytes these messages have, before nothing more is read; ``math.inf``: no limit.
 
-    Unit: bytes.
     Read by: clients, servers and UDP ports.
     """
 
-    max_request_bytes: Option[int, float] = Option(8 * MIB, checks.limit(), infinite=True)
+    max_request_bytes: Option[int, float] = Option(8 * MIB, checks.limit("bytes"))
     """How many bytes of one peer's messages and requests async handlers are at work on, all together, before nothing
     more is read from it; never below ``max_handler_bytes``. ``math.inf``: no limit.
 
-    Unit: bytes.
     Read by: clients and servers over streams.
     """
 
-    max_total_received_bytes: Option[int, float] = Option(256 * MIB, checks.limit(), infinite=True)
+    max_total_received_bytes: Option[int, float] = Option(256 * MIB, checks.limit("bytes"))
     """How many bytes the process holds of all peers together: half received messages, and what async handlers are at
     work on; ``math.inf``: no limit.
 
     Beyond, the link with the largest half message is cut, and peers whose handlers hold more than 64 KiB wait.
-    Unit: bytes.
     Read by: clients and servers over streams.
     """
 
-    max_unread_events: Option[int, float] = Option(1000, checks.limit(), infinite=True)
+    max_unread_events: Option[int, float] = Option(1000, checks.limit("events"))
     """How many events without a handler wait in an asyncio client to be received; ``math.inf``: no limit.
 
     Beyond, the oldest of those that nobody ever received by name is dropped, counted and told, and for the others
     reading pauses.
-    Unit: events.
     Read by: asyncio clients.
     """
 
-    max_unread_bytes: Option[int, float] = Option(MIB, checks.limit(), infinite=True)
+    max_unread_bytes: Option[int, float] = Option(MIB, checks.limit("bytes"))
     """How many bytes such events have, 256 counted for each besides its own; ``math.inf``: no limit.
 
-    Unit: bytes.
     Read by: asyncio clients.
     """
 
-    max_inbox_bytes: Option[int, float] = Option(64 * MIB, checks.limit(), infinite=True)
+    max_inbox_bytes: Option[int, float] = Option(64 * MIB, checks.limit("bytes"))
     """How many bytes of events wait in a blocking client to be received, 256 counted for each besides its own; beyond,
     calls that would have to read more raise. ``math.inf``: no limit.
 
-    Unit: bytes.
     Read by: blocking clients.
     """
 
     # Limits on what waits to be sent
 
-    max_pending_bytes: Option[int, float] = Option(8 * MIB, checks.limit(), infinite=True)
+    max_pending_bytes: Option[int, float] = Option(8 * MIB, checks.limit("bytes"))
     """How many bytes wait for one peer; beyond, ``emit`` raises ``BackpressureError`` and a broadcast follows
     ``slow_policy``. ``math.inf``: no limit.
 
-    Unit: bytes.
     Read by: clients, servers and UDP ports.
     """
 
-    soft_pending_bytes: Option[int, float] = Option(MIB, checks.limit(), infinite=True)
+    soft_pending_bytes: Option[int, float] = Option(MIB, checks.limit("bytes"))
     """From how many waiting bytes on ``emit`` returns False (wait for ``drain()`` then); never above
     ``max_pending_bytes``. ``math.inf``: as much as that.
 
-    Unit: bytes.
     Read by: clients, servers and UDP ports.
     """
 
-    slow_timeout: Option[int, float] = Option(10_000, checks.time_limit(), infinite=True)
+    slow_timeout: Option[int, float] = Option(10_000, checks.time_limit())
     """How long a peer may stay above ``soft_pending_bytes`` before it is cut; ``math.inf``: for ever.
 
     Where ``slow_policy`` drops messages, that is how long it may take nothing at all: a slow one stays.
-    Unit: milliseconds.
     Read by: clients and servers over streams.
     """
 
@@ -837,42 +783,37 @@ class Config(Options):
     Read by: clients and servers over streams.
     """
 
-    max_total_pending_bytes: Option[int, float] = Option(256 * MIB, checks.limit(), infinite=True)
+    max_total_pending_bytes: Option[int, float] = Option(256 * MIB, checks.limit("bytes"))
     """How many bytes wait for all peers of a server together; beyond, the slowest is cut. ``math.inf``: no limit.
 
-    Unit: bytes.
     Read by: servers over streams.
     """
 
-    max_queued_messages: Option[int, float] = Option(1000, checks.limit(0), infinite=True)
+    max_queued_messages: Option[int, float] = Option(1000, checks.limit("messages", 0))
     """How many messages a client keeps while its link is down; 0: none. ``math.inf``: no limit.
 
     They go out in order when the link is back; one more is refused at ``emit`` (``BackpressureError``).
-    Unit: messages.
     Read by: clients, and UDP ports until they are bound.
     """
 
-    max_queued_bytes: Option[int, float] = Option(2 * MIB, checks.limit(0), infinite=True)
+    max_queued_bytes: Option[int, float] = Option(2 * MIB, checks.limit("bytes", 0))
     """How many bytes of messages a client keeps while its link is down. ``math.inf``: no limit.
 
-    Unit: bytes.
     Read by: clients, and UDP ports until they are bound.
     """
 
     # UDP
 
-    max_udp_peers: Option[int, float] = Option(1024, checks.limit(), infinite=True)
+    max_udp_peers: Option[int, float] = Option(1024, checks.limit("addresses"))
     """How many addresses a UDP server remembers; the one unheard for longest is forgotten first. ``math.inf``: no
     limit.
 
-    Unit: addresses.
     Read by: UDP ports.
     """
 
     udp_peer_ttl: Option[int, int] = Option(25_000, checks.milliseconds())
     """How long an address is remembered after it was last heard; a broadcast reaches those that are.
 
-    Unit: milliseconds.
     Read by: UDP ports.
     """
 
@@ -907,21 +848,18 @@ class Config(Options):
     """How often the other servers hear that this one is there; after three that do not come it is gone for them.
 
     It has to be the same at all of them.
-    Unit: milliseconds.
     Read by: servers with a ``bus``.
     """
 
-    max_bus_pending_messages: Option[int, float] = Option(10_000, checks.limit(), infinite=True)
+    max_bus_pending_messages: Option[int, float] = Option(10_000, checks.limit("messages"))
     """How many messages wait for the bus while it is down or slow; ``math.inf``: no limit.
 
-    Unit: messages.
     Read by: servers with a ``bus``.
     """
 
-    max_bus_pending_bytes: Option[int, float] = Option(8 * MIB, checks.limit(), infinite=True)
+    max_bus_pending_bytes: Option[int, float] = Option(8 * MIB, checks.limit("bytes"))
     """How many bytes of messages wait for the bus; ``math.inf``: no limit.
 
-    Unit: bytes.
     Read by: servers with a ``bus``.
     """
 
@@ -940,10 +878,11 @@ class Config(Options):
     Read by: ``ipc.log``.
     """
 
-    log_depth: Option[int | None, float | None] = Option(5, _log_depth, infinite=True)
+    log_depth: Option[int | None, float | None] = Option(
+        5, checks.special(checks.integer(0, what="a whole number of levels"), "{}, or None", none=None, infinite=None)
+    )
     """How many levels of nested objects ``ipc.log`` shows below the first; ``None`` and ``math.inf``: all.
 
-    Unit: levels.
     Read by: ``ipc.log``.
     """
 

@@ -136,17 +136,12 @@ class Option(Generic[Read, Write]):
         check: Check[Read],
         *,
         make: Callable[[], Read] | None = None,
-        infinite: bool = False,
         secret: bool = False,
     ) -> None:
-        """``make`` gives a default of its own to each owner; ``infinite``: JSON's null stands for infinity.
-
-        (``JSON.stringify`` writes null for ``Infinity``.) ``secret``: no message and no ``repr`` shows a value of it.
-        """
+        """``make`` gives a default of its own to each owner; ``secret``: no message and no ``repr`` shows a value."""
         self.default = default
         self.check = check
         self.make = make
-        self.infinite = infinite
         self.secret = secret
         self.name = ""
 
@@ -159,7 +154,9 @@ class Option(Generic[Read, Write]):
 
         text, example, code = written_below(self.owner).get(self.name, "").partition("\nExample:")
         default = "" if re.search("(?i)default: |the default", text) else f"\nDefault: {_as_written(self.default)}."
-        return f"{text}\nTakes: {self.takes}.{default}{example}{code}".strip()
+        counted = re.search(r"a whole number of (\w+) (?:of|from) ", self.takes)
+        unit = f"\nUnit: {counted[1]}." if counted else ""
+        return f"{text}{unit}\nTakes: {self.takes}.{default}{example}{code}".strip()
 
     @property
     def takes(self) -> str:
@@ -169,6 +166,15 @@ class Option(Generic[Read, Write]):
         except Refused as refused:
             return str(refused)
         raise AssertionError(f"{self.name} takes anything")
+
+    @property
+    def infinite(self) -> bool:
+        """Whether it takes infinity, which ``JSON.stringify`` writes as null."""
+        try:
+            self.check(math.inf)
+        except Refused:
+            return False
+        return True
 
     @overload
     def __get__(self, instance: None, owner: type) -> Self: ...

@@ -63,19 +63,10 @@ def _min_version(value: object) -> str:
     raise checks.Refused("'TLSv1.2' or 'TLSv1.3'; older ones are not secure")
 
 
-def _unless_off(check: checks.Check[Any]) -> checks.Check[Any]:
-    """``None``, and ``False`` for what is no flag, is the same as leaving the option out."""
-
-    def checked(value: object) -> Any:
-        if value is None or (value is False and check is not checks.flag):
-            return None
-        return check(value)
-
-    return checked
-
-
 def _option(check: checks.Check[Any], *, secret: bool = False) -> Option[Any, Any]:
-    return Option(None, _unless_off(check), secret=secret)
+    """``None``, and ``False`` for what is no flag, is the same as leaving the option out."""
+    false = ... if check is checks.flag else None
+    return Option(None, checks.special(check, none=None, false=false), secret=secret)
 
 
 class TLSOptions(Options, Mapping[str, Any]):
