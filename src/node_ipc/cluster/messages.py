@@ -53,11 +53,22 @@ Mark: TypeAlias = tuple[Room, Count, Count, Count, Count]
 stream's the present activity began."""
 
 
-class Emit(Struct, array_like=True, tag="e", gc=False):
-    """An event for those in some rooms."""
+class _Said(Struct, array_like=True, gc=False):
+    """What every message begins with."""
 
     node: Name
     life: Count
+
+
+class _Numbered(_Said):
+    """What belongs to a question of the node that asked it."""
+
+    id: Count
+
+
+class Emit(_Said, tag="e"):
+    """An event for those in some rooms."""
+
     number: Count
     """Of all that this node sent."""
     wire: Annotated[str, Meta(max_length=200)]
@@ -72,11 +83,9 @@ class Emit(Struct, array_like=True, tag="e", gc=False):
     """The event, where at each socket this takes the place of the last one of it that still waits there."""
 
 
-class Hello(Struct, array_like=True, tag="h", gc=False):
+class Hello(_Said, tag="h"):
     """A node is there, and its subscriptions are confirmed: all there is to say about it."""
 
-    node: Name
-    life: Count
     beat: Count
     number: Count
     sockets: Count
@@ -88,71 +97,51 @@ class Hello(Struct, array_like=True, tag="h", gc=False):
     """Whoever says it can be asked by ``Sync.since``."""
 
 
-class Beat(Struct, array_like=True, tag="b", gc=False):
+class Beat(_Said, tag="b"):
     """A node is still there: what may have changed."""
 
-    node: Name
-    life: Count
     beat: Count
     number: Count
     sockets: Count
     member: bool
 
 
-class Bye(Struct, array_like=True, tag="q", gc=False):
+class Bye(_Said, tag="q"):
     """A node goes."""
 
-    node: Name
-    life: Count
 
-
-class Sync(Struct, array_like=True, tag="s", gc=False):
+class Sync(_Numbered, tag="s"):
     """How far somebody heard a node, room by room: with the stream and the number, or zeros."""
 
-    node: Name
-    life: Count
-    id: Count
     rooms: list[tuple[Room, Count, Count]]
     since: Count | None = None
     """Besides these, all rooms to which that node sent something after this one of its numbers."""
 
 
-class Marks(Struct, array_like=True, tag="m", gc=False):
+class Marks(_Numbered, tag="m"):
     """How far that node has come, in those rooms where it differs."""
 
-    node: Name
-    life: Count
-    id: Count
     marks: list[Mark]
     age: Age = None
 
 
-class Who(Struct, array_like=True, tag="w", gc=False):
+class Who(_Numbered, tag="w"):
     """Which sockets are in this room (or anywhere)?"""
 
-    node: Name
-    life: Count
-    id: Count
     room: Room
 
 
-class Here(Struct, array_like=True, tag="i", gc=False):
+class Here(_Numbered, tag="i"):
     """These: number, peer, claimed id, rooms."""
 
-    node: Name
-    life: Count
-    id: Count
     sockets: list[tuple[Count, str, Any, list[Room]]]
     more: bool
     """More of them follow."""
 
 
-class Ask(Struct, array_like=True, tag="a", gc=False):
+class Ask(_Numbered, tag="a"):
     """A request, to a socket or (0) to the node itself."""
 
-    node: Name
-    life: Count
-    id: Count
     socket: Count
     method: str
     timeout: float | None
@@ -161,37 +150,23 @@ class Ask(Struct, array_like=True, tag="a", gc=False):
     """It wants to hear how far it is; None: it is of a version that hears neither that nor who has it."""
 
 
-class Taken(Struct, array_like=True, tag="t", gc=False):
+class Taken(_Numbered, tag="t"):
     """A node has a request that was for any one, and answers later."""
 
-    node: Name
-    life: Count
-    id: Count
 
-
-class Progress(Struct, array_like=True, tag="p", gc=False):
+class Progress(_Numbered, tag="p"):
     """How far a request is."""
 
-    node: Name
-    life: Count
-    id: Count
     data: Raw
 
 
-class Cancel(Struct, array_like=True, tag="c", gc=False):
+class Cancel(_Numbered, tag="c"):
     """Nobody waits for the answer to this request any more."""
 
-    node: Name
-    life: Count
-    id: Count
 
-
-class Answer(Struct, array_like=True, tag="r", gc=False):
+class Answer(_Numbered, tag="r"):
     """Its answer; with an error, ``result`` is what that has as data."""
 
-    node: Name
-    life: Count
-    id: Count
     error: tuple[str, int, str] | None
     """Its kind (``remote``, ``timeout``, ``lost``, ``nobody``), JSON-RPC code and message."""
     result: Raw
