@@ -121,40 +121,29 @@ if TYPE_CHECKING:
     native = running
     systemd_sockets = inherited_sockets
 
-_HOMES = {
-    "ipc": "callbacks",
-    "IPC": "callbacks",
-    "connect": "aio",
-    "serve": "aio",
-    "serve_udp": "aio",
-    "run": "drivers.runner",
-    "Config": "config.config",
-    "Event": "core.events",
-    "Raw": "msgspec",
-    "Received": "core.inbox",
-    "Request": "core.requests",
-    "while_connected": "core.events",
-    "Bytes": "wire.arrays",
-    "buffer": "wire.json",
-    "to_bytes": "wire.json",
-    "style": "config.logs",
-    "runtime_socket_root": "config.address",
-    "systemd_sockets": "net.unix",
-    "Client": "core.client",
-    "ClientState": "core.client",
-    "AsyncClient": "aio",
-    "Server": "core.server",
-    "AsyncServer": "aio",
-    "DatagramServer": "core.datagram",
-    "AsyncDatagramServer": "aio",
-    "Socket": "core.session",
-    "DatagramPeer": "core.datagram",
-    "Peer": "core.seam",
-    "Loss": "core.session",
-    "Stats": "core.trace",
-    "Trace": "core.trace",
+_NAMES = {
+    "callbacks": "ipc IPC",
+    "aio": "connect serve serve_udp AsyncClient AsyncServer AsyncDatagramServer",
+    "drivers.runner": "run",
+    "config.config": "Config",
+    "core.events": "Event while_connected",
+    "msgspec": "Raw",
+    "core.inbox": "Received",
+    "core.requests": "Request",
+    "wire.arrays": "Bytes",
+    "wire.json": "buffer to_bytes",
+    "config.logs": "style",
+    "config.address": "runtime_socket_root",
+    "net.unix": "systemd_sockets",
+    "core.client": "Client ClientState",
+    "core.server": "Server",
+    "core.datagram": "DatagramServer DatagramPeer",
+    "core.session": "Socket Loss",
+    "core.seam": "Peer",
+    "core.trace": "Stats Trace",
 }
-"""Where each public name is; what is wanted first comes first."""
+"""The public names of each module; what is wanted first comes first."""
+_HOMES = {name: home for home, names in _NAMES.items() for name in names.split()}
 _MODULES = ("blocking", "contract", "errors", "scale", "telemetry", "testing")
 _ALIASES = {"systemd_sockets": "inherited_sockets"}
 

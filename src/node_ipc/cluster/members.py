@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from .streams import Heard
 
@@ -19,48 +20,32 @@ MOST_GONE = 1_000
 """Nodes that went without a word, and of which it is known how far they had come."""
 
 
+@dataclass(slots=True, eq=False)
 class Other:
     """Another node."""
 
-    __slots__ = (
-        "answers_since",
-        "ask_again",
-        "asked",
-        "asked_at",
-        "at",
-        "beat",
-        "heard",
-        "in_doubt",
-        "life",
-        "member",
-        "name",
-        "number",
-        "sockets",
-    )
-
-    def __init__(self, name: str, life: int, now: float) -> None:
-        self.name = name
-        self.life = life
-        """Which of its lives: a node that starts anew begins a later one."""
-        self.at = now
-        """When it was last heard."""
-        self.beat = 0
-        self.sockets = 0
-        self.member = False
-        """It has sockets and answers questions: its hello or a heartbeat came."""
-        self.number = 0
-        """Of its last message, as its last heartbeat said."""
-        self.answers_since = False
-        """It can be asked for all that it sent after some number, and hears of it when an answer is not awaited."""
-        self.heard = Heard()
-        self.asked = 0
-        """The number of the last question how far it has come everywhere."""
-        self.asked_at = 0.0
-        """When that was."""
-        self.ask_again = 0.0
-        """When it may be asked again."""
-        self.in_doubt = False
-        """Something of it may have been lost: it is to be asked how far it has come, until it has answered."""
+    name: str
+    life: int
+    """Which of its lives: a node that starts anew begins a later one."""
+    at: float
+    """When it was last heard."""
+    beat: int = 0
+    sockets: int = 0
+    member: bool = False
+    """It has sockets and answers questions: its hello or a heartbeat came."""
+    number: int = 0
+    """Of its last message, as its last heartbeat said."""
+    answers_since: bool = False
+    """It can be asked for all that it sent after some number, and hears of it when an answer is not awaited."""
+    heard: Heard = field(default_factory=Heard)
+    asked: int = 0
+    """The number of the last question how far it has come everywhere."""
+    asked_at: float = 0.0
+    """When that was."""
+    ask_again: float = 0.0
+    """When it may be asked again."""
+    in_doubt: bool = False
+    """Something of it may have been lost: it is to be asked how far it has come, until it has answered."""
 
 
 class Members:

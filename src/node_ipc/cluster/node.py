@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from itertools import islice
@@ -163,16 +164,16 @@ class Local(Protocol):
         """Report an error."""
 
 
+@dataclass
 class NodeLimits:
     """What may wait, and how often the others are told that this node is there."""
 
-    def __init__(self, messages: int, size: int, raises: bool, beat: float) -> None:
-        self.messages = messages
-        self.size = size
-        self.raises = raises
-        """Whether what finds no room is the caller's error; otherwise the oldest goes."""
-        self.beat = beat
-        """Seconds."""
+    messages: int
+    size: int
+    raises: bool
+    """Whether what finds no room is the caller's error; otherwise the oldest goes."""
+    beat: float
+    """Seconds."""
 
 
 class Node:

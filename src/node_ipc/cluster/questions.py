@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,34 +25,23 @@ MOST_QUESTIONS = 16_384
 """Questions of one node that wait for answers at once."""
 
 
+@dataclass(slots=True, eq=False)
 class _Asked:
-    __slots__ = ("decode", "method", "node", "outcome", "progress", "timer")
-
-    def __init__(
-        self,
-        outcome: Outcome[Any],
-        method: str,
-        node: str | None,
-        decode: Callable[[Any], Any],
-        progress: Callable[[Raw], None] | None,
-    ) -> None:
-        self.outcome = outcome
-        self.method = method
-        self.node = node
-        """Who is asked; None: any one of them, and nobody has said that it is the one."""
-        self.decode = decode
-        self.progress = progress
-        self.timer: Timer | None = None
+    outcome: Outcome[Any]
+    method: str
+    node: str | None
+    """Who is asked; None: any one of them, and nobody has said that it is the one."""
+    decode: Callable[[Any], Any]
+    progress: Callable[[Raw], None] | None
+    timer: Timer | None = None
 
 
+@dataclass(slots=True, eq=False)
 class _Search:
-    __slots__ = ("found", "outcome", "timer", "waiting")
-
-    def __init__(self, outcome: Outcome[Found], found: Found, waiting: set[str]) -> None:
-        self.outcome = outcome
-        self.found = found
-        self.waiting = waiting
-        self.timer: Timer | None = None
+    outcome: Outcome[Found]
+    found: Found
+    waiting: set[str]
+    timer: Timer | None = None
 
 
 class Questions:
