@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     from .core.newest import Keep
     from .core.outcome import Outcome, Progress
     from .core.requests import Requests
+    from .core.session import Loss
     from .wire.text import RawPayload
 
 __all__ = [
@@ -259,8 +260,7 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
             return False
         took_all = _took_all(self._thread, session)
         if session.loss is not None:
-            lost = ConnectionLost(f"the link to {self.id!r} broke while this was being written: {session.loss}")
-            raise lost from session.loss.reason
+            raise _broke(f"to {self.id!r}", session.loss) from session.loss.reason
         return below and took_all
 
     def _emit_indirectly(self, type: Any, data: Any, event: str | None = None) -> bool:
@@ -277,8 +277,7 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
             return below
         driver.run_until(lambda: not session.is_full or session.loss is not None or self.inbox.full)
         if session.loss is not None:
-            lost = ConnectionLost(f"the link to {self.id!r} broke while this was being written: {session.loss}")
-            raise lost from session.loss.reason
+            raise _broke(f"to {self.id!r}", session.loss) from session.loss.reason
         return not session.is_full
 
     def batch(self) -> AbstractContextManager[Self]:
@@ -689,14 +688,14 @@ class BlockingServer(Serving[BlockingSocket], ServerCore[BlockingSocket]):
             return below
         driver.run_until(lambda: not socket.is_full or socket.loss is not None)
         if socket.loss is not None:
-            raise _broke(socket) from socket.loss.reason
+            raise _broke(f"of {socket!r}", socket.loss) from socket.loss.reason
         return True
 
     def _emit_newest(self, socket: Session, type: Any, data: Any, keep: Keep) -> bool:
         below = super().emit(socket, type, data, keep=keep)
         took_all = _took_all(self._thread, socket)
         if socket.loss is not None:
-            raise _broke(socket) from socket.loss.reason
+            raise _broke(f"of {socket!r}", socket.loss) from socket.loss.reason
         return below and took_all
 
     # ---- requests
@@ -925,8 +924,8 @@ def _took_all(driver: ThreadDriver, session: Session) -> bool:
     return not session.is_full
 
 
-def _broke(socket: Session) -> ConnectionLost:
-    return ConnectionLost(f"the link of {socket!r} broke while this was being written: {socket.loss}")
+def _broke(link: str, loss: Loss) -> ConnectionLost:
+    return ConnectionLost(f"the link {link} broke while this was being written: {loss}")
 
 
 def _is_served_here(client: BlockingClient) -> bool:

@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 
-from .config.logs import escape, logger
+from .config.logs import FaultLog, escape, logger
 from .core.trace import EVERYWHERE, Trace
 
 __all__ = ["VARIABLE", "set_up"]
@@ -43,20 +43,11 @@ def set_up(value: str) -> None:
 
 
 def _tell(trace: Trace) -> None:
-    socket = trace.socket
-    peer = None if socket is None else escape(str(socket.peer))
-    link = getattr(socket, "id", None)
-    who = "" if peer is None else f" (link {link}, {peer})"
-    detail = "" if trace.detail is None else f": {escape(str(trace.detail))}"
     where = escape(str(trace.endpoint.address))
-    members = {
-        "endpoint": where,
-        "link": link,
-        "peer": peer,
-        "event": None,
-        "code": getattr(trace.detail, "code", None),
-    }
-    logger.log(logging.DEBUG, "%s at %s%s%s", trace.what, where, who, detail, extra=members)
+    known = FaultLog.members(where, trace.socket, getattr(trace.detail, "code", None))
+    who = "" if trace.socket is None else f" (link {known['link']}, {known['peer']})"
+    detail = "" if trace.detail is None else f": {escape(str(trace.detail))}"
+    logger.log(logging.DEBUG, "%s at %s%s%s", trace.what, where, who, detail, extra=known)
 
 
 if VARIABLE in os.environ:

@@ -134,7 +134,7 @@ class AskingNode:
         self._encode = encode
         self._done = done
         self._told = told
-        self.then: Callable[[], None] = _nothing
+        self.then: Callable[[], None] = lambda: None
         """What waits for the answer: the end of this server, where the handler itself began that."""
 
     def __repr__(self) -> str:
@@ -291,7 +291,7 @@ class Joined:
         socket = self._server.socket(ask.socket)
         if socket is None:
             done(("nobody", -32001, f"the socket {ask.socket} is gone"), NULL)
-            return _nothing
+            return lambda: None
         return self._ask_socket(socket, ask, timeout, done, told)
 
     def _ask_socket(
@@ -311,7 +311,7 @@ class Joined:
             outcome = self._server.request_from(socket, question)
         except IPCError as error:
             done(_told(error), NULL)
-            return _nothing
+            return lambda: None
 
         def answered() -> None:
             if outcome.error is None:
@@ -337,10 +337,6 @@ def _abandon(outcome: Outcome[Any]) -> None:
     """Nobody waits for it any more: whoever was asked is told."""
     if outcome.abandon is not None:
         outcome.abandon()
-
-
-def _nothing() -> None:
-    """It was answered at once."""
 
 
 def join(server: Any, driver: Driver, settings: Config) -> None:

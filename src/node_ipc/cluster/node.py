@@ -185,7 +185,7 @@ class Node:
         self.name = name
         """What it is called on the bus."""
         self.state = NodeState.DOWN
-        self.finished: Callable[[], None] = _nothing
+        self.finished: Callable[[], None] = lambda: None
         """Called when all that waits was sent, or never will be, after ``close``."""
         self._life = life
         self._local = local
@@ -874,7 +874,3 @@ def _place(id: str) -> tuple[str, int]:
     if not node or not number.isdecimal() or len(number) > 18:
         raise IPCError(f"{id!r:.80} is no id of a socket: everywhere.sockets() gives them, as found[0].id")
     return node, int(number)
-
-
-def _nothing() -> None:
-    """Nobody waits for the end."""

@@ -73,7 +73,7 @@ class RedisBus:
         self._pongs.clear()
         self._heard_at = asyncio.get_running_loop().time()
         self._speaking = Pump(self._speak, hears.writable)
-        self._listening = Pump(self._subscribe, _nothing)
+        self._listening = Pump(self._subscribe, lambda: None)  # they are few and small: nobody waits for them
         for work in (
             self._speaking.run(),
             self._listening.run(),
@@ -261,10 +261,6 @@ async def _close(*connections: AbstractConnection) -> None:
     for connection in connections:
         with contextlib.suppress(OSError, RedisError):
             await connection.disconnect()
-
-
-def _nothing() -> None:
-    """Subscriptions are few and small: nobody waits for them."""
 
 
 def make(place: BusPlace) -> RedisBus:

@@ -229,19 +229,8 @@ TRACED_TEXT = 1000
 _RESET = "\x1b[0m"
 _ANSI = re.compile("\x1b\\[[0-9;]*m")
 
-_STYLES = {
-    "data": "\x1b[90m",
-    "debug": "\x1b[34m",
-    "error": "\x1b[31m",
-    "good": "\x1b[32m",
-    "help": "\x1b[36m",
-    "info": "\x1b[32m",
-    "input": "\x1b[90m",
-    "notice": "\x1b[35m",
-    "prompt": "\x1b[90m",
-    "verbose": "\x1b[36m",
-    "warning": "\x1b[33m",
-}
+_COLOURS = {"Red.": 31, "Green.": 32, "Yellow.": 33, "Blue.": 34, "Magenta.": 35, "Cyan.": 36, "Grey.": 90}
+_STYLES: dict[str, str] = {}
 _RAINBOW = ("\x1b[31m", "\x1b[33m", "\x1b[32m", "\x1b[34m", "\x1b[35m")
 
 
@@ -266,6 +255,8 @@ def _dressed(verb: str, says: str, style: str = "") -> staticmethod[[object], St
     def dress(text: object) -> Styled:
         return Styled(text, style or verb)
 
+    if says in _COLOURS:
+        _STYLES[verb] = f"\x1b[{_COLOURS[says]}m"
     dress.__name__, dress.__doc__ = verb, says
     return staticmethod(dress)
 
@@ -722,7 +713,10 @@ class FaultLog:
             limited = self._limited[kind] = RateLimited(self._clock, self._later, what=what)
         if self._failures is not None and isinstance(error, OF_THE_PROGRAM):
             self._failures.append(error)
-        stderr, extra = self._uses_stderr(error), self._members(error, socket)
+        stderr, extra = (
+            self._uses_stderr(error),
+            self.members(self._where, socket, error.code, getattr(error, "event", "")),
+        )
         if isinstance(error, HandlerError):
             limited.failure(str(error), error.__cause__, stderr=stderr, extra=extra)
         elif loud or isinstance(error, LOUD):
@@ -730,15 +724,15 @@ class FaultLog:
         else:
             limited.log(logging.WARNING, "%s: %s", about, error, extra=extra)
 
-    def _members(self, error: IPCError, socket: Any) -> dict[str, object]:
+    @staticmethod
+    def members(where: str, socket: Any, code: str | None, event: object = "") -> dict[str, object]:
         """What a record has besides its text, for those who write it as JSON: None where it is not known."""
-        event = getattr(error, "event", "")
         return {
-            "endpoint": self._where,
+            "endpoint": where,
             "link": getattr(socket, "id", None),
             "peer": None if socket is None else escape(str(socket.peer)),
             "event": escape(event) if isinstance(event, str) and event else None,
-            "code": error.code,
+            "code": code,
         }
 
     def close(self) -> None:

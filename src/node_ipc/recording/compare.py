@@ -138,12 +138,8 @@ class _Place(NamedTuple):
     came: Any
 
 
-class _Nothing:
-    def __repr__(self) -> str:
-        return "nothing"
-
-
-_NOTHING = _Nothing()
+_NOTHING = object()
+"""What is not there."""
 
 
 def _places(recorded: bytes, came: bytes) -> str:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import msgspec
+
+from ..errors import ProtocolError
 from ..wire.attached import BEGIN, OFFERED, Announced, announced_by, without_offer
-from ..wire.json import encode
+from ..wire.json import Envelope, decode_envelope, encode, salvage
 from ..wire.names import PING, PONG
 
-__all__ = ["Cutter", "Frame", "Loaded", "Long", "pong_to"]
+__all__ = ["Cutter", "Frame", "Loaded", "Long", "event_in", "pong_to"]
 
 
 class Long(NamedTuple):
@@ -127,6 +130,17 @@ class Cutter:
             del self._rest[self._most : self._most + more]
             self._left_out += more
         self._searched = max(len(self._rest) - self._overlap, 0)
+
+
+def event_in(frame: bytes) -> Envelope | ProtocolError:
+    """The event that a frame is, also with lone surrogates, which the fast decoder refuses; or why it is none."""
+    try:
+        return decode_envelope(without_offer(frame))
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        try:
+            return salvage(frame)
+        except ProtocolError as fault:
+            return fault
 
 
 _PING = f'{{"type":"{PING}",'.encode()

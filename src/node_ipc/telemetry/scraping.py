@@ -88,14 +88,10 @@ def collect(
     bounds = SECONDS if buckets is None else tuple(sorted(map(float, buckets)))
     collector = _collector(registry or REGISTRY, prefix)
     times = EventTimes(bounds) if events else None
-    undo = _nothing if times is None else endpoint.watch(times)
+    undo = (lambda: None) if times is None else endpoint.watch(times)
     measured = Measured(endpoint, app_name, times)
     collector.measured.append(measured)
     return partial(_forget, collector, measured, undo)
-
-
-def _nothing() -> None:
-    """There is no watch to undo."""
 
 
 def _forget(collector: Collector, measured: Measured, undo: Callable[[], None]) -> None:

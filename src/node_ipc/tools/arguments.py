@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ..config.address import Address, Role
+from ..config.address import Address, Role, Udp
 from ..config.checks import Refused
 from ..config.config import Config, Interfaces
 from ..config.misspelt import meant
@@ -222,12 +222,18 @@ def _assign_part(config: Config, whole: str, part: str, text: str) -> None:
         config.tls = {**old, **given}
 
 
-def place(address: Any, config: Config, role: Role) -> tuple[Address, Config]:
-    """What an address means, or several; raises :class:`UsageError` for one that cannot be read."""
+def place(address: Any, config: Config, role: Role, no_udp: str = "") -> tuple[Address, Config]:
+    """What an address means, or several; raises :class:`UsageError` for one that cannot be read.
+
+    ``no_udp`` says, of ``{}``, why a UDP port will not do, where that is so.
+    """
     try:
-        return resolve(address, config, {}, role)
+        where, settings = resolve(address, config, {}, role)
     except AddressError as error:
         raise UsageError(str(error)) from error
+    if no_udp and isinstance(where, Udp):
+        raise UsageError(no_udp.format(where))
+    return where, settings
 
 
 def told_of_port(*addresses: str) -> None:

@@ -19,6 +19,7 @@ from ..cluster.messages import Beat, Bye, Hello, Subjects, decode
 from ..config.bus_options import BusPlace
 from ..config.config import Config
 from ..errors import ProtocolError
+from .output import counted
 
 __all__ = ["is_broker", "visit"]
 
@@ -63,7 +64,7 @@ class _Ear:
     """What comes goes to whoever listens at that moment."""
 
     def __init__(self) -> None:
-        self.listener: Callable[[bytes], None] = _nothing
+        self.listener: Callable[[bytes], object] = lambda data: None  # nobody listens yet
         self.ended: Exception | None = None
 
     def heard(self, subject: str, data: bytes) -> None:
@@ -133,10 +134,4 @@ def _there(group: str, nodes: dict[str, int]) -> str:
             f"no server of the group {group!r} is heard there; -o bus_group=… or -o appspace=… looks for another, and "
             "-o bus_heartbeat=… listens for longer"
         )
-    sockets = sum(nodes.values())
-    servers = f"{len(nodes)} server{'' if len(nodes) == 1 else 's'}"
-    return f"{servers} of the group {group!r}, with {sockets} socket{'' if sockets == 1 else 's'}"
-
-
-def _nothing(data: bytes) -> None:
-    """Nobody listens yet."""
+    return f"{counted(len(nodes), 'server')} of the group {group!r}, with {counted(sum(nodes.values()), 'socket')}"

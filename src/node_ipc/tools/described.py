@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..aio import AsyncClient, connect
-from ..config.address import Udp
 from ..config.config import Config
 from ..errors import IPCError, ProtocolError, RemoteError, RequestTimeout
 from ..wire.names import ASK_CONTRACT, ASK_PRESENCE
-from .arguments import UsageError, place
+from .arguments import place
+from .output import counted
 
 __all__ = ["described_at", "in_words", "ping", "said_of", "what_it_says"]
 
@@ -23,9 +23,7 @@ HOW = "a server opts in with node_ipc.contract.describe(server)"
 
 async def described_at(address: str, config: Config, timeout: float) -> Mapping[str, Any]:
     """The AsyncAPI document of the server at this address. Raises what keeps it from being had, in words."""
-    where, _ = place(address, config, "client")
-    if isinstance(where, Udp):
-        raise UsageError(f"nobody can ask {where}: UDP has no requests")
+    where, _ = place(address, config, "client", "nobody can ask {}: UDP has no requests")
     config = config.copy()
     config.max_retries = 0
     async with await connect(where, config=config, timeout=timeout) as client:
@@ -72,7 +70,7 @@ def in_words(document: Mapping[str, Any]) -> str:
     limits = _mapping(own, "limits")
     operations = [each for each in _mapping(document, "operations").values() if isinstance(each, Mapping)]
     counts = [
-        f"{verb} {number} {thing}{'' if number == 1 else 's'}"
+        f"{verb} {counted(number, thing)}"
         for verb, action, is_method, thing in SAID
         if (number := sum(each.get("action") == action and ("reply" in each) == is_method for each in operations))
     ]

@@ -23,7 +23,7 @@ import msgspec
 from .. import __version__
 from ..aio import AsyncClient, connect
 from ..config import twin
-from ..config.address import Address, Pipe, Tcp, Tls, Udp, Unix, runtime_socket_root
+from ..config.address import Address, Pipe, Tcp, Tls, Unix, runtime_socket_root
 from ..config.config import Config
 from ..config.logs import escape
 from ..core.client import ClientState
@@ -32,7 +32,7 @@ from ..errors import ConnectionLost, ConnectTimeout, IPCError, ProtocolError, TL
 from ..net.unix import lock_holder
 from ..wire.names import PING
 from . import broker
-from .arguments import Commands, UsageError, add_command, add_configuration, configuration, place, seconds
+from .arguments import Commands, add_command, add_configuration, configuration, place, seconds
 from .described import in_words, ping, what_it_says
 from .output import as_far_as_read, painted
 from .outside import (
@@ -96,9 +96,8 @@ def _run(arguments: argparse.Namespace) -> int:
         return 0
     if broker.is_broker(arguments.address):
         return _broker(arguments.address, config, arguments.timeout)
-    where, _ = place(arguments.address, config, "client")
-    if isinstance(where, Udp):
-        raise UsageError(f"nobody can tell whether somebody hears {where}: UDP has no connections")
+    no_udp = "nobody can tell whether somebody hears {}: UDP has no connections"
+    where, _ = place(arguments.address, config, "client", no_udp)
     gets_in, verdict = asyncio.run(diagnose(arguments.address, where, config, arguments.timeout))
     with as_far_as_read():
         print(painted(escape(verdict, 2000), "good" if gets_in else "bad"))
@@ -180,17 +179,18 @@ def _sockets(config: Config) -> Iterator[str]:
             yield f"{root}: there is no such directory"
             continue
         yield f"{root}: {len(names)} sockets of appspace {config.appspace!r}"
-        for name in names:
-            path = os.path.join(root, name)
-            with contextlib.suppress(FileNotFoundError):  # removed since it was listed
-                yield f"  {name.removeprefix(config.appspace)}: {_owner(os.lstat(path))}, {_life(path)}"
+        yield from _each(root, names, config.appspace)
         others = [name for name in _names(root, "") or () if name not in names and _listens(os.path.join(root, name))]
         if others:
             yield f"{root}: {len(others)} live sockets besides, of other appspaces or other programs"
-        for name in others:
-            path = os.path.join(root, name)
-            with contextlib.suppress(FileNotFoundError):
-                yield f"  {name}: {_owner(os.lstat(path))}, {_life(path)}"
+        yield from _each(root, others, "")
+
+
+def _each(root: str, names: list[str], appspace: str) -> Iterator[str]:
+    for name in names:
+        path = os.path.join(root, name)
+        with contextlib.suppress(FileNotFoundError):  # removed since it was listed
+            yield f"  {name.removeprefix(appspace)}: {_owner(os.lstat(path))}, {_life(path)}"
 
 
 def _elsewhere(id: str, where: Unix) -> Iterator[tuple[str, str]]:
@@ -526,7 +526,10 @@ class _Visit:
         if named is not None:
             return named
         said = "" if self._reason is None else f" ({self._reason})"
-        return f"it is let in and cut off at once, without a reason{said}. {self._causes()}"
+        return (
+            f"it is let in and cut off at once, without a reason{said}. A handler of its may end whoever comes, or it "
+            f"may be full (max_connections), {self._perhaps}"
+        )
 
     async def _why_ended(self) -> str:
         if self._says_why:
@@ -534,11 +537,7 @@ class _Visit:
         named = await self._language() or self._tap() or await self._delimiter()
         if named is not None:
             return named
-        tls = "" if self._peer.transport == "unix" else "want TLS (tls://) or a client's certificate, "
-        return (
-            f"without a reason. It may have another delimiter or parser, {tls}not be node-ipc at all, or pass on to a "
-            "server that is away: its log says so"
-        )
+        return f"without a reason. It may have another delimiter or parser, {self._perhaps}"
 
     @property
     def _says_why(self) -> bool:
@@ -613,12 +612,11 @@ class _Visit:
             f"same delimiter, here with -o 'delimiter={shown}'"
         )
 
-    def _causes(self) -> str:
+    @property
+    def _perhaps(self) -> str:
+        """What else a server may do that ends a link without a word."""
         tls = "" if self._peer.transport == "unix" else "want TLS (tls://) or a client's certificate, "
-        return (
-            f"A handler of its may end whoever comes, or it may be full (max_connections), {tls}not be node-ipc at "
-            "all, or pass on to a server that is away: its log says so"
-        )
+        return f"{tls}not be node-ipc at all, or pass on to a server that is away: its log says so"
 
     def _who(self) -> str:
         peer = self._peer

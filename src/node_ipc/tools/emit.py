@@ -110,9 +110,8 @@ async def _emit(arguments: argparse.Namespace, config: Config, message: tuple[An
 
 
 async def _request(arguments: argparse.Namespace, config: Config, params: Any) -> int:
-    where, _ = place(arguments.address, config, "client")
-    if isinstance(where, Udp):
-        raise UsageError(f"a request needs a connection, and {where} has none: use emit --wait-for there")
+    no_udp = "a request needs a connection, and {} has none: use emit --wait-for there"
+    where, _ = place(arguments.address, config, "client", no_udp)
     link = _link(arguments, where, config)
     async with _explained(arguments, where, config, link), link:
         print(json_text(await link.client.request(arguments.method, params, timeout=arguments.timeout)))

@@ -6,12 +6,11 @@ import argparse
 import asyncio
 
 from ..aio import AsyncClient, connect
-from ..config.address import Udp
 from ..config.config import Config
 from ..core.session import Loss
 from ..recording.frames import Cutter, pong_to
 from ..recording.lines import LinkRecorder, Recorder
-from .arguments import Commands, UsageError, add_command, add_configuration, add_timeout, configuration, place
+from .arguments import Commands, add_command, add_configuration, add_timeout, configuration, place
 from .listen import stop_signals
 from .output import library_warnings, notice
 from .recorder import add_recording, recorded
@@ -54,9 +53,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 async def _record(arguments: argparse.Namespace) -> None:
     config = configuration(arguments)
-    where, _ = place(arguments.address, config, "client")
-    if isinstance(where, Udp):
-        raise UsageError(f"record is for connections, and {where} has none: use listen --json there")
+    no_udp = "record is for connections, and {} has none: use listen --json there"
+    where, _ = place(arguments.address, config, "client", no_udp)
     client = await connect(where, config=_as_bytes(config), timeout=arguments.timeout, wait=arguments.wait)
     config.raw_buffer = config.raw_buffer or arguments.raw
     loop = asyncio.get_running_loop()

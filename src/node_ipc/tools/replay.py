@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 
-from ..config.address import Udp
 from ..config.config import Config
 from ..config.logs import escape
 from ..drivers.loop import EventLoopDriver
@@ -84,9 +83,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 async def _replay(arguments: argparse.Namespace, config: Config, recording: Recording) -> Played:
-    where, settings = place(arguments.to, config, "client")
-    if isinstance(where, Udp):
-        raise UsageError(f"replay is for connections, and {where} has none")
+    where, settings = place(arguments.to, config, "client", "replay is for connections, and {} has none")
     driver = EventLoopDriver()
     driver.attach(asyncio.get_running_loop())
     player = Player(

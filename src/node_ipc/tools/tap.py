@@ -14,17 +14,15 @@ from typing import Any, Protocol
 
 import msgspec
 
-from ..config.address import Address, Udp
+from ..config.address import Address
 from ..config.config import Config
 from ..config.logs import escape
 from ..core.seam import Driver, Link, Peer
 from ..drivers.loop import EventLoopDriver
-from ..errors import InvalidPayload, ProtocolError
+from ..errors import ProtocolError
 from ..recording.format import RecordingError
-from ..recording.frames import Cutter, Loaded, Long
+from ..recording.frames import Cutter, Loaded, Long, event_in
 from ..recording.lines import Side
-from ..wire.attached import without_offer
-from ..wire.json import Envelope, decode_envelope, salvage
 from .arguments import Commands, UsageError, add_command, add_configuration, configuration, place, told_of_port
 from .listen import stop_signals
 from .output import Lines, as_far_as_read, library_warnings, notice, painted, peer_members, short
@@ -93,11 +91,9 @@ async def _tap(arguments: argparse.Namespace) -> int:
     _refuse_stray_options(arguments)
     config = configuration(arguments)
     config.raw_buffer = config.raw_buffer or arguments.raw
-    where, settings = place(arguments.address, config, "server")
-    target, _ = place(arguments.to, config, "client")
-    for address in (where, target):
-        if isinstance(address, Udp):
-            raise UsageError(f"tap is for connections, and {address} has none: use listen there")
+    no_udp = "tap is for connections, and {} has none: use listen there"
+    where, settings = place(arguments.address, config, "server", no_udp)
+    target, _ = place(arguments.to, config, "client", no_udp)
     if str(where) == str(target):
         raise UsageError(f"clients and server would meet at {where}: give --to another address than the tap's own")
     driver = EventLoopDriver()
@@ -386,20 +382,10 @@ def _with_attachments(frame: Loaded) -> Shown:
 
 
 def _event(frame: bytes) -> Shown:
-    try:
-        found = salvage(frame) if (event := _decoded(frame)) is None else event
-    except ProtocolError as fault:
-        return _no_event(frame, str(fault))
-    if isinstance(found, InvalidPayload):
+    found = event_in(frame)
+    if isinstance(found, ProtocolError):
         return _no_event(frame, str(found))
     return f"{escape(found.type)} {short(found.data)}", {"type": found.type, "data": found.data}
-
-
-def _decoded(frame: bytes) -> Envelope | None:
-    try:
-        return decode_envelope(without_offer(frame))
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return None
 
 
 def _no_event(frame: bytes, fault: str) -> Shown:

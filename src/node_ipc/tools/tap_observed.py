@@ -20,10 +20,9 @@ from ..core.server import ServerCore
 from ..core.trace import Stats, Trace, TraceHook
 from ..core.watch import Activity, Watch
 from ..errors import IPCError, ProtocolError
-from ..recording.frames import Cutter, Frame, Loaded, Long
+from ..recording.frames import Cutter, Frame, Loaded, Long, event_in
 from ..recording.lines import Side
 from ..wire.carried import Carried
-from ..wire.json import Envelope, decode_envelope, salvage
 from ..wire.names import PING, PONG
 
 __all__ = ["ObservedTap"]
@@ -198,15 +197,8 @@ class _Link:
 
     def _event(self, side: Side, frame: bytes) -> tuple[str, Any]:
         """Name and payload; of what is none an empty name."""
-        found: Envelope | Exception
-        try:
-            found = decode_envelope(frame)
-        except (msgspec.MsgspecError, ValueError, RecursionError):
-            try:
-                found = salvage(frame)
-            except ProtocolError as fault:
-                found = fault
-        if isinstance(found, Exception):
+        found = event_in(frame)
+        if isinstance(found, ProtocolError):
             self._wrong(f"no event from the {side}: {found}")
             return "", None
         return found.type, found.data
