@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 from ...config.logs import escape
-from .view import ASCII_BARS, BARS, View, amount, duration, short, size, sparkline
+from .view import ASCII_BARS, BARS, View, sparkline
 
 __all__ = ["lines"]
 
@@ -24,12 +23,10 @@ def lines(view: View, width: int = 80, height: int | None = None) -> list[str]:
     fixed = FIXED_ROWS + len(view.remarks)
     room = MOST_ROWS if height is None else max((height - fixed) // 3, 2)
     found = [*_head(view, width), ""]
-    found += _table(f"{'EVENT':<{_name(width)}}" + EVENT_HEAD, [_event(row, width) for row in events], room, width)
+    found += _table("EVENT", [(row.name, row.cells[2:9]) for row in events], room, width)
     if requests:
-        found += _table(
-            f"{'METHOD':<{_name(width)}}" + REQUEST_HEAD, [_request(r, width) for r in requests], room, width
-        )
-    found += _table(f"{'LINK':<{_name(width)}}" + LINK_HEAD, [_link(row, width) for row in links], room, width)
+        found += _table("METHOD", [(f"{row.name} ({row.side})", row.cells[2:]) for row in requests], room, width)
+    found += _table("LINK", [(f"#{row.id} {row.peer}", (*row.cells[2:7], row.paused)) for row in links], room, width)
     if errors:
         found += ["ERRORS", *(_cut(line, width) for line in errors[-3:])]
     return found if height is None else found[: height - 1]
@@ -41,59 +38,31 @@ def bars() -> str:
     return BARS if encoding.startswith("utf") else ASCII_BARS
 
 
-EVENT_HEAD = "   in/s  out/s bytes/s    p50    p99 run err"
-REQUEST_HEAD = "    1/s  in flight        p50    p99     err"
-LINK_HEAD = "   in/s  out/s bytes/s pending err paused"
+TABLES = {
+    "EVENT": {"in/s": 7, "out/s": 7, "bytes/s": 8, "p50": 7, "p99": 7, "run": 4, "err": 4},
+    "METHOD": {"1/s": 7, "in flight": 11, "p50": 11, "p99": 7, "err": 8},
+    "LINK": {"in/s": 7, "out/s": 7, "bytes/s": 8, "pending": 8, "err": 4, "paused": 0},
+}
+"""The columns behind the name, and how wide each is; 0: as wide as need be, and the last."""
 COLUMNS = 44
 
 
-def _name(width: int) -> int:
-    return max(min(width - COLUMNS, 60), 12)
-
-
 def _head(view: View, width: int) -> list[str]:
-    look: dict[str, Any] = view.look or {}
-    stats, totals = look["stats"], view.totals
-    state = " PAUSED" if view.is_paused else ""
-    state += f" filter {view.filter!r}" if view.filter else ""
-    state += " (estimated)" if look["estimated"] else ""
-    first = f"{escape(look['address'], 200)}  up {duration(stats['seconds'])}  {look['link_count']} links{state}"
+    head = view.head()
     spark = max(min(width - 66, 40), 8)
-    rates = (
-        f"in {amount(totals.came):>5}/s {size(totals.bytes_in):>6}/s  out {amount(totals.went):>5}/s "
-        f"{size(totals.bytes_out):>6}/s  "
-        f"{sparkline(tuple(each.came + each.went for each in view.history), spark, bars())}"
-    )
-    counts = (
-        f"pending {size(stats['pending_bytes'])}  errors {stats['errors']}  dropped {stats['dropped']}  "
-        f"refused {stats['refused']}  p99 {duration(totals.p99)}"
-    )
-    trouble = [_cut(escape(view.trouble, 500), width)] if view.trouble else []
-    return [_cut(line, width) for line in (first, *view.remarks, rates, counts)] + trouble
+    head[-2] += f"  {sparkline(tuple(each.came + each.went for each in view.history), spark, bars())}"
+    return [_cut(line, width) for line in (*head, *([escape(view.trouble, 500)] if view.trouble else []))]
 
 
-def _table(title: str, rows: list[str], room: int, width: int) -> list[str]:
+def _table(title: str, rows: list[tuple[str, tuple[str, ...]]], room: int, width: int) -> list[str]:
+    widths = TABLES[title]
+    name_width = max(min(width - COLUMNS, 60), 12)
     left_out = len(rows) - room
-    shown = rows if left_out <= 0 else [*rows[: room - 1], f"… {left_out + 1} more"]
-    return [_cut(line, width) for line in (title, *shown)]
-
-
-def _event(row: Any, width: int) -> str:
-    figures = f"{amount(row.came):>7}{amount(row.went):>7}{size(row.bytes):>8}"
-    times = f"{short(row.p50):>7}{short(row.p99):>7}{row.running:>4}{row.failed:>4}"
-    return f"{_cut(row.name, _name(width)):<{_name(width)}}{figures}{times}"
-
-
-def _request(row: Any, width: int) -> str:
-    name = f"{row.name} ({row.side})"
-    figures = f"{amount(row.rate):>7}{row.in_flight:>11}"
-    return f"{_cut(name, _name(width)):<{_name(width)}}{figures}{short(row.p50):>11}{short(row.p99):>7}{row.failed:>8}"
-
-
-def _link(row: Any, width: int) -> str:
-    name = f"#{row.id} {row.peer}"
-    figures = f"{amount(row.came):>7}{amount(row.went):>7}{size(row.bytes):>8}{size(row.pending):>8}{row.errors:>4}"
-    return f"{_cut(name, _name(width)):<{_name(width)}}{figures} {row.paused}".rstrip()
+    found = []
+    for name, cells in [(title, tuple(widths)), *(rows if left_out <= 0 else rows[: room - 1])]:
+        figures = [f"{cell:>{size}}" if size else f" {cell}" for cell, size in zip(cells, widths.values(), strict=True)]
+        found.append(_cut(f"{_cut(name, name_width):<{name_width}}{''.join(figures)}", width).rstrip())
+    return found if left_out <= 0 else [*found, _cut(f"… {left_out + 1} more", width)]
 
 
 def _cut(text: str, width: int) -> str:

@@ -18,7 +18,7 @@ from ...config.logs import escape
 from ...errors import IPCError
 from ..described import said_of
 from .feed import Feed
-from .view import SORTS, View, amount, duration, short, size, sparkline
+from .view import SORTS, View, sparkline
 
 __all__ = ["Monitor", "run"]
 
@@ -30,7 +30,6 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "errors": ("error",),
 }
 TITLES = {"events": "Events", "requests": "Requests", "links": "Links", "messages": "Messages", "errors": "Errors"}
-SPARK_WIDTH = 10
 
 
 def run(address: str, config: Config, filter: str, number: int | None = None) -> None:
@@ -182,7 +181,7 @@ class Monitor(App[None]):
         view = self.view
         if view.look is None:
             return
-        self.query_one("#head", Static).update(Text(_head(view)))
+        self.query_one("#head", Static).update(Text("\n".join(view.head(f"  by {view.sort}"))))
         rates = tuple(each.came + each.went for each in view.history)
         self.query_one("#rates", Static).update(Text(sparkline(rates, max(self.size.width - 2, 8))))
         trouble = self.query_one("#trouble", Static)
@@ -202,31 +201,8 @@ class Monitor(App[None]):
 
     def _rows(self, name: str) -> list[tuple[str, ...]]:
         view = self.view
-        if name == "events":
-            return [
-                (
-                    *(row.name, sparkline(row.history, SPARK_WIDTH), amount(row.came), amount(row.went)),
-                    *(size(row.bytes), short(row.p50), short(row.p99), str(row.running), str(row.failed)),
-                    short(row.slowest or None),
-                )
-                for row in view.events()
-            ]
-        if name == "requests":
-            return [
-                (
-                    *(row.name, row.side, amount(row.rate), str(row.in_flight)),
-                    *(short(row.p50), short(row.p99), str(row.failed)),
-                )
-                for row in view.requests()
-            ]
-        if name == "links":
-            return [
-                (
-                    *(str(row.id), row.peer, amount(row.came), amount(row.went), size(row.bytes), size(row.pending)),
-                    *(str(row.errors), short(row.seconds), row.paused),
-                )
-                for row in view.links()
-            ]
+        if name in ("events", "requests", "links"):
+            return [row.cells for row in getattr(view, name)()]
         if name == "messages":
             self._shown = view.shown_messages()[::-1]
             return [
@@ -296,20 +272,3 @@ class Monitor(App[None]):
     def action_emit(self) -> None:
         if self.feed is not None:
             self.push_screen(Emit(self.feed))
-
-
-def _head(view: View) -> str:
-    look: dict[str, Any] = view.look or {}
-    stats, totals = look["stats"], view.totals
-    state = "  PAUSED" if view.is_paused else ""
-    state += f"  filter {view.filter!r}" if view.filter else ""
-    state += "  (rates by event estimated)" if look["estimated"] else ""
-    remarks = "".join(f"{line}\n" for line in view.remarks)
-    return (
-        f"{escape(look['address'], 100)}  up {duration(stats['seconds'])}  {look['link_count']} links"
-        f"  by {view.sort}{state}\n{remarks}"
-        f"in {amount(totals.came)}/s {size(totals.bytes_in)}/s  out {amount(totals.went)}/s {size(totals.bytes_out)}/s"
-        f"  p99 {duration(totals.p99)}\n"
-        f"pending {size(stats['pending_bytes'])}  errors {stats['errors']}  dropped {stats['dropped']}  "
-        f"refused {stats['refused']}"
-    )

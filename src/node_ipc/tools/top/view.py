@@ -13,7 +13,7 @@ HISTORY = 60
 """Looks that sparklines and charts go back."""
 KEPT_MESSAGES = 500
 SORTS = ("rate", "slowest", "name")
-NAME_WIDTH = 60
+NAME_WIDTH, SPARK_WIDTH = 60, 10
 OVER_LINKS = ("messages_in", "messages_out", "bytes_in", "bytes_out")
 BARS, ASCII_BARS = "▁▂▃▄▅▆▇█", ".:-=+*#@"
 
@@ -35,6 +35,13 @@ class EventRow(NamedTuple):
     failed: int
     history: tuple[float, ...]
 
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The row in words, as those of the others."""
+        rates = amount(self.came), amount(self.went), size(self.bytes)
+        times = short(self.p50), short(self.p99), str(self.running), str(self.failed), short(self.slowest or None)
+        return self.name, sparkline(self.history, SPARK_WIDTH), *rates, *times
+
 
 class RequestRow(NamedTuple):
     """One method."""
@@ -47,6 +54,11 @@ class RequestRow(NamedTuple):
     p50: float | None
     p99: float | None
     failed: int
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        times = short(self.p50), short(self.p99), str(self.failed)
+        return self.name, self.side, amount(self.rate), str(self.in_flight), *times
 
 
 class LinkRow(NamedTuple):
@@ -61,6 +73,11 @@ class LinkRow(NamedTuple):
     errors: int
     paused: str
     seconds: float
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        rates = amount(self.came), amount(self.went), size(self.bytes)
+        return str(self.id), self.peer, *rates, size(self.pending), str(self.errors), short(self.seconds), self.paused
 
 
 class Totals(NamedTuple):
@@ -145,6 +162,22 @@ class View:
             others = f"worker {look['worker']} of {look['workers']}{process}; --worker N looks at another"
             says.append(others)
         return says
+
+    def head(self, state: str = "") -> list[str]:
+        """What is looked at and how, the remarks, the rates and the counts; a line each."""
+        look: dict[str, Any] = self.look or {}
+        stats, totals = look["stats"], self.totals
+        state += "  PAUSED" if self.is_paused else ""
+        state += f"  filter {self.filter!r}" if self.filter else ""
+        state += "  (rates by event estimated)" if look["estimated"] else ""
+        return [
+            f"{escape(look['address'], 200)}  up {duration(stats['seconds'])}  {look['link_count']} links{state}",
+            *self.remarks,
+            f"in {amount(totals.came):>5}/s {size(totals.bytes_in):>6}/s  out {amount(totals.went):>5}/s "
+            f"{size(totals.bytes_out):>6}/s",
+            f"pending {size(stats['pending_bytes'])}  errors {stats['errors']}  dropped {stats['dropped']}  "
+            f"refused {stats['refused']}  p99 {duration(totals.p99)}",
+        ]
 
     @property
     def totals(self) -> Totals:
