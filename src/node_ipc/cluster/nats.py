@@ -132,7 +132,7 @@ class NatsBus:
         self._numbers = 0
 
     async def connect(self, hears: Hears) -> int | None:
-        await self._end()
+        await self.close()
         client = await self._first_to_take_us(hears)
         client.connecting = None
         self._client = self._last = client
@@ -266,9 +266,6 @@ class NatsBus:
         return client.server.shown if client is not None else ",".join(server.shown for server in self._servers)
 
     async def close(self) -> None:
-        await self._end()
-
-    async def _end(self) -> None:
         client, self._client = self._client, None
         if self._pumping is not None:
             self._pumping.cancel()
@@ -319,6 +316,5 @@ def _is_ip(host: str | None) -> bool:
     return True
 
 
-def make(place: BusPlace) -> NatsBus:
-    """The bus at a URL such as ``nats://user:password@host:4222`` or ``tls://host:4222?ca=ca.pem``, or at several."""
-    return NatsBus(place)
+make = NatsBus
+"""The bus at a URL such as ``nats://user:password@host:4222`` or ``tls://host:4222?ca=ca.pem``, or at several."""

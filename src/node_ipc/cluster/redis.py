@@ -59,7 +59,7 @@ class RedisBus:
         self._heard_at = 0.0
 
     async def connect(self, hears: Hears) -> int | None:
-        await self._end()
+        await self.close()
         ear, mouth = self._connection(), self._connection()
         try:
             await ear.connect()  # type: ignore[no-untyped-call]
@@ -194,9 +194,6 @@ class RedisBus:
         return str(self._place)
 
     async def close(self) -> None:
-        await self._end()
-
-    async def _end(self) -> None:
         ear, mouth, self._ear, self._mouth = self._ear, self._mouth, None, None
         tasks, self._tasks = self._tasks, []
         for task in tasks:
@@ -263,6 +260,5 @@ async def _close(*connections: AbstractConnection) -> None:
             await connection.disconnect()
 
 
-def make(place: BusPlace) -> RedisBus:
-    """The bus at a URL such as ``redis://user:password@host:6379`` or ``rediss://host``."""
-    return RedisBus(place)
+make = RedisBus
+"""The bus at a URL such as ``redis://user:password@host:6379`` or ``rediss://host``."""

@@ -10,7 +10,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 import msgspec
 from msgspec import inspect
@@ -22,13 +22,7 @@ __all__ = ["NAMED", "Named", "Shapes", "cannot_say", "default_of", "description_
 Named: TypeAlias = (
     inspect.StructType | inspect.DataclassType | inspect.TypedDictType | inspect.NamedTupleType | inspect.EnumType
 )
-NAMED = (
-    inspect.StructType,
-    inspect.DataclassType,
-    inspect.TypedDictType,
-    inspect.NamedTupleType,
-    inspect.EnumType,
-)
+NAMED: tuple[type[Named], ...] = get_args(Named)
 
 
 class Shapes:

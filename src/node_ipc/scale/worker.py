@@ -7,7 +7,8 @@ import contextlib
 import inspect
 import os
 import signal
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from logging import WARNING
 from typing import TYPE_CHECKING, Any, Self
@@ -20,8 +21,6 @@ from ..core.server import ServerState
 from ..drivers.loop import EventLoopDriver
 
 if TYPE_CHECKING:
-    from types import CodeType
-
     from ..config.address import Address, Handed, Several
     from ..config.config import Config
     from ..core.outcome import Outcome
@@ -151,19 +150,8 @@ class Worker:
 
 def _place(error: BaseException) -> str:
     """The last line of somebody else's code on the way to an error; empty where there is none."""
-    places = [(code.co_filename, line, code.co_name) for code, line in _frames(error) if not _is_ours(code.co_filename)]
+    places = [each for each in traceback.extract_tb(error.__traceback__) if not each.filename.startswith(OURS)]
     if not places:
         return ""
-    file, line, name = places[-1]
-    return f" ({escape(file)}, line {line}, in {escape(name)})"
-
-
-def _frames(error: BaseException) -> Iterator[tuple[CodeType, int]]:
-    trace = error.__traceback__
-    while trace is not None:
-        yield trace.tb_frame.f_code, trace.tb_lineno
-        trace = trace.tb_next
-
-
-def _is_ours(file: str) -> bool:
-    return file.startswith(OURS)
+    last = places[-1]
+    return f" ({escape(last.filename)}, line {last.lineno}, in {escape(last.name)})"

@@ -61,21 +61,19 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
-        meant = self._meant()
-        super().error(message if meant is None else f"{message}: did you mean {meant}?")
+        near = self._meant()
+        super().error(message if near is None else f"{message}: did you mean {near}?")
 
     def _meant(self) -> str | None:
         """What is known and much like the first word that is not."""
-        import difflib  # only a mistake pays for it
-
         commands = {name: parser for action in self._actions for name, parser in _commands_of(action)}
         first = next(iter(self._given), "")
         if commands and first not in commands and not first.startswith("-"):
-            return next(iter(difflib.get_close_matches(first, commands, 1)), None)
+            return meant(first, commands)
         flags = [*self._option_string_actions, *getattr(commands.get(first), "_option_string_actions", ())]
         words = [word.partition("=")[0] for word in self._given if word.startswith("--") and len(word) > 2]
         unknown = [word for word in words if not any(flag.startswith(word) for flag in flags)]
-        return next(iter(difflib.get_close_matches(unknown[0], flags, 1)), None) if unknown else None
+        return meant(unknown[0], flags) if unknown else None
 
 
 def _commands_of(action: argparse.Action) -> Iterable[tuple[str, Any]]:
@@ -244,12 +242,10 @@ def told_of_port(*addresses: str) -> None:
 
 def _refuse_own(name: str, arguments: argparse.Namespace) -> None:
     """It may be meant for the command itself: ``-o timout=3``."""
-    import difflib  # only a mistake pays for it
-
     own = vars(arguments).keys() - NO_FLAGS
-    nearest = difflib.get_close_matches(spelt(name), [*Config.options, *own], 1)
-    if nearest and nearest[0] in own:
-        flag = nearest[0].replace("_", "-")
+    nearest = meant(spelt(name), [*Config.options, *own])
+    if nearest in own:
+        flag = nearest.replace("_", "-")
         raise UsageError(f"there is no config option {name!r}: did you mean --{flag}, which this command itself takes?")
 
 
@@ -259,14 +255,19 @@ NO_FLAGS = {"address", "command", "config", "data", "options", "run", "type"}
 
 def _mapping(path: Path) -> Mapping[str, Any]:
     try:
-        found = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise UsageError(f"cannot read {str(path)!r}: {error.strerror}") from error
+        found = json.loads(_text_of(path))
     except ValueError as error:
         raise UsageError(f"{str(path)!r} is not JSON: {error}") from error
     if not isinstance(found, dict):
         raise ConfigError(f"{str(path)!r} must hold one JSON object with options")
     return found
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot read {str(path)!r}: {error.strerror}") from error
 
 
 def _meant_by(text: str, owner: type[Options], name: str | None) -> Any:
@@ -323,10 +324,7 @@ def json_argument(text: str) -> Any:
         source, text = "standard input", sys.stdin.read()
     elif text.startswith("@"):
         source = repr(text[1:])
-        try:
-            text = Path(text[1:]).read_text("utf-8")
-        except OSError as error:
-            raise UsageError(f"cannot read {source}: {error.strerror}") from error
+        text = _text_of(Path(text[1:]))
     else:
         source = repr(text)
     try:
