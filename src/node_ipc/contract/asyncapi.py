@@ -98,13 +98,13 @@ class _Document:
         members: dict[str, Any] = {"jsonrpc": {"const": "2.0"}, "id": {"type": ["integer", "string"]}}
         if part == "params":
             members |= {"method": {"const": method.name}, "params": payload}
-            schema: dict[str, Any] = {
-                "type": "object",
-                "properties": members,
-                "required": ["jsonrpc", "id", "method"],
-            }
-            if payload:  # where anything may come, nothing may
-                schema["required"] = ["jsonrpc", "id", "method", "params"]
+            required = [
+                "jsonrpc",
+                "id",
+                "method",
+                *(["params"] if payload else []),
+            ]  # where anything may come, nothing may
+            schema: dict[str, Any] = {"type": "object", "properties": members, "required": required}
         else:
             members |= {"result": payload, "error": _FAULT}
             ways = [{"required": ["result"]}, {"required": ["error"]}]

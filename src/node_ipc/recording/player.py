@@ -90,6 +90,9 @@ class Player:
         """Settled when everything was played, with the error where there is no server."""
         self.played = Played(0, 0, 0, [], [])
         """How it went; complete once it is done."""
+        self.sent = self.answers = 0
+        self.faults: list[str] = []
+        """What could not be said again."""
         self._speed = speed
         self._refuse_nothing(recording)
         self._entries: Iterator[Entry] = iter(recording)
@@ -98,8 +101,7 @@ class Player:
         self._begin = driver.now()
         self._sides: dict[int, _Conversation] = {}
         self._differences: list[str] = []
-        self._faults: list[str] = []
-        self._links = self._sent = self._answers = 0
+        self._links = 0
         self._full: set[_Conversation] = set()
         self._is_read = False
         self._timer: Timer | None = None
@@ -185,14 +187,6 @@ class Player:
 
     # ---- what conversations tell
 
-    def count(self, *, sent: int = 0, answers: int = 0) -> None:
-        self._sent += sent
-        self._answers += answers
-
-    def fault(self, text: str) -> None:
-        """Something could not be said again."""
-        self._faults.append(text)
-
     def full(self, side: _Conversation) -> None:
         """The server takes nothing more at present: the rest of the recording waits."""
         self._full.add(side)
@@ -206,10 +200,11 @@ class Player:
 
     def changed(self) -> None:
         """An answer came, or a link is over."""
-        if not self._is_read or self.done.done:
+        if not self._is_read or self.done.done or self._last is not None:
             return
         if all(side.is_over or (self.compare and side.is_satisfied) for side in self._sides.values()):
-            self._finish_in(SETTLING if any(not side.is_over for side in self._sides.values()) else 0)
+            is_open = any(not side.is_over for side in self._sides.values())
+            self._last = self.driver.call_later(SETTLING if is_open else 0, self._finish)
 
     def fail(self, error: Exception) -> None:
         """Nothing can be played."""
@@ -230,13 +225,9 @@ class Player:
     def _takes_nothing(self) -> None:
         self.fail(
             NotConnected(
-                f"the server at {self.target} has taken nothing for {self.patience:g} s, after {self._sent} messages"
+                f"the server at {self.target} has taken nothing for {self.patience:g} s, after {self.sent} messages"
             )
         )
-
-    def _finish_in(self, seconds: float) -> None:
-        if self._last is None:
-            self._last = self.driver.call_later(seconds, self._finish)
 
     def _finish(self) -> None:
         if self.done.done:
@@ -245,7 +236,7 @@ class Player:
         if self.compare:
             for side in self._sides.values():
                 self._differences += side.differences()
-        self.played = Played(self._links, self._sent, self._answers, self._faults, self._differences)
+        self.played = Played(self._links, self.sent, self.answers, self.faults, self._differences)
         self.done.settle()
 
     def _stop(self) -> None:
@@ -319,13 +310,13 @@ class _Conversation:
             return
         frame = frame_of(entry)
         if frame is None:
-            player.fault(f"{self._name}: a message of {entry.bytes} bytes was not kept, so it is not sent")
+            player.faults.append(f"{self._name}: a message of {entry.bytes} bytes was not kept, so it is not sent")
         elif self.is_over:
             self._unsent += 1
             if self._unsent == 1:
-                player.fault(f"{self._name}: the server has ended it, so what comes next is not sent")
+                player.faults.append(f"{self._name}: the server has ended it, so what comes next is not sent")
         else:
-            player.count(sent=1)
+            player.sent += 1
             self._write(frame + player.delimiter)
 
     def _write(self, data: bytes) -> None:
@@ -369,7 +360,7 @@ class _Conversation:
 
     def received(self, data: bytes) -> None:
         if self._player.is_bytes:
-            self._player.count(answers=len(data))
+            self._player.answers += len(data)
             self._bytes.hear(data)
         else:
             for frame in self._cutter.cut(data):
@@ -385,7 +376,7 @@ class _Conversation:
         message = _message_of(frame)
         if message.type in HEARTBEATS:
             return
-        player.count(answers=1)
+        player.answers += 1
         if player.compare and (message.type is None or player.wants(message.type, message.data, self._asked)):
             self._messages.hear(message)
 
@@ -404,7 +395,7 @@ class _Conversation:
     def lost(self, error: Exception | None) -> None:
         self.is_over = True
         if error is not None and not self._is_ending:
-            self._player.fault(f"{self._name}: {error}")
+            self._player.faults.append(f"{self._name}: {error}")
         if self._timer is not None:
             self._timer.cancel()
         self._player.writable(self)

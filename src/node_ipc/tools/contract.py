@@ -138,7 +138,13 @@ MOST_NODES = 1_000_000
 
 
 def _from_code(arguments: argparse.Namespace) -> dict[str, str]:
-    found = _found(arguments)
+    found = contract_at(
+        arguments.target,
+        name=arguments.name,
+        role="client" if arguments.client else "server",
+        title=arguments.title,
+        version=arguments.contract_version or "1.0.0",
+    )
     return _texts(arguments, _writers(found, arguments)) or {"-": _summary(found)}
 
 
@@ -160,7 +166,9 @@ def _writers(found: Contract, arguments: argparse.Namespace) -> dict[str, Callab
     from .. import contract as formats
 
     return {
-        "typescript": lambda file: formats.typescript(found, client=_holds_code(file)),
+        "typescript": lambda file: formats.typescript(
+            found, client=file.endswith(".ts") and not file.endswith(".d.ts")
+        ),
         "json_schema": lambda file: _json(formats.json_schema(found)),
         "asyncapi": lambda file: _document(formats.asyncapi(found, version=arguments.asyncapi_version), file),
         "html": lambda file: formats.html(found),
@@ -174,20 +182,6 @@ def _texts(arguments: argparse.Namespace, write: dict[str, Callable[[str], str]]
             made = text(file)  # YAML may be without quotes, where an escape is text like any other
             texts[file] = texts.get(file, "") + (made if file.endswith((".yaml", ".yml")) else printable(made))
     return texts
-
-
-def _holds_code(file: str) -> bool:
-    return file.endswith(".ts") and not file.endswith(".d.ts")
-
-
-def _found(arguments: argparse.Namespace) -> Contract:
-    return contract_at(
-        arguments.target,
-        name=arguments.name,
-        role="client" if arguments.client else "server",
-        title=arguments.title,
-        version=arguments.contract_version or "1.0.0",
-    )
 
 
 def contract_at(text: str, **options: Any) -> Contract:

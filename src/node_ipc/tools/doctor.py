@@ -190,7 +190,7 @@ def _each(root: str, names: list[str], appspace: str) -> Iterator[str]:
     for name in names:
         path = os.path.join(root, name)
         with contextlib.suppress(FileNotFoundError):  # removed since it was listed
-            yield f"  {name.removeprefix(appspace)}: {_owner(os.lstat(path))}, {_life(path)}"
+            yield f"  {name.removeprefix(appspace)}: {_user(os.lstat(path).st_uid)}, {_life(path)}"
 
 
 def _elsewhere(id: str, where: Unix) -> Iterator[tuple[str, str]]:
@@ -234,9 +234,9 @@ def _place(path: str) -> Iterator[str]:
         yield f"  socket: cannot be looked at: {error.strerror}"
         return
     if not stat.S_ISSOCK(found.st_mode):
-        yield f"  NOT a socket ({stat.filemode(found.st_mode)}, {_owner(found)}): a server refuses to start here"
+        yield f"  NOT a socket ({stat.filemode(found.st_mode)}, {_user(found.st_uid)}): a server refuses to start here"
         return
-    yield f"  socket: {_owner(found)}, mode {stat.S_IMODE(found.st_mode):04o}: {_who_may_connect(found)}"
+    yield f"  socket: {_user(found.st_uid)}, mode {stat.S_IMODE(found.st_mode):04o}: {_who_may_connect(found)}"
     yield f"  lock: {_life(path)}"
 
 
@@ -245,7 +245,7 @@ def _directory(path: str) -> str:
         found = os.stat(path)
     except OSError as error:
         return f"{error.strerror}: a server makes it only where it is socket_root itself"
-    text = f"{_owner(found)}, mode {stat.S_IMODE(found.st_mode):04o}"
+    text = f"{_user(found.st_uid)}, mode {stat.S_IMODE(found.st_mode):04o}"
     if found.st_uid not in (0, os.geteuid()):
         return f"{text}: UNSAFE, its owner can replace a socket there; a server refuses it"
     if found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX:
@@ -260,10 +260,6 @@ def _who_may_connect(found: os.stat_result) -> str:
     if found.st_mode & stat.S_IWGRP:
         return "the kernel lets its owner and its group connect"
     return "the kernel lets its owner and root connect"
-
-
-def _owner(found: os.stat_result) -> str:
-    return _user(found.st_uid)
 
 
 def _user(uid: int) -> str:
@@ -322,7 +318,7 @@ def _foretold(path: str) -> str:
     left = [name for name in (path, f"{path}.lock") if os.path.lexists(name)]
     kept = [name for name in left if not _may_remove(name)]
     if kept:
-        owners = ", ".join(sorted({_owner(os.lstat(name)) for name in kept}))
+        owners = ", ".join(sorted({_user(os.lstat(name).st_uid) for name in kept}))
         return f"A server of yours cannot start here until {' and '.join(kept)} is removed, by {owners} or root"
     if not os.access(path, os.W_OK):
         return "A server of yours takes the place over only with unlink='force', since it may not ask the socket"

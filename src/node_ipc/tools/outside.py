@@ -52,18 +52,15 @@ def named(pid: int) -> str:
     """A process, in words."""
     if pid <= 0:
         return "a process that this system does not name"
-    try:
-        name = Path(f"/proc/{pid}/comm").read_text().strip()
-    except OSError:
-        return f"process {pid}"
-    return f"process {pid} ({name})"
+    name = _told(pid, "comm").strip()
+    return f"process {pid} ({name})" if name else f"process {pid}"
 
 
-def _command_line(pid: int) -> list[str]:
-    """The words with which a process was started; empty where this user may not see them."""
+def _told(pid: int, file: str) -> str:
+    """What the kernel tells of a process; empty where there is none, or this user may not see it."""
     with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_text(errors="surrogateescape").split("\0")
-    return []
+        return Path(f"/proc/{pid}/{file}").read_text(errors="surrogateescape")
+    return ""
 
 
 def is_node(pid: int) -> bool:
@@ -80,9 +77,7 @@ def _program(pid: int) -> str:
     """The name of the program's file, which a process cannot change as it can its title."""
     with contextlib.suppress(OSError):
         return os.path.basename(os.readlink(f"/proc/{pid}/exe"))
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    return ""
+    return _told(pid, "comm").strip()
 
 
 def _workers(pid: int) -> list[int]:
@@ -116,10 +111,7 @@ def _sockets(pid: int) -> set[str] | None:
 
 def _stat(pid: int) -> list[str]:
     """State, parent and more of a process; empty where there is none."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return []
+    return _told(pid, "stat").rpartition(")")[2].split()
 
 
 def _is_stopped(pid: int) -> bool:
@@ -129,16 +121,11 @@ def _is_stopped(pid: int) -> bool:
 
 def _waits_for_events(pid: int) -> bool | None:
     """Whether a thread of it sleeps until there is something to read; None where the kernel does not tell."""
-    seen = [_sleeps_in(task) for task in Path(f"/proc/{pid}/task").glob("[0-9]*")]
+    tasks = Path(f"/proc/{pid}/task").glob("[0-9]*")
+    seen = [_told(pid, f"task/{task.name}/wchan").strip().removeprefix("0") for task in tasks]
     if any("poll" in where or "select" in where for where in seen):
         return True
     return False if any(seen) or _stat(pid)[:1] == ["R"] else None
-
-
-def _sleeps_in(task: Path) -> str:
-    with contextlib.suppress(OSError):
-        return (task / "wchan").read_text().strip().removeprefix("0")
-    return ""
 
 
 # ---- sockets
@@ -269,7 +256,7 @@ def _behind_a_tap(serving: list[int], config: Config) -> str | None:
 
 def tapped(pid: int) -> str | None:
     """What a ``node-ipc tap`` passes on to; None for a process that is none."""
-    words = _command_line(pid)
+    words = _told(pid, "cmdline").split("\0")
     if "tap" in words and "--to" in words[:-1]:
         return words[words.index("--to") + 1]
     return None

@@ -58,9 +58,8 @@ class Feed:
         where, settings = resolve(address, config, {}, "client")
         there = _numbers(where, settings)
         if number is not None and number not in there:
-            raise CannotLook(
-                f"cannot look at worker {number} of {where}: those that can be looked at are {_listed(there)}"
-            )
+            others = ", ".join(map(str, there))
+            raise CannotLook(f"cannot look at worker {number} of {where}: those that can be looked at are {others}")
         beside, client, number = await _connected(where, settings, there if number is None else [number])
         feed = cls(View(), client, number, len(there))
         try:
@@ -87,7 +86,8 @@ class Feed:
                 "use the version that the server uses"
             )
         else:
-            look |= {**self._beside, "process": self._client.peer.pid, "says": self._says}
+            says = None if self.described is None else in_words(self.described)
+            look |= {**self._beside, "process": self._client.peer.pid, "says": says}
             self.view.feed(look)
         self._tell(LOOK, look)
 
@@ -100,10 +100,6 @@ class Feed:
             hear(name, data)
         for change in self.changed:
             change()
-
-    @property
-    def _says(self) -> str | None:
-        return None if self.described is None else in_words(self.described)
 
     async def _connected(self) -> None:
         if self._wants_messages:
@@ -161,7 +157,3 @@ def _numbers_beside(path: str) -> set[int]:
         return set()
     matches = (re.fullmatch(rf"{re.escape(name)}\.([0-9]{{1,3}})", entry) for entry in entries)
     return {int(match[1]) for match in matches if match}
-
-
-def _listed(numbers: list[int]) -> str:
-    return ", ".join(map(str, numbers))
