@@ -139,18 +139,13 @@ class Contract:
 
     def payloads(self) -> list[tuple[str, Any]]:
         """Every type that it names, with its place: ``("answers.add.result", int)``."""
-        events = [
-            (f"{direction}.{each.name}", each.type)
-            for direction, messages in (("receives", self.receives), ("sends", self.sends))
-            for each in messages
+        events = [(f"{way}.{each.name}", each.type) for way in ("receives", "sends") for each in getattr(self, way)]
+        return events + [
+            (f"{way}.{each.name}.{part}", getattr(each, part))
+            for way in ("answers", "asks")
+            for each in getattr(self, way)
+            for part in ("params", "result")
         ]
-        methods = [
-            (f"{direction}.{each.name}.{part}", type)
-            for direction, group in (("answers", self.answers), ("asks", self.asks))
-            for each in group
-            for part, type in (("params", each.params), ("result", each.result))
-        ]
-        return events + methods
 
 
 def _message(given: Message | Event[Any]) -> Message:

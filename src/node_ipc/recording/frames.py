@@ -11,7 +11,7 @@ from ..wire.attached import BEGIN, OFFERED, Announced, announced_by, without_off
 from ..wire.json import Envelope, decode_envelope, encode, salvage
 from ..wire.names import PING, PONG
 
-__all__ = ["Cutter", "Frame", "Loaded", "Long", "event_in", "pong_to"]
+__all__ = ["Cutter", "Frame", "Loaded", "Long", "asked_in", "event_in", "pong_to"]
 
 
 class Long(NamedTuple):
@@ -141,6 +141,24 @@ def event_in(frame: bytes) -> Envelope | ProtocolError:
             return salvage(frame)
         except ProtocolError as fault:
             return fault
+
+
+class Asked(msgspec.Struct):
+    """Which request a payload of ``rpc.request`` or ``rpc.response`` is of."""
+
+    id: msgspec.Raw = msgspec.Raw(b"null")
+    method: str = ""
+
+
+_decode_asked = msgspec.json.Decoder(Asked).decode
+
+
+def asked_in(data: bytes) -> Asked:
+    """What is asked or answered in this payload, as far as it says."""
+    try:
+        return _decode_asked(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return Asked()
 
 
 _PING = f'{{"type":"{PING}",'.encode()

@@ -18,7 +18,7 @@ from ..config.config import Config
 from ..errors import InvalidPayload, ProtocolError
 from ..wire.json import decode_raw_envelope, salvage
 from .format import VERSION, Entry, Header, text_in_json
-from .frames import Cutter, Frame, Loaded, Long
+from .frames import Cutter, Frame, Loaded, Long, asked_in
 from .paths import Paths
 
 __all__ = ["LinkRecorder", "Recorder", "Side", "Sink", "header"]
@@ -34,13 +34,6 @@ MOST_FAULT = 200
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
-
-
-class _Method(msgspec.Struct):
-    method: str = ""
-
-
-_decode_method = msgspec.json.Decoder(_Method).decode
 
 
 class Sink(Protocol):
@@ -194,7 +187,9 @@ class LinkRecorder:
         """Payloads that are not kept, are not all ASCII, stand on several lines, or have secrets in them."""
         recorder = self._recorder
         if not recorder.payloads:
-            return self._event(start, len(frame), type, None, self._method(type, data))
+            method = asked_in(data).method if type == "rpc.request" else ""
+            about = b',"method":' + _encode(method) if method else b""
+            return self._event(start, len(frame), type, None, about)
         try:
             text = data if recorder.hide else _on_one_line(data)
             if recorder.hide:
@@ -216,14 +211,6 @@ class LinkRecorder:
         hide = self._recorder.hide
         data = hide.hide(found.type, found.data) if hide else found.data
         return self._event(start, len(frame), found.type, json.dumps(data, separators=(",", ":")).encode())
-
-    def _method(self, type: str, data: bytes) -> bytes:
-        if type != "rpc.request":
-            return b""
-        try:
-            return b',"method":' + _encode(_decode_method(data).method)
-        except (msgspec.MsgspecError, ValueError, RecursionError):
-            return b""
 
     def _event(self, start: bytes, size: int, type: str, data: bytes | None, more: bytes = b"") -> bytes:
         payload = b"" if data is None else b',"data":' + data

@@ -22,7 +22,7 @@ from ..wire.json import decode_raw_envelope
 from ..wire.names import PING, PONG
 from .compare import BytesComparison, Message, MessageComparison
 from .format import Entry, RecordingError, text_in_json
-from .frames import Cutter, Frame, Loaded, Long, pong_to
+from .frames import Cutter, Frame, Loaded, Long, asked_in, pong_to
 from .paths import Paths
 from .reader import Recording
 
@@ -179,7 +179,7 @@ class Player:
             return True
         if type not in (REQUEST, RESPONSE):
             return False
-        request = _requested(data)
+        request = asked_in(data)
         if type == REQUEST and request.method in self.only:
             asked.add(bytes(request.id))
             return True
@@ -245,21 +245,6 @@ class Player:
                 timer.cancel()
         for side in self._sides.values():
             side.abort()
-
-
-class _Request(msgspec.Struct):
-    id: msgspec.Raw = msgspec.Raw(b"null")
-    method: str = ""
-
-
-_decode_request = msgspec.json.Decoder(_Request).decode
-
-
-def _requested(data: bytes) -> _Request:
-    try:
-        return _decode_request(data)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return _Request()
 
 
 class _Conversation:

@@ -11,6 +11,7 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import accumulate
 from typing import Any, NamedTuple, Protocol, TypeVar
 from weakref import WeakKeyDictionary, ref
 
@@ -228,11 +229,8 @@ class Histogram:
 
     def read(self) -> tuple[list[tuple[str, float]], float]:
         """As Prometheus has them: each bound counts all that is below it, too."""
-        below, found = 0, []
-        for bound, count in zip((*map(str, self._bounds), "+Inf"), tuple(self._counts), strict=True):
-            below += count
-            found.append((bound, float(below)))
-        return found, self._total
+        below = accumulate(map(float, tuple(self._counts)))
+        return list(zip((*map(str, self._bounds), "+Inf"), below, strict=True)), self._total
 
 
 class HandlerTimes:
