@@ -280,9 +280,9 @@ def _meant_by(text: str, owner: type[Options], name: str | None) -> Any:
         value = json.loads(text)
     except ValueError:
         value = text
-    readings = [value, text] + ([_WORDS[text]] if text in _WORDS else [])
-    if name is None:  # an option of node-ipc that means nothing here
+    if name is None or (value is text and text not in _WORDS):  # it means nothing here, or can be read in one way only
         return value
+    readings = [value, text] + ([_WORDS[text]] if text in _WORDS else [])
     if owner.options[name].secret and not isinstance(value, str):
         readings.reverse()
     return next((reading for reading in readings if _takes(owner, name, reading)), value)
