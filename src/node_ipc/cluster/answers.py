@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
+from ..core.seam import nothing
+
 __all__ = ["Answers", "Key"]
 
 Key: TypeAlias = tuple[str, int, int]
@@ -24,7 +26,7 @@ class Answers:
         """Have a request answered by ``answer``, which returns what gives it up; whether that takes time."""
         if key in self._under_way:  # it came twice
             return False
-        self._under_way[key] = _nothing
+        self._under_way[key] = nothing
         try:
             give_up = answer()
         except BaseException:
@@ -41,13 +43,9 @@ class Answers:
 
     def give_up(self, key: Key) -> None:
         """Nobody waits for this one any more."""
-        self._under_way.pop(key, _nothing)()
+        self._under_way.pop(key, nothing)()
 
     def give_up_all(self, name: str | None = None) -> None:
         """Those who asked are gone: this one, or all."""
         for key in [key for key in self._under_way if name is None or key[0] == name]:
             self.give_up(key)
-
-
-def _nothing() -> None:
-    """It was answered at once."""

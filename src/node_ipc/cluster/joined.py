@@ -17,6 +17,7 @@ from ..core.asking import Question
 from ..core.events import event_name, typed_decoder
 from ..core.requests import PROGRESS, RESPONSE, RequestMessage
 from ..core.rooms import Audience
+from ..core.seam import nothing
 from ..core.server import ServerCore
 from ..core.session import refuse_other_threads
 from ..errors import (
@@ -134,7 +135,7 @@ class AskingNode:
         self._encode = encode
         self._done = done
         self._told = told
-        self.then: Callable[[], None] = lambda: None
+        self.then: Callable[[], None] = nothing
         """What waits for the answer: the end of this server, where the handler itself began that."""
 
     def __repr__(self) -> str:
@@ -291,7 +292,7 @@ class Joined:
         socket = self._server.socket(ask.socket)
         if socket is None:
             done(("nobody", -32001, f"the socket {ask.socket} is gone"), NULL)
-            return lambda: None
+            return nothing
         return self._ask_socket(socket, ask, timeout, done, told)
 
     def _ask_socket(
@@ -311,7 +312,7 @@ class Joined:
             outcome = self._server.request_from(socket, question)
         except IPCError as error:
             done(_told(error), NULL)
-            return lambda: None
+            return nothing
 
         def answered() -> None:
             if outcome.error is None:

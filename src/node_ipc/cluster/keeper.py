@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from ..config.foreign import PASSING
+from ..core.seam import nothing
 from ..errors import ConnectError, IPCError
 from .broker_url import why_tls_failed
 
@@ -138,7 +139,7 @@ class Keeper:
         self.is_open = False
         for task in tuple(self._tasks - self._leaving):
             task.cancel()
-        closed, self._closed = self._closed, _nothing
+        closed, self._closed = self._closed, nothing
         if closed is not None:
             closed()
 
@@ -224,7 +225,3 @@ def _unreachable(bus: Bus, error: BaseException) -> ConnectError:
     )
     unreachable.__cause__ = error
     return unreachable
-
-
-def _nothing() -> None:
-    """It was told."""

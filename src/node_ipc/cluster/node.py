@@ -23,6 +23,7 @@ from msgspec import Raw
 
 from ..core.everywhere import Found, RemoteNode, RemoteSocket
 from ..core.rooms import Audience, room_name
+from ..core.seam import nothing
 from ..core.trace import BusStats
 from ..errors import BackpressureError, FrameTooLarge, IPCError, NotConnected, ProtocolError
 from .answers import Answers
@@ -185,7 +186,7 @@ class Node:
         self.name = name
         """What it is called on the bus."""
         self.state = NodeState.DOWN
-        self.finished: Callable[[], None] = lambda: None
+        self.finished: Callable[[], None] = nothing
         """Called when all that waits was sent, or never will be, after ``close``."""
         self._life = life
         self._local = local

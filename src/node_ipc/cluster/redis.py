@@ -20,6 +20,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
+from ..core.seam import nothing
 from ..errors import ConfigError
 from .broker_url import TLS_FILES, query_of, readable, tls_context
 from .pump import Pump
@@ -73,7 +74,7 @@ class RedisBus:
         self._pongs.clear()
         self._heard_at = asyncio.get_running_loop().time()
         self._speaking = Pump(self._speak, hears.writable)
-        self._listening = Pump(self._subscribe, lambda: None)  # they are few and small: nobody waits for them
+        self._listening = Pump(self._subscribe, nothing)  # they are few and small: nobody waits for them
         for work in (
             self._speaking.run(),
             self._listening.run(),

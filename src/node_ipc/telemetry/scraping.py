@@ -19,6 +19,7 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 
+from ..core.seam import nothing
 from ..core.trace import Stats
 from ..core.watch import Activity, Told, Watch
 from ..errors import ConfigError, RemoteError
@@ -89,7 +90,7 @@ def collect(
     bounds = SECONDS if buckets is None else tuple(sorted(map(float, buckets)))
     collector = _collector(registry or REGISTRY, prefix)
     times = EventTimes(bounds) if events else None
-    undo = (lambda: None) if times is None else endpoint.watch(times)
+    undo = nothing if times is None else endpoint.watch(times)
     measured = Measured(endpoint, app_name, times)
     collector.measured.append(measured)
     return partial(_forget, collector, measured, undo)

@@ -18,6 +18,7 @@ from ..cluster.keeper import why_unreachable
 from ..cluster.messages import Beat, Bye, Hello, Subjects, decode
 from ..config.bus_options import BusPlace
 from ..config.config import Config
+from ..core.seam import nothing
 from ..errors import ProtocolError
 from .output import counted
 
@@ -64,7 +65,7 @@ class _Ear:
     """What comes goes to whoever listens at that moment."""
 
     def __init__(self) -> None:
-        self.listener: Callable[[bytes], object] = lambda data: None  # nobody listens yet
+        self.listener: Callable[[bytes], None] = nothing
         self.ended: Exception | None = None
 
     def heard(self, subject: str, data: bytes) -> None:
