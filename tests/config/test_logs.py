@@ -764,7 +764,8 @@ def test_why_a_handler_is_not_called_and_who_is_cut_are_told_on_stderr_while_log
     )
     lines = done.stderr.splitlines()
     assert "the payload of 'order' does not fit at $: Expected `int`, got `str`" in lines[0]
-    assert "its link is cut. With slow_policy='drop_oldest' it would lose the oldest messages instead" in lines[2]
+    assert 'its link is cut. Where only the newest message of an event counts, emit it with keep="latest"' in lines[2]
+    assert "with slow_policy='drop_oldest' the oldest messages of all events would be lost instead" in lines[2]
     assert done.stdout == ""
 
 

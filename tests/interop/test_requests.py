@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import node_ipc
+
 from .conftest import NodePool
+from .install import PACKAGES
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from processes import Program
@@ -26,27 +30,45 @@ print("ready", flush=True)
 server.serve_forever()
 """
 
+ADDS = """
+import sys
+from node_ipc import blocking
+
+server = blocking.serve("world", socket_root=sys.argv[1])
+if sys.argv[2] == "adds":
+    server.handle("add", sum, type=list[int])
+elif sys.argv[2] == "leaves":
+    server.on("rpc.request", lambda data, socket: socket.abort())
+print("ready", flush=True)
+server.serve_forever()
+"""
+TOPIC = Path(node_ipc.__file__).parent / "tools" / "topics" / "node.txt"
+
 
 class Stage:
     """Programs of one test, all with the same directory of sockets."""
 
     def __init__(self, nodes: NodePool, root: str) -> None:
         self._nodes = nodes
-        self._root = root
+        self.root = root
         self.programs: list[Program] = []
 
+    def run(self, program: Program) -> Program:
+        self.programs.append(program)
+        return program
+
     def python(self, program: str) -> Program:
-        self.programs.append(Program.python(RUN, self._root, "0", str(EXAMPLES / program)))
+        self.programs.append(Program.python(RUN, self.root, "0", str(EXAMPLES / program)))
         return self.programs[-1]
 
     def worker_that_never_answers(self) -> Program:
-        self.programs.append(Program.python("-c", NEVER_ANSWERS, self._root))
+        self.programs.append(Program.python("-c", NEVER_ANSWERS, self.root))
         return self.programs[-1]
 
     def node(self, program: str, version: str) -> Program:
         peer = self._nodes.installed(version)
         modules = str(peer.folder / "node_modules")
-        self.programs.append(Program(peer.node, str(EXAMPLES / program), self._root, modules))
+        self.programs.append(Program(peer.node, str(EXAMPLES / program), self.root, modules))
         return self.programs[-1]
 
 
@@ -88,3 +110,26 @@ def test_python_asks_and_node_answers(stage: Stage, version: str) -> None:
         "refused: there is no method nothing (-32601)",
         "refused: add failed (-32603)",
     ]
+
+
+@pytest.mark.parametrize("version", ["v9", "v10", "v14"])
+@pytest.mark.parametrize(
+    ("does", "said"),
+    [
+        ("adds", "sum: 6"),
+        ("leaves", "refused: the server is gone"),
+        ("knows nothing", "refused: there is no method 'add'"),
+    ],
+)
+def test_the_program_in_the_help_on_node_asks(
+    stage: Stage, node_pool: NodePool, tmp_path: Path, version: str, does: str, said: str
+) -> None:
+    code = next(part for part in re.split(r"\n\n(?=\S)", TOPIC.read_text("utf-8")) if "import ipc from" in part)
+    program = re.sub(r"^  ", "", code[code.index("  import ") :], flags=re.M)
+    assert program.count("'/tmp/'") == 1
+    (tmp_path / "ask.mjs").write_text(program.replace("'/tmp/'", repr(stage.root)), "utf-8")
+    peer = node_pool.installed(version)
+    (tmp_path / "node_modules").mkdir()
+    (tmp_path / "node_modules" / "node-ipc").symlink_to(peer.folder / "node_modules" / PACKAGES[version])
+    stage.run(Program.python("-c", ADDS, stage.root, does)).wait_for("ready")
+    assert stage.run(Program(peer.node, str(tmp_path / "ask.mjs"))).ends() == [said]

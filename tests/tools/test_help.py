@@ -205,7 +205,8 @@ def test_the_commands_for_certificates_make_some(tmp_path: Path) -> None:
 
 
 def test_a_node_program_as_help_shows_it_outlives_a_method_it_does_not_have(capsys: pytest.CaptureFixture[str]) -> None:
-    snippet = "".join(line for line in said(capsys, "node").splitlines(keepends=True) if line.startswith("  "))
+    answering, _, _ = said(capsys, "node").partition("\nIt asks with")  # the rest is played in tests/interop
+    snippet = "".join(line for line in answering.splitlines(keepends=True) if line.startswith("  "))
     node = shutil.which("node")
     assert "-32601" in snippet
     if node is None:

@@ -579,7 +579,8 @@ class Outgoing:
         if self._settings.slow_policy != "disconnect":
             return ""
         return (
-            ". Emit less, raise slow_timeout, or set slow_policy to 'drop_oldest' to lose the oldest messages instead"
+            '. Where only the newest message of an event counts, emit it with keep="latest"; else emit less, raise '
+            "slow_timeout, or set slow_policy to 'drop_oldest' to lose the oldest messages instead"
         )
 
     def _taken(self) -> int:

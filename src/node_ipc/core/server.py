@@ -226,8 +226,9 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
             session.cut(
                 BackpressureError(
                     f"{session!r} does not read: a broadcast would pass max_pending_bytes "
-                    f"({self._settings.max_pending_bytes}); its link is cut. With slow_policy='drop_oldest' it would "
-                    "lose the oldest messages instead"
+                    f"({self._settings.max_pending_bytes}); its link is cut. Where only the newest message of an event "
+                    'counts, emit it with keep="latest"; with slow_policy=\'drop_oldest\' the oldest messages of all '
+                    "events would be lost instead"
                 )
             )
         return not full and all(session.outgoing.below_soft for session in self._full)

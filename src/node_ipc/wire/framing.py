@@ -133,7 +133,8 @@ TLS_RECORDS = (b"\x15\x03", b"\x16\x03")
 """How an alert and a handshake of TLS begin."""
 CUT_AS_SLOW = (
     ". It was stopped or killed, or it cut this client off, as one that reads more slowly than it sends: its log says "
-    "which. With slow_policy='drop_oldest' a server leaves messages out instead"
+    'which. A server that emits with keep="latest" sends only the newest of what waits, and with '
+    "slow_policy='drop_oldest' it leaves the oldest messages out, instead of cutting"
 )
 
 
