@@ -614,6 +614,8 @@ class _LogLines:
         elif trace.what == "refused":
             if self._limited.passes():
                 self._log("a connection was refused, max_connections or one like it is reached:", str(trace.detail))
+        elif trace.what == "unheard":
+            self._log(style.error(str(trace.detail)))
         elif trace.what == "retrying" and not self._trying:
             self._trying = True
             self._log("trying to connect again, at growing intervals")

@@ -769,6 +769,92 @@ def test_why_a_handler_is_not_called_and_who_is_cut_are_told_on_stderr_while_log
     assert done.stdout == ""
 
 
+MISSPELT = {
+    "asyncio": """
+import asyncio, sys, node_ipc
+
+async def main():
+    async with node_ipc.serve("world", socket_root=sys.argv[1]) as server:
+        server.on("message", lambda data, socket: server.stop())
+        async with node_ipc.connect("world", socket_root=sys.argv[1]) as client:
+            for name in ("mesage", "mesage", "news", "message"):
+                client.emit(name, 1)
+            await server.closed
+
+asyncio.run(main())
+""",
+    "blocking": """
+import sys, threading
+from node_ipc import blocking
+
+server = blocking.serve("world", socket_root=sys.argv[1])
+server.on("message", lambda data, socket: server.stop())
+
+def emit():
+    with blocking.connect("world", socket_root=sys.argv[1]) as client:
+        for name in ("mesage", "mesage", "news", "message"):
+            client.emit(name, 1)
+
+thread = threading.Thread(target=emit)
+thread.start()
+server.serve_forever()
+thread.join()
+""",
+    "callbacks": """
+import sys
+from node_ipc import ipc
+
+def served():
+    ipc.server.on("message", lambda data, socket: ipc.stop())
+    ipc.connect_to("world", connected)
+
+def connected():
+    for name in ("mesage", "mesage", "news", "message"):
+        ipc.of.world.emit(name, 1)
+
+ipc.config.id, ipc.config.socket_root, ipc.config.log_in_color = "world", sys.argv[1], False
+ipc.config.logger = lambda *line: print(*line, file=sys.stderr)
+ipc.serve(served)
+ipc.server.start()
+ipc.run()
+""",
+    "a callback client": """
+import sys
+from node_ipc import ipc
+
+def greet(socket):
+    for name in ("mesage", "mesage", "news", "message"):
+        ipc.server.emit(socket, name, 1)
+
+def served():
+    ipc.server.on("connect", greet)
+    ipc.connect_to("world", lambda: ipc.of.world.on("message", lambda data: ipc.stop()))
+
+ipc.config.id, ipc.config.socket_root, ipc.config.log_in_color = "world", sys.argv[1], False
+ipc.config.logger = lambda *line: print(*line, file=sys.stderr)
+ipc.serve(served)
+ipc.server.start()
+ipc.run()
+""",
+}
+
+
+@pytest.mark.parametrize("program", MISSPELT)
+def test_an_event_that_nobody_hears_and_that_may_be_misspelt_is_told_once(program: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", MISSPELT[program], f"{tmp_path}/"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    told = [line for line in done.stderr.splitlines() if "no handler hears them" in line]
+    (line,) = told
+    assert "events named 'mesage' come, and no handler hears them; there is one for 'message'" in line
+    assert "misspelt? This is said once for each name" in line
+    assert "Traceback" not in done.stderr
+
+
 PLAIN = """
 import asyncio, json, socket, sys, node_ipc
 

@@ -11,7 +11,7 @@ import pytest
 
 import node_ipc
 from node_ipc import Config, blocking, ipc, scale, telemetry, testing
-from node_ipc.config.misspelt import suggests
+from node_ipc.config.misspelt import lookalike, suggests
 from node_ipc.config.options import UnknownOption
 from node_ipc.scale import workers
 
@@ -215,3 +215,22 @@ def test_what_takes_no_options_says_nothing_of_them() -> None:
 
     with pytest.raises(TypeError, match=r"takes 1 positional argument but 2 were given$"):
         calls(timeout=1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "known", "near"),
+    [
+        ("mesage", ["message", "massive"], "message"),
+        ("Message", ["message"], "message"),
+        ("job_done", ["jobDone"], "jobDone"),
+        ("app:ready", ["app.ready"], "app.ready"),
+        ("sensor2", ["sensor1"], None),
+        ("sensr2", ["sensor1", "sensor2"], "sensor2"),
+        ("get", ["set", "put"], None),
+        ("order", ["news", "frame"], None),
+        ("", ["message"], None),
+        ("...", ["message", "---"], "---"),
+    ],
+)
+def test_names_that_are_hardly_others(wrong: str, known: list[str], near: str | None) -> None:
+    assert lookalike(wrong, known) == near

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from node_ipc.core.events import Event, Events, Registration, describe, typed_decoder
+from node_ipc.core.events import SUSPECTS, Event, Events, Registration, describe, typed_decoder
 from node_ipc.errors import HandlerError, InvalidEvent, InvalidPayload, IPCError, ReservedEvent
 from node_ipc.testing import Pair, pair
 from node_ipc.wire.json import Envelope, RawEnvelope
@@ -225,6 +225,50 @@ def test_unheard_names_are_told() -> None:
     desk.events.on("a", desk.note("h"))
     desk.deliver(("a", 1), ("b", 2))
     assert told == [("b", 2, desk.socket)]
+
+
+def suspecting(*names: str) -> tuple[Desk, list[tuple[str, str]]]:
+    desk, told = Desk(), []
+    desk.events.misspelt = lambda *names: told.append(names)
+    for name in names:
+        desk.events.on(name, desk.note(name))
+    return desk, told
+
+
+def test_a_name_that_is_nearly_a_handlers_is_told_once() -> None:
+    desk, told = suspecting("message", "job.done")
+    desk.deliver(("mesage", 1), ("mesage", 2), ("message", 3), ("JobDone", 4), ("mesage", 5))
+    assert told == [("mesage", "message"), ("JobDone", "job.done")]
+
+
+@pytest.mark.parametrize("name", ["news", "sensor2", "rpc.responce", "connec", "message" * 3])
+def test_other_events_that_nobody_hears_are_none_of_our_business(name: str) -> None:
+    desk, told = suspecting("message", "sensor1", "connect")
+    desk.deliver((name, 1))
+    assert told == []
+
+
+def test_what_somebody_takes_is_not_misspelt() -> None:
+    for take in (
+        lambda events: events.on("*", print_nothing),
+        lambda events: events.tap(print_nothing),
+        lambda events: events.shortcut("mesage", print_nothing),
+        lambda events: events.off("message"),
+    ):
+        desk, told = suspecting("message")
+        take(desk.events)
+        desk.deliver(("mesage", 1))
+        assert told == []
+
+
+def print_nothing(*arguments: Any) -> None: ...
+
+
+def test_a_peer_that_makes_up_names_costs_no_more_than_a_few_looks() -> None:
+    desk, told = suspecting("message")
+    desk.deliver(*((f"message{'e' * (number % 3 + 1)}{number}", 1) for number in range(1000)))
+    assert 0 < len(told) <= SUSPECTS == len(desk.events._suspects)
+    assert desk.events.misspelt is None
 
 
 def test_handlers_tells_who_is_registered(desk: Desk) -> None:

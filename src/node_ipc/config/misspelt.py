@@ -11,6 +11,7 @@ from typing import Any, NoReturn, TypeVar
 
 __all__ = [
     "PLAIN",
+    "lookalike",
     "meant",
     "refer",
     "refuse_misplaced",
@@ -23,6 +24,11 @@ PLAIN = "_node_ipc_plain"
 """The attribute of what ``suggests`` gives that has the function itself."""
 TOO_MANY = re.compile(r"\(\) takes .* positional arguments? but .* given$")
 UNEXPECTED = " got an unexpected keyword argument "
+SEPARATORS = re.compile(r"[\W_]+")
+DIGITS = re.compile(r"\d+")
+ALIKE = 0.8
+"""How like two names of events are of which one may be the other misspelt: ``mesage`` and ``message``, not ``get``
+and ``set``."""
 
 
 def meant(wrong: str, known: Iterable[str]) -> str | None:
@@ -30,6 +36,23 @@ def meant(wrong: str, known: Iterable[str]) -> str | None:
     import difflib  # only a mistake pays for it
 
     return next(iter(difflib.get_close_matches(wrong, list(known), 1)), None)
+
+
+def lookalike(wrong: str, known: Iterable[str]) -> str | None:
+    """The name that ``wrong`` may be meant to be, where one is so like it that it is hardly another.
+
+    Names that differ in case and separators only are; those that differ in numbers only (``sensor.1``) are not.
+    """
+    import difflib  # as above
+
+    plain = {_plain(name): name for name in known}
+    numberless = DIGITS.sub("", _plain(wrong))
+    near = difflib.get_close_matches(_plain(wrong), plain, 3, ALIKE)
+    return next((plain[name] for name in near if name == _plain(wrong) or DIGITS.sub("", name) != numberless), None)
+
+
+def _plain(name: str) -> str:
+    return SEPARATORS.sub("", name).casefold()
 
 
 def refuse_misspelt(call: str, misspelt: Iterable[str], known: tuple[str, ...]) -> None:

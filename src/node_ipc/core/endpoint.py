@@ -220,6 +220,7 @@ class Publisher:
         )
         """The handlers."""
         self.events.missed = self._tell_late
+        self.events.misspelt = self._tell_misspelt
         driver.endpoints.add(self)
 
     def __init_subclass__(cls) -> None:
@@ -253,6 +254,15 @@ class Publisher:
     def _tell_late(self, name: str) -> None:
         """The first handler of what goes on has come: it is told in the next turn, with those that come until then."""
         self._driver.call_later(0, partial(self._publish_missed, name))
+
+    def _tell_misspelt(self, name: str, near: str) -> None:
+        """Events come whose name is nearly that of a handler, and that nobody hears."""
+        line = (
+            f"events named {name!r} come, and no handler hears them; there is one for {near!r}: is one of the two "
+            "misspelt? This is said once for each name"
+        )
+        self._tell("unheard", line, self.events.current)
+        self._log_fault(self._logged_as(self.events.current), IPCError(line), loud=True, socket=self.events.current)
 
     def _uses_stderr(self, error: IPCError) -> bool:
         """Whether an error that no handler heard goes to stderr while logging is not set up.

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
+from itertools import islice
 from types import CoroutineType, NoneType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 
@@ -24,6 +25,7 @@ from msgspec import UNSET, Raw
 
 from ..config import twin
 from ..config.foreign import PASSING, Foreign, caused, shown
+from ..config.misspelt import lookalike
 from ..errors import HandlerError, InvalidEvent, InvalidPayload, IPCError, ProtocolError, ReservedEvent
 from ..wire import surrogates
 from ..wire.arrays import is_known, makes
@@ -65,6 +67,11 @@ DecodeHook: TypeAlias = Callable[[Any, Any], Any]
 
 SHORTCUTS = 256
 """How many names that a blocking client receives have a shortcut; the latest."""
+
+SUSPECTS = 32
+"""So many names that no handler has are compared with those that have one; any peer may make up more."""
+COMPARED = 256
+"""With so many names at most, and none that is longer."""
 
 LOOKED_THROUGH = 32
 """Handlers of one event among which one is looked for one by one."""
@@ -290,6 +297,12 @@ class Events(Generic[S]):
         """Whose event is being handled now."""
         self.unheard: Callable[[str, Any, S], None] | None = None
         """Told of events from the wire that no handler has."""
+        self.misspelt: Callable[[str, str], None] | None = None
+        """Told, once for each, of a name that nobody hears, and of the handled one that it is like; None looks at none.
+
+        Events that nobody hears are no mistake, as in node-ipc; a name that is nearly that of a handler mostly is.
+        """
+        self._suspects: set[str] = set()
         self.missed: Callable[[str], None] | None = None
         """Told that the first handler came of what ``publish_state`` found none for."""
         self._unheard_states: set[str] = set()
@@ -701,6 +714,23 @@ class Events(Generic[S]):
                 self._call_all(envelope.type, envelope.data, *rest)
         except InvalidPayload as error:
             self._report(envelope.type, error, self.current)
+        if self.misspelt is not None and envelope.type not in self._suspects and self._wire:
+            self._suspect(envelope.type, self.misspelt)
+
+    def _suspect(self, name: str, misspelt: Callable[[str, str], None]) -> None:
+        """Look once whether this is the name of a handler, misspelt on either side."""
+        if self._everything or self._taps or len(name) > COMPARED or name.startswith("rpc."):
+            return
+        handled = [
+            each for each in islice(self._wire, COMPARED) if not each.startswith("rpc.") and each not in LIFECYCLE
+        ]
+        if not handled:
+            return
+        self._suspects.add(name)
+        if len(self._suspects) == SUSPECTS:
+            self.misspelt = None
+        if (near := lookalike(name, handled)) is not None:
+            misspelt(name, near)
 
     def _check_and_count(self, name: str) -> None:
         self._check_name(name)

@@ -283,6 +283,7 @@ class Inbox:
         self._paused = False
         self._told = False
         client.unheard = self._put
+        client.events.misspelt = None  # what has no handler is received here
         client.on_link = self._link_up
         client.on_request = self._regulate
         self._raw = settings.profile == "raw"

@@ -227,7 +227,7 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
                 BackpressureError(
                     f"{session!r} does not read: a broadcast would pass max_pending_bytes "
                     f"({self._settings.max_pending_bytes}); its link is cut. Where only the newest message of an event "
-                    'counts, emit it with keep="latest"; with slow_policy=\'drop_oldest\' the oldest messages of all '
+                    "counts, emit it with keep=\"latest\"; with slow_policy='drop_oldest' the oldest messages of all "
                     "events would be lost instead"
                 )
             )
