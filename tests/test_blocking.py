@@ -1530,3 +1530,51 @@ def test_what_is_stopped_or_closed_in_a_handler_gives_back_what_it_waited_with(t
         server.poll(0.01)
     assert server.poll(None) is False
     assert open_descriptors() == before
+
+
+IN_A_COROUTINE = """
+import asyncio, sys, threading
+from node_ipc import blocking
+
+ready, is_over = threading.Event(), threading.Event()
+
+def serve():
+    with blocking.serve("world", socket_root=sys.argv[1]) as server:
+        server.handle("add", sum)
+        ready.set()
+        while not is_over.is_set():
+            server.poll(0.01)
+
+async def make():
+    with blocking.connect("world", socket_root=sys.argv[1]) as world:  # line 15
+        for _ in range(3):
+            print(world.request("add", [1, 2]))
+
+async def use(world):
+    for _ in range(3):
+        print(world.request("add", [1, 2]))  # line 21
+
+thread = threading.Thread(target=serve)
+thread.start()
+ready.wait()
+try:
+    asyncio.run(make())
+    with blocking.connect("world", socket_root=sys.argv[1]) as world:
+        print(world.request("add", [1, 2]))
+        asyncio.run(use(world))
+    asyncio.run(asyncio.to_thread(lambda: blocking.connect("world", socket_root=sys.argv[1]).close()))
+finally:
+    is_over.set()
+    thread.join()
+"""
+
+
+def test_who_blocks_a_running_loop_is_warned_once_at_their_own_line(tmp_path: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", IN_A_COROUTINE, f"{tmp_path}/"], capture_output=True, text=True, timeout=60
+    )
+    assert run.stdout.split() == ["3"] * 7
+    made, used = [line for line in run.stderr.splitlines() if "RuntimeWarning" in line]
+    assert made.startswith("<string>:15: RuntimeWarning: blocking.connect() is called in a coroutine")
+    assert used.startswith("<string>:21: RuntimeWarning: request() of the blocking front is called in a coroutine")
+    assert "asyncio.to_thread" in made and "Traceback" not in run.stderr

@@ -50,7 +50,7 @@ from .core.server import Server as AnyServer
 from .core.server import ServerCore, serving
 from .core.session import Session, refuse_other_threads
 from .core.session import Socket as AnySocket
-from .drivers.calling import Serving, before_waiting, finish, leave
+from .drivers.calling import Serving, before_waiting, finish, leave, warn_in_coroutine
 from .drivers.thread import ThreadDriver
 from .errors import (
     BackpressureError,
@@ -569,20 +569,22 @@ def connect(
     timeout = seconds(timeout, "connect")
     refuse_no_bool(wait)
     where, settings = resolve(address, config, options, "client", tls)
-    client = BlockingClient(id_of(address), where, _driver(), settings)
+    client = BlockingClient(id_of(address), where, _driver("connect"), settings)
     if isinstance(where, Tls) and _is_served_here(client):  # the handshake needs both
         raise _never("connect", where)
     return _connected(client, timeout, wait)
 
 
-def _driver() -> ThreadDriver:
+def _driver(verb: str) -> ThreadDriver:
     """A driver for this thread; refused in a coroutine on the virtual clock, which would stand while it waits."""
+    driver = ThreadDriver()
     if "asyncio" in sys.modules:  # this front never loads it
         from .drivers.runner import why_no_endpoints
 
         if (why_not := why_no_endpoints()) is not None:
             raise WrongLoopError(why_not)
-    return ThreadDriver()
+        warn_in_coroutine(driver, f"blocking.{verb}()")
+    return driver
 
 
 def _connected(client: C, timeout: float | None, wait: bool) -> C:
@@ -632,7 +634,7 @@ def reconnect(
     where, settings = resolve(address, config, options, "client", tls, own=("config", "timeout", "tls"))
     short = 0
     while True:
-        client = _Single(id_of(address), where, _driver(), settings)
+        client = _Single(id_of(address), where, _driver("reconnect"), settings)
         _connected(client, timeout, True)
         began = time.monotonic()
         with client:
@@ -825,7 +827,7 @@ def serve(
             "bus= needs an event loop: a bus has to be heard all the time, and this front runs only while it is "
             "called. Use node_ipc.serve (asyncio), ipc.serve (callbacks) or node_ipc.scale.workers.run"
         )
-    driver = _driver()
+    driver = _driver("serve")
     return _started(BlockingServer(where, driver, settings), driver)
 
 
@@ -860,7 +862,7 @@ def serve_udp(address: UdpPlace, *, config: Config | None = None, **options: Any
 def _bound(where: Udp | Handed, settings: Config) -> BlockingDatagramServer:
     from .blocking_datagram import BlockingDatagramServer  # only who uses UDP loads it
 
-    driver = _driver()
+    driver = _driver("serve_udp")
     return _started(BlockingDatagramServer(where, driver, settings), driver)
 
 

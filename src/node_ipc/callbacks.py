@@ -614,7 +614,7 @@ class _LogLines:
         elif trace.what == "refused":
             if self._limited.passes():
                 self._log("a connection was refused, max_connections or one like it is reached:", str(trace.detail))
-        elif trace.what == "unheard":
+        elif trace.what in ("unheard", "unsent"):
             self._log(style.error(str(trace.detail)))
         elif trace.what == "retrying" and not self._trying:
             self._trying = True

@@ -855,6 +855,55 @@ def test_an_event_that_nobody_hears_and_that_may_be_misspelt_is_told_once(progra
     assert "Traceback" not in done.stderr
 
 
+INTERRUPTED = """
+import os, signal, sys
+from node_ipc import ipc
+
+def connected():
+    ipc.of.world.on("error", lambda error: os.kill(os.getpid(), signal.SIGINT))
+    for number in range(3):
+        ipc.of.world.emit("message", number)
+
+ipc.config.socket_root, ipc.config.log_in_color = sys.argv[1], False
+ipc.config.logger = lambda *line: print(*line, file=sys.stderr)
+ipc.connect_to("world", connected)
+ipc.run()
+"""
+CLOSED = """
+import asyncio, sys, node_ipc
+
+async def main():
+    async with node_ipc.serve("world", socket_root=sys.argv[1]) as server:
+        client = await node_ipc.connect("world", socket_root=sys.argv[1], retry=60_000)
+        await server.stop()
+        while client.state.value == "connected":
+            await asyncio.sleep(0.01)
+        for number in range(3):
+            client.emit("message", number)
+        if len(sys.argv) > 2:
+            client.on("disconnect", lambda loss: print(loss.dropped))
+        await client.close()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("program", [INTERRUPTED, CLOSED])
+def test_a_client_that_ends_says_how_much_was_never_sent(program: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", program, f"{tmp_path}/"], capture_output=True, text=True, check=True, timeout=60
+    )
+    told = [line for line in done.stderr.splitlines() if "never sent" in line]
+    assert len(told) == 1 and "3 messages were emitted and never sent, and the client is closed" in told[0]
+
+
+def test_a_handler_of_disconnect_is_told_what_was_never_sent_and_nobody_else(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CLOSED, f"{tmp_path}/", "heard"], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert (done.stdout, done.stderr) == ("3\n", "")
+
+
 PLAIN = """
 import asyncio, json, socket, sys, node_ipc
 

@@ -748,14 +748,25 @@ class ClientCore(LinkPublisher[S]):
 
     def _tell_of_the_end(self, loss: Loss) -> None:
         closed, connected = self.closed, self.connected  # a handler may connect anew, which makes new ones
-        self.events.publish("disconnect", loss)
+        heard = self.events.publish("disconnect", loss)
         self.events.publish("destroy")
+        if loss.dropped:
+            self._tell_unsent(loss, heard)
         if self._requests is not None:
             self._requests.end(loss.reason)
         self._close_fault_log()
         closed.settle()
         connected.settle(loss.reason or NotConnected(f"the client {self.id!r} was closed"))
         self._drained()
+
+    def _tell_unsent(self, loss: Loss, heard: bool) -> None:
+        """What was emitted is lost: logged, and on stderr, where no handler of ``disconnect`` could see it."""
+        messages = "1 message was" if loss.dropped == 1 else f"{loss.dropped} messages were"
+        why = loss.reason or self.last_error
+        line = f"{messages} emitted and never sent, and the client is closed{'' if why is None else f': {why}'}"
+        self._tell("unsent", line, messages=loss.dropped)
+        if not heard:
+            self._log_fault(self, NotConnected(line), loud=True)
 
     def abandoned(self) -> None:
         self._input("abandoned")

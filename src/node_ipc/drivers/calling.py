@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -16,7 +18,7 @@ from .thread import ThreadDriver
 if TYPE_CHECKING:
     from ..core.outcome import Outcome
 
-__all__ = ["Serving", "before_waiting", "finish", "leave"]
+__all__ = ["Serving", "before_waiting", "finish", "leave", "warn_in_coroutine"]
 
 S = TypeVar("S")
 
@@ -50,6 +52,28 @@ def before_waiting(driver: ThreadDriver, verb: str) -> None:
             f"{verb}() in a handler would wait for ever: this very thread, which runs the handler, would have to do "
             "what is waited for. Register a handler for it with on(), or return first"
         )
+    if "asyncio" in sys.modules and not driver.warned_in_coroutine and verb != "poll":  # which need not wait
+        warn_in_coroutine(driver, f"{verb}() of the blocking front")
+
+
+def warn_in_coroutine(driver: ThreadDriver, call: str) -> None:
+    """Warn once, at the line of the user's that calls, where an event loop runs in this thread: it would stand still.
+
+    Nothing happens where asyncio is not loaded: this front never loads it.
+    """
+    asyncio: Any = sys.modules.get("asyncio")
+    if asyncio is None or asyncio._get_running_loop() is None:
+        return
+    driver.warned_in_coroutine = True
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("node_ipc."):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(
+        f"{call} is called in a coroutine: while it waits, the event loop of this thread and all its tasks stand "
+        "still. Use await node_ipc.connect(…) or node_ipc.serve(…) there, or run what blocks by asyncio.to_thread",
+        RuntimeWarning,
+        stacklevel=level,
+    )
 
 
 class Serving(SocketPublisher[S]):

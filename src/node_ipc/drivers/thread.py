@@ -95,6 +95,8 @@ class ThreadDriver:
 
     runs_coroutines = False
     failures: list[BaseException] | None = None
+    warned_in_coroutine = False
+    """Whether it was said that an event loop runs in this thread, and waits for this."""
 
     def __init__(self) -> None:
         self.thread = _thread.get_ident
