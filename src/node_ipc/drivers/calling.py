@@ -61,12 +61,17 @@ def warn_in_coroutine(driver: ThreadDriver, call: str) -> None:
 
     Nothing happens where asyncio is not loaded: this front never loads it.
     """
-    asyncio: Any = sys.modules.get("asyncio")
-    if asyncio is None or asyncio._get_running_loop() is None:
+    if "asyncio" not in sys.modules:
         return
+    from .runner import runs_here
+
+    if not runs_here():
+        return
+    import inspect  # asyncio has loaded it
+
     driver.warned_in_coroutine = True
-    frame, level = sys._getframe(1), 2
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("node_ipc."):
+    frame, level = inspect.currentframe(), 1
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("node_ipc."):
         frame, level = frame.f_back, level + 1
     warnings.warn(
         f"{call} is called in a coroutine: while it waits, the event loop of this thread and all its tasks stand "
