@@ -1126,6 +1126,7 @@ def test_a_handshake_with_a_server_of_the_same_thread_raises_at_once(authority: 
             blocking.connect(server.address, tls={"ca": authority.cert})
 
 
+@pytest.mark.filterwarnings("ignore:.* is called in a coroutine:RuntimeWarning")
 def test_a_client_in_the_event_loop_that_runs_its_server(config: Config) -> None:
     """As in an async handler, or in a notebook that serves."""
 

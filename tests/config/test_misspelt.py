@@ -156,15 +156,22 @@ def test_an_option_by_position_is_told_that_it_goes_by_name() -> None:
         MADE.client.request("x", {}, 5, type=int)
 
 
+NO_FIVE = r"receive\(\) takes no 5 by position; its options are given by name, as timeout=5$"
+
+
 async def test_so_is_who_gives_a_time_limit_to_receive(tmp_path: Path) -> None:
     config = Config(socket_root=f"{tmp_path}/", silent=True)
     wrong: Any = (5,)
-    told = r"receive\(\) takes no 5 by position; its options are given by name, as timeout=5$"
     async with node_ipc.serve("world", config=config), node_ipc.connect("world", config=config) as world:
-        with pytest.raises(TypeError, match=told):
+        with pytest.raises(TypeError, match=NO_FIVE):
             await world.receive("x", *wrong)
+
+
+def test_so_is_who_gives_one_to_receive_on_the_blocking_front(tmp_path: Path) -> None:
+    config = Config(socket_root=f"{tmp_path}/", silent=True)
+    wrong: Any = (5,)
     with blocking.serve("world", config=config), blocking.connect("world", config=config) as client:
-        with pytest.raises(TypeError, match=told):
+        with pytest.raises(TypeError, match=NO_FIVE):
             client.receive("x", *wrong)
         with pytest.raises(TypeError, match=r"receive\(\) takes no <class 'int'> by position; .*, as type=…"):
             client.receive("x", int, *wrong)  # type: ignore[call-overload]

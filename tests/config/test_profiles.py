@@ -253,7 +253,10 @@ async def on_callbacks(place: Any, **config: Any) -> None:
     await asyncio.wait_for(ipc.server.start(), DEADLINE)
 
 
-every_front = pytest.mark.parametrize("start", [on_asyncio, on_blocking, on_callbacks])
+blocking_in_a_coroutine = pytest.mark.filterwarnings("ignore:.* is called in a coroutine:RuntimeWarning")
+every_front = pytest.mark.parametrize(
+    "start", [on_asyncio, pytest.param(on_blocking, marks=blocking_in_a_coroutine), on_callbacks]
+)
 
 
 @every_front

@@ -578,6 +578,7 @@ async def test_what_a_killed_client_had_not_handled_is_told_to_the_server(
 @pytest.mark.lane(name="chaos")
 @pytest.mark.timeout(600 if NIGHTLY == "chaos" else 120)
 @pytest.mark.row(32)
+@pytest.mark.filterwarnings("ignore:.* is called in a coroutine:RuntimeWarning")
 @pytest.mark.parametrize("transport", ["unix", "tcp"])
 async def test_a_blocking_client_is_told_what_a_killed_server_had_not_handled(
     transport: str, tmp_path: Path, config: Config
