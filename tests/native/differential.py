@@ -204,6 +204,8 @@ class Round:
     def read_into(self, room: memoryview) -> int:
         return 0
 
+    def read_first(self, read: Callable[[], bool] | None) -> None: ...
+
     def pending_bytes(self) -> int:
         return 50 if self.full else 0
 

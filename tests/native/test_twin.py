@@ -121,6 +121,8 @@ class _Link:
     def read_into(self, room: memoryview) -> int:
         return 0
 
+    def read_first(self, read: Callable[[], bool] | None) -> None: ...
+
     def pending_bytes(self) -> int:
         return 0
 

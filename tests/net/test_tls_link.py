@@ -624,6 +624,8 @@ class Carrier:
     def read_into(self, room: memoryview) -> int:
         return 0
 
+    def read_first(self, read: Callable[[], bool] | None) -> None: ...
+
     def pending_bytes(self) -> int:
         return sum(map(len, self.sent))
 

@@ -21,6 +21,7 @@ import msgspec
 
 from ..config import twin
 from ..errors import BackpressureError, InvalidMessage, InvalidPayload, IPCError, MessageTimeout, ProtocolError
+from ..wire import spare
 from ..wire.attached import MEMBER, Attached, AttachingSplitter, Delivery, Half, offer_in
 from ..wire.codec import shallow
 from ..wire.costs import LARGE_FRAME
@@ -262,6 +263,8 @@ class Incoming:
 
     def end(self) -> None:
         """The link is gone."""
+        if self._splitter.__class__ is AttachingSplitter:
+            spare.clear()
         self._splitter = ENDED
         self.shut()
         self._hearer = NOBODY
@@ -305,8 +308,9 @@ class Incoming:
         outgoing, hearer, splitter = self._outgoing, self._hearer, self._splitter
         outgoing.corked = True
         frames = splitter.split(data)
-        if frames:
-            self.messages_in += len(frames)
+        count = len(frames)
+        if count:
+            self.messages_in += count
             if self._held or (self.pauses and self._handlers_busy()):
                 sound = True
                 self._held += frames
@@ -319,15 +323,16 @@ class Incoming:
                 finally:
                     context.enter = enter
             if sound and hearer.heard is not None:
-                if self._beats < len(frames):
+                if self._beats < count:
                     hearer.heard()
                 self._beats = 0
         if hearer.traffic is not None:
-            hearer.read(len(frames), len(data))
+            hearer.read(count, len(data))
         if self._is_shut:
             return
         if splitter.fault is not None or splitter.rest or self._half_since is not None:
-            self._end_read(splitter, bool(frames))
+            frames = []  # an array in them may leave its memory to the next
+            self._end_read(splitter, count > 0)
         if outgoing.frames:
             outgoing.uncork()
         else:
@@ -362,18 +367,43 @@ class Incoming:
 
     def _read_directly(self, splitter: Any) -> None:
         """Read what is missing of a large attachment into its place, as far as it has come already."""
-        left = DIRECT_AT_ONCE
-        while left > 0 and splitter.rest.__class__ is Half and not (self.pauses or self._is_shut):
-            room: Any = splitter.rest.room()
-            if len(room) < DIRECT_BYTES or self._link is None:
-                return
-            count = self._link.read_into(room)
-            del room
+        link, left = self._link, DIRECT_AT_ONCE
+        room: memoryview | None
+        if link is None:
+            return
+        while (room := self._large_room(splitter)) is not None:
+            count = link.read_into(room[:left]) if left > 0 else 0
+            room = None  # its memory may be of use to somebody when the message is handled
             if not count:
+                link.read_first(self._read_on)
                 return
             left -= count
             self.bytes_in += count
             self._take_directly(splitter.filled(count), count)
+        link.read_first(None)
+
+    def _large_room(self, splitter: Any) -> memoryview | None:
+        """Where what is missing belongs, if it is so much that a read of its own is worth it."""
+        if splitter.rest.__class__ is not Half or self.pauses or self._is_shut:
+            return None
+        room: memoryview | None = splitter.rest.room()
+        return room if room is not None and len(room) >= DIRECT_BYTES else None
+
+    def _read_on(self) -> bool:
+        """More of a large attachment may have come: as ``received``, with no memory between; whether there was any."""
+        before, outgoing = self.bytes_in, self._outgoing
+        outgoing.corked = True
+        self._read_directly(self._splitter)
+        if self.bytes_in == before:
+            outgoing.corked = outgoing.turn or outgoing.is_full
+            return False
+        if self.watch is not None:
+            self.watch.heard()
+        if outgoing.frames:
+            outgoing.uncork()
+        else:
+            outgoing.corked = outgoing.turn or outgoing.is_full
+        return True
 
     def _take_directly(self, deliveries: list[Any], count: int) -> None:
         """What a direct read completed: as the end of ``received``."""

@@ -121,10 +121,14 @@ class Link(Protocol):
         ``pending_bytes`` is 0."""
 
     def read_into(self, room: memoryview) -> int:
-        """Inside ``received``: read more, straight into this memory; how many bytes, 0 where none have come.
+        """Inside ``received``: read what has come straight into this memory; how many bytes, 0 where there are none.
 
         Also 0 where a link cannot, or the read fails: what there is to say comes as ever.
         """
+
+    def read_first(self, read: Callable[[], bool] | None) -> None:
+        """From now on, before each read, call this instead, which reads with ``read_into``; where it returns False, or
+        a link cannot, all is as ever. None ends it."""
 
     def pending_bytes(self) -> int:
         """The bytes that ``write`` took and the kernel did not take yet."""
@@ -167,6 +171,8 @@ class PlainLink:
     def read_into(self, room: memoryview) -> int:
         return 0
 
+    def read_first(self, read: Callable[[], bool] | None) -> None: ...
+
 
 class Gone(msgspec.Struct, eq=False):
     """A link that is over, for its session: all that is left of it is who was there."""
@@ -178,6 +184,7 @@ class Gone(msgspec.Struct, eq=False):
     def read_into(self, room: memoryview) -> int:
         return 0
 
+    def read_first(self, read: Callable[[], bool] | None) -> None: ...
     def pending_bytes(self) -> int:
         return 0
 

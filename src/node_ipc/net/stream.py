@@ -51,6 +51,7 @@ class StreamLink:
         "_peer_ended",
         "_pending",
         "_read_direct",
+        "_read_first",
         "_reading",
         "_receiver",
         "_sock",
@@ -69,6 +70,7 @@ class StreamLink:
         self._reading = True
         self._closing = self._peer_ended = self._over = False
         self._read_direct: Callable[[], None] | None = None
+        self._read_first: Callable[[], bool] | None = None
         self._lookout: Lookout | None = None  # made when reading is paused for the first time
 
     def start(self, *, alone: bool) -> None:
@@ -106,6 +108,8 @@ class StreamLink:
 
     def readable(self) -> None:
         try:
+            if self._read_first is not None and self._read_first():
+                return
             try:
                 data = self._sock.recv(READ_BYTES, DONT_WAIT)
             except BlockingIOError:
@@ -127,6 +131,8 @@ class StreamLink:
         ``extend`` has put what came into the list before Python looks for signals again: where that is empty, nothing
         was read, and nothing is in doubt.
         """
+        if self._read_first is not None and self._has_read_first(self._read_first):
+            return
         read: list[bytes] = []
         try:
             try:
@@ -145,6 +151,13 @@ class StreamLink:
                 self._interrupted("reading", error)
             else:
                 self._driver.undisturbed = error
+            raise
+
+    def _has_read_first(self, read: Callable[[], bool]) -> bool:
+        try:
+            return read()
+        except BaseException as error:
+            self._interrupted("reading", error)
             raise
 
     def _failed(self, error: OSError) -> None:
@@ -259,13 +272,18 @@ class StreamLink:
     def read_into(self, room: memoryview) -> int:
         if self._over or self._peer_ended:
             return 0
+        read, size, receive = 0, len(room), self._sock.recv_into
         try:
-            return self._sock.recv_into(room, 0, DONT_WAIT)
+            while read < size and (count := receive(room[read:], 0, DONT_WAIT)):
+                read += count
         except BlockingIOError:
-            return 0
+            pass
         except OSError as error:
             self._failed(error)
-            return 0
+        return read
+
+    def read_first(self, read: Callable[[], bool] | None) -> None:
+        self._read_first = None if self._over else read
 
     def _keep(self, data: bytes, sent: int) -> None:
         if not self._over:
@@ -373,7 +391,7 @@ class StreamLink:
             self._forget()
         finally:
             self._sock.close()
-        self._read_direct = None
+        self._read_direct = self._read_first = None
         if self._lookout is not None:
             self._lookout.stop()
             self._lookout = None

@@ -17,7 +17,7 @@ from msgspec import Raw
 from msgspec import inspect as types
 
 from ..errors import FrameTooLarge, InvalidMessage, InvalidPayload, ProtocolError
-from . import surrogates
+from . import spare, surrogates
 from .arrays import Arrived, check_array
 from .framing import NOTHING, Splitter
 from .json import Envelope, decode_large_envelope, decode_large_payload, encode, refused, salvage
@@ -45,7 +45,13 @@ BEGIN = b'{"attachments":['
 MOST_ATTACHMENTS = 256
 """In one message."""
 AT_ONCE = 1024 * 1024
-"""So much memory is made for a piece at once, and then eight times what has come: a length may be a lie."""
+"""So much memory is made for a piece at once, at most, and then eight times what has come: a length may be a lie. It is
+none up to the size of a message that came whole over the same link."""
+SPARED = AT_ONCE
+"""The memory of arrays as large is used again."""
+MOST_PARTS = 4
+"""Reads that are kept as they came before memory is made: a small piece is put together of them."""
+NOWHERE = memoryview(b"")
 MEMBER = b'"attachments"'
 OFFERED = b',"attachments":1}'
 """How a frame ends that is an offer, as this library writes it."""
@@ -97,49 +103,90 @@ class _Memory(io.BytesIO):
 
 
 class _Room:
-    """Memory for one piece; it grows with what arrives. Of bytes it becomes ``bytes`` without a copy."""
+    """Memory for one piece; it grows with what arrives. Of bytes it becomes ``bytes`` without a copy.
 
-    __slots__ = ("_file", "_size", "_view", "_writable", "filled")
+    Where a piece begins in the read that ended the message before it, nothing is made yet: that message is still to be
+    handled, and may leave its memory to this one.
+    """
 
-    def __init__(self, size: int, writable: bool) -> None:
+    __slots__ = ("_at_once", "_file", "_parts", "_size", "_view", "_writable", "filled")
+
+    def __init__(self, size: int, writable: bool, proven: int) -> None:
         self._size = size
         self._writable = writable
+        self._at_once = max(AT_ONCE, proven)
+        self._parts: list[memoryview] = []
+        self._file: Any = None
+        self._view = NOWHERE
         self.filled = 0
-        self._file, self._view = _memory(min(size, AT_ONCE), writable)
 
     @property
     def missing(self) -> int:
         return self._size - self.filled
 
+    def put(self, part: memoryview) -> int:
+        """The next bytes, of a read; how many of them are ours."""
+        if self._file is None and len(self._parts) < MOST_PARTS:
+            part = part[: self.missing]
+            self._parts.append(part)
+        else:
+            room = self.view()
+            part = part[: len(room)]
+            room[: len(part)] = part
+        self.filled += len(part)
+        return len(part)
+
     def view(self) -> memoryview:
         """Where the next bytes belong."""
-        if self.filled == self._view.nbytes:
+        if self._file is None:
+            size = self._size
+            while size > max(self._at_once, self.filled):
+                size = -(-size // 8)  # the last step of growing finds an eighth, which is not much beside the whole
+            self._make(max(size, self.filled))
+            start = 0
+            for part in self._parts:
+                self._view[start : start + len(part)] = part
+                start += len(part)
+            self._parts.clear()
+        elif self.filled == len(self._view):
             old = self._view
-            self._file, self._view = _memory(min(self._size, self.filled * 8), self._writable)
+            self._make(self.filled * 8)
             self._view[: self.filled] = old
         return self._view[self.filled :]
 
+    def _make(self, size: int) -> None:
+        """Zeros, or an array that nobody has any more: there a length that lies costs nothing."""
+        used = spare.take(self._size) if self._writable and self._size >= SPARED else None
+        if used is None and not self._writable:
+            self._file = _Memory(bytes(min(self._size, size)))
+            self._view = self._file.getbuffer()
+        else:
+            self._file = bytearray(min(self._size, size)) if used is None else used
+            self._view = memoryview(self._file)
+
     def taken(self) -> bytes | bytearray:
         """The piece, whole."""
+        if self._file is None:
+            return bytearray().join(self._parts) if self._writable else b"".join(self._parts)
         self._view.release()
-        whole: bytes | bytearray = self._file if self._writable else self._file.getvalue()
-        return whole
-
-
-def _memory(size: int, writable: bool) -> tuple[Any, memoryview]:
-    """Zeros that the system gives when they are touched."""
-    memory: Any = bytearray(size) if writable else _Memory(bytes(size))
-    return memory, memoryview(memory) if writable else memory.getbuffer()
+        if not self._writable:
+            still: bytes = self._file.getvalue()
+            return still
+        if self._size >= SPARED:
+            spare.keep(self._file)
+        array: bytearray = self._file
+        return array
 
 
 class Half:
     """A message of which the frame has come, and not all of its bytes."""
 
-    __slots__ = ("_came", "_data", "_entries", "_head", "_room")
+    __slots__ = ("_came", "_data", "_entries", "_head", "_proven", "_room")
 
-    def __init__(self, head: bytes, entries: list[Entry]) -> None:
+    def __init__(self, head: bytes, entries: list[Entry], proven: int = 0) -> None:
         self._head = head
         self._entries = entries
+        self._proven = proven
         self._data: list[bytes | bytearray] = []
         self._room: _Room | None = None
         self._came = len(head)
@@ -154,7 +201,7 @@ class Half:
         while self._room is None and len(self._data) < len(self._entries):
             entry = self._entries[len(self._data)]
             if entry.size:
-                self._room = _Room(entry.size, entry.dtype is not None)
+                self._room = _Room(entry.size, entry.dtype is not None, self._proven)
             else:
                 self._data.append(b"" if entry.dtype is None else bytearray())
 
@@ -164,9 +211,11 @@ class Half:
 
     def filled(self, count: int) -> None:
         """So many were put there."""
-        room = self._room
-        assert room is not None
-        room.filled += count
+        assert self._room is not None
+        self._room.filled += count
+        self._go_on(self._room, count)
+
+    def _go_on(self, room: _Room, count: int) -> None:
         self._came += count
         if not room.missing:
             self._data.append(room.taken())
@@ -175,12 +224,10 @@ class Half:
     def take(self, chunk: bytes, start: int) -> int:
         """Put what is ours of a chunk into its place; where, in the chunk, the rest begins."""
         given = memoryview(chunk)
-        while start < len(chunk) and (room := self.room()) is not None:
-            part = given[start : start + len(room)]
-            room[: len(part)] = part
-            start += len(part)
-            del room
-            self.filled(len(part))
+        while start < len(chunk) and (room := self._room) is not None:
+            count = room.put(given[start:])
+            start += count
+            self._go_on(room, count)
         return start
 
     def delivery(self) -> Delivery | None:
@@ -199,7 +246,7 @@ class AttachingSplitter(Splitter):
     """Cuts a stream in which there may be bytes behind a frame.
 
     A splitter becomes one (by its ``__class__``) in the middle of a stream. ``rest`` is a :class:`Half` while bytes are
-    missing.
+    missing, and ``proven`` is the size of the largest message that came with attachments.
     """
 
     __slots__ = ()
@@ -266,7 +313,7 @@ class AttachingSplitter(Splitter):
         elif size > self._limit:
             self.fault = self._too_large(size)
         else:
-            self.rest = Half(head, entries)
+            self.rest = Half(head, entries, self.proven)
             self._close(frames)
 
     def filled(self, count: int) -> list[Any]:
@@ -280,6 +327,7 @@ class AttachingSplitter(Splitter):
         if (delivery := self.rest.delivery()) is not None:
             frames.append(delivery)
             self.rest = NOTHING
+            self.proven = max(self.proven, len(delivery))
 
     def hopeless(self, begun: Any) -> ProtocolError | None:
         """Of bytes any will do."""

@@ -31,7 +31,7 @@ class Splitter:
     ``rest`` is what came of the frame that is not complete.
     """
 
-    __slots__ = ("_delimiter", "_limit", "_max_values", "_overlap", "fault", "limit_option", "rest")
+    __slots__ = ("_delimiter", "_limit", "_max_values", "_overlap", "fault", "limit_option", "proven", "rest")
 
     def __init__(
         self,
@@ -47,6 +47,7 @@ class Splitter:
         self.rest = NOTHING
         self.fault: ProtocolError | None = None
         self.limit_option = limit_option
+        self.proven = 0
 
     def split(self, chunk: bytes) -> list[bytes]:
         """The frames that ``chunk`` completes."""
