@@ -70,7 +70,7 @@
     X(decode_envelope) X(decode_raw_envelope) X(decode_payload) X(decode_raw_payload)
 
 #define WORDS(X) X(press) X(turn_ends) X(split) X(uncork) X(read) X(type) X(data) X(_deliver) X(_stumbled) X(_end_read)  \
-    X(_report) X(_run_returned) X(_unheard)
+    X(_report) X(_run_returned) X(_unheard) X(keep)
 
 typedef struct {
     PyTypeObject *Method, *Encoder, *Converting;
@@ -464,15 +464,23 @@ static PyObject *append(State *st, PyObject *out, PyObject *frame) {
     return PyObject_CallMethodOneArg(out, st->word_press, frame);
 }
 
+/* Whether an event that is more than a name says keep=…: the slow way then; -1 with an error. */
+static int keeps(State *st, PyObject *type) {
+    if (PyUnicode_CheckExact(type) || PyBytes_CheckExact(type) || !PyObject_HasAttr(type, st->word_keep)) return 0;
+    PyObject *keep = PyObject_GetAttr(type, st->word_keep);
+    Py_XDECREF(keep);
+    return keep ? keep != Py_None : -1;
+}
+
 static PyObject *emit_call(PyObject *method, PyObject *const *args, size_t flags, PyObject *names) {
     State *st = ((Method *)method)->st;
     Py_ssize_t count = PyVectorcall_NARGS(flags);
     if (names || count < 2 || count > 3 || !IS_A(args[0], session)) goto pure;
     PyObject *out = AT(args[0], session_outgoing);
     if (!IS(out, outgoing) || !AT(out, outgoing_encode)) goto pure;
-    int home = is_at_home(st, out);
-    if (home < 0) return NULL;
-    if (!home) goto pure;
+    int home = is_at_home(st, out), kept = keeps(st, args[1]);
+    if (home < 0 || kept < 0) return NULL;
+    if (!home || kept) goto pure;
     Py_INCREF(out); /* encoding runs code of the user's */
     PyObject *type = args[1], *data = count == 3 ? args[2] : st->empty, *encoder = Py_NewRef(AT(out, outgoing_encode));
     PyObject *frame = (PyObject *)Py_TYPE(encoder) == (PyObject *)st->Encoder

@@ -209,7 +209,7 @@ RECORDS = {
     contract.Message: tuple(field.name for field in dataclasses.fields(contract.Message)),
     contract.Method: tuple(field.name for field in dataclasses.fields(contract.Method)),
     node_ipc.ClientState: tuple(node_ipc.ClientState.__members__),
-    node_ipc.Event: ("name", "type"),
+    node_ipc.Event: ("name", "type", "keep"),
     node_ipc.Request: ("method", "socket", "deadline", "cancelled", "ended"),
     node_ipc.DatagramPeer: ("id", "address", "port", "claimed_id", "validated", "heard_at"),
     node_ipc.Socket: ("id", "claimed_id", "state", "loss"),

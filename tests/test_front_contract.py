@@ -604,9 +604,12 @@ def test_the_newest_of_a_client_and_what_drain_waits_for(waiting: Any) -> None:
     server.on("much", lambda data: heard.append("much"))
     client = waiting.connect()
 
+    newest = node_ipc.Event("frame", list, keep="latest")
+
     def film() -> None:
-        for number in range(20):
+        for number in range(0, 20, 2):
             client.client.emit("frame", [number, "x" * 3_000_000], keep="latest")
+            client.client.emit(newest, [number + 1, "x" * 3_000_000])
 
     began = time.monotonic()
     client.call(film)

@@ -45,6 +45,7 @@ from .core.inbox import (
     receivable,
     receive_timeout,
 )
+from .core.newest import keep_of
 from .core.outcome import refuse_no_bool, seconds
 from .core.server import Server as AnyServer
 from .core.server import ServerCore, serving
@@ -226,7 +227,7 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
             NotConnected: the client is closed; nothing was sent.
             ProtocolError: a name or payload that cannot be sent; nothing was sent.
         """
-        if keep is not None:
+        if keep is not None or (type.__class__ is not str and keep_of(type) is not None):
             return self._emit_newest(type, data, keep)
         session = self._direct
         if session is None:
@@ -682,7 +683,7 @@ class BlockingServer(Serving[BlockingSocket], ServerCore[BlockingSocket]):
         the other fronts, and neither does ``keep="latest"``, where False says that it waits, and may be replaced.)
         Raises :class:`ConnectionLost` when the link breaks while the event is being written.
         """
-        if keep is not None:
+        if keep is not None or keep_of(type) is not None:
             return self._emit_newest(socket, type, data, keep)
         below = super().emit(socket, type, data)
         driver = self._thread

@@ -116,6 +116,76 @@ def test_an_event_may_be_given_as_one() -> None:
     assert waiting(both) == [("frame", 2)]
 
 
+FRAME = Event("frame", int, keep="latest")
+
+
+def test_an_event_may_say_it_of_itself() -> None:
+    both = full()
+    both.socket.join("viewers")
+    emits: list[Callable[[int], Any]] = [
+        lambda number: both.socket.emit(FRAME, number),
+        lambda number: both.server.emit(both.socket, FRAME, number),
+        lambda number: both.server.broadcast(FRAME, number),
+        lambda number: both.server.to("viewers").emit(FRAME, number),
+        lambda number: both.socket.emit(FRAME, number, keep=None),
+    ]
+    for number, emit in enumerate(emits):
+        both.socket.emit("other", number)
+        emit(number)
+    others = [("other", number) for number in range(len(emits))]
+    assert waiting(both) == [*others, ("frame", 4)] and both.server.stats().replaced == 4
+    both.socket.emit("frame", 5)  # the name alone says nothing
+    both.socket.emit(Event("frame", int), 6)
+    assert waiting(both)[-3:] == [("frame", 4), ("frame", 5), ("frame", 6)]
+
+
+def test_an_event_may_say_it_of_itself_on_the_clients_side() -> None:
+    both = stuck()
+    heard: list[Any] = []
+    both.server.on("frame", lambda data, socket: heard.append(data[0]))
+    both.connection.to_server.stall()
+    frame = Event("frame", list, keep="latest")
+    for number in range(5):
+        assert both.client.emit(frame, [number, "x" * 30_000])
+    go_on(both)
+    assert heard == [0, 4] and both.client.stats().replaced == 3
+
+
+@pytest.mark.parametrize("options", [{}, {"sync": True}])
+def test_an_event_may_say_it_of_itself_while_the_link_is_down(options: dict[str, Any]) -> None:
+    driver = MemoryDriver()
+    client = Client("world", Unix("/memory/app.world"), driver, Config(**options).settings())
+    client.connect()
+    for number in range(5):
+        client.emit(FRAME, number)
+    in_thread(client.emit, FRAME, 5)
+    driver.run_turn()
+    heard: list[Any] = []
+    server = serve(driver)
+    server.on("frame", lambda data, socket: heard.append(data))
+    driver.advance(5)
+    assert heard == [5] and client.stats().replaced == 5
+
+
+def test_in_other_threads_an_event_may_say_it_of_itself() -> None:
+    both = full()
+    for number in range(5):
+        in_thread(both.socket.emit, FRAME, number)
+    both.driver.run_until_idle()
+    assert waiting(both) == [("frame", 4)] and both.socket.stats().replaced == 4
+
+
+@pytest.mark.parametrize(("keep", "error"), [("last", ValueError), (True, TypeError), (1, TypeError)])
+def test_what_an_event_cannot_say_is_refused_where_it_is_made(keep: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match=r"Event\(keep=…\) takes \"latest\", or None"):
+        Event("frame", int, keep=keep)
+
+
+def test_events_that_say_something_else_are_others() -> None:
+    assert Event("frame", int) != FRAME and Event("frame", int, keep="latest") == FRAME
+    assert repr(FRAME) == "Event('frame', int, keep='latest')"
+
+
 def test_the_client_s_side_is_the_same() -> None:
     both = stuck()
     heard: list[Any] = []

@@ -104,6 +104,8 @@ async def asyncio_front() -> None:
         world.emit(order, "tea")  # type: ignore[misc]  # pyright: ignore
         world.emit(order)  # type: ignore[call-overload]  # pyright: ignore
         world.emit(order, Order("tea", 2), keep="latest")
+        world.emit(node_ipc.Event("frame", Order, keep="latest"), Order("tea", 2))
+        node_ipc.Event("frame", Order, keep="last")  # type: ignore[arg-type]  # pyright: ignore
         world.emit("message", "hello", keep="last")  # type: ignore[call-overload]  # pyright: ignore
         assert_type(await world.receive(order), Order)
         assert_type(await world.receive("order", type=Order, timeout=5), Order)

@@ -39,7 +39,7 @@ from ..wire.parcel import settled
 from .asking import Asking, Question
 from .endpoint import OF_EMITTERS, LinkPublisher, Register, typed_as
 from .events import Event
-from .newest import FrameQueue, newest_of
+from .newest import FrameQueue, kept_event, newest_of
 from .outcome import seconds_to_end
 from .session import Loss, Session, Socket, refuse_other_threads
 from .trace import Stats
@@ -348,6 +348,8 @@ class ClientCore(LinkPublisher[S]):
         """While there is no link, and in sync mode; with an event, in the place of the last one of it."""
         if self._driver.is_forked:
             raise ForkError("this process was forked: its parent owns the client. Connect anew in the child")
+        if event is None:
+            event = kept_event(type, None, self._codec.raw)
         frame = settled(self._codec.encode(type, data))
         if self._driver.home and self._driver.thread() != self._driver.home:
             return self._emit_from_thread(type, frame, event)

@@ -50,7 +50,7 @@ from .block import Block
 from .context import LinkContext
 from .endpoint import OF_EMITTERS, ServerState, SocketPublisher, not_in
 from .events import Event
-from .newest import newest_of
+from .newest import keep_of, kept_event, newest_of
 from .seam import Peer
 from .session import refuse_other_threads
 from .trace import Stats, Trace
@@ -323,7 +323,7 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
         before ``start()`` and after ``stop()``, and a :class:`ProtocolError` for a name or payload that cannot be
         sent; nothing is sent then. Safe from any thread.
         """
-        if keep is not None:
+        if keep is not None or (type.__class__ is not str and keep_of(type) is not None):
             return self._emit_newest(socket, type, data, keep)
         driver = self._driver
         if self._port is None or driver.thread() != driver.home:
@@ -442,7 +442,7 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
         if misplaced:
             refuse_misplaced("broadcast", misplaced, ("exclude", "keep"))
         refuse_other_threads(self._driver, "broadcast")
-        event = "" if keep is None else newest_of(type, keep, self._codec.raw)
+        event = kept_event(type, keep, self._codec.raw) or ""
         frame = self._frame(type, data)
         port = self._port
         if port is None:  # nobody was heard

@@ -35,6 +35,7 @@ from ..wire.carried import Carried, NothingCarried
 from ..wire.costs import LARGE_FRAME
 from ..wire.json import decode_large_payload, encode, salvage, to_bytes
 from ..wire.names import ATTACHMENTS, LIFECYCLE, PING, PONG, NameCheck, Named
+from .newest import Keep, checked
 from .signature import Signature, signature_of
 
 if TYPE_CHECKING:
@@ -91,6 +92,8 @@ class Event(Named, Generic[T]):
     Attributes:
         name: The event's name on the wire.
         type: The payload's type, as in an annotation.
+        keep: ``"latest"``: wherever it is emitted, also to rooms and in broadcasts, that is ``emit(…, keep="latest")``:
+            for frames, positions and prices. None: as each ``emit`` says.
 
     Example:
         >>> numbers = node_ipc.Event("numbers", list[int])
@@ -103,23 +106,28 @@ class Event(Named, Generic[T]):
         6
     """
 
-    __slots__ = ("name", "type")
+    __slots__ = ("keep", "name", "type")
 
-    def __init__(self, name: str, type: TypeForm[T]) -> None:
+    def __init__(self, name: str, type: TypeForm[T], *, keep: Keep = None) -> None:
         if not isinstance(name, str):
             raise InvalidEvent(f"an event's name must be text, not {name.__class__.__name__}: {name!r:.80}")
         self.name = name
         self.type: Any = NoneType if type is None else type  # as in annotations; the verbs take None for "anything"
+        self.keep: Keep = checked(keep, "Event")
 
     def __repr__(self) -> str:
         type = self.type
-        return f"Event({self.name!r}, {type.__qualname__ if isinstance(type, _CLASS) else repr(type)})"
+        keep = "" if self.keep is None else f", keep={self.keep!r}"
+        return f"Event({self.name!r}, {type.__qualname__ if isinstance(type, _CLASS) else repr(type)}{keep})"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Event) and (self.name, self.type) == (other.name, other.type)
+        return isinstance(other, Event) and self._parts() == other._parts()
 
     def __hash__(self) -> int:
         return hash(self.name)
+
+    def _parts(self) -> tuple[Any, ...]:
+        return self.name, self.type, self.keep
 
 
 _WHILE_CONNECTED = "_node_ipc_while_connected"

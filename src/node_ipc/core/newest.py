@@ -1,4 +1,4 @@
-"""``emit(…, keep="latest")``: which of the messages that wait may be replaced by the next one of their event.
+"""``keep="latest"``, of an emit or of an ``Event``: which messages that wait the next one of their event may replace.
 
 It knows events and the frames of one list; what a place in that list means is its owner's business. What arrives is
 always a part of what was emitted, in its order: a message that replaces another goes behind all that was emitted
@@ -12,21 +12,39 @@ from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
 
 from ..errors import InvalidEvent
+from ..wire.names import Named
 
-__all__ = ["FrameQueue", "Keep", "Newest", "newest_of"]
+__all__ = ["FrameQueue", "Keep", "Newest", "checked", "keep_of", "kept_event", "newest_of"]
 
 Keep: TypeAlias = Literal["latest"] | None
 """What ``emit`` does with an unsent message of the same event: None queues behind it, ``"latest"`` replaces it."""
 
 
+def keep_of(type: Any) -> Keep:
+    """What an event that is more than a name says of itself."""
+    keep: Keep = type.keep if isinstance(type, Named) else None
+    return keep
+
+
+def checked(keep: Any, verb: str = "emit") -> Keep:
+    """The same; refuses what ``keep=`` does not take."""
+    if keep is None or keep == "latest":
+        return keep  # type: ignore[no-any-return]
+    takes = f'{verb}(keep=…) takes "latest", or None for every message, not {keep!r:.80}'
+    if not isinstance(keep, str):
+        raise TypeError(takes)
+    near = difflib.get_close_matches(keep.lower(), ("latest", "newest", "last"), 1, 0.5)
+    raise ValueError(takes + (': did you mean keep="latest"?' if near else ""))
+
+
+def kept_event(type: Any, keep: Any, raw: bool = False) -> str | None:
+    """As ``newest_of``; None where neither the call nor the event says that it is to be kept."""
+    return None if keep is None and keep_of(type) is None else newest_of(type, keep, raw)
+
+
 def newest_of(type: Any, keep: Any, raw: bool = False) -> str:
     """The event whose newest message is to be kept; refuses what ``keep=`` does not take, and raw bytes."""
-    if not isinstance(keep, str):
-        raise TypeError(f'emit(keep=…) takes "latest", or None for every message, not {keep!r:.80}')
-    if keep != "latest":
-        near = difflib.get_close_matches(keep.lower(), ("latest", "newest", "last"), 1, 0.5)
-        hint = ': did you mean keep="latest"?' if near else ""
-        raise ValueError(f'emit(keep=…) takes "latest", or None for every message, not {keep!r:.80}{hint}')
+    checked(keep)
     if raw:
         raise InvalidEvent(
             'emit(keep="latest") needs an event, and raw mode has none: bytes that are left out would be missed in the '

@@ -17,7 +17,7 @@ from .asking import Question
 from .endpoint import OF_EMITTERS, LinkPublisher, ServerState, SocketPublisher, not_in
 from .events import Event
 from .everywhere import BUS_EVENTS, Everywhere, Relay, RemoteSocket, no_bus
-from .newest import newest_of
+from .newest import kept_event
 from .outcome import seconds
 from .rooms import Audience, Rooms, Target, room_name
 from .session import Loss, Session, Socket, broadcast, broadcast_newest, refuse_other_threads
@@ -196,7 +196,7 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
         if misplaced:
             refuse_misplaced("broadcast", misplaced, ("exclude", "local", "keep"))
         refuse_other_threads(self._driver, "broadcast")
-        event = None if keep is None else newest_of(type, keep, self._codec.raw)
+        event = kept_event(type, keep, self._codec.raw)
         frame = self._codec.encode(type, data)
         to: Any = self._sessions.values()
         if exclude:
@@ -253,7 +253,7 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
     def emit_to(self, audience: Audience, type: Any, data: Any, local: bool, keep: Keep) -> bool:
         """Send one event to whoever is meant; as :meth:`Target.emit`."""
         refuse_other_threads(self._driver, "emit")
-        event = None if keep is None else newest_of(type, keep, self._codec.raw)
+        event = kept_event(type, keep, self._codec.raw)
         frame = self._codec.encode(type, data)
         to = self.rooms.members(self._here(audience), self._sessions)
         if self._relay is None or local:

@@ -35,7 +35,7 @@ from .asking import Asking, Question
 from .context import LinkContext
 from .incoming import Incoming, number_in
 from .life import TRANSITIONS, Life
-from .newest import newest_of
+from .newest import keep_of, newest_of
 from .outcome import seconds_to_end
 from .outgoing import COUNTED_BYTES, FLUSH_FRAMES, Attaching, Outgoing
 from .seam import Gone
@@ -314,7 +314,7 @@ class Session:
         :class:`NotConnected` when the socket is closed, and a :class:`ProtocolError` for a name or payload that
         cannot be sent. Safe from any thread.
         """
-        if keep is not None:
+        if keep is not None or (type.__class__ is not str and keep_of(type) is not None):
             return self._emit_newest(type, data, keep)
         out = self.outgoing
         if out.thread() != out.home:

@@ -16,7 +16,7 @@ from ..cluster.keeper import Keeper
 from ..cluster.node import Node, NodeState
 from ..config.config import Config
 from ..config.resolve import refuse_unknown
-from ..core.newest import newest_of
+from ..core.newest import kept_event
 from ..core.outcome import seconds, seconds_to_end
 from ..core.rooms import Audience, Target, room_name
 from ..drivers.loop import EventLoopDriver
@@ -108,7 +108,7 @@ class Emitter:
         """Send one event to whoever is meant; True, or False while it waits for the bus."""
         if self._node.state in (NodeState.CLOSING, NodeState.CLOSED):
             raise NotConnected(f"cannot emit {str(type)!r:.80}: this emitter is closed")
-        event = None if keep is None else newest_of(type, keep, self._codec.raw)
+        event = kept_event(type, keep, self._codec.raw)
         self._node.publish(audience, self._frames.value(self._codec.encode(type, data)), event)
         return not self._node.stats().waiting_messages
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..config.config import ATTACHMENTS, PING, PONG
 from ..errors import EventNotAllowed, EventTooLarge, InvalidEvent, ReservedEvent
@@ -64,10 +64,11 @@ NameCheck = Callable[[str], None]
 
 
 class Named:
-    """What can stand for a name, since it has one: ``Event``."""
+    """What can stand for a name, since it has one: ``Event``. ``keep`` is what ``emit`` does of itself with it."""
 
     __slots__ = ()
     name: str
+    keep: Any
 
 
 def any_name(name: str) -> None:
