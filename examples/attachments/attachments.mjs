@@ -1,5 +1,7 @@
 // A parser for node-ipc 14: Buffers travel beside the JSON, raw, to and from Python's node_ipc. docs/wire/index.md says
 // how ("Attachments"). Give it as `ipc.config.parser`, and call `agree` with each client and server.
+import {isArray} from './arrays.mjs';
+
 const BEGIN = '{"attachments":[', ANSWER = 'ipc.attachments', OFFERED = 'attachments.offered';
 const OFFER_BYTES = 16 * 1024, MOST = 256, fits = (size) => Number.isSafeInteger(size) && size >= 0;
 
@@ -8,10 +10,7 @@ export const attachmentsParser = ({GuardedParser, IPCProtocolError}) => class ex
     encoding = 'latin1'; // what comes is one character a byte, so that bytes survive
     link = null; // what was agreed with whom `encode` is for, while the emit of `agree` runs
     links = new WeakMap(); // the same for each peer, by the function that its messages are given to
-
-    linkOf(receive) {
-        return this.links.get(receive) ?? this.links.set(receive, {offered: false, agreed: false}).get(receive);
-    }
+    linkOf = (receive) => this.links.get(receive) ?? this.links.set(receive, {}).get(receive);
 
     encode(type, data = {}) {
         this.validateType(type);
@@ -27,9 +26,8 @@ export const attachmentsParser = ({GuardedParser, IPCProtocolError}) => class ex
             if (!value || ![Object.prototype, null].includes(Object.getPrototypeOf(value))) return value;
             return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, lift(item, [...at, name])]));
         };
-        const message = {type, data: lift(data, [])};
-        if (offers) (link.offered = true, message.attachments = 1);
-        const head = buffers.length ? {attachments: entries, ...message} : message;
+        const message = {type, data: lift(data, [])}, head = buffers.length ? {attachments: entries, ...message} : message;
+        if (offers) (link.offered = true, head.attachments = 1);
         const frame = Buffer.concat([Buffer.from(JSON.stringify(head) + this.delimiter), ...buffers]);
         return (this.assertFrameSize(0, frame.length - this.delimiterBytes), frame);
     }
@@ -47,16 +45,17 @@ export const attachmentsParser = ({GuardedParser, IPCProtocolError}) => class ex
         if (end < 0) return (state.text = text, '');
         state.text = '';
         const message = this.decodeMessage(Buffer.from(text.slice(0, end), 'latin1').toString());
-        if (text.startsWith(BEGIN)) this.expect(state, message, end, receive);
+        if (text.startsWith(BEGIN)) this.expect(state, message, end, receive, this.linkOf(receive));
         else if (message.type === ANSWER) this.linkOf(receive).agreed = true;
         else receive(message);
         if (message.attachments === 1) (this.linkOf(receive).agreed = true, receive({type: OFFERED, data: {}}));
         return text.slice(end + delimiter.length);
     }
 
-    expect(state, message, length, receive) { // attachments follow a frame of that length
+    expect(state, message, length, receive, {offered, agreed}) { // attachments follow a frame of that length
         const all = message.attachments, right = all.every((entry) => Array.isArray(entry?.at) && fits(entry.size));
-        if (!right) throw new IPCProtocolError('ERR_IPC_INVALID_MESSAGE', 'what is said of the attachments cannot be');
+        const fault = !right ? 'what is said of attachments cannot be' : !offered && !agreed && 'nobody asked for them';
+        if (fault) throw new IPCProtocolError('ERR_IPC_INVALID_MESSAGE', fault);
         if (all.length > MOST) throw new IPCProtocolError('ERR_IPC_FRAME_TOO_LARGE', `more than ${MOST} attachments`);
         Object.assign(state, {message, parts: [], missing: all.reduce((sum, {size}) => sum + size, 0)});
         this.assertFrameSize(0, length + state.missing);
@@ -72,10 +71,11 @@ export const attachmentsParser = ({GuardedParser, IPCProtocolError}) => class ex
         Object.assign(state, {message: null, parts: []});
         let start = 0;
         const placed = message.attachments.every(({at, size, dtype, shape, order}) => {
-            const value = bytes.subarray(start, start += size); // of an array these say what it is
-            return put(root, ['data', ...at], dtype ? Object.assign(value, {dtype, shape, order}) : value);
+            const value = bytes.subarray(start, start += size);
+            if (dtype != null) Object.assign(value, {dtype, shape, order}); // they say what array it is
+            return (dtype == null || isArray(size, dtype, shape, order)) && put(root, ['data', ...at], value);
         });
-        const error = placed || new IPCProtocolError('ERR_IPC_INVALID_PAYLOAD', 'an attachment that belongs nowhere');
+        const error = placed || new IPCProtocolError('ERR_IPC_INVALID_PAYLOAD', 'an attachment that fits nowhere');
         receive(placed ? {type: message.type, data: root.data} : {type: 'error', data: error});
         return data.slice(part.length);
     }

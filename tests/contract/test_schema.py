@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import array
+import base64
 import collections
 import datetime as dt
 import json
@@ -12,10 +14,14 @@ from uuid import UUID
 
 import jsonschema
 import msgspec
+import numpy
+import numpy.typing
 import pytest
 from msgspec import Meta, Struct, inspect
 
+import node_ipc
 from node_ipc.contract import Contract, ContractWarning, Message, contract_of, json_schema
+from node_ipc.testing import pair
 
 from . import shop
 from .payloads import broken, sound
@@ -144,3 +150,46 @@ def test_classes_of_one_name_are_told_apart() -> None:
     assert defs["receives.a"] == {"$ref": "#/$defs/contract_shop_Terms"}
     assert defs["receives.b"] == {"$ref": "#/$defs/elsewhere_here_Terms"}
     assert defs["elsewhere_here_Terms"]["properties"] == {"c": {"type": "integer"}}
+
+
+class Picture(Struct):
+    raw: node_ipc.Bytes
+    pixels: numpy.ndarray
+    narrow: numpy.typing.NDArray[numpy.float32] | None = None
+    either: node_ipc.Bytes | numpy.ndarray = b""
+    samples: array.array = array.array("h")
+
+
+GOOD = {"dtype": "<f4", "shape": [1, 2], "data": base64.b64encode(bytes(8)).decode()}
+PICTURES = [
+    ({"raw": "AAAA", "pixels": GOOD}, True),
+    ({"raw": "", "pixels": {**GOOD, "order": "F"}, "narrow": GOOD, "either": "AAAA"}, True),
+    ({"raw": "AAAA", "pixels": GOOD, "narrow": None, "either": GOOD}, True),
+    ({"raw": "AAAA", "pixels": {**GOOD, "dtype": [["x", "<f4"], ["y", "<f4"]], "shape": [1]}}, True),
+    ({"raw": "AAAA", "pixels": GOOD, "samples": {"dtype": "<i2", "shape": [2], "data": "AAAAAA=="}}, True),
+    ({"raw": 5, "pixels": GOOD}, False),
+    ({"raw": "not base64", "pixels": GOOD}, False),
+    ({"raw": "AAAA", "pixels": 5}, False),
+    ({"raw": "AAAA", "pixels": {"dtype": "<f4", "shape": [2]}}, False),
+    ({"raw": "AAAA", "pixels": {**GOOD, "shape": [-1]}}, False),
+    ({"raw": "AAAA", "pixels": {**GOOD, "shape": 2}}, False),
+    ({"raw": "AAAA", "pixels": {**GOOD, "order": "A"}}, False),
+    ({"raw": "AAAA", "pixels": {**GOOD, "data": "not base64"}}, False),
+    ({"raw": "AAAA", "pixels": GOOD, "either": 5}, False),
+]
+
+
+@pytest.mark.parametrize(("payload", "fits"), PICTURES)
+def test_bytes_and_arrays_are_said_as_they_stand_in_json(payload: dict[str, Any], fits: bool) -> None:
+    """A validator and a handler judge them alike."""
+    schema = json_schema(Contract("camera", receives=[Message("picture", Picture)]))
+    message = {"type": "picture", "data": payload}
+    assert jsonschema.Draft202012Validator(schema).is_valid(message) is fits
+    ends = pair()
+    heard: list[Any] = []
+    faults: list[Any] = []
+    ends.server.on("picture", lambda data, socket: heard.append(data), type=Picture)
+    ends.server.on("error", lambda error, socket: faults.append(error))
+    ends.client.emit("picture", payload)
+    ends.driver.run_until_idle()
+    assert (len(heard), len(faults)) == ((1, 0) if fits else (0, 1))

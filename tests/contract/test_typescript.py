@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy
 import pytest
 from msgspec import Struct
 
@@ -140,6 +141,37 @@ def test_what_types_do_not_say_stands_in_comments() -> None:
     assert "  /** An integer, a multiple of 5. */\n  count: number;" in text
     assert "   * The sum of two numbers.\n   * result: An integer.\n" in text
     assert "  /** A date and time, as 2030-01-31T12:00:00Z, with a time zone. */\n  utc: string;" in text
+
+
+class Picture(Struct):
+    raw: node_ipc.Bytes
+    pixels: numpy.ndarray
+    either: node_ipc.Bytes | numpy.ndarray
+
+
+PICTURES = Contract("pictures", receives=[Message("picture", Picture)])
+
+
+def test_bytes_and_arrays_are_said_as_they_stand_in_json() -> None:
+    text = typescript(PICTURES)
+    array = '{ dtype: string | unknown[]; shape: number[]; order?: "C" | "F"; data: string }'
+    assert "  /** Bytes, in base64. */\n  raw: string;\n" in text
+    assert f"  pixels: {array};\n" in text and f"  either: string | {array};\n" in text
+    assert "An array of NumPy's: dtype as" in text and "unknown;" not in text.split("export interface")[1]
+
+
+@pytest.mark.slow
+def test_tsc_knows_bytes_and_arrays(project: Project) -> None:
+    project.write("world-client.ts", typescript(PICTURES, client=True))
+    array = '{ dtype: "<f4", shape: [1], data: "AAAAAA==" }'
+    use = (
+        'import { Pictures } from "./world-client.js";\n'
+        'export const use = (world: Pictures) => world.emit("picture", { raw: "AAAA", pixels: %s, either: %s });\n'
+    )
+    project.write("use.ts", use % (array, '"AAAA"') + (use % (array, array)).splitlines()[1].replace("use", "again"))
+    assert project.compile("v9", "use.ts") == ""
+    project.write("use.ts", use % ('"AAAA"', array))
+    assert "not assignable to type" in project.compile("v9", "use.ts")
 
 
 def test_types_alone_hold_no_code() -> None:

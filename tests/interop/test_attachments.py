@@ -37,9 +37,10 @@ const show = (value) => Buffer.isBuffer(value)
 for (const chunks of JSON.parse(process.argv[4])) {
     const reader = new made(config), messages = [];
     let rest = '', error = null;
+    const receive = ({type, data}) => type === 'error' ? (error = data.code) : messages.push({type, data: show(data)});
+    reader.linkOf(receive).offered = process.argv[5] === 'agreed';
     try {
-        for (const chunk of chunks) rest = reader.read(rest, Buffer.from(chunk, 'hex').toString('latin1'),
-            ({type, data}) => type === 'error' ? (error = data.code) : messages.push({type, data: show(data)}));
+        for (const chunk of chunks) rest = reader.read(rest, Buffer.from(chunk, 'hex').toString('latin1'), receive);
     } catch (failure) { error = failure.code ?? String(failure); }
     console.log(JSON.stringify({messages, error, rest: Boolean(rest)}));
 }
@@ -73,8 +74,8 @@ class Stage:
     def python(self, *role: str) -> Program:
         return self._started(Program.python(RUN, self.root, "0", str(EXAMPLE / "mirror.py"), *role))
 
-    def hears(self, chunks: list[list[str]]) -> list[Any]:
-        arguments = [str(EXAMPLE / "attachments.mjs"), self._modules, json.dumps(chunks)]
+    def hears(self, chunks: list[list[str]], agreed: bool = True) -> list[Any]:
+        arguments = [str(EXAMPLE / "attachments.mjs"), self._modules, json.dumps(chunks), "agreed" if agreed else "not"]
         program = self._started(Program(self._node, "--input-type=module", "-e", HEARS, "-", *arguments))
         return [json.loads(line) for line in program.ends()]
 
@@ -86,6 +87,7 @@ def stage(node_pool: NodePool, programs: list[Program], socket_root: str) -> Sta
 
 def test_the_parser_is_small_enough_to_be_read() -> None:
     assert len((EXAMPLE / "attachments.mjs").read_text().splitlines()) < 100
+    assert len((EXAMPLE / "arrays.mjs").read_text().splitlines()) < 30
 
 
 def test_python_sends_buffers_to_a_node_server_and_gets_them_back(stage: Stage) -> None:
@@ -150,11 +152,8 @@ def shown(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_it_reads_the_vectors(stage: Stage) -> None:
-    """All but what is said of arrays, which a Node program gets as Buffers, whatever they are."""
-    of_arrays = ("a shape of another size", "a dtype that is none", "objects")
-    vectors = [each for each in VECTORS if each["name"] not in of_arrays]
-    assert len(vectors) > 20
-    for vector, heard in zip(vectors, stage.hears([each["chunks"] for each in vectors]), strict=True):
+    assert len(VECTORS) > 20
+    for vector, heard in zip(VECTORS, stage.hears([each["chunks"] for each in VECTORS]), strict=True):
         assert heard["error"] == vector["error"], vector["name"]
         assert heard["messages"] == [shown(each) for each in vector["messages"]], vector["name"]
 
@@ -170,6 +169,60 @@ HOSTILE = [
     b'{"attachments":[{"at":[],"size":2000000}],"type":"a","data":null}\f',
     b'{"attachments":[{"at":[[]],"size":1}],"type":"a","data":{"":null}}\fx',
 ]
+
+
+def test_attachments_before_the_agreement_are_refused(stage: Stage) -> None:
+    first = b'{"type":"b","data":1}\f{"attachments":[{"at":[],"size":1}],"type":"a","data":null}\fx'
+    offer = b'{"type":"b","data":1,"attachments":1}\f'
+    answer = b'{"type":"ipc.attachments","data":{"version":1}}\f'
+    heard = stage.hears([[each.hex()] for each in (first, offer + first, answer + first)], agreed=False)
+    assert heard[0] == {"messages": [{"type": "b", "data": 1}], "error": "ERR_IPC_INVALID_MESSAGE", "rest": False}
+    for after in heard[1:]:
+        assert after["error"] is None and after["messages"][-1] == {"type": "a", "data": {"bytes": "78"}}
+
+
+def array(dtype: str, shape: str, size: int = 4, order: str = "") -> bytes:
+    head = '{"attachments":[{"at":[],"size":%d,"dtype":%s,"shape":%s%s}],"type":"a","data":null}\f'
+    return (head % (size, dtype, shape, order)).encode() + bytes(size)
+
+
+DEEP = '[["a",' * 3000 + '"<i4"' + "]]" * 3000
+NO_ARRAYS = [
+    array('"<i4"', "[2]"),
+    array('"<i4"', "[]", size=8),
+    array('"<i4"', "[-1]"),
+    array('"<i4"', "1"),
+    array('"<i4"', "null"),
+    array('"<i4"', "[1.5]"),
+    array('"<i4"', str([1] * 33)),
+    array('"<i3"', "[1]"),
+    array('"O"', "[1]"),
+    array('"|O8"', "[1]", size=8),
+    array("4", "[1]"),
+    array("[]", "[0]", size=0),
+    array("[null]", "[1]"),
+    array('[["a"]]', "[1]"),
+    array('[["a","<i4",[2]]]', "[1]"),
+    array(DEEP, "[1]"),
+    array('"<i4"', "[1]", order=',"order":"A"'),
+]
+ARRAYS = [
+    array('"<i4"', "[1]"),
+    array('">u2"', "[1,2]", order=',"order":"F"'),
+    array('"<f8"', "[0,3]", size=0),
+    array('"|S4"', "[]"),
+    array('"<U1"', "[1]"),
+    array('"<M8[ms]"', "[2]", size=16),
+    array('[["a","<i2"],["b","|u1",[2]]]', "[3]", size=12),
+    array('[["a",[["b","<i4"]]]]', "[1]"),
+]
+
+
+def test_bytes_that_are_not_the_array_they_are_said_to_be_are_an_error(stage: Stage) -> None:
+    for frame, heard in zip(NO_ARRAYS, stage.hears([[frame.hex()] for frame in NO_ARRAYS]), strict=True):
+        assert (heard["error"], heard["messages"], heard["rest"]) == ("ERR_IPC_INVALID_PAYLOAD", [], False), frame[:200]
+    for frame, heard in zip(ARRAYS, stage.hears([[frame.hex()] for frame in ARRAYS]), strict=True):
+        assert heard["error"] is None and len(heard["messages"]) == 1, frame
 
 
 def test_what_lies_is_an_error_with_a_code_and_never_a_crash(stage: Stage) -> None:

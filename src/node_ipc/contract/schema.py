@@ -15,7 +15,7 @@ from urllib.parse import quote
 from msgspec import UNSET, inspect
 
 from .model import Contract
-from .shapes import NAMED, Named, Shapes, cannot_say, default_of, description_of, tag_of
+from .shapes import NAMED, Named, Shapes, buffers_of, cannot_say, default_of, description_of, tag_of
 
 __all__ = ["DIALECT", "MOMENTS", "PATTERNS", "Schemas", "json_schema"]
 
@@ -165,6 +165,8 @@ class Schemas:
         if (write := _LEAVES.get(type(shape))) is not None:
             schema: dict[str, Any] = write(shape, place)
             return schema
+        if buffers := [_BUFFERS[each] for each in buffers_of(shape)]:
+            return buffers[0] if len(buffers) == 1 else {"anyOf": buffers}
         cannot_say("JSON Schema", place, repr(getattr(shape, "cls", shape)), "{} (anything)")
         return {}
 
@@ -264,6 +266,20 @@ def _written(kind: str) -> Any:
     return lambda shape, place: {"type": "string", "format": kind, "pattern": PATTERNS[kind]}
 
 
+_BUFFERS: dict[str, dict[str, Any]] = {
+    "bytes": {"type": "string", "contentEncoding": "base64", "pattern": PATTERNS["base64"]},
+    "array": {
+        "type": "object",
+        "description": 'An array of NumPy\'s: dtype as "<f4", for records a list of [name, dtype]; data are its bytes.',
+        "properties": {
+            "dtype": {"type": ["string", "array"]},
+            "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}},
+            "order": {"enum": ["C", "F"]},
+            "data": {"type": "string", "contentEncoding": "base64", "pattern": PATTERNS["base64"]},
+        },
+        "required": ["dtype", "shape", "data"],
+    },
+}
 _LEAVES: dict[Any, Any] = {
     inspect.AnyType: lambda shape, place: {},
     inspect.RawType: lambda shape, place: {},

@@ -15,9 +15,20 @@ from typing import Any, TypeAlias, get_args
 import msgspec
 from msgspec import inspect
 
+from ..wire.arrays import Bytes, BytesOrArray, is_known
 from .model import Contract, ContractError, ContractWarning
 
-__all__ = ["NAMED", "Named", "Shapes", "cannot_say", "default_of", "description_of", "is_anything", "tag_of"]
+__all__ = [
+    "NAMED",
+    "Named",
+    "Shapes",
+    "buffers_of",
+    "cannot_say",
+    "default_of",
+    "description_of",
+    "is_anything",
+    "tag_of",
+]
 
 Named: TypeAlias = (
     inspect.StructType | inspect.DataclassType | inspect.TypedDictType | inspect.NamedTupleType | inspect.EnumType
@@ -123,6 +134,16 @@ def cannot_say(format: str, place: str, what: str, instead: str) -> None:
 def is_anything(shape: inspect.Type) -> bool:
     """Whether nothing is said about the payload."""
     return isinstance(shape, (inspect.AnyType, inspect.RawType))
+
+
+def buffers_of(shape: inspect.Type) -> tuple[str, ...]:
+    """What stands in the JSON for the library's own types of bytes and arrays: ``"bytes"``, ``"array"``, or both."""
+    cls = getattr(shape, "cls", None) if isinstance(shape, inspect.CustomType) else None
+    if cls is Bytes:
+        return ("bytes",)
+    if cls is BytesOrArray:
+        return ("bytes", "array")
+    return ("array",) if cls is not None and is_known(getattr(cls, "__origin__", cls)) else ()
 
 
 def description_of(shape: Named) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from msgspec import UNSET, inspect
 
 from .model import Contract, Message, Method
-from .shapes import NAMED, Named, Shapes, cannot_say, default_of, description_of, is_anything, tag_of
+from .shapes import NAMED, Named, Shapes, buffers_of, cannot_say, default_of, description_of, is_anything, tag_of
 from .typescript_client import CLIENT
 
 __all__ = ["Notation", "pascal_case", "remarks_on", "typescript"]
@@ -272,6 +272,8 @@ class Notation:
             return f"({item})[]" if " | " in item else f"{item}[]"
         if (known := _WORDS.get(type(shape))) is not None:
             return known[0]
+        if buffers := buffers_of(shape):
+            return " | ".join(_BUFFERS[each][0] for each in buffers)
         cannot_say("TypeScript", place, repr(getattr(shape, "cls", shape)), "unknown")
         return "unknown"
 
@@ -297,6 +299,13 @@ _WORDS: dict[Any, tuple[str, str]] = {
     inspect.FrozenSetType: ("", "In any order, each once"),
 }
 """What TypeScript calls each (nothing: it is written in parts), and what it means beyond that."""
+_BUFFERS = {
+    "bytes": ("string", "Bytes, in base64"),
+    "array": (
+        '{ dtype: string | unknown[]; shape: number[]; order?: "C" | "F"; data: string }',
+        'An array of NumPy\'s: dtype as "<f4", its bytes in data, in base64',
+    ),
+}
 _LIMITS = {
     "gt": "above {}",
     "ge": "{} or more",
@@ -316,6 +325,8 @@ def remarks_on(shape: Any) -> list[str]:
         return [text for key in ("title", "description") if (text := extra.get(key))] + remarks_on(shape.type)
     if isinstance(shape, inspect.UnionType):
         return [remark for each in shape.types for remark in remarks_on(each)]
+    if buffers := buffers_of(shape):
+        return [f"{_BUFFERS[each][1]}." for each in buffers]
     _, meaning = _WORDS.get(type(shape), ("", ""))
     limits = [words.format(value) for key, words in _LIMITS.items() if (value := getattr(shape, key, None)) is not None]
     if getattr(shape, "tz", None) is not None:
