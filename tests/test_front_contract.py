@@ -32,6 +32,7 @@ from node_ipc import (
     blocking,
 )
 from node_ipc.config.address import Tcp, Unix
+from node_ipc.core import inbox
 from node_ipc.core.asking import Question
 
 
@@ -480,8 +481,12 @@ def test_the_latest_leaves_older_events_of_its_name_out_and_counts_them(waiting:
     assert client.receive("frame", timeout=20)[0] == 1
 
 
-def test_the_latest_is_the_newest_also_where_it_waits_in_the_kernel_and_at_the_server(waiting: Any) -> None:
+def test_the_latest_is_the_newest_also_where_it_waits_in_the_kernel_and_at_the_server(
+    waiting: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """While nobody reads, the kernel keeps some, and the server the rest; each frame is larger than an inbox."""
+    for limit in ("ANSWER_SECONDS", "MUTE_SECONDS"):  # the server's thread may get no processor for so long
+        monkeypatch.setattr(inbox, limit, 20.0)
     server = waiting.serve(slow_policy="drop_oldest")
     handled: list[Any] = []
 

@@ -19,12 +19,13 @@ from test_driver_contract import RIGS, Ledger, MemoryRig, Rig, ThreadRig, made, 
 from node_ipc import Config, Loss
 from node_ipc.blocking import BlockingClient
 from node_ipc.config.address import Udp
-from node_ipc.core import incoming
+from node_ipc.core import incoming, session
 from node_ipc.core.client import Client, ClientCore
 from node_ipc.core.datagram import DatagramServer
 from node_ipc.core.inbox import Inbox
 from node_ipc.core.server import Server
 from node_ipc.core.session import Session
+from node_ipc.net import paused
 
 pytestmark = [
     pytest.mark.row(54),
@@ -32,6 +33,8 @@ pytestmark = [
 ]
 
 NOTICED_SECONDS = 2.0
+FASTER = 10
+"""By how much everything that is waited for is shorter where the clock is real; virtual seconds cost nothing."""
 FIRST, LATER = 30, 40
 """Messages until reading pauses, and behind that."""
 FILLING = "x" * 1000
@@ -46,6 +49,10 @@ class Pause(NamedTuple):
     asks: bool = False
     """By requests instead of events."""
     most_requests: int = incoming.MOST_REQUESTS
+
+    def options_on(self, rig: Rig) -> dict[str, Any]:
+        faster = 1 if isinstance(rig, MemoryRig) else FASTER
+        return {name: value // faster if name == "close_timeout" else value for name, value in self.options.items()}
 
 
 PAUSES = {
@@ -67,8 +74,12 @@ PORTS = [f"{name}-{family}" for name, (_, any_) in RIGS.items() if any_ for fami
 
 
 @pytest.fixture(params=STREAMS)
-def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
-    yield from made(request.param)
+def rig(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
+    for rig in made(request.param):
+        if not isinstance(rig, MemoryRig):
+            monkeypatch.setattr(paused, "LOOK_SECONDS", paused.LOOK_SECONDS / FASTER)
+            monkeypatch.setattr(session, "ENDING_SECONDS", session.ENDING_SECONDS / FASTER)
+        yield rig
 
 
 @pytest.fixture(params=PORTS)
@@ -133,7 +144,7 @@ def test_a_server_that_does_not_read_hears_of_the_end(
     if pause.reason == "handlers" and isinstance(rig, ThreadRig):
         pytest.skip("no loop, so no async handlers: there is nothing to pause for")
     monkeypatch.setattr(incoming, "MOST_REQUESTS", pause.most_requests)
-    server = started(rig, **pause.options)
+    server = started(rig, **pause.options_on(rig))
     heard: list[int] = []
     lost: list[Loss] = []
     server.on("socket.disconnected", lambda socket: lost.append(socket.loss))

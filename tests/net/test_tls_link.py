@@ -289,8 +289,8 @@ async def test_openers_that_say_nothing_or_too_little_are_dropped_in_time(
     gone_by_ours: list[float] = []
 
     async def open_and_wait(drips: bool) -> None:
+        opened.append(time.monotonic())  # before the server can know of it, whose time begins when it accepts
         async with bare(server) as (reader, writer):
-            opened.append(time.monotonic())
 
             async def drip() -> None:
                 for byte in hello:
@@ -309,8 +309,8 @@ async def test_openers_that_say_nothing_or_too_little_are_dropped_in_time(
     while server.ipc.server._ids < 250:  # the last of them was let in
         await asyncio.sleep(0)
     all_in = clock.seconds
-    handshakes: list[float] = []
-    while not all(task.done() for task in hostile) and len(handshakes) < 100:
+    handshakes: list[float] = []  # the first while the last of the others is there, on however slow a machine
+    while len(handshakes) < 10 or (not all(task.done() for task in hostile) and len(handshakes) < 100):
         watch = Stopwatch()
         client = ClientEnd(tls=certs.trust).connect(server.port)
         await client.hears("connect")
@@ -320,7 +320,7 @@ async def test_openers_that_say_nothing_or_too_little_are_dropped_in_time(
     assert len(gone) == 250
     assert limit - 0.1 <= min(gone) - min(opened)
     assert max(gone_by_ours) <= all_in + limit + 0.5
-    assert len(server.sockets) == len(handshakes) >= 10
+    assert len(server.sockets) == len(handshakes)
     assert sorted(handshakes)[len(handshakes) * 99 // 100] <= 0.5
     assert server.count("error") == 250
     assert "the client did not finish the handshake in time" in str(await server.hears("error"))

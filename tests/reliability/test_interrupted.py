@@ -14,6 +14,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
@@ -94,29 +95,29 @@ class Bell:
     def __init__(self, steps: int) -> None:
         self.left = steps
         self.rang = ""
-        self._places: dict[CodeType, frozenset[int]] = {}
 
     def __call__(self, frame: FrameType, event: str, argument: object) -> Bell | None:
         if event == "call":
             if not frame.f_code.co_filename.startswith(OURS):
                 return None
             frame.f_trace_opcodes, frame.f_trace_lines = True, False
-        elif event == "opcode" and frame.f_lasti in self._places_of(frame.f_code):
+        elif event == "opcode" and frame.f_lasti in places_of(frame.f_code):
             self.left -= 1
             if self.left < 0 and not self.rang:
                 self.rang = f"{frame.f_code.co_qualname}:{frame.f_lineno}"
                 raise Alarm
         return self
 
-    def _places_of(self, code: CodeType) -> frozenset[int]:
-        if code not in self._places:
-            steps = list(dis.get_instructions(code))
-            places = [after.offset for before, after in itertools.pairwise(steps) if before.opname in LOOKS_FOR_SIGNALS]
-            # A call that the loop was to make and that does not come to its first step is gone: asyncio does not repeat
-            # it, and says itself that such handlers are not for it.
-            first = 1 if code.co_qualname in ("EventLoopDriver._run_due", "EventLoopDriver._end_turn") else 0
-            self._places[code] = frozenset(places[first:])
-        return self._places[code]
+
+@cache
+def places_of(code: CodeType) -> frozenset[int]:
+    """Kept from bell to bell: to find them takes longer than what is interrupted."""
+    steps = list(dis.get_instructions(code))
+    places = [after.offset for before, after in itertools.pairwise(steps) if before.opname in LOOKS_FOR_SIGNALS]
+    # A call that the loop was to make and that does not come to its first step is gone: asyncio does not repeat it, and
+    # says itself that such handlers are not for it.
+    first = 1 if code.co_qualname in ("EventLoopDriver._run_due", "EventLoopDriver._end_turn") else 0
+    return frozenset(places[first:])
 
 
 LOOKS_FOR_SIGNALS = {"CALL", "CALL_KW", "CALL_FUNCTION_EX", "RESUME", "JUMP_BACKWARD"}
