@@ -31,6 +31,15 @@ def native(session: nox.Session) -> None:
 
 
 @nox.session
+def steady(session: nox.Session) -> None:
+    """What depends on time, again and again on a machine that is busy: nox -s steady -- --runs 20
+
+    In .ci/timed: what bounds seconds of the real clock, or has deadlines on real sockets."""
+    session.install("-e", ".[test]")
+    session.run("python", ".ci/steady", *(session.posargs or ["--runs", "20"]))
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Form and common mistakes, also those that an attacker would like; the bill of materials"""
     session.install("-e", ".[test,lint,fast]")
