@@ -4,6 +4,7 @@
     python fuzzing/run.py                            each target for 60 seconds
     python fuzzing/run.py frames -max_total_time=600 one target; libFuzzer's options
     python fuzzing/run.py frames FILE                 one input again
+    python fuzzing/run.py twins                       the native twin against the Python one: needs the native one
 
 What is found is kept in ``fuzzing/crashes/<target>/`` and replayed by the tests from then on.
 """
@@ -53,7 +54,7 @@ def command(target: str, options: list[str]) -> list[str]:
 
 
 def main(arguments: list[str]) -> int:
-    targets = [argument for argument in arguments[:1] if argument in TARGETS] or list(TARGETS)
+    targets = [argument for argument in arguments[:1] if argument in (*TARGETS, "twins")] or list(TARGETS)
     rest = arguments[len(targets) :] if len(targets) == 1 else arguments
     if rest[:1] == ["--"]:
         run_one(targets[0], rest[1:])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import inspect
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Callable
@@ -25,6 +26,8 @@ from node_ipc.core.session import Session, broadcast
 from node_ipc.drivers.memory import MemoryDriver
 from node_ipc.errors import InvalidEvent
 from node_ipc.tools import help
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 ROUNDS = 300
 native = pytest.mark.skipif(twin.native is None, reason="runs where node-ipc-native is installed: .ci/run native")
@@ -106,6 +109,20 @@ def test_the_comparison_sees_a_difference(monkeypatch: pytest.MonkeyPatch) -> No
     assert len({line.split()[-1] for line in first} & {line.split()[-1] for line in other}) == 0
     monkeypatch.setenv("NATIVE_ENVIRONMENT", "PYTHONHASHSEED=1 LC_ALL=C")
     assert compare(0, 20) == 0, "and nothing else shows"
+
+
+@native
+def test_what_an_input_of_the_search_stands_for_is_the_same_with_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the target notices where it is not."""
+    from fuzzing import twins
+
+    inputs = [random.Random(number).randbytes(3000) for number in range(50)]
+    for data in inputs:
+        twins.one_input(data)
+    monkeypatch.setattr(twins.PLAYERS[1].Round, "pending_bytes", lambda link: 1)
+    with pytest.raises(AssertionError, match="with the Python twin"):
+        for data in inputs:
+            twins.one_input(data)
 
 
 class _Link:
