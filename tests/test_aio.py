@@ -587,9 +587,10 @@ async def test_a_second_task_still_gets_the_answer_that_the_first_gave_up(client
         return await answer
 
     first, second = asyncio.create_task(wait()), asyncio.create_task(wait())
-    await asyncio.sleep(0.01)
+    await settled(lambda: server.requests._running)  # by then both wait: they began before a byte went out
     first.cancel()
-    await asyncio.sleep(0.01)
+    await asyncio.wait([first])
+    assert first.cancelled()
     going.set()
     assert await second == "slow"
     assert await answer == "slow"
@@ -630,13 +631,15 @@ async def test_a_handler_cancelled_before_its_first_step_leaves_no_warning(clien
 async def test_what_the_answer_waits_for_may_be_cancelled_by_others(client: Any, server: Any) -> None:
     server.on("error", lambda error: None)
     future = asyncio.get_running_loop().create_future()
+    began = asyncio.Event()
 
     async def waits() -> None:
+        began.set()
         await future
 
     server.handle("waits", waits)
-    answer = asyncio.create_task(client.request("waits", timeout=5))
-    await asyncio.sleep(0.05)
+    answer = asyncio.create_task(client.request("waits", timeout=20))
+    await began.wait()
     future.cancel()
     with pytest.raises(RemoteError, match="the handler failed"):
         await answer

@@ -606,8 +606,7 @@ async def test_a_stopped_server_leaves_nothing_behind_and_may_start_again(broker
         one.broadcast("x", "again")
         await until(lambda: all.heard[1][-1] == "again")
     tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-    await asyncio.sleep(0.05)
-    assert [task for task in tasks if not task.done()] == []
+    await until(lambda: not [task for task in tasks if not task.done()])
 
 
 async def test_aborting_a_server_needs_no_broker(broker: Broker) -> None:

@@ -90,9 +90,13 @@ class Bench:
         self.server.on("error", lambda error, peer: self.faults.append((error, peer)))
         self.server.on("data" if self.server.settings.raw_buffer else "message", self._hear)
         if bind:
-            self.server.start()
-            self.driver.receiver.bound(address)
-            self.driver.run_until_idle()
+            self.start()
+
+    def start(self) -> None:
+        address = self.server.address
+        self.server.start()
+        self.driver.receiver.bound(address)
+        self.driver.run_until_idle()
 
     def _hear(self, data: Any, socket: DatagramPeer) -> None:
         self.heard.append((data, socket))
@@ -534,8 +538,12 @@ def test_a_broadcast_may_exclude(bench: Bench) -> None:
 
 
 def test_a_broadcast_before_the_start_reaches_nobody(bench: Bench) -> None:
+    bench.comes(frame("hi"))
+    assert bench.server.broadcast("message", "x") and len(bench.sent) == 1
     unbound = Bench(bind=False)
     assert unbound.server.broadcast("message", "x")
+    unbound.start()
+    assert unbound.sent == [] and unbound.errors() == [], "nor does it afterwards"
 
 
 def test_a_broadcast_says_whether_the_kernel_keeps_up() -> None:

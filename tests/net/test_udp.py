@@ -679,7 +679,8 @@ def test_a_name_is_bound_at_the_first_address_that_is_here() -> None:
 def test_several_processes_may_share_a_port_where_both_ask_for_it() -> None:
     resolved = [(socket.AF_INET, 2, 17, "", ("127.0.0.1", 0))]
     with udp.bind(resolved, 0, reuse_port=True) as one:
-        udp.bind(resolved, one.getsockname()[1], reuse_port=True).close()
+        with udp.bind(resolved, one.getsockname()[1], reuse_port=True) as another:
+            assert another.getsockname() == one.getsockname()
 
 
 # ---- a kernel that is full, and one that complains
