@@ -55,7 +55,7 @@ def main() -> int:
     given.result.parent.mkdir(parents=True, exist_ok=True)
     summary = {"executions": executions, "wanted": given.executions, "minutes": given.minutes, "targets": figures}
     given.result.write_text(json.dumps(summary, indent=1) + "\n")
-    broken = any(each["exit_code"] for each in figures.values())
+    broken = any(each["exit_code"] or each["merge_exit_code"] or not each["kept"] for each in figures.values())
     return int(broken or bool(found) or executions < given.executions)
 
 

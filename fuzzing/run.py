@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -39,7 +40,8 @@ def run_one(target: str, arguments: list[str]) -> None:
     logging.getLogger("node_ipc").setLevel(logging.CRITICAL + 1)  # a line for each odd input is too much
     with atheris.instrument_imports(include=["node_ipc"], exclude=NOT_ABOUT_BYTES):
         module = importlib.import_module(f"fuzzing.{target}")
-    atheris.Setup([sys.argv[0], *arguments], module.one_input)
+    again = f"{shlex.join([sys.executable, __file__, target])} --"  # how libFuzzer starts others that merge for it
+    atheris.Setup([again, *arguments], module.one_input)
     atheris.Fuzz()
 
 
