@@ -34,6 +34,7 @@ class Process:
         self.heard: list[tuple[tuple[str, ...], bytes]] = []
         self.told: list[tuple[Any, ...]] = []
         self.faults: list[IPCError] = []
+        self.unread_errors: list[tuple[str, Exception]] = []
         self.gaps: Counter[str] = Counter()
         self.waits: list[tuple[Callable[..., None], Callable[[Raw], None]]] = []
         self.given_up: list[int] = []
@@ -75,6 +76,9 @@ class Process:
 
     def fault(self, error: IPCError) -> None:
         self.faults.append(error)
+
+    def unread(self, method: str, error: Exception) -> None:
+        self.unread_errors.append((method, error))
 
     # what tests say
 

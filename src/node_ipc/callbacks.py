@@ -606,6 +606,7 @@ class _LogLines:
             what="lines about errors and refusals",
             sum_up=log,
         )
+        self._unread = RateLimited(driver.now, what="requests that failed", sum_up=log)  # any thread tells of those
         self._down = self._trying = False
 
     def __call__(self, trace: Trace) -> None:
@@ -614,6 +615,10 @@ class _LogLines:
         elif trace.what == "refused":
             if self._limited.passes():
                 self._log("a connection was refused, max_connections or one like it is reached:", str(trace.detail))
+        elif trace.what == "unread":
+            if self._unread.passes():
+                self._unread.close()  # says first how many lines were left out
+                self._log(style.error(str(trace.detail)))
         elif trace.what in ("unheard", "unsent"):
             self._log(style.error(str(trace.detail)))
         elif trace.what == "retrying" and not self._trying:

@@ -110,7 +110,8 @@ def _failures(item: pytest.Item) -> list[BaseException]:
     for driver in _drivers(item):
         refusals = list(driver.refusals.values())
         failed = [(failure, EXPECTED) for failure in driver.failures]
-        driver.refusals.clear()
+        for outcome in list(driver.refusals):
+            outcome.looked_at()
         driver.failures.clear()
         # of a handler that failed the request was answered with an error, too: that says less of it
         for failure, advice in failed or [(refusal, REFUSED) for refusal in refusals]:

@@ -763,6 +763,29 @@ def test_where_nobody_is_there_it_is_said_at_once(to: str) -> None:
     assert isinstance(answer.error, NoResponder)
 
 
+def test_a_request_that_fails_and_that_nobody_looks_at_is_told_and_none_that_was_looked_at_or_given_up() -> None:
+    group = Group(2)
+    one = group.processes[0]
+    for _ in range(2):
+        looked_at = one.node.ask("n1.5", "add", Raw(b"1"), 30.0, everything)
+        group.run(0.01)
+        assert looked_at.error is not None
+        one.node.ask("n1.5", "add", Raw(b"1"), 30.0, everything)
+        group.run(0.01)
+    one.node.ask("n1.1", "wait", Raw(b"1"), 0.5, everything)
+    group.run(1)
+    given_up = one.node.ask("n1.1", "wait", Raw(b"1"), 0.5, everything)
+    assert given_up.abandon is not None
+    given_up.abandon()
+    del looked_at, given_up
+    group.run(1)
+    assert [(method, type(error)) for method, error in one.unread_errors] == [
+        ("add", NoResponder),
+        ("add", NoResponder),
+        ("wait", RequestTimeout),
+    ]
+
+
 def test_any_one_node_where_there_is_no_other() -> None:
     group = Group(1)
     answer = group.processes[0].node.ask(None, "add", Raw(b"1"), 30.0, everything)

@@ -330,6 +330,9 @@ class Joined:
     def fault(self, error: IPCError) -> None:
         self._server.session_fault(None, error)
 
+    def unread(self, method: str, error: Exception) -> None:
+        self._server.tell_unread(method, None, error)
+
 
 _plain_values = typed_decoder(None, PROGRESS)
 

@@ -164,6 +164,9 @@ class Local(Protocol):
     def fault(self, error: IPCError) -> None:
         """Report an error."""
 
+    def unread(self, method: str, error: Exception) -> None:
+        """A request of other nodes failed, and nobody looked at its outcome; told by whatever thread dropped that."""
+
 
 @dataclass
 class NodeLimits:
@@ -201,7 +204,7 @@ class Node:
         self._given = 0  # the number of the last message that the bus has
         self._waiting = Waiting(limits.messages, limits.size)
         self._members = Members(limits.beat)
-        self._questions = Questions(driver, self._cancel_at)
+        self._questions = Questions(driver, self._cancel_at, local.unread)
         self._answers = Answers()
         self._beat = 0
         self._sent_at_beats = deque([0], AUDIT_BEATS + 1)
@@ -304,7 +307,7 @@ class Node:
         self._line = None
         self._cancel("join")
         self._cancel("beat")
-        self._questions.end_all("the bus went down")
+        self._questions.end_all("the bus went down", told=True)
         self._local.tell("bus.down", error)
 
     # ---- leaving
@@ -335,7 +338,7 @@ class Node:
             self._cancel(name)
         self._stats.dropped += self._waiting.clear()
         self._tell_gaps()
-        self._questions.end_all("this server was stopped")
+        self._questions.end_all("this server was stopped", told=False)
         self._answers.give_up_all()
         self.finished()
 

@@ -47,8 +47,11 @@ class _Search:
 class Questions:
     """Those that are open."""
 
-    def __init__(self, driver: Driver, cancel: Callable[[str, int], None]) -> None:
+    def __init__(
+        self, driver: Driver, cancel: Callable[[str, int], None], unread: Callable[[str, Exception], None]
+    ) -> None:
         self._driver = driver
+        self._unread = unread  # told of a request that failed where nobody has looked at its outcome
         self._cancel = cancel  # tells a node that nobody waits for its answer
         self._ids = 0
         self._asked: dict[int, _Asked] = {}
@@ -88,7 +91,7 @@ class Questions:
         """Nobody waits any more; whoever works on it hears of it."""
         asked = self._asked.get(id)
         if asked is not None:
-            self.end(id, error)
+            self.end(id, error, told=isinstance(error, RequestTimeout))
             if asked.node is not None:
                 self._cancel(asked.node, id)
 
@@ -106,15 +109,22 @@ class Questions:
         if asked is not None and asked.progress is not None and asked.node in (None, node):
             asked.progress(data)
 
-    def end(self, id: int, error: IPCError | None) -> None:
-        """A request is over; one that is over already stays so."""
+    def end(self, id: int, error: Exception | None, told: bool = True) -> None:
+        """A request is over; one that is over already stays so.
+
+        Args:
+            told: whether an error is, where nobody looks at it: not where this side wanted the end itself.
+        """
         asked = self._asked.pop(id, None)
         if asked is None:
             return
         if asked.timer is not None:
             asked.timer.cancel()
         asked.outcome.abandon = None
-        asked.outcome.settle(error)
+        if error is None or not told:
+            asked.outcome.settle(error)
+        else:
+            asked.outcome.settle(error, partial(self._unread, asked.method, error))
 
     def nobody(self, id: int, whom: str) -> None:
         """Nobody is there to hear it."""
@@ -189,10 +199,10 @@ class Questions:
                 if not search.waiting:
                     self._finish(id)
 
-    def end_all(self, reason: str) -> None:
+    def end_all(self, reason: str, told: bool) -> None:
         """No answer will come: the bus is down."""
         for id, asked in list(self._asked.items()):
-            self.end(id, _lost(asked.method, reason))
+            self.end(id, _lost(asked.method, reason), told)
         for id in list(self._searches):
             self._finish(id)
 

@@ -696,21 +696,26 @@ class FaultLog:
         self._clock = clock
         self._later = later
         self._failures = failures
-        self._limited: dict[type[IPCError], RateLimited] = {}  # as many as there are classes of errors
+        self._limited: dict[tuple[type[IPCError], bool], RateLimited] = {}  # as many as there are classes of errors
 
-    def log(self, about: object, error: IPCError, *, loud: bool = False, socket: Any = None) -> None:
+    def log(
+        self, about: object, error: IPCError, *, loud: bool = False, socket: Any = None, timed: bool = True
+    ) -> None:
         """A line about a socket, or about the endpoint where no socket is to blame.
 
         Args:
             socket: the link it happened on, where there is one; what is known of it goes into the record.
             loud: on stderr while logging is not set up, as failing handlers are: nothing else tells why nothing works.
                 So is what a peer sent and no handler heard, and who is cut for being slow.
+            timed: False where another thread may call, or nothing runs any more: what was left out is told by the
+                next line of its kind, and by ``close``.
         """
         kind = type(error)
-        limited = self._limited.get(kind)
+        limited = self._limited.get((kind, timed))
         if limited is None:
             what = f"lines about {kind.__name__} at {self._where}"
-            limited = self._limited[kind] = RateLimited(self._clock, self._later, what=what)
+            limited = RateLimited(self._clock, self._later if timed else None, what=what)
+            self._limited[kind, timed] = limited
         if self._failures is not None and isinstance(error, OF_THE_PROGRAM):
             self._failures.append(error)
         stderr, extra = (

@@ -75,7 +75,8 @@ class Asking:
         any more, it is not sent at all.
 
         Returns:
-            An outcome, to await: it is settled with the result, or with one of these errors.
+            An outcome, to await: it is settled with the result, or with one of these errors. One that goes while
+            nobody has looked at its error is logged: ``the request … failed, and nobody awaited it``.
 
         Raises:
             RemoteError: the other side answered with an error.

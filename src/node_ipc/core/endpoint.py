@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVa
 from msgspec import UNSET
 
 from ..config.misspelt import refer, suggests
-from ..errors import AddressError, HandlerError, IPCError, NotConnected
+from ..errors import AddressError, HandlerError, IPCError, NotConnected, RequestError
 from ..wire.carried import carrying, plain_of
 from ..wire.codec import choose, logged
 from ..wire.names import lifecycle_from_peers
@@ -145,7 +145,7 @@ BETWEEN_PARTS = frozenset(
         ),
         *("own_log_is_silent", "pause_reading", "pending_changed", "put", "request_from", "requests", "rooms_of"),
         *("runs_in_event_loop", "session_closing", "session_failed", "session_fault", "session_lost"),
-        *("session_opened", "session_paused", "trouble", "unheard", "unsent", "watch", "withdraw"),
+        *("session_opened", "session_paused", "tell_unread", "trouble", "unheard", "unsent", "watch", "withdraw"),
     }
 )
 """What ``dir`` of an endpoint leaves out: verbs of drivers, sessions and fronts."""
@@ -392,7 +392,9 @@ class Publisher:
             socket.errors += 1
         self._tell("error", error, socket)
 
-    def _log_fault(self, about: Any, error: IPCError, *, loud: bool = False, socket: Any = None) -> None:
+    def _log_fault(
+        self, about: Any, error: IPCError, *, loud: bool = False, socket: Any = None, timed: bool = True
+    ) -> None:
         if self._fault_log is None:
             from ..config.logs import FaultLog  # importing logging costs 8 ms: only where something is logged
 
@@ -404,7 +406,7 @@ class Publisher:
                 driver.failures,
                 self._uses_stderr,
             )
-        self._fault_log.log(about, error, loud=loud, socket=socket)
+        self._fault_log.log(about, error, loud=loud, socket=socket, timed=timed)
 
     def _close_fault_log(self) -> None:
         """The endpoint is closed: what was left out is told, and no timer stays."""
@@ -691,7 +693,7 @@ class LinkPublisher(Publisher, Generic[S]):
         if self._requests is None:
             from .requests import Requests
 
-            self._requests = Requests(self.events, self._driver, self.session_fault, self.trouble)
+            self._requests = Requests(self.events, self._driver, self.session_fault, self.trouble, self.tell_unread)
             self._requests.watches = self._watches or None
         return self._requests
 
@@ -732,6 +734,15 @@ class LinkPublisher(Publisher, Generic[S]):
     def _everybody(self) -> list[Session]:
         """The sessions that there are, those included that are about to open."""
         raise NotImplementedError
+
+    def tell_unread(self, method: str, socket: Session | None, error: Exception) -> None:
+        """A request failed, and nobody can look at its outcome any more; told by whatever thread dropped that."""
+        line = (
+            f"the request {method!r:.80} failed, and nobody awaited it or looked at its outcome: "
+            f"{type(error).__name__}: {error}"
+        )
+        self._tell("unread", line, socket)
+        self._log_fault(self._logged_as(socket), RequestError(line), loud=True, socket=socket, timed=False)
 
     def session_paused(self, session: Session, why: str) -> None:
         """Reading from a link is paused, and it lasts: a line in the log."""

@@ -6,38 +6,74 @@ pumps until it is settled, and whoever does not care drops it.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Generator
 from functools import partial
 from typing import Any, Generic, TypeAlias, TypeVar
 
-__all__ = ["Outcome", "Progress", "refuse_no_bool", "seconds", "seconds_to_end", "wake_up"]
+__all__ = ["Outcome", "Progress", "Unread", "refuse_no_bool", "seconds", "seconds_to_end", "wake_up"]
 
 T = TypeVar("T")
 Progress: TypeAlias = Callable[[Any], Any]
 """What hears how far a request is: ``progress(data)``."""
 
 
+class Unread:
+    """Hangs on an outcome that ended with an error: what tells it where that goes and nobody has looked at it.
+
+    So only what failed costs. When the interpreter takes its modules down, nothing is told: what would tell goes too.
+    """
+
+    __slots__ = ("tell",)
+
+    def __init__(self, tell: Callable[[], None]) -> None:
+        self.tell: Callable[[], None] | None = tell
+
+    def __del__(self) -> None:
+        if self.tell is not None and sys.meta_path is not None:
+            self.tell()
+
+
 class Outcome(Generic[T]):
     """Settled once, with a value or with an error."""
 
-    __slots__ = ("_then", "abandon", "done", "error", "value", "waiting")
+    __slots__ = ("_error", "_then", "_unread", "abandon", "done", "value", "waiting")
 
     def __init__(self, value: T) -> None:
         self.value = value
         """What is given once it went well (the client, the server)."""
         self.done = False
-        self.error: Exception | None = None
+        self._error: Exception | None = None
+        self._unread: Unread | None = None
         self.abandon: Callable[[], None] | None = None
         """Called when whoever waited stops waiting, where that makes a difference (a request is forgotten)."""
         self.waiting = 0
         """How many coroutines wait for it."""
         self._then: list[Callable[[], object]] = []
 
-    def settle(self, error: Exception | None = None) -> None:
-        """It ended; the first time counts."""
+    @property
+    def error(self) -> Exception | None:
+        """The error that it ended with, or None."""
+        self.looked_at()
+        return self._error
+
+    def looked_at(self) -> None:
+        """Whoever asked knows how it ended, or wants to know no more."""
+        if self._unread is not None:
+            self._unread.tell = None
+            self._unread = None
+
+    def settle(self, error: Exception | None = None, unread: Callable[[], None] | None = None) -> None:
+        """It ended; the first time counts.
+
+        Args:
+            unread: called when this outcome goes and nobody has looked at the error; by whatever thread drops it.
+        """
         if self.done:
             return
-        self.done, self.error = True, error
+        self.done, self._error = True, error
+        if unread is not None and error is not None and not self.waiting:
+            self._unread = Unread(unread)
         then, self._then = self._then, []
         for hear in then:
             hear()
@@ -69,14 +105,16 @@ class Outcome(Generic[T]):
 
     def stop_waiting(self) -> None:
         """A coroutine that waited was cancelled: when it was the last one, what it waited for is abandoned."""
+        self.looked_at()
         self.waiting -= 1
         if not self.waiting and self.abandon is not None:
             self.abandon()
 
     def result(self) -> T:
         """The value, or the error raised; only when ``done``."""
-        if self.error is not None:
-            raise self.error
+        if self._error is not None:
+            self.looked_at()
+            raise self._error
         return self.value
 
     def __await__(self) -> Generator[Any, None, T]:

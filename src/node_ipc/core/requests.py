@@ -252,13 +252,22 @@ class Requests:
         driver: Driver,
         fault: Callable[[Session | None, IPCError], None],
         trouble: Callable[[], str],
+        unread: Callable[[str, Session | None, Exception], None],
     ) -> None:
+        """Ask and answer for an endpoint.
+
+        Args:
+            fault: reports an error of a handler's.
+            trouble: says why no answer may come.
+            unread: told, by any thread, of a request that failed where nobody has looked at its outcome.
+        """
         self.late = 0
         """Answers that came after their request was given up."""
         self._events = events
         self._driver = driver
         self._fault = fault
         self._trouble = trouble
+        self._unread = unread
         self._asked: dict[int, _Asked] = {}
         self._unsent: dict[int, int] = {}  # those that wait for a link: by the identity of their frame
         self._ids = 0
@@ -289,7 +298,8 @@ class Requests:
         decode = self._events.decoder(type, name)
         self._listen(progress)
         if timeout == 0:
-            answer.settle(self.timed_out(name, 0))
+            late = self.timed_out(name, 0)
+            answer.settle(late, partial(self._unread, name, None, late))
             return answer
         self._ids += 1
         id = self._ids
@@ -356,7 +366,8 @@ class Requests:
         for id in list(self._unsent.values()):
             asked = self._asked[id]
             asked.via.withdraw(asked.frame)
-            self._settle(id, NotConnected(f"{asked.method!r:.80} was never sent: the client was closed before"))
+            never = NotConnected(f"{asked.method!r:.80} was never sent: the client was closed before")
+            self._settle(id, never, told=False)
 
     def link_lost(self, session: Session, reason: Exception | None) -> None:
         """No answer will come over this link."""
@@ -366,7 +377,7 @@ class Requests:
                     f"the link was lost before {asked.method!r:.80} was answered: {reason or 'closed'}. "
                     "It may have been carried out"
                 )
-                self._settle(id, caused(lost, reason))
+                self._settle(id, caused(lost, reason), told=not session.was_ended_here)
         for request in list(self._running.pop(session.id, {}).values()):
             request.give_up()
 
@@ -374,7 +385,8 @@ class Requests:
         """The endpoint is closed: nothing will be answered."""
         why = "the endpoint is closed" if reason is None else str(reason)
         for id, asked in list(self._asked.items()):
-            self._settle(id, caused(NotConnected(f"{asked.method!r:.80} was not answered: {why}"), reason))
+            closed = NotConnected(f"{asked.method!r:.80} was not answered: {why}")
+            self._settle(id, caused(closed, reason), told=reason is not None)
 
     def _timed_out(self, id: int, timeout: float) -> None:
         asked = self._asked[id]
@@ -393,9 +405,15 @@ class Requests:
         if not asked.via.withdraw(asked.frame) and session is not None and session.is_open:
             with contextlib.suppress(IPCError):  # a courtesy: a peer that takes no more need not hear it
                 session.emit(CANCEL, {"id": id})
-        self._settle(id, error or RequestError(f"{asked.method!r:.80} was given up by whoever waited for its answer"))
+        given_up = RequestError(f"{asked.method!r:.80} was given up by whoever waited for its answer")
+        self._settle(id, error or given_up, told=error is not None)
 
-    def _settle(self, id: int, error: Exception | None) -> None:
+    def _settle(self, id: int, error: Exception | None, told: bool = True) -> None:
+        """The request is over.
+
+        Args:
+            told: whether an error is, where nobody looks at it: not where this side wanted the end itself.
+        """
         asked = self._asked.pop(id)
         self._unsent.pop(builtins.id(asked.frame), None)
         if asked.session is not None:
@@ -403,7 +421,10 @@ class Requests:
         if asked.timer is not None:
             asked.timer.cancel()
         asked.answer.abandon = None
-        asked.answer.settle(error)
+        if error is None or not told:
+            asked.answer.settle(error)
+        else:
+            asked.answer.settle(error, partial(self._unread, asked.method, asked.session, error))
 
     def _found(self, id: Any) -> tuple[int, _Asked] | None:
         """The request of this id that was sent over the link that is being read."""

@@ -159,6 +159,10 @@ class Owner(Protocol):
         """No more than ``soft_pending_bytes`` wait, though the kernel has not taken everything."""
 
 
+ENDED_BY_PEER = frozenset({Life.LEFT, Life.HOLDING, Life.ANSWERING})
+"""Where this side only follows."""
+
+
 class Session:
     """One link's two directions: all of a socket but ``request``, which each front says in its own way."""
 
@@ -189,6 +193,7 @@ class Session:
         "state",
         "trace",
         "traffic",
+        "was_ended_here",
     )
 
     def __init__(
@@ -205,6 +210,8 @@ class Session:
         self.claimed_id: Any = None
         self.state: dict[str, Any] = {}
         self.loss: Loss | None = None
+        self.was_ended_here = False
+        """Whether it was this side's wish that it ends."""
         self.life = Life.WAITING
         """Where it stands; what is done in it is in ``TRANSITIONS``."""
         self.heard: Callable[[], None] | None = None
@@ -608,8 +615,13 @@ class Session:
                 emitted, or does not end too, is cut then.
         """
         refuse_other_threads(self._driver, "close")
+        self._note_whose_wish()
         verb = "finish" if self._owner.answers_first(self) else "close"
         self._input(verb, seconds_to_end(timeout, "close", self._settings.close_timeout))
+
+    def _note_whose_wish(self) -> None:
+        if self.life not in ENDED_BY_PEER:
+            self.was_ended_here = True
 
     def answered(self) -> None:
         """The request whose handler ended this link has its answer, or will have none."""
@@ -618,6 +630,7 @@ class Session:
     def abort(self) -> None:
         """End at once; what is not with the kernel yet is dropped and counted."""
         refuse_other_threads(self._driver, "abort")
+        self._note_whose_wish()
         self._input("abort")
 
     def cut(self, reason: IPCError) -> None:

@@ -23,13 +23,14 @@ class Trace(NamedTuple):
         what: ``connecting``, ``retrying``, ``starting``, ``listening``, ``opened``, ``received``, ``sent``,
             ``dropped``, ``replaced``, ``error``, ``refused``, ``paused`` (reading, for a second or more; once for each
             link and reason), ``unheard`` (events whose name is nearly that of a handler; once for each name),
-            ``unsent`` (a client ended before all was sent), ``lost``.
+            ``unsent`` (a client ended before all was sent), ``unread`` (a request failed, and nobody looked at its
+            outcome; whatever thread dropped that tells), ``lost``.
         endpoint: The client or server.
         socket: The socket it happened on, where there is one; with UDP the ``DatagramPeer``.
         messages: How many messages (``received``, ``sent``, ``dropped``, ``replaced``, ``unsent``).
         bytes: How many bytes (``received``, ``sent``).
-        detail: The address, the error, the loss, the delay of a retry in seconds, or of ``unheard`` and ``unsent`` a
-            sentence.
+        detail: The address, the error, the loss, the delay of a retry in seconds, or of ``unheard``, ``unsent`` and
+            ``unread`` a sentence.
 
     Example:
         >>> def slow(trace):

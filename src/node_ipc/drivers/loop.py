@@ -544,8 +544,8 @@ class AwaitableOutcome(Outcome[T], TaskMaterial):
     def __repr__(self) -> str:
         if not self.done:
             return "<AwaitableOutcome, not there yet: await it>"
-        if self.error is not None:
-            return f"<AwaitableOutcome, failed: {self.error!r:.200}; await raises it>"
+        if self._error is not None:
+            return f"<AwaitableOutcome, failed: {self._error!r:.200}; await raises it>"
         return f"<AwaitableOutcome of {self.value!r:.200}: await gives it>"
 
     def __await__(self) -> Generator[Any, None, T]:

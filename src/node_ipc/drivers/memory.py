@@ -464,7 +464,7 @@ class MemoryOutcome(Outcome[T]):
     Elsewhere in a test: ``driver.run_until(outcome)``, then ``outcome.result()``, or ``outcome.error``.
     """
 
-    __slots__ = ("_error", "_refusals")
+    __slots__ = ("_refusals",)
 
     def __init__(self, value: T, refusals: dict[MemoryOutcome[Any], Exception]) -> None:
         """Belong to a driver, which keeps in ``refusals`` what was answered with an error until somebody looks."""
@@ -478,17 +478,14 @@ class MemoryOutcome(Outcome[T]):
             return f"<MemoryOutcome, an error: {self._error!r:.200}; outcome.result() raises it>"
         return f"<MemoryOutcome of {self.value!r:.200}: outcome.result() gives it>"
 
-    @property
-    def error(self) -> Exception | None:
-        """The error that it ended with, or None."""
+    def looked_at(self) -> None:
         self._refusals.pop(self, None)
-        return self._error
+        super().looked_at()
 
-    @error.setter
-    def error(self, error: Exception | None) -> None:
-        self._error = error
-        if isinstance(error, RemoteError | InvalidPayload):
-            self._refusals[self] = error
+    def settle(self, error: Exception | None = None, unread: Callable[[], None] | None = None) -> None:
+        if not self.done and isinstance(error, RemoteError | InvalidPayload):
+            self._refusals[self], unread = error, None  # told by the test that ends
+        super().settle(error, unread)
 
     def __await__(self) -> Generator[Any, None, T]:
         if not self.done:

@@ -187,3 +187,6 @@ class Emitter:
 
     def fault(self, error: IPCError) -> None:
         self._failure = error
+
+    def unread(self, method: str, error: Exception) -> None:
+        """It asks nobody."""
