@@ -49,7 +49,8 @@ def command(target: str, options: list[str]) -> list[str]:
     """New inputs go to a directory of their own, so that the corpus stays the few files that somebody chose."""
     new = tempfile.mkdtemp(prefix=f"fuzz-{target}-")
     kept = [HERE / "corpus" / target, HERE / "crashes" / target]
-    kept[1].mkdir(parents=True, exist_ok=True)
+    for folder in kept:  # nobody chose conversations of the twins: any bytes are one
+        folder.mkdir(parents=True, exist_ok=True)
     words = f"-dict={HERE / 'words.dict'}"
     found = f"-artifact_prefix={kept[1]}/"
     return [sys.executable, __file__, target, "--", new, *map(str, kept), words, found, *LIMITS, *options]
