@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import json
 import os
 from asyncio import CancelledError
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+import node_ipc
 from node_ipc import (
     BackpressureError,
     ConnectError,
@@ -27,6 +30,7 @@ from node_ipc import (
     RequestError,
     RequestTimeout,
     Socket,
+    blocking,
 )
 from node_ipc.core.requests import Request
 from node_ipc.drivers.memory import MemoryDriver
@@ -278,7 +282,8 @@ def test_an_answer_that_cannot_be_sent_is_an_error_on_both_sides_at_once(kind: s
 
     ends.server.handle("it", late if asynchronous else UNSENDABLE[kind])
     before = ends.driver.now()
-    with pytest.raises(RemoteError, match="the handler failed"):
+    told = "the answer cannot be sent: cannot emit .* the limit is" if kind.startswith("too ") else "the handler failed"
+    with pytest.raises(RemoteError, match=told):
         asked(ends, "it")
     assert ends.driver.now() < before + 1
     assert [error.event for error in errors] == ["it"]
@@ -1039,3 +1044,82 @@ def test_a_failing_handler_that_had_stopped_the_server_is_answered_with_its_erro
     with pytest.raises(RemoteError, match="no"):
         asked(ends, "quit")
     ends.driver.run_until(ends.server.closed)
+
+
+# ---- what is too large for one side only
+
+LIMITS: list[dict[str, Any]] = [{"max_message_size": 50_000}, {"max_message_values": 50_000}]
+MANY = [1] * 60_000
+ASKED_ABOUT = (
+    r"It was a message of 1\d{5} bytes: is the other side's max_message_size smaller, or has it more values than "
+    "the other side's max_message_values"
+)
+
+
+@pytest.mark.parametrize("limits", LIMITS)
+@pytest.mark.parametrize("asks", ["client", "server"])
+def test_a_request_that_is_too_large_for_the_other_side_only_says_what_to_look_at(
+    asks: str, limits: dict[str, Any]
+) -> None:
+    other = "server" if asks == "client" else "client"
+    client, server, socket, driver = pair(**{other: limits})
+    asker: Any = client if asks == "client" else socket
+    (server if asks == "client" else client).handle("slow", lambda params: asyncio.sleep(3600))
+    small = asker.request("slow", 1)
+    driver.run_until_idle()
+    large = asker.request("slow", MANY)
+    driver.run_until(large)
+    with pytest.raises(ConnectionLost, match=ASKED_ABOUT):
+        large.result()
+    with pytest.raises(ConnectionLost, match=r"It may have been carried out$"):
+        small.result()
+    driver.close()
+
+
+@pytest.mark.parametrize("limits", LIMITS)
+def test_an_answer_that_is_too_large_is_told_to_who_asks(limits: dict[str, Any]) -> None:
+    (option,) = limits
+    client, server, _, driver = pair(server=limits)
+    server.on("error", lambda error, socket: None)
+    server.handle("many", lambda params: MANY)
+    answer = client.request("many")
+    driver.run_until(answer)
+    with pytest.raises(RemoteError, match=f"the answer cannot be sent: .*the limit is 50000; raise {option} on both"):
+        answer.result()
+    client, server, _, driver = pair(client=limits)
+    server.handle("many", lambda params: MANY)
+    answer = client.request("many")
+    driver.run_until(answer)
+    with pytest.raises(ConnectionLost, match=f"raise {option} on the receiving side"):
+        answer.result()
+
+
+@pytest.mark.parametrize("size", [10, 100_000])
+def test_a_link_that_this_side_ends_is_no_question_of_size(size: int) -> None:
+    client, server, _, driver = pair()
+    server.handle("slow", lambda params: asyncio.sleep(3600))
+    answer = client.request("slow", "x" * size)
+    driver.run_until_idle()
+    client.abort()
+    driver.run_until(answer)
+    with pytest.raises(ConnectionLost, match=r"It may have been carried out$"):
+        answer.result()
+    driver.close()
+
+
+@pytest.mark.parametrize("limits", LIMITS)
+async def test_on_real_links_of_both_waiting_fronts_too(limits: dict[str, Any], tmp_path: Path) -> None:
+    root = f"{tmp_path}/"
+
+    def block() -> None:
+        with blocking.connect("world", socket_root=root) as world:
+            with pytest.raises(ConnectionLost, match=ASKED_ABOUT):
+                world.request("echo", MANY, timeout=20)
+
+    async with node_ipc.serve("world", socket_root=root, **limits) as server:
+        server.handle("echo", lambda params: params)
+        async with node_ipc.connect("world", socket_root=root) as world:
+            assert await world.request("echo", 1) == 1
+            with pytest.raises(ConnectionLost, match=ASKED_ABOUT):
+                await world.request("echo", MANY, timeout=20)
+        await asyncio.to_thread(block)

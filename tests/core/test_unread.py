@@ -83,6 +83,7 @@ def test_what_the_other_side_ended_or_did_not_answer_is_told(caplog: pytest.LogC
     driver.run_until_idle()
     socket.abort()
     driver.run_until_idle()
+    driver.close()
     late, lost = [record for record in caplog.records if UNREAD in record.getMessage()]
     assert "the request 'wait' failed" in late.getMessage() and "RequestTimeout: no answer to" in late.getMessage()
     assert "ConnectionLost: the link was lost before 'wait' was answered" in lost.getMessage()

@@ -27,6 +27,7 @@ from ..config.foreign import PASSING, caused, shown
 from ..errors import (
     BackpressureError,
     ConnectionLost,
+    FrameTooLarge,
     HandlerError,
     InvalidPayload,
     IPCError,
@@ -68,6 +69,8 @@ DEFAULT_TIMEOUT = 30.0
 """Seconds that a request waits for its answer unless it says otherwise."""
 
 NO_SUCH_METHOD, INVALID_PARAMS, FAILED = -32601, -32602, -32603
+LIMITED_BYTES = 1024
+"""A request of fewer is not what a limit of the other side's is about, where that ends the link."""
 THE_HANDLER_FAILED = "the handler failed; the reason is in the log of the side that answers"
 
 S = TypeVar("S")
@@ -371,13 +374,18 @@ class Requests:
 
     def link_lost(self, session: Session, reason: Exception | None) -> None:
         """No answer will come over this link."""
-        for id, asked in list(self._asked.items()):
-            if asked.session is session:
-                lost = ConnectionLost(
-                    f"the link was lost before {asked.method!r:.80} was answered: {reason or 'closed'}. "
-                    "It may have been carried out"
+        lost_here = [(id, asked) for id, asked in self._asked.items() if asked.session is session]
+        largest = max((len(asked.frame) for _, asked in lost_here), default=0)
+        by_peer = not session.was_ended_here and (reason is None or reason.__class__ is ConnectionLost)
+        for id, asked in lost_here:
+            why = f"{reason or 'closed'}. It may have been carried out"
+            if by_peer and len(asked.frame) == largest >= LIMITED_BYTES:
+                why += (
+                    f". It was a message of {largest} bytes: is the other side's max_message_size smaller, or has it "
+                    "more values than the other side's max_message_values? The log there says so"
                 )
-                self._settle(id, caused(lost, reason), told=not session.was_ended_here)
+            lost = ConnectionLost(f"the link was lost before {asked.method!r:.80} was answered: {why}")
+            self._settle(id, caused(lost, reason), told=not session.was_ended_here)
         for request in list(self._running.pop(session.id, {}).values()):
             request.give_up()
 
@@ -645,7 +653,9 @@ class Requests:
             return
         try:
             request.socket.emit(RESPONSE, {"jsonrpc": "2.0", "id": request._id, "result": result})
-        except Exception as error:  # no JSON, too large, the peer does not read, or what a hook or a codec raises
+        except FrameTooLarge as error:
+            self._failed(request, error, f"the answer cannot be sent: {error}")
+        except Exception as error:  # no JSON, the peer does not read, or what a hook or a codec raises
             self._failed(request, error)
         else:
             request.ended = True
@@ -662,7 +672,7 @@ class Requests:
             request.socket.emit(RESPONSE, {"jsonrpc": "2.0", "id": request._id, "error": fault})
         request.ended = True
 
-    def _failed(self, request: Request, error: BaseException) -> None:
+    def _failed(self, request: Request, error: BaseException, told: str = THE_HANDLER_FAILED) -> None:
         """The handler raised: a ``RemoteError`` is its answer; of anything else the peer learns only that it failed.
 
         One that somebody else answered to a request in the handler is such a failure: its code would say of this
@@ -680,7 +690,7 @@ class Requests:
             except Exception as unsendable:
                 error = unsendable
         try:
-            self._refuse(request, FAILED, THE_HANDLER_FAILED)
+            self._refuse(request, FAILED, told)
         except IPCError as full:
             self._cut_off(request, full)
         if request.socket.is_open or not isinstance(error, NotConnected):
