@@ -248,6 +248,15 @@ def test_other_events_that_nobody_hears_are_none_of_our_business(name: str) -> N
     assert told == []
 
 
+def test_names_of_requests_are_looked_at_once_and_an_event_that_comes_later_is_seen() -> None:
+    desk, told = suspecting("rpc.request", "rpc.cancel")
+    desk.deliver(("mesage", 1), ("mesage", 2))
+    assert told == [] and desk.events._unlike == 2
+    desk.events.on("message", desk.note("message"))
+    desk.deliver(("mesage", 3))
+    assert told == [("mesage", "message")]
+
+
 def test_what_somebody_takes_is_not_misspelt() -> None:
     for take in (
         lambda events: events.on("*", print_nothing),

@@ -311,6 +311,7 @@ class Events(Generic[S]):
         Events that nobody hears are no mistake, as in node-ipc; a name that is nearly that of a handler mostly is.
         """
         self._suspects: set[str] = set()
+        self._unlike = 0  # with so few names handled, none is an event's: those of requests are looked at once
         self.missed: Callable[[str], None] | None = None
         """Told that the first handler came of what ``publish_state`` found none for."""
         self._unheard_states: set[str] = set()
@@ -722,7 +723,7 @@ class Events(Generic[S]):
                 self._call_all(envelope.type, envelope.data, *rest)
         except InvalidPayload as error:
             self._report(envelope.type, error, self.current)
-        if self.misspelt is not None and envelope.type not in self._suspects and self._wire:
+        if self.misspelt is not None and envelope.type not in self._suspects and len(self._wire) > self._unlike:
             self._suspect(envelope.type, self.misspelt)
 
     def _suspect(self, name: str, misspelt: Callable[[str, str], None]) -> None:
@@ -733,6 +734,7 @@ class Events(Generic[S]):
             each for each in islice(self._wire, COMPARED) if not each.startswith("rpc.") and each not in LIFECYCLE
         ]
         if not handled:
+            self._unlike = len(self._wire)
             return
         self._suspects.add(name)
         if len(self._suspects) == SUSPECTS:
