@@ -157,7 +157,7 @@ class Picture(Struct):
     pixels: numpy.ndarray
     narrow: numpy.typing.NDArray[numpy.float32] | None = None
     either: node_ipc.Bytes | numpy.ndarray = b""
-    samples: array.array = array.array("h")
+    samples: array.array = array.array("h")  # type: ignore[type-arg]  # which msgspec does not know
 
 
 GOOD = {"dtype": "<f4", "shape": [1, 2], "data": base64.b64encode(bytes(8)).decode()}

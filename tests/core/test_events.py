@@ -258,12 +258,13 @@ def test_names_of_requests_are_looked_at_once_and_an_event_that_comes_later_is_s
 
 
 def test_what_somebody_takes_is_not_misspelt() -> None:
-    for take in (
+    takes: tuple[Callable[[Events[Any]], object], ...] = (
         lambda events: events.on("*", print_nothing),
         lambda events: events.tap(print_nothing),
         lambda events: events.shortcut("mesage", print_nothing),
         lambda events: events.off("message"),
-    ):
+    )
+    for take in takes:
         desk, told = suspecting("message")
         take(desk.events)
         desk.deliver(("mesage", 1))

@@ -1062,7 +1062,8 @@ def test_a_request_that_is_too_large_for_the_other_side_only_says_what_to_look_a
     asks: str, limits: dict[str, Any]
 ) -> None:
     other = "server" if asks == "client" else "client"
-    client, server, socket, driver = pair(**{other: limits})
+    sides: dict[str, Any] = {other: limits}
+    client, server, socket, driver = pair(**sides)
     asker: Any = client if asks == "client" else socket
     (server if asks == "client" else client).handle("slow", lambda params: asyncio.sleep(3600))
     small = asker.request("slow", 1)
