@@ -162,6 +162,11 @@ class AskingNode:
             self._told(data)
 
     def push(self) -> None: ...
+    @property
+    def incoming(self) -> AskingNode:
+        """It is no link, and has no half that would count what runs."""
+        return self
+
     def request_started(self) -> int:
         return 0
 
