@@ -98,6 +98,11 @@ def test_what_stands_in_the_place_of_a_method_looks_like_it() -> None:
 
 
 @native
+def test_it_is_one_file_that_can_be_read_in_one_go() -> None:
+    [source] = Path(__file__).parents[2].joinpath("native").glob("*.c")
+    assert len(source.read_text().splitlines()) < 1_100
+
+
 def test_the_twins_do_the_same() -> None:
     assert compare(0, ROUNDS) == 0
 
