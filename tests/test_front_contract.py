@@ -1040,3 +1040,99 @@ def test_what_cannot_be_one_of_several_says_so(front: Any) -> None:
     ):
         with pytest.raises(node_ipc.AddressError, match=why):
             front.serve(at=wrong)
+
+
+def hints(caplog: pytest.LogCaptureFixture, part: str) -> list[str]:
+    return [record.getMessage() for record in caplog.records if part in record.getMessage()]
+
+
+def test_a_handler_of_the_lifecycle_s_event_by_another_name_is_told_once(
+    front: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    server, client = front.serve(), front.connect()
+    for _ in range(2):
+        server.on("connection", print)
+        client.once("disconect", print)
+    client.on("message", print)
+    client.on("connected", print, type=int)
+    client.on(Event("connected", int), print)
+    (told,) = hints(caplog, "'connection'")
+    assert "hears what the other side emits under that name; what happens here is named 'connect'" in told
+    (told,) = hints(caplog, "'disconect'")
+    assert "what happens here is named 'disconnect': was that meant?" in told
+    assert not hints(caplog, "'message'") and not hints(caplog, "'connected'")
+
+
+def test_a_handler_of_what_happens_only_to_the_other_kind_of_end_is_never_called_and_told(
+    front: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    server, client = front.serve(), front.connect()
+    server.on("disconnect", print)
+    client.on("close", print)
+    at_the_server, at_the_client = hints(caplog, "is never called")
+    assert "a handler of 'disconnect' is never called here: the event is named 'close'" in at_the_server
+    assert "a handler of 'close' is never called here: the event is named 'disconnect'" in at_the_client
+
+
+def test_a_udp_port_tells_of_handlers_of_what_udp_has_not(caplog: pytest.LogCaptureFixture) -> None:
+    with blocking.serve_udp("127.0.0.1:0", silent=True) as port:
+        port.on("disconnect", print)
+        port.on("conect", print)
+    (told,) = hints(caplog, "is never called")
+    assert "a handler of 'disconnect' is never called: nothing of that name happens here" in told
+    assert "what happens here is named 'connect'" in hints(caplog, "'conect'")[0]
+
+
+def test_emit_where_request_was_meant_is_told_once_and_request_where_emit_was(
+    front: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    server, client = front.serve(), front.connect()
+    heard: list[Any] = []
+    server.handle("add", lambda params: sum(params))
+    server.on("message", lambda data, socket: heard.append(data))
+    for number in (1, 2):
+        client.emit("add", [number])
+        client.emit("message", number)
+    client.until(lambda: len(heard) == 2)
+    (told,) = hints(caplog, "'add'")
+    assert "there is one for requests of 'add': was request meant, and not emit?" in told
+    assert client.request("add", [1, 2], timeout=10) == 3
+    with pytest.raises(RemoteError, match=r"no method 'message', but an event handler: was emit meant\?"):
+        client.request("message", 3, timeout=10)
+    for nobody in ("mesage", "rpc.request", "*"):
+        with pytest.raises(RemoteError) as refused:
+            client.request(nobody, timeout=10)
+        assert refused.value.message == f"there is no method {nobody!r}"
+    assert heard == [1, 2]
+
+
+def test_an_event_to_a_client_that_handles_requests_of_that_name_is_told(
+    front: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    server, client = front.serve(), front.connect()
+    heard: list[Any] = []
+    client.handle("add", lambda params: sum(params))
+    client.on("message", heard.append)
+    server.broadcast("add", [1])
+    server.broadcast("message", 1)
+    client.until(lambda: heard)
+    (told,) = hints(caplog, "'add'")
+    assert "was request meant" in told
+
+
+def test_verbs_of_sockets_and_of_servers_say_whose_they_are(front: Any) -> None:
+    server, client = front.serve(), front.connect()
+    for verb in ("request", "emit"):
+        with pytest.raises(InvalidEvent, match=rf"{verb} takes the socket first: server\.{verb}\(socket, "):
+            server.call(getattr(server.server, verb), "add")
+    for verb in ("join", "leave"):
+        with pytest.raises(AttributeError, match=rf"use socket\.{verb}\(room\)"):
+            getattr(server.server, verb)
+        with pytest.raises(AttributeError, match=rf"whose handler calls socket\.{verb}\(room\)"):
+            getattr(client.client, verb)
+        assert verb not in dir(server.server) and verb not in dir(client.client)
+
+
+def test_connect_says_how_to_wait_for_a_server(waiting: Any) -> None:
+    with pytest.raises(ConnectError, match=r"no server at .* connect\(…, wait=True\) waits until there is one$"):
+        waiting.connect()

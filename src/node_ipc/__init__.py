@@ -145,6 +145,17 @@ _NAMES = {
 """The public names of each module; what is wanted first comes first."""
 _HOMES = {name: home for home, names in _NAMES.items() for name in names.split()}
 _MODULES = ("blocking", "contract", "errors", "scale", "telemetry", "testing")
+_ELSEWHERE = {
+    "workers": "node_ipc.scale.workers, as in from node_ipc.scale import workers",
+    **{
+        name: f"node_ipc.ipc.{name}, as in from node_ipc import ipc; with asyncio it is node_ipc.{verb}"
+        for name, verb in (("connect_to", "connect"), ("connect_to_net", "connect"), ("serve_net", "serve"))
+    },
+    "reconnect": "node_ipc.blocking.reconnect; clients of the other fronts find a lost link again by themselves",
+    "emit": "emit of a client, or of a server: world = node_ipc.connect(…), or ipc.of.world",
+    "on": "on of a client, or of a server: @server.on(…), or ipc.server.on",
+}
+"""What is looked for here and is elsewhere."""
 _ALIASES = {"systemd_sockets": "inherited_sockets"}
 
 
@@ -170,7 +181,8 @@ if not TYPE_CHECKING:  # which would know every name, then
         elif name in _error_names():
             value = getattr(importlib.import_module(".errors", __name__), name)
         else:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            hint = f": use {_ELSEWHERE[name]}" if name in _ELSEWHERE else ""
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
         globals()[name] = value
         return value
 

@@ -17,7 +17,7 @@ from .config.address import has_datagrams
 from .config.config import Config
 from .config.misspelt import refuse_misplaced, refuse_misspelt, suggests
 from .config.resolve import Place, TLSChoice, UdpPlace, id_of, resolve, resolve_udp
-from .core.client import Client, ClientState, connect_timeout
+from .core.client import Client, ClientState, connect_timeout, hint_at_waiting
 from .core.datagram import DatagramPeer, DatagramServer
 from .core.endpoint import SocketPublisher
 from .core.events import Event
@@ -381,7 +381,7 @@ def _first_failure_ends(client: AsyncClient) -> Callable[[], None]:
     def failed(error: IPCError) -> None:
         if client.connected.done:  # it has come about; what is wrong since then is no reason
             return
-        client.connected.settle(error)
+        client.connected.settle(hint_at_waiting(error))
         client.abort()
 
     client.on("error", failed)

@@ -28,12 +28,14 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, overload
 
+from msgspec import UNSET
+
 from .config.address import Tls, Unix, has_datagrams
 from .config.interrupted import by_signal
 from .config.misspelt import refuse_misplaced, refuse_misspelt, suggests
 from .config.resolve import Place, TLSChoice, UdpPlace, id_of, resolve, resolve_udp
 from .core.asking import Question
-from .core.client import STEADY_SECONDS, ClientCore, ClientState, connect_timeout, retry_delay
+from .core.client import STEADY_SECONDS, ClientCore, ClientState, connect_timeout, hint_at_waiting, retry_delay
 from .core.client import Client as AnyClient
 from .core.events import Event, event_name
 from .core.inbox import (
@@ -603,7 +605,7 @@ def _connected(client: C, timeout: float | None, wait: bool) -> C:
             raise connect_timeout(client, timeout) from client.last_error
         if not connected.done:
             assert client.last_error is not None
-            raise client.last_error
+            raise hint_at_waiting(client.last_error)
         connected.result()
     except BaseException:
         client.abort()
@@ -673,7 +675,7 @@ class BlockingServer(Serving[BlockingSocket], ServerCore[BlockingSocket]):
     def emit(
         self,
         socket: Session,
-        type: Any,
+        type: Any = UNSET,  # left out where the socket is, which is told
         data: Any = {},  # noqa: B006 - never changed
         keep: Keep = None,
     ) -> bool:
@@ -729,7 +731,7 @@ class BlockingServer(Serving[BlockingSocket], ServerCore[BlockingSocket]):
     def request(
         self,
         socket: Session,
-        method: str | Event[Any],
+        method: Any = UNSET,  # left out where the socket is, which is told
         params: Any = None,
         *,
         timeout: float | None = 30.0,

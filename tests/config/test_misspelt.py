@@ -11,7 +11,7 @@ import pytest
 
 import node_ipc
 from node_ipc import Config, blocking, ipc, scale, telemetry, testing
-from node_ipc.config.misspelt import lookalike, suggests
+from node_ipc.config.misspelt import lookalike, slipped, suggests
 from node_ipc.config.options import UnknownOption
 from node_ipc.scale import workers
 
@@ -241,3 +241,32 @@ def test_what_takes_no_options_says_nothing_of_them() -> None:
 )
 def test_names_that_are_hardly_others(wrong: str, known: list[str], near: str | None) -> None:
     assert lookalike(wrong, known) == near
+
+
+@pytest.mark.parametrize(
+    ("wrong", "meant"),
+    [
+        *(("disconect", "disconnect"), ("conect", "connect"), ("eror", "error"), ("erorr", "error")),
+        *(("connnect", "connect"), ("connecr", "connect"), ("cnonect", "connect")),
+        ("Error", "error"),
+        ("socket-disconnectd", "socket.disconnected"),
+        *(("errors", None), ("connected", None), ("reconnect", None), ("mirror", None), ("", None), ("e", None)),
+    ],
+)
+def test_one_slip_of_the_fingers(wrong: str, meant: str | None) -> None:
+    assert slipped(wrong, ("connect", "disconnect", "error", "socket.disconnected")) == meant
+
+
+def test_emit_is_told_what_latest_is_called_there() -> None:
+    latest: dict[str, Any] = {"latest": True}
+    with pytest.raises(TypeError, match=r"broadcast\(\) got an unexpected keyword argument 'latest'. .*keep=.latest"):
+        MADE.server.broadcast("x", 1, **latest)
+
+
+def test_the_module_says_where_the_names_are_that_are_not_its_own() -> None:
+    for name in ("workers", "connect_to", "serve_net", "reconnect", "on", "emit"):
+        with pytest.raises(AttributeError, match=f"module 'node_ipc' has no attribute '{name}': use .*{name}"):
+            getattr(node_ipc, name)
+        assert not hasattr(node_ipc, name) and name not in dir(node_ipc)
+    with pytest.raises(AttributeError, match=r"module 'node_ipc' has no attribute 'nothing'$"):
+        node_ipc.nothing  # type: ignore[attr-defined]  # noqa: B018

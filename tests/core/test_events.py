@@ -20,7 +20,7 @@ from node_ipc.core.events import SUSPECTS, Event, Events, Registration, describe
 from node_ipc.errors import HandlerError, InvalidEvent, InvalidPayload, IPCError, ReservedEvent
 from node_ipc.testing import Pair, pair
 from node_ipc.wire.json import Envelope, RawEnvelope
-from node_ipc.wire.names import LIFECYCLE, guarded_name
+from node_ipc.wire.names import CLIENT_RAISES, DATAGRAM_RAISES, LIFECYCLE, SERVER_RAISES, any_name, guarded_name
 
 
 class Order(msgspec.Struct):
@@ -1198,3 +1198,68 @@ def still_connected(everything: Pair) -> bool:
     everything.client.emit("ping", "x")
     everything.driver.run_until_idle()
     return heard == ["x"]
+
+
+def mistaking(raises: frozenset[str], from_peers: frozenset[str] = frozenset()) -> tuple[Events[Any], list[Any]]:
+    told: list[Any] = []
+    events: Events[Any] = Events(1, any_name, lambda socket, error: None, None, raises, from_peers)
+    events.mistaken = lambda name, meant: told.append((name, meant))
+    return events, told
+
+
+@pytest.mark.parametrize(
+    ("raises", "name", "meant"),
+    [
+        *((CLIENT_RAISES, "conect", "connect"), (CLIENT_RAISES, "connected", "connect")),
+        *((SERVER_RAISES, "connection", "connect"), (SERVER_RAISES, "disconect", "close")),
+        *((SERVER_RAISES, "disconnect", "close"), (SERVER_RAISES, "destroy", "close")),
+        *((SERVER_RAISES, "listening", "start"), (SERVER_RAISES, "eror", "error")),
+        *((CLIENT_RAISES, "start", "connect"), (CLIENT_RAISES, "socket.disconnected", "disconnect")),
+        *((DATAGRAM_RAISES, "disconnect", None), (DATAGRAM_RAISES, "conect", "connect")),
+    ],
+)
+def test_a_name_under_which_nothing_happens_here_is_told_once(
+    raises: frozenset[str], name: str, meant: str | None
+) -> None:
+    events, told = mistaking(raises)
+    for _ in range(2):
+        events.on(name, print_nothing)
+    assert told == [(name, meant)]
+
+
+@pytest.mark.parametrize("name", ["message", "data", "errors", "stat", "connect", "bus.up", "*"])
+def test_other_names_are_not(name: str) -> None:
+    events, told = mistaking(CLIENT_RAISES)
+    events.on(name, print_nothing)
+    assert told == []
+
+
+def test_who_hears_both_or_a_type_of_a_peer_s_is_told_nothing() -> None:
+    events, told = mistaking(CLIENT_RAISES)
+    events.on("connect", print_nothing)
+    events.on("connected", print_nothing)
+    events.on("disconnected", print_nothing, type=int)
+    events.on(Event("eror", str), print_nothing)
+    assert told == []
+    events.off("connect", print_nothing)
+    events.on("connection", print_nothing)
+    assert told == [("connection", "connect")]
+
+
+def test_a_name_of_the_lifecycle_that_peers_may_emit_is_theirs() -> None:
+    events, told = mistaking(SERVER_RAISES, LIFECYCLE)
+    events.on("disconnect", print_nothing)
+    assert told == []
+
+
+def test_an_event_that_a_request_could_ask_for_is_told_once_and_only_where_nobody_hears_it() -> None:
+    desk, told = suspecting("message")
+    methods: list[str] = []
+    desk.events.methods = {"add", "message"}
+    desk.events.emitted_method = methods.append
+    desk.deliver(("add", 1), ("add", 2), ("message", 3), ("mesage", 4))
+    assert (methods, told) == (["add"], [("mesage", "message")])
+    desk.events.on("*", print_nothing)
+    desk.events.methods = {"other"}
+    desk.deliver(("other", 1))
+    assert methods == ["add"]

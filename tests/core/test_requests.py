@@ -310,6 +310,17 @@ def test_what_is_cancelled_by_somebody_else_is_answered_with_an_error(ends: Pair
     assert isinstance(answer.error, RemoteError)
 
 
+def test_a_handler_that_ends_with_what_runs_it_has_not_failed(ends: Pair) -> None:
+    errors: list[Any] = []
+    ends.server.on("error", lambda error, socket: errors.append(error))
+    ends.server.handle("never", _never(ends.driver))
+    ends.client.request("never", timeout=None)
+    ends.driver.advance(0.1)
+    assert len(ends.driver.tasks) == 1
+    ends.driver.close()
+    assert errors == ends.driver.failures == []
+
+
 def test_an_interrupt_in_a_handler_is_answered_and_goes_on(ends: Pair) -> None:
     ends.server.on("error", lambda error: None)
     ends.server.handle("stop", lambda: _raise(KeyboardInterrupt()))

@@ -264,6 +264,10 @@ def test_a_misspelt_id(server: str, root: str, capsys: pytest.CaptureFixture[str
 
 def test_what_to_check_of_a_path_is_the_path(root: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["emit", f"unix:{root}app.sok", "message"]) == 1
-    assert "Start it, or check the path\n" in capsys.readouterr().err
+    assert "Start it, or check the path. --wait waits until there is one\n" in capsys.readouterr().err
     assert main(["emit", "nobody", "message", "-o", f"socket_root={root}"]) == 1
-    assert "check the id, appspace and socket_root of both\n" in capsys.readouterr().err
+    assert "check the id, appspace and socket_root of both. --wait waits" in capsys.readouterr().err
+    for without in (["doctor"], ["contract", "--at"]):
+        assert main([*without, "nobody", "-o", f"socket_root={root}"]) == 1
+        said = "".join(capsys.readouterr())
+        assert "no server at" in said and "wait" not in said

@@ -368,6 +368,30 @@ def test_what_follows_a_time_out_is_short_and_over_the_same_link(run: Run, root:
     assert lasted < 1.5
 
 
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["request", "world", "add"], "no answer to 'add' within 0.5 s"),
+        (["emit", "world", "ping", "--wait-for", "pong"], "no event 'pong'"),
+        (["emit", "world", "message"], "the event may not have arrived"),
+        (["contract", "--at", "world"], "no answer to 'rpc.describe'"),
+    ],
+    ids=["request", "emit and wait", "emit", "contract"],
+)
+def test_a_server_that_hangs_is_waited_for_as_long_as_was_said(
+    command: list[str], said: str, run: Run, root: str
+) -> None:
+    """Neither reads nor ends: an orderly end of the link would take close_timeout."""
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(f"{root}app.world")
+        server.listen()
+        began = time.monotonic()
+        code, _, error = run(*command, "--timeout", "0.5")
+        lasted = time.monotonic() - began
+    assert code == 1 and said in error
+    assert lasted < 3
+
+
 def test_a_server_that_may_be_full_is_named(node_ipc: Command, root: str, capsys: pytest.CaptureFixture[str]) -> None:
     server = node_ipc("listen", "world", "-o", "max_connections=1")
     server.wait_for("listening at")

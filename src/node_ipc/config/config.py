@@ -594,8 +594,10 @@ class Config(Options):
     the blocking one does whenever it waits.
     """
     close_timeout: Option[int, int] = Option(5_000, checks.milliseconds(0))
-    """How long closing waits for what was emitted to be written; 0: not at all.
+    """How long closing waits for what was emitted to be written, and for the other side to end too; 0: not at all.
 
+    The other side ends when it has read everything. While it hangs, or is stopped, ``close``, ``stop`` and the end of
+    ``with`` take all of this time, also where nothing waits to be sent; ``abort()`` ends at once.
     Read by: clients, servers and UDP ports.
     """
 

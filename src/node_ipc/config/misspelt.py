@@ -16,6 +16,7 @@ __all__ = [
     "refer",
     "refuse_misplaced",
     "refuse_misspelt",
+    "slipped",
     "suggests",
 ]
 
@@ -51,6 +52,26 @@ def lookalike(wrong: str, known: Iterable[str]) -> str | None:
     return next((plain[name] for name in near if name == _plain(wrong) or DIGITS.sub("", name) != numberless), None)
 
 
+def slipped(name: str, known: Iterable[str]) -> str | None:
+    """The name from which one slip of the fingers makes ``name``: a letter too many, too few, wrong or too early.
+
+    For what is asked of every name, where the comparison of ``lookalike`` would cost more than the program gains.
+    """
+    wrong = _plain(name)
+    return next((right for right in known if _is_a_slip(wrong, _plain(right))), None)
+
+
+def _is_a_slip(wrong: str, right: str) -> bool:
+    if abs(len(wrong) - len(right)) > 1 or wrong == f"{right}s":  # a plural is another name
+        return False
+    shorter = min(len(wrong), len(right))
+    same = next((at for at in range(shorter) if wrong[at] != right[at]), shorter)
+    wrong, right = wrong[same:], right[same:]
+    if wrong[1:] == right[1:] or wrong[1:] == right or wrong == right[1:]:
+        return True
+    return wrong[:2] == right[1::-1] and wrong[2:] == right[2:]
+
+
 def _plain(name: str) -> str:
     return SEPARATORS.sub("", name).casefold()
 
@@ -71,7 +92,7 @@ def refuse_misplaced(call: str, misplaced: tuple[Any, ...], options: tuple[str, 
 
 
 def _unexpected(call: str, wrong: str, known: tuple[str, ...]) -> TypeError:
-    near = meant(wrong, known)
+    near = 'keep="latest"' if wrong == "latest" and "keep" in known else meant(wrong, known)
     hint = f". Did you mean {near!r}?" if near is not None else f"; it takes {', '.join(known)}" if known else ""
     return TypeError(f"{call}(){UNEXPECTED}{wrong!r}{hint}")
 

@@ -52,7 +52,16 @@ if TYPE_CHECKING:
     from .outcome import Outcome
     from .seam import Driver, Peer, Timer
 
-__all__ = ["TRANSITIONS", "Client", "ClientCore", "ClientState", "connect_timeout", "retry_delay"]
+__all__ = [
+    "HINT_AT_WAITING",
+    "TRANSITIONS",
+    "Client",
+    "ClientCore",
+    "ClientState",
+    "connect_timeout",
+    "hint_at_waiting",
+    "retry_delay",
+]
 
 STEADY_SECONDS = 5.0
 """A link that was up this long makes the next retry a first one again, in its delay and in its number."""
@@ -60,6 +69,7 @@ AT_ONCE_SECONDS = 1.0
 """A link that the server ended sooner, and over which nothing came, was ended at once: a full server does that."""
 TOLD_AT = 3
 """So many of them in a row are an ``error`` event; then twice as many, and so on."""
+HINT_AT_WAITING = ". connect(…, wait=True) waits until there is one"
 JITTER = 0.2
 LONGEST_LOCAL = 5.0
 LONGEST_NETWORK = 30.0
@@ -142,6 +152,13 @@ def connect_timeout(client: ClientCore[Any], seconds: float) -> ConnectTimeout:
     return ConnectTimeout(f"no link to {client.address} within {seconds:g} s{why}")
 
 
+def hint_at_waiting(error: IPCError) -> IPCError:
+    """The error of a single attempt, which says how to wait where no server is there yet."""
+    if error.__class__ is ConnectError:
+        error.args = (f"{error}{HINT_AT_WAITING}",)
+    return error
+
+
 class ClientCore(LinkPublisher[S]):
     """A connection to a server that comes back when it breaks: what all fronts have, since nothing in it waits.
 
@@ -158,6 +175,8 @@ class ClientCore(LinkPublisher[S]):
         "explicitlyDisconnected": "state and ended_by, which is None where it was told to close",
         "broadcast": "emit(type, data): a client has one server, and broadcast is that one's",
         "disconnect": "close()",
+        "join": "an event of your own: rooms are the server's, whose handler calls socket.join(room)",
+        "leave": "an event of your own: rooms are the server's, whose handler calls socket.leave(room)",
         "receive": "on(event, handler), or a client of node_ipc.connect or node_ipc.blocking.connect, which can wait",
         "send": "emit(type, data)",
         "stop": "close()",
@@ -842,10 +861,10 @@ class ClientCore(LinkPublisher[S]):
     def rooms_of(self, session: Session) -> frozenset[str]:
         return frozenset()
 
-    def join(self, session: Session, rooms: tuple[str, ...]) -> None:
+    def join_rooms(self, session: Session, rooms: tuple[str, ...]) -> None:
         raise IPCError("rooms are the server's: a client asks it, and the server's handler calls socket.join(room)")
 
-    leave = join
+    leave_rooms = join_rooms
 
     def session_opened(self, session: Session) -> None:
         if session is self._session:
@@ -913,7 +932,8 @@ class Client(ClientCore[Socket], Asking, metaclass=ABCMeta):
 
         Args:
             timeout: the seconds it may take; ``None`` is ``close_timeout``. What is not sent by then is dropped and
-                counted, as is at once what is queued while the client waits for a retry.
+                counted, as is at once what is queued while the client waits for a retry. A server that hangs takes all
+                of it, since closing waits until it has read and ended too; ``abort`` does not.
 
         In the handler of a request this begins, the answer goes out first, and awaiting it does not wait.
         """

@@ -247,6 +247,7 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
         "server": "address and port; the kernel's socket stays inside",
         "close": "stop(), which sends what was emitted first, or abort()",
         "send": "emit(socket, type, data) or broadcast(type, data)",
+        "join": "emit(socket, type, data) for each: UDP has no connections that could be in a room",
         "to": "emit(socket, type, data) for each: UDP has no connections that could be in a room",
         "rooms": "emit(socket, type, data) for each: UDP has no connections that could be in a room",
     }

@@ -16,7 +16,7 @@ from ..config.misspelt import refer, suggests
 from ..errors import AddressError, HandlerError, IPCError, NotConnected, RequestError
 from ..wire.carried import carrying, plain_of
 from ..wire.codec import choose, logged
-from ..wire.names import lifecycle_from_peers
+from ..wire.names import LIFECYCLE, lifecycle_from_peers
 from .events import Events
 from .outcome import seconds_to_end
 from .session import refuse_other_threads
@@ -129,7 +129,8 @@ BETWEEN_PARTS = frozenset(
     {
         *("abandoned", "accept", "accept_at", "address_of", "answers_first", "awaits_answers", "bound"),
         *("bus_event", "called_by_handler", "begin_stop", "codec", "datagram", "deliver", "join_bus", "socket"),
-        *("datagram_error", "elsewhere", "emit_to", "encode", "forked", "is_patient", "join", "leave", "listening"),
+        *("datagram_error", "elsewhere", "emit_to", "encode", "forked", "is_patient", "join_rooms", "leave_rooms"),
+        "listening",
         *(
             "listening_at",
             "not_bound",
@@ -221,6 +222,8 @@ class Publisher:
         """The handlers."""
         self.events.missed = self._tell_late
         self.events.misspelt = self._tell_misspelt
+        self.events.mistaken = self._tell_mistaken
+        self.events.emitted_method = self._tell_emitted_method
         driver.endpoints.add(self)
 
     def __init_subclass__(cls) -> None:
@@ -261,8 +264,31 @@ class Publisher:
             f"events named {name!r} come, and no handler hears them; there is one for {near!r}: is one of the two "
             "misspelt? This is said once for each name"
         )
+        self._tell_unheard(line)
+
+    def _tell_emitted_method(self, name: str) -> None:
+        """Events come that nobody hears, and a request of that name would be answered."""
+        self._tell_unheard(
+            f"events named {name!r} come, and no handler hears them; there is one for requests of {name!r}: was "
+            "request meant, and not emit? This is said once for each name"
+        )
+
+    def _tell_unheard(self, line: str) -> None:
         self._tell("unheard", line, self.events.current)
         self._log_fault(self._logged_as(self.events.current), IPCError(line), loud=True, socket=self.events.current)
+
+    def _tell_mistaken(self, name: str, meant: str | None) -> None:
+        """A handler was registered that may wait for an event of the lifecycle, and will not hear it."""
+        if meant is None:
+            line = f"a handler of {name!r} is never called: nothing of that name happens here"
+        elif name in LIFECYCLE:
+            line = f"a handler of {name!r} is never called here: the event is named {meant!r}"
+        else:
+            line = (
+                f"a handler of {name!r} hears what the other side emits under that name; what happens here is named "
+                f"{meant!r}: was that meant? This is said once for each name, and not where the handler has a type="
+            )
+        self._log_fault(self, IPCError(line), loud=True)
 
     def _uses_stderr(self, error: IPCError) -> bool:
         """Whether an error that no handler heard goes to stderr while logging is not set up.

@@ -13,7 +13,7 @@ turned back, and both kinds of entry take both kinds of payload, so it may happe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from itertools import islice
 from types import CoroutineType, NoneType
@@ -34,7 +34,7 @@ from ..wire.attached import convert as convert_attached
 from ..wire.carried import Carried, NothingCarried
 from ..wire.costs import LARGE_FRAME
 from ..wire.json import decode_large_payload, encode, salvage, to_bytes
-from ..wire.names import ATTACHMENTS, LIFECYCLE, PING, PONG, NameCheck, Named
+from ..wire.names import ATTACHMENTS, LIFECYCLE, PING, PONG, NameCheck, Named, meant_of_lifecycle
 from .newest import Keep, checked
 from .signature import Signature, signature_of
 
@@ -287,6 +287,7 @@ class Events(Generic[S]):
         self._check_name = check_name
         self._failed = failed
         self._spawn = spawn
+        self._raises = raises
         self._local = LIFECYCLE - (from_peers - raises)  # what cannot come over the wire only
         self._from_peers = from_peers
         self._kept_local: frozenset[str] = frozenset()
@@ -310,6 +311,15 @@ class Events(Generic[S]):
 
         Events that nobody hears are no mistake, as in node-ipc; a name that is nearly that of a handler mostly is.
         """
+        self.mistaken: Callable[[str, str | None], None] | None = None
+        """Told, once for each, of a name that is hardly a peer's and no event of this endpoint's own; and of the one
+        that may be meant, if any."""
+        self._mistakes: set[str] = set()
+        self.methods: Collection[str] = ()
+        """What requests ask for here."""
+        self.emitted_method: Callable[[str], None] | None = None
+        """Told, once for each, of an event that nobody hears, and that a request could ask for."""
+        self._emitted_methods: set[str] = set()
         self._suspects: set[str] = set()
         self._unlike = 0  # with so few names handled, none is an event's: those of requests are looked at once
         self.missed: Callable[[str], None] | None = None
@@ -450,6 +460,8 @@ class Events(Generic[S]):
             type = event.type
         signature = signature_of(handler)
         self._refuse_coroutine(name, signature)
+        if type is None and name not in self._raises:
+            self._look_for_mistake(name)
         registration = Registration(handler, once, self._adapted(name, handler, signature, None))
         if name == EVERYTHING:
             self._everything.add(registration)
@@ -465,6 +477,19 @@ class Events(Generic[S]):
             if name in self._local:
                 registration.twin, twin.twin = twin, registration
         return handler
+
+    def _look_for_mistake(self, name: str) -> None:
+        """Look whether an event of the lifecycle is meant: nothing else would ever show that this one never comes.
+
+        A payload's type shows that it is a peer's event, and a handler of the one that may be meant that both are.
+        """
+        meant = meant_of_lifecycle(name, self._raises)
+        never = name in LIFECYCLE and name not in self._from_peers and name != "data"  # a peer's "data" is told
+        if (meant is None and not never) or name in self._mistakes or self.mistaken is None:
+            return
+        if never or not (name in LIFECYCLE or self._lifecycle.get(meant or "")):
+            self._mistakes.add(name)
+            self.mistaken(name, meant)
 
     def _add_wire(self, name: str, handler: Any, signature: Signature, type: Any, once: bool) -> Registration:
         self._check_name(name)
@@ -723,8 +748,16 @@ class Events(Generic[S]):
                 self._call_all(envelope.type, envelope.data, *rest)
         except InvalidPayload as error:
             self._report(envelope.type, error, self.current)
-        if self.misspelt is not None and envelope.type not in self._suspects and len(self._wire) > self._unlike:
+        if self.methods and envelope.type in self.methods:
+            self._tell_emitted_method(envelope.type)
+        elif self.misspelt is not None and envelope.type not in self._suspects and len(self._wire) > self._unlike:
             self._suspect(envelope.type, self.misspelt)
+
+    def _tell_emitted_method(self, name: str) -> None:
+        if self._everything or self._taps or self.emitted_method is None or name in self._emitted_methods:
+            return
+        self._emitted_methods.add(name)
+        self.emitted_method(name)
 
     def _suspect(self, name: str, misspelt: Callable[[str, str], None]) -> None:
         """Look once whether this is the name of a handler, misspelt on either side."""

@@ -275,6 +275,7 @@ class Requests:
         self._unsent: dict[int, int] = {}  # those that wait for a link: by the identity of their frame
         self._ids = 0
         self._methods: dict[str, _Method] = {}
+        events.methods = self._methods
         self._running: dict[int, dict[Any, Request]] = {}  # async handlers, by socket and request
         self._by_task: dict[object, Request] = {}  # the same, by what runs them
         self._at_hand: Request | None = None  # whose handler is being called
@@ -539,7 +540,7 @@ class Requests:
     def _begin(self, request: Request, message: RequestMessage) -> None:
         method = self._methods.get(message.method)
         if method is None:
-            self._refuse(request, NO_SUCH_METHOD, f"there is no method {message.method[:64]!r}")
+            self._refuse(request, NO_SUCH_METHOD, self._no_method(message.method))
             return
         try:
             params = method.decode(message.params)
@@ -560,6 +561,11 @@ class Requests:
             self._run(request, result)
         else:
             self._answer(request, result)
+
+    def _no_method(self, name: str) -> str:
+        """What a peer is told that asks for what nobody answers: of names, only the one that it sent itself."""
+        heard = self._events.has_handler(name) and not name.startswith("rpc.")
+        return f"there is no method {name[:64]!r}{', but an event handler: was emit meant?' if heard else ''}"
 
     def _run(self, request: Request, awaitable: Any) -> None:
         if not self._driver.runs_coroutines:
@@ -584,7 +590,9 @@ class Requests:
         try:
             result = await awaitable
         except BaseException as error:
-            if not request.cancelled:  # also what it awaited may have been cancelled, by somebody else
+            if isinstance(error, GeneratorExit):  # what runs it ended, and nothing of that is the handler's fault
+                request.ended = True
+            elif not request.cancelled:  # also what it awaited may have been cancelled, by somebody else
                 self._failed(request, error)
             if isinstance(error, (*PASSING, GeneratorExit)):
                 raise

@@ -8,6 +8,8 @@ from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, overload
 from weakref import WeakKeyDictionary, WeakSet
 
+from msgspec import UNSET
+
 from ..config.address import Several
 from ..config.misspelt import refuse_misplaced, refuse_misspelt, suggests
 from ..config.profiles import require_assured
@@ -63,6 +65,8 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
         "server": "address and port; the kernel's socket stays inside",
         "close": "stop(), which sends what was emitted first, or abort(); one socket ends by socket.close()",
         "disconnect": "socket.close() for one, stop() for all",
+        "join": "socket.join(room): it is one of its sockets that joins, as a handler gets it",
+        "leave": "socket.leave(room): it is one of its sockets that leaves, as a handler gets it",
         "receive": "on(event, handler): a server hears all its clients by handlers",
         "send": "emit(socket, type, data) or broadcast(type, data)",
         "shutdown": "stop()",
@@ -143,7 +147,7 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
     def emit(
         self,
         socket: Session,
-        type: Any,
+        type: Any = UNSET,  # as in request
         data: Any = {},  # noqa: B006 - never changed
         keep: Keep = None,
     ) -> bool:
@@ -272,10 +276,10 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
     def rooms_of(self, session: Session) -> frozenset[str]:
         return self.rooms.of(session)
 
-    def join(self, session: Session, rooms: tuple[str, ...]) -> None:
+    def join_rooms(self, session: Session, rooms: tuple[str, ...]) -> None:
         self.rooms.join(session, rooms)
 
-    def leave(self, session: Session, rooms: tuple[str, ...]) -> None:
+    def leave_rooms(self, session: Session, rooms: tuple[str, ...]) -> None:
         self.rooms.leave(session, rooms)
 
     # ---- other servers
@@ -623,7 +627,7 @@ class Server(ServerCore[Socket], metaclass=ABCMeta):
     def request(
         self,
         socket: Session,
-        method: str | Event[Any],
+        method: Any = UNSET,  # left out where the socket is, which is told
         params: Any = None,
         *,
         timeout: float | None = 30.0,

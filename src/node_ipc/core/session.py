@@ -146,10 +146,10 @@ class Owner(Protocol):
     def rooms_of(self, session: Session) -> frozenset[str]:
         """The rooms that it is in."""
 
-    def join(self, session: Session, rooms: tuple[str, ...]) -> None:
+    def join_rooms(self, session: Session, rooms: tuple[str, ...]) -> None:
         """It is in these rooms from now on."""
 
-    def leave(self, session: Session, rooms: tuple[str, ...]) -> None:
+    def leave_rooms(self, session: Session, rooms: tuple[str, ...]) -> None:
         """It is in these rooms no more."""
 
     def pending_changed(self, session: Session, pending: int) -> None:
@@ -296,12 +296,12 @@ class Session:
         it has joined none of them.
         """
         refuse_other_threads(self._driver, "join")
-        self._owner.join(self, rooms)
+        self._owner.join_rooms(self, rooms)
 
     def leave(self, *rooms: str) -> None:
         """Be in these rooms no more; those it was not in are passed over."""
         refuse_other_threads(self._driver, "leave")
-        self._owner.leave(self, rooms)
+        self._owner.leave_rooms(self, rooms)
 
     # ---- out
 

@@ -22,9 +22,9 @@ class Trace(NamedTuple):
     Attributes:
         what: ``connecting``, ``retrying``, ``starting``, ``listening``, ``opened``, ``received``, ``sent``,
             ``dropped``, ``replaced``, ``error``, ``refused``, ``paused`` (reading, for a second or more; once for each
-            link and reason), ``unheard`` (events whose name is nearly that of a handler; once for each name),
-            ``unsent`` (a client ended before all was sent), ``unread`` (a request failed, and nobody looked at its
-            outcome; whatever thread dropped that tells), ``lost``.
+            link and reason), ``unheard`` (events that nobody hears, whose name is nearly a handler's or is a method's;
+            once for each name), ``unsent`` (a client ended before all was sent), ``unread`` (a request failed, and
+            nobody looked at its outcome; whatever thread dropped that tells), ``lost``.
         endpoint: The client or server.
         socket: The socket it happened on, where there is one; with UDP the ``DatagramPeer``.
         messages: How many messages (``received``, ``sent``, ``dropped``, ``replaced``, ``unsent``).

@@ -17,7 +17,7 @@ from .. import __version__
 from ..errors import ConfigError, ConnectError, IPCError
 from . import contract, convert, demo, doctor, emit, help, listen, record, replay, tap, top
 from .arguments import Parser, UsageError, configuration, wrapped
-from .output import let_go_of_what_is_full, notice
+from .output import let_go_of_what_is_full, notice, unconnected
 
 __all__ = ["command_line", "main"]
 
@@ -66,7 +66,8 @@ def _run(argv: Sequence[str] | None) -> int:
     except (UsageError, ConfigError) as error:
         return _complain(arguments.command, error, WRONG_ARGUMENTS)
     except ConnectError as error:
-        return _complain(arguments.command, Exception(f"{error}{_similar(arguments)}"), FAILED)
+        why = unconnected(error, hasattr(arguments, "wait"))
+        return _complain(arguments.command, Exception(f"{why}{_similar(arguments)}"), FAILED)
     except IPCError as error:
         return _complain(arguments.command, error, FAILED)
     except BrokenPipeError:  # nobody reads what we print any more, as after "| head"

@@ -34,6 +34,7 @@ async def described_at(address: str, config: Config, timeout: float) -> Mapping[
                 raise IPCError(f"the server at {where} does not describe itself: {HOW}") from error
             raise IPCError(f"the server at {where} cannot describe itself: {error}") from error
         except RequestTimeout as error:
+            client.abort()  # who has not answered in time need not read in time either
             raise RequestTimeout(
                 f"{error}. Node's servers answer no requests by themselves; {HOW}, and node-ipc doctor says more"
             ) from error

@@ -34,7 +34,7 @@ from ..wire.names import PING
 from . import broker
 from .arguments import Commands, add_command, add_configuration, configuration, place, seconds
 from .described import in_words, ping, what_it_says
-from .output import as_far_as_read, painted
+from .output import as_far_as_read, painted, unconnected
 from .outside import (
     LISTENING,
     connected,
@@ -392,11 +392,11 @@ async def diagnose(address: str, where: Address, config: Config, timeout: float)
 
 
 async def _refusal(address: str, where: Address, config: Config, error: IPCError) -> str:
-    text = f"a client does NOT get in ({error.code}): "
+    text, why = f"a client does NOT get in ({error.code}): ", unconnected(error)
     if isinstance(where, Tls) and isinstance(error, (TLSError, ConnectTimeout)):
-        return f"{text}{await instead_of_tls(where, config) or error}"
+        return f"{text}{await instead_of_tls(where, config) or why}"
     if not isinstance(where, Unix) or where.path.startswith("\0"):
-        return f"{text}{error}"
+        return f"{text}{why}"
     if _is_dead(where.path):
         return f"{text}the server at {where.path!r} is dead and left the socket behind. {_successor(where.path)}"
     if not os.path.lexists(where.path):
@@ -405,7 +405,7 @@ async def _refusal(address: str, where: Address, config: Config, error: IPCError
                 f"{text}no server has the appspace {config.appspace!r}, where this client looks. One of this id has "
                 f"{appspace!r} ({path}): give both the same, here with -o appspace={appspace}"
             )
-    return f"{text}{error}{similar(address, config)}"
+    return f"{text}{why}{similar(address, config)}"
 
 
 def similar(address: object, config: Config) -> str:

@@ -42,7 +42,8 @@ EMIT_EXAMPLES = """\
   node-ipc emit udp4://127.0.0.1:8000 message '{"a": 1}'
   node-ipc emit world --raw -o encoding=hex 056d5c   raw mode: the payload alone, text in the encoding
 
-It ends when everything is with the kernel, and with exit code 1 where that is not so.
+It ends when everything is with the kernel, and with exit code 1 where that is not so. A server that does not read it is
+waited for until --timeout is over.
 """
 REQUEST_EXAMPLES = """\
   node-ipc request world add '{"a": 1, "b": 2}'      print what the server's handler of "add" returns
@@ -141,8 +142,8 @@ def _unheeded(arguments: argparse.Namespace) -> str:
         return "The server is there and answers, so it may still be at work on it: raise --timeout"
     return (
         "The server is there and answers; it sent no such event in that time. Does something handle "
-        f"{arguments.type!r} there and emit {arguments.wait_for!r}? A payload that it refuses is in its log, and for "
-        "a handler that takes long, raise --timeout"
+        f"{arguments.type!r} there and emit {arguments.wait_for!r}? Where it is a method, ask with node-ipc request. A "
+        "payload that it refuses is in its log, and for a handler that takes long, raise --timeout"
     )
 
 
@@ -165,6 +166,8 @@ class _link:
     def __init__(self, arguments: argparse.Namespace, where: Address, config: Config) -> None:
         self._opening = connect(where, config=config, timeout=arguments.timeout, wait=arguments.wait)
         self._loss: Loss | None = None
+        self._timeout = arguments.timeout
+        self._until = 0.0
         self.pid: int | None = None
         self.answers = False
         """Whether the server, when the time was over, answered another question over this very link."""
@@ -172,6 +175,7 @@ class _link:
 
     async def __aenter__(self) -> _link:
         self.client: AsyncClient = await self._opening
+        self._until = asyncio.get_running_loop().time() + self._timeout
         self.pid = self.client.peer.pid
         self.client.once("disconnect", self._lost)
         self.client.on("data", self._bytes.put_nowait)
@@ -220,6 +224,9 @@ class _link:
     async def __aexit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
         if kind is not None and issubclass(kind, (ReceiveTimeout, RequestTimeout)):
             await self._ask()
+            self.client.abort()  # who has not answered in time need not read in time either
+        else:
+            self.client.close(timeout=max(0, self._until - asyncio.get_running_loop().time()))
         await self.client.__aexit__(kind, *rest)
         loss = self._loss
         if kind is None and loss is not None and (loss.reason or loss.dropped or loss.in_flight):

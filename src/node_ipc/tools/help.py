@@ -127,8 +127,8 @@ def _topics() -> Texts:
 WORDS = {
     "addresses": ("address", "pipe", "port", "socket", "tcp", "unix"),
     "arrays": ("array", "binary", "bytes", "files", "image", "images", "numpy"),
-    "daemon": ("background", "service", "systemd"),
-    "delivery": ("lost", "order", "ordering"),
+    "daemon": ("background", "ctrl-c", "service", "shutdown", "sigint", "signal", "signals", "sigterm", "systemd"),
+    "delivery": ("lost", "order", "ordering", "reconnect", "reconnection"),
     "events": ("handler", "handlers", "star"),
     "fronts": ("async", "asyncio", "await", "blocking", "callback", "callbacks", "sync", "threads", "uvloop", "verbs"),
     "latest": ("camera", "frames", "keep", "newest", "video"),

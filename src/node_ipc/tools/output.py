@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from ..config.logs import UNSAFE, escape, logger
+from ..core.client import HINT_AT_WAITING
 from ..core.seam import Peer
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "peer_members",
     "printable",
     "short",
+    "unconnected",
 ]
 
 COLOURS = {"server": "36", "client": "33", "good": "32", "bad": "31"}
@@ -39,6 +41,11 @@ def json_text(value: Any) -> str:
     """
     text = json.dumps(value, ensure_ascii=not _speaks_utf8(), separators=(", ", ": "), default=_otherwise)
     return text if text.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def unconnected(error: Exception, waits: bool = False) -> str:
+    """Why no link came about, in a command's words: how to wait is said where it has a ``--wait``."""
+    return str(error).replace(HINT_AT_WAITING, ". --wait waits until there is one" if waits else "")
 
 
 def _speaks_utf8() -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..config.config import ATTACHMENTS, PING, PONG
+from ..config.misspelt import slipped
 from ..errors import EventNotAllowed, EventTooLarge, InvalidEvent, ReservedEvent
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ __all__ = [
     "assured_name",
     "guarded_name",
     "lifecycle_from_peers",
+    "meant_of_lifecycle",
 ]
 
 ASK_CONTRACT, ASK_PRESENCE = "rpc.describe", "rpc.ping"
@@ -41,6 +43,26 @@ SERVER_RAISES = frozenset({"start", "connect", "close", "socket.disconnected", "
 """As ``CLIENT_RAISES``, for servers."""
 DATAGRAM_RAISES = frozenset({"start", "connect", "error"})
 """As ``CLIENT_RAISES``, for UDP ports."""
+
+SLIPS = ("connect", "disconnect", "destroy", "socket.disconnected", "error")
+"""Those that a name may be misspelt from; ``start``, ``close`` and ``data`` have ordinary words for neighbours."""
+MEANT = {
+    "connect": ("connect",),
+    "connected": ("connect",),
+    "connection": ("connect",),
+    "start": ("start", "connect"),
+    "started": ("start",),
+    "listening": ("start",),
+    "disconnect": ("disconnect", "close"),
+    "disconnected": ("disconnect", "close"),
+    "disconnection": ("disconnect", "close"),
+    "socket.disconnect": ("close", "disconnect"),
+    "socket.disconnected": ("disconnect",),
+    "close": ("close", "disconnect"),
+    "destroy": ("destroy", "close"),
+    "error": ("error",),
+}
+"""What other libraries, or the other kind of end, call an event of the lifecycle, and what it may be here."""
 
 UNSAFE = frozenset(
     {
@@ -110,6 +132,12 @@ def lifecycle_from_peers(settings: Config, raises: frozenset[str]) -> frozenset[
     if settings.allow_reserved_events:
         return LIFECYCLE
     return LIFECYCLE - raises if settings.profile == "fast" else frozenset()
+
+
+def meant_of_lifecycle(name: str, raises: frozenset[str]) -> str | None:
+    """Which of the events that an endpoint ``raises`` itself may be meant by ``name``; None where none is."""
+    known = name if name in MEANT else slipped(name, SLIPS)
+    return None if known is None else next((own for own in MEANT[known] if own in raises), None)
 
 
 def _units(name: str) -> int:

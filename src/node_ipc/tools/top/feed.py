@@ -16,6 +16,7 @@ from ...core.observe import EMIT, FORMAT, LOOK, MESSAGES, observed_at
 from ...core.session import Loss
 from ...errors import ConnectError, IPCError
 from ..described import in_words, what_it_says
+from ..output import unconnected
 from .view import View
 
 __all__ = ["CannotLook", "Feed"]
@@ -133,8 +134,9 @@ async def _connected(where: Address, config: Config, numbers: list[int]) -> tupl
             failure = failure or error
         else:
             return beside, client, number
+    why = "" if failure is None else unconnected(failure)
     raise CannotLook(
-        f"cannot look at {where}: nobody is at {observed_at(where, config, numbers[0])} ({failure}). A server opts in "
+        f"cannot look at {where}: nobody is at {observed_at(where, config, numbers[0])} ({why}). A server opts in "
         "with serve(…, observe=True), or with server.observe() once it listens"
     ) from failure
 
