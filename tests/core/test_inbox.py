@@ -8,7 +8,9 @@ import pytest
 
 from node_ipc.core.client import Client
 from node_ipc.core.inbox import (
+    ANSWER_SECONDS,
     ASKED_NAMES,
+    CATCH_UP_SECONDS,
     DECODERS,
     MUTE_SECONDS,
     OVERHEAD,
@@ -307,7 +309,7 @@ def test_raw_chunks_wait_to_be_received() -> None:
 
 
 def catching_up(client: Client, inbox: Inbox, timeout: float | None = None) -> CatchingUp:
-    return CatchingUp(inbox, client._session, client._driver.now, timeout)
+    return CatchingUp(inbox, "frame", client._session, client._driver.now, timeout)
 
 
 def seconds_of(reading: CatchingUp, driver: MemoryDriver) -> float:
@@ -351,6 +353,107 @@ def test_a_server_that_does_not_say_so_is_asked_once_for_each_link() -> None:
     driver.run_until(lambda: len(server.wires) == 2)
     driver.run_until_idle()
     assert seconds_of(catching_up(client, inbox), driver) == pytest.approx(MUTE_SECONDS, abs=0.005)
+
+
+@pytest.mark.parametrize("pixels", ["x" * 30_000, bytes(30_000)], ids=["json", "attached"])
+@pytest.mark.parametrize("pause", [0.1, 0.5, 2.0])
+def test_an_event_that_was_begun_before_the_call_is_not_the_newest(pixels: Any, pause: float) -> None:
+    """The kernel takes a third of one, which is as old as the pause; the server's answer overtakes none behind it."""
+    client, server, _, driver = ends = pair(driver=MemoryDriver(conditions=Conditions(latency=0.005, buffer=10_000)))
+    inbox = Inbox(client)
+    emitted: list[float] = []
+
+    def film() -> None:
+        emitted.append(driver.now())
+        server.broadcast("frame", [len(emitted), pixels], keep="latest")
+        driver.call_later(1 / 30, film)
+
+    film()
+    inbox.keep_newest("frame")
+    for _ in range(12):
+        ends.connection.to_client.stall()
+        driver.advance(pause)
+        ends.connection.to_client.resume()
+        newest = len(emitted)
+        assert seconds_of(catching_up(client, inbox), driver) < MUTE_SECONDS
+        found = inbox.take("frame")
+        assert found is not None and found.data[0] >= newest
+        assert driver.now() - emitted[found.data[0] - 1] < MUTE_SECONDS
+    assert server.stats().replaced > 12
+
+
+def frames(*numbers: int) -> bytes:
+    return b"".join(b'{"type":"frame","data":%d}\f' % number for number in numbers)
+
+
+def of_a_wire(**conditions: Any) -> tuple[MemoryDriver, WireServer, Client, Inbox]:
+    """A client of what looks like a server of Node."""
+    driver = MemoryDriver(conditions=Conditions(**conditions))
+    server = WireServer(driver)
+    client = connect(driver, server.address)
+    return driver, server, client, Inbox(client)
+
+
+def test_while_the_next_event_has_only_begun_silence_does_not_end_it_before_its_time() -> None:
+    driver, server, client, inbox = of_a_wire()
+    server.wires[0].write(frames(1) + frames(2)[:7])
+    driver.run_until_idle()
+    assert seconds_of(catching_up(client, inbox), driver) == pytest.approx(ANSWER_SECONDS, abs=0.005)
+    assert seconds_of(catching_up(client, inbox), driver) == pytest.approx(0.002)
+    assert inbox.take("frame") == Received("frame", 1)
+
+
+def test_with_nothing_in_hand_it_goes_on_with_what_comes_later() -> None:
+    """The server was held up: what it sends then is the rest of an old one, and behind it are newer ones."""
+    driver, server, client, inbox = of_a_wire()
+    server.wires[0].write(frames(1)[:7])
+    driver.run_until_idle()
+    reading = catching_up(client, inbox)
+    assert seconds_of(reading, driver) == pytest.approx(MUTE_SECONDS, abs=0.005)
+    assert reading.is_over and not inbox
+    server.wires[0].write(frames(1)[7:])
+    driver.run_until_idle()
+    assert not reading.is_over, "a newer one may be close behind"
+    server.wires[0].write(frames(2))
+    driver.run_until_idle()
+    assert seconds_of(reading, driver) == pytest.approx(0.002)
+    server.wires[0].write(frames(3))
+    driver.run_until_idle()
+    assert reading.is_over, "all that was begun has come, so this one is new"
+
+
+def test_a_server_that_never_answers_and_never_pauses_costs_its_time_once() -> None:
+    driver, server, client, inbox = of_a_wire()
+
+    def film() -> None:
+        server.wires[0].write(frames(1, 2))
+        driver.call_later(0.001, film)
+
+    film()
+    inbox.keep_newest("frame")
+    assert seconds_of(catching_up(client, inbox), driver) == pytest.approx(ANSWER_SECONDS, abs=0.005)
+    for _ in range(3):
+        assert seconds_of(catching_up(client, inbox), driver) == pytest.approx(CATCH_UP_SECONDS, abs=0.005)
+        assert inbox.take("frame") is not None
+
+
+def test_a_server_that_has_answered_is_asked_each_time() -> None:
+    """It may be busy for a while: a blocking one that does something else than poll."""
+    driver, server, client, inbox = of_a_wire()
+    catching_up(client, inbox)
+    server.wires[0].write(b'{"type":"ipc.pong","data":{"behind":1}}\f' + frames(1))
+    driver.run_until_idle()
+    for number in range(2, 5):
+        server.wires[0].take()
+        assert seconds_of(catching_up(client, inbox), driver) == pytest.approx(MUTE_SECONDS, abs=0.005)
+        assert server.wires[0].take().count(b"ipc.ping") == 1, number
+
+
+def test_nobody_is_asked_who_cannot_answer_meanwhile() -> None:
+    driver, server, client, inbox = of_a_wire()
+    reading = CatchingUp(inbox, "frame", client._session, driver.now, None, asks=False)
+    assert seconds_of(reading, driver) == pytest.approx(0.002)
+    assert server.wires[0].take() == b""
 
 
 def test_a_time_limit_holds_for_catching_up_too() -> None:

@@ -116,6 +116,78 @@ def test_an_event_may_be_given_as_one() -> None:
     assert waiting(both) == [("frame", 2)]
 
 
+def ask(both: Pair) -> int:
+    """The client asks whether all has come that was emitted before this; the answer waits for the kernel, too."""
+    assert both.client._session is not None
+    mark = both.client._session.ask_in_turn()
+    both.driver.run_until_idle()
+    assert mark is not None
+    return mark
+
+
+def test_an_answer_stays_behind_what_takes_the_place_of_what_it_was_behind() -> None:
+    """Who asks for the newest and is told that it has come would else have the one before."""
+    both = full()
+    heard = heard_by(both, "frame", "other")
+    both.socket.emit("frame", 1, **LATEST)
+    mark = ask(both)
+    pong = ("ipc.pong", {"behind": mark})
+    assert waiting(both) == [("frame", 1), ("ipc.pong", {}), pong]
+    both.socket.emit("other", "a")
+    assert waiting(both)[-2:] == [pong, ("other", "a")]
+    both.socket.emit("frame", 2, **LATEST)
+    both.socket.emit("frame", 3, **LATEST)
+    assert waiting(both) == [("ipc.pong", {}), ("other", "a"), ("frame", 3), pong]
+    both.socket.emit("new", 1, **LATEST)  # it takes nobody's place, and came after the question
+    assert waiting(both)[-2:] == [pong, ("new", 1)]
+    assert both.socket.outgoing.weighed == both.socket.outgoing.weigh()
+    both.connection.resume()
+    both.driver.run_until(lambda: both.client._session is not None and both.client._session.has_answered(mark))
+    assert heard == [("other", "a"), ("frame", 3)]
+    both.driver.run_until_idle()
+    assert both.socket.stats().replaced == 2 and both.socket.pending_bytes == 0
+
+
+def test_what_may_be_lost_counts_an_answer_that_went_further_back() -> None:
+    both = full()
+    both.socket.emit("frame", 1, **LATEST)
+    ask(both)
+    both.socket.ask_in_turn()
+    both.socket.emit("frame", 2, **LATEST)
+    assert [event for event, _ in waiting(both)] == ["ipc.pong", "ipc.ping", "frame", "ipc.pong"]
+    go_on(both)
+    assert both.socket.outgoing.in_flight == 2, "nothing proves that the last two arrived"
+
+
+@settings(deadline=None)
+@given(st.lists(st.none() | st.tuples(st.sampled_from("abc"), st.booleans(), st.integers(0, 3000)), max_size=40))
+def test_behind_an_answer_is_nothing_of_what_waited_before_its_question(steps: list[Any]) -> None:
+    both = full(max_pending_bytes=10_000_000, soft_pending_bytes=5_000_000)
+    asked: list[int] = []
+    kept: list[tuple[int, str]] = []
+    for number, step in enumerate(steps):
+        if step is None:
+            ask(both)
+            asked.append(number)
+            continue
+        event, newest, size = step
+        both.socket.emit(event, [number, newest, "x" * size], keep="latest" if newest else None)
+        if newest:
+            kept.append((number, event))
+    frames = waiting(both)
+    answers = [place for place, (event, data) in enumerate(frames) if event == "ipc.pong" and data]
+    assert len(answers) == len(asked)
+    for place, question in zip(answers, asked, strict=True):
+        waited = {event for number, event in kept if number < question}
+        for event, data in frames[place + 1 :]:
+            assert event == "ipc.pong" or (data[0] > question and not (data[1] and event in waited))
+    out = both.socket.outgoing
+    assert out.weighed == out.weigh()
+    assert out.next_number - 1 == out.messages_out + out._skipped + len(out.frames)
+    go_on(both)
+    assert both.socket.pending_bytes == 0 and both.client.stats().errors == 0
+
+
 FRAME = Event("frame", int, keep="latest")
 
 

@@ -50,14 +50,17 @@ OVERHEAD = 256
 ASKED_NAMES = 256
 """How many names of events are known as asked for: the latest."""
 CATCH_UP_SECONDS = 0.05
-"""How long a call that wants all that is there already reads on before it is content."""
+"""How long a call that wants all that is there already reads on before it is content. ``receive(…, latest=True)`` does
+so from the first event on that it has, where the peer does not say that there is no more."""
 QUIET_SECONDS = 0.002
 """How long nothing must come before ``receive(…, latest=True)`` takes what it has for the newest, where the peer does
 not say that there is no more: one that was held up by us has to be woken before it sends what it still has."""
 ANSWER_SECONDS = 0.5
-"""How long a peer's word that there is no more is waited for while it sends."""
+"""How long a peer's word that there is no more is waited for with an event in hand: while it sends, or has sent a part
+of the next one."""
 MUTE_SECONDS = 0.2
-"""How long while it sends nothing; then it is not asked again on that link, unless the answer comes after all."""
+"""How long while it sends nothing. One that has never answered on the link is not asked there again after either of
+these, unless the answer comes after all."""
 DECODERS = 256
 """How many pairs of event and type keep their decoder."""
 NAMES_SHOWN = 3
@@ -214,36 +217,59 @@ def _chunk(decode: Callable[[Any], Any], chunk: Any) -> Any:
 class CatchingUp:
     """Reads all that the server had for this client when it is made, so that the newest of it can be taken.
 
-    Much may wait in the kernel, and more at the server, which cannot send while that is full. A server in Python
-    answers a question (a heartbeat's) behind what it had emitted before. Where no answer comes, quiet has to do.
+    Much may wait in the kernel, and more at the server, which cannot send while that is full: what comes first may be
+    the rest of an event that was begun when somebody read last. A server in Python answers a question (a heartbeat's)
+    behind what it had emitted before, and behind what takes the place of that (``keep="latest"``). Where no answer
+    comes, quiet has to do.
     """
 
-    def __init__(self, inbox: Inbox, session: Session | None, now: Callable[[], float], timeout: float | None) -> None:
+    def __init__(
+        self,
+        inbox: Inbox,
+        name: str,
+        session: Session | None,
+        now: Callable[[], float],
+        timeout: float | None,
+        asks: bool = True,
+    ) -> None:
         self._inbox = inbox
+        self._name = name
         self._session = session
         self._now = now
-        self._since = self._quiet_since = now()
-        self._longest = math.inf if timeout is None else max(timeout, QUIET_SECONDS)
+        self._quiet_since = now()
+        self._end = math.inf if timeout is None else self._quiet_since + max(timeout, QUIET_SECONDS)
+        self._held_since: float | None = None  # an event of this name is there
         self._bytes = -1
-        self._mark = None if session is None or _is_mute(inbox, session) else session.ask_in_turn()
+        self._is_settled = False  # what comes from now on is new
+        self._mark: int | None = None
+        if asks and session is not None and not _is_mute(inbox, session):
+            self._mark = session.ask_in_turn()
 
     @property
     def is_over(self) -> bool:
-        """Asked after each read, and after ``QUIET_SECONDS`` without one."""
-        session, mark = self._session, self._mark
-        if session is None or not session.is_open or (mark is not None and session.has_answered(mark)):
+        """Asked after each read, and after ``QUIET_SECONDS`` without one; also when more came after it was over."""
+        session, mark, now = self._session, self._mark, self._now()
+        if session is None or not session.is_open or now >= self._end:
             return True
-        lasts = self._now() - self._since
-        if lasts >= min(CATCH_UP_SECONDS if mark is None else ANSWER_SECONDS, self._longest):
+        if mark is not None and session.has_answered(mark):
+            self._is_settled = True
+        if self._is_settled:
             return True
-        if session.incoming.bytes_in != self._bytes:
-            self._bytes, self._quiet_since = session.incoming.bytes_in, self._now()
-            return False
+        has_one = self._inbox.has(self._name)
+        if not has_one or self._held_since is None:
+            self._held_since = now if has_one else None
+        held = 0.0 if self._held_since is None else now - self._held_since
+        comes = session.incoming.bytes_in != self._bytes
+        if comes:
+            self._bytes, self._quiet_since = session.incoming.bytes_in, now
+        has_begun = session.incoming.is_inside_a_message
         if mark is None:
-            return True
-        if self._now() - self._quiet_since < MUTE_SECONDS:
+            self._is_settled = not (comes or has_begun)
+            return not comes or held >= CATCH_UP_SECONDS
+        if held < ANSWER_SECONDS and (now - self._quiet_since < MUTE_SECONDS or (has_one and has_begun)):
             return False
-        self._inbox.unanswered = mark
+        if not session.incoming.answered:
+            self._inbox.unanswered, self._mark = mark, None
         return True
 
 

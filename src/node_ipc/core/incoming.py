@@ -733,7 +733,10 @@ class Incoming:
     def _emit_pong(self, behind: int = 0) -> None:
         if self._hearer.is_open:
             with contextlib.suppress(IPCError):  # one that does not read needs no answer
-                self._hearer.emit(PONG, {"behind": behind} if behind else {})
+                if behind:
+                    self._outgoing.answer(PONG, {"behind": behind})
+                else:
+                    self._hearer.emit(PONG, {})
 
     def beat(self, asked: bool, data: Any) -> None:
         """The peer asks whether we are there (and is told so), or says that it is.

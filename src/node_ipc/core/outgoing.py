@@ -32,7 +32,17 @@ if TYPE_CHECKING:
     from .seam import Driver, Link, Peer, Timer
     from .trace import TraceHook
 
-__all__ = ["COUNTED_BYTES", "FLUSH_BYTES", "FLUSH_FRAMES", "LATE_SECONDS", "NEVER", "Attaching", "Outgoing", "Speaker"]
+__all__ = [
+    "COUNTED_BYTES",
+    "FLUSH_BYTES",
+    "FLUSH_FRAMES",
+    "LATE_SECONDS",
+    "NEVER",
+    "Answer",
+    "Attaching",
+    "Outgoing",
+    "Speaker",
+]
 
 FLUSH_FRAMES = 64
 """Frames written together. Both ends work in lockstep with more, and make more calls with less: pipelined echo
@@ -44,6 +54,12 @@ LATE_SECONDS = 0.5
 """Seconds by which a timer is so late that this process was held up itself (by a handler, or because nobody called the
 blocking front): that time is not counted against the peer."""
 NEVER = sys.maxsize
+
+
+class Answer(bytes):
+    """A frame that says: whatever was emitted before the question came is before this."""
+
+    __slots__ = ()
 
 
 class Attaching(Enum):
@@ -209,6 +225,10 @@ class Outgoing:
             return self.below_soft
         return self.press(frame)
 
+    def answer(self, type: str, data: Any) -> bool:
+        """Send an answer in its turn: behind all that was emitted so far, and behind what takes the place of that."""
+        return self.write(Answer(self.encode(type, data)))
+
     def press(self, frame: bytes) -> bool:
         """The first frame of a turn, every 64th, or a large one; it is the last of ``frames``."""
         if self.is_full:
@@ -243,6 +263,8 @@ class Outgoing:
         self.frames.append(frame)
         newest.mark(event, frame)
         if self.is_full:
+            if index is not None:
+                self._answers_last(index)
             self._weigh_up()
             return self.below_soft
         try:
@@ -250,6 +272,18 @@ class Outgoing:
         except IPCError:
             newest.forget([frame])
             raise
+
+    def _answers_last(self, begin: int) -> None:
+        """Put the answers from here on behind what has just replaced a frame that they were behind.
+
+        Else who asks for the newest would be told that it has come, and have the one before. They are numbered anew.
+        """
+        frames = self.frames
+        answers = [frame for frame in frames[begin:] if frame.__class__ is Answer]
+        if answers:
+            self.weigh()  # which counts from the front
+            frames[begin:] = [*(frame for frame in frames[begin:] if frame.__class__ is not Answer), *answers]
+            self._skipped += len(answers)
 
     def adopt(self, frames: list[bytes], newest: Newest | None) -> None:
         """Send what waited for the link; these of it may still be replaced."""
