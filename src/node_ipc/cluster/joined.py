@@ -289,7 +289,7 @@ class Joined:
     ) -> Callable[[], None]:
         timeout = None if ask.timeout is None else min(max(ask.timeout, 0.0), 1e6)
         if not ask.socket:
-            node: Any = AskingNode(ask.node, self._driver, self._encode, done, told)
+            node = AskingNode(ask.node, self._driver, self._encode, done, told)
             id = str(ask.id).encode()
             message = RequestMessage(ask.method, Raw(id), ask.params, "2.0", timeout, ask.progress)
             self._server.requests.requested_by(node, message)

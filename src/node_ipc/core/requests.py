@@ -18,7 +18,7 @@ import contextlib
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -54,6 +54,7 @@ __all__ = [
     "PROGRESS",
     "REQUEST",
     "RESPONSE",
+    "Asker",
     "Asks",
     "CancelMessage",
     "ProgressMessage",
@@ -61,6 +62,7 @@ __all__ = [
     "RequestMessage",
     "Requests",
     "ResponseMessage",
+    "Running",
     "ask_all",
 ]
 
@@ -135,11 +137,11 @@ class Request:
         *("task", "watched"),
     )
 
-    def __init__(self, socket: Session, message: RequestMessage, now: Callable[[], float]) -> None:
+    def __init__(self, asker: Asker, message: RequestMessage, now: Callable[[], float]) -> None:
         self._id = message.id
         self._wants_progress = message.progress is True
         self.method = message.method
-        self.socket = socket
+        self.socket = cast("Session", asker)
         seconds = message.timeout
         self.deadline: float | None = now() + seconds if _is_number(seconds) else None
         self.cancelled = False
@@ -185,6 +187,31 @@ class Request:
             self.watched.failed(RequestError(f"nobody waits for the answer to {self.method!r:.80} any more"))
         if self.task is not None:
             self.task.cancel()
+
+
+class Running(Protocol):
+    """Counts the requests that are being answered."""
+
+    def request_started(self) -> int:
+        """One more; what it takes of the limits."""
+
+    def request_done(self, size: int) -> None: ...
+
+
+class Asker(Protocol):
+    """Who asks, and what an answer needs of it: a session, or another server on a bus."""
+
+    @property
+    def id(self) -> Any: ...
+    @property
+    def is_open(self) -> bool: ...
+    @property
+    def incoming(self) -> Running: ...
+
+    def emit(self, type: Any, data: Any = ..., /) -> bool: ...
+    def push(self) -> None: ...
+    def answered(self) -> None:
+        """The answer of a handler that ends this link, or all of them, is given."""
 
 
 class Asks(Protocol):
@@ -505,18 +532,18 @@ class Requests:
         """A request to an endpoint that answers none fails at once, too."""
         self._requested(typed_decoder(RequestMessage, REQUEST)(data))
 
-    def requested_by(self, socket: Session, message: RequestMessage) -> None:
-        """A request that came another way than over this socket's link; it is answered there."""
-        previous, self._events.current = self._events.current, socket
+    def requested_by(self, asker: Asker, message: RequestMessage) -> None:
+        """A request that came another way than over a link; it is answered there."""
+        previous, self._events.current = self._events.current, cast("Session", asker)
         try:
             self._requested(message)
         finally:
             self._events.current = previous
 
     def _requested(self, message: RequestMessage) -> None:
-        session = self._events.current
-        assert session is not None
-        request = Request(session, message, self._driver.now)
+        asker: Asker | None = self._events.current
+        assert asker is not None
+        request = Request(asker, message, self._driver.now)
         before, self._at_hand = self._at_hand, request
         try:
             if self.watches is None:
@@ -526,7 +553,7 @@ class Requests:
         finally:
             self._at_hand = before
             if request.answers_first and request.task is None:
-                session.answered()
+                asker.answered()
 
     def _begin_watched(self, watches: Watches, request: Request, message: RequestMessage) -> None:
         name = message.method if message.method in self._methods else ""
@@ -573,13 +600,13 @@ class Requests:
             wrong = TypeError("it returned something to be awaited, and this front has no event loop to run it")
             self._failed(request, wrong)
             return
-        session = request.socket
-        running = self._running.setdefault(session.id, {})
+        asker: Asker = request.socket
+        running = self._running.setdefault(asker.id, {})
         key: Any = bytes(request._id)
         if request._id == _NULL or key in running:  # cannot be told from others by its id
             key = builtins.id(request)
         running[key] = request
-        request.size = session.incoming.request_started()
+        request.size = asker.incoming.request_started()
         done: Callable[[BaseException | None], None] = partial(self._done, request, key, awaitable)
         if request.watched is not None:
             done = request.watched.until(done)
@@ -603,25 +630,26 @@ class Requests:
         _discard(awaitable)  # where it was cancelled before its first step
         self._by_task.pop(request.task, None)
         request.task = None
-        running = self._running.get(request.socket.id)
+        asker: Asker = request.socket
+        running = self._running.get(asker.id)
         if running is not None and running.get(key) is request:
             del running[key]
             if not running:
-                del self._running[request.socket.id]
-        request.socket.incoming.request_done(request.size)
+                del self._running[asker.id]
+        asker.incoming.request_done(request.size)
         if not (request.ended or request.cancelled):
             self._failed(request, error or RuntimeError("it was cancelled"))
         if request.answers_first:
-            request.socket.answered()
+            asker.answered()
 
     def _cancelled(self, cancel: CancelMessage) -> None:
         session = self._events.current
         if session is not None:
             self.cancelled_by(session, bytes(cancel.id))
 
-    def cancelled_by(self, socket: Session, id: bytes) -> None:
+    def cancelled_by(self, asker: Asker, id: bytes) -> None:
         """Whoever asked waits for this answer no more."""
-        request = self._running.get(socket.id, {}).get(id)
+        request = self._running.get(asker.id, {}).get(id)
         if request is not None:
             request.give_up()
 
@@ -640,7 +668,7 @@ class Requests:
             request.answers_first = True
         return request is not None
 
-    def answering_to(self) -> Any:
+    def answering_to(self) -> Asker | None:
         """Who asked the handler that calls; None where it is none of requests."""
         request = self._caller()
         return None if request is None else request.socket
