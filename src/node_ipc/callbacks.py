@@ -8,10 +8,7 @@ does; inside a running asyncio loop they begin at once, and what they return can
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from socket import socket
@@ -472,6 +469,7 @@ class IPC:
             loop: ``"asyncio"``, ``"uvloop"``, ``"auto"`` (uvloop where it is installed), or what makes a loop.
         """
         from .drivers.runner import loop_factory, runs_here
+        from .drivers.signals import told_to_end
 
         self._refuse_forked()
         if self._driver.misplaced() is not None or self._driver.loop is not None:
@@ -485,7 +483,7 @@ class IPC:
             self.log("There is nothing to run: no client, and no server that was told to start()")
         runner = asyncio.Runner(loop_factory=loop_factory(loop))
         # Signals are ours until the loop is closed: a second one, as many a launcher sends, ends nothing twice.
-        with _signals(runner.get_loop(), self._signalled), runner:
+        with told_to_end(runner.get_loop(), self._signalled), runner:
             try:
                 runner.run(self._main())
             finally:
@@ -641,30 +639,6 @@ class _LogLines:
             self._log(style.error(f"{error}\n{traceback_of(error.__cause__)}"))
         else:
             self._log(style.error(f"error: {error}"))
-
-
-@contextlib.contextmanager
-def _signals(loop: asyncio.AbstractEventLoop, handle: Callable[[], None]) -> Iterator[None]:
-    """SIGINT and SIGTERM call ``handle`` in the loop until it is closed; only the main thread may ask for signals."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def woken(*_: object) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(handle)
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in before:
-        try:
-            loop.add_signal_handler(number, handle)
-        except NotImplementedError:  # Windows: the loop notices a plain handler when it is woken
-            signal.signal(number, woken)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():  # a loop that is closed has not always put them back
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def _is_udp_type(value: Any) -> bool:

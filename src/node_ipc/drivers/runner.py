@@ -8,12 +8,12 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Coroutine
-from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any, Generic, TypeVar
 
 from ..config.misspelt import suggests
 from ..errors import ConfigError, IPCError
+from .signals import awake, handled
 
 __all__ = ["ends_in_order", "loop_factory", "run", "runs_here", "why_no_endpoints"]
 
@@ -67,7 +67,8 @@ def run(main: Coroutine[Any, Any, T], *, loop: str | LoopFactory = "auto", debug
     if runs_here():
         main.close()
         raise IPCError("run() makes an event loop, and one runs in this thread already: await the coroutine there")
-    with asyncio.Runner(loop_factory=loop_factory(loop), debug=debug) as runner:
+    runner = asyncio.Runner(loop_factory=loop_factory(loop), debug=debug)
+    with awake(runner.get_loop()), runner:
         supervised = _Supervised(main)
         try:
             result: T = runner.run(supervised.run())
@@ -114,14 +115,16 @@ class _Supervised(Generic[T]):
     async def run(self) -> T:
         self._task = asyncio.current_task()
         loop = asyncio.get_running_loop()
-        with ExitStack() as signals:
-            with suppress(NotImplementedError, RuntimeError, ValueError):  # Windows, and threads but the main one
-                loop.add_signal_handler(signal.SIGTERM, self._end, SystemExit(0))
-                signals.callback(loop.remove_signal_handler, signal.SIGTERM)
-            if threading.current_thread() is threading.main_thread():
-                before = signal.signal(signal.SIGINT, partial(self._interrupt, loop))
-                signals.callback(signal.signal, signal.SIGINT, before)
+        if threading.current_thread() is not threading.main_thread():  # which alone may ask for signals
             return await self._main
+        with (
+            handled(signal.SIGTERM, partial(self._terminate, loop)),
+            handled(signal.SIGINT, partial(self._interrupt, loop)),
+        ):
+            return await self._main
+
+    def _terminate(self, loop: asyncio.AbstractEventLoop, *_: Any) -> None:
+        loop.call_soon_threadsafe(self._end, SystemExit(0))
 
     def _interrupt(self, loop: asyncio.AbstractEventLoop, *_: Any) -> None:
         """Ctrl-C, at any moment; the second one gets through to code that does not come back to the loop."""

@@ -206,6 +206,11 @@ class Player:
             is_open = any(not side.is_over for side in self._sides.values())
             self._last = self.driver.call_later(SETTLING if is_open else 0, self._finish)
 
+    def abort(self) -> None:
+        """Play no further, and cut what is open; nothing once it is done."""
+        if not self.done.done:
+            self._stop()
+
     def fail(self, error: Exception) -> None:
         """Nothing can be played."""
         if not self.done.done:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import difflib
 import importlib
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import IPCError
 from .arguments import Commands, UsageError, add_command, add_configuration, configuration, seconds
 from .output import as_far_as_read, notice, printable
+from .waiting import run
 
 if TYPE_CHECKING:
     from ..contract import Contract
@@ -153,7 +153,7 @@ def _from_server(arguments: argparse.Namespace) -> dict[str, str]:
     from ..contract import contract_of, python_of
     from .described import described_at
 
-    document = asyncio.run(described_at(arguments.at, configuration(arguments), arguments.timeout))
+    document = run(described_at(arguments.at, configuration(arguments), arguments.timeout))
     found = contract_of(document, name=arguments.name)
     write = _writers(found, arguments)
     write["asyncapi"] = lambda file: _document({**document, "asyncapi": arguments.asyncapi_version}, file)

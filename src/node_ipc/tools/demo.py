@@ -29,6 +29,7 @@ from .arguments import Commands, UsageError, add_command
 from .demo_node import NodeIPC, NodeIPCMissing, find_node_ipc, install_node_ipc
 from .demo_verified import NotVerified, copy_verified
 from .output import Printer, as_far_as_read, json_text, painted
+from .waiting import run
 
 __all__ = ["add_commands"]
 
@@ -87,7 +88,7 @@ def _run(arguments: argparse.Namespace) -> int:
         with contextlib.ExitStack() as places:
             node = None if arguments.node is None else _node(arguments, places)
             for role in ["client", "server"] if arguments.node == "both" else [arguments.node]:
-                asyncio.run(_converse(role, node))
+                run(_converse(role, node))
     except (NodeIPCMissing, NotVerified, DemoFailed) as error:
         with contextlib.suppress(OSError):
             print(f"node-ipc demo: {error}", file=sys.stderr)
@@ -103,7 +104,7 @@ def _show_cluster(arguments: argparse.Namespace) -> int:
     from .demo_cluster import ClusterFailed, show  # nobody else waits for asyncio's subprocesses to load
 
     try:
-        asyncio.run(show(partial(print, flush=True)))
+        run(show(partial(print, flush=True)))
     except ClusterFailed as error:
         print(f"node-ipc demo: {error}", file=sys.stderr)
         return 1

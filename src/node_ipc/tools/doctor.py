@@ -51,6 +51,7 @@ from .outside import (
     unix_sockets,
 )
 from .probes import answers, delimiter_of, instead_of_tls, language_of
+from .waiting import run
 
 __all__ = ["add_commands", "diagnose", "look", "similar"]
 
@@ -98,7 +99,7 @@ def _run(arguments: argparse.Namespace) -> int:
         return _broker(arguments.address, config, arguments.timeout)
     no_udp = "nobody can tell whether somebody hears {}: UDP has no connections"
     where, _ = place(arguments.address, config, "client", no_udp)
-    gets_in, verdict = asyncio.run(diagnose(arguments.address, where, config, arguments.timeout))
+    gets_in, verdict = run(diagnose(arguments.address, where, config, arguments.timeout))
     with as_far_as_read():
         print(painted(escape(verdict, 2000), "good" if gets_in else "bad"))
         _tell_more(arguments.address, where)
@@ -118,7 +119,7 @@ def _tell_more(address: str, where: Address) -> None:
 
 
 def _broker(url: str, config: Config, timeout: float) -> int:
-    gets_in, said = asyncio.run(broker.visit(url, config, timeout))
+    gets_in, said = run(broker.visit(url, config, timeout))
     print(painted(escape(said[0], 2000), "good" if gets_in else "bad"))
     _print(*said[1:], "", *_versions())
     return 0 if gets_in else 1

@@ -30,6 +30,7 @@ from .doctor import look
 from .output import json_text, notice
 from .outside import DEAF, holder, is_node, processes, silence
 from .probes import answers
+from .waiting import run
 
 __all__ = ["add_commands"]
 
@@ -87,12 +88,12 @@ def _run_emit(arguments: argparse.Namespace) -> int:
     config = configuration(arguments)
     config.raw_buffer = config.raw_buffer or arguments.raw
     message = _message(arguments, config)  # before the loop: Ctrl-C ends the wait for standard input
-    return asyncio.run(_emit(arguments, config, message))
+    return run(_emit(arguments, config, message))
 
 
 def _run_request(arguments: argparse.Namespace) -> int:
     params = None if arguments.params is None else json_argument(arguments.params)
-    return asyncio.run(_request(arguments, configuration(arguments), params))
+    return run(_request(arguments, configuration(arguments), params))
 
 
 async def _emit(arguments: argparse.Namespace, config: Config, message: tuple[Any, ...]) -> int:

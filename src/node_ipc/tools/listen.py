@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
-import signal
-from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 from ..config.address import Udp
@@ -20,8 +16,9 @@ from ..errors import IPCError
 from ..wire.names import LIFECYCLE
 from .arguments import Commands, add_command, add_configuration, configuration, number, place, told_of_port
 from .output import Lines, library_warnings, notice, painted, peer_members, short
+from .waiting import run, stop_signals
 
-__all__ = ["add_commands", "stop_signals"]
+__all__ = ["add_commands"]
 
 EXAMPLES = """\
   node-ipc listen world                       until Ctrl-C, one line for each event
@@ -51,7 +48,7 @@ def add_commands(commands: Commands) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     with library_warnings("listen"):
-        asyncio.run(_listen(arguments))
+        run(_listen(arguments))
     return 0
 
 
@@ -142,17 +139,3 @@ def _named(socket: Session | DatagramPeer) -> str:
 
 def _who(socket: Session | DatagramPeer | None) -> dict[str, Any]:
     return {} if socket is None else {"socket": socket.id, "peer": peer_members(socket.peer)}
-
-
-@contextlib.contextmanager
-def stop_signals() -> Iterator[asyncio.Event]:
-    """An event that SIGINT and SIGTERM set, instead of ending the process."""
-    loop = asyncio.get_running_loop()
-    stopped = asyncio.Event()
-    stop = partial(loop.call_soon_threadsafe, stopped.set)
-    before = {number: signal.signal(number, lambda *_: stop()) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stopped
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -11,9 +11,9 @@ from ..core.session import Loss
 from ..recording.frames import Cutter, pong_to
 from ..recording.lines import LinkRecorder, Recorder
 from .arguments import Commands, add_command, add_configuration, add_timeout, configuration, place
-from .listen import stop_signals
 from .output import library_warnings, notice
 from .recorder import add_recording, recorded
+from .waiting import run, stop_signals
 
 __all__ = ["add_commands"]
 
@@ -47,7 +47,7 @@ def add_commands(commands: Commands) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     with library_warnings("record"):
-        asyncio.run(_record(arguments))
+        run(_record(arguments))
     return 0
 
 

@@ -22,6 +22,7 @@ from .arguments import (
     place,
 )
 from .output import as_far_as_read, counted, notice, painted
+from .waiting import run
 
 __all__ = ["add_commands"]
 
@@ -77,7 +78,7 @@ def _run(arguments: argparse.Namespace) -> int:
             f'node-ipc replay: in place of {", ".join(recording.header.redacted)} the server gets "[redacted]", as '
             "the recording has it"
         )
-    played = asyncio.run(_replay(arguments, config, recording))
+    played = run(_replay(arguments, config, recording))
     _tell_of(recording)
     return _tell(played, arguments.expect)
 
@@ -97,7 +98,10 @@ async def _replay(arguments: argparse.Namespace, config: Config, recording: Reco
         ignore=Paths(arguments.ignore),
         patience=arguments.timeout,
     )
-    return (await player.start().done).played
+    try:
+        return (await player.start().done).played
+    finally:
+        player.abort()
 
 
 def _tell_of(recording: Recording) -> None:

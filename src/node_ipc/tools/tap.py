@@ -24,10 +24,10 @@ from ..recording.format import RecordingError
 from ..recording.frames import Cutter, Loaded, Long, event_in
 from ..recording.lines import Side
 from .arguments import Commands, UsageError, add_command, add_configuration, configuration, place, told_of_port
-from .listen import stop_signals
 from .output import Lines, as_far_as_read, library_warnings, notice, painted, peer_members, short
 from .recorder import Recorded, add_recording, recorded
 from .tap_observed import ObservedTap
+from .waiting import run, stop_signals
 
 __all__ = ["Tap", "add_commands"]
 
@@ -84,7 +84,7 @@ def add_commands(commands: Commands) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     with library_warnings("tap"):
-        return asyncio.run(_tap(arguments))
+        return run(_tap(arguments))
 
 
 async def _tap(arguments: argparse.Namespace) -> int:

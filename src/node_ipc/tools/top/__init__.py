@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import shutil
 import sys
 from typing import Any
 
 from ..arguments import Commands, UsageError, add_command, add_configuration, configuration, number
-from ..listen import stop_signals
 from ..output import Printer, json_text, notice
+from ..waiting import run, stop_signals
 
 __all__ = ["add_commands"]
 
@@ -53,9 +52,9 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.web:
         from .web import show
 
-        asyncio.run(show(arguments.address, config, arguments.port or 0, arguments.allow_emit, arguments.worker))
+        run(show(arguments.address, config, arguments.port or 0, arguments.allow_emit, arguments.worker))
     elif arguments.plain or arguments.once or arguments.json or not (sys.stdout.isatty() and sys.stdin.isatty()):
-        asyncio.run(_print(arguments, config))
+        run(_print(arguments, config))
     else:
         _show(arguments, config)
     return 0
@@ -63,14 +62,14 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _show(arguments: argparse.Namespace, config: Any) -> None:
     try:
-        from .screen import run
+        from .screen import run as run_screen
     except ImportError as error:
         if not (error.name or "").startswith("textual"):
             raise
         notice("a plain table, since textual is not installed: pip install 'node-ipc[monitor]' for keys and details")
-        asyncio.run(_print(arguments, config))
+        run(_print(arguments, config))
     else:
-        run(arguments.address, config, arguments.filter, arguments.worker)
+        run_screen(arguments.address, config, arguments.filter, arguments.worker)
 
 
 async def _print(arguments: argparse.Namespace, config: Any) -> None:

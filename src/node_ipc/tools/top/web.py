@@ -25,8 +25,8 @@ from ...config.config import Config
 from ...core.observe import LOOK
 from ...errors import IPCError
 from ..arguments import UsageError
-from ..listen import stop_signals
 from ..output import notice
+from ..waiting import stop_signals
 from .feed import Feed
 
 __all__ = ["Web", "show"]

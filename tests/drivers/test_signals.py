@@ -1,0 +1,124 @@
+"""A signal ends what waits in a loop, also where it does not wake the kernel's wait; and leaves no trace of itself."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+import uvloop
+
+import node_ipc
+from node_ipc.drivers.signals import awake, told_to_end
+from processes import Program
+
+TESTS = str(Path(__file__).parents[1])
+SIGNALS = [signal.SIGINT, signal.SIGTERM]
+PROGRAMS = {
+    "run": """
+async def main():
+    await asyncio.Event().wait()
+node_ipc.run(main(), loop="asyncio")
+""",
+    "run, closing": """
+async def closes():
+    try:
+        yield
+    finally:
+        await asyncio.sleep(600)
+async def main():
+    await anext(closing)
+closing = closes()
+node_ipc.run(main(), loop="asyncio")
+""",
+    "callbacks": """
+ipc = node_ipc.IPC(node_ipc.Config(silent=True))
+ipc.serve(sys.argv[2])
+ipc.server.start()
+ipc.run()
+""",
+}
+CODES = {
+    ("run", "SIGINT"): -signal.SIGINT,
+    ("run", "SIGTERM"): 0,
+    ("run, closing", "SIGINT"): -signal.SIGINT,
+    ("callbacks", "SIGINT"): 0,
+    ("callbacks", "SIGTERM"): 0,
+}
+"""How each ends; SIGTERM while the loop closes is the user's own again."""
+
+
+@pytest.mark.parametrize(("front", "name"), CODES)
+def test_a_loop_that_sleeps_hears_a_signal_that_does_not_wake_it(tmp_path: Path, front: str, name: str) -> None:
+    begin = f"import asyncio, asleep, node_ipc, signal, sys\nasleep.arrange(signal.{name})\n"
+    program = Program.python("-c", begin + PROGRAMS[front], name, f"{tmp_path}/s", PYTHONPATH=TESTS)
+    try:
+        program.ends(CODES[front, name])
+    finally:
+        program.close()
+
+
+@pytest.mark.parametrize("kind", [asyncio.SelectorEventLoop, uvloop.Loop])
+@pytest.mark.parametrize("number", SIGNALS)
+def test_what_was_there_before_is_put_back(kind: type[asyncio.AbstractEventLoop], number: signal.Signals) -> None:
+    heard: list[str] = []
+    before = [signal.getsignal(each) for each in SIGNALS]
+    runner = asyncio.Runner(loop_factory=kind)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        with told_to_end(loop, lambda: heard.append("inner")):
+            signal.raise_signal(number)
+            await asyncio.sleep(0.01)
+        signal.raise_signal(number)
+        await asyncio.sleep(0.01)
+
+    with told_to_end(runner.get_loop(), lambda: heard.append("outer")), runner:
+        runner.run(main())
+    assert heard == ["inner", "outer"]
+    assert [signal.getsignal(each) for each in SIGNALS] == before
+    assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_the_handler_of_a_program_is_its_own_again_after_run() -> None:
+    def mine(*_: object) -> None: ...
+
+    async def main() -> bool:
+        return signal.getsignal(signal.SIGTERM) is mine
+
+    before = signal.signal(signal.SIGTERM, mine)
+    try:
+        assert node_ipc.run(main()) is False
+        assert signal.getsignal(signal.SIGTERM) is mine
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_descriptor_of_somebody_else_stays_in_its_place() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGUSR1, heard.set)
+        with awake(loop):
+            signal.raise_signal(signal.SIGUSR1)
+            await asyncio.wait_for(heard.wait(), 20)
+        heard.clear()
+        signal.raise_signal(signal.SIGUSR1)
+        await asyncio.wait_for(heard.wait(), 20)
+
+    heard = asyncio.Event()
+    asyncio.run(main())
+
+
+def test_other_threads_have_no_signals() -> None:
+    async def main() -> None:
+        with told_to_end(asyncio.get_running_loop(), lambda: None):
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    seen: list[object] = []
+    before = signal.getsignal(signal.SIGINT)
+    thread = threading.Thread(target=asyncio.run, args=(main(),))
+    thread.start()
+    thread.join(20)
+    assert seen == [before]
