@@ -34,7 +34,8 @@ def native(session: nox.Session) -> None:
 def steady(session: nox.Session) -> None:
     """What depends on time, again and again on a machine that is busy: nox -s steady -- --runs 20
 
-    In .ci/timed: what bounds seconds of the real clock, or has deadlines on real sockets."""
+    In .ci/timed: what measures seconds of the real clock, or has short deadlines on real sockets; a run takes two
+    minutes."""
     session.install("-e", ".[test]")
     session.run("python", ".ci/steady", *(session.posargs or ["--runs", "20"]))
 
