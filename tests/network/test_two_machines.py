@@ -1,6 +1,7 @@
 """Two machines, shown as namespaces of the network: brokers and servers killed, links cut, slowed and lossy.
 
-NIGHTLY=network .ci/run     250 faults for each broker, under 2,000 messages a second
+NIGHTLY=network .ci/run     250 faults for each broker, under 2,000 messages a second; and for a link over TCP, TLS and
+                            UDP each fault of a network, 20 s long
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ import pytest
 import brokers
 
 WORLD = Path(__file__).with_name("world.py")
+LINKS = Path(__file__).with_name("links.py")
 APART = (
     *("unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"),
     *(() if os.geteuid() == 0 else ("--user", "--map-root-user")),
 )
 ENGINES = ("nats", "redis")
+TRANSPORTS = ("tcp", "tls", "udp")
 LANE = os.environ.get("NIGHTLY") == "network"
 TOOLS = {"unshare": "util-linux", "ip": "iproute2", "tc": "iproute2", "nft": "nftables"}
 
@@ -38,6 +41,8 @@ Noted = Callable[[str, object], None]
 def can_have_networks() -> None:
     """Whatever is missing fails where everything has to be there, and is said elsewhere."""
     missing = {f"apt-get install {package}" for tool, package in TOOLS.items() if shutil.which(tool) is None}
+    if not Path("/dev/net/tun").exists():
+        missing.add("modprobe tun")
     if not missing and subprocess.run([*APART, "true"], capture_output=True).returncode:
         missing = {"root, or a kernel that lets everybody make namespaces of users"}
     if missing:
@@ -49,9 +54,15 @@ def can_have_networks() -> None:
 
 @contextmanager
 def world(engine: str, faults: str, rate: int) -> Iterator[subprocess.Popen[str]]:
-    """It ends when its input does: with this process, whatever ends that."""
     assert brokers.BROKERS[engine].is_here(), f"apt-get install {brokers.BROKERS[engine].package}"
-    command = [*APART, sys.executable, "-u", str(WORLD), engine, faults, str(rate), "1"]
+    with apart(WORLD, engine, faults, str(rate), "1") as started:
+        yield started
+
+
+@contextmanager
+def apart(program: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """It ends when its input does: with this process, whatever ends that."""
+    command = [*APART, sys.executable, "-u", str(program), *arguments]
     with tempfile.TemporaryDirectory(prefix="ipc-") as folder:
         started = subprocess.Popen(
             command,
@@ -68,13 +79,13 @@ def world(engine: str, faults: str, rate: int) -> Iterator[subprocess.Popen[str]
             started.communicate()
 
 
-def found(started: subprocess.Popen[str], noted: Noted, engine: str) -> dict[str, Any]:
+def found(started: subprocess.Popen[str], noted: Noted, what: str) -> dict[str, Any]:
     assert started.stdout is not None
     lines = started.stdout.read().splitlines()
     assert started.wait(60) == 0, "\n".join(lines[-40:])
     figures: dict[str, Any] = json.loads(lines[-1])
     for name, value in figures.items():
-        noted(f"{engine}: {name}", value)
+        noted(f"{what}: {name}", value)
     return figures
 
 
@@ -89,6 +100,30 @@ def test_every_message_comes_or_is_told_once_and_in_order(record_property: Noted
             figures = found(started, record_property, engine)
             assert len(figures["faults"]) == 9
             assert figures["told"] > 0 and figures["heard"] > figures["told"]
+
+
+@pytest.mark.row(47)
+@pytest.mark.slow
+def test_a_link_over_a_bad_network_is_right_or_gone_and_never_wrong(record_property: Noted) -> None:
+    """Each fault for a moment, on each transport at a time: what was sent has come whole and in order, or is told."""
+    with apart(LINKS, "tcp", "0.5", "1") as tcp, apart(LINKS, "tls", "0.5", "1") as tls:
+        with apart(LINKS, "udp", "0.5", "1") as udp:
+            for transport, started in zip(TRANSPORTS, (tcp, tls, udp), strict=True):
+                figures = found(started, record_property, transport)
+                assert len(figures["faults"]) == 10 + (transport != "udp")
+                assert figures["packets lost"] > 0 and figures["heard"] > 0
+
+
+@pytest.mark.lane(name="network")
+@pytest.mark.row(47)
+@pytest.mark.timeout(1500)
+@pytest.mark.skipif(not LANE, reason="takes five minutes: NIGHTLY=network .ci/run")
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_link_over_a_bad_network_for_long(transport: str, record_property: Noted) -> None:
+    with apart(LINKS, transport, "20", "7") as started:
+        figures = found(started, record_property, transport)
+    assert figures["packets lost"] > 1000
+    assert all(fault["right again after (s)"] < 30 for fault in figures["faults"].values())
 
 
 @pytest.mark.lane(name="network")
