@@ -378,9 +378,17 @@ class ThreadDriver:
     def poller(self) -> Poller:
         """The watched sockets."""
         if self._poller is None:
-            self._poller = Poller()
-            self._nudge = _Nudge()  # from the start: who wakes a wait must find it, however late the wait began
-            self._poller.watch(self._nudge, READ)
+            poller = Poller()
+            try:
+                self._nudge = _Nudge()  # from the start: who wakes a wait must find it, however late the wait began
+                poller.watch(self._nudge, READ)
+            except BaseException:  # without one no other thread could end a wait: there is none, and the next call tries
+                nudge, self._nudge = self._nudge, None
+                if nudge is not None:
+                    nudge.discard()
+                poller.close()
+                raise
+            self._poller = poller
         return self._poller
 
     def watch(self, watched: Watched, interest: int, direct: Callable[[], None] | None = None) -> None:

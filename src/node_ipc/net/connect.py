@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -27,7 +28,8 @@ LOCAL_SECONDS, NETWORK_SECONDS = 2.0, 5.0
 """How long an attempt may take, unless ``connect_timeout`` says it."""
 FIRST_DELAY, LONGEST_DELAY = 0.001, 0.1
 """Seconds between two looks at a local server whose queue is full."""
-UNDER_WAY = (errno.EINPROGRESS, errno.EWOULDBLOCK, getattr(errno, "WSAEWOULDBLOCK", errno.EINPROGRESS))
+UNDER_WAY = (errno.EINPROGRESS, errno.EALREADY, *((errno.EWOULDBLOCK,) if sys.platform == "win32" else ()))
+"""Elsewhere EWOULDBLOCK is EAGAIN, with which the kernel says that it has no room, and nothing has begun."""
 
 
 class Host(Driver, Watcher, Protocol):
@@ -189,7 +191,7 @@ def _first_that_answers(
 def _connected(sock: Any, where: Any, now: Callable[[], float], deadline: float) -> Steps[Any]:
     """Connect this socket; it is closed where that fails."""
     with closed_on_failure(sock):
-        number = sock.connect_ex(where)
+        number = _begun(sock, where)
         while number in UNDER_WAY:
             if not (yield Writable(sock, deadline - now())):
                 raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
@@ -197,6 +199,13 @@ def _connected(sock: Any, where: Any, now: Callable[[], float], deadline: float)
         if number:
             raise OSError(number, os.strerror(number))
     return sock
+
+
+def _begun(sock: Any, where: Any) -> int:
+    """What the kernel says of it. A signal may end the call, which Python repeats only where a socket blocks."""
+    while (number := sock.connect_ex(where)) == errno.EINTR:
+        pass
+    return 0 if number == errno.EISCONN else number
 
 
 def _unconnected(sock: Any) -> int:

@@ -383,7 +383,7 @@ def _connect(path: str, allowed_uids: Collection[int] | None, by_id: bool) -> so
     Unix(path)  # checks it
     with closed_on_failure(_new_socket()) as sock:
         try:
-            _connect_long(sock, path) if _FD_PATHS and _is_long(path) else sock.connect(path)
+            _connect_long(sock, path) if _FD_PATHS and _is_long(path) else _connect_to(sock, path)
         except BlockingIOError:
             raise
         except OSError as exc:
@@ -397,9 +397,19 @@ def _connect(path: str, allowed_uids: Collection[int] | None, by_id: bool) -> so
 def _connect_long(sock: socket.socket, path: str) -> None:
     found = os.open(path, os.O_PATH)
     try:
-        sock.connect(_by_descriptor(found, path))
+        _connect_to(sock, _by_descriptor(found, path))
     finally:
         os.close(found)
+
+
+def _connect_to(sock: socket.socket, path: str) -> None:
+    """A signal may end the call, which Python repeats only where a socket blocks."""
+    while True:
+        try:
+            return sock.connect(path)
+        except InterruptedError as exc:
+            if exc.errno is None:  # the signal's handler raised it
+                raise
 
 
 def _connect_error(path: str, exc: OSError, by_id: bool) -> IPCError:
@@ -595,14 +605,19 @@ class _Claim:
         for _ in range(_LOCK_TRIES):
             self._clear_lock_of_another(force)
             descriptor = self._open_lock()
-            locked = self._lock(descriptor)
-            if not self._is_at(self.lock_name, os.fstat(descriptor)):
-                os.close(descriptor)  # the server that had it has just left, and removed it
-            elif locked:
-                self._own(self.lock_name, descriptor)
-                return
-            else:
+            try:
+                is_ours = self._lock(descriptor)
+                is_there = self._is_at(self.lock_name, os.fstat(descriptor))
+                if is_ours and is_there:
+                    self._own(self.lock_name, descriptor)  # first, so that it is removed where the rest fails
+            except BaseException:
                 os.close(descriptor)
+                raise
+            if is_ours and is_there:
+                os.fchmod(descriptor, 0o600)  # whatever the umask was
+                return
+            os.close(descriptor)
+            if is_there:  # otherwise the server that had it has just left, and removed it
                 if not force:
                     raise _in_use(
                         f"a running server holds {_shown(self.path)} (its lock is {self.lock_name!r}). "
@@ -644,8 +659,10 @@ class _Claim:
         except PermissionError:
             holder = lock_holder(found)
         else:
-            free = self._lock(descriptor)
-            os.close(descriptor)
+            try:
+                free = self._lock(descriptor)
+            finally:
+                os.close(descriptor)
             holder = None if free else lock_holder(found) or -1
         if holder is None:
             return None
@@ -674,9 +691,19 @@ class _Claim:
     def listen(self) -> socket.socket:
         """Make the socket in its place, and listen."""
         with closed_on_failure(_new_socket()) as sock:
-            self._bind(sock)
-            sock.listen(self.wishes.backlog)
+            try:
+                self._bind(sock)
+                sock.listen(self.wishes.backlog)
+            except BaseException:  # nobody serves there: whoever looks later has to see that it is gone
+                self._take_away(self.name)
+                raise
         return sock
+
+    def _take_away(self, name: str) -> None:
+        made = self.made.get(name)
+        if made is not None:
+            with contextlib.suppress(OSError):
+                self._remove(name, made.status)
 
     def _bind(self, sock: socket.socket) -> None:
         mode = self.wishes.mode
@@ -722,13 +749,12 @@ class _Claim:
         return f"{directory.rstrip('/')}/{self.name}"
 
     def _lock(self, descriptor: int) -> bool:
-        """Whether the lock is ours now; where that cannot be known the descriptor is closed."""
+        """Whether the lock is ours now. Where that cannot be known its file stays: another server may have it."""
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         except OSError as exc:
-            os.close(descriptor)
             raise AddressError(
                 f"the file system of {self.parent!r} keeps no locks ({exc.strerror}), as some network file systems "
                 "do. Choose a socket_root on a local one, such as /tmp/"
@@ -747,7 +773,6 @@ class _Claim:
             raise
         try:
             self._check_new_lock(os.fstat(descriptor))
-            os.fchmod(descriptor, 0o600)  # whatever the umask was
         except BaseException:
             os.close(descriptor)
             raise
@@ -843,7 +868,7 @@ def _owner_of(reach: str) -> str | None:
     """Who answers at a socket, in words; ``None`` if its server is dead."""
     with _new_socket() as probe:
         try:
-            probe.connect(reach)
+            _connect_to(probe, reach)
         except ConnectionRefusedError:
             return None
         except BlockingIOError:
