@@ -456,3 +456,28 @@ def test_a_closed_driver_can_be_used_again(driver: ThreadDriver, address: Unix) 
     client, server, _ = pair(driver, address)
     client.there.write(b"again")
     assert driver.run_until(lambda: server.bytes == b"again", SECONDS)
+
+
+@pytest.mark.row(45)
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_poller_is_made_whole_or_not_at_all(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One without what ends its wait from another thread would wait for ever: the next call makes it anew."""
+    driver, before = ThreadDriver(), os.listdir("/proc/self/fd")
+
+    def refuse(*_: Any) -> Any:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patch:
+        owner, call = [(select, "epoll"), (sockets, "socketpair"), (caller.Poller, "watch")][number - 1]
+        patch.setattr(owner, call, refuse)
+        with pytest.raises(OSError, match="Too many open files"):
+            _ = driver.poller
+        assert os.listdir("/proc/self/fd") == before
+    ran: list[int] = []
+    waits = driver.poller
+    thread = threading.Thread(target=driver.call_from_thread, args=(lambda: ran.append(1),))
+    thread.start()
+    assert driver.run_until(lambda: ran, SECONDS)
+    thread.join()
+    assert driver.poller is waits
+    driver.close()

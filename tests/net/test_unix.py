@@ -941,6 +941,126 @@ def test_a_file_system_without_sockets(own: Path, number: int, monkeypatch: pyte
     assert names(own) == set()
 
 
+# Calls to the kernel that fail once
+
+
+def fails_once(number: int, real: Callable[..., Any]) -> Callable[..., Any]:
+    """The kernel refuses the first call."""
+    errors = [OSError(number, os.strerror(number))]
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        if errors:
+            raise errors.pop()
+        return real(*arguments, **options)
+
+    return call
+
+
+@pytest.mark.row(45)
+def test_a_lock_whose_mode_cannot_be_set_is_removed(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fchmod", fails_once(errno.EIO, os.fchmod))
+    with pytest.raises(AddressError, match="Input/output error"):
+        listen_unix(f"{own}/app.world")
+    assert names(own) == set()
+    server = listen_unix(f"{own}/app.world")
+    assert mode(own / "app.world.lock") == 0o600
+    server.close()
+
+
+@pytest.mark.row(45)
+def test_a_lock_that_cannot_be_looked_at_is_closed(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And it stays, since it may be another server's; the fixture sees what stays open."""
+
+    def look(claim: Any, name: str, status: os.stat_result) -> bool:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    with monkeypatch.context() as patch, pytest.raises(AddressError, match="Cannot allocate memory"):
+        patch.setattr(unix._Claim, "_is_at", look)
+        listen_unix(f"{own}/app.world")
+    listen_unix(f"{own}/app.world").close()
+    assert names(own) == set()
+
+
+@pytest.mark.row(45)
+def test_a_lock_that_is_there_gets_its_mode(own: Path) -> None:
+    (own / "app.world.lock").touch(0o644)
+    server = listen_unix(f"{own}/app.world")
+    assert mode(own / "app.world.lock") == 0o600
+    server.close()
+
+
+@pytest.mark.row(45)
+@pytest.mark.row(21)
+def test_a_dead_servers_socket_is_asked_again_after_a_signal(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer to the first question was the signal's, not a server's."""
+    path = f"{own}/app.world"
+    put_server(path).close()
+
+    class Interrupted(socket.socket):
+        connect = fails_once(errno.EINTR, socket.socket.connect)
+
+    new = unix._new_socket
+    monkeypatch.setattr(unix, "_owner_of", asked_by(unix._owner_of, Interrupted, monkeypatch, new))
+    server = listen_unix(path)
+    assert talks(server, path)
+    server.close()
+
+
+def asked_by(ask: Any, kind: type[socket.socket], patch: pytest.MonkeyPatch, new: Any) -> Any:
+    def owner_of(reach: str) -> Any:
+        patch.setattr(unix, "_new_socket", lambda: kind(socket.AF_UNIX, socket.SOCK_STREAM))
+        try:
+            return ask(reach)
+        finally:
+            patch.setattr(unix, "_new_socket", new)
+
+    return owner_of
+
+
+@pytest.mark.row(45)
+def test_an_error_that_a_signals_handler_raises_is_not_taken_for_the_kernels(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Handled(socket.socket):
+        def connect(self, address: Any) -> None:
+            raise InterruptedError
+
+    monkeypatch.setattr(unix, "_new_socket", lambda: Handled(socket.AF_UNIX, socket.SOCK_STREAM))
+    with pytest.raises(IPCError) as caught:
+        connect_unix(f"{own}/app.world")
+    assert isinstance(caught.value.__cause__, InterruptedError)
+
+
+@pytest.mark.row(45)
+@pytest.mark.row(62)
+@pytest.mark.parametrize("call", ["listen", "chmod"])
+def test_a_socket_that_cannot_be_put_back_is_still_gone(own: Path, call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its file would be there, and nobody behind it: the next look has to find that."""
+    path = f"{own}/app.world"
+    server = listen_unix(path)
+    os.unlink(path)
+
+    class Deaf(socket.socket):
+        def listen(self, *_: Any) -> None:
+            raise OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
+
+    with monkeypatch.context() as patch:
+        if call == "listen":
+            patch.setattr(unix, "_new_socket", lambda: Deaf(socket.AF_UNIX, socket.SOCK_STREAM))
+        else:
+            patch.setattr(os, "fchmod", lambda *_: None)
+            patch.setattr(os, "chmod", fails_once(errno.EIO, os.chmod))
+        with pytest.raises(AddressError):
+            server.put_back()
+    assert server.gone() == f"the socket '{path}' was removed or replaced"
+    before = server.put_back()
+    assert before is not None
+    before.close()
+    assert server.gone() is None and talks(server, path)
+    server.close()
+    assert names(own) == set()
+
+
 # Row 62: the kernel knows the real path, and what was removed comes back
 
 
