@@ -382,7 +382,7 @@ class ThreadDriver:
             try:
                 self._nudge = _Nudge()  # from the start: who wakes a wait must find it, however late the wait began
                 poller.watch(self._nudge, READ)
-            except BaseException:  # without one no other thread could end a wait: there is none, and the next call tries
+            except BaseException:  # no other thread could end its wait: there is none, and the next call makes it
                 nudge, self._nudge = self._nudge, None
                 if nudge is not None:
                     nudge.discard()
