@@ -21,6 +21,7 @@ from node_ipc import AddressError, AddressInUse, ConnectError, ConnectTimeout, W
 from node_ipc.config.address import Tcp, Udp, Unix
 from node_ipc.core.outcome import Outcome
 from node_ipc.drivers import thread as caller
+from node_ipc.drivers.poller import Poller
 from node_ipc.drivers.thread import ThreadDriver
 from stream_ends import SECONDS, End, Hall, listen, pair, settings
 
@@ -468,7 +469,7 @@ def test_a_poller_is_made_whole_or_not_at_all(number: int, monkeypatch: pytest.M
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     with monkeypatch.context() as patch:
-        owner, call = [(select, "epoll"), (sockets, "socketpair"), (caller.Poller, "watch")][number - 1]
+        owner, call = [(select, "epoll"), (sockets, "socketpair"), (Poller, "watch")][number - 1]
         patch.setattr(owner, call, refuse)
         with pytest.raises(OSError, match="Too many open files"):
             _ = driver.poller
