@@ -46,6 +46,7 @@ Each class also inherits the built-in that a Python user would catch. ``code`` i
 from __future__ import annotations
 
 import errno
+from itertools import pairwise
 from typing import Any
 
 __all__ = [
@@ -99,6 +100,14 @@ class IPCError(Exception):
 
     code: str = "ERR_IPC"
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Those of this module have the code that their name says, but for where node-ipc has another."""
+        super().__init_subclass__(**options)
+        if cls.__module__ == __name__ and "code" not in vars(cls):
+            letters = pairwise(" " + cls.__name__.removesuffix("Error"))
+            name = "".join("_" + each if before.islower() and each.isupper() else each for before, each in letters)
+            cls.code = f"ERR_IPC_{name.upper()}"
+
     @property
     def os_code(self) -> str | None:
         """What the operating system calls it, as Node has it in ``error.code``: ``"ECONNREFUSED"``, ``"EADDRINUSE"`` …
@@ -127,8 +136,6 @@ class ConfigError(IPCError, ValueError):
     OPTION`` has the rest.
     """
 
-    code = "ERR_IPC_CONFIG"
-
 
 class AddressError(IPCError, ValueError):
     """An address or a socket path that cannot be used as it stands.
@@ -138,8 +145,6 @@ class AddressError(IPCError, ValueError):
     What to do: ``node-ipc help addresses`` lists the forms; a path of more than 107 bytes needs a shorter
     ``socket_root``.
     """
-
-    code = "ERR_IPC_ADDRESS"
 
 
 class NotASocket(AddressError):
@@ -161,8 +166,6 @@ class SocketRootError(AddressError, PermissionError):
     the one that the message names; ``secure_socket_root=False`` where others are meant to come in.
     """
 
-    code = "ERR_IPC_SOCKET_ROOT"
-
 
 class AddressInUse(IPCError, OSError):
     """Another live server owns this path, pipe or port.
@@ -172,7 +175,6 @@ class AddressInUse(IPCError, OSError):
     or serve another id or port. ``unlink="force"`` takes a path from a server that hangs.
     """
 
-    code = "ERR_IPC_ADDRESS_IN_USE"
     _os_code = "EADDRINUSE"
 
 
@@ -182,8 +184,6 @@ class NoServer(IPCError, AttributeError):
     Met at: ``ipc.server``.
     What to do: call ``ipc.serve()``, ``ipc.serve_net()`` or ``ipc.serve_udp()`` first.
     """
-
-    code = "ERR_IPC_NO_SERVER"
 
 
 class AssuredError(IPCError):
@@ -210,8 +210,6 @@ class ConnectError(IPCError, ConnectionError):
     what is wrong.
     """
 
-    code = "ERR_IPC_CONNECT"
-
 
 class ConnectDenied(ConnectError, PermissionError):
     """The kernel does not let this user connect there; trying again changes nothing.
@@ -220,8 +218,6 @@ class ConnectDenied(ConnectError, PermissionError):
     What to do: run as the server's user, or have the server let this one in: ``writable_all`` for everybody; for
     some, ``allowed_uids`` with the socket's mode or group, and a directory that they may enter.
     """
-
-    code = "ERR_IPC_CONNECT_DENIED"
 
 
 class ConnectTimeout(ConnectError, TimeoutError):
@@ -232,7 +228,6 @@ class ConnectTimeout(ConnectError, TimeoutError):
     for no limit.
     """
 
-    code = "ERR_IPC_CONNECT_TIMEOUT"
     _os_code = "ETIMEDOUT"
 
 
@@ -244,8 +239,6 @@ class PeerRefused(ConnectError, PermissionError):
     somebody else has taken its place.
     """
 
-    code = "ERR_IPC_PEER_REFUSED"
-
 
 class TLSError(ConnectError):
     """The TLS handshake failed; the message says which check.
@@ -253,8 +246,6 @@ class TLSError(ConnectError):
     Met at: as ``ConnectError`` at a client; an ``error`` event at a server.
     What to do: the message says what to set; ``node-ipc help tls`` makes certificates.
     """
-
-    code = "ERR_IPC_TLS"
 
 
 class NotConnected(IPCError, ConnectionError):
@@ -265,8 +256,6 @@ class NotConnected(IPCError, ConnectionError):
     What to do: make a new client. ``client.state`` and ``client.ended_by`` say how it ended.
     """
 
-    code = "ERR_IPC_NOT_CONNECTED"
-
 
 class ConnectionLost(IPCError, ConnectionError):
     """The link ended while something waited for it.
@@ -276,8 +265,6 @@ class ConnectionLost(IPCError, ConnectionError):
     What to do: the client connects again by itself; ask again where that does no harm: the other side may have
     carried out what it was asked.
     """
-
-    code = "ERR_IPC_CONNECTION_LOST"
 
 
 # --- Messages and handlers
@@ -291,8 +278,6 @@ class ProtocolError(IPCError, ValueError):
     node-ipc at all.
     """
 
-    code = "ERR_IPC_PROTOCOL"
-
 
 class FrameTooLarge(ProtocolError):
     """A message is larger than ``max_message_size``, or has more values than ``max_message_values``.
@@ -301,8 +286,6 @@ class FrameTooLarge(ProtocolError):
     What to do: send it in parts, or raise ``max_message_size`` (``max_message_values``) at both ends; node-ipc
     14 takes 1 MiB.
     """
-
-    code = "ERR_IPC_FRAME_TOO_LARGE"
 
 
 class InvalidJSON(ProtocolError):
@@ -313,8 +296,6 @@ class InvalidJSON(ProtocolError):
     are no JSON.
     """
 
-    code = "ERR_IPC_INVALID_JSON"
-
 
 class InvalidMessage(ProtocolError):
     """A frame is JSON, but not an object.
@@ -322,8 +303,6 @@ class InvalidMessage(ProtocolError):
     Met at: an ``error`` event.
     What to do: send an object with ``type`` and ``data``, as ``emit`` does.
     """
-
-    code = "ERR_IPC_INVALID_MESSAGE"
 
 
 class InvalidEvent(ProtocolError):
@@ -334,8 +313,6 @@ class InvalidEvent(ProtocolError):
     with ``parser="fast"`` only.
     """
 
-    code = "ERR_IPC_INVALID_EVENT"
-
 
 class EventTooLarge(InvalidEvent):
     """An event's name is longer than ``max_event_name_length``.
@@ -345,8 +322,6 @@ class EventTooLarge(InvalidEvent):
     both ends.
     """
 
-    code = "ERR_IPC_EVENT_TOO_LARGE"
-
 
 class ReservedEvent(InvalidEvent):
     """An event has the name of a local lifecycle event (``connect``, ``error`` …).
@@ -355,8 +330,6 @@ class ReservedEvent(InvalidEvent):
     What to do: choose another name; ``allow_reserved_events=True`` lets a peer's pass.
     """
 
-    code = "ERR_IPC_RESERVED_EVENT"
-
 
 class EventNotAllowed(InvalidEvent):
     """An event is not in ``allowed_events`` of the assured profile.
@@ -364,8 +337,6 @@ class EventNotAllowed(InvalidEvent):
     Met at: as ``InvalidEvent``.
     What to do: add the name to ``allowed_events`` at both ends, if it is meant to pass.
     """
-
-    code = "ERR_IPC_EVENT_NOT_ALLOWED"
 
 
 class InvalidPayload(ProtocolError, TypeError):
@@ -378,8 +349,6 @@ class InvalidPayload(ProtocolError, TypeError):
     What to do: compare ``path`` with the type that the handler asks for; other types than JSON's pass with
     ``enc_hook`` and ``dec_hook``.
     """
-
-    code = "ERR_IPC_INVALID_PAYLOAD"
 
     def __init__(self, message: str, *, event: str = "", path: str = "$") -> None:
         super().__init__(message)
@@ -395,8 +364,6 @@ class MessageTimeout(ProtocolError, TimeoutError):
     write slowly.
     """
 
-    code = "ERR_IPC_MESSAGE_TIMEOUT"
-
 
 class HandlerError(IPCError):
     """A handler of the user's raised; ``event`` names the event, ``__cause__`` is the exception.
@@ -404,8 +371,6 @@ class HandlerError(IPCError):
     Met at: an ``error`` event, and the log where nobody handles that.
     What to do: mend the handler: ``error.__cause__`` has its traceback.
     """
-
-    code = "ERR_IPC_HANDLER"
 
     def __init__(self, message: str, *, event: str = "") -> None:
         super().__init__(message)
@@ -426,8 +391,6 @@ class BackpressureError(IPCError, BufferError):
     only: ``emit(…, keep="latest")``.
     """
 
-    code = "ERR_IPC_BACKPRESSURE"
-
 
 class AddressNotValidated(IPCError, PermissionError):
     """A UDP address that anybody may have forged would get more bytes than it may; nothing was sent.
@@ -437,8 +400,6 @@ class AddressNotValidated(IPCError, PermissionError):
     send.
     """
 
-    code = "ERR_IPC_ADDRESS_NOT_VALIDATED"
-
 
 class DrainTimeout(IPCError, TimeoutError):
     """What was emitted could not be given to the kernel in time; it still waits.
@@ -446,8 +407,6 @@ class DrainTimeout(IPCError, TimeoutError):
     Met at: ``drain(timeout=…)`` of the blocking front.
     What to do: the peer does not read: wait longer, or end it with ``abort()``.
     """
-
-    code = "ERR_IPC_DRAIN_TIMEOUT"
 
 
 class ReceiveTimeout(IPCError, TimeoutError):
@@ -457,8 +416,6 @@ class ReceiveTimeout(IPCError, TimeoutError):
     What to do: see whether the other side emits that name; an event that has a handler goes to that.
     """
 
-    code = "ERR_IPC_RECEIVE_TIMEOUT"
-
 
 class RequestError(IPCError):
     """A request did not get its answer.
@@ -466,8 +423,6 @@ class RequestError(IPCError):
     Met at: ``request`` where the answer was given up; the three below say more.
     What to do: ask again, if that does no harm.
     """
-
-    code = "ERR_IPC_REQUEST"
 
 
 class RequestTimeout(RequestError, TimeoutError):
@@ -478,8 +433,6 @@ class RequestTimeout(RequestError, TimeoutError):
     for no limit.
     """
 
-    code = "ERR_IPC_REQUEST_TIMEOUT"
-
 
 class NoResponder(RequestError, LookupError):
     """Nobody is there who could answer: no other server, or the socket that was asked is gone. Nothing was done.
@@ -487,8 +440,6 @@ class NoResponder(RequestError, LookupError):
     Met at: ``server.everywhere.request``.
     What to do: ask again once somebody is there; ``server.stats().bus.nodes`` counts the other servers.
     """
-
-    code = "ERR_IPC_NO_RESPONDER"
 
 
 class RemoteError(RequestError):
@@ -528,8 +479,6 @@ class WrongThreadError(IPCError, RuntimeError):
     thread.
     """
 
-    code = "ERR_IPC_WRONG_THREAD"
-
 
 class WrongLoopError(IPCError, RuntimeError):
     """Something was called on another event loop than the one that it belongs to, or after that was closed.
@@ -538,8 +487,6 @@ class WrongLoopError(IPCError, RuntimeError):
     What to do: make the endpoint inside the ``asyncio.run`` that uses it.
     """
 
-    code = "ERR_IPC_WRONG_LOOP"
-
 
 class ForkError(IPCError, RuntimeError):
     """A forked child used its parent's connection; it has to make its own.
@@ -547,8 +494,6 @@ class ForkError(IPCError, RuntimeError):
     Met at: every verb in a forked child.
     What to do: connect in the child, after the fork.
     """
-
-    code = "ERR_IPC_FORK"
 
 
 class WouldDeadlock(IPCError, RuntimeError):
