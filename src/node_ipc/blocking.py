@@ -67,16 +67,20 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     from typing_extensions import TypeForm
 
     from .blocking_datagram import BlockingDatagramServer
     from .blocking_datagram import BlockingDatagramServer as DatagramServer
     from .config.address import Address, Handed, Udp
     from .config.config import Config
+    from .core.asking import AskOptions
     from .core.events import R
     from .core.newest import Keep
     from .core.outcome import Outcome, Progress
     from .core.requests import Requests
+    from .core.server import AskAllOptions
     from .core.session import Loss
     from .wire.text import RawPayload
 
@@ -111,25 +115,9 @@ class _Asking:
     __slots__ = ()
 
     @overload
-    def request(
-        self,
-        method: Event[T],
-        params: T,
-        *,
-        timeout: float | None = 30.0,
-        progress: Progress | None = None,
-        type: TypeForm[R] = ...,
-    ) -> R: ...
+    def request(self, method: Event[T], params: T, *, type: TypeForm[R] = ..., **how: Unpack[AskOptions]) -> R: ...
     @overload
-    def request(
-        self,
-        method: str,
-        params: Any = None,
-        *,
-        timeout: float | None = 30.0,
-        progress: Progress | None = None,
-        type: TypeForm[R] = ...,
-    ) -> R: ...
+    def request(self, method: str, params: Any = None, *, type: TypeForm[R] = ..., **how: Unpack[AskOptions]) -> R: ...
     @suggests
     def request(
         self,
@@ -711,25 +699,11 @@ class BlockingServer(Serving[BlockingSocket], ServerCore[BlockingSocket]):
 
     @overload
     def request(
-        self,
-        socket: Session,
-        method: Event[T],
-        params: T,
-        *,
-        timeout: float | None = 30.0,
-        progress: Progress | None = None,
-        type: TypeForm[R] = ...,
+        self, socket: Session, method: Event[T], params: T, *, type: TypeForm[R] = ..., **how: Unpack[AskOptions]
     ) -> R: ...
     @overload
     def request(
-        self,
-        socket: Session,
-        method: str,
-        params: Any = None,
-        *,
-        timeout: float | None = 30.0,
-        progress: Progress | None = None,
-        type: TypeForm[R] = ...,
+        self, socket: Session, method: str, params: Any = None, *, type: TypeForm[R] = ..., **how: Unpack[AskOptions]
     ) -> R: ...
     @suggests
     def request(
@@ -751,23 +725,11 @@ class BlockingServer(Serving[BlockingSocket], ServerCore[BlockingSocket]):
 
     @overload
     def request_all(
-        self,
-        method: Event[T],
-        params: T,
-        *,
-        timeout: float | None = 30.0,
-        type: TypeForm[R] = ...,
-        exclude: Collection[Session] = ...,
+        self, method: Event[T], params: T, *, type: TypeForm[R] = ..., **how: Unpack[AskAllOptions]
     ) -> dict[BlockingSocket, R | Exception]: ...
     @overload
     def request_all(
-        self,
-        method: str,
-        params: Any = None,
-        *,
-        timeout: float | None = 30.0,
-        type: TypeForm[R] = ...,
-        exclude: Collection[Session] = ...,
+        self, method: str, params: Any = None, *, type: TypeForm[R] = ..., **how: Unpack[AskAllOptions]
     ) -> dict[BlockingSocket, R | Exception]: ...
     @suggests
     def request_all(

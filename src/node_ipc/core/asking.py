@@ -7,10 +7,24 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 from ..config.misspelt import suggests
 
 if TYPE_CHECKING:
+    from typing import TypedDict, Unpack
+
     from typing_extensions import TypeForm
 
     from .events import Event, R
     from .outcome import Outcome, Progress
+
+    class AskOptions(TypedDict, total=False):
+        """What every ``request`` takes by name, besides ``type``, which says what it gives."""
+
+        timeout: float | None
+        progress: Progress | None
+
+    class AskAnywhereOptions(AskOptions, total=False):
+        """As it is asked of another server, or of a socket there."""
+
+        to: str | None
+
 
 __all__ = ["Asking", "Question"]
 
@@ -34,23 +48,11 @@ class Asking:
 
     @overload
     def request(
-        self,
-        method: Event[T],
-        params: T,
-        *,
-        timeout: float | None = 30.0,
-        progress: Progress | None = None,
-        type: TypeForm[R] = ...,
+        self, method: Event[T], params: T, *, type: TypeForm[R] = ..., **how: Unpack[AskOptions]
     ) -> Outcome[R]: ...
     @overload
     def request(
-        self,
-        method: str,
-        params: Any = None,
-        *,
-        timeout: float | None = 30.0,
-        progress: Progress | None = None,
-        type: TypeForm[R] = ...,
+        self, method: str, params: Any = None, *, type: TypeForm[R] = ..., **how: Unpack[AskOptions]
     ) -> Outcome[R]: ...
     @suggests
     def request(

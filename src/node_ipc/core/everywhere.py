@@ -16,8 +16,11 @@ from .outcome import seconds
 from .rooms import room_name
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     from typing_extensions import TypeForm
 
+    from .asking import AskAnywhereOptions
     from .events import Event, R
     from .outcome import Outcome, Progress
     from .rooms import Audience
@@ -134,25 +137,11 @@ class Everywhere:
 
     @overload
     def request(
-        self,
-        method: Event[T],
-        params: T,
-        *,
-        to: str | None = ...,
-        timeout: float | None = ...,
-        progress: Progress | None = ...,
-        type: TypeForm[R] = ...,
+        self, method: Event[T], params: T, *, type: TypeForm[R] = ..., **how: Unpack[AskAnywhereOptions]
     ) -> Outcome[R]: ...
     @overload
     def request(
-        self,
-        method: str,
-        params: Any = ...,
-        *,
-        to: str | None = ...,
-        timeout: float | None = ...,
-        progress: Progress | None = ...,
-        type: TypeForm[R] = ...,
+        self, method: str, params: Any = ..., *, type: TypeForm[R] = ..., **how: Unpack[AskAnywhereOptions]
     ) -> Outcome[R]: ...
     @suggests
     def request(

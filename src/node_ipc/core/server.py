@@ -26,16 +26,26 @@ from .session import Loss, Session, Socket, broadcast, broadcast_newest, refuse_
 from .trace import Stats
 
 if TYPE_CHECKING:
+    from typing import TypedDict, Unpack
+
     from typing_extensions import TypeForm
 
     from ..config.address import Address
     from ..config.config import Config
     from ..wire.codec import Codec
     from ..wire.text import RawPayload
+    from .asking import AskOptions
     from .events import R
     from .newest import Keep
     from .outcome import Outcome, Progress
     from .seam import Driver, Listener, Peer
+
+    class AskAllOptions(TypedDict, total=False):
+        """What ``request_all`` takes by name, besides ``type``."""
+
+        timeout: float | None
+        exclude: Collection[Session]
+
 
 __all__ = ["Server", "ServerCore", "ServerState", "serving"]
 
@@ -603,25 +613,11 @@ class Server(ServerCore[Socket], metaclass=ABCMeta):
 
     @overload
     def request(
-        self,
-        socket: Session,
-        method: Event[T],
-        params: T,
-        *,
-        timeout: float | None = 30.0,
-        progress: Progress | None = None,
-        type: TypeForm[R] = ...,
+        self, socket: Session, method: Event[T], params: T, *, type: TypeForm[R] = ..., **how: Unpack[AskOptions]
     ) -> Outcome[R]: ...
     @overload
     def request(
-        self,
-        socket: Session,
-        method: str,
-        params: Any = None,
-        *,
-        timeout: float | None = 30.0,
-        progress: Progress | None = None,
-        type: TypeForm[R] = ...,
+        self, socket: Session, method: str, params: Any = None, *, type: TypeForm[R] = ..., **how: Unpack[AskOptions]
     ) -> Outcome[R]: ...
     @suggests
     def request(
@@ -639,23 +635,11 @@ class Server(ServerCore[Socket], metaclass=ABCMeta):
 
     @overload
     def request_all(
-        self,
-        method: Event[T],
-        params: T,
-        *,
-        timeout: float | None = 30.0,
-        type: TypeForm[R] = ...,
-        exclude: Collection[Session] = ...,
+        self, method: Event[T], params: T, *, type: TypeForm[R] = ..., **how: Unpack[AskAllOptions]
     ) -> Outcome[dict[Socket, R | Exception]]: ...
     @overload
     def request_all(
-        self,
-        method: str,
-        params: Any = None,
-        *,
-        timeout: float | None = 30.0,
-        type: TypeForm[R] = ...,
-        exclude: Collection[Session] = ...,
+        self, method: str, params: Any = None, *, type: TypeForm[R] = ..., **how: Unpack[AskAllOptions]
     ) -> Outcome[dict[Socket, R | Exception]]: ...
     @suggests
     def request_all(
