@@ -156,7 +156,7 @@ def _found(target: Any, role: Role) -> _Found:
 
 
 def _of_ipc(ipc: IPC) -> _Found:
-    server = ipc.server if _has_server(ipc) else None
+    server = getattr(ipc, "server", None)
     if server is not None:
         if server.state is ServerState.IDLE and server not in _begun:
             _run_callbacks(server)
@@ -167,13 +167,6 @@ def _of_ipc(ipc: IPC) -> _Found:
             f"{ipc!r} has no server and {len(clients)} clients: call serve(), or give one client, as ipc.of.world"
         )
     return _of_endpoint(clients[0])
-
-
-def _has_server(ipc: IPC) -> bool:
-    try:
-        return ipc.server is not None
-    except IPCError:  # there is none yet
-        return False
 
 
 def _run_callbacks(server: Any) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import ConnectionLost, IPCError
 from ..wire.names import PING
+from .seam import INSTANT
 
 if TYPE_CHECKING:
     from ..config.config import Config
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Heartbeat", "Watched"]
 
-INSTANT = 1e-6
-"""Seconds by which a timer may come early: clocks and delays are rounded."""
 LATE = 0.05
 """Seconds by which it is so late that this process was held up itself, and may have to read the answer yet."""
 

@@ -33,7 +33,7 @@ from .context import LinkContext, directly
 from .events import Events
 from .holdings import PER_HANDLER, SMALL, everybody
 from .outgoing import COUNTED_BYTES, LATE_SECONDS, NEVER, Outgoing
-from .seam import NOBODY, Gone
+from .seam import INSTANT, NOBODY, Gone
 
 if TYPE_CHECKING:
     from ..config.config import Config
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
 
 __all__ = ["MOST_REQUESTS", "PEEKED_BYTES", "Hearer", "Incoming", "Watch", "number_in"]
 
-INSTANT = 1e-6
-"""Seconds by which a timer may come early: clocks and delays are rounded."""
 LOOK_SECONDS = 1.0
 """Between two looks at a link that is not read; a pause that lasts as long is told."""
 TOLD_AFTER = {"inbox": 10.0}

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 __all__ = [
+    "INSTANT",
     "NOBODY",
     "NOWHERE",
     "Acceptor",
@@ -52,8 +53,11 @@ __all__ = [
     "Receiver",
     "Timer",
     "nothing",
+    "tell_end",
 ]
 
+INSTANT = 1e-6
+"""Seconds by which a timer may come early: clocks and delays are rounded."""
 NOWHERE = -1
 """The ``home`` of what no thread may use: none has this identifier, so every call takes its guarded path."""
 
@@ -245,6 +249,11 @@ class Nobody:
 
 def nothing(*_: Any) -> None:
     """What is called where nobody listens, or there is nothing to undo."""
+
+
+def tell_end(done: Callable[[BaseException | None], None], task: Any) -> None:
+    """Tell what a task that has ended raised; None where it raised nothing, or was cancelled."""
+    done(None if task.cancelled() else task.exception())
 
 
 NOBODY: Any = Nobody()

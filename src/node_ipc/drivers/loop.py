@@ -43,6 +43,7 @@ from ..core.seam import (
     PlainLink,
     Receiver,
     Timer,
+    tell_end,
 )
 from ..errors import WrongLoopError
 from ..net import tcp
@@ -306,7 +307,7 @@ class EventLoopDriver:
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any], done: Callable[[BaseException | None], None]) -> Cancellable:
         task = self.task(coroutine)
-        task.add_done_callback(partial(_tell, done))
+        task.add_done_callback(partial(tell_end, done))
         return task
 
     def current_task(self) -> object:
@@ -562,10 +563,6 @@ class AwaitableOutcome(Outcome[T], TaskMaterial):
 def _named(loop: asyncio.AbstractEventLoop) -> str:
     state = "closed" if loop.is_closed() else "running" if loop.is_running() else "not running"
     return f"<{type(loop).__name__} at {id(loop):#x}, {state}>"
-
-
-def _tell(done: Callable[[BaseException | None], None], task: asyncio.Task[Any]) -> None:
-    done(None if task.cancelled() else task.exception())
 
 
 class LoopPoller:

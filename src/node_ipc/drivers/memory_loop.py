@@ -14,6 +14,8 @@ from contextvars import Context, copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+from ..core.seam import tell_end
+
 if TYPE_CHECKING:
     from ..core.seam import Driver, Timer
 
@@ -68,7 +70,7 @@ class VirtualLoop:
     ) -> asyncio.Task[Any]:
         """Run this from the next turn on; ``done`` hears its exception, or None."""
         task = asyncio.Task(coroutine, loop=self._loop, name=HANDLER)
-        task.add_done_callback(partial(_tell, done))
+        task.add_done_callback(partial(tell_end, done))
         return task
 
     def current_task(self) -> asyncio.Task[Any] | None:
@@ -168,7 +170,3 @@ def _running() -> object:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
-
-
-def _tell(done: Callable[[BaseException | None], None], task: asyncio.Task[Any]) -> None:
-    done(None if task.cancelled() else task.exception())

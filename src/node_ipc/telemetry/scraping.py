@@ -91,7 +91,7 @@ def collect(
     collector = _collector(registry or REGISTRY, prefix)
     times = EventTimes(bounds) if events else None
     undo = nothing if times is None else endpoint.watch(times)
-    measured = Measured(endpoint, app_name, times)
+    measured = Measured(ref(endpoint), app_name, times)
     collector.measured.append(measured)
     return partial(_forget, collector, measured, undo)
 
@@ -114,13 +114,12 @@ def _collector(registry: CollectorRegistry, prefix: str) -> Collector:
     return of_registry[prefix]
 
 
-class Measured:
+class Measured(NamedTuple):
     """One endpoint, held no longer than others hold it."""
 
-    def __init__(self, endpoint: Endpoint, app_name: str, events: EventTimes | None) -> None:
-        self.endpoint = ref(endpoint)
-        self.app_name = app_name
-        self.events = events
+    endpoint: ref[Endpoint]
+    app_name: str
+    events: EventTimes | None
 
 
 class _Read(NamedTuple):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import context, metrics, propagate, trace
@@ -124,7 +125,7 @@ class Spans(Watch):
     def asking(self, method: str, params: Any) -> Activity:
         attributes = self._rpc | {"rpc.method": method}
         span = self._tracer.start_span(f"request {method}", kind=SpanKind.CLIENT, attributes=attributes)
-        return _Request(span, None, self._durations.client, self._method_labels(self._bounded(method)))
+        return _Current(span, None, partial(self._answered, self._durations.client, self._bounded(method)))
 
     # ---- in
 
@@ -132,9 +133,9 @@ class Spans(Watch):
         attributes = self._where | _messaging("process", "process", name) | _of(message, socket)
         parent = _parent(message)
         span = self._tracer.start_span(f"process {name}", parent, kind=SpanKind.CONSUMER, attributes=attributes)
-        return _Process(span, parent, self, name)
+        return _Current(span, parent, partial(self._handled, name))
 
-    def handled(self, name: str, seconds: float, error: BaseException | None) -> None:
+    def _handled(self, name: str, span: Span, seconds: float, error: BaseException | None) -> None:
         labels = self._labels("process", name, error)
         self._durations.process.record(seconds, labels)
         self._durations.processed.add(1, labels)
@@ -151,31 +152,41 @@ class Spans(Watch):
         parent = _parent(message)
         name = f"answer {method}" if method else "answer"
         span = self._tracer.start_span(name, parent, kind=SpanKind.SERVER, attributes=attributes)
-        return _Request(span, parent, self._durations.server, self._method_labels(method))
+        return _Current(span, parent, partial(self._answered, self._durations.server, method))
+
+    def _answered(
+        self, duration: Histogram, method: str, span: Span, seconds: float, error: BaseException | None
+    ) -> None:
+        if isinstance(error, RemoteError):
+            span.set_attribute("rpc.jsonrpc.error_code", error.code)
+            span.set_attribute("rpc.jsonrpc.error_message", error.message)
+        duration.record(seconds, {"rpc.system": "jsonrpc", "rpc.method": method} | _type_of(error))
 
     # ---- labels of metrics
 
     def _labels(self, operation: str, name: str, error: BaseException | None) -> dict[str, str]:
-        labels = {
+        return {
             "messaging.system": SYSTEM,
             "messaging.operation.name": operation,
             "messaging.destination.name": name,
             "messaging.destination_publish.name": name,
-        }
-        return labels if error is None else labels | {"error.type": type(error).__qualname__}
-
-    def _method_labels(self, method: str) -> dict[str, str]:
-        return {"rpc.system": "jsonrpc", "rpc.method": method}
+        } | _type_of(error)
 
 
 class _Current(Activity):
-    """Makes its span the current one while its code runs; tasks that begin meanwhile inherit it."""
+    """Makes its span the current one while its code runs; tasks that begin meanwhile inherit it.
+
+    ``told`` hears of the end before the span has ended, with the seconds that it took.
+    """
 
     enters = True
 
-    def __init__(self, span: Span, parent: Context | None) -> None:
-        self.span = span
-        self.begun = time.perf_counter()
+    def __init__(
+        self, span: Span, parent: Context | None, told: Callable[[Span, float, BaseException | None], None]
+    ) -> None:
+        self._span = span
+        self._told = told
+        self._begun = time.perf_counter()
         self._context = trace.set_span_in_context(span, parent)
         self._token: Any = None
 
@@ -185,31 +196,14 @@ class _Current(Activity):
     def leave(self) -> None:
         context.detach(self._token)
 
-
-class _Process(_Current):
-    def __init__(self, span: Span, parent: Context | None, spans: Spans, name: str) -> None:
-        super().__init__(span, parent)
-        self._spans = spans
-        self._name = name
-
     def ended(self, error: BaseException | None) -> None:
-        _end(self.span, error)
-        self._spans.handled(self._name, time.perf_counter() - self.begun, error)
+        self._told(self._span, time.perf_counter() - self._begun, error)
+        _end(self._span, error)
 
 
-class _Request(_Current):
-    def __init__(self, span: Span, parent: Context | None, duration: Histogram, labels: dict[str, str]) -> None:
-        super().__init__(span, parent)
-        self._duration = duration
-        self._labels = labels
-
-    def ended(self, error: BaseException | None) -> None:
-        if isinstance(error, RemoteError):
-            self.span.set_attribute("rpc.jsonrpc.error_code", error.code)
-            self.span.set_attribute("rpc.jsonrpc.error_message", error.message)
-        _end(self.span, error)
-        labels = self._labels if error is None else self._labels | {"error.type": type(error).__qualname__}
-        self._duration.record(time.perf_counter() - self.begun, labels)
+def _type_of(error: BaseException | None) -> dict[str, str]:
+    """The label, where there was an error."""
+    return {} if error is None else {"error.type": type(error).__qualname__}
 
 
 def _end(span: Span, error: BaseException | None) -> None:
