@@ -12,7 +12,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from . import machine, plots, report
+from . import machine, plots, profile, report
 from .implementations import IMPLEMENTATIONS, REFERENCE, Implementation, chosen
 from .prepare import Unavailable
 from .progress import Progress
@@ -31,6 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
         return _compare(words[1:])
     if words[:1] == ["pages"]:
         return _pages(words[1:])
+    if words[:1] == ["profile"]:
+        return profile.main(words[1:])
     options = _parser().parse_args(words)
     if options.list:
         return _list()
@@ -71,8 +73,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--no-plots", action="store_true", help="draw nothing")
     parser.add_argument("--list", action="store_true", help="show the names of workloads and implementations")
     parser.epilog = (
-        "python -m benchmarks compare A.json B.json shows two results side by side, and python -m benchmarks pages "
-        "RESULT.json the tables of the documentation."
+        "python -m benchmarks compare A.json B.json shows two results side by side, python -m benchmarks pages "
+        "RESULT.json the tables of the documentation, and python -m benchmarks profile WORKLOAD where its time goes."
     )
     return parser
 

@@ -80,6 +80,10 @@ class Child:
         self._stdin.write(b"go\n")
         self._stdin.flush()
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def cpu_seconds(self) -> float:
         """CPU time of all its threads so far, in user and kernel; clock_getcpuclockid(3) makes the number so."""
         return time.clock_gettime((~self._process.pid << 3) | 2)

@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from .implementations import Implementation
 from .processes import Child, RunFailed, on_cores
 from .workloads import Workload
 
-__all__ = ["Settings", "Step", "one_run", "run_all", "steps"]
+__all__ = ["Settings", "Step", "observed_run", "one_run", "run_all", "steps"]
 
 QUANTILES = (1, 5, 10, 25, 50, 75, 90, 95, 99, 99.5, 99.9, 99.99)
 WARM_UP = 10
@@ -91,13 +92,28 @@ def one_run(workload: Workload, implementation: Implementation, settings: Settin
     """
     if workload.kind == "import":
         return _import(implementation)
+    return observed_run(workload, implementation, settings, lambda children: nullcontext())
+
+
+Observe = Callable[[dict[str, Child]], AbstractContextManager[None]]
+"""Looks at both processes, by the names of their ends, while the measured part of a run is under way."""
+
+
+def observed_run(
+    workload: Workload, implementation: Implementation, settings: Settings, observe: Observe
+) -> dict[str, Any]:
+    """``one_run`` of anything but an import, under ``observe``."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         arguments = _arguments(workload, implementation, settings, Path(folder))
-        return _exchange(workload, implementation, settings, arguments)
+        return _exchange(workload, implementation, settings, arguments, observe)
 
 
 def _exchange(
-    workload: Workload, implementation: Implementation, settings: Settings, arguments: dict[str, Any]
+    workload: Workload,
+    implementation: Implementation,
+    settings: Settings,
+    arguments: dict[str, Any],
+    observe: Observe,
 ) -> dict[str, Any]:
     server_core, client_core = machine.cores()
     if workload.same_core:
@@ -115,10 +131,11 @@ def _exchange(
                 return {"seconds": time.perf_counter() - began, "messages": 1}
             client.line(limit)
             rss = server.rss_bytes()
-            cpu = server.cpu_seconds() + client.cpu_seconds()
-            client.go()
-            said = client.line(limit)
-            cpu = server.cpu_seconds() + client.cpu_seconds() - cpu
+            with observe({"server": server, "client": client}):
+                cpu = server.cpu_seconds() + client.cpu_seconds()
+                client.go()
+                said = client.line(limit)
+                cpu = server.cpu_seconds() + client.cpu_seconds() - cpu
             return _run(workload, arguments, said) | {
                 "cpu_seconds": cpu,
                 "server_rss_before": rss_before,
