@@ -60,7 +60,6 @@ CALLS = {
     "waits": ("epoll_wait", "epoll_pwait", "poll", "futex"),
     "epoll_ctl": ("epoll_ctl",),
 }
-NODE = re.compile(r"node-ipc-\d+.*")
 
 
 @dataclass
@@ -279,17 +278,18 @@ def _import_times(implementation: Implementation) -> Counter[str]:
 
 def _attributed(said: str) -> Iterator[tuple[str, str, float]]:
     """Each module with the one at whose wish it came: itself, or the first of ours, msgspec's or asyncio's above it."""
+    known = {"node_ipc": "node_ipc", "node_ipc_native": "node_ipc", "msgspec": "msgspec", "asyncio": "asyncio"}
     above: list[tuple[int, str]] = []
     for own, indent, name in reversed(re.findall(r"^import time:\s+(\d+) \|\s+\d+ \|( +)(\S+)$", said, re.MULTILINE)):
         while above and above[-1][0] >= len(indent):
             above.pop()
         top = name.partition(".")[0]
-        known = {"node_ipc": "node_ipc", "node_ipc_native": "node_ipc", "msgspec": "msgspec", "asyncio": "asyncio"}
         if top in known:
             group = known[top]
         elif above:
             group = above[-1][1]
-            group = group if " for " in group or group == "the bare interpreter" else f"the standard library for {group}"
+            if group in known.values():
+                group = f"the standard library for {group}"
         else:
             group = "the bare interpreter"
         above.append((len(indent), group))

@@ -1,11 +1,11 @@
 /* The hot path of node_ipc once more, in C.
 
    The seam. The Python twin is the reference, and its objects are the only ones: this module keeps no state of a link.
-   It makes callables that stand in the place of a few Python ones (`Session.emit`, `broadcast`, `Incoming.received`, the
-   codec's `encode`, the entry of a typed handler) and do the common case on the slots that those would read and write.
-   Everything else (another thread, a full kernel, reading that is paused, a frame that is not as we write it ourselves, a
-   payload that msgspec refuses) is the Python method's: it is called before anything was changed, so its verdicts and its
-   words stay.
+   It makes callables that stand in the place of a few Python ones (`Session.emit`, `broadcast`, `Incoming.received`,
+   `Outgoing.flush`, the codec's `encode`, the entry of a typed handler) and do the common case on the slots that those
+   would read and write. Everything else (another thread, a full kernel, reading that is paused, a frame that is not as we
+   write it ourselves, a payload that msgspec refuses) is the Python method's: it is called before anything was changed, so
+   its verdicts and its words stay.
 
    Slots. Classes with `__slots__` keep each attribute at a fixed offset, which their member descriptors tell. They are
    read once, when a class is handed over, and hold for its subclasses. An object's class is checked before its slots are
@@ -46,7 +46,10 @@
     X(session, heard, "heard") X(session, traffic, "traffic")
 #define SLOTS_OF_OUTGOING(X) X(outgoing, frames, "frames") X(outgoing, corked, "corked") X(outgoing, turn, "turn")     \
     X(outgoing, is_full, "is_full") X(outgoing, below_soft, "below_soft") X(outgoing, home, "home")                    \
-    X(outgoing, thread, "thread") X(outgoing, encode, "encode") X(outgoing, is_open, "is_open")
+    X(outgoing, thread, "thread") X(outgoing, encode, "encode") X(outgoing, is_open, "is_open")                        \
+    X(outgoing, link, "_link") X(outgoing, speaker, "_speaker") X(outgoing, messages_out, "messages_out")              \
+    X(outgoing, bytes_out, "bytes_out") X(outgoing, look_at, "_look_at") X(outgoing, weighed, "_weighed")              \
+    X(outgoing, bytes, "_bytes")
 #define SLOTS_OF_INCOMING(X) X(incoming, hearer, "_hearer") X(incoming, outgoing, "_outgoing")                         \
     X(incoming, splitter, "_splitter") X(incoming, context, "_context") X(incoming, events, "_events")                 \
     X(incoming, codec, "_codec") X(incoming, block, "_block") X(incoming, held, "_held")                               \
@@ -65,15 +68,19 @@
 /* Classes of Python's side, by the name that the slots above begin with; the last one has no slots. */
 #define CLASSES(X) X(session) X(outgoing) X(incoming) X(block) X(context) X(events) X(splitter) X(framed_codec)
 
-/* Objects that are compared with or called. */
-#define OBJECTS(X) X(directly) X(nothing) X(get_ident) X(empty) X(Backpressure) X(Envelope) X(RawEnvelope)      \
-    X(decode_envelope) X(decode_raw_envelope) X(decode_payload) X(decode_raw_payload)
+#define TYPES(X) X(Method) X(Encoder) X(Converting) /* this module's own */
 
-#define WORDS(X) X(press) X(turn_ends) X(split) X(uncork) X(read) X(type) X(data) X(_deliver) X(_stumbled) X(_end_read)  \
-    X(_report) X(_run_returned) X(_unheard) X(keep)
+/* Objects that are compared with or called. */
+#define OBJECTS(X) X(flush) X(directly) X(nothing) X(get_ident) X(empty) X(no_bytes) X(zero) X(Backpressure)            \
+    X(Envelope) X(RawEnvelope) X(decode_envelope) X(decode_raw_envelope) X(decode_payload) X(decode_raw_payload)
+
+#define WORDS(X) X(press) X(turn_ends) X(split) X(type) X(data) X(_deliver) X(_stumbled) X(_end_read)  \
+    X(_report) X(_run_returned) X(_unheard) X(keep) X(join) X(write) X(_in_doubt) X(_is_left)
 
 typedef struct {
-    PyTypeObject *Method, *Encoder, *Converting;
+#define X(name) PyTypeObject *name;
+    TYPES(X)
+#undef X
 #define X(name) PyObject *name;
     CLASSES(X) OBJECTS(X)
 #undef X
@@ -104,6 +111,7 @@ static int add(PyObject **slot, Py_ssize_t more) {
     return 0;
 }
 
+/* What a call gave that gives nothing; -1 with an error. */
 static int done(PyObject *result) {
     if (!result) return -1;
     Py_DECREF(result);
@@ -165,6 +173,7 @@ static PyObject *call_in_except(PyObject *self, PyObject *how, PyObject *first, 
 /* What the collector wants of a class: that its parts, each an X(class, name), are visited, and let go of. */
 #define FIELD(Kind, part) PyObject *part;
 #define VISIT(Kind, part) Py_VISIT(((Kind *)self)->part);
+#define KEEP(Kind, part) self->part = Py_NewRef(part);
 #define DROP(Kind, part) Py_XDECREF(((Kind *)self)->part);
 #define COLLECTED(name, PARTS)                                                                                         \
     static int name##_traverse(PyObject *self, visitproc visit, void *arg) {                                           \
@@ -179,6 +188,10 @@ static PyObject *call_in_except(PyObject *self, PyObject *how, PyObject *first, 
         type->tp_free(self);                                                                                           \
         Py_DECREF(type);                                                                                               \
     }
+
+/* Where an object of a class keeps the function that it is called by. */
+#define CALLED_AT(Kind, part)                                                                                          \
+    {{"__vectorcalloffset__", T_PYSSIZET, offsetof(Kind, part), READONLY, NULL}, {NULL, 0, 0, 0, NULL}}
 
 /* ---- Method: stands in the place of a Python function, which it has for all that is not the common case ---- */
 
@@ -209,14 +222,10 @@ static PyObject *method_attribute(PyObject *self, PyObject *name) {
     return PyObject_GenericGetAttr(self, name);
 }
 
-static PyMemberDef method_members[] = {{"__vectorcalloffset__", T_PYSSIZET, offsetof(Method, call), READONLY, NULL},
-                                       {NULL, 0, 0, 0, NULL}};
-static PyType_Slot method_slots[] = {{Py_tp_call, PyVectorcall_Call},
-                                     {Py_tp_descr_get, method_of},
-                                     {Py_tp_getattro, method_attribute},
-                                     {Py_tp_traverse, method_traverse},
-                                     {Py_tp_dealloc, method_dealloc},
-                                     {Py_tp_members, method_members},
+static PyMemberDef method_members[] = CALLED_AT(Method, call);
+static PyType_Slot method_slots[] = {{Py_tp_call, PyVectorcall_Call},     {Py_tp_descr_get, method_of},
+                                     {Py_tp_getattro, method_attribute},  {Py_tp_traverse, method_traverse},
+                                     {Py_tp_dealloc, method_dealloc},     {Py_tp_members, method_members},
                                      {0, NULL}};
 static PyType_Spec method_spec = {"node_ipc_native.Method", sizeof(Method), 0,
                                   Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL |
@@ -283,15 +292,11 @@ static int encode_parts(Encoder *self, PyObject *type, PyObject *data, PyObject 
         *whole = both;
         return 0;
     }
-    if (!PyArg_ParseTuple(both, "SS", prefix, body)) {
-        *prefix = *body = NULL;
-        Py_DECREF(both);
-        return -1;
-    }
-    Py_INCREF(*prefix);
-    Py_INCREF(*body);
+    int fits = PyArg_ParseTuple(both, "SS", prefix, body);
+    *prefix = fits ? Py_NewRef(*prefix) : NULL;
+    *body = fits ? Py_NewRef(*body) : NULL;
     Py_DECREF(both);
-    return 0;
+    return fits ? 0 : -1;
 }
 
 static PyObject *encode(Encoder *self, PyObject *type, PyObject *data) {
@@ -344,19 +349,15 @@ static PyObject *encoder_new(PyTypeObject *class, PyObject *args, PyObject *kwar
         return NULL;
     Encoder *self = (Encoder *)class->tp_alloc(class, 0);
     if (self) {
-        self->call = encoder_call;
-#define X(Kind, part) self->part = Py_NewRef(part);
-        PARTS_OF_ENCODER(X)
-#undef X
+        PARTS_OF_ENCODER(KEEP)
     }
     Py_DECREF(empty);
     if (!self) return NULL;
+    self->call = encoder_call;
     self->delimiter = delimiter;
     self->looked_at = PyLong_AsSsize_t(looked_at);
-    if (self->looked_at == -1 && PyErr_Occurred()) { /* more than any frame has */
-        PyErr_Clear();
-        self->looked_at = PY_SSIZE_T_MAX;
-    }
+    if (self->looked_at == -1 && PyErr_Occurred()) self->looked_at = PY_SSIZE_T_MAX; /* more than any frame has */
+    PyErr_Clear();
     return (PyObject *)self;
 }
 
@@ -368,8 +369,7 @@ static int encoder_clear(PyObject *object) {
     return 0;
 }
 
-static PyMemberDef encoder_members[] = {{"__vectorcalloffset__", T_PYSSIZET, offsetof(Encoder, call), READONLY, NULL},
-                                        {NULL, 0, 0, 0, NULL}};
+static PyMemberDef encoder_members[] = CALLED_AT(Encoder, call);
 static PyType_Slot encoder_slots[] = {{Py_tp_new, encoder_new},          {Py_tp_call, PyVectorcall_Call},
                                       {Py_tp_traverse, encoder_traverse}, {Py_tp_clear, encoder_clear},
                                       {Py_tp_dealloc, encoder_dealloc},   {Py_tp_members, encoder_members},
@@ -411,9 +411,7 @@ static PyObject *converting_new(PyTypeObject *class, PyObject *args, PyObject *k
     Converting *self = (Converting *)class->tp_alloc(class, 0);
     if (!self) return NULL;
     self->vectorcall = converting_call;
-    self->call = Py_NewRef(call);
-    self->decode = Py_NewRef(decode);
-    self->quick = Py_NewRef(quick);
+    PARTS_OF_CONVERTING(KEEP)
     return (PyObject *)self;
 }
 
@@ -425,8 +423,7 @@ static int converting_clear(PyObject *object) {
     return 0;
 }
 
-static PyMemberDef converting_members[] = {
-    {"__vectorcalloffset__", T_PYSSIZET, offsetof(Converting, vectorcall), READONLY, NULL}, {NULL, 0, 0, 0, NULL}};
+static PyMemberDef converting_members[] = CALLED_AT(Converting, vectorcall);
 static PyType_Slot converting_slots[] = {{Py_tp_new, converting_new},           {Py_tp_call, PyVectorcall_Call},
                                          {Py_tp_traverse, converting_traverse}, {Py_tp_clear, converting_clear},
                                          {Py_tp_dealloc, converting_dealloc},   {Py_tp_members, converting_members},
@@ -449,6 +446,50 @@ static int is_at_home(State *st, PyObject *out) {
     int same = !here ? -1 : !home ? 0 : PyObject_RichCompareBool(here, home, Py_EQ);
     Py_XDECREF(here);
     return same;
+}
+
+/* The bytes of Outgoing.flush, a new reference; NULL without an error where that is the Python method's. */
+static PyObject *flushed(State *st, PyObject *out) {
+    PyObject *frames = AT(out, outgoing_frames), *speaker = AT(out, outgoing_speaker), *data;
+    if (!frames || !PyList_CheckExact(frames) || !PyList_GET_SIZE(frames) || !AT(out, outgoing_link) ||
+        AT(out, outgoing_link) == Py_None || !st->session || !IS_A(speaker, session) ||
+        AT(speaker, session_traffic) != Py_None)
+        return NULL;
+    Py_ssize_t sent = PyLong_AsSsize_t(AT(out, outgoing_messages_out));
+    if (sent < 0 || sent >= PyLong_AsSsize_t(AT(out, outgoing_look_at))) return NULL;
+    if (PyList_GET_SIZE(frames) == 1 && PyBytes_CheckExact(PyList_GET_ITEM(frames, 0)))
+        return Py_NewRef(PyList_GET_ITEM(frames, 0));
+    data = PyObject_CallMethodOneArg(st->no_bytes, st->word_join, frames);
+    if (!data && PyErr_ExceptionMatches(PyExc_TypeError)) PyErr_Clear(); /* some have large bytes */
+    return data;
+}
+
+static int flush(State *st, PyObject *out) {
+    PyObject *data = flushed(st, out), *result = NULL;
+    if (!data) return PyErr_Occurred() ? -1 : done(PyObject_CallOneArg(st->flush, out));
+    PyObject *sent = Py_NewRef(AT(out, outgoing_messages_out)), *link = Py_NewRef(AT(out, outgoing_link));
+    Py_ssize_t count = PyList_GET_SIZE(AT(out, outgoing_frames));
+    int rc = add(&AT(out, outgoing_messages_out), count);
+    if (rc == 0) rc = add(&AT(out, outgoing_bytes_out), PyBytes_GET_SIZE(data));
+    if (rc == 0) rc = PyList_SetSlice(AT(out, outgoing_frames), 0, count, NULL);
+    put(&AT(out, outgoing_weighed), st->zero);
+    put(&AT(out, outgoing_bytes), st->zero);
+    if (rc == 0 && !(result = PyObject_CallMethodOneArg(link, st->word_write, data)))
+        result = call_in_except(out, st->word__in_doubt, NULL, NULL);
+    if (rc == 0) rc = done(result);
+    if (rc == 0 && AT(out, outgoing_is_full) == Py_True)
+        rc = done(PyObject_CallMethodOneArg(out, st->word__is_left, sent));
+    Py_DECREF(data);
+    Py_DECREF(link);
+    Py_DECREF(sent);
+    return rc;
+}
+
+static PyObject *flush_call(PyObject *method, PyObject *const *args, size_t flags, PyObject *names) {
+    State *st = ((Method *)method)->st;
+    if (names || PyVectorcall_NARGS(flags) != 1 || !IS(args[0], outgoing))
+        return call_pure((Method *)method, args, flags, names);
+    return flush(st, args[0]) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 /* Append a frame that is encoded; what `Outgoing.write` returns. */
@@ -512,13 +553,8 @@ static int write_to(State *st, PyObject *session, PyObject *frame) {
         put(&AT(out, outgoing_corked), turn);
         Py_DECREF(turn);
     }
-    if (!(result = append(st, out, frame))) {
-        full = -1;
-        if (PyErr_ExceptionMatches(st->Backpressure)) {
-            PyErr_Clear();
-            full = 1;
-        }
-    }
+    if (!(result = append(st, out, frame)) && (full = PyErr_ExceptionMatches(st->Backpressure) ? 1 : -1) > 0)
+        PyErr_Clear();
 done:
     Py_XDECREF(result);
     Py_DECREF(out);
@@ -526,8 +562,7 @@ done:
 }
 
 static int is_whole_session(State *st, PyObject *session) {
-    return IS_A(session, session) && AT(session, session_driver) &&
-           IS(AT(session, session_outgoing), outgoing);
+    return IS_A(session, session) && AT(session, session_driver) && IS(AT(session, session_outgoing), outgoing);
 }
 
 static PyObject *broadcast_call(PyObject *method, PyObject *const *args, size_t flags, PyObject *names) {
@@ -620,9 +655,7 @@ static int read_quickly(State *st, PyObject *table, PyObject *frame, int raw, Me
         if (raw && quick != Py_None) m->decoded = PyObject_CallOneArg(quick, payload);
         Py_DECREF(quick);
     }
-    if (!m->decoded && !PyErr_Occurred())
-        m->data = PyObject_CallOneArg(raw ? st->decode_raw_payload : st->decode_payload, payload);
-    else if (!m->decoded && forget_ordinary_error()) /* it does not fit: let it be said as always */
+    if (!m->decoded && (!PyErr_Occurred() || forget_ordinary_error())) /* it does not fit: let it be said as always */
         m->data = PyObject_CallOneArg(raw ? st->decode_raw_payload : st->decode_payload, payload);
     Py_DECREF(payload);
     if (m->data || m->decoded) return 1;
@@ -645,10 +678,8 @@ static int read_message(State *st, PyObject *table, PyObject *frame, int raw, Me
 
 static int tell_unheard(State *st, PyObject *events, int raw, Message *m, PyObject *socket) {
     if (!m->envelope) {
-        PyObject *both[3] = {NULL, m->name, m->data};
-        m->envelope = PyObject_Vectorcall(raw ? st->RawEnvelope : st->Envelope, both + 1,
-                                          2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
-        if (!m->envelope) return -1;
+        PyObject *class = raw ? st->RawEnvelope : st->Envelope;
+        if (!(m->envelope = PyObject_CallFunctionObjArgs(class, m->name, m->data, NULL))) return -1;
     }
     return done(PyObject_CallMethodObjArgs(events, st->word__unheard, m->envelope, socket, NULL));
 }
@@ -683,10 +714,8 @@ static int deliver(State *st, PyObject *events, PyObject *frames, PyObject *sess
     PyObject *table = AT(events, events_table), *carries = AT(events, events_carries), *frame, *previous;
     int raw = AT(events, events_wants_raw) == Py_True, rc = 0;
     PyObject *socket = carries && PyLong_Check(carries) && PyLong_AsLong(carries) == 2 ? session : NULL;
-    if (!table || !PyDict_CheckExact(table) || !AT(events, events_current)) {
-        PyErr_SetString(PyExc_TypeError, "the events have no table");
-        return -1;
-    }
+    if (!table || !PyDict_CheckExact(table) || !AT(events, events_current))
+        return done(PyErr_Format(PyExc_TypeError, "the events have no table"));
     Py_INCREF(table);
     previous = Py_NewRef(AT(events, events_current));
     put(&AT(events, events_current), session);
@@ -765,12 +794,11 @@ static int context_of(State *st, PyObject *enter, PyObject **context) {
 
 /* LinkContext.run of the above. */
 static int deliver_in_context(State *st, PyObject *self, PyObject *link_context, PyObject *hearer, PyObject *frames) {
-    PyObject *enter = Py_NewRef(AT(link_context, context_enter)), *context;
+    PyObject *enter = AT(link_context, context_enter), *context;
+    if (context_of(st, enter, &context) < 0)
+        return done(PyErr_Format(PyExc_TypeError, "a link's context is entered by its run"));
     int sound = -1;
-    if (context_of(st, enter, &context) < 0) {
-        PyErr_SetString(PyExc_TypeError, "a link's context is entered by its run");
-        goto done;
-    }
+    Py_INCREF(enter);
     put(&AT(link_context, context_enter), st->directly);
     if (!context || PyContext_Enter(context) == 0) {
         sound = deliver_frames(st, self, hearer, frames);
@@ -784,7 +812,6 @@ static int deliver_in_context(State *st, PyObject *self, PyObject *link_context,
         }
     }
     put(&AT(link_context, context_enter), enter);
-done:
     Py_DECREF(enter);
     return sound;
 }
@@ -847,10 +874,7 @@ static PyObject *split(State *st, PyObject *splitter, PyObject *data) {
         if (overflow > 0 || (!overflow && size <= most)) return cut(st, splitter, data, *PyBytes_AS_STRING(delimiter));
     }
     PyObject *frames = PyObject_CallMethodOneArg(splitter, st->word_split, data);
-    if (frames && !PyList_CheckExact(frames)) {
-        Py_CLEAR(frames);
-        PyErr_SetString(PyExc_TypeError, "a splitter gives a list");
-    }
+    if (frames && !PyList_CheckExact(frames)) Py_SETREF(frames, PyErr_Format(PyExc_TypeError, "a splitter gives a list"));
     return frames;
 }
 
@@ -869,20 +893,20 @@ static int is_common(State *st, Read *r, PyObject *data) {
     r->context = AT(self, incoming_context);
     pauses = AT(self, incoming_pauses);
     held = AT(self, incoming_held);
-    return IS(r->outgoing, outgoing) && IS_A(r->splitter, splitter) && IS(r->context, context) && st->session &&
-           IS_A(r->hearer, session) && pauses &&
-           PyFrozenSet_CheckExact(pauses) && !PySet_GET_SIZE(pauses) && held && PyList_CheckExact(held) &&
-           !PyList_GET_SIZE(held) && AT(r->hearer, session_heard) && AT(r->hearer, session_traffic) &&
-           AT(self, incoming_bytes_in) && AT(self, incoming_messages_in) && AT(self, incoming_beats) &&
-           AT(self, incoming_half_since) && AT(self, incoming_is_shut) && AT(r->splitter, splitter_fault) &&
-           AT(r->outgoing, outgoing_turn) && AT(r->outgoing, outgoing_is_full) && AT(r->outgoing, outgoing_frames) &&
-           PyList_CheckExact(AT(r->outgoing, outgoing_frames)) && AT(r->splitter, splitter_rest) &&
+    return st->flush && st->session && IS(r->outgoing, outgoing) && IS_A(r->splitter, splitter) &&
+           IS(r->context, context) && IS_A(r->hearer, session) && pauses && PyFrozenSet_CheckExact(pauses) &&
+           !PySet_GET_SIZE(pauses) && held && PyList_CheckExact(held) && !PyList_GET_SIZE(held) &&
+           AT(r->hearer, session_heard) && AT(r->hearer, session_traffic) && AT(self, incoming_bytes_in) &&
+           AT(self, incoming_messages_in) && AT(self, incoming_beats) && AT(self, incoming_half_since) &&
+           AT(self, incoming_is_shut) && AT(r->splitter, splitter_fault) && AT(r->splitter, splitter_rest) &&
+           AT(r->outgoing, outgoing_is_open) && AT(r->outgoing, outgoing_turn) && AT(r->outgoing, outgoing_is_full) &&
+           AT(r->outgoing, outgoing_frames) && PyList_CheckExact(AT(r->outgoing, outgoing_frames)) &&
            context_of(st, AT(r->context, context_enter), &context) == 0;
 }
 
 /* A whole message came, which somebody waits for; heartbeats alone do not count. */
 static int tell_heard(State *st, Read *r, Py_ssize_t count) {
-    PyObject *heard = AT(r->hearer, session_heard), *zero;
+    PyObject *heard = AT(r->hearer, session_heard);
     if (!heard || heard == Py_None) return 0;
     if (PyLong_AsSsize_t(AT(r->self, incoming_beats)) < count) {
         Py_INCREF(heard);
@@ -890,18 +914,13 @@ static int tell_heard(State *st, Read *r, Py_ssize_t count) {
         Py_DECREF(heard);
         if (rc < 0) return -1;
     }
-    if (!(zero = PyLong_FromLong(0))) return -1;
-    Py_XSETREF(AT(r->self, incoming_beats), zero);
+    put(&AT(r->self, incoming_beats), st->zero);
     return 0;
 }
 
 static int tell_traffic(State *st, Read *r, Py_ssize_t count, PyObject *data) {
     if (AT(r->hearer, session_traffic) == Py_None) return 0;
-    PyObject *messages = PyLong_FromSsize_t(count), *size = PyLong_FromSsize_t(PyBytes_GET_SIZE(data));
-    int rc = messages && size ? done(PyObject_CallMethodObjArgs(r->hearer, st->word_read, messages, size, NULL)) : -1;
-    Py_XDECREF(messages);
-    Py_XDECREF(size);
-    return rc;
+    return done(PyObject_CallMethod(r->hearer, "read", "nn", count, PyBytes_GET_SIZE(data)));
 }
 
 static int end_read(State *st, Read *r, Py_ssize_t count) {
@@ -910,10 +929,12 @@ static int end_read(State *st, Read *r, Py_ssize_t count) {
         PyObject *brought = count ? Py_True : Py_False;
         if (done(PyObject_CallMethodObjArgs(r->self, st->word__end_read, r->splitter, brought, NULL)) < 0) return -1;
     }
-    PyObject *frames = AT(r->outgoing, outgoing_frames);
-    if (PyList_GET_SIZE(frames)) return done(PyObject_CallMethodNoArgs(r->outgoing, st->word_uncork));
-    PyObject *turn = AT(r->outgoing, outgoing_turn);
-    put(&AT(r->outgoing, outgoing_corked), turn == Py_True ? turn : AT(r->outgoing, outgoing_is_full));
+    PyObject *out = r->outgoing, *turn; /* Outgoing.uncork */
+    if (PyList_GET_SIZE(AT(out, outgoing_frames)) && AT(out, outgoing_is_full) != Py_True &&
+        AT(out, outgoing_is_open) == Py_True && flush(st, out) < 0)
+        return -1;
+    turn = AT(out, outgoing_turn);
+    put(&AT(out, outgoing_corked), turn == Py_True ? turn : AT(out, outgoing_is_full));
     return 0;
 }
 
@@ -938,26 +959,16 @@ static PyObject *received_call(PyObject *method, PyObject *const *args, size_t f
     if (names || PyVectorcall_NARGS(flags) != 2) return call_pure((Method *)method, args, flags, names);
     Read r = {args[0], NULL, NULL, NULL, NULL};
     if (!is_common(st, &r, args[1])) return call_pure((Method *)method, args, flags, names);
-    Py_INCREF(r.outgoing);
-    Py_INCREF(r.hearer);
-    Py_INCREF(r.splitter);
-    Py_INCREF(r.context);
+    PyObject *held[] = {Py_NewRef(r.outgoing), Py_NewRef(r.hearer), Py_NewRef(r.splitter), Py_NewRef(r.context)};
     int rc = take_read(st, &r, args[1]);
-    Py_DECREF(r.outgoing);
-    Py_DECREF(r.hearer);
-    Py_DECREF(r.splitter);
-    Py_DECREF(r.context);
-    if (rc < 0) return NULL;
-    Py_RETURN_NONE;
+    for (size_t i = 0; i < sizeof held / sizeof *held; i++) Py_DECREF(held[i]);
+    return rc < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 /* ---- the module: what Python hands over, and gets ---- */
 
 static int know(State *st, PyObject **place, PyObject *class) {
-    if (!PyType_Check(class)) {
-        PyErr_Format(PyExc_TypeError, "%R is no class", class);
-        return -1;
-    }
+    if (!PyType_Check(class)) return done(PyErr_Format(PyExc_TypeError, "%R is no class", class));
     put(place, class);
 #define X(owner, name, text)                                                                                           \
     if (place == &st->owner && (st->owner##_##name = offset_of(class, text)) < 0) return -1;
@@ -980,6 +991,14 @@ static PyObject *received(PyObject *module, PyObject *args) {
     return new_method(module, pure, received_call);
 }
 
+static PyObject *flushing(PyObject *module, PyObject *args) {
+    State *st = PyModule_GetState(module);
+    PyObject *pure, *outgoing;
+    if (!PyArg_ParseTuple(args, "OO:flush", &pure, &outgoing) || know(st, &st->outgoing, outgoing) < 0) return NULL;
+    put(&st->flush, pure);
+    return new_method(module, pure, flush_call);
+}
+
 static PyObject *method_on_sessions(PyObject *module, PyObject *args, vectorcallfunc call) {
     State *st = PyModule_GetState(module);
     PyObject *pure, *session;
@@ -988,11 +1007,11 @@ static PyObject *method_on_sessions(PyObject *module, PyObject *args, vectorcall
 }
 
 static PyObject *emit(PyObject *module, PyObject *args) { return method_on_sessions(module, args, emit_call); }
-
 static PyObject *broadcast(PyObject *module, PyObject *args) { return method_on_sessions(module, args, broadcast_call); }
 
 static PyMethodDef functions[] = {
     {"received", received, METH_VARARGS, "In the place of Incoming.received."},
+    {"flush", flushing, METH_VARARGS, "In the place of Outgoing.flush."},
     {"emit", emit, METH_VARARGS, "In the place of Session.emit."},
     {"broadcast", broadcast, METH_VARARGS, "In the place of core.session.broadcast."},
     {NULL, NULL, 0, NULL},
@@ -1031,6 +1050,7 @@ static int begin(PyObject *module) {
 #undef X
     if (!(st->Method = make_type(module, &method_spec)) || !(st->Encoder = make_type(module, &encoder_spec)) ||
         !(st->Converting = make_type(module, &converting_spec)) || !(st->empty = PyDict_New()) ||
+        !(st->zero = PyLong_FromLong(0)) || !(st->no_bytes = PyBytes_FromStringAndSize(NULL, 0)) ||
         take(&st->get_ident, "_thread", "get_ident") < 0 ||
         take(&st->Backpressure, "node_ipc.errors", "BackpressureError") < 0 ||
         take(&st->Envelope, "node_ipc.wire.json", "Envelope") < 0 ||
@@ -1044,22 +1064,16 @@ static int begin(PyObject *module) {
 
 static int traverse(PyObject *module, visitproc visit, void *arg) {
     State *st = PyModule_GetState(module);
-    Py_VISIT(st->Method);
-    Py_VISIT(st->Encoder);
-    Py_VISIT(st->Converting);
 #define X(name) Py_VISIT(st->name);
-    CLASSES(X) OBJECTS(X)
+    TYPES(X) CLASSES(X) OBJECTS(X)
 #undef X
     return 0;
 }
 
 static int clear(PyObject *module) {
     State *st = PyModule_GetState(module);
-    Py_CLEAR(st->Method);
-    Py_CLEAR(st->Encoder);
-    Py_CLEAR(st->Converting);
 #define X(name) Py_CLEAR(st->name);
-    CLASSES(X) OBJECTS(X)
+    TYPES(X) CLASSES(X) OBJECTS(X)
 #undef X
 #define X(name) Py_CLEAR(st->word_##name);
     WORDS(X)
@@ -1068,9 +1082,7 @@ static int clear(PyObject *module) {
     return 0;
 }
 
-static void end(void *module) {
-    clear(module);
-}
+static void end(void *module) { clear(module); }
 
 static PyModuleDef_Slot slots[] = {{Py_mod_exec, begin},
 #if PY_VERSION_HEX >= 0x030c0000

@@ -152,6 +152,7 @@ class Round:
         )  # fmt: skip
         self.delimiter = self.settings.delimiter_bytes
         self.full = self.is_gone = False
+        self.unread = self.dice.choice((None, 0, 40))
         self.depth = 0
         self.kept = b""
         self.session = Session(self, self.codec, self.events, self.driver, self.settings, 1, self.serving)  # type: ignore[arg-type]
@@ -194,6 +195,8 @@ class Round:
 
     def write(self, data: bytes) -> None:
         self.note("write", data)
+        if self.dice.random() < 0.02:
+            raise KeyboardInterrupt
         if self.dice.random() < 0.1:
             self.full = True
             self.session.pause()
@@ -210,7 +213,7 @@ class Round:
         return 50 if self.full else 0
 
     def unread_bytes(self) -> int | None:
-        return None
+        return self.unread
 
     def all_arrived(self) -> bool:
         return True

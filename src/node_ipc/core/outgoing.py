@@ -16,8 +16,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Container
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
+from ..config import twin
 from ..config.checks import NO_LIMIT
 from ..config.interrupted import interrupted
 from ..errors import BackpressureError, FrameTooLarge, IPCError
@@ -335,7 +336,9 @@ class Outgoing:
     def turn_ended(self) -> None:
         """The driver: this turn's emits are all there."""
         self.turn = False
-        self.uncork()
+        if self.frames and not self.is_full and self.is_open:  # as uncork(), which would be a call for each peer
+            self.flush()
+        self.corked = self.is_full
 
     def uncork(self) -> None:
         """The read or the turn is over: write what it emitted."""
@@ -372,13 +375,17 @@ class Outgoing:
             if self._speaker.traffic is not None:
                 self._speaker.sent(count, size)
             link.write(data) if parts is None else link.write_parts(parts)
-        except BaseException as error:  # a signal's handler: nobody knows what went out
-            self._speaker.cut(interrupted("writing", error))
-            raise
+        except BaseException as error:
+            self._in_doubt(error)
         if self.is_full:
             self._is_left(sent)
         if unsendable is not None:
             raise unsendable
+
+    def _in_doubt(self, error: BaseException) -> NoReturn:
+        """A signal's handler raised in the middle: nobody knows what went out."""
+        self._speaker.cut(interrupted("writing", error))
+        raise error
 
     def _is_left(self, sent: int) -> None:
         """The link could not pass on at once what it was given; so many messages had gone to it before."""
@@ -645,3 +652,7 @@ class Outgoing:
                 f"{self._settings.slow_timeout / 1000:g} s; its link is cut{self._advice()}"
             )
         )
+
+
+if twin.native is not None:
+    Outgoing.flush = twin.native.flush(Outgoing.flush, Outgoing)  # type: ignore[method-assign]
