@@ -97,14 +97,14 @@ def test_arrows_point_inwards() -> None:
     assert outwards == set()
 
 
-def test_one_module_knows_the_native_twin_and_four_hand_it_their_hot_methods() -> None:
+def test_one_module_knows_the_native_twin_and_five_hand_it_their_hot_methods() -> None:
     """The ring beside the others: it reads their slots, so all that it needs is where it is handed over."""
     found = {path: path.read_text("utf-8") for path in modules()}
     assert [name_of(path) for path, text in found.items() if "import node_ipc_native" in text] == [
         "node_ipc.config.twin"
     ]
     hand_over = {name_of(path).removeprefix("node_ipc.") for path, text in found.items() if "twin.native" in text}
-    assert hand_over == {"core.events", "core.incoming", "core.session", "wire.framed"}
+    assert hand_over == {"core.events", "core.incoming", "core.outgoing", "core.session", "wire.framed"}
 
 
 def test_no_module_imports_itself_in_a_circle() -> None:
