@@ -36,7 +36,7 @@ from ..wire import json
 from ..wire.parcel import Parcel
 from .keeper import Keeper
 from .messages import Ask
-from .node import Node, NodeLimits, NodeState
+from .node import Local, Node, NodeLimits, NodeState
 
 if TYPE_CHECKING:
     from ..config.config import Config
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from ..core.trace import BusStats
     from .bus import Bus
 
-__all__ = ["AskingNode", "Joined", "Wire", "join", "limits_of"]
+__all__ = ["AskingNode", "Joined", "Wire", "join", "node_of"]
 
 NULL = Raw(b"null")
 FAILED = -32603
@@ -195,12 +195,8 @@ class Joined:
         self._begin()
 
     def _begin(self) -> None:
-        group = self._settings.appspace if self._settings.bus_group is None else self._settings.bus_group
-        self.name = secrets.token_hex(6)
-        self._node = Node(
-            self.name, time.time_ns() // 1_000_000, group, self, self._driver, limits_of(self._settings), self._bus.name
-        )
-        self._keeper = Keeper(self._bus, self._node, self._driver, self.fault)
+        self._node, self._keeper = node_of(self, self._driver, self._settings, self._bus)
+        self.name = self._node.name
 
     # ---- the server's relay
 
@@ -359,14 +355,17 @@ def join(server: Any, driver: Driver, settings: Config) -> None:
     server.join_bus(Joined(server, driver, settings, bus_of(settings.bus)))
 
 
-def limits_of(settings: Config) -> NodeLimits:
-    """What may wait for the bus."""
-    return NodeLimits(
+def node_of(local: Local, driver: Driver, settings: Config, bus: Bus) -> tuple[Node, Keeper]:
+    """A new node of the group that the configuration names, for ``local``; and who keeps its bus connected."""
+    limits = NodeLimits(
         settings.max_bus_pending_messages,
         settings.max_bus_pending_bytes,
         settings.bus_policy == "raise",
         settings.bus_heartbeat / 1000,
     )
+    group = settings.appspace if settings.bus_group is None else settings.bus_group
+    node = Node(secrets.token_hex(6), time.time_ns() // 1_000_000, group, local, driver, limits, bus.name)
+    return node, Keeper(bus, node, driver, local.fault)
 
 
 def _told(error: Exception) -> tuple[str, int, str]:

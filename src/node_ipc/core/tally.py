@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Raw
 
-from .watch import Activity, Told, Watch
+from .watch import Activity, Timed, Told, Watch
 
 if TYPE_CHECKING:
     from ..wire.carried import Carried
@@ -87,6 +87,13 @@ class Name(msgspec.Struct):
     before: tuple[int, int, int, int] = (0, 0, 0, 0)
     """What came and went until the last look, and the bytes of it."""
 
+    def ended(self, seconds: float, error: BaseException | None) -> None:
+        """Its handlers, or its request."""
+        self.running -= 1
+        self.handled += 1
+        self.failed += error is not None
+        self.durations.add(seconds)
+
     def stretch(self, more_in: float, more_out: float) -> None:
         """Since the last look so many times as much came and went."""
         came, went, bytes_in, bytes_out = self.before
@@ -102,26 +109,6 @@ class Name(msgspec.Struct):
             **{"handled": self.handled, "failed": self.failed, "running": self.running, "seconds": durations.total},
             **{"p50": durations.quantile(0.5), "p99": durations.quantile(0.99), "slowest": durations.slowest},
         }
-
-
-class _Lasts(Activity):
-    """One message in its handlers, or one request."""
-
-    __slots__ = ("_begun", "_clock", "_name", "_tally")
-
-    def __init__(self, tally: Tally, name: Name, clock: Callable[[], float]) -> None:
-        self._tally = tally
-        self._name = name
-        self._clock = clock
-        self._begun = clock()
-        name.running += 1
-
-    def ended(self, error: BaseException | None) -> None:
-        name = self._name
-        name.running -= 1
-        name.handled += 1
-        name.failed += error is not None
-        name.durations.add(self._clock() - self._begun)
 
 
 class Tally(Watch):
@@ -165,18 +152,23 @@ class Tally(Watch):
 
     def handling(self, name: str, message: Carried, socket: Any) -> Activity:
         self.came(name, message.size, message.data, _id(socket))
-        return _Lasts(self, self._named(self.events, name), self._clock)
+        return self._lasts(self.events, name)
 
     def unheard(self, name: str, message: Carried, socket: Any) -> None:
         self.came(name, message.size, message.data, _id(socket))
 
     def asking(self, method: str, params: Any) -> Activity:
-        return _Lasts(self, self._named(self.asked, method), self._clock)
+        return self._lasts(self.asked, method)
 
     def answering(self, method: str, message: Carried | None, request: Any) -> Activity:
         if message is not None:
             self.came("rpc.request", message.size, message.data, _id(request.socket))
-        return _Lasts(self, self._named(self.answered, method or OTHERS), self._clock)
+        return self._lasts(self.answered, method or OTHERS)
+
+    def _lasts(self, names: dict[str, Name], name: str) -> Activity:
+        counts = self._named(names, name)
+        counts.running += 1
+        return Timed(self._clock, counts.ended)
 
     def trace(self, trace: Trace) -> None:
         """What goes wrong, from ``on_trace``."""

@@ -17,7 +17,7 @@ from ..config.foreign import PASSING, Foreign, report
 from ..wire.carried import Carried
 from ..wire.names import PING, PONG
 
-__all__ = ["Activity", "Handling", "Told", "Watch", "Watches"]
+__all__ = ["Activity", "Handling", "Timed", "Told", "Watch", "Watches"]
 
 Told = Callable[[int, BaseException | None], None]
 """Hears how an emit ended: the bytes of its frame (0 where there is none), and what it raised."""
@@ -37,6 +37,20 @@ class Activity:
 
     def ended(self, error: BaseException | None) -> None:
         """It is over: well, or with this error."""
+
+
+class Timed(Activity):
+    """Tells how many seconds of ``clock`` it took, and how it ended."""
+
+    __slots__ = ("_begun", "_clock", "_told")
+
+    def __init__(self, clock: Callable[[], float], told: Callable[[float, BaseException | None], None]) -> None:
+        self._clock = clock
+        self._told = told
+        self._begun = clock()
+
+    def ended(self, error: BaseException | None) -> None:
+        self._told(self._clock() - self._begun, error)
 
 
 class Watch:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
-import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from msgspec import Raw
 
 from ..cluster.engines import bus_of
-from ..cluster.joined import Wire, limits_of
+from ..cluster.joined import Wire, node_of
 from ..cluster.keeper import Keeper
 from ..cluster.node import Node, NodeState
 from ..config.config import Config
@@ -123,12 +121,9 @@ class Emitter:
     # ---- life
 
     async def __aenter__(self) -> Self:
-        settings, driver = self._settings, EventLoopDriver()
+        driver = EventLoopDriver()
         driver.attach(asyncio.get_running_loop())
-        group = settings.appspace if settings.bus_group is None else settings.bus_group
-        name, life = secrets.token_hex(6), time.time_ns() // 1_000_000
-        self._node = Node(name, life, group, self, driver, limits_of(settings), self._bus.name)
-        self._keeper = Keeper(self._bus, self._node, driver, self.fault)
+        self._node, self._keeper = node_of(self, driver, self._settings, self._bus)
         self._keeper.open()
         try:
             async with asyncio.timeout(self._timeout):

@@ -21,7 +21,7 @@ from prometheus_client.metrics_core import Metric
 
 from ..core.seam import nothing
 from ..core.trace import Stats
-from ..core.watch import Activity, Told, Watch
+from ..core.watch import Activity, Timed, Told, Watch
 from ..errors import ConfigError, RemoteError
 from ..wire.carried import Carried
 
@@ -282,7 +282,7 @@ class EventTimes(Watch):
         times.running += 1
         if message is not None and message.size:
             times.sizes.add(message.size)
-        return _Timed(partial(self._handled, name, times))
+        return Timed(time.perf_counter, partial(self._handled, name, times))
 
     def _handled(self, name: str, times: HandlerTimes, seconds: float, error: BaseException | None) -> None:
         times.running -= 1
@@ -301,7 +301,7 @@ class EventTimes(Watch):
 
     def asking(self, method: str, params: Any) -> Activity:
         self.asking_now += 1
-        return _Timed(partial(self._answered, method))
+        return Timed(time.perf_counter, partial(self._answered, method))
 
     def _answered(self, method: str, seconds: float, error: BaseException | None) -> None:
         self.asking_now -= 1
@@ -312,16 +312,3 @@ class EventTimes(Watch):
         if key not in self.asked:
             self.asked[key] = Histogram(self._bounds)
         self.asked[key].add(seconds)
-
-
-class _Timed(Activity):
-    """Tells how long it took."""
-
-    __slots__ = ("_begun", "_told")
-
-    def __init__(self, told: Callable[[float, BaseException | None], None]) -> None:
-        self._told = told
-        self._begun = time.perf_counter()
-
-    def ended(self, error: BaseException | None) -> None:
-        self._told(time.perf_counter() - self._begun, error)

@@ -17,7 +17,7 @@ from opentelemetry.propagators.textmap import Getter
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from .. import __version__
-from ..core.watch import Activity, Told, Watch
+from ..core.watch import Activity, Timed, Told, Watch
 from ..errors import ConfigError, RemoteError
 from ..wire.carried import Carried
 
@@ -173,7 +173,7 @@ class Spans(Watch):
         } | _type_of(error)
 
 
-class _Current(Activity):
+class _Current(Timed):
     """Makes its span the current one while its code runs; tasks that begin meanwhile inherit it.
 
     ``told`` hears of the end before the span has ended, with the seconds that it took.
@@ -184,9 +184,8 @@ class _Current(Activity):
     def __init__(
         self, span: Span, parent: Context | None, told: Callable[[Span, float, BaseException | None], None]
     ) -> None:
+        super().__init__(time.perf_counter, partial(told, span))
         self._span = span
-        self._told = told
-        self._begun = time.perf_counter()
         self._context = trace.set_span_in_context(span, parent)
         self._token: Any = None
 
@@ -197,7 +196,7 @@ class _Current(Activity):
         context.detach(self._token)
 
     def ended(self, error: BaseException | None) -> None:
-        self._told(self._span, time.perf_counter() - self._begun, error)
+        super().ended(error)
         _end(self._span, error)
 
 
