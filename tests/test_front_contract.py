@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ import msgspec
 import pytest
 
 import node_ipc
-from fronts import FRONTS, Front, front_of
+from fronts import DEADLINE, FRONTS, Front, front_of
 from node_ipc import (
     BackpressureError,
     ClientState,
@@ -34,6 +35,8 @@ from node_ipc import (
 from node_ipc.config.address import Tcp, Unix
 from node_ipc.core import inbox
 from node_ipc.core.asking import Question
+from node_ipc.core.session import LOOK_SECONDS
+from stopwatch import Stopwatch
 
 
 class Order(msgspec.Struct):
@@ -1136,3 +1139,71 @@ def test_verbs_of_sockets_and_of_servers_say_whose_they_are(front: Any) -> None:
 def test_connect_says_how_to_wait_for_a_server(waiting: Any) -> None:
     with pytest.raises(ConnectError, match=r"no server at .* connect\(…, wait=True\) waits until there is one$"):
         waiting.connect()
+
+
+# ---- a server that hangs
+
+
+class Hung:
+    """A server that takes a connection and never ends it, as one that is stopped or caught in a handler."""
+
+    def __init__(self, path: Path) -> None:
+        self._listening = socket.socket(socket.AF_UNIX)
+        self._listening.bind(str(path))
+        self._listening.listen()
+        self._link: socket.socket | None = None
+
+    def read(self, count: int) -> bytes:
+        """So many messages."""
+        if self._link is None:
+            self._link, _ = self._listening.accept()
+            self._link.settimeout(DEADLINE)
+        read = b""
+        while read.count(b"\f") < count:
+            more = self._link.recv(4096)
+            assert more
+            read += more
+        return read
+
+    def close(self) -> None:
+        self._listening.close()
+        if self._link is not None:
+            self._link.close()
+
+
+@pytest.fixture
+def hung(tmp_path: Path) -> Iterator[Hung]:
+    hung = Hung(tmp_path / "app.world")
+    yield hung
+    hung.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what a peer has read")
+def test_closing_does_not_wait_for_a_hung_server_that_has_read_everything(front: Any, hung: Hung) -> None:
+    client = front.connect()
+    client.emit("n", 1)
+    assert b'"n"' in hung.read(1)
+    watch = Stopwatch()
+    client.close(60.0)
+    assert watch.seconds < LOOK_SECONDS + 1
+    assert client.client.state is ClientState.CLOSED
+
+
+def test_closing_does_not_wait_for_a_hung_server_where_a_request_was_given_up(front: Any, hung: Hung) -> None:
+    client = front.connect()
+    with pytest.raises(RequestTimeout):
+        client.request("sum", timeout=0.05)
+    watch = Stopwatch()
+    client.close(60.0)
+    assert watch.seconds < LOOK_SECONDS + 1
+
+
+def test_closing_waits_for_a_hung_server_that_has_not_read_what_was_emitted(front: Any, hung: Hung) -> None:
+    client = front.connect()
+    with pytest.raises(RequestTimeout):
+        client.request("sum", timeout=0.05)
+    client.emit("n", 1)
+    watch = Stopwatch()
+    client.close(LOOK_SECONDS * 3)
+    assert watch.seconds >= LOOK_SECONDS * 2
+    assert b'"n"' in hung.read(3)

@@ -877,7 +877,7 @@ def test_sync_from_another_thread() -> None:
 def test_closing_while_connecting_delivers_if_the_link_comes_up_in_time() -> None:
     alone = Alone()
     alone.serve()
-    alone.driver.conditions.latency = 1.5
+    alone.driver.conditions.latency = 0.1
     alone.client.connect()
     alone.client.emit("n", 1)
     alone.client.close()

@@ -11,7 +11,7 @@ from node_ipc.config.address import Tcp, Unix
 from node_ipc.config.config import Config
 from node_ipc.core.seam import Peer
 from node_ipc.core.server import Server, ServerState
-from node_ipc.core.session import Session
+from node_ipc.core.session import LOOK_SECONDS, Session
 from node_ipc.errors import (
     AddressError,
     AddressInUse,
@@ -225,7 +225,7 @@ def test_a_link_that_opens_while_the_server_stops_and_does_not_end_is_cut_in_tim
     room.driver.run_until(lambda: room.server._opening)
     closed = room.server.stop(timeout=2)
     room.driver.run_until(lambda: wire.link is not None)
-    room.driver.advance(1.9)
+    room.driver.advance(LOOK_SECONDS - 0.1)
     assert not closed.done
     room.driver.advance(0.2)
     assert closed.done

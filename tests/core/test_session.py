@@ -16,7 +16,7 @@ from node_ipc import Config
 from node_ipc.config.address import Unix
 from node_ipc.core.client import Client
 from node_ipc.core.outgoing import FLUSH_BYTES, FLUSH_FRAMES
-from node_ipc.core.session import Loss, Session
+from node_ipc.core.session import LOOK_SECONDS, Loss, Session
 from node_ipc.errors import (
     BackpressureError,
     ConnectionLost,
@@ -691,12 +691,33 @@ def test_a_peer_that_never_ends_is_cut_in_time() -> None:
     driver = MemoryDriver()
     server = serve(driver)
     wire = Wire.connected(driver, server.address)
+    assert wire.link is not None
+    wire.link.pause_reading()
+    server.sockets[0].emit("n")
     server.sockets[0].close()
     driver.advance(4.9)
-    assert wire.has_ended
     assert not wire.is_lost
     assert len(server.sockets) == 1
     driver.advance(0.2)
+    assert server.sockets == []
+
+
+@pytest.mark.row(36)
+def test_a_peer_that_never_ends_is_waited_for_only_while_it_has_something_to_read() -> None:
+    driver = MemoryDriver()
+    server = serve(driver)
+    wire = Wire.connected(driver, server.address)
+    assert wire.link is not None
+    wire.link.pause_reading()
+    server.sockets[0].emit("n")
+    server.sockets[0].close()
+    driver.advance(2)
+    wire.link.resume_reading()
+    driver.advance(0.2)
+    assert wire.has_ended
+    assert wire.take() == frame("n")
+    assert len(server.sockets) == 1
+    driver.advance(LOOK_SECONDS)
     assert server.sockets == []
 
 

@@ -596,8 +596,9 @@ class Config(Options):
     close_timeout: Option[int, int] = Option(5_000, checks.milliseconds(0))
     """How long closing waits for what was emitted to be written, and for the other side to end too; 0: not at all.
 
-    The other side ends when it has read everything. While it hangs, or is stopped, ``close``, ``stop`` and the end of
-    ``with`` take all of this time, also where nothing waits to be sent; ``abort()`` ends at once.
+    The other side ends when it has read everything. One that hangs is waited for all of this time while it has not read
+    what was emitted, and half a second where it is known to have read that, or was sent only requests that nobody
+    waits for any more. Linux's Unix sockets tell it, and elsewhere its answers. ``abort()`` ends at once.
     Read by: clients, servers and UDP ports.
     """
 

@@ -933,7 +933,7 @@ class Client(ClientCore[Socket], Asking, metaclass=ABCMeta):
         Args:
             timeout: the seconds it may take; ``None`` is ``close_timeout``. What is not sent by then is dropped and
                 counted, as is at once what is queued while the client waits for a retry. A server that hangs takes all
-                of it, since closing waits until it has read and ended too; ``abort`` does not.
+                of it where it has not read what was emitted, and else half a second; ``abort`` does not wait.
 
         In the handler of a request this begins, the answer goes out first, and awaiting it does not wait.
         """

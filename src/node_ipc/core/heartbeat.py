@@ -91,6 +91,7 @@ class Heartbeat:
         with contextlib.suppress(IPCError):
             session.emit(PING, {"behind": self._behind} if self._behind > session.outgoing.confirmed else {})
             self._ping = number
+            session.outgoing.promise_nothing(number)
 
     def _give_up(self, now: float) -> None:
         self._session.cut(

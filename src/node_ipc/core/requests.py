@@ -439,8 +439,10 @@ class Requests:
             return
         session = asked.session
         if not asked.via.withdraw(asked.frame) and session is not None and session.is_open:
+            session.outgoing.promise_nothing(asked.number)
             with contextlib.suppress(IPCError):  # a courtesy: a peer that takes no more need not hear it
                 session.emit(CANCEL, {"id": id})
+                session.outgoing.promise_nothing(session.outgoing.next_number - 1)
         given_up = RequestError(f"{asked.method!r:.80} was given up by whoever waited for its answer")
         self._settle(id, error or given_up, told=error is not None)
 

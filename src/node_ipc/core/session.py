@@ -57,6 +57,8 @@ __all__ = ["Loss", "Owner", "Session", "Socket", "broadcast", "broadcast_newest"
 
 T = TypeVar("T")
 
+LOOK_SECONDS = 0.5
+"""From our end to the first look whether the peer has read all; one that is well has ended long before."""
 ENDING_SECONDS = 1.0
 """How long handlers under way may still answer a peer that ended while they held up what it had sent before."""
 OVER = (Life.LOST, Life.GONE)
@@ -168,6 +170,7 @@ class Session:
 
     __slots__ = (  # each connection has one: a dict for so many attributes would take 1,000 bytes more
         "__weakref__",
+        "_close_by",
         "_close_timer",
         "_context",
         "_driver",
@@ -226,6 +229,7 @@ class Session:
         self._context: LinkContext
         self.outgoing = Outgoing(self, codec, driver, settings)
         self._close_timer: Timer | None = None
+        self._close_by = 0.0  # the link is cut then, at the latest
         self.incoming = Incoming(self, self.outgoing, codec, events, driver, settings, serving)
         self.received = self.incoming.received
         """The driver: bytes of a read, at most 64 KiB. (Which of three ways they go changes less often than they come.)
@@ -479,6 +483,8 @@ class Session:
             self.push()
         except IPCError:
             return None
+        self.outgoing.promise_nothing(mark)
+        self.outgoing.promise_nothing(mark + 1)
         return mark
 
     def has_answered(self, mark: int) -> bool:
@@ -708,11 +714,11 @@ class Session:
     def _finish(self, seconds: float) -> None:
         self.life = Life.FINISHING
         self._stop_hearing()
-        self._arm(seconds, self.abort)
+        self._arm_end(seconds)
         self._read_to_the_end()
 
     def _close(self, seconds: float) -> None:
-        self._arm(seconds, self.abort)
+        self._arm_end(seconds)
         self._end_in_order()
 
     def _end_in_order(self) -> None:
@@ -729,6 +735,15 @@ class Session:
     def _close_link(self) -> None:
         if not self.outgoing.is_full:
             self._on_link().close()
+            self._arm(min(self._close_by - self._driver.now(), LOOK_SECONDS), self._wait_for_the_end)
+
+    def _wait_for_the_end(self) -> None:
+        """A peer that hangs is not waited for once it has read what was emitted: what it sends now is for nobody."""
+        left = self._close_by - self._driver.now()
+        if left <= 0 or (self.life is Life.CLOSING and self.outgoing.is_kept(self._on_link())):
+            self.abort()
+        else:
+            self._arm(min(left, LOOK_SECONDS), self._wait_for_the_end)
 
     def _hear_the_answer(self) -> None:
         if self._on_link().all_arrived() and not self.incoming.is_inside_a_message:  # else it did not understand
@@ -804,6 +819,10 @@ class Session:
     def _arm(self, seconds: float, call: Callable[[], None]) -> None:
         self._disarm()
         self._close_timer = self._driver.call_later(seconds, call)
+
+    def _arm_end(self, seconds: float) -> None:
+        self._close_by = self._driver.now() + seconds
+        self._arm(seconds, self.abort)
 
     def _disarm(self) -> None:
         if self._close_timer is not None:
