@@ -715,7 +715,7 @@ def test_a_peer_that_never_ends_is_waited_for_only_while_it_has_something_to_rea
     wire.link.resume_reading()
     driver.advance(0.2)
     assert wire.has_ended
-    assert wire.take() == frame("n")
+    assert wire.take() == frame("n", "{}")
     assert len(server.sockets) == 1
     driver.advance(LOOK_SECONDS)
     assert server.sockets == []
