@@ -1345,6 +1345,80 @@ def test_ctrl_c_ends_serve_forever_and_the_file_goes(address: str) -> None:
         run.close()
 
 
+def serving(address: str, last: str = "") -> Program:
+    """A program that serves, and says so from inside ``serve_forever``."""
+    program = (
+        "import sys\n"
+        "from node_ipc import blocking\n"
+        "with blocking.serve(sys.argv[1]) as server:\n"
+        "    server.on('start', lambda: print('ready', flush=True))\n"
+        f"    {last or 'pass'}\n"
+        "    try:\n"
+        "        server.serve_forever()\n"
+        "    finally:\n"
+        "        print('cleaned up')\n"
+        "print('not reached')\n"
+    )
+    run = Program.python("-c", program, address)
+    run.wait_for("ready")
+    return run
+
+
+def test_sigterm_ends_serve_forever_in_order(address: str) -> None:
+    run = serving(address, "server.on('disconnect', print)")
+    try:
+        with blocking.connect(address, retry=20) as client:
+            client.emit("n", 1)
+            run.process.send_signal(signal.SIGTERM)
+            until(client, lambda: client.state is not ClientState.CONNECTED)
+        assert run.process.wait(SECONDS) == 0
+        assert run.ends()[-1] == "cleaned up"
+        assert not os.path.exists(address.removeprefix("unix:"))
+    finally:
+        run.close()
+
+
+def test_a_second_sigterm_ends_a_server_whose_handler_does_not_return(address: str) -> None:
+    run = serving(address, "server.on('loop', lambda: [print('looping', flush=True), exec('while True: pass')])")
+    try:
+        with blocking.connect(address, close_timeout=0) as client:
+            client.emit("loop")
+            run.wait_for("looping")
+            deadline = time.monotonic() + SECONDS
+            while run.process.poll() is None:
+                assert time.monotonic() < deadline
+                run.process.send_signal(signal.SIGTERM)
+                time.sleep(0.01)
+        assert run.process.returncode == -signal.SIGTERM
+    finally:
+        run.close()
+
+
+def test_a_handler_of_sigterm_that_is_there_stays(address: str) -> None:
+    with blocking.serve(address) as server:
+        heard: list[int] = []
+        before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+        try:
+            mine = signal.getsignal(signal.SIGTERM)
+            server.on("start", server.stop)
+            server.serve_forever()
+            assert signal.getsignal(signal.SIGTERM) is mine
+        finally:
+            signal.signal(signal.SIGTERM, before)
+    assert heard == []
+
+
+def test_ctrl_c_in_a_wait_shows_the_call_and_nothing_below_it(address: str) -> None:
+    run = serving(address)
+    try:
+        run.interrupt()
+        said = run.ends(-signal.SIGINT)
+        assert said[-1] == "KeyboardInterrupt"
+        assert len([line for line in said if line.lstrip().startswith("File ")]) == 2
+    finally:
+        run.close()
+
+
 def test_a_blocking_relay_answers_what_it_hears(peer: Callable[..., Program], address: str) -> None:
     with blocking.serve(address) as server:
         came: list[Any] = []

@@ -13,6 +13,7 @@ from ..core.inbox import CATCH_UP_SECONDS
 from ..core.outcome import seconds
 from ..core.session import refuse_other_threads
 from ..errors import DrainTimeout, WouldDeadlock
+from .termination import told_to_terminate
 from .thread import ThreadDriver
 
 if TYPE_CHECKING:
@@ -114,12 +115,18 @@ class Serving(SocketPublisher[S]):
     def serve_forever(self) -> None:
         """Serve until the server is stopped: by ``stop()`` in a handler, or ``shutdown()`` in another thread.
 
-        Ctrl-C raises ``KeyboardInterrupt`` as everywhere; the ``with`` block then stops the server.
+        Ctrl-C raises ``KeyboardInterrupt`` as everywhere; the ``with`` block then stops the server. SIGTERM stops it in
+        order, then raises ``SystemExit(0)``, so what is behind this call runs only in ``finally`` and at the end of
+        ``with``; a second one kills. That is in the main thread, where the program has no handler of its own.
         """
         before_waiting(self._thread, "serve_forever")
         pump, closed = self._thread.pump, self.closed
-        while not closed.done:
-            pump(None)
+        with told_to_terminate(self._thread) as told:
+            while not (closed.done or told):
+                pump(None)
+        if told:
+            self.stop()
+            raise SystemExit(0)
         self._thread.close()
 
     @suggests

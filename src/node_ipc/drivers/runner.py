@@ -50,8 +50,9 @@ def run(main: Coroutine[Any, Any, T], *, loop: str | LoopFactory = "auto", debug
     """Run a coroutine as ``asyncio.run`` does, on uvloop where it is installed, and end in order on SIGTERM.
 
     Ctrl-C and SIGTERM cancel ``main``, so every ``async with`` closes what it opened and sends what was emitted, within
-    ``close_timeout``; then ``run`` raises ``KeyboardInterrupt``, or ``SystemExit(0)`` after SIGTERM. A second signal
-    does not wait for anybody.
+    ``close_timeout``; then ``run`` raises ``KeyboardInterrupt``, or ``SystemExit(0)`` after SIGTERM. What is to be done
+    then belongs into ``finally`` or ``async with``: what is behind ``await server.serve_forever()`` is not run. A
+    second signal does not wait for anybody.
 
     Args:
         loop: ``"auto"``, ``"asyncio"``, ``"uvloop"``, or what makes a loop.

@@ -25,7 +25,7 @@ import socket
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -154,6 +154,8 @@ class ThreadDriver:
                 happened = self._run_due() or happened
             return happened
         except BaseException as error:
+            if error is self.undisturbed and error.__class__ is KeyboardInterrupt:  # our steps to the wait say nothing
+                error.__traceback__ = None
             self.interrupted(error)
             raise
         finally:
@@ -319,6 +321,19 @@ class ThreadDriver:
             self._nudge.send()
         elif self._pipes is not None:
             self._pipes.wake()
+
+    @contextlib.contextmanager
+    def woken_by_signals(self) -> Iterator[None]:
+        """No wait sleeps on a signal that came just before it; in the main thread only."""
+        import signal
+
+        before = signal.set_wakeup_fd(-1)
+        mine = self._nudge.sender() if self._nudge is not None and before == -1 else before
+        signal.set_wakeup_fd(mine, warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(before, warn_on_full_buffer=False)
 
     def outcome(self, value: T) -> Outcome[T]:
         return Outcome(value)
@@ -493,6 +508,10 @@ class _Nudge:
         """Safe from any thread and in signal handlers."""
         with contextlib.suppress(OSError):  # full, so it is awake; or closed, and nobody waits any more
             self._sock.send(b"\0")
+
+    def sender(self) -> int:
+        """The descriptor that a signal writes to."""
+        return self._sock.fileno()
 
     def fileno(self) -> int:
         return self._heard.fileno()
