@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from .checks import Refused
+from .misspelt import meant
 
 __all__ = ["SCHEMES", "BusPlace", "bus"]
 
@@ -94,8 +95,20 @@ def _place(urls: list[str]) -> BusPlace:
     if len(urls) > 1 and engines == {"redis"}:
         raise Refused(ONE_REDIS)
     if None in engines or (len(urls) > 1 and engines != {"nats"}):
-        raise Refused(TAKES)
+        raise Refused(TAKES + _scheme_meant(urls))
     return BusPlace(*dict.fromkeys(urls))
+
+
+def _scheme_meant(urls: list[str]) -> str:
+    """What to add where it is the scheme that nobody knows; of what is behind it nothing is shown."""
+    for url in urls:
+        scheme, middle, _ = url.partition("://")
+        if middle and scheme.lower() not in SCHEMES:
+            near = meant(scheme.lower(), SCHEMES)
+            return f". The scheme {scheme[:20]!r} is none of these" + (
+                "" if near is None else f": did you mean {near!r}?"
+            )
+    return ""
 
 
 def _engine(url: str) -> str | None:

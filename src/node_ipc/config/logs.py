@@ -119,8 +119,8 @@ class _Lines(logging.LoggerAdapter[logging.Logger]):
 
 
 UNHEARD = (
-    "(Such lines are on stderr until logging is set up, as by logging.basicConfig(), or a handler of 'error' hears "
-    "them; this is said once.)"
+    "(Such lines are on stderr until logging is set up, as by logging.basicConfig(). A handler of 'error' hears of "
+    "links and of handlers that fail, and not of what may be a mistake in the program. This is said once.)"
 )
 
 
@@ -202,7 +202,8 @@ def traceback_of(error: BaseException) -> str:
     while each is not None and len(parts) < MOST_CAUSES:
         name = escape(type(each).__name__)
         frames = "".join(traceback.format_tb(each.__traceback__))
-        parts.append(f"Traceback (most recent call last):\n{frames}{name}: {escape(with_hint(each), TRACED_TEXT)}")
+        above = f"Traceback (most recent call last):\n{frames}" if frames else ""  # it was never raised
+        parts.append(f"{above}{name}: {escape(with_hint(each), TRACED_TEXT)}")
         hidden = None if each.__suppress_context__ else each.__context__
         each = each.__cause__ or hidden
     return "\n\nWhich led to:\n\n".join(reversed(parts))

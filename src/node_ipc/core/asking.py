@@ -69,7 +69,8 @@ class Asking:
         Args:
             method: what is asked for: a name, or an ``Event``.
             params: what the handler gets.
-            timeout: seconds; ``None`` waits as long as the link holds; 0 and less time out without asking.
+            timeout: seconds; ``None`` waits as long as the link holds; 0, or what is left of a time that is over, times
+                out without asking.
             type: what to decode the result to; None takes what JSON makes of it.
             progress: called with what the handler tells meanwhile (``request.progress(data)``).
 

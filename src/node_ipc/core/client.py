@@ -273,6 +273,16 @@ class ClientCore(LinkPublisher[S]):
         why = "" if self.last_error is None else f" ({self.last_error})"
         return f": the client is {self.state.value}{why}"
 
+    def why_no_answer(self) -> str:
+        if trouble := self.trouble():
+            return trouble
+        if self._session is None or self._session.incoming.messages_in:
+            return ""
+        return (
+            ": nothing has come over the link since it is there. The server may be stopped or caught in a handler; one "
+            "of the blocking front serves only inside serve_forever() and poll()"
+        )
+
     # ---- events
 
     @overload
@@ -601,8 +611,19 @@ class ClientCore(LinkPublisher[S]):
             return
         if not (heard or self._warned):
             self._warned = True
-            _warn("cannot connect to %s at %s yet, trying again: %s", self.id, self.address, error)
+            if self._was_up:
+                self._tell_of_waiting(error)
+            else:
+                _warn("cannot connect to %s at %s yet, trying again: %s", self.id, self.address, error)
         self._wait()
+
+    def _tell_of_waiting(self, error: IPCError) -> None:
+        """Whoever waits for events hears nothing of a server that has gone: once for each time that it is away."""
+        line = (
+            f"the server is away, and this client goes on trying to reach it, as the options retry and max_retries "
+            f"say; who waits for events waits meanwhile: {error}"
+        )
+        self._log_fault(self, caused(ConnectionLost(line), error), loud=True)
 
     def _down(self, loss: Loss) -> None:
         self._emit_later()

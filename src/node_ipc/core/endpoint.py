@@ -146,7 +146,8 @@ BETWEEN_PARTS = frozenset(
         ),
         *("own_log_is_silent", "pause_reading", "pending_changed", "put", "request_from", "requests", "rooms_of"),
         *("runs_in_event_loop", "session_closing", "session_failed", "session_fault", "session_lost"),
-        *("session_opened", "session_paused", "tell_unread", "trouble", "unheard", "unsent", "watch", "withdraw"),
+        *("session_opened", "session_paused", "tell_unread", "trouble", "unheard", "unsent", "watch", "why_no_answer"),
+        "withdraw",
     }
 )
 """What ``dir`` of an endpoint leaves out: verbs of drivers, sessions and fronts."""
@@ -223,6 +224,7 @@ class Publisher:
         self.events.missed = self._tell_late
         self.events.misspelt = self._tell_misspelt
         self.events.mistaken = self._tell_mistaken
+        self.events.bytes_only = self._codec.raw
         self.events.emitted_method = self._tell_emitted_method
         driver.endpoints.add(self)
 
@@ -279,7 +281,13 @@ class Publisher:
 
     def _tell_mistaken(self, name: str, meant: str | None) -> None:
         """A handler was registered that may wait for an event of the lifecycle, and will not hear it."""
-        if meant is None:
+        if self._codec.raw:
+            named = "of requests" if name.startswith("rpc.") else f"of {name!r}"
+            line = (
+                f"a handler {named} is never called: in raw mode nothing that comes has a name. All of it is given to "
+                "handlers of 'data', as bytes"
+            )
+        elif meant is None:
             line = f"a handler of {name!r} is never called: nothing of that name happens here"
         elif name in LIFECYCLE:
             line = f"a handler of {name!r} is never called here: the event is named {meant!r}"
@@ -702,6 +710,10 @@ class LinkPublisher(Publisher, Generic[S]):
         """Where the server listens that this link leads to."""
         return self.address
 
+    def why_no_answer(self) -> str:
+        """The same for a request whose time is over."""
+        return self.trouble()
+
     def trouble(self) -> str:
         """Why nothing may come, for the end of messages about time-outs; empty where the link is up."""
         return ""
@@ -719,7 +731,9 @@ class LinkPublisher(Publisher, Generic[S]):
         if self._requests is None:
             from .requests import Requests
 
-            self._requests = Requests(self.events, self._driver, self.session_fault, self.trouble, self.tell_unread)
+            self._requests = Requests(
+                self.events, self._driver, self.session_fault, self.why_no_answer, self.tell_unread
+            )
             self._requests.watches = self._watches or None
         return self._requests
 

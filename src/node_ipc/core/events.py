@@ -314,6 +314,8 @@ class Events(Generic[S]):
         self.mistaken: Callable[[str, str | None], None] | None = None
         """Told, once for each, of a name that is hardly a peer's and no event of this endpoint's own; and of the one
         that may be meant, if any."""
+        self.bytes_only = False
+        """Raw mode: there are no events from the wire, and every name but the lifecycle's is a mistake."""
         self._mistakes: set[str] = set()
         self.methods: Collection[str] = ()
         """What requests ask for here."""
@@ -460,7 +462,7 @@ class Events(Generic[S]):
             type = event.type
         signature = signature_of(handler)
         self._refuse_coroutine(name, signature)
-        if type is None and name not in self._raises:
+        if name not in self._raises and (type is None or self.bytes_only):
             self._look_for_mistake(name)
         registration = Registration(handler, once, self._adapted(name, handler, signature, None))
         if name == EVERYTHING:
@@ -483,6 +485,12 @@ class Events(Generic[S]):
 
         A payload's type shows that it is a peer's event, and a handler of the one that may be meant that both are.
         """
+        if self.bytes_only:
+            comes = name in (EVERYTHING, "data") or (name.startswith("rpc.") and name != "rpc.request")
+            if not comes and name not in self._mistakes and self.mistaken is not None:
+                self._mistakes.add(name)
+                self.mistaken(name, None)
+            return
         meant = meant_of_lifecycle(name, self._raises)
         never = name in LIFECYCLE and name not in self._from_peers and name != "data"  # a peer's "data" is told
         if (meant is None and not never) or name in self._mistakes or self.mistaken is None:

@@ -133,9 +133,12 @@ ENDLESS = 1e8
 
 
 def seconds(timeout: Any, verb: str) -> float | None:
-    """A ``timeout=`` as it was given, checked: None for no limit; less than 0 is 0, since that time is over as well.
+    """A ``timeout=`` as it was given, checked: None for no limit.
 
-    Raises ``TypeError`` for what is no number (True is none either) and ``ValueError`` for not-a-number.
+    What is left of a time that is over is less than 0, and counts as 0. A whole number below 0 is no such rest:
+    elsewhere -1 is no limit, here it would be none of the time.
+
+    Raises ``TypeError`` for what is no number (True is none either), ``ValueError`` for not-a-number and -1.
     """
     if timeout is None:
         return None
@@ -146,6 +149,10 @@ def seconds(timeout: Any, verb: str) -> float | None:
         )
     if timeout != timeout:
         raise ValueError(f"{verb}(timeout=…) takes seconds as a number, or None for no limit, not {timeout!r}")
+    if timeout < 0 and timeout == int(max(timeout, -ENDLESS)):
+        raise ValueError(
+            f"{verb}(timeout=…) takes seconds, and {timeout!r} is less than none: None is no limit, 0 does not wait"
+        )
     if timeout >= ENDLESS:
         return None
     return timeout if timeout > 0 else 0.0  # never -0.0, which messages would show

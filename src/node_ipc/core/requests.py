@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import re
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from types import CoroutineType
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from ..config.foreign import PASSING, caused, shown
+from ..config.foreign import PASSING, caused, shown, text_of
 from ..errors import (
     BackpressureError,
     ConnectionLost,
@@ -693,10 +694,19 @@ class Requests:
             request.socket.emit(RESPONSE, {"jsonrpc": "2.0", "id": request._id, "result": result})
         except FrameTooLarge as error:
             self._failed(request, error, f"the answer cannot be sent: {error}")
-        except Exception as error:  # no JSON, the peer does not read, or what a hook or a codec raises
+        except InvalidPayload as error:
+            self._failed(request, self._unsendable(request, error))
+        except Exception as error:  # the peer does not read, or what a hook or a codec raises
             self._failed(request, error)
         else:
             request.ended = True
+
+    def _unsendable(self, request: Request, error: InvalidPayload) -> InvalidPayload:
+        """What the handler returned and JSON cannot carry; how this library found that out says nothing to anybody."""
+        method = self._methods.get(request.method)
+        whose = "the handler" if method is None else describe(method.handler)
+        text = str(error).removeprefix(f"cannot emit {RESPONSE!r}: ").replace(" $.result", " $")
+        return InvalidPayload(f"what {whose} returned cannot be sent: {text}", path=error.path)
 
     def _is_awaited(self, request: Request) -> bool:
         return not (request.ended or request.cancelled) and request._id != _NULL and request.socket.is_open
@@ -733,7 +743,7 @@ class Requests:
             self._cut_off(request, full)
         if request.socket.is_open or not isinstance(error, NotConnected):
             failure = HandlerError(
-                f"the handler of {request.method[:64]!r} failed: {shown(error)}", event=request.method
+                f"the handler of {request.method[:64]!r} failed: {shown(error)}{_hint(error)}", event=request.method
             )
             self._fault(request.socket, caused(failure, error))
 
@@ -744,6 +754,16 @@ class Requests:
         request.socket.cut(caused(reason, error))
 
 
+def _hint(error: BaseException) -> str:
+    """Where the socket was taken for a value, as by ``def add(a, b)``: what a handler gets."""
+    if isinstance(error, (TypeError, AttributeError)) and SOCKETS_NAME.search(text_of(error)):
+        return (
+            ". A handler of requests gets (params), (params, socket) or (params, socket, request): params is one value"
+        )
+    return ""
+
+
+SOCKETS_NAME = re.compile(r"'(Blocking)?Socket'")
 _NULL = Raw(b"null")
 
 

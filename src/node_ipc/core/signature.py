@@ -19,6 +19,7 @@ from ..config.misspelt import PLAIN
 __all__ = ["Signature", "signature_of"]
 
 CO_VARARGS = 0x04
+CO_VARKEYWORDS = 0x08
 CO_COROUTINE = 0x80
 
 SOCKETS = frozenset({"socket", "sock", "client", "peer", "connection", "conn", "session", "sender", "server", "who"})
@@ -201,6 +202,8 @@ def signature_of(handler: Callable[..., Any]) -> Signature:
     if code.co_kwonlyargcount > len(function.__kwdefaults__ or ()):
         raise _keywords_only(handler)
     count = code.co_argcount - bound
+    if code.co_flags & CO_VARKEYWORDS and not (count or code.co_flags & CO_VARARGS):
+        raise _keywords_only(handler)
     required = max(count - len(function.__defaults__ or ()), 0)
     names = code.co_varnames[bound : code.co_argcount]
     accepts = None if code.co_flags & CO_VARARGS else _filled(names, required)
@@ -226,7 +229,10 @@ def _filled(names: tuple[str, ...], required: int) -> int:
 
 def _keywords_only(handler: Any) -> TypeError:
     name = getattr(handler, "__qualname__", None) or repr(handler)
-    return TypeError(f"the handler {name} wants arguments by keyword, and events bring theirs by position")
+    return TypeError(
+        f"the handler {name} wants arguments by keyword, and events bring theirs by position: the payload, and on a "
+        "server the socket. Take the payload as one, def handler(data), and data['name'] of it"
+    )
 
 
 def _inspected(handler: Callable[..., Any]) -> Signature:
@@ -247,6 +253,8 @@ def _inspected(handler: Callable[..., Any]) -> Signature:
         inner = signature_of(wrapped)
         if any(p.kind is p.VAR_POSITIONAL for p in parameters):  # it hands on what it gets
             return Signature(inner.required, inner.accepts, inner.first, asynchronous)
+    if parameters and all(p.kind is p.VAR_KEYWORD for p in parameters):
+        raise _keywords_only(handler)
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     required = len([p for p in positional if p.default is p.empty])
     names = tuple(p.name for p in positional)

@@ -12,7 +12,7 @@ from ..core.endpoint import SocketPublisher
 from ..core.inbox import CATCH_UP_SECONDS
 from ..core.outcome import seconds
 from ..core.session import refuse_other_threads
-from ..errors import DrainTimeout, WouldDeadlock
+from ..errors import DrainTimeout, IPCError, WouldDeadlock
 from .termination import told_to_terminate
 from .thread import ThreadDriver
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["Serving", "before_waiting", "finish", "leave", "warn_in_coroutine"]
 
 S = TypeVar("S")
+AWAY_SECONDS = 5.0
+"""Between two calls that serve: a peer that came meanwhile takes such a server for one that hangs."""
 
 
 def finish(driver: ThreadDriver, closed: Outcome[Any]) -> None:
@@ -89,6 +91,8 @@ class Serving(SocketPublisher[S]):
         super().__init__(*arguments, **options)
         assert isinstance(self._driver, ThreadDriver)
         self._thread = self._driver
+        self._away_since = self._thread.now()
+        self._told_away = False
 
     def __enter__(self) -> Self:
         return self
@@ -107,10 +111,32 @@ class Serving(SocketPublisher[S]):
         before_waiting(self._thread, "poll")
         if self.closed.done:
             return False
-        happened = self._thread.pump(timeout) and self._thread.catch_up(CATCH_UP_SECONDS)
+        driver = self._thread
+        came = self._come_back() if driver.now() - self._away_since >= AWAY_SECONDS else False
+        happened = (driver.pump(0.0 if came else timeout) or came) and driver.catch_up(CATCH_UP_SECONDS)
         if self.closed.done:  # a handler stopped it: this was its last turn
-            self._thread.close()
+            driver.close()
+        self._away_since = driver.now()
         return happened
+
+    def _come_back(self) -> bool:
+        """Serve what came while nobody called for long, and say so once: to its peers this server was mute."""
+        away = self._thread.now() - self._away_since
+        before = self.stats()
+        came = self._thread.pump(0.0)
+        after = self.stats()
+        if (after.links, after.messages_in) != (before.links, before.messages_in) and not self._told_away:
+            self._told_away = True
+            self._log_fault(
+                self,
+                IPCError(
+                    f"nobody let this server serve for {away:.0f} s, and peers waited: the blocking front serves only "
+                    "inside serve_forever() and poll(). Call poll() now and then, serve in a thread of its own, or use "
+                    "asyncio's node_ipc.serve. This is said once"
+                ),
+                loud=True,
+            )
+        return came
 
     def serve_forever(self) -> None:
         """Serve until the server is stopped: by ``stop()`` in a handler, or ``shutdown()`` in another thread.
@@ -121,6 +147,8 @@ class Serving(SocketPublisher[S]):
         """
         before_waiting(self._thread, "serve_forever")
         pump, closed = self._thread.pump, self.closed
+        if self._thread.now() - self._away_since >= AWAY_SECONDS:
+            self._come_back()
         with told_to_terminate(self._thread) as told:
             while not (closed.done or told):
                 pump(None)

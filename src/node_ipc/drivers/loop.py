@@ -22,7 +22,7 @@ import time
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 import msgspec
 
@@ -537,6 +537,14 @@ class TaskMaterial:
         """For asyncio: nobody begins to wait for this."""
 
 
+AWAIT_IT = "the await is missing: answer = await client.request(…)"
+USES_OF_RESULTS = (
+    *("__add__", "__radd__", "__sub__", "__rsub__", "__mul__", "__rmul__", "__truediv__", "__rtruediv__"),
+    *("__lt__", "__le__", "__gt__", "__ge__", "__getitem__", "__contains__", "__iter__", "__int__", "__float__"),
+)
+"""What is done with an answer, and so with its outcome where the await was forgotten. ``bool`` is left: ``a or b``."""
+
+
 class AwaitableOutcome(Outcome[T], TaskMaterial):
     """An outcome for ``await``: gives the value or raises the error, as often as it is awaited."""
 
@@ -554,10 +562,29 @@ class AwaitableOutcome(Outcome[T], TaskMaterial):
             yield from self.wait_on(asyncio.get_running_loop().create_future())
         return self.result()
 
+    def result(self) -> T:
+        """The value, or the error raised. Raises ``asyncio.InvalidStateError`` while it is not there yet."""
+        if not self.done:
+            raise asyncio.InvalidStateError(f"the result is not there yet: {AWAIT_IT}")
+        return super().result()
+
+    if not TYPE_CHECKING:  # a type checker says it in its own words
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise AttributeError(f"there is no {name!r} of this: {AWAIT_IT}", name=name, obj=self)
+
     def close(self) -> None:
         """For asyncio: the task that was to wait is cancelled before its first step."""
         self.waiting += 1
         self.stop_waiting()
+
+
+def _refuse_use(outcome: object, *_: object) -> NoReturn:
+    raise TypeError(f"this is no answer but {outcome!r}: {AWAIT_IT}")
+
+
+for _verb in USES_OF_RESULTS:
+    setattr(AwaitableOutcome, _verb, _refuse_use)
 
 
 def _named(loop: asyncio.AbstractEventLoop) -> str:

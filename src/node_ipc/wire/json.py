@@ -147,6 +147,11 @@ def encode_slowly(data: Any, event: str, cause: Exception, encode: Encode = enco
         return _encode_surrogates(data, event, encode)
     path, value = _fault(data, "$", 0, encode)
     reason = "is nested too deeply or refers to itself" if isinstance(cause, RecursionError) else str(cause)
+    if hasattr(value, "__await__"):
+        raise InvalidPayload(
+            f"cannot emit {event!r}: the value at {path} ({type(value).__name__}) has to be awaited first: emit what "
+            "await gives"
+        )
     raise InvalidPayload(
         f"cannot emit {event!r}: the value at {path} ({type(value).__name__}) cannot be JSON: {reason}. "
         "Use dicts with text keys, lists, text, numbers, booleans, None, bytes, arrays, dataclasses or Structs, "

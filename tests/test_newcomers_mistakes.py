@@ -1,0 +1,274 @@
+"""What is said to somebody who has not read the documentation, on each front."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import node_ipc
+from fronts import FRONTS, front_of
+from node_ipc import Config, ConfigError, InvalidPayload, RemoteError, RequestTimeout, blocking
+from node_ipc.core.outcome import seconds
+
+
+@pytest.fixture(params=FRONTS, ids=lambda kind: kind.name)
+def front(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
+    with front_of(request.param, Config(socket_root=f"{tmp_path}/", retry=20, silent=True)) as front:
+        yield front
+
+
+@pytest.fixture(params=[kind for kind in FRONTS if kind.waits], ids=lambda kind: kind.name)
+def waiting(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
+    with front_of(request.param, Config(socket_root=f"{tmp_path}/", retry=20, silent=True)) as front:
+        yield front
+
+
+# ---- a forgotten await
+
+
+async def asked(config: Config, use: Any) -> None:
+    """What ``use`` does with the outcome of a request that nobody awaited yet."""
+    async with node_ipc.serve("world", config=config) as server, node_ipc.connect("world", config=config) as client:
+        server.handle("sum", sum)
+        outcome = client.request("sum", [1, 2])
+        try:
+            use(outcome)
+        finally:
+            assert await outcome == 3
+        assert outcome.result() == 3
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda outcome: outcome + 1,
+        lambda outcome: 1 + outcome,
+        lambda outcome: outcome["total"],
+        lambda outcome: list(outcome),
+        lambda outcome: outcome > 3,
+        lambda outcome: "total" in outcome,
+        lambda outcome: int(outcome),
+    ],
+)
+async def test_using_an_answer_that_was_not_awaited_names_await(use: Any, tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r"the await is missing: answer = await client.request"):
+        await asked(Config(socket_root=f"{tmp_path}/"), use)
+
+
+async def test_the_result_of_an_answer_that_is_not_there_is_no_none(tmp_path: Path) -> None:
+    with pytest.raises(asyncio.InvalidStateError, match="not there yet: the await is missing"):
+        await asked(Config(socket_root=f"{tmp_path}/"), lambda outcome: outcome.result())
+
+
+async def test_an_attribute_of_an_answer_that_was_not_awaited_names_await(tmp_path: Path) -> None:
+    with pytest.raises(AttributeError, match="no 'total' of this: the await is missing"):
+        await asked(Config(socket_root=f"{tmp_path}/"), lambda outcome: outcome.total)
+
+
+async def test_what_was_not_awaited_cannot_be_emitted(tmp_path: Path) -> None:
+    config = Config(socket_root=f"{tmp_path}/")
+    async with node_ipc.serve("world", config=config) as server, node_ipc.connect("world", config=config) as client:
+        server.handle("sum", sum)
+        outcome = client.request("sum", [1, 2])
+        with pytest.raises(InvalidPayload, match=r"the value at \$\.total .* has to be awaited first"):
+            client.emit("n", {"total": outcome})
+        await outcome
+
+
+# ---- handlers
+
+
+def keywords(**values: Any) -> None:
+    """Takes what no event brings."""
+
+
+def test_a_handler_that_takes_keywords_alone_is_refused(front: Any) -> None:
+    server = front.serve()
+    client = front.connect()
+    for end in (server, client):
+        for register in (end.on, end.handle):
+            with pytest.raises(TypeError, match=r"wants arguments by keyword, .* Take the payload as one"):
+                register("add", keywords)
+
+
+def test_a_socket_taken_for_a_value_is_told_as_what_a_handler_gets(
+    front: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = front.serve()
+    server.server.events.off("error") if front.name == "callbacks" else None
+    server.handle("add", lambda a, b: a + b)
+    with pytest.raises(RemoteError):
+        front.connect().request("add", {"a": 1, "b": 2})
+    assert "A handler of requests gets (params), (params, socket) or (params, socket, request)" in caplog.text
+
+
+def unsendable(params: Any) -> Any:
+    return {"total": {"of": object()}}
+
+
+def test_an_answer_that_cannot_be_sent_is_told_in_a_few_lines(front: Any, caplog: pytest.LogCaptureFixture) -> None:
+    server = front.serve()
+    server.server.events.off("error") if front.name == "callbacks" else None
+    server.handle("report", unsendable)
+    with pytest.raises(RemoteError):
+        front.connect().request("report")
+    (record,) = [each for each in caplog.records if "report" in each.getMessage()]
+    assert "what unsendable returned cannot be sent: the value at $.total.of (object)" in (record.exc_text or "")
+    assert "Traceback" not in (record.exc_text or "")
+
+
+async def test_where_a_hook_failed_its_traceback_stays(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def hook(value: Any) -> Any:
+        raise ValueError("no such shape")
+
+    config = Config(socket_root=f"{tmp_path}/")
+    async with node_ipc.serve("world", config=config, enc_hook=hook) as server:
+        server.handle("report", unsendable)
+        async with node_ipc.connect("world", config=config) as client:
+            with pytest.raises(RemoteError):
+                await client.request("report")
+    assert "in hook" in caplog.text
+    assert "no such shape" in caplog.text
+
+
+# ---- times
+
+
+@pytest.mark.parametrize("timeout", [-1, -1.0, -5])
+def test_a_whole_number_of_seconds_below_0_is_refused(timeout: float) -> None:
+    with pytest.raises(ValueError, match=r"receive\(timeout=…\) takes seconds, and .* None is no limit"):
+        seconds(timeout, "receive")
+
+
+@pytest.mark.parametrize("timeout", [-0.25, -1e-9, -0.0, -math.inf])
+def test_what_is_left_of_a_time_that_is_over_is_0(timeout: float) -> None:
+    assert seconds(timeout, "receive") == 0
+
+
+@pytest.mark.parametrize("timeout", [-1, math.nan])
+def test_no_verb_takes_a_time_below_0(waiting: Any, timeout: float, tmp_path: Path) -> None:
+    server = waiting.serve()
+    client = waiting.connect()
+    with pytest.raises(ValueError, match=r"request\(timeout=…\)"):
+        client.request("sum", timeout=timeout)
+    with pytest.raises(ValueError, match=r"receive\(timeout=…\)"):
+        client.receive("n", timeout=timeout)
+    with pytest.raises(ValueError, match=r"close\(timeout=…\)"):
+        client.close(timeout)
+    with pytest.raises(ValueError, match=r"stop\(timeout=…\)"):
+        server.stop(timeout)
+    with pytest.raises(ValueError, match=r"connect\(timeout=…\)"):
+        waiting.connect(timeout=timeout)
+
+
+# ---- a bus
+
+
+@pytest.mark.parametrize(
+    ("url", "hint"),
+    [
+        ("natz://secret@x", "The scheme 'natz' is none of these: did you mean 'nats'?"),
+        ("http://x", "The scheme 'http' is none of these"),
+    ],
+)
+def test_the_scheme_of_a_bus_that_nobody_knows_is_named(url: str, hint: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        Config(bus=url)
+    assert str(refused.value).endswith(hint)
+    assert "secret" not in str(refused.value)
+
+
+# ---- raw mode
+
+
+def test_a_name_in_raw_mode_is_told_at_its_handler(front: Any, caplog: pytest.LogCaptureFixture) -> None:
+    server = front.serve(raw_buffer=True)
+    client = front.connect(raw_buffer=True)
+    for end in (server, client):
+        caplog.clear()
+        end.on("message", lambda data: None)
+        end.on("message", lambda data: None)
+        end.on("data", lambda data: None)
+        end.on("connect", lambda: None)
+        assert (
+            caplog.text.count("a handler of 'message' is never called: in raw mode nothing that comes has a name") == 1
+        )
+        assert caplog.text.count("is never called") == 1
+    server.handle("sum", lambda params: 1)
+    assert "a handler of requests is never called: in raw mode" in caplog.text
+
+
+# ---- a server that has gone
+
+
+def test_who_waits_for_a_server_that_has_gone_is_told_once(waiting: Any, caplog: pytest.LogCaptureFixture) -> None:
+    server = waiting.serve()
+    client = waiting.connect()
+    server.stop()
+    client.until(lambda: client.client.retries > 3)
+    assert caplog.text.count("the server is away, and this client goes on trying to reach it") == 1
+
+
+def test_a_handler_of_error_hears_of_a_server_that_has_gone_instead(
+    front: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = front.serve()
+    client = front.connect()
+    heard: list[Exception] = []
+    client.on("error", heard.append)
+    server.stop()
+    client.until(lambda: heard)
+    assert "the server is away" not in caplog.text
+
+
+# ---- a server that nobody lets serve
+
+
+def test_a_request_that_nobody_reads_names_the_blocking_server_as_a_cause(front: Any, tmp_path: Path) -> None:
+    done = threading.Event()
+    served = threading.Event()
+
+    def serve() -> None:
+        with blocking.serve("world", config=front.config, close_timeout=0):
+            served.set()
+            done.wait()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        assert served.wait(20)
+        client = front.connect()
+        with pytest.raises(RequestTimeout, match=r"nothing has come over the link.*serve_forever\(\) and poll\(\)"):
+            client.request("sum", timeout=0.05)
+        client.abort()
+    finally:
+        done.set()
+        thread.join()
+
+
+def test_a_blocking_server_that_comes_back_late_says_that_its_peers_waited(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = Config(socket_root=f"{tmp_path}/")
+    with blocking.serve("world", config=config) as server:
+        driver = server._thread
+        ahead = 0.0
+        clock = driver.now
+        driver.now = lambda: clock() + ahead
+        server.poll(0)
+        ahead += 60
+        while server.poll(0):
+            """Nobody waited."""
+        assert "peers waited" not in caplog.text
+        with blocking.connect("world", config=config, close_timeout=0) as client:
+            for number in range(3):
+                client.emit("n", number)
+                ahead += 60
+                assert server.poll(5)
+            assert caplog.text.count("nobody let this server serve for 60 s, and peers waited") == 1
