@@ -123,20 +123,6 @@ def test_an_answer_that_cannot_be_sent_is_told_in_a_few_lines(front: Any, caplog
     assert "Traceback" not in (record.exc_text or "")
 
 
-async def test_where_a_hook_failed_its_traceback_stays(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    def hook(value: Any) -> Any:
-        raise ValueError("no such shape")
-
-    config = Config(socket_root=f"{tmp_path}/")
-    async with node_ipc.serve("world", config=config, enc_hook=hook) as server:
-        server.handle("report", unsendable)
-        async with node_ipc.connect("world", config=config) as client:
-            with pytest.raises(RemoteError):
-                await client.request("report")
-    assert "in hook" in caplog.text
-    assert "no such shape" in caplog.text
-
-
 # ---- times
 
 

@@ -18,6 +18,7 @@ from .thread import ThreadDriver
 
 if TYPE_CHECKING:
     from ..core.outcome import Outcome
+    from ..core.trace import Stats
 
 __all__ = ["Serving", "before_waiting", "finish", "leave", "warn_in_coroutine"]
 
@@ -119,13 +120,16 @@ class Serving(SocketPublisher[S]):
         self._away_since = driver.now()
         return happened
 
+    def _came_so_far(self) -> tuple[int, int]:
+        stats: Stats = self.stats()  # type: ignore[attr-defined]  # of what this is put before
+        return stats.links, stats.messages_in
+
     def _come_back(self) -> bool:
         """Serve what came while nobody called for long, and say so once: to its peers this server was mute."""
         away = self._thread.now() - self._away_since
-        before = self.stats()
+        before = self._came_so_far()
         came = self._thread.pump(0.0)
-        after = self.stats()
-        if (after.links, after.messages_in) != (before.links, before.messages_in) and not self._told_away:
+        if self._came_so_far() != before and not self._told_away:
             self._told_away = True
             self._log_fault(
                 self,
