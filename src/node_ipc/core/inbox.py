@@ -546,9 +546,9 @@ class BlockingInbox(Inbox):
             self._client.pause_reading(True)
 
     def take(self, event: str | Event[Any] | None = None, type: Any = None) -> Received | None:
-        if not self._shelf:
+        if not self.kept:
             return None
-        if isinstance(event, Event):
+        if event.__class__ is not str and isinstance(event, Event):
             type = type or event.type
             event = event.name
         found = self._shelf.take(event)

@@ -7,7 +7,6 @@ before it.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -33,6 +32,8 @@ def checked(keep: Any, verb: str = "emit") -> Keep:
     takes = f'{verb}(keep=…) takes "latest", or None for every message, not {keep!r:.80}'
     if not isinstance(keep, str):
         raise TypeError(takes)
+    import difflib  # only a mistake pays for it
+
     near = difflib.get_close_matches(keep.lower(), ("latest", "newest", "last"), 1, 0.5)
     raise ValueError(takes + (': did you mean keep="latest"?' if near else ""))
 
