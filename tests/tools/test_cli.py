@@ -238,19 +238,34 @@ def test_an_address_in_use_is_one_line(server: str, root: str, capsys: pytest.Ca
 
 
 @pytest.mark.parametrize(
-    ("arguments", "meant"),
+    ("command", "says"),
     [
-        (["--verison"], "--version"),
-        (["emti", "world", "message"], "emit"),
-        (["request", "world", "add", "--timout", "3"], "--timeout"),
-        (["--nothing-like-it"], ""),
+        ("--verison", "did you mean --version?"),
+        ("emti world message", "did you mean emit?"),
+        ("servr world", "node-ipc listen serves an address"),
+        ("stop world", "a server ends with Ctrl-C or SIGTERM"),
+        ("PING world", "node-ipc doctor says what is there"),
+        ("request world add --timout 3", "did you mean --timeout?"),
+        ("request world add --timout=3", "did you mean --timeout?"),
+        ("emit world message --wiat", "did you mean --wait?"),
+        ("request world add --text hi", "emit has --text"),
+        ("request world add --text=hi", "emit has --text"),
+        ("emit world message --json", "listen, tap and top have --json"),
+        ("emit world --json", "listen, tap and top have --json"),
+        ("listen world --version", "that is node-ipc --version"),
+        ("--json listen world", "--json goes behind the command: node-ipc listen … --json"),
+        ("--nothing-like-it", ""),
+        ("listen world --nothing-like-it", ""),
+        ("nothing-like-it", ""),
     ],
 )
-def test_a_misspelt_flag_or_command(arguments: list[str], meant: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_misspelt_flag_or_command(command: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
-        main(arguments)
-    said = capsys.readouterr().err
-    assert f"did you mean {meant}?" in said if meant else "did you mean" not in said
+        main(command.split())
+    usage, *_, said = capsys.readouterr().err.splitlines()
+    assert said.endswith(f"; {says}") or (says in said if says else "; " not in said)
+    name = next((word for word in command.split() if word in COMMANDS), None)
+    assert usage.startswith(f"usage: node-ipc {name or '[-h]'}"), "the usage is that of the command"
 
 
 def test_a_misspelt_id(server: str, root: str, capsys: pytest.CaptureFixture[str]) -> None:

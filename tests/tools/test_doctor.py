@@ -577,6 +577,22 @@ def test_a_tls_server_that_wants_a_certificate(
     server.ends()
 
 
+def test_a_server_of_another_authority_that_wants_a_certificate_too(
+    node_ipc: Command, capsys: pytest.CaptureFixture[str], tls_config: Callable[..., str]
+) -> None:
+    """Whoever gave the authority alone would come back for the second mistake."""
+    wants = {"ca": identity("Clients' CA", authority=True).cert, "requestCert": True}
+    for more in (wants, {}):
+        server, port = tls_server(node_ipc, tls_config(**more))
+        assert main(["doctor", f"tls://localhost:{port}"]) == 1
+        first = capsys.readouterr().out.splitlines()[0]
+        authority, _, certificate = first.partition(". And then ")
+        assert "tls.ca" in authority
+        assert ("a certificate of this client's" in certificate) == ("ca" in more)
+        server.interrupt()
+        server.ends()
+
+
 # ---- tls:// where none is
 
 

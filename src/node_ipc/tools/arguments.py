@@ -10,14 +10,14 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from ..config.address import Address, Role, Udp
 from ..config.checks import Refused
 from ..config.config import Config, Interfaces
-from ..config.misspelt import meant
+from ..config.misspelt import lookalike, meant, slipped
 from ..config.options import Options, UnknownOption, spelt
 from ..config.resolve import resolve
 from ..config.tls_options import TLSOptions
@@ -52,8 +52,10 @@ class UsageError(Exception):
 
 
 class Parser(argparse.ArgumentParser):
-    """One that says which flag or command a misspelt one may be."""
+    """One that says which flag or command a misspelt one may be, and which command has one that this has not."""
 
+    commands: Mapping[str, Any] = {}
+    """Every command, by its name."""
     _given: Sequence[str] = ()
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
@@ -61,23 +63,72 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
-        near = self._meant()
-        super().error(message if near is None else f"{message}: did you mean {near}?")
+        hint = self._hint()
+        super().error(message if hint is None else f"{message}; {hint}")
 
-    def _meant(self) -> str | None:
-        """What is known and much like the first word that is not."""
-        commands = {name: parser for action in self._actions for name, parser in _commands_of(action)}
+    def flags(self) -> Collection[str]:
+        """Every one that it takes, short and long."""
+        return self._option_string_actions
+
+    def refuse(self, unknown: Sequence[str], given: Sequence[str]) -> NoReturn:
+        """End with what is wrong about these words, which the command line as a whole did not take."""
+        self._given = given
+        self.error(f"unrecognized arguments: {' '.join(unknown)}")
+
+    def _hint(self) -> str | None:
+        """About the first word that is not known."""
         first = next(iter(self._given), "")
-        if commands and first not in commands and not first.startswith("-"):
-            return meant(first, commands)
-        flags = [*self._option_string_actions, *getattr(commands.get(first), "_option_string_actions", ())]
+        is_top = self.commands.get(self.prog.rpartition(" ")[2]) is not self
+        if is_top and first not in self.commands and not first.startswith("-"):
+            return _other_command(first, self.commands)
         words = [word.partition("=")[0] for word in self._given if word.startswith("--") and len(word) > 2]
-        unknown = [word for word in words if not any(flag.startswith(word) for flag in flags)]
-        return meant(unknown[0], flags) if unknown else None
+        early = None if is_top or first not in words else first
+        if early in self.flags():
+            return f"{early} goes behind the command: {self.prog} … {early}"
+        unknown = [word for word in words if not any(flag.startswith(word) for flag in self.flags())]
+        return self._other_flag(unknown[0]) if unknown else None
+
+    def _other_flag(self, wrong: str) -> str | None:
+        owners = [name for name, parser in self.commands.items() if wrong in parser.flags()]
+        if owners:
+            return f"{_and(owners)} {'has' if len(owners) == 1 else 'have'} {wrong}"
+        if wrong == "--version":
+            return "that is node-ipc --version"
+        return _near(wrong, [flag for flag in self.flags() if flag.startswith("--")])
 
 
-def _commands_of(action: argparse.Action) -> Iterable[tuple[str, Any]]:
-    return action.choices.items() if isinstance(action.choices, dict) else ()
+def _and(names: Sequence[str]) -> str:
+    return ", ".join(names[:-1]) + " and " + names[-1] if len(names) > 1 else names[0]
+
+
+_OTHERS = {
+    "node-ipc listen serves an address": "serve server start run daemon",
+    "node-ipc emit sends an event": "send publish broadcast write say",
+    "node-ipc request asks and prints the answer": "call ask rpc invoke",
+    "node-ipc emit sends an event, and record hears what a server sends": "client connect",
+    "node-ipc record hears what a server sends": "receive subscribe tail watch",
+    "node-ipc doctor says what is there, also without an address": "ping status check list ls ps",
+    "a server ends with Ctrl-C or SIGTERM; node-ipc doctor names its process": "stop kill shutdown",
+    "node-ipc top looks at a server that is at work": "monitor stats",
+    "node-ipc tap shows what passes between clients and a server": "proxy sniff dump",
+    "node-ipc replay sends a recording again": "play playback",
+    "node-ipc convert makes other files of a recording": "export",
+    "that is node-ipc --version": "version",
+}
+OTHER_COMMANDS = {word: advice for advice, words in _OTHERS.items() for word in words.split()}
+"""What people type who know other programs, and what does that here."""
+
+
+def _other_command(wrong: str, commands: Collection[str]) -> str | None:
+    if (advice := OTHER_COMMANDS.get(wrong.lower())) is not None:
+        return advice
+    near = _near(wrong, commands)
+    return OTHER_COMMANDS.get(slipped(wrong, OTHER_COMMANDS) or "") if near is None else near
+
+
+def _near(wrong: str, known: Collection[str]) -> str | None:
+    near = slipped(wrong, known) or lookalike(wrong, known)
+    return None if near is None else f"did you mean {near}?"
 
 
 def add_command(commands: Commands, name: str, *, help: str, examples: str) -> argparse.ArgumentParser:

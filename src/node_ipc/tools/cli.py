@@ -81,16 +81,18 @@ def _run(argv: Sequence[str] | None) -> int:
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse; an optional last argument may also stand behind an option, where argparse alone does not see it."""
     parser = command_line()
+    arguments: argparse.Namespace
     arguments, unknown = parser.parse_known_args(argv)
     late = getattr(arguments, "late", None)
     if late is not None and getattr(arguments, late) is None and len(unknown) == 1 and unknown[0][:2] != "--":
         setattr(arguments, late, unknown.pop())
     if unknown:
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+        given = list(sys.argv[1:] if argv is None else argv)
+        parser.commands[arguments.command].refuse(unknown, given)
     return arguments
 
 
-def command_line() -> argparse.ArgumentParser:
+def command_line() -> Parser:
     """What parses it: every command, with its arguments."""
     parser = Parser(
         prog="node-ipc",
@@ -102,6 +104,9 @@ def command_line() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for module in (demo, listen, emit, tap, record, replay, convert, top, doctor, contract, help):
         module.add_commands(commands)
+    parser.commands = commands.choices
+    for each in commands.choices.values():
+        each.commands = commands.choices
     return parser
 
 

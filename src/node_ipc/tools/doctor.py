@@ -26,6 +26,7 @@ from ..config import twin
 from ..config.address import Address, Pipe, Tcp, Tls, Unix, runtime_socket_root
 from ..config.config import Config
 from ..config.logs import escape
+from ..config.tls_options import TLSOptions
 from ..core.client import ClientState
 from ..core.session import Loss
 from ..errors import ConnectionLost, ConnectTimeout, IPCError, ProtocolError, TLSError
@@ -50,7 +51,7 @@ from .outside import (
     tapped,
     unix_sockets,
 )
-from .probes import answers, delimiter_of, instead_of_tls, language_of
+from .probes import answers, delimiter_of, instead_of_tls, language_of, wants_certificate
 from .waiting import run
 
 __all__ = ["add_commands", "diagnose", "look", "similar"]
@@ -395,7 +396,7 @@ async def diagnose(address: str, where: Address, config: Config, timeout: float)
 async def _refusal(address: str, where: Address, config: Config, error: IPCError) -> str:
     text, why = f"a client does NOT get in ({error.code}): ", unconnected(error)
     if isinstance(where, Tls) and isinstance(error, (TLSError, ConnectTimeout)):
-        return f"{text}{await instead_of_tls(where, config) or why}"
+        return f"{text}{await instead_of_tls(where, config) or why}{await _wanted_as_well(where, config, error)}"
     if not isinstance(where, Unix) or where.path.startswith("\0"):
         return f"{text}{why}"
     if _is_dead(where.path):
@@ -407,6 +408,18 @@ async def _refusal(address: str, where: Address, config: Config, error: IPCError
                 f"{appspace!r} ({path}): give both the same, here with -o appspace={appspace}"
             )
     return f"{text}{why}{similar(address, config)}"
+
+
+async def _wanted_as_well(where: Tls, config: Config, error: IPCError) -> str:
+    """What a server wants of whom it shows a certificate that he refuses: the second mistake shows behind the first."""
+    import ssl  # the error has loaded it
+
+    has_own = config.tls is not None and isinstance(config.tls, TLSOptions) and (config.tls.key or config.tls.private)
+    if has_own or not isinstance(error.__cause__, ssl.SSLCertVerificationError) or not await wants_certificate(where):
+        return ""
+    return (
+        ". And then it wants a certificate of this client's: set tls.key and tls.cert (or tls.private and tls.public)"
+    )
 
 
 def similar(address: object, config: Config) -> str:

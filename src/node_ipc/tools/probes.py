@@ -16,7 +16,7 @@ from ..wire.framing import TLS_RECORDS
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["answers", "delimiter_of", "instead_of_tls", "language_of"]
+__all__ = ["answers", "delimiter_of", "instead_of_tls", "language_of", "wants_certificate"]
 
 ANSWER_SECONDS = 0.3
 LOOK_SECONDS = 0.002
@@ -89,6 +89,28 @@ async def instead_of_tls(where: Tls, config: Config) -> str | None:
     if await _answers(plain, config, config.delimiter):
         return f"it is node-ipc without TLS: connect to {plain}"
     return f"it does not answer as TLS does: it is a server without TLS (for node-ipc, connect to {plain}), or hangs"
+
+
+async def wants_certificate(where: Tls) -> bool:
+    """Whether a server refuses a client that shows none, which it may say only after the handshake."""
+    import ssl
+
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            reader, writer = await asyncio.open_connection(where.host, where.port, ssl=_trusting())
+            try:
+                await reader.read(16)
+            finally:
+                writer.transport.abort()
+    except ssl.SSLError as error:
+        return any(word in (error.reason or str(error)).upper().replace(" ", "_") for word in REFUSALS)
+    except (OSError, TimeoutError):
+        pass
+    return False
+
+
+REFUSALS = ("CERTIFICATE_REQUIRED", "HANDSHAKE_FAILURE", "BAD_CERTIFICATE")
+"""TLS 1.3's alert, and what servers say in TLS 1.2."""
 
 
 async def delimiter_of(where: Address, config: Config) -> str | None:

@@ -92,6 +92,7 @@ class _Listener:
         self._delimiter = b"" if config.raw_buffer else config.delimiter.encode()
         self._link: LinkRecorder | None = None
         self._reason = ""
+        self._is_over = False
         client.on("connect", self._connected)
         client.on("data", self._heard)
         client.on("error", self._failed)
@@ -120,10 +121,12 @@ class _Listener:
 
     def _lost(self, loss: Loss) -> None:
         self._close(self._reason or ("" if loss.reason is None else str(loss.reason)))
-        notice("the link is lost: connecting again")
+        if not self._is_over:
+            notice(f"the link is lost{'' if self._client.settings.max_retries == 0 else ': connecting again'}")
 
     def end(self) -> None:
-        """The recording ends while the link is open."""
+        """The recording ends while the link is open: what becomes of that is nobody's business any more."""
+        self._is_over = True
         self._close("")
 
     def _close(self, reason: str) -> None:
