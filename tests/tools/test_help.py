@@ -150,6 +150,22 @@ def test_an_unknown_topic_names_the_nearest(typed: str, meant: str, capsys: pyte
     assert re.match(rf"node-ipc help: there is no topic '{typed}': did you mean .*\b{meant}\b", err)
 
 
+@pytest.mark.parametrize(
+    ("typed", "pages"), [("TimeoutStopSec", "daemon speaks"), ("jpeg", ""), ("emptying", ""), ("xy", "")]
+)
+def test_an_unknown_word_names_the_pages_that_speak_of_it(
+    typed: str, pages: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["help", typed]) == 2
+    err = capsys.readouterr().err
+    assert (f", and {pages} of it" in err) if pages else ("of it" not in err)
+
+
+@pytest.mark.parametrize("word", ["docker", "kubernetes", "systemd"])
+def test_how_a_service_is_run_is_on_the_page_about_daemons(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert word in said(capsys, word).lower()
+
+
 @pytest.mark.parametrize("typed", ["xyzzy", "", "\x1b[2J", "x" * 10_000])
 def test_what_is_like_nothing_is_told_in_one_line(typed: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["help", typed]) == 2

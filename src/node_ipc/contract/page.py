@@ -82,7 +82,8 @@ class _Page:
     def __init__(self, contract: Contract) -> None:
         self._notation = Notation(contract)
         names = sorted(map(re.escape, self._notation.shapes.named), key=len, reverse=True)
-        self._classes = re.compile(rf'"(?:[^"\\]|\\.)*"|\b(?:{"|".join(names) or "(?!)"})\b')
+        # A string without an end is one all the same, so that nothing is looked at twice.
+        self._classes = re.compile(rf'"(?:[^"\\]|\\.)*+"?|\b(?:{"|".join(names) or "(?!)"})\b')
 
     def section(self, direction: str, title: str, items: Sequence[Message | Method]) -> str:
         """A table of events, or of methods; nothing where there are none."""

@@ -230,7 +230,7 @@ class _Reader:
             is_event = len(all_of_it) <= 1 or address in (REQUEST, RESPONSE)
             event = (address if is_event else None) or message.get("name") or key
             at = f"{where}, message {key!r}"
-            if re.search(r"\{[^}]*\}", event):
+            if "}" in event.partition("{")[2]:
                 raise ContractError(f"{at}: the address {event!r:.80} has parameters, and events have none")
             found.append((event, self._payload(message, at), at))
         return found

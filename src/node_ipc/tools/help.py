@@ -107,10 +107,20 @@ def _meant(topic: str, commands: Commands) -> list[Callable[[], str]]:
     known = sorted({name for shelf in shelves for name in shelf})
     near = difflib.get_close_matches(topic, known, 3, 0.6) or difflib.get_close_matches(spelt(topic), known, 3, 0.6)
     if not near:
-        raise UsageError(f"there is no topic {topic!r}; node-ipc help lists what there is")
+        raise UsageError(f"there is no topic {topic!r}{_mentioned(topic)}; node-ipc help lists what there is")
     raise UsageError(f"there is no topic {topic!r}: did you mean {' or '.join(near)}? node-ipc help lists all")
 
 
+def _mentioned(word: str) -> str:
+    """Which pages speak of it."""
+    if len(word) < LEAST_LETTERS:
+        return ""
+    pages = [page for page in sorted(_pages()) if word.casefold() in _page(page).casefold()][:MOST_PAGES]
+    return f", and {' and '.join(pages)} speak{'s' if len(pages) == 1 else ''} of it" if pages else ""
+
+
+LEAST_LETTERS = 3
+MOST_PAGES = 4
 ALIKE: tuple[Callable[[str, str], bool], ...] = (
     lambda topic, name: topic == name,
     lambda topic, name: topic.lower() == name.lower(),
@@ -127,7 +137,10 @@ def _topics() -> Texts:
 WORDS = {
     "addresses": ("address", "pipe", "port", "socket", "tcp", "unix"),
     "arrays": ("array", "binary", "bytes", "files", "image", "images", "numpy"),
-    "daemon": ("background", "ctrl-c", "service", "shutdown", "sigint", "signal", "signals", "sigterm", "systemd"),
+    "daemon": (
+        *("background", "container", "containers", "ctrl-c", "docker", "kubernetes", "service", "shutdown", "sigint"),
+        *("signal", "signals", "sigterm", "systemd"),
+    ),
     "delivery": ("lost", "order", "ordering", "reconnect", "reconnection"),
     "events": ("handler", "handlers", "star"),
     "fronts": ("async", "asyncio", "await", "blocking", "callback", "callbacks", "sync", "threads", "uvloop", "verbs"),
