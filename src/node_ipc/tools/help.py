@@ -106,8 +106,9 @@ def _meant(topic: str, commands: Commands) -> list[Callable[[], str]]:
             return found
     known = sorted({name for shelf in shelves for name in shelf})
     near = difflib.get_close_matches(topic, known, 3, 0.6) or difflib.get_close_matches(spelt(topic), known, 3, 0.6)
-    if not near:
-        raise UsageError(f"there is no topic {topic!r}{_mentioned(topic)}; node-ipc help lists what there is")
+    mentioned = _mentioned(topic)
+    if mentioned or not near:
+        raise UsageError(f"there is no topic {topic!r}{mentioned}; node-ipc help lists what there is")
     raise UsageError(f"there is no topic {topic!r}: did you mean {' or '.join(near)}? node-ipc help lists all")
 
 
