@@ -201,3 +201,16 @@ def test_many_small_frames_in_one_chunk_are_linear() -> None:
 
     few = min(seconds(50_000) for _ in range(3))
     assert min(seconds(400_000) for _ in range(3)) <= 2.3**3 * max(few, 0.001)
+
+
+def test_a_frame_of_many_reads_is_copied_once_when_it_is_complete() -> None:
+    splitter = Splitter(b"\f", 16 * MIB)
+    splitter.split(b"x" * (4 * MIB))
+    tracemalloc.start()
+    try:
+        (frame,) = splitter.split(b"\f")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(frame) == 4 * MIB
+    assert peak < 6 * MIB  # a second copy beside it would be 8

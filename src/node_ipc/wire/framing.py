@@ -70,7 +70,7 @@ class Splitter:
             return []
         cut = end - len(kept_tail)  # where, in the chunk, the frame's bytes end: negative if in the kept ones
         kept += chunk[: max(cut, 0)]
-        first = bytes(kept[: searched + end])
+        first = bytes(memoryview(kept)[: searched + end])  # one copy, where a slice of it would be a second
         self.rest = NOTHING
         frames = [first]
         frames += self.split(chunk[cut + len(self._delimiter) :])
