@@ -36,6 +36,7 @@ from node_ipc.config.address import Tcp, Unix
 from node_ipc.core import inbox
 from node_ipc.core.asking import Question
 from node_ipc.core.session import LOOK_SECONDS
+from node_ipc.wire.json import Envelope, RawEnvelope
 from stopwatch import Stopwatch
 
 
@@ -133,6 +134,70 @@ def test_once_hears_one_and_off_hears_nothing_more(front: Any) -> None:
     client.emit("echo", 4)
     client.until(lambda: last)
     assert every == [0, 1, 2]
+
+
+@pytest.mark.parametrize("end", ["server", "client"])
+@pytest.mark.parametrize("among", ["alone", "among others", "with a type", "everything"])
+def test_a_once_handler_runs_once_where_its_event_is_published_again_inside_it(
+    front: Any, end: str, among: str
+) -> None:
+    """As node's ``once``: it is out of the list before it runs. The event comes over the link, and again inside."""
+    server, client = front.serve(), front.connect()
+    client.until(lambda: server.count == 1)
+    own, core = (server, server.server) if end == "server" else (client, client.client)
+    ran: list[Any] = []
+    others: list[Any] = []
+    name = "*" if among == "everything" else "again"
+
+    def once(*brought: Any) -> None:
+        data = brought[1] if name == "*" else brought[0]
+        ran.append(data)
+        core.events.publish("again", data)
+        deliver_again(core, data)
+
+    def typed(data: int) -> None:
+        once(data)
+
+    def register() -> None:
+        if among == "among others":
+            core.on(name, others.append if end == "client" else lambda data, *_: others.append(data))
+        core.once(name, typed if among == "with a type" else once)
+
+    def deliver_again(core: Any, data: Any) -> None:
+        envelope = RawEnvelope if core.events.wants_raw else Envelope
+        payload = msgspec.Raw(msgspec.json.encode(data)) if core.events.wants_raw else data
+        core.events.deliver(iter([envelope("again", payload)]), core.events.current)
+
+    own.call(register)
+    for number in range(3):
+        if end == "client":
+            server.broadcast("again", number)
+        else:
+            client.emit("again", number)
+    last: list[Any] = []
+    own.on("last", lambda data, *_: last.append(data))
+    if end == "client":
+        server.broadcast("last", 1)
+    else:
+        client.emit("last", 1)
+    client.until(lambda: last)
+    assert ran == [0]
+    assert others == ([] if among != "among others" else [0, 0, 1, 2])
+
+
+def test_once_of_the_lifecycle_runs_once_where_it_is_published_again_inside_it(front: Any) -> None:
+    server = front.serve()
+    ran: list[str] = []
+
+    def once(*_: Any) -> None:
+        ran.append("once")
+        server.server.events.publish("connect", None)
+
+    server.once("connect", once)
+    server.on("connect", lambda *_: ran.append("on"))
+    client = front.connect()
+    client.until(lambda: len(ran) >= 3)
+    assert ran == ["once", "on", "on"]
 
 
 def test_once_is_once_where_a_peer_may_use_the_names_of_the_lifecycle(front: Any) -> None:

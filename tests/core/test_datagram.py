@@ -1131,6 +1131,33 @@ def test_async_handlers_are_bounded_and_what_waits_for_them_too() -> None:
 
 
 @pytest.mark.row(12)
+@pytest.mark.parametrize("verb", ["stop", "abort"])
+def test_what_waited_for_handlers_when_it_was_stopped_takes_no_room_of_the_next_start(verb: str) -> None:
+    bench = Bench(max_handler_frames=1, max_handler_bytes=100_000)
+    ended: list[int] = []
+
+    async def slow(data: int) -> None:
+        await bench.driver.sleep(1)
+        ended.append(data)
+
+    bench.server.on("slow", slow)
+    held = 300
+    for number in range(held):
+        bench.comes(frame(number, "slow"))
+    getattr(bench.server, verb)()
+    bench.driver.advance(10)
+    assert ended == list(range(HANDLERS_FACTOR)), "so many were at work, and what waited is gone with the port"
+    assert bench.server.stats().dropped == 0
+    bench.start()
+    ended.clear()
+    for number in range(held):
+        bench.comes(frame(number, "slow"))
+    bench.driver.advance(100)
+    assert ended == list(range(held))
+    assert bench.server.stats().dropped == 0
+
+
+@pytest.mark.row(12)
 def test_what_waited_for_handlers_leaves_room_for_more() -> None:
     bench = Bench(max_handler_frames=1, max_handler_bytes=100_000)
     ended: list[int] = []

@@ -70,6 +70,40 @@ def test_what_was_caught_and_not_taken_comes_first_again() -> None:
     assert everything(inbox) == [("a", 1), ("b", 3)]
 
 
+@pytest.mark.parametrize("how", ["was caught and not taken", "was taken by a call that a signal ended"])
+def test_what_is_put_back_weighs_what_it_weighed(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So reading stops at the same message as in an inbox where it had stayed, time and again."""
+    large, room = "x" * 1000, 10 * (1000 + OVERHEAD)
+    left, lefts = filled(max_inbox_bytes=room)
+    inbox, ends = filled(max_inbox_bytes=room)
+    for _ in range(3):
+        say(lefts, ("b", large))
+        if how == "was caught and not taken":
+            inbox.want("b")
+            say(ends, ("b", large))
+            assert len(inbox) == 0
+            inbox.stop_wanting()
+        else:
+            say(ends, ("b", large))
+            with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+                patch.setattr(inbox, "decode", interrupted)
+                inbox.take("b")
+        assert len(inbox) == len(left) == 1
+        before = 1
+        while not left.full:
+            assert not inbox.full, before
+            say(lefts, ("b", large))
+            say(ends, ("b", large))
+            before += 1
+        assert inbox.full and before >= 9
+        assert everything(inbox) == everything(left) == [("b", large)] * before
+        assert not inbox.full and not left.full
+
+
+def interrupted(*_: Any) -> Any:
+    raise KeyboardInterrupt
+
+
 def test_what_was_caught_comes_first_also_without_a_name() -> None:
     inbox, ends = filled(("a", 1))
     inbox.want("b")

@@ -235,6 +235,22 @@ def test_a_link_that_opens_while_the_server_stops_and_does_not_end_is_cut_in_tim
     assert room.names() == []
 
 
+@pytest.mark.parametrize("handshakes", [1, 3])
+def test_a_stop_is_over_when_the_last_handshake_has_failed(handshakes: int) -> None:
+    """Nobody else is there, so that nothing else tells that the server is empty."""
+    room = Room()
+    sessions = [room.server.accept(Peer("tls")) for _ in range(handshakes)]
+    closed = room.server.stop(timeout=60)
+    room.driver.run_until_idle()
+    for session in sessions:
+        assert session is not None and not closed.done
+        session.failed(IPCError("handshake"))
+        room.driver.advance(0.1)
+    assert closed.done and room.server.state is ServerState.CLOSED
+    assert [str(error) for error, _ in room.errors] == ["handshake"] * handshakes
+    assert room.driver.next_due() is None, "its time limit is over, too"
+
+
 @pytest.mark.row(38)
 @pytest.mark.parametrize("event", ["start", "connect", "n", "socket.disconnected", "close", "error"])
 @pytest.mark.parametrize("verb", ["stop", "abort"])

@@ -399,6 +399,34 @@ def test_bytes_that_wait_are_given_up_when_the_peer_is_gone(bench: Bench) -> Non
     assert isinstance(bench.end.told[-1][1], ConnectionLost)
 
 
+@pytest.mark.parametrize("unsent", [False, True])
+def test_a_second_close_says_nothing_more(bench: Bench, unsent: bool) -> None:
+    """It could fail by now, where the peer has reset the connection; its own end is on its way all the same."""
+    said: list[int] = []
+    bench.sock.shutdown = lambda how: said.append(how) or bench.sock.sock.shutdown(how)  # type: ignore[attr-defined,func-returns-value]
+    if unsent:
+        bench.sock.takes = 1
+        bench.link.write(b"abc")
+    bench.link.close()
+    bench.link.close()
+    assert said == ([] if unsent else [socket.SHUT_WR])
+    if unsent:
+        bench.sock.takes = 1 << 30
+        bench.link.writable()
+        bench.link.close()
+    assert said == [socket.SHUT_WR]
+    bench.sock.shutdown = lambda how: (_ for _ in ()).throw(OSError(errno.EINVAL, "no"))  # type: ignore[attr-defined]
+    bench.link.close()
+    assert bench.sock.fileno() != -1 and bench.driver.later == [], "it waits for its peer's end"
+    assert bench.far.recv(100) == (b"abc" if unsent else b"")
+    bench.far.close()
+    bench.link.readable()
+    bench.driver.turn()
+    assert bench.end.told[-1] == ("lost", None)
+    bench.link.close()
+    assert bench.driver.later == []
+
+
 def test_an_end_that_cannot_be_said(bench: Bench) -> None:
     """A peer that has reset the connection has nobody to say it to; any other error broke the link."""
     for number, kind in ((errno.ENOTCONN, type(None)), (errno.EINVAL, ConnectionLost)):

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node_ipc.errors import FrameTooLarge, InvalidJSON, ProtocolError
-from node_ipc.wire.framing import Splitter
+from node_ipc.wire.framing import PIECE, Splitter
 
 KIB, MIB = 1024, 1024 * 1024
 
@@ -68,6 +68,28 @@ def test_the_same_frames_however_the_bytes_are_cut(name: str) -> None:
     for cut in range(len(data) + 1):
         parts = [part for part in (data[:cut], data[cut:]) if part]
         assert read(parts, delimiter, limit) == expected, cut
+
+
+@pytest.mark.parametrize("step", [1 << 20, PIECE, 50_000])
+@pytest.mark.parametrize("size", [PIECE - 1, PIECE, PIECE + 1, 3 * PIECE])
+def test_each_byte_of_a_large_frame_has_to_be_utf8(size: int, step: int) -> None:
+    """It is looked at in pieces: a character may lie across two of them, and the last one has to be whole."""
+
+    def verdict(data: bytes) -> Verdict:
+        data += b"\f"
+        return read([data[begin : begin + step] for begin in range(0, len(data), step)])
+
+    fine = b"x" * (size - 4)
+    for good in ("é😀", "😀é"):
+        for shift in range(4):
+            whole = b"x" * (PIECE - shift) + good.encode() * 2 + fine
+            assert verdict(whole) == ([whole], None, b"")
+    begins = verdict(b"\xff" + fine)
+    assert begins[:2] == ([], InvalidJSON), "bad in its first byte"
+    for cut in (1, 2, 3):
+        ends = verdict(fine + "😀".encode()[:cut])
+        assert ends[:2] == ([], InvalidJSON), "cut off in its last character"
+    assert verdict(fine + "😀".encode())[:2] == ([fine + "😀".encode()], None)
 
 
 def test_a_handshake_of_tls_is_known_by_its_first_bytes() -> None:

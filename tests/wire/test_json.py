@@ -581,6 +581,23 @@ def test_what_json_cannot_hold_is_named(data: Any, path: str, type: str) -> None
     assert "cannot emit 'event'" in str(caught.value)
 
 
+@pytest.mark.parametrize("depth", [1, 31, 32, 33, 48, 63, 64, 65, 80])
+@pytest.mark.parametrize("kind", ["list", "dict", "both"])
+def test_what_json_cannot_hold_is_named_64_levels_deep(depth: int, kind: str) -> None:
+    """Further down it is the value at that depth that is named."""
+    data: Any = 1 + 2j
+    path: list[str] = []
+    for level in range(depth):
+        as_list = kind == "list" or (kind == "both" and level % 2)
+        data = [0, data] if as_list else {"a": data}
+        path.insert(0, "[1]" if as_list else ".a")
+    with pytest.raises(InvalidPayload) as caught:
+        written(data)
+    assert caught.value.path == "$" + "".join(path[:64])
+    named = "complex" if depth <= 64 else "list" if path[64] == "[1]" else "dict"
+    assert f"({named})" in str(caught.value)
+
+
 def test_what_json_cannot_hold_beside_a_lone_surrogate() -> None:
     with pytest.raises(InvalidPayload, match="cannot emit 'event'"):
         written(["\ud800", object()])
