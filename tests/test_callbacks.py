@@ -286,10 +286,17 @@ def test_a_client_started_after_a_server_of_the_same_loop_finds_it_at_its_first_
 ) -> None:
     ipc.config.update(stop_retrying=0, network_port=free_port())
     ipc.serve_net() if net else ipc.serve()
-    ipc.server.on("message", lambda: ipc.stop())
+    heard: list[str] = []
+
+    def message() -> None:
+        heard.append("message")
+        ipc.stop()
+
+    ipc.server.on("message", message)
     ipc.server.start()
     (ipc.connect_to_net if net else ipc.connect_to)("world", lambda ipc: ipc.of.world.emit("message"))
     ipc.run(loop=loop)  # which raises where an attempt failed
+    assert heard == ["message"]
 
 
 async def test_so_does_a_client_of_another_instance(ipc: IPC, other: IPC) -> None:
@@ -297,6 +304,7 @@ async def test_so_does_a_client_of_another_instance(ipc: IPC, other: IPC) -> Non
     ipc.serve()
     ipc.server.start()
     await other.connect_to("world")
+    assert other.of.world.state.name == "CONNECTED"
     await other.stop()
     await ipc.stop()
 

@@ -312,3 +312,4 @@ def test_types() -> None:
     client: Client = pair().client
     describe(server)
     describe(client)
+    assert (type(server), type(client)) == (Server, Client)

@@ -907,7 +907,7 @@ def test_parameters_that_fit_or_say_nothing_are_taken(ends: Pair) -> None:
 
     for handler in (typed, unresolved, kept, own_names):
         ends.server.handle(handler.__name__, handler)
-        asked(ends, handler.__name__)
+        assert asked(ends, handler.__name__) is None
 
 
 # ---- ending in the handler of a request

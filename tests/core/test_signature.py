@@ -230,7 +230,7 @@ def test_data_in_the_place_of_the_socket_is_refused(kind: Any) -> None:
 @pytest.mark.parametrize("kind", SOCKETS, ids=str)
 def test_what_a_socket_may_be_is_taken(kind: Any) -> None:
     for register in registrations():
-        register(with_second(kind))
+        assert callable(register(with_second(kind)))
 
 
 def test_what_does_not_get_the_socket_may_be_anything() -> None:
@@ -245,9 +245,7 @@ def test_what_does_not_get_the_socket_may_be_anything() -> None:
     def filled(*arguments: Any) -> None:
         needs(arguments[0], {})
 
-    server.on("a", bound)
-    server.on("socket.disconnected", gone)
-    server.on("a", rest)
-    server.on("a", filled)
-    server.on("a", functools.partial(needs, table={}))
-    server.handle("a", bound)
+    for handler in (bound, rest, filled, functools.partial(needs, table={})):
+        assert server.on("a", handler) is handler
+    assert server.on("socket.disconnected", gone) is gone
+    assert server.handle("a", bound) is bound

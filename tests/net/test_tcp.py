@@ -170,6 +170,7 @@ def test_a_unix_socket_has_nothing_to_tune() -> None:
     here, there = socket.socketpair()
     with here, there:
         tcp.tune(here)
+        assert not here.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
 
 
 def test_an_option_that_the_system_does_not_take_is_left(monkeypatch: pytest.MonkeyPatch) -> None:

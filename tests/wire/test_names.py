@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,7 +15,15 @@ ORDINARY = ["a", "message", "app.message", " ", "😀", "__class__", "__init__",
 
 @pytest.mark.parametrize("name", [*ORDINARY, "", "x" * 10_000, *sorted(LIFECYCLE), *sorted(UNSAFE), "\ud800"])
 def test_any_text_passes_in_the_fast_profile(name: str) -> None:
-    any_name(name)
+    assert passes(any_name, name)
+
+
+def passes(check: Callable[[Any], None], name: Any) -> bool:
+    try:
+        check(name)
+    except InvalidEvent:
+        return False
+    return True
 
 
 @pytest.mark.parametrize("name", [None, 5, b"a", ["a"], {"a": 1}, True])
@@ -26,8 +35,8 @@ def test_only_text_passes(name: Any) -> None:
 
 @pytest.mark.parametrize("name", ORDINARY)
 def test_ordinary_names_pass(name: str) -> None:
-    guarded_name(256, False)(name)
-    assured_name(256, frozenset(ORDINARY))(name)
+    assert passes(guarded_name(256, False), name)
+    assert passes(assured_name(256, frozenset(ORDINARY)), name)
 
 
 def test_characters_are_counted_exactly() -> None:
