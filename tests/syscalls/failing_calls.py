@@ -41,10 +41,11 @@ class Row(NamedTuple):
     drivers: tuple[str, ...]
     transports: tuple[str, ...]
     verdict: str
+    when: tuple[int, ...] = WHEN
 
     def cases(self) -> Iterator[Case]:
         """All of them. What carries messages is tried with both twins, the others by turns."""
-        rows = product(self.errors, WHEN, self.roles, self.drivers, self.transports)
+        rows = product(self.errors, self.when, self.roles, self.drivers, self.transports)
         for number, (error, when, role, driver, transport) in enumerate(rows):
             for twin in TWINS if self.call in CARRYING else (TWINS[number % 2],):
                 yield Case(self.call, error, when, role, driver, transport, twin)
@@ -77,20 +78,22 @@ ROWS = (
     # Whose lock it is cannot be known then, and another server's must not be removed: an empty file stays.
     Row("flock", ("EIO", "ENOLCK"), SERVER, ALL, UNIX, f"left s.lock, {START}"),
     Row("flock", ("EAGAIN",), SERVER, ALL, UNIX, "left s.lock, start ERR_IPC_ADDRESS_IN_USE EADDRINUSE"),
-    Row("unlinkat", ("EIO", "ENOMEM"), SERVER, ALL, UNIX, "left s, warned"),
+    Row("unlinkat", ("EIO", "ENOMEM"), SERVER, ALL, UNIX, "left s, warned", (1,)),
+    Row("unlinkat", ("EIO", "ENOMEM"), SERVER, ALL, UNIX, "left s.lock, warned", (2, 10)),  # by turns
     Row("epoll_wait", ("EINTR",), BOTH, SELECTS, ANY, "on"),
     Row("epoll_pwait", ("EINTR",), BOTH, UVLOOP, ANY, "on"),
     Row("eventfd2", ("EMFILE", "ENFILE", "ENOMEM"), BOTH, UVLOOP, ANY, "loop OSError"),
     # The poller of the caller's thread: a local client has its link by then, one on the network waits for it.
     *(
-        Row(call, errors, roles, THREAD, transports, verdict)
-        for call, errors in (
-            ("epoll_create1", ("EMFILE", "ENFILE", "ENOMEM")),
-            ("epoll_ctl", ("ENOMEM", "ENOSPC")),
-            ("socketpair", ("EMFILE", "ENFILE", "ENOBUFS", "ENOMEM")),
+        Row(call, errors, roles, THREAD, transports, verdict, when)
+        for call, errors, when in (
+            ("epoll_create1", ("EMFILE", "ENFILE", "ENOMEM"), WHEN),
+            ("epoll_ctl", ("ENOMEM", "ENOSPC"), (1, 2)),
+            ("socketpair", ("EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"), WHEN),
         )
         for roles, transports, verdict in ((SERVER, ANY, START), (CLIENT, UNIX, LOST), (CLIENT, TCP, ATTEMPT))
     ),
+    Row("epoll_ctl", ("ENOMEM", "ENOSPC"), BOTH, THREAD, ANY, LOST, (10,)),  # by then it is about a link
     Row("socket", ("EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"), SERVER, ALL, ANY, START),
     Row("socket", ("EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"), CLIENT, ALL, ANY, ATTEMPT),
 )
