@@ -12,8 +12,9 @@ accounting
     What a process took from its program is heard, or one that is still alive was told: what was never written counts
     in ``dropped`` (or ``replaced``, or is a request that has ended with an error), and nothing else; what was written
     and not heard is among the last ``in_flight`` of its link, or among the ``unheard`` of the other end, or it was what
-    that end could not read (the network puts garbage before it), which is an error there. While a link is up it is
-    held: by the process, or on the way.
+    that end could not read (the network puts garbage before it), which is an error there. What a process
+    had read and not handled when it was killed goes with it: its kernel ends the link in order, which nobody can tell
+    from a close. While a link is up a message is held: by the process, or on the way.
 truth
     A request ends once, within its time-out; its answer is its own, and only one that was heard is answered.
 liveness
@@ -208,7 +209,10 @@ class Ledger:
         missing = [index for index, number in numbers if number not in heard]
         undoubted = [index for index in missing if index < len(frames) - loss.in_flight]
         theirs = _told(other)
-        unheard = 0 if theirs is None else theirs.unheard + isinstance(theirs.reason, ProtocolError)
+        if theirs is not None:
+            unheard = theirs.unheard + isinstance(theirs.reason, ProtocolError)
+        else:  # killed: its kernel ends in order what it had read, also what handlers had not come to, or never would
+            unheard = 0 if other is None else len(other.incoming._held) + other.incoming.unheard
         require(
             len(undoubted) <= unheard,
             "accounting",

@@ -51,6 +51,14 @@ def test_schedules(part: int) -> None:
 
 
 @pytest.mark.row(48)
+@pytest.mark.parametrize("seed", [13, 110, 6717, 8269, 8778, 10411])
+def test_seeds_that_once_found_something(seed: int) -> None:
+    """A client that starved; peers that were killed with what they had read and not handled."""
+    for fault in explore.attempt(Plan.of(seed)).faults:
+        pytest.fail(explore.report(fault))
+
+
+@pytest.mark.row(48)
 @pytest.mark.slow
 @pytest.mark.lane(name="schedules")
 @pytest.mark.timeout(3600)
