@@ -32,9 +32,9 @@ class Seen:
     def fileno(self) -> int:
         return self.near.fileno()
 
-    def readable(self) -> None:
+    def readable(self) -> bool:
         self.told.append(f"{self.name} reads")
-        self.then()
+        return self.then() is True
 
     def writable(self) -> None:
         self.told.append(f"{self.name} writes")
@@ -278,3 +278,57 @@ def test_where_the_system_cannot_nothing_blocks(
     if lacks == "the flag":
         monkeypatch.setattr(stream, "DONT_WAIT", 0)
     assert not block_for_reads(Other())  # type: ignore[arg-type]
+
+
+# ---- those that send more than one read takes
+
+
+def greedy(room: Room, *names: str) -> list[Seen]:
+    """They are known to be so, and each has more."""
+    ends = [room.end(name, READ, sent=b"x") for name in names]
+    for end in ends:
+        end.then = lambda: True
+    room.poll()
+    return ends
+
+
+def told_next(room: Room) -> list[str]:
+    room.told.clear()
+    room.poller.poll(0)
+    return list(room.told)
+
+
+def test_who_has_more_than_one_read_takes_is_read_last_and_in_turn(room: Room) -> None:
+    greedy(room, "a", "b", "c")
+    room.end("d", READ, sent=b"x")
+    room.poller._now = iter(range(100)).__next__  # one of them takes all the time there is
+    told = [told_next(room) for _ in range(4)]
+    assert [each[0] for each in told] == ["d reads"] * 4
+    assert sorted(each[1] for each in told[:3]) == ["a reads", "b reads", "c reads"] and told[3] == told[0]
+
+
+def test_all_who_have_more_are_read_where_there_is_time(room: Room) -> None:
+    greedy(room, "a", "b")
+    room.poller._now = lambda: 0.0
+    assert sorted(told_next(room)) == ["a reads", "b reads"]
+
+
+def test_who_has_no_more_is_one_of_the_others_again(room: Room) -> None:
+    [a] = greedy(room, "a")
+    a.then = lambda: False
+    assert list(room.poller._greedy) == [a.fileno()]
+    assert told_next(room) == ["a reads"]
+    assert not room.poller._greedy
+
+
+def test_who_has_more_and_is_closed_by_another_is_not_told(room: Room) -> None:
+    a, b = greedy(room, "a", "b")
+    room.poller._now = lambda: 0.0
+
+    def close() -> None:
+        room.poller.watch(b, 0)
+        room.poller.watch(a, 0)
+
+    a.then = b.then = close
+    assert len(told_next(room)) == 1
+    assert not room.poller._greedy and not len(room.poller)

@@ -385,7 +385,7 @@ node_ipc.run(main(), loop="asyncio")
 @pytest.mark.lane(name="chaos")
 @pytest.mark.timeout(1500 if NIGHTLY == "chaos" else 300)
 async def test_order_is_kept_and_loss_comes_only_with_a_disconnect(
-    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]
 ) -> None:
     """Clients emit numbers while the server is killed again and again; a checker reads what the servers printed.
 
@@ -423,7 +423,12 @@ async def test_order_is_kept_and_loss_comes_only_with_a_disconnect(
             await client.close()
         process.send_signal(signal.SIGTERM)
         await process.wait()
-    check_history(log.read_text(), sent, losses, kills)
+    heard = log.read_text()
+    record_property("servers killed", kills)
+    record_property(
+        "sent, heard, told as lost", [sum(sent.values()), len(heard.splitlines()), sum(map(told, losses.values()))]
+    )
+    check_history(heard, sent, losses, kills)
 
 
 async def started(script: Path, config: Config, out: Any) -> asyncio.subprocess.Process:
@@ -469,7 +474,11 @@ def told(losses: Iterable[Loss]) -> int:
 
 
 SLOW_PEER = Path(__file__).with_name("slow_peer.py")
-KILLS = 40 if NIGHTLY == "chaos" else 8
+KILLS = 134 if NIGHTLY == "chaos" else 8
+"""Of servers, in each of six ways, which with the 200 above are a thousand."""
+CLIENT_KILLS = 500 if NIGHTLY == "chaos" else 8
+"""Of clients, in each of two ways."""
+WORKER_KILLS = 1000 if NIGHTLY == "chaos" else 8
 
 
 class SlowPeer:
@@ -507,7 +516,12 @@ class SlowPeer:
 @pytest.mark.parametrize("front", ["asyncio", "blocking"])
 @pytest.mark.parametrize("transport", ["unix", "tcp", "tls"])
 async def test_what_a_killed_server_had_not_handled_is_told(
-    transport: str, front: str, tmp_path: Path, config: Config, monkeypatch: pytest.MonkeyPatch
+    transport: str,
+    front: str,
+    tmp_path: Path,
+    config: Config,
+    monkeypatch: pytest.MonkeyPatch,
+    record_property: Callable[[str, object], None],
 ) -> None:
     """The kernel had taken it whole, and the server had read most of it: it was in a block of 64 KiB."""
     monkeypatch.setattr("node_ipc.core.client.STEADY_SECONDS", 0.0)  # each retry is a first one
@@ -541,6 +555,8 @@ async def test_what_a_killed_server_had_not_handled_is_told(
         await server.kill()
         await until(lambda: all(len(each) > KILLS for each in losses))
     got = server.heard()
+    record_property("servers killed", KILLS + 1)
+    record_property("sent, heard, told as lost", [sum(sent), len(got), sum(map(told, losses))])
     assert len(got) == len(set(got)) > 0
     for number in range(3):
         lost = sent[number] - sum(1 for client, _ in got if client == number)
@@ -553,14 +569,14 @@ async def test_what_a_killed_server_had_not_handled_is_told(
 @pytest.mark.row(32)
 @pytest.mark.parametrize("front", ["asyncio", "blocking"])
 async def test_what_a_killed_client_had_not_handled_is_told_to_the_server(
-    front: str, tmp_path: Path, config: Config
+    front: str, tmp_path: Path, config: Config, record_property: Callable[[str, object], None]
 ) -> None:
     losses: list[Loss] = []
     sent = 0
     async with node_ipc.serve("world", config=config) as server:
         server.on("socket.disconnected", lambda socket: losses.append(socket.loss))
         client = SlowPeer(front, "client", tmp_path / "log", {"socket_root": config.socket_root})
-        for _ in range(KILLS):
+        for _ in range(CLIENT_KILLS):
             await client.start("world")
             [socket] = server.sockets
             for _ in range(20):
@@ -571,8 +587,69 @@ async def test_what_a_killed_client_had_not_handled_is_told_to_the_server(
             await client.kill()
             await until(lambda: not server.sockets)
     got = client.heard()
-    assert len(losses) == KILLS and len(got) == len(set(got)) < sent
+    record_property("clients killed", CLIENT_KILLS)
+    record_property("sent, heard, told as lost", [sent, len(got), told(losses)])
+    assert len(losses) == CLIENT_KILLS and len(got) == len(set(got)) < sent
     assert len(got) + told(losses) >= sent
+
+
+WORKERS = """
+import os, sys
+from node_ipc.scale import workers
+workers.STEADY_SECONDS = 0.0  # each that dies is started again at once
+lines = os.open(sys.argv[2], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+async def setup(server):
+    server.on("number", lambda data: os.write(lines, f"{data[0]} {data[1]}\\n".encode()))
+    server.handle("who", lambda params: os.getpid())
+    server.on("start", lambda: print("serving", flush=True))
+workers.run(setup, sys.argv[1], count=3, silent=True)
+"""
+
+
+@pytest.mark.lane(name="chaos")
+@pytest.mark.timeout(1500 if NIGHTLY == "chaos" else 120)
+@pytest.mark.row(32)
+async def test_what_a_killed_worker_had_not_handled_is_told(
+    tmp_path: Path, config: Config, monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]
+) -> None:
+    """Three workers serve six clients; the one that serves the first of them is killed, again and again."""
+    monkeypatch.setattr("node_ipc.core.client.STEADY_SECONDS", 0.0)  # each retry is a first one
+    log, count = tmp_path / "log", 6
+    sent = dict.fromkeys(range(count), 0)
+    losses: dict[int, list[Loss]] = {number: [] for number in range(count)}
+    command = [sys.executable, "-u", "-c", WORKERS, path_of(config), str(log)]
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    assert process.stdout is not None
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(process.wait)
+        stack.callback(process.terminate)
+        for _ in range(3):
+            assert await asyncio.wait_for(process.stdout.readline(), 20) == b"serving\n"
+        clients = []
+        for number in range(count):
+            client = await stack.enter_async_context(node_ipc.connect("world", config=config, timeout=20, retry=10))
+            client.on("disconnect", losses[number].append)
+            client.on("error", lambda error: None)
+            clients.append(client)
+        for kill in range(1, WORKER_KILLS + 1):
+            worker = await clients[0].request("who", timeout=20)
+            for _ in range(10):
+                for _ in range(10):
+                    emit_one_each(clients, sent)
+                await asyncio.sleep(0.002)
+            os.kill(worker, signal.SIGKILL)
+            await until(lambda: len(losses[0]) >= kill)  # noqa: B023 - awaited here
+            emit_one_each(clients, sent)
+            await until(lambda: all(client.state.value == "connected" for client in clients))
+        for client in clients:
+            await client.request("who", timeout=20)  # answered after what was emitted before
+    heard = [(int(line.split()[0]), int(line.split()[1])) for line in log.read_text().splitlines()]
+    record_property("workers killed", WORKER_KILLS)
+    record_property("sent, heard, told as lost", [sum(sent.values()), len(heard), sum(map(told, losses.values()))])
+    for number in sent:
+        got = [each for client, each in heard if client == number]
+        assert got == sorted(set(got)), f"client {number}: out of order, or twice"
+        assert len(got) + told(losses[number]) >= sent[number]
 
 
 @pytest.mark.lane(name="chaos")

@@ -141,8 +141,8 @@ class Watched(Protocol):
     """A socket that is waited for."""
 
     def fileno(self) -> int: ...
-    def readable(self) -> None:
-        """There is something to read, to accept, or an end."""
+    def readable(self) -> bool | None:
+        """There is something to read, to accept, or an end. True where one read took all it may: there may be more."""
 
     def writable(self) -> None:
         """The kernel takes more, or the connection came about, or it failed."""

@@ -106,21 +106,22 @@ class StreamLink:
     def fileno(self) -> int:
         return self._sock.fileno()
 
-    def readable(self) -> None:
+    def readable(self) -> bool:
         try:
             if self._read_first is not None and self._read_first():
-                return
+                return False
             try:
                 data = self._sock.recv(READ_BYTES, DONT_WAIT)
             except BlockingIOError:
-                return
+                return False
             except OSError as error:
                 self._failed(error)
-                return
+                return False
             if data:
                 self._receiver.received(data)
-            else:
-                self._end_of_stream()
+                return len(data) == READ_BYTES
+            self._end_of_stream()
+            return False
         except BaseException as error:
             self._interrupted("reading", error)
             raise
