@@ -12,7 +12,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from . import machine, plots, profile, report
+from . import machine, plots, profile, report, twins
 from .implementations import IMPLEMENTATIONS, REFERENCE, Implementation, chosen
 from .prepare import Unavailable
 from .progress import Progress
@@ -33,6 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
         return _pages(words[1:])
     if words[:1] == ["profile"]:
         return profile.main(words[1:])
+    if words[:1] == ["twins"]:
+        return twins.main(words[1:])
     options = _parser().parse_args(words)
     if options.list:
         return _list()
