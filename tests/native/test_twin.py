@@ -243,3 +243,17 @@ def test_sessions_go_with_their_links(server: Server) -> None:
         session.lost(None)
 
     assert growth(once) < 100
+
+
+@native
+def test_what_each_kind_of_message_costs_is_printed_with_both_twins() -> None:
+    """The figures are for a quiet machine; here every case has to come, and to be measured with either twin."""
+    command = [sys.executable, "-m", "benchmarks", "twins", "--rounds", "1"]
+    ran = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)
+    from benchmarks.twins import CASES
+
+    rows = [line.strip("|").split("|") for line in ran.stdout.splitlines()[2:]]
+    assert [row[0].strip() for row in rows] == list(CASES), ran.stderr
+    assert all(float(cell.replace(",", "")) > 0 for row in rows for cell in row[1:])
+    told = [line for line in ran.stderr.splitlines() if line]
+    assert all(line.startswith("slower with the native twin: ") for line in told) and ran.returncode == bool(told)
