@@ -154,6 +154,19 @@ def test_without_a_hook_such_a_value_is_refused_when_it_is_emitted() -> None:
     ends.driver.close()
 
 
+@pytest.mark.parametrize("attachments", ["auto", "off"])
+@pytest.mark.parametrize("kind", [TypeError, NotImplementedError])
+def test_a_hook_that_knows_no_way_says_so_in_its_own_words(kind: type[Exception], attachments: str) -> None:
+    def hook(value: Any) -> Any:
+        raise kind("only orders go out here")
+
+    ends = pair(enc_hook=hook, attachments=attachments)
+    ends.driver.run_until_idle()
+    with pytest.raises(InvalidPayload, match=r"at \$\.where \(PosixPath\) .*: only orders go out here\..*let enc_hook"):
+        ends.client.emit("it", {"where": Path("/tmp"), "large": bytes(20_000)})
+    ends.driver.close()
+
+
 def test_what_does_not_fit_is_told_with_its_place() -> None:
     ends = pair(enc_hook=enc_hook, dec_hook=dec_hook)
     errors: list[Any] = []

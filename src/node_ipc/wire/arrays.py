@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from .json import plain, to_bytes
+from .json import hooked, plain, to_bytes
 
 __all__ = [
     "Arrived",
@@ -197,11 +197,10 @@ def _described(dtype: Any) -> Any:
 
 def buffer_or_plain(value: Any, enc_hook: Callable[[Any], Any] | None) -> Any:
     """What the user's hook makes of a value, else its :class:`Buffer`, else what is plain; or ``TypeError``."""
-    if enc_hook is not None:
-        try:
-            return enc_hook(value)
-        except (TypeError, NotImplementedError):  # which is how a hook says that it does not know either
-            pass
+    return _buffer_or_plain(value) if enc_hook is None else hooked(enc_hook, _buffer_or_plain, value)
+
+
+def _buffer_or_plain(value: Any) -> Any:
     numpy: Any = _numpy()
     if numpy is not None and isinstance(value, numpy.generic):
         return value.item()

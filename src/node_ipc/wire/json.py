@@ -32,6 +32,7 @@ __all__ = [
     "encode",
     "encode_slowly",
     "encode_with",
+    "hooked",
     "nested_too_deeply",
     "plain",
     "read_surrogates",
@@ -61,17 +62,18 @@ def encode_with(enc_hook: Callable[[Any], Any] | None) -> Encode:
     if enc_hook is None:
         return encode
 
-    def hook(value: Any) -> Any:
-        try:
-            return enc_hook(value)
-        except (TypeError, NotImplementedError):  # which is how a hook says that it does not know either
-            try:
-                return plain(value)
-            except TypeError:
-                pass
-            raise
+    return msgspec.json.Encoder(enc_hook=partial(hooked, enc_hook, plain)).encode
 
-    return msgspec.json.Encoder(enc_hook=hook).encode
+
+def hooked(enc_hook: Callable[[Any], Any], otherwise: Callable[[Any], Any], value: Any) -> Any:
+    """What the user's hook makes of a value, else what ``otherwise`` does; where neither can, the hook says why."""
+    try:
+        return enc_hook(value)
+    except (TypeError, NotImplementedError) as refused:  # which is how a hook says that it does not know either
+        try:
+            return otherwise(value)
+        except TypeError as unsupported:
+            raise TypeError(str(refused) or str(unsupported)) from refused
 
 
 class Envelope(msgspec.Struct, gc=False):
@@ -155,7 +157,7 @@ def encode_slowly(data: Any, event: str, cause: Exception, encode: Encode = enco
     raise InvalidPayload(
         f"cannot emit {event!r}: the value at {path} ({type(value).__name__}) cannot be JSON: {reason}. "
         "Use dicts with text keys, lists, text, numbers, booleans, None, bytes, arrays, dataclasses or Structs, "
-        "or set the option enc_hook.",
+        + ("or set the option enc_hook." if _hook_of(encode) is plain else "or let enc_hook make one of these of it."),
         event=event,
         path=path,
     ) from cause
@@ -171,10 +173,15 @@ def _encode_surrogates(data: Any, event: str, encode: Encode) -> bytes:
         raise InvalidPayload(f"cannot emit {event!r}: {error}", event=event) from error
 
 
+def _hook_of(encode: Encode) -> Callable[[Any], Any]:
+    found: Callable[[Any], Any] = encode.__self__.enc_hook  # type: ignore[attr-defined]  # a method of msgspec's Encoder
+    return found
+
+
 def _builtin(encode: Encode, value: Any) -> Any:
     """What stands in a ``Raw``, or what the hook makes of it; lone surrogates may be in either."""
     if not isinstance(value, Raw):
-        return encode.__self__.enc_hook(value)  # type: ignore[attr-defined]  # a method of msgspec's Encoder
+        return _hook_of(encode)(value)
     try:
         return msgspec.json.decode(value)
     except msgspec.DecodeError as error:
