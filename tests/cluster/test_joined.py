@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -220,3 +222,22 @@ def test_forms_that_differ_have_different_names() -> None:
     names = [wire().name, wire(delimiter=";").name, wire(parser="raw").name, wire(parser=Mine()).name]
     assert len(set(names)) == 4 and wire(parser="fast").name == wire().name == wire(parser="guarded").name
     assert wire(parser=Mine).name == wire(parser=Mine()).name
+
+
+ALONE = """
+import asyncio, sys
+import node_ipc
+async def main():
+    async with node_ipc.serve(sys.argv[1], bus="nats://127.0.0.1:1") as server:
+        while not server.stats().errors:
+            await asyncio.sleep(0.01)
+asyncio.run(main())
+"""
+
+
+def test_a_server_that_cannot_reach_its_bus_says_so_while_logging_is_not_set_up(tmp_path: Path) -> None:
+    """Its own clients are served, and nothing else would tell why the others' hear nothing."""
+    command = [sys.executable, "-c", ALONE, str(tmp_path / "alone")]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+    assert "the bus (nats, nats://127.0.0.1:1) cannot be reached: " in ran.stderr.splitlines()[0]

@@ -329,7 +329,7 @@ class Joined:
         self._server.bus_event(event, *arguments)
 
     def fault(self, error: IPCError) -> None:
-        self._server.session_fault(None, error)
+        self._server.session_fault(None, error, loud=True)  # or nothing tells why the other servers hear nothing
 
     def unread(self, method: str, error: Exception) -> None:
         self._server.tell_unread(method, None, error)

@@ -215,7 +215,7 @@ class Keeper:
 def why_unreachable(bus: Bus, error: BaseException) -> str:
     """In words, and what to do about it; without secrets."""
     of_tls = why_tls_failed(error) if bus.health().startswith(("tls:", "rediss:")) else None
-    words = of_tls or str(error) or type(error).__name__
+    words = (of_tls or str(error) or type(error).__name__).rstrip(".")
     return f"the bus ({bus.name}, {bus.health()}) cannot be reached: {words:.600}"
 
 

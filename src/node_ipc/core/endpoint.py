@@ -402,9 +402,9 @@ class Publisher:
         for hook in tuple(self.on_drained):
             hook()
 
-    def session_fault(self, socket: Any, error: IPCError) -> None:
+    def session_fault(self, socket: Any, error: IPCError, *, loud: bool = False) -> None:
         """Something to report as an ``error`` event, of this socket or of none."""
-        self._publish_fault(socket, error)
+        self._publish_fault(socket, error, loud=loud)
 
     def _publish_fault(self, socket: Any, error: IPCError, *, loud: bool = False) -> bool:
         """Publish ``error``; what no handler hears is logged. Returns whether one did."""

@@ -131,7 +131,8 @@ class Emitter:
         except BaseException as error:
             self._keeper.abort()
             if isinstance(error, TimeoutError):
-                raise ConnectTimeout(f"no bus within {self._timeout:g} s: {self._failure or self!r}") from self._failure
+                why = self._failure or repr(self)
+                raise ConnectTimeout(f"no bus within {self._timeout:g} s: {why}") from self._failure
             raise
         return self
 
