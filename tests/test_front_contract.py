@@ -932,8 +932,8 @@ def test_every_front_has_the_same_verbs() -> None:
 # ---- what verbs take
 
 
-OVER = (0, 0.0, -0.001, -5, float("-inf"))
-NO_TIMES: tuple[Any, ...] = (True, False, "5", b"5", [], float("nan"))
+OVER = (0, 0.0, -0.001, -2.5, float("-inf"))
+NO_TIMES: tuple[Any, ...] = (True, False, "5", b"5", [], float("nan"), -1, -5)
 
 
 @pytest.mark.parametrize("timeout", OVER)
@@ -963,7 +963,7 @@ def test_a_time_that_is_none_is_refused_at_once(front: Any, timeout: Any) -> Non
     }
     for verb, call in calls.items():
         if verb in ("request", "close") or front.waits:
-            with pytest.raises((TypeError, ValueError), match=rf"{verb}\(timeout=…\) takes seconds as a number"):
+            with pytest.raises((TypeError, ValueError), match=rf"{verb}\(timeout=…\) takes seconds"):
                 call()
     assert client.client.state is ClientState.CONNECTED
 

@@ -292,6 +292,21 @@ def test_an_answer_that_cannot_be_sent_is_an_error_on_both_sides_at_once(kind: s
     ends.driver.close()
 
 
+@pytest.mark.row(52)
+def test_whose_answer_cannot_be_sent_is_said(ends: Pair) -> None:
+    def price() -> Any:
+        return {"of": [1, object()]}
+
+    causes: list[Any] = []
+    ends.server.handle("price", price)
+    ends.server.on("error", lambda error: causes.append(error.__cause__))
+    with pytest.raises(RemoteError):
+        asked(ends, "price")
+    told = str(causes[0])
+    assert told.startswith("what ") and "price returned cannot be sent: the value at $.of[1]" in told
+    assert causes[0].path == "$.result.of[1]" and "$.result" not in told
+
+
 def test_what_is_cancelled_by_somebody_else_is_answered_with_an_error(ends: Pair) -> None:
     tasks: list[Any] = []
     spawn = ends.driver.spawn

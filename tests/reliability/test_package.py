@@ -229,7 +229,7 @@ def build(tree: Path, at: int) -> dict[str, str]:
     for name in ("pyproject.toml", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE"):
         shutil.copy(ROOT / name, tree / name)
     shutil.copytree(ROOT / "release", tree / "release", ignore=shutil.ignore_patterns("__pycache__"))
-    for folder in ("tests", "examples", "fuzzing", "benchmarks", "docs"):
+    for folder in ("tests", "examples", "fuzzing", "mutants", "benchmarks", "docs"):
         (tree / folder).mkdir()
         (tree / folder / "one.py").write_text("")
     for path in tree.rglob("*"):
@@ -341,7 +341,7 @@ def _check_sdist(path: Path) -> None:
         top = {name.split("/")[1] for name in sdist.getnames() if "/" in name}
         assert all(member.uid == member.gid == 0 and not member.issym() for member in sdist.getmembers())
     assert top == {
-        "src", "tests", "fuzzing", "examples", "benchmarks", "docs", "release",  # whatever the README leads to
+        "src", "tests", "fuzzing", "mutants", "examples", "benchmarks", "docs", "release",  # what the README leads to
         "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE", "pyproject.toml", "PKG-INFO",
     }  # fmt: skip
 

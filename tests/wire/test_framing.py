@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node_ipc.errors import FrameTooLarge, InvalidJSON, ProtocolError
-from node_ipc.wire.framing import PIECE, Splitter
+from node_ipc.wire.framing import CUT_AS_SLOW, MOST_DELIMITER, PIECE, Splitter, half_a_message
 
 KIB, MIB = 1024, 1024 * 1024
 
@@ -236,3 +236,35 @@ def test_a_frame_of_many_reads_is_copied_once_when_it_is_complete() -> None:
         tracemalloc.stop()
     assert len(frame) == 4 * MIB
     assert peak < 6 * MIB  # a second copy beside it would be 8
+
+
+# --- a link that ended inside a message
+
+
+@pytest.mark.row(52)
+@pytest.mark.parametrize(
+    ("rest", "of_a_server", "hint"),
+    [
+        (b'{"a":1}', False, "it ends in '}': does the peer send no delimiter?"),
+        (b'{"a":1}\n', False, r"it ends in b'\n': does the peer use another delimiter?"),
+        (b'{"a":1}' + b"." * MOST_DELIMITER, False, "it ends in b'........': does the peer use another delimiter?"),
+        (b'{"a":1}' + b"." * (MOST_DELIMITER + 1), False, "the peer ended in the middle of it"),
+        (b'{"a":{"b":1}}', False, "it ends in '}': does the peer send no delimiter?"),
+        (b'{"a":', False, "the peer ended in the middle of it"),
+        (b"1234", False, "the peer ended in the middle of it"),
+        (b'{"a":', True, "the server ended in the middle of it" + CUT_AS_SLOW),
+        (b"hello", True, "the peer ended in the middle of it"),
+        (b"\x15\x03\x03", False, "that is TLS, which this side does not speak here: use tls:// or config.tls"),
+        (b"\x16\x03\x01}", True, "that is TLS, which this side does not speak here: use tls:// or config.tls"),
+        (b"\x15\x04", False, "the peer ended in the middle of it"),
+    ],
+)
+def test_half_a_message_is_told_by_how_it_begins_and_ends(rest: bytes, of_a_server: bool, hint: str) -> None:
+    told = str(half_a_message(bytearray(rest), of_a_server))
+    assert told == f"the link ended inside a message, {len(rest)} bytes of which came, {rest!r}: {hint}"
+
+
+@pytest.mark.row(52)
+def test_of_half_a_message_64_bytes_are_shown() -> None:
+    told = str(half_a_message(b"x" * 65, False))
+    assert f"65 bytes of which came, {b'x' * 64!r}:" in told

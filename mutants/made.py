@@ -1,0 +1,125 @@
+"""The mutants of a module: its source, wrong in one place each, by the operators of mutmut and three of our own."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import libcst as cst
+from libcst.metadata import MetadataWrapper, PositionProvider
+from mutmut.mutation import mutators
+
+SOURCES = Path(__file__).parent.parent / "src" / "node_ipc"
+SILENT = (cst.Assert, cst.Annotation, cst.Import, cst.ImportFrom, cst.Decorator)
+"""What says something to the type checker only, or what no test is to notice one by one."""
+TEXTS = {mutators.operator_string}
+"""Left out: most strings are texts for people, and what is a key or a name is caught by any test at all."""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    module: str
+    line: int
+    operator: str
+    source: str = field(repr=False)
+    diff: str = field(repr=False)
+
+    @property
+    def change(self) -> tuple[str, str]:
+        """The lines that it changes and what they become, as the list of equivalents has them."""
+        lines = self.diff.splitlines()[2:]
+        return tuple(" ".join(each[1:].strip() for each in lines if each[0] == sign) for sign in "-+")  # type: ignore
+
+
+def returned(node: cst.Return) -> Iterator[cst.CSTNode]:
+    if node.value and not cst.matchers.matches(node.value, cst.matchers.Name("None")):
+        yield node.with_changes(value=cst.Name("None"), whitespace_after_return=cst.SimpleWhitespace(" "))
+
+
+def removed(node: cst.Expr | cst.Raise | cst.Del) -> Iterator[cst.CSTNode]:
+    if not (isinstance(node, cst.Expr) and isinstance(node.value, cst.BaseString | cst.Ellipsis)):
+        yield cst.Pass()
+
+
+ALIKE = cst.matchers.Name("max") | cst.matchers.Name("min")
+"""What does not mind in which order its arguments are."""
+
+
+def swapped(node: cst.Call) -> Iterator[cst.CSTNode]:
+    """The first two arguments, the one in the other's place."""
+    if cst.matchers.matches(node.func, ALIKE):
+        return
+    if len(node.args) > 1 and not any(each.keyword or each.star for each in node.args[:2]):
+        first, second, *others = node.args
+        pair = (first.with_changes(value=second.value), second.with_changes(value=first.value))
+        yield node.with_changes(args=[*pair, *others])
+
+
+OPERATORS: list[tuple[Any, Callable[[Any], Iterable[cst.CSTNode]]]] = [
+    *((kind, change) for kind, change in mutators.mutation_operators if change not in TEXTS),
+    (cst.Return, returned),
+    ((cst.Expr, cst.Raise, cst.Del), removed),
+    (cst.Call, swapped),
+]
+
+
+class Places(cst.CSTVisitor):
+    """Every node that something can be made wrong in, with what it becomes."""
+
+    METADATA_DEPENDENCIES = (PositionProvider,)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[cst.CSTNode, cst.CSTNode, str, int]] = []
+
+    def on_visit(self, node: cst.CSTNode) -> bool:
+        if isinstance(node, SILENT) or is_checked_only(node):
+            return False
+        for kind, change in OPERATORS:
+            if isinstance(node, kind):
+                line = self.get_metadata(PositionProvider, node, None)
+                name = change.__name__.removeprefix("operator_")
+                self.found += ((node, new, name, line.start.line if line else 0) for new in change(node))
+        return True
+
+
+def is_checked_only(node: cst.CSTNode) -> bool:
+    """``if TYPE_CHECKING`` and ``__all__``."""
+    if isinstance(node, cst.If):
+        return isinstance(node.test, cst.Name) and node.test.value == "TYPE_CHECKING"
+    target = node.targets[0].target if isinstance(node, cst.Assign) else None
+    return isinstance(target, cst.Name) and target.value in ("__all__", "__slots__")
+
+
+class Module:
+    """A module read once: how many mutants it has, and the one with a number."""
+
+    def __init__(self, module: str) -> None:
+        self.module = module
+        self.source = path_of(module).read_text("utf-8")
+        wrapper = MetadataWrapper(cst.parse_module(self.source))
+        places = Places()
+        wrapper.visit(places)
+        self._tree, self._places = wrapper.module, places.found
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def mutant(self, number: int) -> Mutant | None:
+        """``None`` where the change is none, or no Python."""
+        old, new, operator, line = self._places[number]
+        source = cst.ensure_type(self._tree.deep_replace(old, new), cst.Module).code
+        try:
+            compile(source, self.module, "exec")
+        except SyntaxError:
+            return None
+        lines = difflib.unified_diff(self.source.splitlines(), source.splitlines(), n=0, lineterm="")
+        diff = "\n".join(each for each in lines if not each.startswith("@@"))
+        return Mutant(self.module, line, operator, source, diff) if diff else None
+
+
+def path_of(module: str) -> Path:
+    return SOURCES / f"{module}.py"

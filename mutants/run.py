@@ -1,0 +1,235 @@
+#!/usr/bin/env python3
+"""Would the tests notice? Small mistakes are made in the core, one at a time, and the tests that ought to see them run.
+
+    python mutants/run.py --minutes 55 --mutants 1500 --seed 0 --result build/nightly-mutants.json
+    python mutants/run.py --mutants 50 wire/framing core/requests
+
+``table.toml`` says which modules, which tests are to notice each, and which part of the mutants they have to;
+``equivalent.toml`` lists those that change nothing that anybody could see, with the reason. The mutants are a sample,
+chosen by the seed, of every module alike. A mutant is noticed where a test fails or the tests take too long. Those that
+nobody noticed are printed with their lines. The exit code is 1 if a module's part is below its goal, if the tests fail
+without a mutant, or if the time was not enough for half of the sample.
+
+The mutant is only in the memory of the process that runs its tests: no file is changed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import json
+import math
+import os
+import random
+import resource
+import signal
+import sys
+import tempfile
+import time
+import tomllib
+import traceback
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+from made import Module, Mutant, path_of  # noqa: E402 - this folder is no installed package
+
+OPTIONS = ["-x", "-q", "--tb=line", "-p", "no:cacheprovider", "--hypothesis-seed=0", "-m", "not slow"]
+OPTIONS += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # what is there already
+MEMORY = 8 << 30
+"""Bytes of addresses that a mutant may have: a loop without an end is not to take the machine."""
+
+
+@dataclass
+class Row:
+    """A module of the table, and what came of its mutants."""
+
+    name: str
+    goal: float
+    tests: list[str]
+    slow: list[str] = field(default_factory=list)
+    """Of the tests, those that take seconds: left out."""
+    limit: float = 300
+    """Seconds that its tests may take: at first without a mutant, on a busy machine."""
+    possible: int = 0
+    killed: int = 0
+    equivalent: int = 0
+    survived: list[Mutant] = field(default_factory=list)
+
+    @property
+    def score(self) -> float:
+        judged = self.killed + len(self.survived)
+        return 100 * self.killed / judged if judged else 100
+
+    def interval(self) -> tuple[float, float]:
+        """Where the score of all its mutants is, with 95 % confidence (Wilson)."""
+        n, z = self.killed + len(self.survived), 1.96
+        if not n:
+            return 0, 100
+        part = self.killed / n
+        middle = (part + z * z / (2 * n)) / (1 + z * z / n)
+        half = z / (1 + z * z / n) * math.sqrt(part * (1 - part) / n + z * z / (4 * n * n))
+        return 100 * (middle - half), 100 * (middle + half)
+
+
+class Wrong(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Imports the mutant in its module's place."""
+
+    def __init__(self, mutant: Mutant) -> None:
+        self._name = self.name_of(mutant)
+        self._path, self._source = str(path_of(mutant.module)), mutant.source
+
+    @staticmethod
+    def name_of(mutant: Mutant) -> str:
+        return "node_ipc." + mutant.module.replace("/", ".")
+
+    def find_spec(self, name: str, *_: Any) -> importlib.machinery.ModuleSpec | None:
+        return importlib.util.spec_from_file_location(name, self._path, loader=self) if name == self._name else None
+
+    def exec_module(self, module: ModuleType) -> None:
+        exec(compile(self._source, self._path, "exec"), module.__dict__)
+
+
+Task = tuple[Row, Mutant | None]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("modules", nargs="*", help="of the table; all of them if none is named")
+    parser.add_argument("--minutes", type=float, default=55)
+    parser.add_argument("--mutants", type=int, default=1500, help="of all modules together")
+    parser.add_argument("--seed", type=int, default=0, help="chooses them")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--result", type=Path)
+    given = parser.parse_args()
+    ends = time.monotonic() + given.minutes * 60
+    table = tomllib.loads((HERE / "table.toml").read_text("utf-8"))["module"]
+    rows = [Row(**each) for each in table if not given.modules or each["name"] in given.modules]
+    for name in ("hypothesis", "asyncio", "msgspec"):
+        importlib.import_module(name)  # once, for all the processes that are forked; of node_ipc nothing
+    broken = []
+    for (row, _), code, seconds in run(deque((row, None) for row in rows), given.jobs, ends):
+        row.limit = 10 + 5 * seconds
+        if code:
+            broken.append(row.name)
+            print(f"{row.name}: its tests fail without a mutant, exit code {code}", flush=True)
+    tasks = sampled([row for row in rows if row.name not in broken], given.mutants, given.seed)
+    wanted = len(tasks)
+    for (row, mutant), code, _ in run(tasks, given.jobs, ends):
+        assert mutant is not None
+        if code:
+            row.killed += 1
+        else:
+            row.survived.append(mutant)
+            print(f"{path_of(row.name)}:{mutant.line}: {mutant.operator}\n{mutant.diff}", flush=True)
+    return judge(rows, broken, wanted, given)
+
+
+def sampled(rows: list[Row], count: int, seed: int) -> deque[Task]:
+    """As many of every module, or all that it has, by turns: what the time does not suffice for is of each alike."""
+    listed = tomllib.loads((HERE / "equivalent.toml").read_text("utf-8"))["mutant"]
+    equivalent = {(each["module"], each["was"], each["becomes"]) for each in listed}
+    turns: list[tuple[int, Task]] = []
+    for row in rows:
+        module = Module(row.name)
+        numbers = random.Random(f"{seed} {row.name}").sample(range(len(module)), len(module))
+        chosen: list[Mutant] = []
+        while numbers and len(chosen) < math.ceil(count / len(rows)):
+            mutant = module.mutant(numbers.pop())
+            if mutant and (row.name, *mutant.change) in equivalent:
+                row.equivalent += 1
+            elif mutant:
+                chosen.append(mutant)
+        row.possible = len(module)
+        turns += ((turn, (row, mutant)) for turn, mutant in enumerate(chosen))
+    return deque(task for _, task in sorted(turns, key=lambda each: each[0]))
+
+
+def run(tasks: deque[Task], jobs: int, ends: float) -> Iterator[tuple[Task, int, float]]:
+    """Each task with its exit code and its seconds, until the time is over."""
+    running: dict[int, tuple[Task, float]] = {}
+    while running or (tasks and time.monotonic() < ends):
+        while tasks and len(running) < jobs and time.monotonic() < ends:
+            task = tasks.popleft()
+            running[start(*task)] = (task, time.monotonic())
+        now = time.monotonic()
+        for pid, (task, began) in running.items():
+            if now > began + task[0].limit:
+                os.killpg(pid, signal.SIGKILL)
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if pid:
+            task, began = running.pop(pid)
+            yield task, os.waitstatus_to_exitcode(status), now - began
+        else:
+            time.sleep(0.02)
+
+
+def start(row: Row, mutant: Mutant | None) -> int:
+    """A process, leader of its group, that runs the tests of a module with the mutant in the module's place."""
+    if pid := os.fork():
+        with contextlib.suppress(OSError):  # it has done so itself
+            os.setpgid(pid, pid)
+        return pid
+    code, kept = 70, os.dup(1)
+    try:
+        os.setpgid(0, 0)
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        if mutant:
+            sys.meta_path.insert(0, Wrong(mutant))
+            importlib.import_module(Wrong.name_of(mutant))  # now: pytest would put its own importer before this one
+        with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
+            os.environ["TMPDIR"] = tempfile.tempdir = folder
+            output = os.open(os.path.join(folder, "output"), os.O_CREAT | os.O_WRONLY)
+            os.dup2(output, 1)
+            os.dup2(output, 2)
+            code = int(pytest.main([*OPTIONS, *(f"--deselect={each}" for each in row.slow), *row.tests]))
+            sys.stdout.flush()
+            if code and not mutant:
+                os.write(kept, Path(folder, "output").read_bytes()[-3000:])
+    except BaseException:
+        if not mutant:
+            os.write(kept, traceback.format_exc().encode())
+    finally:
+        os._exit(code)
+
+
+def judge(rows: list[Row], broken: list[str], wanted: int, given: argparse.Namespace) -> int:
+    print(f"\n{'module':20} {'goal':>4} {'score':>6}   95 % between  noticed  survived  equivalent  of all")
+    for row in rows:
+        low, high = row.interval()
+        print(
+            f"{row.name:20} {row.goal:4.0f} {row.score:6.1f}   {low:5.1f} {high:5.1f}   {row.killed:7}"
+            f" {len(row.survived):9} {row.equivalent:11} {row.possible:7}"
+        )
+    total = Row("all", 80, [], killed=sum(row.killed for row in rows))
+    total.survived = [each for row in rows for each in row.survived]
+    tried = total.killed + len(total.survived)
+    low, high = total.interval()
+    print(
+        f"{tried} mutants of {wanted}, seed {given.seed}: {total.score:.1f} % noticed (95 %: {low:.1f} to {high:.1f})"
+    )
+    below = [row.name for row in rows if row.score < row.goal]
+    print(f"below their goal: {', '.join(below) or 'none'}")
+    if given.result:
+        given.result.parent.mkdir(parents=True, exist_ok=True)
+        modules = {row.name: {**asdict(row), "score": row.score, "interval": row.interval()} for row in rows}
+        for mutant in (each for module in modules.values() for each in module["survived"]):
+            del mutant["source"]
+        summary = {"seed": given.seed, "tried": tried, "wanted": wanted, "score": total.score, "modules": modules}
+        given.result.write_text(json.dumps(summary, indent=1) + "\n")
+    return int(bool(broken or below) or tried * 2 < wanted)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
