@@ -23,6 +23,8 @@ TEXTS = {mutators.operator_string}
 class Mutant:
     module: str
     line: int
+    where: str
+    """The function, or "" outside of all."""
     operator: str
     source: str = field(repr=False)
     diff: str = field(repr=False)
@@ -44,6 +46,7 @@ def removed(node: cst.Expr | cst.Raise | cst.Del) -> Iterator[cst.CSTNode]:
         yield cst.Pass()
 
 
+TYPE_VARIABLE = cst.matchers.Call(cst.matchers.Name("TypeVar") | cst.matchers.Name("ParamSpec"))
 ALIKE = cst.matchers.Name("max") | cst.matchers.Name("min")
 """What does not mind in which order its arguments are."""
 
@@ -73,7 +76,8 @@ class Places(cst.CSTVisitor):
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: list[tuple[cst.CSTNode, cst.CSTNode, str, int]] = []
+        self.found: list[tuple[cst.CSTNode, cst.CSTNode, str, int, str]] = []
+        self._functions = [""]
 
     def on_visit(self, node: cst.CSTNode) -> bool:
         if isinstance(node, SILENT) or is_checked_only(node):
@@ -82,14 +86,23 @@ class Places(cst.CSTVisitor):
             if isinstance(node, kind):
                 line = self.get_metadata(PositionProvider, node, None)
                 name = change.__name__.removeprefix("operator_")
-                self.found += ((node, new, name, line.start.line if line else 0) for new in change(node))
+                at = line.start.line if line else 0
+                self.found += ((node, new, name, at, self._functions[-1]) for new in change(node))
+        if isinstance(node, cst.FunctionDef):
+            self._functions.append(node.name.value)
         return True
+
+    def on_leave(self, original_node: cst.CSTNode) -> None:
+        if isinstance(original_node, cst.FunctionDef):
+            self._functions.pop()
 
 
 def is_checked_only(node: cst.CSTNode) -> bool:
-    """``if TYPE_CHECKING`` and ``__all__``."""
+    """``if TYPE_CHECKING``, ``__all__`` and what is made by ``TypeVar``."""
     if isinstance(node, cst.If):
         return isinstance(node.test, cst.Name) and node.test.value == "TYPE_CHECKING"
+    if cst.matchers.matches(node, cst.matchers.Assign(value=TYPE_VARIABLE)):
+        return True
     target = node.targets[0].target if isinstance(node, cst.Assign) else None
     return isinstance(target, cst.Name) and target.value in ("__all__", "__slots__")
 
@@ -110,7 +123,7 @@ class Module:
 
     def mutant(self, number: int) -> Mutant | None:
         """``None`` where the change is none, or no Python."""
-        old, new, operator, line = self._places[number]
+        old, new, operator, line, where = self._places[number]
         source = cst.ensure_type(self._tree.deep_replace(old, new), cst.Module).code
         try:
             compile(source, self.module, "exec")
@@ -118,7 +131,7 @@ class Module:
             return None
         lines = difflib.unified_diff(self.source.splitlines(), source.splitlines(), n=0, lineterm="")
         diff = "\n".join(each for each in lines if not each.startswith("@@"))
-        return Mutant(self.module, line, operator, source, diff) if diff else None
+        return Mutant(self.module, line, where, operator, source, diff) if diff else None
 
 
 def path_of(module: str) -> Path:

@@ -132,14 +132,15 @@ def main() -> int:
             row.killed += 1
         else:
             row.survived.append(mutant)
-            print(f"{path_of(row.name)}:{mutant.line}: {mutant.operator}\n{mutant.diff}", flush=True)
+            where = f"{path_of(row.name)}:{mutant.line}: in {mutant.where or 'the module'}"
+            print(f"{where}: {mutant.operator}\n{mutant.diff}", flush=True)
     return judge(rows, broken, wanted, given)
 
 
 def sampled(rows: list[Row], count: int, seed: int) -> deque[Task]:
     """As many of every module, or all that it has, by turns: what the time does not suffice for is of each alike."""
     listed = tomllib.loads((HERE / "equivalent.toml").read_text("utf-8"))["mutant"]
-    equivalent = {(each["module"], each["was"], each["becomes"]) for each in listed}
+    equivalent = {(each["module"], each["where"], each["was"], each["becomes"]) for each in listed}
     turns: list[tuple[int, Task]] = []
     for row in rows:
         module = Module(row.name)
@@ -147,7 +148,7 @@ def sampled(rows: list[Row], count: int, seed: int) -> deque[Task]:
         chosen: list[Mutant] = []
         while numbers and len(chosen) < math.ceil(count / len(rows)):
             mutant = module.mutant(numbers.pop())
-            if mutant and (row.name, *mutant.change) in equivalent:
+            if mutant and (row.name, mutant.where, *mutant.change) in equivalent:
                 row.equivalent += 1
             elif mutant:
                 chosen.append(mutant)

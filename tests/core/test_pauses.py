@@ -151,6 +151,24 @@ def test_handlers_may_still_answer_a_peer_that_ended_while_they_held_it_up(drive
     assert server.sockets == []
 
 
+@pytest.mark.row(52)
+def test_messages_that_waited_for_handlers_are_counted_when_the_link_is_closed(driver: MemoryDriver) -> None:
+    server = serve(driver, max_handler_frames=1)
+
+    @server.on("ask")
+    async def ask(data: int, socket: Session) -> None:
+        await driver.sleep(0.5)
+
+    wire = Wire.connected(driver, server.address)
+    wire.write(b"".join(frame("ask", number) for number in range(5)))
+    driver.run_until_idle()
+    (socket,) = server.sockets
+    socket.abort()
+    driver.advance(2)
+    assert isinstance(socket, Session) and socket.loss is not None
+    assert socket.loss.unheard == 4
+
+
 # ---- who hears of the end
 
 

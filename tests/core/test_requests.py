@@ -1150,3 +1150,19 @@ async def test_on_real_links_of_both_waiting_fronts_too(limits: dict[str, Any], 
             with pytest.raises(ConnectionLost, match=ASKED_ABOUT):
                 await world.request("echo", MANY, timeout=20)
         await asyncio.to_thread(block)
+
+
+@pytest.mark.row(52)
+@pytest.mark.parametrize("reason", [None, ConnectError("nobody is there")])
+def test_what_waits_for_an_answer_hears_why_there_will_be_none(ends: Pair, reason: ConnectError | None) -> None:
+    async def never(params: Any) -> None:
+        await ends.driver.sleep(1000)
+
+    ends.server.handle("never", never)
+    answer = ends.client.request("never")
+    ends.driver.run_until_idle()
+    ends.client.requests.end(reason)
+    with pytest.raises(NotConnected) as told:
+        answer.result()
+    assert str(told.value) == f"'never' was not answered: {reason or 'the endpoint is closed'}"
+    assert told.value.__cause__ is reason

@@ -637,6 +637,19 @@ def test_dropping_instead_of_refusing(policy: str) -> None:
     assert heard[0] == 0
 
 
+@pytest.mark.row(52)
+def test_the_only_one_that_waits_makes_room_for_the_newest() -> None:
+    everything = stuck(slow_policy="drop_oldest", max_pending_bytes=20_000, soft_pending_bytes=10_000)
+    heard: list[int] = []
+    everything.client.on("n", lambda data: heard.append(data[0]))
+    for number, size in enumerate([9_000, 2_000, 12_000, 15_000]):
+        everything.socket.emit("n", [number, "x" * size])  # the first fills the kernel's part
+        everything.driver.run_until_idle()
+    everything.connection.resume()
+    everything.driver.run_until_idle()
+    assert heard == [0, 1, 3] and everything.socket.dropped == 1
+
+
 def test_closing_while_the_kernel_is_full_sends_everything_first() -> None:
     everything = stuck()
     for number in range(20):

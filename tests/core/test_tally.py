@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from node_ipc.core.tally import BUDGET, KEPT_MESSAGES, MOST_NAMES, OTHERS, Durations, Tally, shown
+from node_ipc.core.tally import BUDGET, KEPT_MESSAGES, MOST_NAMES, OTHERS, Durations, Tally, _ratio, shown
 from node_ipc.core.trace import Trace
 
 
@@ -104,3 +104,23 @@ def test_of_much_traffic_a_part_is_counted_and_the_rest_estimated() -> None:
     assert not tally.is_spent
     tally.came("often", 10, None, 1)
     assert tally.look(1, 0)["events"]["often"]["in"] == BUDGET * 20 // 3 + 1
+
+
+@pytest.mark.row(52)
+def test_what_is_asked_runs_until_its_answer_and_is_counted_each() -> None:
+    now = [10.0]
+    tally = Tally(lambda: now[0])
+    first, second = (tally.asking("price", None) for _ in range(2))
+    assert tally.look()["asked"]["price"]["running"] == 2
+    now[0] = 12.0
+    first.ended(None)
+    seen = tally.look()["asked"]["price"]
+    assert (seen["running"], seen["handled"], seen["seconds"]) == (1, 1, 2.0)
+    second.ended(None)
+    assert tally.look()["asked"]["price"]["running"] == 0
+
+
+@pytest.mark.row(52)
+@pytest.mark.parametrize(("real", "counted", "times"), [(10, 0, 1.0), (0, 0, 1.0), (10, 5, 2.0), (5, 10, 1.0)])
+def test_what_was_not_counted_is_estimated_from_what_was(real: int, counted: int, times: float) -> None:
+    assert _ratio(real, counted) == times

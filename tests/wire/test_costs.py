@@ -91,7 +91,7 @@ def test_the_collector_is_back_whatever_happens() -> None:
     assert gc.isenabled()
     gc.disable()
     try:
-        without_collector(state, None)
+        assert without_collector(lambda argument: (state(argument), argument), 5) == (False, 5)
         assert not gc.isenabled()
     finally:
         gc.enable()
