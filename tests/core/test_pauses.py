@@ -169,6 +169,39 @@ def test_messages_that_waited_for_handlers_are_counted_when_the_link_is_closed(d
     assert socket.loss.unheard == 4
 
 
+@pytest.mark.row(52)
+def test_why_nothing_is_read_is_in_the_log_with_the_numbers_and_options(
+    driver: MemoryDriver, caplog: pytest.LogCaptureFixture
+) -> None:
+    from node_ipc.core.inbox import Inbox
+
+    server = serve(driver, soft_pending_bytes=1000, max_handler_frames=1)
+
+    @server.on("ask")
+    async def ask(data: int, socket: Session) -> None:
+        await driver.sleep(1000)
+
+    client = connect(driver, server.address, max_unread_events=10)
+    assert Inbox(client).take("row") is None
+    for number in range(5000):
+        server.sockets[0].emit("row", number)
+    driver.run_until_idle()
+    asking = Wire.connected(driver, server.address)
+    asking.write(frame("ask", 1) + frame("ask", 2))
+    driver.run_until_idle()
+    Wire.connected(driver, server.address)
+    deaf = server.sockets[-1]
+    driver.connections[-1].to_client.stall()
+    while not deaf.is_reading_paused:
+        deaf.emit("much", "x" * 1000)
+    waiting = deaf.pending_bytes
+    driver.advance(120)
+    said = "\n".join(record.getMessage() for record in caplog.records)
+    assert f"it does not read: {waiting} bytes wait for it, above soft_pending_bytes (1000)" in said
+    assert "its async handlers are at work on 1 messages" in said and "raise max_handler_frames (1)" in said
+    assert "nobody has taken any for a while" in said and "raise max_unread_events (10)" in said
+
+
 # ---- who hears of the end
 
 
