@@ -34,7 +34,7 @@ LIBFAKETIME = [
     for folder in ("/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib", "/usr/local/lib")
     if (path := Path(folder) / "faketime" / "libfaketimeMT.so.1").exists()
 ]
-STEADY = ("monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "process_time", "sleep")
+STEADY = ("monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "process_time", "sleep", "thread_time")
 OPTIONAL = ("uvloop", "winloop")
 OF_EXTRAS = {
     "cluster": {"nats", "redis"},
