@@ -15,7 +15,14 @@ from node_ipc.core.events import typed_decoder
 from node_ipc.drivers.memory import MemoryDriver
 from node_ipc.testing import Wire, pair, serve
 from node_ipc.wire.codec import choose
-from node_ipc.wire.costs import FEW_LONG_NUMBERS, LARGE_FRAME, count_values, has_many_long_numbers, without_collector
+from node_ipc.wire.costs import (
+    FEW_LONG_NUMBERS,
+    LARGE_FRAME,
+    count_values,
+    has_many_long_numbers,
+    may_have_more_values,
+    without_collector,
+)
 from node_ipc.wire.json import decode_large_envelope
 
 LONG = "17976931348623158079.25"
@@ -30,6 +37,15 @@ MANY = 100_000
 )
 def test_values_are_counted(frame: bytes, values: int) -> None:
     assert count_values(frame) == values
+
+
+@pytest.mark.row(52)
+@pytest.mark.parametrize("byte", [b",", b"[", b"{"])
+@pytest.mark.parametrize(("values", "more"), [(100_000, False), (100_001, True)])
+def test_many_values_are_found_wherever_they_begin(byte: bytes, values: int, more: bool) -> None:
+    text = b"x" * 200_001
+    assert may_have_more_values(byte * values + text, MANY) is more
+    assert may_have_more_values(text + byte * values, MANY) is more
 
 
 @pytest.mark.parametrize(
