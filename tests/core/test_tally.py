@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from node_ipc.core.tally import BUDGET, KEPT_MESSAGES, MOST_NAMES, OTHERS, Durations, Tally, _ratio, shown
+from node_ipc.core.tally import BUDGET, KEPT_MESSAGES, MOST_NAMES, OTHERS, READ_BYTES, Durations, Tally, _ratio, shown
 from node_ipc.core.trace import Trace
 
 
@@ -77,6 +77,7 @@ def test_a_payload_is_shown_by_its_begin() -> None:
 
     assert len(shown("x" * 10_000, 10_002)) == 2000
     assert shown("x", 10_000_000) == "(10000000 bytes)"
+    assert (shown("x", READ_BYTES), shown("x", READ_BYTES + 1)) == ('"x"', f"({READ_BYTES + 1} bytes)")
     assert shown(Odd(), 5) == "(Odd)" and shown({1, 2}, 3) == "[1,2]"
 
 

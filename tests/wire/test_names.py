@@ -7,8 +7,17 @@ from typing import Any
 
 import pytest
 
+from node_ipc import Config
 from node_ipc.errors import EventNotAllowed, EventTooLarge, InvalidEvent, ReservedEvent
-from node_ipc.wire.names import LIFECYCLE, UNSAFE, any_name, assured_name, guarded_name
+from node_ipc.wire.names import (
+    LIFECYCLE,
+    UNSAFE,
+    any_name,
+    assured_name,
+    guarded_name,
+    lifecycle_from_peers,
+    meant_of_lifecycle,
+)
 
 ORDINARY = ["a", "message", "app.message", " ", "😀", "__class__", "__init__", "rpc.request", "*", "Connect", "é" * 256]
 
@@ -76,3 +85,21 @@ def test_the_assured_profile_lets_listed_names_pass_only() -> None:
     with pytest.raises(EventNotAllowed) as caught:
         check("y" * 200)
     assert len(str(caught.value)) < 150
+
+
+@pytest.mark.row(52)
+def test_which_names_of_the_lifecycle_are_heard_from_peers() -> None:
+    raises = frozenset({"connect", "disconnect"})
+    assert raises < LIFECYCLE
+    profiles = ("raw", "fast", "guarded", "assured")
+    heard = {each: lifecycle_from_peers(Config(parser=each), raises) for each in profiles}
+    assert heard == {each: LIFECYCLE - raises if each == "fast" else frozenset() for each in profiles}
+    assert lifecycle_from_peers(Config(allow_reserved_events=True), raises) == LIFECYCLE
+    assert lifecycle_from_peers(Config(allow_reserved_events=True, raw_buffer=True), raises) == frozenset()
+
+
+@pytest.mark.row(52)
+def test_what_is_meant_is_among_what_the_endpoint_raises() -> None:
+    assert meant_of_lifecycle("nothing like it", frozenset({"connect"})) is None
+    assert meant_of_lifecycle("connected", frozenset({"connect"})) == "connect"
+    assert meant_of_lifecycle("connected", frozenset()) is None
