@@ -25,6 +25,7 @@ import math
 import os
 import random
 import resource
+import shutil
 import signal
 import sys
 import tempfile
@@ -159,24 +160,28 @@ def sampled(rows: list[Row], count: int, seed: int) -> deque[Task]:
 
 def run(tasks: deque[Task], jobs: int, ends: float) -> Iterator[tuple[Task, int, float]]:
     """Each task with its exit code and its seconds, until the time is over."""
-    running: dict[int, tuple[Task, float]] = {}
+    running: dict[int, tuple[Task, float, str]] = {}
     while running or (tasks and time.monotonic() < ends):
         while tasks and len(running) < jobs and time.monotonic() < ends:
             task = tasks.popleft()
-            running[start(*task)] = (task, time.monotonic())
+            folder = tempfile.mkdtemp(prefix="m-")  # short: paths of sockets are made in it
+            running[start(*task, folder)] = (task, time.monotonic(), folder)
         now = time.monotonic()
-        for pid, (task, began) in running.items():
+        for pid, (task, began, _) in running.items():
             if now > began + task[0].limit:
                 os.killpg(pid, signal.SIGKILL)
         pid, status = os.waitpid(-1, os.WNOHANG)
         if pid:
-            task, began = running.pop(pid)
+            task, began, folder = running.pop(pid)
+            with contextlib.suppress(ProcessLookupError):  # what its tests started and did not end
+                os.killpg(pid, signal.SIGKILL)
+            shutil.rmtree(folder, ignore_errors=True)
             yield task, os.waitstatus_to_exitcode(status), now - began
         else:
             time.sleep(0.02)
 
 
-def start(row: Row, mutant: Mutant | None) -> int:
+def start(row: Row, mutant: Mutant | None, folder: str) -> int:
     """A process, leader of its group, that runs the tests of a module with the mutant in the module's place."""
     if pid := os.fork():
         with contextlib.suppress(OSError):  # it has done so itself
@@ -189,15 +194,14 @@ def start(row: Row, mutant: Mutant | None) -> int:
         if mutant:
             sys.meta_path.insert(0, Wrong(mutant))
             importlib.import_module(Wrong.name_of(mutant))  # now: pytest would put its own importer before this one
-        with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
-            os.environ["TMPDIR"] = tempfile.tempdir = folder
-            output = os.open(os.path.join(folder, "output"), os.O_CREAT | os.O_WRONLY)
-            os.dup2(output, 1)
-            os.dup2(output, 2)
-            code = int(pytest.main([*OPTIONS, *(f"--deselect={each}" for each in row.slow), *row.tests]))
-            sys.stdout.flush()
-            if code and not mutant:
-                os.write(kept, Path(folder, "output").read_bytes()[-3000:])
+        os.environ["TMPDIR"] = tempfile.tempdir = folder
+        output = os.open(os.path.join(folder, "output"), os.O_CREAT | os.O_WRONLY)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        code = int(pytest.main([*OPTIONS, *(f"--deselect={each}" for each in row.slow), *row.tests]))
+        sys.stdout.flush()
+        if code and not mutant:
+            os.write(kept, Path(folder, "output").read_bytes()[-3000:])
     except BaseException:
         if not mutant:
             os.write(kept, traceback.format_exc().encode())
