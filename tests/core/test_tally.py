@@ -67,7 +67,10 @@ def test_messages_are_kept_while_somebody_wants_them_and_not_without_end() -> No
     assert len(taken["messages"]) == KEPT_MESSAGES and taken["skipped"] == 50
     first = {"number": 1, "time": 1.5, "direction": "in", "event": "order", "bytes": 8, "link": 3, "data": '{"n":0}'}
     assert taken["messages"][0] == first
+    assert [each["number"] for each in taken["messages"]] == list(range(1, KEPT_MESSAGES + 1))
     assert tally.take_messages() == {"messages": [], "skipped": 0}
+    tally.went("order", 8, None, 3)
+    assert tally.take_messages()["messages"][0]["number"] == KEPT_MESSAGES + 51  # those skipped have theirs, too
 
 
 def test_a_payload_is_shown_by_its_begin() -> None:
