@@ -6,7 +6,18 @@ import random
 
 import pytest
 
-from node_ipc.core.tally import BUDGET, KEPT_MESSAGES, MOST_NAMES, OTHERS, READ_BYTES, Durations, Tally, _ratio, shown
+from node_ipc.core.tally import (
+    BUDGET,
+    KEPT_MESSAGES,
+    MOST_NAMES,
+    OTHERS,
+    READ_BYTES,
+    Durations,
+    Name,
+    Tally,
+    _ratio,
+    shown,
+)
 from node_ipc.core.trace import Trace
 
 
@@ -128,3 +139,10 @@ def test_what_is_asked_runs_until_its_answer_and_is_counted_each() -> None:
 @pytest.mark.parametrize(("real", "counted", "times"), [(10, 0, 1.0), (0, 0, 1.0), (10, 5, 2.0), (5, 10, 1.0)])
 def test_what_was_not_counted_is_estimated_from_what_was(real: int, counted: int, times: float) -> None:
     assert _ratio(real, counted) == times
+
+
+@pytest.mark.row(52)
+def test_only_what_came_and_went_since_the_last_look_is_stretched() -> None:
+    name = Name(came=14, went=16, bytes_in=120, bytes_out=140, before=(10, 12, 100, 110))
+    name.stretch(2.0, 3.0)
+    assert (name.came, name.went, name.bytes_in, name.bytes_out) == (18, 24, 140, 200)

@@ -328,3 +328,29 @@ def test_a_handler_that_failed_is_an_error_as_ever(ends: Pair) -> None:
     ends.client.emit("bad")
     ends.driver.run_until_idle()
     assert [type(error) for error in errors] == [HandlerError]
+
+
+@pytest.mark.row(52)
+def test_who_watches_an_answer_hears_the_error_that_the_peer_hears(ends: Pair) -> None:
+    errors: list[BaseException | None] = []
+
+    class Keeps(Activity):
+        def ended(self, error: BaseException | None) -> None:
+            errors.append(error)
+
+    class Answers(Watch):
+        def answering(self, method: str, message: Carried | None, request: Any) -> Activity:
+            return Keeps()
+
+    def refuse(params: Any) -> None:
+        raise RemoteError(7, "not today", {"until": "Monday"})
+
+    ends.server.watch(Answers())
+    ends.server.handle("refuse", refuse)
+    answer = ends.client.request("refuse")
+    ends.driver.run_until(answer)
+    assert isinstance(answer.error, RemoteError)
+    (error,) = errors
+    assert isinstance(error, RemoteError)
+    assert (error.code, error.message, error.data) == (7, "not today", {"until": "Monday"})
+    assert (answer.error.code, answer.error.message, answer.error.data) == (7, "not today", {"until": "Monday"})
