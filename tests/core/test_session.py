@@ -648,6 +648,7 @@ def test_the_only_one_that_waits_makes_room_for_the_newest() -> None:
     everything.connection.resume()
     everything.driver.run_until_idle()
     assert heard == [0, 1, 3] and everything.socket.dropped == 1
+    assert everything.socket.outgoing.next_number == 5  # those that were dropped had numbers
 
 
 def test_closing_while_the_kernel_is_full_sends_everything_first() -> None:
