@@ -22,6 +22,7 @@ from msgspec import Raw, Struct
 from ..config.address import Unix
 from ..config.config import HARD_MESSAGE_SIZE, Config
 from ..core.client import Client
+from ..core.seam import nothing
 from ..core.server import Server
 from ..core.session import broadcast
 from ..drivers.loop import EventLoopDriver
@@ -159,9 +160,6 @@ class _Hub:
             self._hearers.setdefault(subject, {})[socket] = None
             self._ends[socket].subjects.add(subject)
 
-    def _unsubscribe(self, data: Raw, socket: Session) -> None:
-        self._remove(_subject(data), socket)
-
     def _remove(self, subject: str, socket: Session) -> None:
         self._ends[socket].subjects.discard(subject)
         hearers = self._hearers.get(subject, {})
@@ -191,9 +189,6 @@ class _Hub:
                 return [member]
         return []
 
-    def _sync(self, data: Raw, socket: Session) -> None:
-        self._send([socket], _framed("synced", _number(data)))
-
     def _closed(self, socket: Session) -> None:
         for subject in tuple(self._ends[socket].subjects):
             self._remove(subject, socket)
@@ -205,8 +200,8 @@ class _Hub:
 
 _DOES: dict[str, Callable[[_Hub, Raw, Session], None]] = {
     "sub": _Hub._subscribe,
-    "unsub": _Hub._unsubscribe,
-    "sync": _Hub._sync,
+    "unsub": lambda hub, data, socket: hub._remove(_subject(data), socket),
+    "sync": lambda hub, data, socket: hub._send([socket], _framed("synced", _number(data))),
 }
 
 
@@ -265,19 +260,11 @@ class HubBus:
             else:
                 message = _frame(frame)
                 if message.type == "none":
-                    self._nobody(_number(message.data))
+                    self._unheard.pop(_number(message.data), nothing)()
                 elif message.type == "synced":
-                    self._synced(_number(message.data))
-
-    def _nobody(self, number: int) -> None:
-        unheard = self._unheard.pop(number, None)
-        if unheard is not None:
-            unheard()
-
-    def _synced(self, number: int) -> None:
-        waiting = self._syncs.pop(number, None)
-        if waiting is not None and not waiting.done():
-            waiting.set_result(None)
+                    waiting = self._syncs.pop(_number(message.data), None)
+                    if waiting is not None and not waiting.done():
+                        waiting.set_result(None)
 
     @property
     def _up(self) -> Client:

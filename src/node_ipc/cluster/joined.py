@@ -40,17 +40,22 @@ from .node import Local, Node, NodeLimits, NodeState
 
 if TYPE_CHECKING:
     from ..config.config import Config
-    from ..core.everywhere import Found, RemoteNode
+    from ..core.everywhere import Found
     from ..core.outcome import Outcome, Progress
     from ..core.seam import Driver
     from ..core.session import Session
-    from ..core.trace import BusStats
     from .bus import Bus
 
 __all__ = ["AskingNode", "Joined", "Wire", "join", "node_of"]
 
 NULL = Raw(b"null")
 FAILED = -32603
+TOLD: dict[type[Exception], tuple[str, int]] = {
+    RequestTimeout: ("timeout", FAILED),
+    NotConnected: ("nobody", -32001),
+    ConnectionLost: ("lost", FAILED),
+    InvalidPayload: ("remote", -32602),
+}
 
 
 class Wire:
@@ -196,7 +201,14 @@ class Joined:
 
     def _begin(self) -> None:
         self._node, self._keeper = node_of(self, self._driver, self._settings, self._bus)
-        self.name = self._node.name
+        node = self._node
+        self.name, self.first, self.last, self.stats, self.nodes = (
+            node.name,
+            node.first,
+            node.last,
+            node.stats,
+            node.nodes,
+        )
 
     # ---- the server's relay
 
@@ -221,18 +233,6 @@ class Joined:
 
     def publish(self, audience: Audience, frame: bytes, event: str | None) -> None:
         self._node.publish(audience, self._wire.value(frame), event)
-
-    def first(self, room: str) -> None:
-        self._node.first(room)
-
-    def last(self, room: str) -> None:
-        self._node.last(room)
-
-    def stats(self) -> BusStats:
-        return self._node.stats()
-
-    def nodes(self) -> list[RemoteNode]:
-        return self._node.nodes()
 
     def find(self, room: str | None, timeout: float) -> Outcome[Found]:
         refuse_other_threads(self._driver, "sockets")
@@ -370,18 +370,10 @@ def node_of(local: Local, driver: Driver, settings: Config, bus: Bus) -> tuple[N
 
 def _told(error: Exception) -> tuple[str, int, str]:
     """Why a request of another node's failed, as it is told there."""
-    text = str(error)[:1000]
     if isinstance(error, RemoteError):
         return "remote", error.code, error.message
-    if isinstance(error, RequestTimeout):
-        return "timeout", FAILED, text
-    if isinstance(error, NotConnected):
-        return "nobody", -32001, text
-    if isinstance(error, ConnectionLost):
-        return "lost", FAILED, text
-    if isinstance(error, InvalidPayload):
-        return "remote", -32602, text
-    return "remote", FAILED, text
+    kind, code = next((told for kind, told in TOLD.items() if isinstance(error, kind)), ("remote", FAILED))
+    return kind, code, str(error)[:1000]
 
 
 def _plain(value: Any) -> Any:

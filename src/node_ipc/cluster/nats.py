@@ -21,6 +21,7 @@ from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 
 from ..config.bus_options import shown
+from ..core.seam import nothing
 from ..errors import ConfigError
 from .broker_url import TLS_FILES, query_of, readable, tls_context, userinfo
 from .pump import Pump
@@ -215,9 +216,7 @@ class NatsBus:
         if not subject.startswith(self._inbox):
             hears.heard(subject, data)
         elif headers.startswith(NOBODY):
-            unheard = self._unheard.pop(subject, None)
-            if unheard is not None:
-                unheard()
+            self._unheard.pop(subject, nothing)()
 
     async def _send(self, calls: list[Callable[[Client], Any]]) -> None:
         client = self._client

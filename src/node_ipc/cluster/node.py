@@ -724,9 +724,6 @@ class Node:
         for data in self._in_parts(self._local.describe(who.room), here, shorten):
             self._say_encoded(subject, data)
 
-    def _hear_here(self, other: Other, here: Here) -> None:
-        self._questions.here(here)
-
     # ---- requests
 
     def ask(
@@ -745,7 +742,11 @@ class Node:
             return outcome
         ask = Ask(self.name, self._life, id, number, method, timeout, params, progress is not None)
         if node == self.name:
-            self._answer_to(ask, partial(self._answered_here, id), partial(self._questions.told, id, node))
+
+            def answered(error: tuple[str, int, str] | None, result: Raw) -> None:
+                self._questions.answered(Answer(self.name, self._life, id, error, result))
+
+            self._answer_to(ask, answered, partial(self._questions.told, id, node))
         elif self.state is not NodeState.UP or self._line is None:
             self._questions.end(
                 id, NotConnected(f"cannot ask {node or 'another server'}: the bus is {self.state.value}")
@@ -796,9 +797,6 @@ class Node:
 
         return self._answers.begin(key, lambda: self._local.answer(ask, answered, told))
 
-    def _answered_here(self, id: int, error: tuple[str, int, str] | None, result: Raw) -> None:
-        self._questions.answered(Answer(self.name, self._life, id, error, result))
-
     def _hear_ask(self, other: Other, ask: Ask) -> None:
         done, told = partial(self._answer, other.name, ask.id), partial(self._tell, other.name, ask)
         if self._answer_to(ask, done, told) and not ask.socket and ask.progress is not None:
@@ -813,15 +811,6 @@ class Node:
             )
         self._say_encoded(self._subjects.node(name), encoded)
 
-    def _hear_taken(self, other: Other, taken: Taken) -> None:
-        self._questions.taken(taken.id, other.name)
-
-    def _hear_progress(self, other: Other, progress: Progress) -> None:
-        self._questions.told(progress.id, other.name, progress.data)
-
-    def _hear_cancel(self, other: Other, cancel: Cancel) -> None:
-        self._answers.give_up((other.name, cancel.life, cancel.id))
-
     def _answer(self, name: str, id: int, error: tuple[str, int, str] | None, result: Raw) -> None:
         if self._line is None:
             return
@@ -830,9 +819,6 @@ class Node:
             text = f"the answer has {len(data)} bytes, and the bus takes {self._limit}"
             data = encode(Answer(self.name, self._life, id, ("remote", -32603, text), Raw(b"null")))
         self._say_encoded(self._subjects.node(name), data)
-
-    def _hear_answer(self, other: Other, answer: Answer) -> None:
-        self._questions.answered(answer)
 
     # ---- the rest
 
@@ -861,12 +847,12 @@ _HEAR: dict[type, Callable[[Node, Other, Any], None]] = {
     Sync: Node._hear_sync,
     Marks: Node._hear_marks,
     Who: Node._hear_who,
-    Here: Node._hear_here,
+    Here: lambda node, other, here: node._questions.here(here),
     Ask: Node._hear_ask,
-    Taken: Node._hear_taken,
-    Progress: Node._hear_progress,
-    Cancel: Node._hear_cancel,
-    Answer: Node._hear_answer,
+    Taken: lambda node, other, taken: node._questions.taken(taken.id, other.name),
+    Progress: lambda node, other, progress: node._questions.told(progress.id, other.name, progress.data),
+    Cancel: lambda node, other, cancel: node._answers.give_up((other.name, cancel.life, cancel.id)),
+    Answer: lambda node, other, answer: node._questions.answered(answer),
 }
 _SIGNS = (Hello, Beat)
 """What shows that a node is back, and subscribed."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from collections import deque
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import msgspec
@@ -57,10 +58,6 @@ class Comparison:
         """Whether as much came as was recorded."""
         return self.came >= self.expected
 
-    def differences(self) -> Iterator[str]:
-        """What is not as it was recorded, one by one."""
-        raise NotImplementedError
-
 
 class MessageComparison(Comparison):
     """Message by message; ``ignore`` names the places in payloads that may differ."""
@@ -100,6 +97,7 @@ class MessageComparison(Comparison):
             return message
 
     def differences(self) -> Iterator[str]:
+        """What is not as it was recorded, one by one."""
         recorded, heard = list(self._recorded), list(self._heard)
         for tag, a, b, c, d in _aligned(recorded, heard):
             if tag != "equal":
@@ -163,17 +161,13 @@ def _differing(recorded: Any, came: Any) -> Iterator[_Place]:
             names = [*one, *(name for name in other if name not in one)]
             parts = [_Place(f"{path}.{name}", one.get(name, _NOTHING), other.get(name, _NOTHING)) for name in names]
         elif isinstance(one, list) and isinstance(other, list):
-            longest = range(max(len(one), len(other)))
-            parts = [_Place(f"{path}[{at}]", _item(one, at), _item(other, at)) for at in longest]
+            pairs = zip_longest(one, other, fillvalue=_NOTHING)
+            parts = [_Place(f"{path}[{at}]", *pair) for at, pair in enumerate(pairs)]
         else:
             if type(one) is not type(other) or one != other:
                 yield place
             continue
         waiting += reversed(parts)
-
-
-def _item(items: list[Any], at: int) -> Any:
-    return items[at] if at < len(items) else _NOTHING
 
 
 def _shown(value: Any) -> str:
@@ -222,14 +216,9 @@ class BytesComparison(Comparison):
         del self._recorded[MOST_SHOWN:], self._heard[MOST_SHOWN:]
 
     def differences(self) -> Iterator[str]:
+        """Where they differ first, if they do."""
         if not self._is_equal:
-            yield (
-                f"from byte {self._equal + 1} on it differs:\n  recorded {_bytes(self._recorded)}\n"
-                f"  came     {_bytes(self._heard)}"
-            )
+            recorded, came = (bytes(kept[: MOST_SHOWN // 3]) for kept in (self._recorded, self._heard))
+            yield f"from byte {self._equal + 1} on it differs:\n  recorded {recorded!r}\n  came     {came!r}"
         elif self.came != self.expected:
             yield f"{self.came} bytes came instead of {self.expected}"
-
-
-def _bytes(data: bytearray) -> str:
-    return repr(bytes(data[: MOST_SHOWN // 3]))

@@ -7,7 +7,7 @@ recorded link becomes a link of its own. What was recorded is sent as it was: no
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
 import msgspec
 from msgspec import UNSET
@@ -15,6 +15,7 @@ from msgspec import UNSET
 from ..config.address import Address
 from ..config.config import Config
 from ..core.outcome import Outcome
+from ..core.requests import REQUEST, RESPONSE
 from ..core.seam import Driver, Link, Timer
 from ..errors import NotConnected
 from ..wire.attached import without_offer
@@ -35,20 +36,20 @@ SETTLING = 0.2
 MOST_BYTES = 64 * 1024 * 1024
 """Of one answer."""
 HEARTBEATS = (PING, PONG)
-REQUEST, RESPONSE = "rpc.request", "rpc.response"
 
 
-class Played(NamedTuple):
+@dataclass(slots=True)
+class Played:
     """How it went."""
 
-    links: int
-    sent: int
+    links: int = 0
+    sent: int = 0
     """Messages, or (raw mode) reads."""
-    answers: int
+    answers: int = 0
     """Messages that came, heartbeats not counted; of raw mode bytes."""
-    faults: list[str]
+    faults: list[str] = field(default_factory=list)
     """What could not be said again, and why."""
-    differences: list[str]
+    differences: list[str] = field(default_factory=list)
     """What the server said otherwise than recorded, where that was asked."""
 
 
@@ -88,11 +89,8 @@ class Player:
         self.ignore = Paths([*recording.header.redacted, *(ignore.texts if ignore else [])])
         self.done: Outcome[Player] = driver.outcome(self)
         """Settled when everything was played, with the error where there is no server."""
-        self.played = Played(0, 0, 0, [], [])
+        self.played = Played()
         """How it went; complete once it is done."""
-        self.sent = self.answers = 0
-        self.faults: list[str] = []
-        """What could not be said again."""
         self._speed = speed
         self._refuse_nothing(recording)
         self._entries: Iterator[Entry] = iter(recording)
@@ -100,8 +98,6 @@ class Player:
         self._first_time = 0.0
         self._begin = driver.now()
         self._sides: dict[int, _Conversation] = {}
-        self._differences: list[str] = []
-        self._links = 0
         self._full: set[_Conversation] = set()
         self._is_read = False
         self._timer: Timer | None = None
@@ -159,7 +155,7 @@ class Player:
                 side.end()
         elif not entry.event or entry.event == "connect":
             if side is None:
-                self._links += 1
+                self.played.links += 1
                 side = self._sides[entry.link] = _Conversation(self, entry)
             if entry.side:
                 side.play(entry)
@@ -228,9 +224,10 @@ class Player:
         self.changed()
 
     def _takes_nothing(self) -> None:
+        sent = self.played.sent
         self.fail(
             NotConnected(
-                f"the server at {self.target} has taken nothing for {self.patience:g} s, after {self.sent} messages"
+                f"the server at {self.target} has taken nothing for {self.patience:g} s, after {sent} messages"
             )
         )
 
@@ -240,8 +237,7 @@ class Player:
         self._stop()
         if self.compare:
             for side in self._sides.values():
-                self._differences += side.differences()
-        self.played = Played(self._links, self.sent, self.answers, self.faults, self._differences)
+                self.played.differences += side.differences()
         self.done.settle()
 
     def _stop(self) -> None:
@@ -300,13 +296,15 @@ class _Conversation:
             return
         frame = frame_of(entry)
         if frame is None:
-            player.faults.append(f"{self._name}: a message of {entry.bytes} bytes was not kept, so it is not sent")
+            player.played.faults.append(
+                f"{self._name}: a message of {entry.bytes} bytes was not kept, so it is not sent"
+            )
         elif self.is_over:
             self._unsent += 1
             if self._unsent == 1:
-                player.faults.append(f"{self._name}: the server has ended it, so what comes next is not sent")
+                player.played.faults.append(f"{self._name}: the server has ended it, so what comes next is not sent")
         else:
-            player.sent += 1
+            player.played.sent += 1
             self._write(frame + player.delimiter)
 
     def _write(self, data: bytes) -> None:
@@ -350,7 +348,7 @@ class _Conversation:
 
     def received(self, data: bytes) -> None:
         if self._player.is_bytes:
-            self._player.answers += len(data)
+            self._player.played.answers += len(data)
             self._bytes.hear(data)
         else:
             for frame in self._cutter.cut(data):
@@ -366,7 +364,7 @@ class _Conversation:
         message = _message_of(frame)
         if message.type in HEARTBEATS:
             return
-        player.answers += 1
+        player.played.answers += 1
         if player.compare and (message.type is None or player.wants(message.type, message.data, self._asked)):
             self._messages.hear(message)
 
@@ -385,7 +383,7 @@ class _Conversation:
     def lost(self, error: Exception | None) -> None:
         self.is_over = True
         if error is not None and not self._is_ending:
-            self._player.faults.append(f"{self._name}: {error}")
+            self._player.played.faults.append(f"{self._name}: {error}")
         if self._timer is not None:
             self._timer.cancel()
         self._player.writable(self)
