@@ -34,6 +34,7 @@ class Keeper:
 
     def __init__(self, bus: Bus, node: Node, driver: Driver, fault: Callable[[IPCError], None]) -> None:
         self._bus = bus
+        self.size_option, self.has_groups = bus.size_option, bus.has_groups
         self._node = node
         self._driver = driver
         self._fault = fault
@@ -85,7 +86,11 @@ class Keeper:
     async def _keep(self) -> None:
         while self._closed is None:
             limit = await self._connect()
-            await self._live(limit)
+            self._lost = asyncio.Event()
+            self._is_up = True
+            self._connection += 1
+            self._node.up(self, limit)
+            await self._lost.wait()
 
     async def _connect(self) -> int | None:
         """Try until it is there, which may be never; returns the largest message that it takes."""
@@ -100,17 +105,13 @@ class Keeper:
                 hangs = isinstance(error, TimeoutError) and self._driver.now() - began < CONNECT_SECONDS
                 if not told and not hangs:
                     told = True
-                    self._fault(_unreachable(self._bus, error))
+                    why = f"{why_unreachable(self._bus, error)}. What is for other servers waits"
+                    unreachable = ConnectError(f"{why}; it is tried again until it is there")
+                    unreachable.__cause__ = error
+                    self._fault(unreachable)
             await asyncio.sleep(delay * (0.8 + 0.4 * self._driver.random()))
             delay = min(delay * GROWTH, LONGEST_DELAY)
             patience = min(patience * GROWTH, CONNECT_SECONDS)
-
-    async def _live(self, limit: int | None) -> None:
-        self._lost = asyncio.Event()
-        self._is_up = True
-        self._connection += 1
-        self._node.up(self, limit)
-        await self._lost.wait()
 
     def _node_finished(self) -> None:
         """The node has said all it had to say, or there is nobody to say it to."""
@@ -133,25 +134,14 @@ class Keeper:
                 async with asyncio.timeout(self._patience):
                     await self._bus.close()
         finally:
-            self._finish()
-
-    def _finish(self) -> None:
-        self.is_open = False
-        for task in tuple(self._tasks - self._leaving):
-            task.cancel()
-        closed, self._closed = self._closed, nothing
-        if closed is not None:
-            closed()
+            self.is_open = False
+            for task in tuple(self._tasks - self._leaving):
+                task.cancel()
+            closed, self._closed = self._closed, nothing
+            if closed is not None:
+                closed()
 
     # ---- the node's line
-
-    @property
-    def size_option(self) -> str:
-        return self._bus.size_option
-
-    @property
-    def has_groups(self) -> bool:
-        return self._bus.has_groups
 
     def publish(self, subject: str, data: bytes) -> bool:
         return bool(self._do(self._bus.publish, subject, data))
@@ -217,11 +207,3 @@ def why_unreachable(bus: Bus, error: BaseException) -> str:
     of_tls = why_tls_failed(error) if bus.health().startswith(("tls:", "rediss:")) else None
     words = (of_tls or str(error) or type(error).__name__).rstrip(".")
     return f"the bus ({bus.name}, {bus.health()}) cannot be reached: {words:.600}"
-
-
-def _unreachable(bus: Bus, error: BaseException) -> ConnectError:
-    unreachable = ConnectError(
-        f"{why_unreachable(bus, error)}. What is for other servers waits; it is tried again until it is there"
-    )
-    unreachable.__cause__ = error
-    return unreachable

@@ -151,10 +151,8 @@ class RedisBus:
         loop = asyncio.get_running_loop()
         heard: asyncio.Future[None] = loop.create_future()
         said: asyncio.Future[None] = loop.create_future()
-        if self._ear is None:
-            raise ConnectionError("Redis is gone")
-        self._pongs.append(heard)
         self._listen("PING")
+        self._pongs.append(heard)
         self._answers.append(lambda: None if said.done() else said.set_result(None))
         self._speaking.put(("PUBLISH", "node_ipc.nobody", b""))
         await asyncio.gather(heard, said)

@@ -719,10 +719,8 @@ class FaultLog:
             self._limited[kind, timed] = limited
         if self._failures is not None and isinstance(error, OF_THE_PROGRAM):
             self._failures.append(error)
-        stderr, extra = (
-            self._uses_stderr(error),
-            self.members(self._where, socket, error.code, getattr(error, "event", "")),
-        )
+        stderr = self._uses_stderr(error)
+        extra = self.members(self._where, socket, error.code, getattr(error, "event", ""))
         if isinstance(error, HandlerError):
             limited.failure(str(error), error.__cause__, stderr=stderr, extra=extra)
         elif loud or isinstance(error, LOUD):

@@ -8,10 +8,10 @@ What AsyncAPI has no words for (Unix sockets, pipes, how messages are framed) ar
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
-from ..config.address import Address, Pipe, Tcp, Tls, Udp, Unix
+from ..config.address import Address, Pipe, Unix
 from ..config.address import parse as parse_address
 from ..config.config import Config
 from ..core.requests import REQUEST, RESPONSE
@@ -98,12 +98,7 @@ class _Document:
         members: dict[str, Any] = {"jsonrpc": {"const": "2.0"}, "id": {"type": ["integer", "string"]}}
         if part == "params":
             members |= {"method": {"const": method.name}, "params": payload}
-            required = [
-                "jsonrpc",
-                "id",
-                "method",
-                *(["params"] if payload else []),
-            ]  # where anything may come, nothing may
+            required = ["jsonrpc", "id", "method"] + ["params"] * bool(payload)  # where anything may come, nothing may
             schema: dict[str, Any] = {"type": "object", "properties": members, "required": required}
         else:
             members |= {"result": payload, "error": _FAULT}
@@ -158,17 +153,9 @@ def _server(address: str | Address) -> dict[str, Any]:
     if isinstance(address, str):
         config = Config()
         address = parse_address(address, role="server", socket_root=config.socket_root, appspace=config.appspace)
-    return _SERVERS[type(address)](address)
-
-
-_SERVERS: dict[type, Callable[[Any], dict[str, Any]]] = {
-    Unix: lambda at: {"host": "localhost", "protocol": "unix", "x-unix-socket": str(at).removeprefix("unix:")},
-    Pipe: lambda at: {"host": "localhost", "protocol": "pipe", "x-windows-pipe": str(at).removeprefix("pipe:")},
-    Tcp: lambda at: {"host": _host(at), "protocol": "tcp"},
-    Tls: lambda at: {"host": _host(at), "protocol": "tls"},
-    Udp: lambda at: {"host": _host(at), "protocol": "udp"},
-}
-
-
-def _host(at: Tcp | Tls | Udp) -> str:
-    return str(at).partition("://")[2]
+    scheme, _, where = str(address).partition(":")
+    if isinstance(address, Unix):
+        return {"host": "localhost", "protocol": "unix", "x-unix-socket": where}
+    if isinstance(address, Pipe):
+        return {"host": "localhost", "protocol": "pipe", "x-windows-pipe": where}
+    return {"host": where.removeprefix("//"), "protocol": scheme[:3]}

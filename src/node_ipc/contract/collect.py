@@ -16,7 +16,8 @@ from typing import Any, Literal, TypeAlias
 from weakref import WeakSet
 
 from ..callbacks import IPC
-from ..config.address import Handed
+from ..config.address import Handed, parse
+from ..config.config import Config
 from ..core.client import Client
 from ..core.datagram import DatagramServer
 from ..core.events import Event
@@ -126,13 +127,10 @@ class _Found:
 
     def contract(self, name: str | None, **said: Any) -> Contract:
         """All of it, under this name, or the one it has, or ``"world"``."""
-        return Contract(name or self.name or "world", **self._directions(), **said, address=self.address)
-
-    def _directions(self) -> dict[str, Any]:
-        """In the words of the server."""
-        if self.client:
-            return {"receives": self.sends, "sends": self.receives, "asks": self.answers}
-        return {"receives": self.receives, "sends": self.sends, "answers": self.answers}
+        ways: dict[str, Any] = {"receives": self.receives, "sends": self.sends, "answers": self.answers}
+        if self.client:  # in the words of the server
+            ways = {"receives": self.sends, "sends": self.receives, "asks": self.answers}
+        return Contract(name or self.name or "world", **ways, **said, address=self.address)
 
 
 def _found(target: Any, role: Role) -> _Found:
@@ -206,9 +204,6 @@ def _of_function(register: Callable[..., Any], role: Role) -> _Found:
 
 
 def _in_memory(role: Role) -> Any:
-    from ..config.address import parse
-    from ..config.config import Config
-
     address = parse(WORLD, role=role, socket_root=ROOT, appspace="app.")
     settings = Config(socket_root=ROOT).settings()
     if role == "client":

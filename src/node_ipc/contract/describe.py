@@ -89,7 +89,7 @@ def describe(
     said |= {"title": title, "version": version, "description": description}
     description_of = _Description(endpoint, contract, said)
     endpoint.handle(ASK_CONTRACT, description_of.answer)
-    endpoint.handle(ASK_PRESENCE, _pong)
+    endpoint.handle(ASK_PRESENCE, lambda params: "pong" if params is None else params)
 
 
 class _Description:
@@ -135,7 +135,3 @@ class _Description:
         if (bus := self._bus()) is not None:
             document["x-node-ipc"]["bus"] = bus
         return document
-
-
-def _pong(params: Any) -> Any:
-    return "pong" if params is None else params

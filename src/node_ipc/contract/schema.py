@@ -17,7 +17,7 @@ from msgspec import UNSET, inspect
 from .model import Contract
 from .shapes import NAMED, Named, Shapes, buffers_of, cannot_say, default_of, description_of, tag_of
 
-__all__ = ["DIALECT", "MOMENTS", "PATTERNS", "Schemas", "json_schema"]
+__all__ = ["DIALECT", "LIMITS", "MOMENTS", "PATTERNS", "Schemas", "json_schema"]
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _DATE = "(?!0000)[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
@@ -45,6 +45,14 @@ MOMENTS = {
     for zone, pattern in ((True, _ZONE), (False, ""), (None, f"{_ZONE}?"))
 }
 """The same for dates and times: with a zone, without one, and either way."""
+LIMITS = {
+    "minimum": "ge",
+    "exclusiveMinimum": "gt",
+    "maximum": "le",
+    "exclusiveMaximum": "lt",
+    "multipleOf": "multiple_of",
+}
+"""The limits of numbers, as msgspec calls them."""
 FOREIGN = re.compile(r"\(\?[aiLmsuxP#(]|\\[AZ]|\(\?<[=!]|[*+?}]\+")
 """What Python's regular expressions have and those of JSON Schema need not."""
 
@@ -153,15 +161,17 @@ class Schemas:
         if isinstance(shape, NAMED):
             return {"$ref": f"{self._prefix}{self._shapes.name(shape)}"}
         if isinstance(shape, inspect.UnionType):
-            return self._union(shape, place)
+            return {"anyOf": [self._schema(each, place) for each in shape.types]}
         if isinstance(shape, inspect.LiteralType):
             return {"enum": list(shape.values)}
         if isinstance(shape, (inspect.DictType, *_FROZEN_DICT)):
             return self._dict(shape, place)
         if isinstance(shape, inspect.TupleType):
-            return self._tuple(shape, place)
+            items = [self._schema(each, f"{place}[{n}]") for n, each in enumerate(shape.item_types)]
+            return {"type": "array", **self._places(items), "minItems": len(items), "maxItems": len(items)}
         if isinstance(shape, inspect.CollectionType):
-            return {"type": "array", **self._items(shape.item_type, place), **_sizes(shape, "Items")}
+            item = self._schema(shape.item_type, f"{place}[]")
+            return {"type": "array", **({"items": item} if item else {}), **_sizes(shape, "Items")}
         if (write := _LEAVES.get(type(shape))) is not None:
             schema: dict[str, Any] = write(shape, place)
             return schema
@@ -169,13 +179,6 @@ class Schemas:
             return buffers[0] if len(buffers) == 1 else {"anyOf": buffers}
         cannot_say("JSON Schema", place, repr(getattr(shape, "cls", shape)), "{} (anything)")
         return {}
-
-    def _items(self, item: inspect.Type, place: str) -> dict[str, Any]:
-        schema = self._schema(item, f"{place}[]")
-        return {"items": schema} if schema else {}
-
-    def _union(self, shape: inspect.UnionType, place: str) -> dict[str, Any]:
-        return {"anyOf": [self._schema(each, place) for each in shape.types]}
 
     def _dict(self, shape: Any, place: str) -> dict[str, Any]:
         schema: dict[str, Any] = {"type": "object"}
@@ -198,13 +201,9 @@ class Schemas:
         kind = {inspect.IntType: "int", inspect.FloatType: "float", inspect.DecimalType: "decimal"}.get(type(shape))
         if kind is None:
             return self._schema(shape, place)
-        if any(getattr(shape, limit, None) is not None for limit in ("gt", "ge", "lt", "le", "multiple_of")):
+        if any(getattr(shape, limit, None) is not None for limit in LIMITS.values()):
             cannot_say("JSON Schema", place, "limits of numbers that are text", "any number")
         return {"pattern": PATTERNS[kind]}
-
-    def _tuple(self, shape: inspect.TupleType, place: str) -> dict[str, Any]:
-        items = [self._schema(each, f"{place}[{n}]") for n, each in enumerate(shape.item_types)]
-        return {"type": "array", **self._places(items), "minItems": len(items), "maxItems": len(items)}
 
 
 _FROZEN_DICT: tuple[Any, ...] = (inspect.FrozenDictType,) if hasattr(inspect, "FrozenDictType") else ()  # new in 0.21
@@ -217,13 +216,7 @@ def _sizes(shape: Any, of: str) -> dict[str, int]:
 
 def _number(kind: str) -> Any:
     def write(shape: Any, place: str) -> dict[str, Any]:
-        limits = {
-            "exclusiveMinimum": shape.gt,
-            "minimum": shape.ge,
-            "exclusiveMaximum": shape.lt,
-            "maximum": shape.le,
-            "multipleOf": shape.multiple_of,
-        }
+        limits = {key: getattr(shape, limit) for key, limit in LIMITS.items()}
         return {"type": kind, **{key: value for key, value in limits.items() if value is not None}}
 
     return write

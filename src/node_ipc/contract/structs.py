@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from .model import ContractError, ContractWarning
+from .schema import LIMITS as NUMBERS
 from .schema import MOMENTS, PATTERNS
 
 __all__ = [
@@ -53,17 +54,13 @@ KNOWN = {
 }
 """Patterns of our own documents that stand for a type."""
 LIMITS = {
-    "number": {
-        "minimum": "ge",
-        "exclusiveMinimum": "gt",
-        "maximum": "le",
-        "exclusiveMaximum": "lt",
-        "multipleOf": "multiple_of",
-    },
+    "number": NUMBERS,
     "string": {"minLength": "min_length", "maxLength": "max_length", "pattern": "pattern"},
     "array": {"minItems": "min_length", "maxItems": "max_length"},
     "object": {"minProperties": "min_length", "maxProperties": "max_length"},
 }
+IMPLIED = {"properties": "object", "additionalProperties": "object", "items": "array", "prefixItems": "array"}
+"""What shows the type of a schema that names none."""
 PLAIN = {"boolean": "bool", "null": "None"}
 UNCHECKED = (
     "not", "if", "then", "else", "uniqueItems", "contains", "minContains", "maxContains", "patternProperties",
@@ -123,7 +120,9 @@ class Types:
             if schema.get(word) not in (None, False, {}, []):
                 unchecked(where, word, "what is left without it")
         if "allOf" in schema:
-            return self._all_of(schema, where, hint)
+            if _is_merged(schema):
+                return self._new_class(self._merged(schema, where), where, hint)
+            return self.expression(schema["allOf"][0], f"{where}/allOf/0", hint)
         for word in ("anyOf", "oneOf"):
             if word in schema and not _only_requires(schema[word]):
                 return self._union(self._options(schema, word, where), f"{where}/{word}", hint)
@@ -134,8 +133,11 @@ class Types:
     def _reference(self, schema: Mapping[str, Any], where: str) -> str:
         ref = schema["$ref"]
         target = self._resolve(schema, where)
+        if ref in self._open:  # in itself: annotations of classes can name what is not there yet, and nothing else can
+            if self._open[ref] == self._classes_around:
+                raise ContractError(f"{where}: {ref!r:.100} holds itself without an object between")
+            self._met_again.add(ref)
         if ref in self._named:
-            self._meet_again(ref, where)
             return self._named[ref]
         name = self._named[ref] = self._names.new(_pascal(last_part(schema)), last_part(schema))
         if _is_class(target) or _is_row(target) or _is_merged(target):
@@ -151,23 +153,11 @@ class Types:
         self._aliases[name] = text
         return name
 
-    def _meet_again(self, ref: str, where: str) -> None:
-        """A schema in itself: annotations of classes can name what is not there yet, and nothing else can."""
-        if ref in self._open:
-            if self._open[ref] == self._classes_around:
-                raise ContractError(f"{where}: {ref!r:.100} holds itself without an object between")
-            self._met_again.add(ref)
-
-    def _all_of(self, schema: Mapping[str, Any], where: str, hint: str) -> str:
-        if _is_merged(schema):
-            return self._new_class(self._merged(schema, where), where, hint)
-        return self.expression(schema["allOf"][0], f"{where}/allOf/0", hint)
-
     def _merged(self, schema: Mapping[str, Any], where: str) -> dict[str, Any]:
         """One object with the members of all parts of an ``allOf``, and with those beside it."""
         merged: dict[str, Any] = {"type": "object", "properties": {}, "required": []}
         self._merge(merged, schema, where)
-        return merged | {key: schema[key] for key in ("description",) if key in schema}
+        return merged | ({"description": schema["description"]} if "description" in schema else {})
 
     def _merge(self, into: dict[str, Any], part: Any, where: str) -> None:
         """Put the members of one object of an ``allOf`` to those of the others."""
@@ -203,7 +193,7 @@ class Types:
         return " | ".join(dict.fromkeys(found))
 
     def _by_type(self, schema: Mapping[str, Any], where: str, hint: str) -> str:
-        types = schema.get("type") or _implied(schema)
+        types = schema.get("type") or next((type for word, type in IMPLIED.items() if word in schema), None)
         if types is None:
             return "Any"
         if isinstance(types, list):
@@ -379,12 +369,6 @@ def _only_requires(options: Any) -> bool:
     if not isinstance(options, list) or not options:
         return False
     return all(isinstance(each, Mapping) and [*each] == ["required"] for each in options)
-
-
-def _implied(schema: Mapping[str, Any]) -> str | None:
-    """The type that a schema without one is about."""
-    words = {"properties": "object", "additionalProperties": "object", "items": "array", "prefixItems": "array"}
-    return next((type for word, type in words.items() if word in schema), None)
 
 
 def constant(schema: Any) -> Any:

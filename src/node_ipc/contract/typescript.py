@@ -227,10 +227,10 @@ class Notation:
         name = self._renamed.get(name, name)
         said = _comment([description_of(shape)])
         if isinstance(shape, inspect.EnumType):
-            return f"{said}export type {name} = {' | '.join(_literal(each.value) for each in shape.cls)};\n"
+            return f"{said}export type {name} = {' | '.join(json.dumps(each.value) for each in shape.cls)};\n"
         if isinstance(shape, inspect.NamedTupleType) or getattr(shape, "array_like", False):
             return f"{said}export type {name} = {self._row(name, shape)};\n"
-        members = [f"  {_member_name(tag[0])}: {_literal(tag[1])};\n"] if (tag := tag_of(shape)) else []
+        members = [f"  {_member_name(tag[0])}: {json.dumps(tag[1])};\n"] if (tag := tag_of(shape)) else []
         members += [self._member(name, each) for each in shape.fields]
         return f"{said}export interface {name} {{\n{''.join(members)}}}\n"
 
@@ -246,7 +246,7 @@ class Notation:
 
     def _row(self, name: str, shape: Any) -> str:
         """A class that goes out as an array."""
-        items = [_literal(tag[1])] if (tag := tag_of(shape)) else []
+        items = [json.dumps(tag[1])] if (tag := tag_of(shape)) else []
         for field in shape.fields:
             type = self.type(field.type, f"{name}.{field.name}")
             items.append(type if field.required else f"({type})?")
@@ -262,7 +262,7 @@ class Notation:
         if isinstance(shape, inspect.UnionType):
             return " | ".join(dict.fromkeys(self.type(each, place) for each in shape.types))
         if isinstance(shape, inspect.LiteralType):
-            return " | ".join(_literal(each) for each in shape.values)
+            return " | ".join(json.dumps(each) for each in shape.values)
         if hasattr(shape, "key_type"):
             return f"{{ [key: string]: {self.type(shape.value_type, f'{place}[…]')} }}"
         if isinstance(shape, inspect.TupleType):
@@ -356,10 +356,6 @@ def _member_name(name: str) -> str:
 
 def _is_plain(name: str) -> bool:
     return re.fullmatch(r"[A-Za-z_$][A-Za-z0-9_$]*", name) is not None
-
-
-def _literal(value: Any) -> str:
-    return json.dumps(value)
 
 
 def _one_line(text: str) -> str:

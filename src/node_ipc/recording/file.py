@@ -136,14 +136,13 @@ class RecordingFile:
         if not stat.S_ISREG(status.st_mode):
             if self._limit is not None:
                 raise RecordingError(f"{self.path!r} is no file, so it cannot be rotated: leave --rotate out")
-            return self._put(self._header(self._part))
-        if not status.st_size:
-            return self._put(self._header(self._part))
-        read(self.path)  # which raises where it is no recording: somebody's file stays as it is
-        with open(self.path, "rb") as before:
-            before.seek(-1, os.SEEK_END)
-            cut = before.read(1) != b"\n"
-        return status.st_size + self._put(b"\n" * cut + self._header(self._part))
+        elif status.st_size:
+            read(self.path)  # which raises where it is no recording: somebody's file stays as it is
+            with open(self.path, "rb") as before:
+                before.seek(-1, os.SEEK_END)
+                cut = before.read(1) != b"\n"
+            return status.st_size + self._put(b"\n" * cut + self._header(self._part))
+        return self._put(self._header(self._part))
 
     def _put(self, lines: bytes) -> int:
         rest = memoryview(lines)

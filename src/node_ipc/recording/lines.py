@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, Literal, Protocol
 
 import msgspec
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import UNSET, Raw
 
 from ..config.config import Config
 from ..errors import InvalidPayload, ProtocolError
@@ -173,7 +173,7 @@ class LinkRecorder:
         if isinstance(frame, Long):
             return self._no_event(start, None, frame.size, f"{frame.size} bytes are too many to keep")
         if not recorder.delimiter:
-            return self._bytes_read(start, frame)
+            return self._members(start, bytes=len(frame), hex=frame.hex() if recorder.payloads else UNSET)
         try:
             event = decode_raw_envelope(frame)
         except (msgspec.MsgspecError, ValueError, RecursionError):
@@ -191,9 +191,8 @@ class LinkRecorder:
             about = b',"method":' + _encode(method) if method else b""
             return self._event(start, len(frame), type, None, about)
         try:
-            text = data if recorder.hide else _on_one_line(data)
-            if recorder.hide:
-                text = _encode(recorder.hide.hide(type, _decode(data)))
+            hide = recorder.hide
+            text = _encode(hide.hide(type, _decode(data))) if hide else _on_one_line(data)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             return self._no_event(start, frame, len(frame), str(error))
         return self._event(start, len(frame), type, text)
@@ -218,18 +217,13 @@ class LinkRecorder:
 
     def _no_event(self, start: bytes, frame: bytes | None, size: int, fault: str) -> bytes:
         """Its text is kept with the payloads; where secrets are to be hidden, nobody knows whether it has any."""
-        text: str | UnsetType = UNSET
+        members: dict[str, Any] = {"bytes": size, "fault": fault[:MOST_FAULT]}
         if frame is not None and self._recorder.payloads and not self._recorder.hide:
             try:
-                text = frame.decode()
+                members["frame"] = frame.decode()
             except UnicodeDecodeError:
-                return self._members(start, bytes=size, fault=fault[:MOST_FAULT], hex=frame.hex())
-        return self._members(start, bytes=size, fault=fault[:MOST_FAULT], frame=text)
-
-    def _bytes_read(self, start: bytes, data: bytes) -> bytes:
-        if self._recorder.payloads:
-            return self._members(start, bytes=len(data), hex=data.hex())
-        return self._members(start, bytes=len(data))
+                members["hex"] = frame.hex()
+        return self._members(start, **members)
 
     def _members(self, start: bytes, **members: Any) -> bytes:
         return b"%b,%b\n" % (start, _encode({k: v for k, v in members.items() if v is not UNSET})[1:])

@@ -7,7 +7,7 @@ A small part of RFC 9535: ``$.user.password``, ``$['a name']``, ``$.items[*].car
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from .format import RecordingError
@@ -114,7 +114,8 @@ def _replace(value: Any, steps: list[_Step], instead: Any) -> None:
     while waiting:
         value, at = waiting.pop()
         step = steps[at]
-        for key, part in _parts(value):
+        parts: Any = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        for key, part in tuple(parts):
             if step.key is None or (step.key == key and isinstance(key, str) == isinstance(step.key, str)):
                 if at + 1 == len(steps):
                     value[key] = instead
@@ -122,10 +123,3 @@ def _replace(value: Any, steps: list[_Step], instead: Any) -> None:
                 waiting.append((part, at + 1))
             if step.deep:
                 waiting.append((part, at))
-
-
-def _parts(value: Any) -> Iterator[tuple[Any, Any]]:
-    if isinstance(value, dict):
-        yield from list(value.items())
-    elif isinstance(value, list):
-        yield from enumerate(value)

@@ -101,17 +101,14 @@ def run(
     if not hasattr(os, "fork"):
         raise IPCError("workers need fork(), which this system has not: start one process for each address")
     where, settings = resolve(address, config, options, "server", tls, own=("count", "loop"))
-    wanted = _processors() if count is None else count
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    wanted = processors if count is None else count
     if type(wanted) is not int or wanted < 1:
         raise ConfigError(f"count is the number of workers, at least 1, not {count!r}")
     factory = loop_factory(loop)
     _refuse_unsafe_fork()
     with _Supervisor(setup, where, settings, wanted, factory) as supervisor:
         supervisor.watch()
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _refuse_unsafe_fork() -> None:
@@ -432,8 +429,7 @@ class _Supervisor:
     def _kill(self) -> None:
         self._kill_at = None
         for place in self._alive():
-            text = f"{place.name} of {self._where} (process {place.pid}) does not end: killed"
-            self._warn(text)
+            self._warn(f"{place.name} of {self._where} (process {place.pid}) does not end: killed")
         self._send(signal.SIGKILL)
 
     def _send(self, number: int) -> None:

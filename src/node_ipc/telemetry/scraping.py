@@ -93,13 +93,13 @@ def collect(
     undo = nothing if times is None else endpoint.watch(times)
     measured = Measured(ref(endpoint), app_name, times)
     collector.measured.append(measured)
-    return partial(_forget, collector, measured, undo)
 
+    def forget() -> None:
+        undo()
+        if measured in collector.measured:
+            collector.measured.remove(measured)
 
-def _forget(collector: Collector, measured: Measured, undo: Callable[[], None]) -> None:
-    undo()
-    if measured in collector.measured:
-        collector.measured.remove(measured)
+    return forget
 
 
 _collectors: WeakKeyDictionary[CollectorRegistry, dict[str, Collector]] = WeakKeyDictionary()

@@ -69,16 +69,13 @@ class Durations:
 
     def __init__(self, provider: MeterProvider | None) -> None:
         meter = metrics.get_meter("node_ipc", __version__, provider, SCHEMA)
-        self.process = _seconds(meter, "messaging.process.duration", "How long the handlers of an event took.")
-        self.publish = _seconds(meter, "messaging.publish.duration", "How long encoding and emitting an event took.")
-        self.client = _seconds(meter, "rpc.client.duration", "How long an answer took.")
-        self.server = _seconds(meter, "rpc.server.duration", "How long answering took.")
+        timed = meter.create_histogram
+        self.process = timed("messaging.process.duration", "s", "How long the handlers of an event took.")
+        self.publish = timed("messaging.publish.duration", "s", "How long encoding and emitting an event took.")
+        self.client = timed("rpc.client.duration", "s", "How long an answer took.")
+        self.server = timed("rpc.server.duration", "s", "How long answering took.")
         self.processed = meter.create_counter("messaging.process.messages", "message", "Events that were handled.")
         self.published = meter.create_counter("messaging.publish.messages", "message", "Events that were emitted.")
-
-
-def _seconds(meter: metrics.Meter, name: str, description: str) -> Histogram:
-    return meter.create_histogram(name, "s", description)
 
 
 class Spans(Watch):
@@ -165,12 +162,9 @@ class Spans(Watch):
     # ---- labels of metrics
 
     def _labels(self, operation: str, name: str, error: BaseException | None) -> dict[str, str]:
-        return {
-            "messaging.system": SYSTEM,
-            "messaging.operation.name": operation,
-            "messaging.destination.name": name,
-            "messaging.destination_publish.name": name,
-        } | _type_of(error)
+        labels = {"messaging.system": SYSTEM, "messaging.operation.name": operation}
+        names = {"messaging.destination.name": name, "messaging.destination_publish.name": name}
+        return labels | names | _type_of(error)
 
 
 class _Current(Timed):

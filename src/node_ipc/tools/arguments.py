@@ -254,11 +254,9 @@ def _part(name: str) -> tuple[str, str] | None:
         known = [f"{whole}.{part}" for whole, owner in _PARTS.items() for part in owner.options]
         near = meant(f"{spelt(whole)}.{spelt(part)}", known)
         hint = "" if near is None else f": did you mean {near!r}?"
-        raise UnknownOption(f"there is no config option {name!r:.80}{hint or f'; those with a dot begin {_BEGIN}'}")
+        begins = " or ".join(f"{whole}." for whole in _PARTS)
+        raise UnknownOption(f"there is no config option {name!r:.80}{hint or f'; those with a dot begin {begins}'}")
     return spelt(whole), part
-
-
-_BEGIN = " or ".join(f"{whole}." for whole in _PARTS)
 
 
 def _assign_part(config: Config, whole: str, part: str, text: str) -> None:

@@ -73,7 +73,9 @@ def _contract(arguments: argparse.Namespace) -> int:
     _refuse_nonsense(arguments)
     with _notices():
         if arguments.source:
-            texts = _from_document(arguments)
+            from ..contract import python_of
+
+            texts = {arguments.python: python_of(_read_document(arguments.source), name=arguments.name)}
         else:
             texts = _from_server(arguments) if arguments.at else _from_code(arguments)
     if arguments.check:
@@ -205,12 +207,6 @@ def _close_what_it_opened(module: ModuleType) -> None:
         if isinstance(value, (Client, DatagramServer, Server)):
             with contextlib.suppress(IPCError):
                 value.abort()
-
-
-def _from_document(arguments: argparse.Namespace) -> dict[str, str]:
-    from ..contract import python_of
-
-    return {arguments.python: python_of(_read_document(arguments.source), name=arguments.name)}
 
 
 def _summary(contract: Contract) -> str:
@@ -399,23 +395,16 @@ def _is_stream(file: str) -> bool:
 
 
 def _pour(file: str, text: str) -> None:
-    from ..contract import ContractError
-
     if file == "-":
         sys.stdout.write(text)
         return
-    try:
-        with open(file, "w", encoding="utf-8") as stream:
-            stream.write(text)
-    except OSError as error:
-        raise ContractError(f"cannot write {file!r}: {error.strerror}") from error
+    with _writes(file), open(file, "w", encoding="utf-8") as stream:
+        stream.write(text)
 
 
 def _beside(place: Path, text: str) -> tuple[Path, Path]:
-    from ..contract import ContractError
-
     made = place.with_name(f".{place.name}.{os.getpid()}")
-    try:
+    with _writes(str(place), made):
         if place.exists() and not place.stat().st_mode & 0o222:
             raise PermissionError(0, "it is read-only")
         if place.is_dir():
@@ -424,7 +413,17 @@ def _beside(place: Path, text: str) -> tuple[Path, Path]:
             file.write(text)
         if place.exists():
             shutil.copymode(place, made)
-    except OSError as error:
-        made.unlink(missing_ok=True)
-        raise ContractError(f"cannot write {str(place)!r}: {error.strerror}") from error
     return made, place
+
+
+@contextlib.contextmanager
+def _writes(file: str, made: Path | None = None) -> Iterator[None]:
+    """What the system refuses is said of this file, and nothing is left of what was ``made`` for it."""
+    from ..contract import ContractError
+
+    try:
+        yield
+    except OSError as error:
+        if made is not None:
+            made.unlink(missing_ok=True)
+        raise ContractError(f"cannot write {file!r}: {error.strerror}") from error

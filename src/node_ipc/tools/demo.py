@@ -26,8 +26,9 @@ from typing import NamedTuple
 
 from ..config.logs import escape
 from .arguments import Commands, UsageError, add_command
-from .demo_node import NodeIPC, NodeIPCMissing, find_node_ipc, install_node_ipc
-from .demo_verified import NotVerified, copy_verified
+from .demo_cluster import show
+from .demo_node import DemoFailed, NodeIPC, find_node_ipc, install_node_ipc
+from .demo_verified import copy_verified
 from .output import Printer, as_far_as_read, json_text, painted
 from .waiting import run
 
@@ -56,10 +57,6 @@ SCRIPT = {
 HERE = Path(__file__).parent
 
 
-class DemoFailed(Exception):
-    """The conversation did not go as it must; the message says what is missing."""
-
-
 def add_commands(commands: Commands) -> None:
     parser = add_command(
         commands, "demo", help="show a server and a client as two processes that talk", examples=EXAMPLES
@@ -82,34 +79,28 @@ def add_commands(commands: Commands) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     if arguments.node is None and (arguments.install or arguments.node_modules):
         raise UsageError("--install and --node-modules go with --node")
-    if arguments.cluster:
-        return _show_cluster(arguments)
     try:
+        if arguments.cluster:
+            _show_cluster(arguments)
+            return 0
         with contextlib.ExitStack() as places:
             node = None if arguments.node is None else _node(arguments, places)
             for role in ["client", "server"] if arguments.node == "both" else [arguments.node]:
                 run(_converse(role, node))
-    except (NodeIPCMissing, NotVerified, DemoFailed) as error:
+    except DemoFailed as error:
         with contextlib.suppress(OSError):
             print(f"node-ipc demo: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def _show_cluster(arguments: argparse.Namespace) -> int:
+def _show_cluster(arguments: argparse.Namespace) -> None:
     if arguments.node is not None:
         raise UsageError("--cluster and --node are two demonstrations: one at a time")
     if not hasattr(os, "fork"):
         raise UsageError("--cluster shows workers, which need fork(), and this system has none")
-    from .demo_cluster import ClusterFailed, show  # nobody else waits for asyncio's subprocesses to load
-
-    try:
-        run(show(partial(print, flush=True)))
-    except ClusterFailed as error:
-        print(f"node-ipc demo: {error}", file=sys.stderr)
-        return 1
+    run(show(partial(print, flush=True)))
     print("\neverybody heard what was for them, and all processes have ended")
-    return 0
 
 
 def _node(arguments: argparse.Namespace, places: contextlib.ExitStack) -> NodeIPC:
@@ -137,7 +128,7 @@ async def _converse(node_role: str | None, node: NodeIPC | None) -> None:
                 await client.start(stage)
                 await asyncio.gather(server.ends(), client.ends())
         except TimeoutError:
-            raise DemoFailed(f"it is not over after {DEADLINE:g} s\n{_state(server, client)}") from None
+            raise DemoFailed(f"it is not over after {DEADLINE:g} s\n{server.state()}\n{client.state()}") from None
         finally:
             await server.kill()
             await client.kill()
@@ -283,7 +274,3 @@ class _End:
             + f"; its exit code is {code}"
             + (f"; it says:\n{lines}" if lines else "")
         )
-
-
-def _state(*ends: _End) -> str:
-    return "\n".join(end.state() for end in ends)

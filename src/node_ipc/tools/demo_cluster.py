@@ -12,19 +12,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..aio import connect
+from .demo_node import DemoFailed
 
 if TYPE_CHECKING:
     from ..aio import AsyncClient
 
-__all__ = ["ClusterFailed", "show"]
+__all__ = ["show"]
 
 COUNT = 3
 DEADLINE = 30.0
 """Seconds for all of it; it takes two or three."""
-
-
-class ClusterFailed(Exception):
-    """What must happen did not."""
 
 
 class _Guest:
@@ -48,7 +45,7 @@ async def show(say: Callable[[str], None]) -> None:
             async with asyncio.timeout(DEADLINE), contextlib.AsyncExitStack() as stack:
                 await _converse(path, stack, say)
         except TimeoutError:
-            raise ClusterFailed(f"it is not over after {DEADLINE:g} s") from None
+            raise DemoFailed(f"it is not over after {DEADLINE:g} s") from None
         finally:
             with contextlib.suppress(ProcessLookupError):
                 program.terminate()
@@ -109,4 +106,4 @@ async def _talk(guests: list[_Guest], say: Callable[[str], None]) -> None:
         for guest in meant:
             say(f"  the client of worker {guest.worker} in {room!r} hears {guest.heard[-1]!r}")
         if any(guest.heard and guest.heard[-1] == text for guest in guests if guest.room != room):
-            raise ClusterFailed(f"somebody who is not in {room!r} heard {text!r}")
+            raise DemoFailed(f"somebody who is not in {room!r} heard {text!r}")

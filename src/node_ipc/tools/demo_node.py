@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["SAFE", "NodeIPC", "NodeIPCMissing", "find_node_ipc", "install_node_ipc"]
+__all__ = ["SAFE", "DemoFailed", "NodeIPC", "NodeIPCMissing", "find_node_ipc", "install_node_ipc", "version_of"]
 
 SAFE = {("node-ipc", "9.2.1"), ("node-ipc", "14.0.0"), ("@achrinza/node-ipc", "10.1.11")}
 """Package and version: the only ones that the demo runs."""
@@ -27,7 +27,11 @@ others were published with malicious code. Install exactly one of these, without
 and run the demo there, or point to it with --node-modules DIR. --install does that in a temporary directory."""
 
 
-class NodeIPCMissing(Exception):
+class DemoFailed(Exception):
+    """The conversation did not go as it must; the message says what is missing."""
+
+
+class NodeIPCMissing(DemoFailed):
     """There is no Node, or no node-ipc that may be run; the message says what to do."""
 
 
@@ -93,13 +97,15 @@ def _node() -> tuple[str, str]:
     if node is None:
         raise NodeIPCMissing(f"--node needs Node, and there is none in PATH: install Node 18 or newer.\n{HOW}")
     try:
-        command = [node, "--version"]
-        done = subprocess.run(  # nosec B603 # a fixed command
-            command, capture_output=True, text=True, timeout=30, check=True
-        )
+        return node, version_of(node).removeprefix("v")
     except (OSError, subprocess.SubprocessError) as error:
         raise NodeIPCMissing(f"{node} does not run: {error}") from error
-    return node, done.stdout.strip().removeprefix("v")
+
+
+def version_of(node: str) -> str:
+    """What ``node --version`` says; raises what keeps it from being said."""
+    command = [node, "--version"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.strip()  # nosec B603
 
 
 def _number(version: str) -> tuple[int, ...]:

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from .demo_node import DemoFailed
+
 __all__ = ["KNOWN", "NotVerified", "copy_verified", "hash_of"]
 
 KNOWN = {
@@ -42,7 +44,7 @@ DECIDES = ("dependencies", "exports", "imports", "main", "name", "type", "versio
 MOST_FILES, MOST_BYTES = 1000, 8 * 1024 * 1024
 
 
-class NotVerified(Exception):
+class NotVerified(DemoFailed):
     """A package is not what npm has under its name; the message says which and where."""
 
     def __init__(self, what: str) -> None:

@@ -17,6 +17,7 @@ import stat
 import subprocess  # nosec B404 # node's version, without a shell
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 
@@ -34,6 +35,7 @@ from ..net.unix import lock_holder
 from ..wire.names import PING
 from . import broker
 from .arguments import Commands, add_command, add_configuration, configuration, place, seconds
+from .demo_node import version_of
 from .described import in_words, ping, what_it_says
 from .output import as_far_as_read, painted, unconnected
 from .outside import (
@@ -158,13 +160,9 @@ def _node() -> str:
     if node is None:
         return "no node in PATH (only Node programs need it)"
     try:
-        asked = subprocess.run(  # nosec B603 # a fixed command
-            [node, "--version"], capture_output=True, text=True, timeout=10, check=True
-        )
-        found = asked.stdout
+        return f"Node {version_of(node)} ({node})"
     except (OSError, subprocess.SubprocessError) as error:
         return f"Node ({node}) does not run: {error}"
-    return f"Node {found.strip()} ({node})"
 
 
 # ---- what is in the file system
@@ -207,17 +205,11 @@ def _elsewhere(id: str, where: Unix) -> Iterator[tuple[str, str]]:
 
 def _names(root: str, appspace: str) -> list[str] | None:
     try:
-        entries = list(os.scandir(root))
+        entries = list(Path(root).iterdir())
     except OSError:
         return None
-    return sorted(entry.name for entry in entries if entry.name.startswith(appspace) and _is_socket(entry))
-
-
-def _is_socket(entry: os.DirEntry[str]) -> bool:
-    try:
-        return stat.S_ISSOCK(entry.stat(follow_symlinks=False).st_mode)
-    except FileNotFoundError:  # removed since it was listed
-        return False
+    named = (entry for entry in entries if entry.name.startswith(appspace))
+    return sorted(entry.name for entry in named if not entry.is_symlink() and entry.is_socket())
 
 
 def _place(path: str) -> Iterator[str]:
@@ -257,11 +249,8 @@ def _directory(path: str) -> str:
 
 def _who_may_connect(found: os.stat_result) -> str:
     """Linux asks for the permission to write."""
-    if found.st_mode & stat.S_IWOTH:
-        return "the kernel lets everybody connect"
-    if found.st_mode & stat.S_IWGRP:
-        return "the kernel lets its owner and its group connect"
-    return "the kernel lets its owner and root connect"
+    others = "its owner and its group" if found.st_mode & stat.S_IWGRP else "its owner and root"
+    return f"the kernel lets {'everybody' if found.st_mode & stat.S_IWOTH else others} connect"
 
 
 def _user(uid: int) -> str:
@@ -310,17 +299,13 @@ def _listens(path: str) -> bool:
 
 def _successor(path: str) -> str:
     """What a server that this user starts would do about what a dead one left."""
+    left = [name for name in (path, f"{path}.lock") if os.path.lexists(name)]
     try:
-        return _foretold(path)
+        kept = [name for name in left if not _may_remove(name)]
+        owners = ", ".join(sorted({_user(os.lstat(name).st_uid) for name in kept}))
     except FileNotFoundError:
         return "It was removed while this looked"
-
-
-def _foretold(path: str) -> str:
-    left = [name for name in (path, f"{path}.lock") if os.path.lexists(name)]
-    kept = [name for name in left if not _may_remove(name)]
     if kept:
-        owners = ", ".join(sorted({_user(os.lstat(name).st_uid) for name in kept}))
         return f"A server of yours cannot start here until {' and '.join(kept)} is removed, by {owners} or root"
     if not os.access(path, os.W_OK):
         return "A server of yours takes the place over only with unlink='force', since it may not ask the socket"

@@ -129,10 +129,8 @@ async def _explained(arguments: argparse.Namespace, where: Address, config: Conf
         if config.raw_buffer and isinstance(error, ReceiveTimeout):  # of bytes nobody can tell more
             raise
         lost = isinstance(error, (ConnectionLost, NotConnected))
-        if link.answers:
-            cause: str | None = _unheeded(arguments)
-        else:
-            cause = look(arguments.address, where, config, link.pid, lost)
+        unheeded = _unheeded(arguments) if link.answers else None
+        cause = unheeded or look(arguments.address, where, config, link.pid, lost)
         more = f"For more, ask the server: node-ipc doctor {shlex.quote(arguments.address)}"
         raise type(error)(f"{error}. {more if cause is None else f'{cause[:1].upper()}{cause[1:]}. {more}'}") from error
 
@@ -217,18 +215,15 @@ class _link:
         except TimeoutError:
             raise ReceiveTimeout(f"no bytes from {self.client.address} within {timeout:g} s") from None
 
-    async def _ask(self) -> None:
-        client = self.client
-        if not client.settings.raw_buffer and not any(map(is_node, processes(client.address, self.pid))):
-            self.answers = await answers(client, ARRIVAL_SECONDS)
-
     async def __aexit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
+        client = self.client
         if kind is not None and issubclass(kind, (ReceiveTimeout, RequestTimeout)):
-            await self._ask()
-            self.client.abort()  # who has not answered in time need not read in time either
+            if not client.settings.raw_buffer and not any(map(is_node, processes(client.address, self.pid))):
+                self.answers = await answers(client, ARRIVAL_SECONDS)
+            client.abort()  # who has not answered in time need not read in time either
         else:
-            self.client.close(timeout=max(0, self._until - asyncio.get_running_loop().time()))
-        await self.client.__aexit__(kind, *rest)
+            client.close(timeout=max(0, self._until - asyncio.get_running_loop().time()))
+        await client.__aexit__(kind, *rest)
         loss = self._loss
         if kind is None and loss is not None and (loss.reason or loss.dropped or loss.in_flight):
             raise ConnectionLost(f"the event may not have arrived: {loss}") from loss.reason

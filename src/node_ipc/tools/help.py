@@ -99,7 +99,16 @@ def _page(name: str) -> str:
 
 def _meant(topic: str, commands: Commands) -> list[Callable[[], str]]:
     """All that has this name: ``tls`` is a topic and an option."""
-    shelves = (_topics(), _commands(commands), _options(), _errors(), _names(), verbs(), _words())
+    public = node_ipc.__all__  # type: ignore[attr-defined]  # only at run time
+    shelves: tuple[Texts, ...] = (
+        {name: partial(_page, name) for name in _pages()} | {"options": _all_options, "errors": _all_errors},
+        _commands(commands),
+        {name: partial(_option, owner, option) for name, owner, option in options()},
+        _errors(),
+        {name: partial(_name, name) for name in public if name not in errors.__all__},
+        verbs(),
+        {word: partial(_page, page) for page, words in WORDS.items() for word in words},
+    )
     for alike in ALIKE:
         found = [shelf[name] for shelf in shelves for name in shelf if alike(topic, name)]
         if found:
@@ -130,11 +139,6 @@ ALIKE: tuple[Callable[[str, str], bool], ...] = (
 """What is looked for first: the very name, then one in another case, then one in another spelling."""
 
 
-def _topics() -> Texts:
-    pages: Texts = {name: partial(_page, name) for name in _pages()}
-    return {**pages, "options": _all_options, "errors": _all_errors}
-
-
 WORDS = {
     "addresses": ("address", "pipe", "port", "socket", "tcp", "unix"),
     "arrays": ("array", "binary", "bytes", "files", "image", "images", "numpy"),
@@ -163,18 +167,10 @@ WORDS = {
 """What else a page is looked for under. A word may be an option or a name, too: then both are shown."""
 
 
-def _words() -> Texts:
-    return {word: partial(_page, page) for page, words in WORDS.items() for word in words}
-
-
 def _commands(commands: Commands) -> Texts:
     found: Texts = {name: parser.format_help for name, parser in commands.choices.items()}
     overview = [f"  {name:<14} {parser.description}" for name, parser in commands.choices.items()]
     return {**found, "commands": lambda: "\n".join(["The commands of node-ipc:", "", *overview])}
-
-
-def _options() -> Texts:
-    return {name: partial(_option, owner, option) for name, owner, option in options()}
 
 
 def options() -> Iterator[tuple[str, type[Options], str]]:
@@ -226,11 +222,6 @@ def _all_errors() -> str:
     return "Every error; node-ipc help NAME tells what to do.\n\n" + _listed(
         (f"{kind.__name__}", inspect.getdoc(kind) or "") for kind in kinds
     )
-
-
-def _names() -> Texts:
-    public = node_ipc.__all__  # type: ignore[attr-defined]  # only at run time
-    return {name: partial(_name, name) for name in public if name not in errors.__all__}
 
 
 def verbs() -> Texts:
@@ -295,11 +286,8 @@ def _name(name: str) -> str:
 
 
 def _listed(entries: Iterable[tuple[str, str]]) -> str:
-    return "\n".join(f"  {name:<25} {_first(text)}" for name, text in entries)
-
-
-def _first(text: str) -> str:
-    return " ".join(text.partition("\n\n")[0].split())
+    first = ((name, text.partition("\n\n")[0].split()) for name, text in entries)
+    return "\n".join(f"  {name:<25} {' '.join(words)}" for name, words in first)
 
 
 # --- on the screen

@@ -55,23 +55,19 @@ def _run(arguments: argparse.Namespace) -> int:
 async def _listen(arguments: argparse.Namespace) -> None:
     config = configuration(arguments)
     config.raw_buffer = config.raw_buffer or arguments.raw
-    where, settings = place(arguments.address, config, "server")
+    at, settings = place(arguments.address, config, "server")
     driver = EventLoopDriver()
-    server = DatagramServer(where, driver, settings) if isinstance(where, Udp) else Server(where, driver, settings)
+    server = DatagramServer(at, driver, settings) if isinstance(at, Udp) else Server(at, driver, settings)
     with stop_signals() as stopped:
         listening = _Listening(server, stopped, arguments)
-        listening.register()
         await server.start()
         listening.has_begun = True
-        notice(f"listening at {_where(server)}, Ctrl-C ends")
+        where = " and ".join(map(str, server.addresses)) if isinstance(server, Server) else str(server.address)
+        notice(f"listening at {where}, Ctrl-C ends")
         told_of_port(*arguments.address)
         await stopped.wait()
         await server.stop()
     listening.lines.check()
-
-
-def _where(server: Server | DatagramServer) -> str:
-    return " and ".join(map(str, server.addresses)) if isinstance(server, Server) else str(server.address)
 
 
 class _Listening:
@@ -84,9 +80,6 @@ class _Listening:
         self.lines = Lines(arguments.json, stopped.set)
         self._echo: bool = arguments.echo
         self._left: int | None = arguments.count
-
-    def register(self) -> None:
-        server = self._server
         server.on("*", self._event)
         server.on("data", self._bytes)
         if not isinstance(server, DatagramServer):  # which has no connections

@@ -39,18 +39,14 @@ def json_text(value: Any) -> str:
 
     What JSON does not have is shown as its text: bytes as ``{"hex": …}``, exceptions as their message.
     """
-    text = json.dumps(value, ensure_ascii=not _speaks_utf8(), separators=(", ", ": "), default=_otherwise)
+    encoding = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "")
+    text = json.dumps(value, ensure_ascii=encoding not in ("utf8", "utf8sig"), default=_otherwise)
     return text if text.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in text)
 
 
 def unconnected(error: Exception, waits: bool = False) -> str:
     """Why no link came about, in a command's words: how to wait is said where it has a ``--wait``."""
     return str(error).replace(HINT_AT_WAITING, ". --wait waits until there is one" if waits else "")
-
-
-def _speaks_utf8() -> bool:
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    return encoding.lower().replace("-", "") in ("utf8", "utf8sig")
 
 
 def _escaped(character: str) -> str:

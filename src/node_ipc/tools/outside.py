@@ -114,11 +114,6 @@ def _stat(pid: int) -> list[str]:
     return _told(pid, "stat").rpartition(")")[2].split()
 
 
-def _is_stopped(pid: int) -> bool:
-    """Whether a process stands still until it is told to go on."""
-    return _stat(pid)[:1] in (["T"], ["t"])
-
-
 def _waits_for_events(pid: int) -> bool | None:
     """Whether a thread of it sleeps until there is something to read; None where the kernel does not tell."""
     tasks = Path(f"/proc/{pid}/task").glob("[0-9]*")
@@ -230,7 +225,7 @@ def _family(serving: list[int]) -> list[int]:
 
 
 def _stopped(family: list[int]) -> str | None:
-    still = [pid for pid in family if _is_stopped(pid)]
+    still = [pid for pid in family if _stat(pid)[:1] in (["T"], ["t"])]
     if not still:
         return None
     names, numbers = ", ".join(map(named, still)), " ".join(map(str, still))

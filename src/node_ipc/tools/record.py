@@ -108,13 +108,9 @@ class _Listener:
     def _heard(self, data: bytes) -> None:
         if self._link is not None:
             self._link.heard("server", data)
-            self._answer(data)
-
-    def _answer(self, data: bytes) -> None:
-        """A server's heartbeat cuts whoever says nothing."""
-        for frame in self._frames.cut(data) if self._delimiter else ():
-            if (pong := pong_to(frame)) is not None:
-                self._client.emit(pong + self._delimiter)
+            for frame in self._frames.cut(data) if self._delimiter else ():
+                if (pong := pong_to(frame)) is not None:  # a server's heartbeat cuts whoever says nothing
+                    self._client.emit(pong + self._delimiter)
 
     def _failed(self, error: Exception) -> None:
         self._reason = str(error)

@@ -79,8 +79,13 @@ def _run(arguments: argparse.Namespace) -> int:
             "the recording has it"
         )
     played = run(_replay(arguments, config, recording))
-    _tell_of(recording)
-    return _tell(played, arguments.expect)
+    if recording.cut:
+        lines = counted(recording.cut, "half line")
+        notice(f"node-ipc replay: {lines} of {recording} left out: its recorder was killed")
+    faults = [*played.faults, *played.differences]
+    with as_far_as_read():
+        _print(played, faults, arguments.expect)
+    return 1 if faults else 0
 
 
 async def _replay(arguments: argparse.Namespace, config: Config, recording: Recording) -> Played:
@@ -102,20 +107,6 @@ async def _replay(arguments: argparse.Namespace, config: Config, recording: Reco
         return (await player.start().done).played
     finally:
         player.abort()
-
-
-def _tell_of(recording: Recording) -> None:
-    if recording.cut:
-        notice(
-            f"node-ipc replay: {counted(recording.cut, 'half line')} of {recording} left out: its recorder was killed"
-        )
-
-
-def _tell(played: Played, expect: bool) -> int:
-    faults = [*played.faults, *played.differences]
-    with as_far_as_read():
-        _print(played, faults, expect)
-    return 1 if faults else 0
 
 
 def _print(played: Played, faults: list[str], expect: bool) -> None:

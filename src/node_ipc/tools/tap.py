@@ -220,21 +220,16 @@ class _Side:
         self._pair = pair
 
     @property
-    def is_over(self) -> bool:
-        return self.link is None and not self.is_opening
+    def _other(self) -> Link | None:
+        return self._pair.other(self).link
 
     def opened(self, link: Link) -> None:
         self.link, self.is_opening = link, False
         self._pair.opened(self)
 
-    def failed(self, error: Exception) -> None:
-        self.is_opening = False
-        self._pair.ended(self, error)
-
     def received(self, data: bytes) -> None:
-        other = self._pair.other(self)
-        if other.link is not None:  # else it has gone, and nobody is left to hear this
-            other.link.write(data)
+        if self._other is not None:  # else it has gone, and nobody is left to hear this
+            self._other.write(data)
         for watcher in self._pair.watchers:
             watcher.heard(self.name, data)
 
@@ -243,23 +238,23 @@ class _Side:
 
     def ended(self) -> None:
         """Nothing more comes from here: the other side is told so, and what it still says passes."""
-        link = self._pair.other(self).link or self.link  # where the other has gone already, this was all
+        link = self._other or self.link  # where the other has gone already, this was all
         if link is not None:
             link.close()
 
     def pause(self) -> None:
-        other = self._pair.other(self)
-        if other.link is not None:
-            other.link.pause_reading()
+        if self._other is not None:
+            self._other.pause_reading()
 
     def writable(self) -> None:
-        other = self._pair.other(self)
-        if other.link is not None:
-            other.link.resume_reading()
+        if self._other is not None:
+            self._other.resume_reading()
 
     def lost(self, error: Exception | None) -> None:
-        self.link = None
+        self.link, self.is_opening = None, False
         self._pair.ended(self, error)
+
+    failed = lost
 
     def abort(self) -> None:
         if self.link is not None:
@@ -304,17 +299,14 @@ class _Pair:
             other.link.resume_reading()
             other.link.close()
             self._tap.driver.call_later(PARTING_SECONDS, other.abort)
-        elif other.is_over:
-            self._over()
+        elif not other.is_opening:
+            for watcher in self.watchers:
+                watcher.closed(self._reason)
+            self._tap.gone(self)
 
     def abort(self) -> None:
         self.client.abort()
         self.server.abort()
-
-    def _over(self) -> None:
-        for watcher in self.watchers:
-            watcher.closed(self._reason)
-        self._tap.gone(self)
 
 
 class _Shown:
@@ -384,13 +376,9 @@ def _with_attachments(frame: Loaded) -> Shown:
 def _event(frame: bytes) -> Shown:
     found = event_in(frame)
     if isinstance(found, ProtocolError):
-        return _no_event(frame, str(found))
+        text = frame.decode("utf-8", "backslashreplace")
+        return f"no event ({escape(str(found))}): {short(frame)}", {"frame": text, "fault": str(found)}
     return f"{escape(found.type)} {short(found.data)}", {"type": found.type, "data": found.data}
-
-
-def _no_event(frame: bytes, fault: str) -> Shown:
-    text = frame.decode("utf-8", "backslashreplace")
-    return f"no event ({escape(fault)}): {short(frame)}", {"frame": text, "fault": fault}
 
 
 def _too_long(frame: Long) -> Shown:

@@ -7,6 +7,7 @@ handlers, so events have no times; requests have those from the question to its 
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import msgspec
@@ -180,7 +181,9 @@ class _Link:
             return
         name, payload = self._event(side, frame)
         if name == RESPONSE:
-            self._answered(side, payload)
+            failed = isinstance(payload, dict) and payload.get("error") is not None
+            asked_by: Side = "server" if side == "client" else "client"
+            self._ended(asked_by, payload, IPCError("failed") if failed else None)
         if watch is None or name in ("", PING, PONG):
             return
         message = Carried(name, payload, NOTHING, size)
@@ -208,9 +211,8 @@ class _Link:
     def _asks(self, watch: Watch, side: Side, message: Carried) -> None:
         params = message.data if isinstance(message.data, dict) else {}
         method = str(params.get("method", ""))[:200]
-        activity = (
-            watch.answering(method, message, _Request(self)) if side == "client" else watch.asking(method, params)
-        )
+        request = SimpleNamespace(socket=self)  # as much of one as who watches asks for
+        activity = watch.answering(method, message, request) if side == "client" else watch.asking(method, params)
         key, asked = _key(params), self._asked[side]
         if activity is None:
             return
@@ -219,21 +221,10 @@ class _Link:
         else:
             asked[key] = activity
 
-    def _answered(self, side: Side, response: Any) -> None:
-        failed = isinstance(response, dict) and response.get("error") is not None
-        self._ended("server" if side == "client" else "client", response, IPCError("failed") if failed else None)
-
     def _ended(self, asked_by: Side, message: Any, error: IPCError | None) -> None:
         activity = self._asked[asked_by].pop(_key(message), None)
         if activity is not None:
             activity.ended(error)
-
-
-class _Request:
-    """As much of a request as who watches asks for."""
-
-    def __init__(self, socket: _Link) -> None:
-        self.socket = socket
 
 
 def _key(message: Any) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -145,17 +146,9 @@ def _numbers(where: Address, config: Config) -> list[int]:
     """Those of the servers at one address, as far as they left a socket; of pipes only the first is known."""
     first = observed_at(where, config)
     found = {1}
-    if isinstance(first, Unix):
-        for path in (first.path, *first.also):
-            found |= _numbers_beside(path)
+    for path in (first.path, *first.also) if isinstance(first, Unix) else ():
+        directory, name = os.path.split(path)
+        beside = re.compile(rf"{re.escape(name)}\.([0-9]{{1,3}})")
+        with contextlib.suppress(OSError, ValueError):  # a name in the abstract namespace is in no directory
+            found |= {int(match[1]) for match in map(beside.fullmatch, os.listdir(directory)) if match}
     return sorted(found)
-
-
-def _numbers_beside(path: str) -> set[int]:
-    directory, name = os.path.split(path)
-    try:
-        entries = os.listdir(directory)
-    except (OSError, ValueError):  # a name in the abstract namespace is in no directory
-        return set()
-    matches = (re.fullmatch(rf"{re.escape(name)}\.([0-9]{{1,3}})", entry) for entry in entries)
-    return {int(match[1]) for match in matches if match}

@@ -11,6 +11,7 @@ Who floods this floods the process of the viewer: the observed server has one co
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import secrets
 from collections.abc import Callable, Mapping
@@ -138,10 +139,8 @@ class Web:
         try:
             await self._serve(reader, writer)
             await _end(reader, writer)
-        except (OSError, asyncio.IncompleteReadError):  # it has gone
-            pass
-        except asyncio.CancelledError:  # by stop(); a stream's own callback, which hears of it, would complain
-            pass
+        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # it has gone; or by stop(), and a stream's own callback, which hears of it, would complain
         finally:
             writer.transport.abort()
             self._connections.discard(task)
@@ -317,12 +316,10 @@ def _event(name: str, data: Any) -> bytes:
 
 async def _end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Send what was written, and read on until the other side ends: its kernel would drop the answer otherwise."""
-    try:
+    with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(PATIENCE_SECONDS):
             await writer.drain()
             writer.write_eof()
             left = BODY_BYTES
             while left > 0 and (data := await reader.read(HEAD_BYTES)):
                 left -= len(data)
-    except TimeoutError:
-        pass
