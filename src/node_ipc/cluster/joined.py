@@ -201,7 +201,7 @@ class Joined:
 
     def _begin(self) -> None:
         self._node, self._keeper = node_of(self, self._driver, self._settings, self._bus)
-        node = self._node
+        node, self.abort = self._node, self._keeper.abort
         self.name, self.first, self.last, self.stats, self.nodes = (
             node.name,
             node.first,
@@ -223,9 +223,6 @@ class Joined:
             asking.then = partial(self._keeper.close, seconds, closed)
         else:
             self._keeper.close(seconds, closed)
-
-    def abort(self) -> None:
-        self._keeper.abort()
 
     @property
     def is_open(self) -> bool:

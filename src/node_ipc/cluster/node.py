@@ -322,14 +322,11 @@ class Node:
     def _drain_on(self) -> None:
         self._flush()
         if not self._waiting:
-            self._say_how_far_it_came()
+            for mark in islice(self._sent.newest(self._sent_at_beats[0]), ROOMS_ASKED):
+                # To those in each room, since nobody can ask any more: of what they have not asked about yet.
+                self._say(self._subjects.room(mark[0]), Marks(self.name, self._life, NOT_ASKED, [mark]))
             self._say(self._subjects.everybody, Bye(self.name, self._life))
             self._end()
-
-    def _say_how_far_it_came(self) -> None:
-        """To those in each room, since nobody can ask it any more: of what they have not asked about yet."""
-        for mark in islice(self._sent.newest(self._sent_at_beats[0]), ROOMS_ASKED):
-            self._say(self._subjects.room(mark[0]), Marks(self.name, self._life, NOT_ASKED, [mark]))
 
     def _end(self, *_: object) -> None:
         self.state = NodeState.CLOSED

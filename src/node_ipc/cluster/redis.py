@@ -12,6 +12,7 @@ import math
 import ssl
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
@@ -73,8 +74,8 @@ class RedisBus:
         self._answers.clear()
         self._pongs.clear()
         self._heard_at = asyncio.get_running_loop().time()
-        self._speaking = Pump(self._speak, hears.writable)
-        self._listening = Pump(self._subscribe, nothing)  # they are few and small: nobody waits for them
+        self._speaking = Pump(partial(_send, mouth), hears.writable)
+        self._listening = Pump(partial(_send, ear), nothing)  # they are few and small: nobody waits for them
         for work in (
             self._speaking.run(),
             self._listening.run(),
@@ -114,14 +115,6 @@ class RedisBus:
             self._hears.lost(error)
 
     # ---- out
-
-    async def _speak(self, commands: list[tuple[Any, ...]]) -> None:
-        assert self._mouth is not None
-        await self._mouth.send_packed_command(self._mouth.pack_commands(commands), check_health=False)
-
-    async def _subscribe(self, commands: list[tuple[Any, ...]]) -> None:
-        assert self._ear is not None
-        await self._ear.send_packed_command(self._ear.pack_commands(commands), check_health=False)
 
     def publish(self, subject: str, data: bytes) -> bool:
         return self._say(subject, data, None)
@@ -242,6 +235,10 @@ def _pool(url: str) -> tuple[ConnectionPool, ssl.SSLContext | None]:
     except (TypeError, ValueError, RedisError) as error:
         raise ConfigError(f"the query of bus={parts.scheme}://… is not as redis-py takes it: {error}") from None
     return pool, tls
+
+
+async def _send(connection: AbstractConnection, commands: list[tuple[Any, ...]]) -> None:
+    await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
 
 
 async def _largest(connection: AbstractConnection) -> int:

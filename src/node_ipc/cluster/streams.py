@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
 
@@ -31,16 +32,17 @@ SOUNDINGS = 8
 """How many of a sender's last heartbeats are remembered; those with the same number count once."""
 
 
+@dataclass(slots=True)
 class _Stream:
-    __slots__ = ("beat", "id", "last", "number", "since", "since_number")
+    id: int
+    since: int
+    last: int
+    number: int = 0
+    since_number: int = 1
+    beat: int = 0
 
-    def __init__(self, number: int) -> None:
-        self.id = number
-        self.number = 0
-        self.last = number
-        self.since = number
-        self.since_number = 1
-        self.beat = 0
+    def mark(self, room: str) -> Mark:
+        return (room, self.id, self.number, self.since, self.since_number)
 
 
 class Sent:
@@ -60,7 +62,7 @@ class Sent:
     def _next(self, room: str, beat: int) -> Mark:
         stream = self._streams.get(room)
         if stream is None:
-            stream = self._streams[room] = _Stream(self.number)
+            stream = self._streams[room] = _Stream(self.number, self.number, self.number)
             if len(self._streams) > self._limit:
                 self._streams.popitem(last=False)
         elif beat - stream.beat > IDLE_BEATS:
@@ -69,7 +71,7 @@ class Sent:
         stream.beat = beat
         stream.last = self.number
         stream.number += 1
-        return (room, stream.id, stream.number, stream.since, stream.since_number)
+        return stream.mark(room)
 
     def take_back(self, marks: list[Mark]) -> None:
         """The last message was not sent after all."""
@@ -83,9 +85,7 @@ class Sent:
     def mark(self, room: str) -> Mark | None:
         """How far a room's stream has come."""
         stream = self._streams.get(room)
-        if stream is None:
-            return None
-        return (room, stream.id, stream.number, stream.since, stream.since_number)
+        return None if stream is None else stream.mark(room)
 
     def since(self, number: int, most: int) -> list[Mark] | None:
         """How far those rooms have come to which something went after this number; None where they are too many."""
@@ -97,7 +97,7 @@ class Sent:
         for room, stream in reversed(self._streams.items()):
             if stream.last <= number:
                 return
-            yield (room, stream.id, stream.number, stream.since, stream.since_number)
+            yield stream.mark(room)
 
 
 class Sounding(NamedTuple):

@@ -91,7 +91,10 @@ def contract_of(
         found.sends = [*found.receives]
     sent = list(sends)
     if not (found.receives or found.answers or sent):
-        raise ContractError(f"{_named(target)} has no event and no method: {_advice(target)}")
+        advice = "register handlers with on() and handle(), or say Contract(name, sends=[...]) for one that only sends"
+        if isinstance(target, ModuleType):
+            advice = "give a server, or a function that registers handlers, as app:server, or define Event objects"
+        raise ContractError(f"{_named(target)} has no event and no method: {advice}")
     found.send(events, sent)
     return found.contract(name, title=title, version=version, description=description)
 
@@ -291,9 +294,3 @@ def events_of(module: ModuleType) -> list[Event[Any]]:
 def _named(target: Any) -> str:
     name = getattr(target, "__qualname__", None) or getattr(target, "__name__", None)
     return str(name) if name else repr(target)
-
-
-def _advice(target: Any) -> str:
-    if isinstance(target, ModuleType):
-        return "give a server, or a function that registers handlers, as app:server, or define Event objects"
-    return "register handlers with on() and handle(), or say Contract(name, sends=[...]) for one that only sends"

@@ -333,11 +333,9 @@ def remarks_on(shape: Any) -> list[str]:
         limits.append("with a time zone" if shape.tz else "without a time zone")
     own = ", ".join([*([meaning] if meaning else []), *limits])
     remarks = [f"{own[0].upper()}{own[1:]}."] if own else []
-    if isinstance(shape, inspect.CollectionType):
-        remarks += [f"Each: {remark[0].lower()}{remark[1:]}" for remark in remarks_on(shape.item_type)]
-    if hasattr(shape, "key_type"):
-        remarks += [f"Each: {remark[0].lower()}{remark[1:]}" for remark in remarks_on(shape.value_type)]
-    return remarks
+    each = shape.item_type if isinstance(shape, inspect.CollectionType) else getattr(shape, "value_type", None)
+    of_each = [] if each is None else remarks_on(each)
+    return remarks + [f"Each: {remark[0].lower()}{remark[1:]}" for remark in of_each]
 
 
 def _comment(paragraphs: Iterable[str], indent: str = "") -> str:

@@ -10,7 +10,7 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -32,6 +32,7 @@ __all__ = [
     "add_configuration",
     "add_several",
     "add_timeout",
+    "broken",
     "configuration",
     "json_argument",
     "number",
@@ -143,41 +144,41 @@ def add_command(commands: Commands, name: str, *, help: str, examples: str) -> a
     return parser
 
 
-def wrapped(text: str) -> str:
-    """A help text for the terminal's width: paragraphs are filled, the comment of a long example goes below it."""
+def wrapped(text: str, indented: Callable[[str, int], list[str]] | None = None, begins: str = "(?!)") -> str:
+    """A help text for the terminal's width: paragraphs are filled, the comment of a long example goes below it.
+
+    indented: what becomes of an indented line, where those are no examples.
+    begins: matches the beginnings of prose that has a line of its own.
+    """
     width = max(shutil.get_terminal_size().columns - 2, 20)
     lines: list[str] = []
     for paragraph in text.split("\n\n"):
         lines.append("")
         prose: list[str] = []
-        for line in paragraph.splitlines():
-            if not line.startswith("  "):
+        for line in [*paragraph.splitlines(), ""]:
+            if not line or line.startswith(" ") or re.match(begins, line):
+                lines += broken(" ".join(prose), width)
+                prose.clear()
+            if line.startswith(" "):
+                lines += (indented or _example)(line, width)
+            else:
                 prose.append(line)
-                continue
-            lines += textwrap.fill(" ".join(prose), width).splitlines()
-            prose.clear()
-            lines += _example(line, width)
-        lines += textwrap.fill(" ".join(prose), width).splitlines()
     return "\n".join(lines[1:])
+
+
+def broken(text: str, width: int, first: int = 0, rest: int = 0) -> list[str]:
+    """Text in lines of that width, broken between words only, so many spaces before the first line and the others."""
+    before, below = " " * first, " " * rest
+    words = textwrap.TextWrapper(width, before, below, break_long_words=False, break_on_hyphens=False)
+    return words.wrap(text)
 
 
 def _example(line: str, width: int) -> list[str]:
     if len(line) <= width:
         return [line]
     command, _, comment = line.strip().partition("  ")
-    parts = textwrap.wrap(
-        command,
-        width - 2,
-        initial_indent="  ",
-        subsequent_indent=" " * 4,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-    shown = "".join(f"{part} \\\n" for part in parts[:-1]) + parts[-1]  # as a shell takes it
-    return [
-        *shown.split("\n"),
-        *textwrap.wrap(comment.strip(), width, initial_indent=" " * 6, subsequent_indent=" " * 6),
-    ]
+    *parts, last = broken(command, width - 2, 2, 4)
+    return [*(f"{part} \\" for part in parts), last, *broken(comment.strip(), width, 6, 6)]  # as a shell takes it
 
 
 def add_configuration(parser: argparse.ArgumentParser) -> None:

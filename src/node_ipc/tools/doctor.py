@@ -328,10 +328,8 @@ def _may_remove(path: str) -> bool:
 def _port(where: Tcp | Tls) -> Iterator[str]:
     yield ""
     holders = sorted(listeners(where.port))
-    if holders:
-        yield f"on this machine {', '.join(map(named, holders))} listens at port {where.port}"
-    else:
-        yield f"no process on this machine that this user may look at listens at port {where.port}"
+    there = f"on this machine {', '.join(map(named, holders))}" if holders else ""
+    yield f"{there or 'no process on this machine that this user may look at'} listens at port {where.port}"
     yield "not known of a network server: its user, and whether it accepts other machines (firewalls, its address)"
 
 

@@ -10,8 +10,6 @@ import argparse
 import difflib
 import inspect
 import re
-import shutil
-import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from importlib import resources
@@ -28,7 +26,7 @@ from ..config.options import Options, spelt
 from ..config.tls_options import TLSOptions
 from ..core.endpoint import BETWEEN_PARTS
 from ..core.session import FOR_USERS
-from .arguments import Commands, UsageError, add_command
+from .arguments import Commands, UsageError, add_command, broken, wrapped
 
 __all__ = ["WORDS", "add_commands", "filled", "kinds_of_errors", "options", "topics", "verbs"]
 
@@ -298,16 +296,12 @@ def filled(text: str) -> str:
 
     What docstrings mark up is shown as it is meant: no roles, no doubled quotes.
     """
-    width = max(shutil.get_terminal_size().columns - 2, 20)
     text = re.sub(r":\w+:`~?([^`]+)`", r"\1", text).replace("``", "`")
-    lines: list[str] = []
-    for paragraph in text.split("\n\n"):
-        lines += ["", *_paragraph(paragraph, width)]
-    return "\n".join(lines[1:])
+    return wrapped("\n\n".join(map(_joined, text.split("\n\n"))), _indented, _FIELD)
 
 
 _ENTRY = re.compile(r" {4}[\w, ]+: ")
-_FIELD = re.compile(r"(Unit|Read by|Takes|Default|Example|Met at|What to do|Args|Attributes|Raises|Returns):")
+_FIELD = "(Unit|Read by|Takes|Default|Example|Met at|What to do|Args|Attributes|Raises|Returns):"
 
 
 def _joined(paragraph: str) -> str:
@@ -317,30 +311,12 @@ def _joined(paragraph: str) -> str:
     return re.sub(r"\n {8,}", " ", paragraph)
 
 
-def _paragraph(paragraph: str, width: int) -> Iterator[str]:
-    prose: list[str] = []
-    for line in _joined(paragraph).splitlines():
-        if prose and (line.startswith(" ") or _FIELD.match(line)):
-            yield from _wrap(" ".join(prose), width)
-            prose.clear()
-        if line.startswith(" "):
-            yield from _indented(line, width)
-        else:
-            prose.append(line)
-    if prose:
-        yield from _wrap(" ".join(prose), width)
-
-
-def _wrap(text: str, width: int) -> list[str]:
-    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
-
-
 def _indented(line: str, width: int) -> list[str]:
     """A line of a table is broken in its last column, an entry of ``Args:`` hangs; one of code stays as it is."""
     if _ENTRY.match(line):
-        return textwrap.wrap(line, width, subsequent_indent=" " * 8, break_long_words=False, break_on_hyphens=False)
+        return broken(line, width, 0, 8)
     table = re.match(r"( +\S+(?: \S+)* {2,})(\S.*)", line)
     if len(line) <= width or table is None or len(table[1]) > width - 20:
         return [line]
-    first, *rest = _wrap(table[2], width - len(table[1]))
+    first, *rest = broken(table[2], width - len(table[1]))
     return [table[1] + first, *(" " * len(table[1]) + part for part in rest)]

@@ -33,10 +33,7 @@ __all__ = [
 
 MOST_DIMENSIONS = 32
 ORDER = "<" if sys.byteorder == "little" else ">"
-_TYPECODES = {"b": "i", "B": "u", "h": "i", "H": "u", "i": "i", "I": "u", "l": "i", "L": "u", "q": "i", "Q": "u"} | {
-    "f": "f",
-    "d": "f",
-}
+_TYPECODES = dict(zip("bBhHiIlLqQfd", "iuiuiuiuiuff", strict=True))
 """Of ``array.array`` and of memoryviews; the letters that NumPy has for them."""
 _DTYPE = re.compile(r"[<>|](?:([biufc])(\d{1,2})|([SUV])(\d{1,9})|[mM]8(?:\[[A-Za-z0-9]+\])?)")
 _SIZES = {"b": (1,), "i": (1, 2, 4, 8), "u": (1, 2, 4, 8), "f": (2, 4, 8, 12, 16), "c": (8, 16, 24, 32)}
