@@ -662,8 +662,27 @@ def test_a_link_that_ends_in_the_middle_of_the_bytes_tells_how_much_was_missing(
     wire.write(whole[:-7])
     wire.close()
     driver.run_until_idle()
-    assert heard == ["ERR_IPC_INVALID_MESSAGE", "close"] and "7 are missing" in told[0]
+    assert heard == ["ERR_IPC_INVALID_MESSAGE", "close"] and told[0].endswith(
+        "7 are missing: the peer ended in the middle of it"
+    )
     assert losses[0].cut_off == len(whole) - len(b"\f") - 7
+
+
+@pytest.mark.parametrize(
+    "sent", [attached("frame", None, ({"at": []}, bytes(100_000)))[:-7], b'{"type":"frame","data":"QUFB']
+)
+def test_a_client_that_was_cut_inside_a_message_hears_that_it_may_be_slow(sent: bytes) -> None:
+    """Whichever way the server's bytes travel: it cuts off who reads too slowly, and has no other way to say so."""
+    driver, client, wire = a_client()
+    told: list[str] = []
+    client.on("error", lambda error: told.append(str(error)))
+    wire.write(OFFER)
+    driver.run_until_idle()
+    wire.write(sent)
+    wire.close()
+    driver.run_until_idle()
+    assert "the server ended in the middle of it. It was stopped or killed, or it cut this client off" in told[0]
+    assert "reads more slowly than it sends" in told[0] and "slow_policy='drop_oldest'" in told[0]
 
 
 def test_a_length_that_lies_costs_no_memory() -> None:

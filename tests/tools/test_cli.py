@@ -277,6 +277,60 @@ def test_a_misspelt_id(server: str, root: str, capsys: pytest.CaptureFixture[str
     assert "Did you mean" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("wrong", "meant"),
+    [
+        ("tr_spyy", "tr_spy"),
+        ("tr_a", None),  # is another one, which happens to begin alike
+        ("spy", "tr_spy"),
+        ("app.tr_spy", "tr_spy"),
+        ("dev.tr_spy", "tr_spy"),
+        ("a", None),
+    ],
+)
+def test_only_an_id_that_is_near_is_offered(
+    wrong: str, meant: str | None, node_ipc: Command, root: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listening = node_ipc("listen", "tr_spy", "b")
+    listening.wait_for("app.b")
+    assert main(["emit", wrong, "message", "-o", f"socket_root={root}"]) == 1
+    said = capsys.readouterr().err
+    assert f"Did you mean {meant!r}" in said if meant else "Did you mean" not in said
+    listening.interrupt()
+    listening.ends()
+
+
+def test_an_id_that_somebody_has_is_the_one_that_was_meant(
+    server: str, root: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever he does with who comes; here he is dead, and a neighbour lives."""
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(f"{root}app.world2")
+    for command in (["emit", "world2", "message"], ["doctor", "world2"]):
+        assert main([*command, "-o", f"socket_root={root}"]) == 1
+        assert "Did you mean" not in "".join(capsys.readouterr())
+    os.unlink(f"{root}app.world2")
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("doctor --socket_root /x a", "-o socket_root=/x"),
+        ("doctor a --socketRoot=/x", "-o socket_root=/x"),
+        ("listen --socket-root /x a", "-o socket_root=/x"),
+        ("listen a --max-connections 5", "-o max_connections=5"),
+        ("emit --maxConnections many a b", "-o max_connections=VALUE"),
+        ("tap a --to b --silent", "-o silent=VALUE"),
+    ],
+)
+def test_an_option_of_the_configuration_taken_for_a_flag(
+    command: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(command.split())
+    assert capsys.readouterr().err.endswith(f"; that is an option of the configuration: {says}\n")
+
+
 def test_what_to_check_of_a_path_is_the_path(root: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["emit", f"unix:{root}app.sok", "message"]) == 1
     assert "Start it, or check the path. --wait waits until there is one\n" in capsys.readouterr().err

@@ -7,6 +7,7 @@ import http.server
 import io
 import json
 import os
+import shutil
 import signal
 import socket
 import ssl
@@ -292,6 +293,78 @@ def test_a_live_server_of_another_user(node_ipc: Command, shared: str) -> None:
     )
     server.interrupt()
     server.ends()
+
+
+def test_a_neighbour_is_not_offered_for_a_server_that_refuses(node_ipc: Command, shared: str) -> None:
+    server = node_ipc("listen", "tr_a", "tr_a2", "-o", "writable_all=true", "-o", "allowed_uids=[0]")
+    server.wait_for("app.tr_a2")
+    os.chmod(f"{shared}app.tr_a", 0o600)
+    for command in (["doctor", "tr_a"], ["emit", "tr_a", "message"]):
+        code, text = as_stranger(shared, *command)
+        assert code == 1 and "no permission to connect" in text and "Did you mean" not in text
+    server.interrupt()
+    server.ends()
+
+
+def test_a_lock_that_another_user_s_server_left_is_named(shared: str) -> None:
+    """As ``listen`` would do, which cannot start there."""
+    lock = Path(f"{shared}app.world.lock")
+    lock.touch()
+    os.chown(lock, 4242, 4242)
+    code, text = as_stranger(shared, "doctor", "world")
+    assert code == 1
+    assert text.splitlines()[0].endswith(
+        f"Only a lock is left there, of user 4242. A server of yours cannot start here until {lock} is removed, "
+        "by user 4242 or root"
+    )
+    assert "  lock: the lock is free: its server is dead. A server of yours cannot start" in text
+    assert f"lock {str(lock)!r}, which only that user or root may remove" in as_stranger(shared, "listen", "world")[1]
+    code, text = examined_as_root(shared)
+    assert "Only a lock" not in text and "The next server takes the place over" in text
+
+
+def examined_as_root(root: str) -> tuple[int, str]:
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        return main(["doctor", "world", "-o", f"socket_root={root}"]), said.getvalue()
+
+
+def test_a_server_whose_socket_was_removed_is_named(
+    node_ipc: Command, root: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = node_ipc("listen", "world")
+    server.wait_for("listening at")
+    os.unlink(f"{root}app.world")
+    first = examined(capsys, root, "world")[1].splitlines()[0]
+    assert f"A server listens at {root}app.world, but that file was removed" in first
+    assert f"process {server.process.pid} (" in first and f"holds the lock {root}app.world.lock" in first
+    server.interrupt()
+    server.ends()
+
+
+def test_a_server_with_another_socket_root_is_named(
+    node_ipc: Command, root: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"world{os.getpid()}"  # no other program has it
+    os.mkdir(f"{root}b c")
+    server = node_ipc("listen", f"{root}b c/app.{name}")
+    server.wait_for("listening at")
+    for command in (["doctor", name], ["emit", name, "message"], ["contract", "--at", name]):
+        assert main([*command, "-o", f"socket_root={root}"]) == 1
+        said = "".join(capsys.readouterr()).splitlines()[0]
+        assert f"A server of this id listens at {root}b c/app.{name}: give both the same, here with -o " in said
+        assert said.endswith(f"-o socket_root='{root}b c/'")
+    assert "A server of this id" not in examined(capsys, root, name, "-o", "appspace=other.")[1].splitlines()[0]
+    listening = [(f"{root}{at}/app.{name}", "01", outside.LISTENING) for at in ("b c", "unseen")]
+    monkeypatch.setattr(doctor, "unix_sockets", lambda: iter(listening))
+    assert f"app.{name}: give both" in examined(capsys, root, name)[1].splitlines()[0], "one is in another name space"
+    Path(f"{root}unseen").mkdir()
+    Path(f"{root}unseen/app.{name}").touch()
+    assert f"app.{name}, and 1 more elsewhere: give both" in examined(capsys, root, name)[1].splitlines()[0]
+    server.interrupt()
+    server.ends()
+    shutil.rmtree(f"{root}unseen")
+    os.rmdir(f"{root}b c")
 
 
 def test_tcp(as_node: None, capsys: pytest.CaptureFixture[str], root: str) -> None:

@@ -462,6 +462,8 @@ class Events(Generic[S]):
             type = event.type
         signature = signature_of(handler)
         self._refuse_coroutine(name, signature)
+        if name == "data" and self._carries > 1:  # also that of raw mode brings the socket second
+            signature.refuse_wrong_order(handler, name)
         if name not in self._raises and (type is None or self.bytes_only):
             self._look_for_mistake(name)
         registration = Registration(handler, once, self._adapted(name, handler, signature, None))
@@ -507,7 +509,7 @@ class Events(Generic[S]):
                 f"and the event brings {self._carries}: {'(data, socket)' if self._carries == 2 else '(data)'}"
             )
         if name not in LIFECYCLE:  # those bring something else
-            signature.refuse_data_for_socket(handler, name)
+            signature.refuse_wrong_order(handler, name)
         if type is None and name not in self._local:  # where both come, the annotation is of what this side raises
             type = signature.payload_type(handler)
         call = self._adapted(name, handler, signature, self._carries)

@@ -26,7 +26,7 @@ from ..wire.attached import MEMBER, Attached, AttachingSplitter, Delivery, Half,
 from ..wire.codec import shallow
 from ..wire.costs import LARGE_FRAME
 from ..wire.framed import FramedCodec
-from ..wire.framing import Splitter, half_a_message
+from ..wire.framing import Splitter, ended_in_the_middle, half_a_message
 from ..wire.names import PING, PONG
 from .block import NOTHING, Block
 from .context import LinkContext, directly
@@ -293,7 +293,9 @@ class Incoming:
             self._hearer.report(
                 half_a_message(rest, not self._serving)
                 if told is None
-                else InvalidMessage(f"the link ended inside a message: {told}")
+                else InvalidMessage(
+                    f"the link ended inside a message: {told}: {ended_in_the_middle(not self._serving)}"
+                )
             )
 
     # ---- a read

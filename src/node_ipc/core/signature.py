@@ -24,6 +24,8 @@ CO_COROUTINE = 0x80
 
 SOCKETS = frozenset({"socket", "sock", "client", "peer", "connection", "conn", "session", "sender", "server", "who"})
 REQUESTS = frozenset({"request", "req"})
+NEVER_PAYLOADS = frozenset({"socket", "sock"})
+"""What nobody calls a payload: whoever names the first of two parameters so has turned them round."""
 ARGUMENTS = SOCKETS | REQUESTS | {"data", "payload", "params", "destroyed_socket_id", "socket_id"}
 """What parameters with a default are called where they are meant to be filled. Others keep what they were bound to, as
 in ``lambda data, i=i: …``. The first parameter is filled whatever it is called, but for this:"""
@@ -61,8 +63,18 @@ class Signature(msgspec.Struct, frozen=True):
             annotation = _resolved(owner, annotation)
         return None if annotation in (Any, object) else annotation
 
-    def refuse_data_for_socket(self, handler: Any, name: str) -> None:
-        """Raise ``TypeError`` for a handler whose second parameter is annotated as data: it would get the socket."""
+    def refuse_wrong_order(self, handler: Any, name: str) -> None:
+        """Raise ``TypeError`` for a handler that takes the socket first, or data second, as names and annotations say.
+
+        The payload comes first and the socket second.
+        """
+        if self.second is not None and self.first is not None and self.first.strip("_").lower() in NEVER_PAYLOADS:
+            annotation = _annotation(handler, self.first)
+            if annotation is None or not _is_data(annotation):
+                raise TypeError(
+                    f"{_has(handler, name, self.first, annotation)} as its first parameter, which gets the payload: "
+                    f"the socket comes second, def handler({self.second}, {self.first})"
+                )
         annotation = _annotation(handler, self.second)
         if annotation is not None and _is_data(annotation):
             raise TypeError(
@@ -76,7 +88,7 @@ class Signature(msgspec.Struct, frozen=True):
 
         They get the socket and the request, in this order: what is called or annotated as the other one, or as data.
         """
-        self.refuse_data_for_socket(handler, name)
+        self.refuse_wrong_order(handler, name)
         for place, parameter, gets, others in (
             ("second", self.second, "socket", REQUESTS),
             ("third", self.third, "request", SOCKETS),

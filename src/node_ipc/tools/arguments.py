@@ -7,6 +7,7 @@ import contextlib
 import json
 import math
 import re
+import shlex
 import shutil
 import sys
 import textwrap
@@ -90,12 +91,27 @@ class Parser(argparse.ArgumentParser):
         return self._other_flag(unknown[0]) if unknown else None
 
     def _other_flag(self, wrong: str) -> str | None:
+        if "-o" in self.flags() and (option := self._as_option(wrong)) is not None:
+            return option
         owners = [name for name, parser in self.commands.items() if wrong in parser.flags()]
         if owners:
             return f"{_and(owners)} {'has' if len(owners) == 1 else 'have'} {wrong}"
         if wrong == "--version":
             return "that is node-ipc --version"
         return _near(wrong, [flag for flag in self.flags() if flag.startswith("--")])
+
+    def _as_option(self, wrong: str) -> str | None:
+        """How an option of the configuration is given that was taken for a flag; None for what is none."""
+        try:
+            name = Config.name_in_mapping(wrong[2:].replace("-", "_"))
+        except UnknownOption:
+            return None
+        if name is None:
+            return None
+        at = next(at for at, word in enumerate(self._given) if word.partition("=")[0] == wrong)
+        text = self._given[at].partition("=")[2] or next(iter(self._given[at + 1 :]), "")
+        fits = text[:1] not in ("", "-") and _takes(Config, name, _meant_by(text, Config, name))
+        return f"that is an option of the configuration: -o {name}={shlex.quote(text) if fits else 'VALUE'}"
 
 
 def _and(names: Sequence[str]) -> str:

@@ -67,7 +67,7 @@ def _run(argv: Sequence[str] | None) -> int:
         return _complain(arguments.command, error, WRONG_ARGUMENTS)
     except ConnectError as error:
         why = unconnected(error, hasattr(arguments, "wait"))
-        return _complain(arguments.command, Exception(f"{why}{_similar(arguments)}"), FAILED)
+        return _complain(arguments.command, Exception(f"{why}{_in_its_place(arguments)}"), FAILED)
     except IPCError as error:
         return _complain(arguments.command, error, FAILED)
     except BrokenPipeError:  # nobody reads what we print any more, as after "| head"
@@ -110,10 +110,10 @@ def command_line() -> Parser:
     return parser
 
 
-def _similar(arguments: argparse.Namespace) -> str:
+def _in_its_place(arguments: argparse.Namespace) -> str:
     """The server that may be meant, where nobody has the id that was given."""
-    given = getattr(arguments, "to", None) or getattr(arguments, "address", None)
-    return doctor.similar(given, configuration(arguments)) if hasattr(arguments, "options") else ""
+    given = getattr(arguments, "to", None) or getattr(arguments, "address", None) or getattr(arguments, "at", None)
+    return doctor.in_its_place(given, configuration(arguments)) if hasattr(arguments, "options") else ""
 
 
 def _complain(command: str, error: Exception, code: int) -> int:

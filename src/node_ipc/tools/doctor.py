@@ -12,6 +12,8 @@ import asyncio
 import contextlib
 import os
 import platform
+import re
+import shlex
 import shutil
 import stat
 import subprocess  # nosec B404 # node's version, without a shell
@@ -27,6 +29,7 @@ from ..config import twin
 from ..config.address import Address, Pipe, Tcp, Tls, Unix, runtime_socket_root
 from ..config.config import Config
 from ..config.logs import escape
+from ..config.misspelt import lookalike, slipped
 from ..config.tls_options import TLSOptions
 from ..core.client import ClientState
 from ..core.session import Loss
@@ -56,7 +59,7 @@ from .outside import (
 from .probes import answers, delimiter_of, instead_of_tls, language_of, wants_certificate
 from .waiting import run
 
-__all__ = ["add_commands", "diagnose", "look", "similar"]
+__all__ = ["add_commands", "diagnose", "in_its_place", "look"]
 
 EXAMPLES = """\
   node-ipc doctor                         versions, the sockets of this appspace, and whatever else lives beside them
@@ -223,6 +226,8 @@ def _place(path: str) -> Iterator[str]:
         found = os.lstat(path)
     except FileNotFoundError:
         yield "  socket: there is none: its server is not running, or listens elsewhere (socket_root, appspace, id)"
+        if os.path.lexists(f"{path}.lock"):
+            yield f"  lock: {_life(path)}"
         return
     except OSError as error:
         yield f"  socket: cannot be looked at: {error.strerror}"
@@ -307,7 +312,7 @@ def _successor(path: str) -> str:
         return "It was removed while this looked"
     if kept:
         return f"A server of yours cannot start here until {' and '.join(kept)} is removed, by {owners} or root"
-    if not os.access(path, os.W_OK):
+    if os.path.lexists(path) and not os.access(path, os.W_OK):
         return "A server of yours takes the place over only with unlink='force', since it may not ask the socket"
     return "The next server takes the place over"
 
@@ -390,7 +395,7 @@ async def _refusal(address: str, where: Address, config: Config, error: IPCError
                 f"{text}no server has the appspace {config.appspace!r}, where this client looks. One of this id has "
                 f"{appspace!r} ({path}): give both the same, here with -o appspace={appspace}"
             )
-    return f"{text}{why}{similar(address, config)}"
+    return f"{text}{why}{in_its_place(address, config)}"
 
 
 async def _wanted_as_well(where: Tls, config: Config, error: IPCError) -> str:
@@ -405,22 +410,97 @@ async def _wanted_as_well(where: Tls, config: Config, error: IPCError) -> str:
     )
 
 
-def similar(address: object, config: Config) -> str:
-    """``. Did you mean …?`` where no server has this id, and one that lives has an id much like it; else nothing."""
-    import difflib  # only a mistake pays for it
+def in_its_place(address: object, config: Config) -> str:
+    """What is seen of a server of this id where nobody has it here, or who may be meant; the end of a message.
 
-    if not isinstance(address, str) or not set("/:@").isdisjoint(address):
+    Empty where somebody has it, whatever he then does, and where nothing is seen.
+    """
+    if not isinstance(address, str):
         return ""
     where, _ = place(address, config, "client")
-    if not isinstance(where, Unix):
+    if not isinstance(where, Unix) or where.path.startswith("\0"):
         return ""
+    tried = (where.path, *where.also)
+    if any(map(os.path.lexists, tried)):
+        return ""
+    found = next(filter(None, map(_without_its_file, tried)), "")
+    if not found and set("/:@").isdisjoint(address):
+        found = _in_another_root(f"{config.appspace}{address}") or _near(address, where, config.appspace)
+    said = [each for each in (found, next(filter(None, map(_left_lock, tried)), "")) if each]
+    return "".join(f". {each}" for each in said)
+
+
+def _without_its_file(path: str) -> str:
+    """A server that listens, and whose socket's file is not there."""
+    if not _listens(path):
+        return ""
+    return (
+        f"A server listens at {path}, but that file was removed, or it has another {os.path.dirname(path)} than this "
+        "process (a container, PrivateTmp of systemd): start it again, or give both another socket_root"
+    )
+
+
+def _in_another_root(name: str) -> str:
+    """A server of the same appspace and id that listens in a directory where no client looks."""
+    paths = {path for path, _, flags in unix_sockets() if flags & LISTENING and path[:1] == "/"}
+    elsewhere = sorted(path for path in paths if os.path.basename(path) == name and not _is_missing(path))
+    if not elsewhere:
+        return ""
+    more = "" if len(elsewhere) == 1 else f", and {len(elsewhere) - 1} more elsewhere"
+    root = shlex.quote(f"{os.path.dirname(elsewhere[0]).rstrip('/')}/")
+    return f"A server of this id listens at {elsewhere[0]}{more}: give both the same, here with -o socket_root={root}"
+
+
+def _is_missing(path: str) -> bool:
+    """Whether nothing is there; what is in a directory that this user may not enter counts as there."""
+    try:
+        os.lstat(path)
+    except PermissionError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+def _left_lock(path: str) -> str:
+    """The lock of a server whose socket is gone, where it keeps another from starting."""
+    lock = f"{path}.lock"
+    try:
+        found = os.lstat(lock)
+    except OSError:
+        return ""
+    holder = lock_holder(found)
+    if holder is not None:
+        return f"{named(holder)} holds the lock {lock}: no other server starts here while it lives"
+    try:
+        return "" if _may_remove(lock) else f"Only a lock is left there, of {_user(found.st_uid)}. {_foretold(path)}"
+    except FileNotFoundError:  # removed since it was seen
+        return ""
+
+
+SHORTEST = 3
+"""Letters that an id has at least for which another can be a slip of the fingers."""
+
+
+def _near(address: str, where: Unix, appspace: str) -> str:
+    """A live server whose id is that one but for a slip, or but for what stands before its first separator."""
     ids = {
-        name.removeprefix(config.appspace): f"{root}/{name}"
+        name.removeprefix(appspace): f"{root}/{name}"
         for root in map(os.path.dirname, (where.path, *where.also))
-        for name in _names(root, config.appspace) or ()
+        for name in _names(root, appspace) or ()
     }
-    near = [id for id in difflib.get_close_matches(address, ids, 3) if id != address and _listens(ids[id])]
-    return f". Did you mean {near[0]!r}, which lives at {ids[near[0]]}?" if near else ""
+    live = [id for id in ids if len(id) >= SHORTEST and _listens(ids[id])]
+    if len(address) < SHORTEST or not live:
+        return ""
+    near = slipped(address, live) or lookalike(address, live)
+    near = near or next((id for id in live if _have_one_end(id, address)), None)
+    return "" if near is None else f"Did you mean {near!r}, which lives at {ids[near]}?"
+
+
+def _have_one_end(one: str, other: str) -> bool:
+    """Whether they differ in a prefix only, as ``app.world``, ``my-world`` and ``world`` do."""
+    ends = [{name, re.split(r"[._-]", name, maxsplit=1)[-1]} for name in (one, other)]
+    return any(len(end) >= SHORTEST for end in ends[0] & ends[1])
 
 
 class _Visit:

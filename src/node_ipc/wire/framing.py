@@ -12,7 +12,7 @@ import sys
 from ..errors import FrameTooLarge, InvalidJSON, InvalidMessage, ProtocolError
 from .costs import count_values, may_have_more_values
 
-__all__ = ["TLS_RECORDS", "Splitter", "half_a_message"]
+__all__ = ["TLS_RECORDS", "Splitter", "ended_in_the_middle", "half_a_message"]
 
 NOTHING = bytearray()
 """The rest where there is none, for all connections (56 bytes for each otherwise); it never changes."""
@@ -139,6 +139,11 @@ CUT_AS_SLOW = (
 )
 
 
+def ended_in_the_middle(of_a_server: bool) -> str:
+    """Why only a part of a message came, a clause: what a server may have done to its client."""
+    return f"the server ended in the middle of it{CUT_AS_SLOW}" if of_a_server else "the peer ended in the middle of it"
+
+
 def half_a_message(rest: bytes | bytearray, of_a_server: bool) -> InvalidMessage:
     """What it means that a link ended behind these bytes: they are no whole frame."""
     begun = bytes(rest[:64])
@@ -146,8 +151,7 @@ def half_a_message(rest: bytes | bytearray, of_a_server: bool) -> InvalidMessage
     if begun[:2] in TLS_RECORDS:
         hint = "that is TLS, which this side does not speak here: use tls:// or config.tls"
     elif b"}" not in rest or len(end) > MOST_DELIMITER:
-        who, more = ("server", CUT_AS_SLOW) if of_a_server and begun[:1] == b"{" else ("peer", "")
-        hint = f"the {who} ended in the middle of it{more}"
+        hint = ended_in_the_middle(of_a_server and begun[:1] == b"{")
     elif end:
         hint = f"it ends in {end!r}: does the peer use another delimiter?"
     else:
