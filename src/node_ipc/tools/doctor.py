@@ -473,7 +473,7 @@ def _left_lock(path: str) -> str:
     if holder is not None:
         return f"{named(holder)} holds the lock {lock}: no other server starts here while it lives"
     try:
-        return "" if _may_remove(lock) else f"Only a lock is left there, of {_user(found.st_uid)}. {_foretold(path)}"
+        return "" if _may_remove(lock) else f"Only a lock is left there, of {_user(found.st_uid)}. {_successor(path)}"
     except FileNotFoundError:  # removed since it was seen
         return ""
 
