@@ -118,7 +118,7 @@ class _Listener:
     def _lost(self, loss: Loss) -> None:
         self._close(self._reason or ("" if loss.reason is None else str(loss.reason)))
         if not self._is_over:
-            notice(f"the link is lost{'' if self._client.settings.max_retries == 0 else ': connecting again'}")
+            notice(f"the link is lost{': connecting again' if self._client.retries_remaining else ''}")
 
     def end(self) -> None:
         """The recording ends while the link is open: what becomes of that is nobody's business any more."""
