@@ -430,7 +430,7 @@ class RequestTimeout(RequestError, TimeoutError):
 
     Met at: ``request(timeout=…)``.
     What to do: see whether the other side has a ``handle`` of that name and answers; allow more time, or None
-    for no limit.
+    for no limit. A Node program on node-ipc answers no request until it is taught to: ``node-ipc help node`` shows how.
     """
 
 

@@ -34,7 +34,7 @@ from node_ipc import (
 )
 from node_ipc.core.requests import Request
 from node_ipc.drivers.memory import MemoryDriver
-from node_ipc.testing import Pair, Wire, WireServer, connect, pair
+from node_ipc.testing import Pair, Wire, WireServer, connect, pair, serve
 
 
 class Add(msgspec.Struct):
@@ -682,6 +682,58 @@ def test_a_request_made_while_the_link_is_down_waits_for_the_next(ends: Pair) ->
     ends.connection.drop()
     ends.driver.run_until(lambda: not ends.server.sockets)
     assert asked(ends, "add", [1, 2], timeout=30) == 3
+
+
+def test_a_time_out_says_what_is_known_of_one_that_never_answered() -> None:
+    """Each step is one sign more of who is there: nothing came, an event came, an answer came."""
+    driver = MemoryDriver()
+    listening = WireServer(driver)
+    client = connect(driver, listening.address)
+
+    def told() -> str:
+        answer = client.request("add", timeout=1.5)
+        driver.run_until(answer, limit=10)
+        return str(answer.error)
+
+    text = told()
+    assert text.startswith(
+        "no answer to 'add' within 1.5 s: nothing has come over the link since it is there. The server"
+    )
+    assert "A handler may take longer than this waits (timeout=), and a program of node-ipc (JavaScript)" in text
+    assert text.endswith("answers only once it is taught to: node-ipc help node")
+    listening.wires[0].write(b'{"type":"news","data":1}\f')
+    driver.run_until_idle()
+    text = told()
+    assert "within 1.5 s: it has answered no request over this link yet. A handler may" in text and "node" in text
+    answered = client.request("add")
+    listening.wires[0].write(b'{"type":"rpc.response","data":{"id":3,"result":3}}\f')
+    driver.run_until(answered, limit=10)
+    assert answered.result() == 3 and told() == "no answer to 'add' within 1.5 s"
+    listening.wires[0].close()
+    driver.run_until(lambda: len(listening.wires) == 2 and client.state is node_ipc.ClientState.CONNECTED)
+    assert "nothing has come over the link" in told(), "what answered is not there any more"
+
+
+def test_a_server_s_socket_that_never_answers_is_told_of_as_a_client() -> None:
+    driver = MemoryDriver()
+    server = serve(driver)
+    wire = Wire.connected(driver, server.address)
+    driver.run_until_idle()
+    (socket,) = server.sockets
+    answer = socket.request("add", timeout=1)
+    driver.run_until(answer, limit=10)
+    assert "The client may be stopped or caught in a handler" in str(answer.error)
+    assert "node-ipc help node" in str(answer.error)
+    wire.close()
+
+
+def test_one_that_takes_attachments_is_no_program_of_javascript(ends: Pair) -> None:
+    ends.server.handle("slow", _never(ends.driver))
+    ends.server.on("bytes", lambda data: None, type=bytes)
+    ends.client.emit("bytes", bytes(100_000))
+    ends.driver.run_until_idle()
+    with pytest.raises(RequestTimeout, match=r"within 1 s$"):
+        asked(ends, "slow", timeout=1)
 
 
 def test_a_time_out_says_that_the_link_is_down(ends: Pair) -> None:

@@ -273,16 +273,6 @@ class ClientCore(LinkPublisher[S]):
         why = "" if self.last_error is None else f" ({self.last_error})"
         return f": the client is {self.state.value}{why}"
 
-    def why_no_answer(self) -> str:
-        if trouble := self.trouble():
-            return trouble
-        if self._session is None or self._session.incoming.messages_in:
-            return ""
-        return (
-            ": nothing has come over the link since it is there. The server may be stopped or caught in a handler; one "
-            "of the blocking front serves only inside serve_forever() and poll()"
-        )
-
     # ---- events
 
     @overload

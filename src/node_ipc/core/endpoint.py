@@ -146,7 +146,7 @@ BETWEEN_PARTS = frozenset(
         ),
         *("own_log_is_silent", "pause_reading", "pending_changed", "put", "request_from", "requests", "rooms_of"),
         *("runs_in_event_loop", "session_closing", "session_failed", "session_fault", "session_lost"),
-        *("session_opened", "session_paused", "tell_unread", "trouble", "unheard", "unsent", "watch", "why_no_answer"),
+        *("session_opened", "session_paused", "tell_unread", "trouble", "unheard", "unsent", "watch"),
         "withdraw",
     }
 )
@@ -710,10 +710,6 @@ class LinkPublisher(Publisher, Generic[S]):
         """Where the server listens that this link leads to."""
         return self.address
 
-    def why_no_answer(self) -> str:
-        """The same for a request whose time is over."""
-        return self.trouble()
-
     def trouble(self) -> str:
         """Why nothing may come, for the end of messages about time-outs; empty where the link is up."""
         return ""
@@ -731,9 +727,7 @@ class LinkPublisher(Publisher, Generic[S]):
         if self._requests is None:
             from .requests import Requests
 
-            self._requests = Requests(
-                self.events, self._driver, self.session_fault, self.why_no_answer, self.tell_unread
-            )
+            self._requests = Requests(self.events, self._driver, self.session_fault, self.trouble, self.tell_unread)
             self._requests.watches = self._watches or None
         return self._requests
 

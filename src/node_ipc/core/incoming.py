@@ -270,6 +270,11 @@ class Incoming:
             self._link = Gone(self._link.peer)
 
     @property
+    def serves(self) -> bool:
+        """Whether this is the server's end of the link."""
+        return self._serving
+
+    @property
     def is_holding(self) -> bool:
         """Whether messages wait for handlers."""
         return bool(self._held)

@@ -39,6 +39,7 @@ from ..errors import (
 )
 from .events import Event, describe, event_name, is_decorator, typed_decoder
 from .outcome import seconds
+from .outgoing import Attaching
 from .signature import signature_of
 
 if TYPE_CHECKING:
@@ -74,6 +75,11 @@ DEFAULT_TIMEOUT = 30.0
 NO_SUCH_METHOD, INVALID_PARAMS, FAILED = -32601, -32602, -32603
 LIMITED_BYTES = 1024
 """A request of fewer is not what a limit of the other side's is about, where that ends the link."""
+SLOW_OR_FOREIGN = (
+    "A handler may take longer than this waits (timeout=), and a program of node-ipc (JavaScript) answers only once it "
+    "is taught to: node-ipc help node"
+)
+"""Why somebody who has answered nothing yet may not have answered."""
 THE_HANDLER_FAILED = "the handler failed; the reason is in the log of the side that answers"
 
 S = TypeVar("S")
@@ -289,7 +295,7 @@ class Requests:
 
         Args:
             fault: reports an error of a handler's.
-            trouble: says why no answer may come.
+            trouble: says why no link is there, if so.
             unread: told, by any thread, of a request that failed where nobody has looked at its outcome.
         """
         self.late = 0
@@ -300,6 +306,7 @@ class Requests:
         self._trouble = trouble
         self._unread = unread
         self._asked: dict[int, _Asked] = {}
+        self._answerers: set[int] = set()  # the sockets, by id, whose other side has answered a request
         self._unsent: dict[int, int] = {}  # those that wait for a link: by the identity of their frame
         self._ids = 0
         self._methods: dict[str, _Method] = {}
@@ -403,6 +410,7 @@ class Requests:
 
     def link_lost(self, session: Session, reason: Exception | None) -> None:
         """No answer will come over this link."""
+        self._answerers.discard(session.id)
         lost_here = [(id, asked) for id, asked in self._asked.items() if asked.session is session]
         largest = max((len(asked.frame) for _, asked in lost_here), default=0)
         by_peer = not session.was_ended_here and (reason is None or reason.__class__ is ConnectionLost)
@@ -427,11 +435,31 @@ class Requests:
 
     def _timed_out(self, id: int, timeout: float) -> None:
         asked = self._asked[id]
-        self._give_up(id, self.timed_out(asked.method, timeout))
+        self._give_up(id, self.timed_out(asked.method, timeout, asked))
 
-    def timed_out(self, method: str, timeout: float) -> RequestTimeout:
-        """What was waited for and how long, and whether the link is down."""
-        return RequestTimeout(f"no answer to {method!r:.80} within {timeout:g} s{self._trouble()}")
+    def timed_out(self, method: str, timeout: float, asked: _Asked | None = None) -> RequestTimeout:
+        """What was waited for and how long, and why no answer may have come; the last of that name unless told."""
+        if asked is None and timeout:
+            asked = next((each for each in reversed(self._asked.values()) if each.method == method), None)
+        why = self._trouble()
+        if not why and asked is not None and asked.session is not None:
+            why = self._why_unanswered(asked.session)
+        return RequestTimeout(f"no answer to {method!r:.80} within {timeout:g} s{why}")
+
+    def _why_unanswered(self, session: Session) -> str:
+        """What is known of the other side of a link that is up; empty of one that answers requests."""
+        if session.id in self._answerers or session.outgoing.attaching is Attaching.AGREED:
+            return ""
+        serves = session.incoming.serves
+        if session.incoming.messages_in:
+            return f": it has answered no request over this link yet. {SLOW_OR_FOREIGN}"
+        who, blocking = (
+            ("client", "inside its own calls") if serves else ("server", "inside serve_forever() and poll()")
+        )
+        return (
+            f": nothing has come over the link since it is there. The {who} may be stopped or caught in a handler; one "
+            f"of the blocking front serves only {blocking}. {SLOW_OR_FOREIGN}"
+        )
 
     def _give_up(self, id: int, error: IPCError | None) -> None:
         """Take a request back, or let the other side forget it too."""
@@ -479,6 +507,7 @@ class Requests:
         id, asked = found
         if asked.session is not None:
             asked.session.outgoing.confirm(asked.number)
+            self._answerers.add(asked.session.id)
         if response.error is not None:
             error = _remote_error(response.error)
             error.was_answered = True
