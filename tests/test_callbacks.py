@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import re
 import signal
 import socket as sockets
+import subprocess
 import sys
 import threading
 import weakref
@@ -342,6 +344,23 @@ def test_run_returns_at_once_where_nothing_is_open_and_the_log_says_so(ipc: IPC)
     ipc.config.update(silent=False, logger=lines.append)
     ipc.run()
     assert lines == ["There is nothing to run: no client, and no server that was told to start()"]
+
+
+@pytest.mark.parametrize(
+    "program, says",
+    [
+        ("ipc.serve(); ipc.run()", "There is nothing to run: .* call ipc.server.start\\(\\) before ipc.run\\(\\)"),
+        ("ipc.run()", "There is nothing to run: no client, and no server that was told to start\\(\\)"),
+        ("ipc.serve(); ipc.server.start(); ipc.stop(); ipc.run()", None),
+    ],
+)
+def test_a_server_that_nobody_started_is_told_of_also_where_the_log_is_silent(
+    program: str, says: str | None, tmp_path: Path
+) -> None:
+    setting = f"from node_ipc import ipc; ipc.config.silent = True; ipc.config.socket_root = {f'{tmp_path}/'!r}; "
+    run = subprocess.run([sys.executable, "-c", setting + program], capture_output=True, text=True, timeout=60)
+    assert (run.returncode, run.stdout) == (0, "")
+    assert run.stderr == "" if says is None else re.fullmatch(f"node_ipc: {says}\n", run.stderr)
 
 
 @pytest.mark.parametrize("kind", ["plain", "returned", "awaited"])

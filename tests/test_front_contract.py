@@ -22,6 +22,7 @@ from node_ipc import (
     ClientState,
     Config,
     ConnectError,
+    ConnectTimeout,
     Event,
     HandlerError,
     InvalidEvent,
@@ -1202,8 +1203,17 @@ def test_verbs_of_sockets_and_of_servers_say_whose_they_are(front: Any) -> None:
 
 
 def test_connect_says_how_to_wait_for_a_server(waiting: Any) -> None:
-    with pytest.raises(ConnectError, match=r"no server at .* connect\(…, wait=True\) waits until there is one$"):
+    with pytest.raises(
+        ConnectError, match=r"no server at .* connect\(…, wait=True\) waits for one, .*\(10 unless said; None"
+    ):
         waiting.connect()
+
+
+def test_a_wait_that_is_over_says_how_to_wait_longer(waiting: Any) -> None:
+    with pytest.raises(
+        ConnectTimeout, match=r"within 0.1 s: no server at .* \(10 s unless said\); None waits for ever$"
+    ):
+        waiting.connect(wait=True, timeout=0.1)
 
 
 # ---- a server that hangs

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +15,8 @@ import pytest
 
 import node_ipc
 from fronts import FRONTS, front_of
-from node_ipc import Config, ConfigError, InvalidPayload, RemoteError, RequestTimeout, blocking
+from node_ipc import Client, Config, ConfigError, InvalidPayload, RemoteError, RequestTimeout, blocking, testing
+from node_ipc.config.address import Unix
 from node_ipc.core.outcome import seconds
 
 
@@ -211,6 +214,47 @@ def test_a_handler_of_error_hears_of_a_server_that_has_gone_instead(
     server.stop()
     client.until(lambda: heard)
     assert "the server is away" not in caplog.text
+
+
+# ---- a server that is not there yet
+
+
+WAITING_PROGRAMS = {
+    "asyncio": "import node_ipc; node_ipc.run(node_ipc.connect('wrold', wait=True, timeout=None, config=config))",
+    "blocking": "from node_ipc import blocking; blocking.connect('wrold', wait=True, timeout=None, config=config)",
+    "reconnect": "from node_ipc import blocking; next(blocking.reconnect('wrold', config=config))",
+    "callbacks": "import node_ipc; ipc = node_ipc.IPC(config); ipc.connect_to('wrold'); ipc.run()",
+}
+
+
+@pytest.mark.parametrize("program", WAITING_PROGRAMS.values(), ids=WAITING_PROGRAMS)
+def test_who_waits_for_a_server_that_never_comes_says_once_for_whom(program: str, tmp_path: Path) -> None:
+    lines = (
+        "import node_ipc.core.client as waiting; from node_ipc import Config\n"
+        "waiting.WAITS_LONG_SECONDS = 0.05\n"
+        f"config = Config(socket_root={f'{tmp_path}/'!r}, silent=True, retry=20, retry_growth=1, max_retries=20)\n"
+        f"{program}"
+    )
+    with blocking.serve("world", socket_root=f"{tmp_path}/"):
+        run = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, timeout=60)
+    (told,) = [line for line in run.stderr.splitlines() if line.startswith("node_ipc:")]
+    assert "there is still no link to 'wrold', and this client goes on trying" in told
+    assert told.endswith(f"Did you mean 'world', whose socket is '{tmp_path}/app.world'?")
+
+
+def test_who_waits_is_told_after_some_seconds_and_not_where_a_handler_hears(caplog: pytest.LogCaptureFixture) -> None:
+    for hears in (False, True):
+        caplog.clear()
+        driver = testing.MemoryDriver()
+        client = Client("world", Unix("/memory/app.world"), driver, Config(silent=True).settings())
+        if hears:
+            client.on("error", lambda error: None)
+        client.connect()
+        driver.advance(4)
+        assert "still no link" not in caplog.text
+        driver.advance(3600)
+        assert caplog.text.count("still no link") == (0 if hears else 1)
+        client.abort()
 
 
 # ---- a server that nobody lets serve

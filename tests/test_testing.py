@@ -301,6 +301,65 @@ def test_a_handler_that_fails_unheard_fails_its_test(tmp_path: Path) -> None:
     )
 
 
+TOO_SOON = """
+import asyncio
+
+def test_not_run(ipc_pair):
+    client, server, socket, driver = ipc_pair
+    got = []
+    client.on("hi", got.append)
+    socket.emit("hi", 1)
+    assert got == [1]
+
+def test_on_a_slow_link(ipc_pair):
+    client, server, socket, driver = ipc_pair
+    driver.conditions.latency = 1
+    got = []
+    client.on("hi", got.append)
+    socket.emit("hi", 1)
+    driver.run_until_idle()
+    assert got == [1]
+"""
+IN_TIME = """
+def test_another_mistake(ipc_pair):
+    client, server, socket, driver = ipc_pair
+    got = []
+    client.on("hi", got.append)
+    socket.emit("hi", 1)
+    driver.run_until_idle()
+    assert got == [2]
+
+def test_in_a_coroutine(ipc_pair):
+    client, server, socket, driver = ipc_pair
+    server.handle("add", sum)
+    async def main():
+        assert await client.request("add", [1, 2]) == 4
+    driver.run(main())
+"""
+
+
+def test_a_test_that_asks_too_soon_is_told_how_messages_arrive(tmp_path: Path) -> None:
+    told = run_tests(tmp_path, TOO_SOON).stdout
+    assert "2 failed" in told
+    assert told.count("messages were still on their way: driver.run_until_idle() lets them arrive") == 2
+
+
+def test_a_test_that_fails_otherwise_is_not_told_so(tmp_path: Path) -> None:
+    told = run_tests(tmp_path, IN_TIME).stdout
+    assert "2 failed" in told
+    assert "on their way" not in told
+
+
+def test_run_until_gives_the_outcome_back() -> None:
+    client, server, _, driver = pair()
+    server.handle("add", sum)
+    assert driver.run_until(client.request("add", [1, 2])).result() == 3
+    with pytest.raises(node_ipc.RemoteError, match="there is no method"):
+        driver.run_until(client.request("ad")).result()
+    client.emit("add")
+    driver.run_until(lambda: server.stats().messages_in > 2)
+
+
 @pytest.mark.parametrize(
     "make",
     [

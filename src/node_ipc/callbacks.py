@@ -480,7 +480,7 @@ class IPC:
                 "by themselves, and what they return can be awaited"
             )
         if not self._is_open():
-            self.log("There is nothing to run: no client, and no server that was told to start()")
+            self._tell_that_nothing_runs()
         runner = asyncio.Runner(loop_factory=loop_factory(loop))
         # Signals are ours until the loop is closed: a second one, as many a launcher sends, ends nothing twice.
         with told_to_end(runner.get_loop(), self._signalled), runner:
@@ -491,6 +491,16 @@ class IPC:
         failure, self._failure = self._failure, None
         if failure is not None:
             raise failure
+
+    def _tell_that_nothing_runs(self) -> None:
+        """A line of the log; where that is silent, a mistake of the program is told all the same."""
+        line = "There is nothing to run: no client, and no server that was told to start()"
+        if not self._config.silent:
+            self.log(line)
+        elif self._server is not None and self._server.state is ServerState.IDLE:
+            warn(f"{line}. ipc.serve() only makes the server: call ipc.server.start() before ipc.run()")
+        elif self._server is None and not self.of:
+            warn(line)
 
     def stop(self) -> Outcome[IPC]:
         """Close every client and stop the server; ``run`` then returns. Safe from any thread and signal handler.

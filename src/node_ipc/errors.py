@@ -206,8 +206,8 @@ class ConnectError(IPCError, ConnectionError):
 
     Met at: ``connect`` where the first attempt fails, and as an ``error`` event for each attempt of a client
     that tries again.
-    What to do: start the server, or connect with ``wait=True`` to wait for it; ``node-ipc doctor ADDRESS`` says
-    what is wrong.
+    What to do: start the server, or connect with ``wait=True`` to wait for it, ``timeout`` seconds at most (10 unless
+    said; None: for ever); ``node-ipc doctor ADDRESS`` says what is wrong.
     """
 
 

@@ -62,6 +62,10 @@ REFUSED = (
     "It is the answer to a request that nobody looked at, so the test fails. Await the request in driver.run(main()), "
     "or look at outcome.result() or outcome.error after driver.run_until(outcome)"
 )
+ON_THEIR_WAY = (
+    "When this failed messages were still on their way: driver.run_until_idle() lets them arrive, and "
+    "driver.advance(seconds) those of a slow link"
+)
 UNFINISHED = (
     "async handlers that had not ended where the test did: {}. What stands below the line at which one waits was not "
     "tested. Let what it waits for happen, or end it with driver.close() as the last line, where it is meant to wait"
@@ -83,6 +87,8 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     try:
         result = yield
     except Exception as error:
+        if any(driver.is_carrying for driver in _drivers(item)):
+            error.add_note(ON_THEIR_WAY)
         for failure in _failures(item):
             error.add_note(
                 "Before this there was an error that nobody heard:\n"

@@ -63,7 +63,7 @@ class Pair(NamedTuple):
 
     Both are those of the callback front, since nothing here waits: ``client.on("sum", got.append)`` stands where a
     client of ``node_ipc.connect`` has ``receive``, and ``request`` returns an outcome, to be awaited in
-    ``driver.run(main())``, or read by ``result()`` after ``driver.run_until(outcome)``.
+    ``driver.run(main())``, or read as ``driver.run_until(outcome).result()``.
 
     Attributes:
         client: The client, connected.

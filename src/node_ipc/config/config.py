@@ -871,6 +871,9 @@ class Config(Options):
     silent: Option[bool, bool] = Option(False, checks.flag)
     """True: ``ipc.log`` does nothing at all, and only failing handlers are told on stderr while logging is not set up.
 
+    So is, once, what else a program would show nothing of: a client that has waited for its first link for 5 s and has
+    no ``error`` handler, and an ``ipc.run()`` whose server nobody told to start.
+
     Warnings go to the logger ``node_ipc`` all the same.
     Read by: ``ipc.log``, and each client and server.
     """

@@ -17,9 +17,10 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from ..config.address import own_user
-from ..config.foreign import caused
+from ..config.foreign import caused, warn
 from ..config.interrupted import between_steps
 from ..config.misspelt import suggests
+from ..config.neighbours import near_by
 from ..config.profiles import require_assured
 from ..errors import (
     BackpressureError,
@@ -69,7 +70,9 @@ AT_ONCE_SECONDS = 1.0
 """A link that the server ended sooner, and over which nothing came, was ended at once: a full server does that."""
 TOLD_AT = 3
 """So many of them in a row are an ``error`` event; then twice as many, and so on."""
-HINT_AT_WAITING = ". connect(…, wait=True) waits until there is one"
+HINT_AT_WAITING = ". connect(…, wait=True) waits for one, timeout= seconds at most (10 unless said; None: for ever)"
+WAITS_LONG_SECONDS = 5.0
+"""A client that never had a link says once that it waits, when it has done so for this long."""
 JITTER = 0.2
 LONGEST_LOCAL = 5.0
 LONGEST_NETWORK = 30.0
@@ -149,7 +152,10 @@ def retry_delay(base: float, attempt: int, longest: float, random: float, growth
 def connect_timeout(client: ClientCore[Any], seconds: float) -> ConnectTimeout:
     """What was waited for and how long, and what the last attempt met."""
     why = "" if client.last_error is None else f": {client.last_error}"
-    return ConnectTimeout(f"no link to {client.address} within {seconds:g} s{why}")
+    longer = (
+        ". timeout= says how long wait=True waits (10 s unless said); None waits for ever" if client.is_patient else ""
+    )
+    return ConnectTimeout(f"no link to {client.address} within {seconds:g} s{why}{longer}")
 
 
 def hint_at_waiting(error: IPCError) -> IPCError:
@@ -238,6 +244,8 @@ class ClientCore(LinkPublisher[S]):
         self._short_links = 0  # in a row, ended at once by the server
         self._short_links_due = TOLD_AT  # when so many of them are told
         self._warned = False
+        self._begun_at = 0.0  # to connect
+        self._told_of_waiting = False
         self._close_seconds = 0.0
 
     def __repr__(self) -> str:
@@ -330,7 +338,7 @@ class ClientCore(LinkPublisher[S]):
     @overload
     def emit(self, type: str | RawPayload, data: Any = ..., *, keep: Keep = ...) -> bool: ...
     def emit(self, type: Any, data: Any = {}, keep: Keep = None) -> bool:  # noqa: B006 - never changed
-        """Send one event (in raw mode: ``emit(payload)``); never waits.
+        """Send one event (in raw mode: ``emit(payload)``); never waits, and is not awaited (``drain`` is).
 
         Args:
             keep: ``"latest"``: a message of this event that was emitted so and still waits here is not sent, since this
@@ -522,6 +530,7 @@ class ClientCore(LinkPublisher[S]):
         refuse_other_threads(self._driver, "connect")
         if self.state in (_S.IDLE, _S.CLOSED):
             self.failure = self.ended_by = None
+            self._begun_at = self._driver.now()
             self.retries = self._attempts = self._protocol_errors = self._short_links = 0
             self.connected = self._outcome()
             self.closed = self._outcome()
@@ -605,7 +614,21 @@ class ClientCore(LinkPublisher[S]):
                 self._tell_of_waiting(error)
             else:
                 _warn("cannot connect to %s at %s yet, trying again: %s", self.id, self.address, error)
+        if not (heard or self._was_up or self._told_of_waiting):
+            self._tell_who_is_waited_for(error)
         self._wait()
+
+    def _tell_who_is_waited_for(self, error: IPCError) -> None:
+        """A program that waits for a server shows nothing of it: once, also where it is silent."""
+        waited = self._driver.now() - self._begun_at
+        if waited < WAITS_LONG_SECONDS:
+            return
+        self._told_of_waiting = True
+        warn(
+            f"after {waited:.0f} s there is still no link to {self.id!r}, and this client goes on trying, as timeout= "
+            f"and the option max_retries say: {error}{near_by(self.address, self._settings.appspace)}",
+            stderr=self.own_log_is_silent is None or self.own_log_is_silent(),  # otherwise that log shows it
+        )
 
     def _tell_of_waiting(self, error: IPCError) -> None:
         """Whoever waits for events hears nothing of a server that has gone: once for each time that it is away."""

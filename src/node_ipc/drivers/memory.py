@@ -178,8 +178,10 @@ class MemoryDriver:
             self.run_until_idle()
         self._now = until
 
-    def run_until(self, condition: Callable[[], object] | Outcome[Any], limit: float = 60.0) -> None:
+    def run_until(self, condition: Callable[[], object] | Outcome[Any], limit: float = 60.0) -> Any:
         """Let time pass until ``condition()`` holds, or the outcome has ended (its error is not raised).
+
+        Returns the outcome, where it was given one: ``driver.run_until(client.request("add", [1, 2])).result()``.
 
         Args:
             limit: virtual seconds, from this call on.
@@ -206,6 +208,7 @@ class MemoryDriver:
                 )
                 raise NothingHappens(f"what was waited for did not happen: {reason}, at {self._now:g} s")
             self._now, turns = max(self._now, due), 0
+        return condition if isinstance(condition, Outcome) else None
 
     def run(self, main: Coroutine[Any, Any, T], limit: float = 60.0) -> T:
         """Run a coroutine to its end and return what it returns; it may await outcomes and asyncio's ``sleep``.
@@ -246,7 +249,12 @@ class MemoryDriver:
         return len(self.tasks)
 
     def _has_work(self) -> bool:
-        return self.turn_due() or bool(self.tasks) or any(each.is_carrying for each in self.connections)
+        return self.turn_due() or bool(self.tasks) or self.is_carrying
+
+    @property
+    def is_carrying(self) -> bool:
+        """Whether anything that was emitted is on its way: it arrives in ``run_until_idle``, or as time passes."""
+        return bool(self._turn) or any(each.is_carrying for each in self.connections)
 
     def close(self) -> None:
         """Forget everything that is due, and end the coroutines that still run."""
