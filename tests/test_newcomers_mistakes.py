@@ -15,7 +15,7 @@ import pytest
 
 import node_ipc
 from fronts import FRONTS, front_of
-from node_ipc import Client, Config, ConfigError, InvalidPayload, RemoteError, RequestTimeout, blocking, testing
+from node_ipc import Client, Config, ConfigError, InvalidPayload, RemoteError, RequestTimeout, Server, blocking, testing
 from node_ipc.config.address import Unix
 from node_ipc.core.outcome import seconds
 
@@ -214,6 +214,86 @@ def test_a_handler_of_error_hears_of_a_server_that_has_gone_instead(
     server.stop()
     client.until(lambda: heard)
     assert "the server is away" not in caplog.text
+
+
+# ---- a server that was stopped
+
+
+def emits(server: Any) -> None:
+    for _ in range(2):
+        server.broadcast("x", 1)
+        server.to("r").emit("x", 1)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in FRONTS if kind.name != "blocking"], ids=lambda kind: kind.name)
+def test_emitting_with_a_stopped_server_is_told_once(
+    kind: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with front_of(kind, Config(socket_root=f"{tmp_path}/", silent=True)) as front:
+        server = front.serve()
+        server.call(emits, server.server)
+        assert "reaches nobody" not in caplog.text
+        server.stop()
+        server.call(emits, server.server)
+    assert caplog.text.count("reaches nobody: the server was stopped") == 1
+
+
+def test_emitting_with_a_stopped_blocking_server_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with blocking.serve("world", socket_root=f"{tmp_path}/") as server:
+        emits(server)
+        assert "reaches nobody" not in caplog.text
+    emits(server)
+    assert caplog.text.count("broadcast() reaches nobody: the server was stopped") == 1
+
+
+def test_emitting_before_the_start_or_while_a_server_ends_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
+    _, server, _, driver = testing.pair()
+    emits(Server(Unix("/memory/app.other"), driver, Config().settings()))
+    server.stop()
+    emits(server)
+    assert "reaches nobody" not in caplog.text
+    driver.run_until(server.closed)
+    emits(server)
+    assert "reaches nobody" in caplog.text
+
+
+def test_broadcasting_with_a_stopped_udp_port_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    with blocking.serve_udp("127.0.0.1:0") as port:
+        port.broadcast("x", 1)
+        assert "reaches nobody" not in caplog.text
+    port.broadcast("x", 1)
+    port.broadcast("x", 1)
+    assert caplog.text.count("broadcast() reaches nobody: the server was stopped") == 1
+
+
+# ---- verbs and arguments that are somewhere else
+
+
+def test_latest_is_true_or_false(waiting: Any) -> None:
+    waiting.serve()
+    client = waiting.connect()
+    with pytest.raises(TypeError, match=r"receive\(latest=…\) takes True or False, not 'yes'"):
+        client.receive("x", latest="yes", timeout=1)
+
+
+def test_a_misspelt_timeout_of_serve_is_told_as_what_it_is() -> None:
+    for serve in (node_ipc.serve, blocking.serve):
+        with pytest.raises(ConfigError, match=r"did you mean timeout=\? It is for connect\(\)"):
+            serve("world", tiemout=3)
+    with pytest.raises(ConfigError, match=r"did you mean timeout=, which this call itself takes"):
+        node_ipc.connect("world", tiemout=3)
+
+
+def test_verbs_of_clients_and_servers_are_not_those_of_ipc(front: Any) -> None:
+    with pytest.raises(AttributeError, match=r"use ipc\.server\.start\(\), after ipc\.serve\(\)"):
+        node_ipc.IPC().start()  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError, match=r"use ipc\.connect_to\(id\)"):
+        node_ipc.IPC().connect("world")  # type: ignore[attr-defined]
+    server = front.serve().server
+    with pytest.raises(AttributeError, match=r"use serve_forever\(\), or ipc\.run\(\)"):
+        _ = server.run
+    with pytest.raises(KeyError, match=r"nobody is in room 'never' here: rooms\.get\(name, \[\]\)"):
+        _ = server.rooms["never"]
 
 
 # ---- a server that is not there yet

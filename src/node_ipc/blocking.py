@@ -351,7 +351,7 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
         if latest or misspelt or misplaced:
             refuse_misspelt("receive", misspelt, ("type", "timeout", "latest"))
             refuse_misplaced("receive", misplaced, ("type", "timeout", "latest"))
-            return self._receive_latest(event, type, timeout)
+            return self._receive_latest(event, type, timeout, latest)
         if inbox.only_newest:
             inbox.keep_newest(event, False)
         if inbox.kept and (found := inbox.take(event, type)) is not None:
@@ -386,10 +386,10 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
         finally:
             inbox.stop_wanting()
 
-    def _receive_latest(self, name: str, type: Any, timeout: float | None) -> Any:
+    def _receive_latest(self, name: str, type: Any, timeout: float | None, latest: bool) -> Any:
         inbox, driver = self.inbox, self._thread
         before_waiting(self._thread, "receive")
-        inbox.keep_newest(name)
+        inbox.keep_newest(name, latest)
         pump, began = self._pump_for("receive"), driver.now()
         asks = not _is_served_here(self)  # a server of this thread cannot answer meanwhile
         reading = CatchingUp(inbox, name, self._session, driver.now, timeout, asks)

@@ -56,6 +56,15 @@ OF_SERVERS = {
     *("unlink", "writable_all"),
 }
 """Options that make no difference to a client."""
+ELSEWHERE = {
+    "broadcast": "ipc.server.broadcast(type, data)",
+    "close": "ipc.stop(), or ipc.disconnect(id) for one client",
+    "connect": "ipc.connect_to(id)",
+    "emit": "ipc.of.world.emit(type, data) for the client 'world', ipc.server.broadcast(type, data) for the server",
+    "on": "ipc.of.world.on(event, handler) for the client 'world', ipc.server.on(event, handler) for the server",
+    "start": "ipc.server.start(), after ipc.serve()",
+}
+"""Verbs of clients and servers, and what has them."""
 Order: TypeAlias = tuple[tuple[str, Callable[[Any], bool]], ...]
 """The arguments of a verb: what each is called, and whether a value is one."""
 
@@ -141,6 +150,7 @@ class IPC:
                 type(self).server.__get__(self)
             python = snake_case(name)
             hint = f": in Python it is {python!r}" if python != name and hasattr(type(self), python) else ""
+            hint = f": use {ELSEWHERE[name]}" if name in ELSEWHERE else hint
             raise AttributeError(f"an IPC has no {name!r}{hint}", name=name, obj=self)
 
     @property

@@ -100,9 +100,11 @@ def unknown(name: object, known: Collection[str], prefix: str = "", own: Collect
         return UnknownOption(f"{message}, and this call takes none such: {snake}= is for connect()")
     if "count" in own and snake in _OF_COUNT:
         return UnknownOption(f"{message}: count= is how many workers there are")
-    nearest = meant(snake, [*known, *own])
+    nearest = meant(snake, [*known, *own, *(_OF_CONNECT if own else ())])
     if nearest in own:
         return UnknownOption(f"{message}: did you mean {nearest}=, which this call itself takes?")
+    if nearest in _OF_CONNECT:
+        return UnknownOption(f"{message}: did you mean {nearest}=? It is for connect(), and this call takes none such")
     if nearest is not None:
         return UnknownOption(f"{message}: did you mean {prefix + nearest!r}?")
     if prefix:

@@ -247,6 +247,7 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
         "server": "address and port; the kernel's socket stays inside",
         "close": "stop(), which sends what was emitted first, or abort()",
         "send": "emit(socket, type, data) or broadcast(type, data)",
+        "run": "serve_forever(), or ipc.run() where ipc.serve_udp() made it",
         "join": "emit(socket, type, data) for each: UDP has no connections that could be in a room",
         "to": "emit(socket, type, data) for each: UDP has no connections that could be in a room",
         "rooms": "emit(socket, type, data) for each: UDP has no connections that could be in a room",
@@ -447,6 +448,7 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
         frame = self._frame(type, data)
         port = self._port
         if port is None:  # nobody was heard
+            self._tell_if_stopped("broadcast")
             return True
         self._forget_silent()
         limit, sent, forged, full = self._settings.max_pending_bytes, 0, 0, 0

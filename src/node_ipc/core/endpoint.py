@@ -503,6 +503,7 @@ class SocketPublisher(Publisher, Generic[S]):
     ) -> None:
         super().__init__(driver, settings, raises, 2, decodes_late=decodes_late)
         self.state = _S.IDLE
+        self._told_stopped = False
         self._observation: Observation | None = None
         self.started: Outcome[Self] = self._outcome()
         """Settled when it can be reached, or with the error why it never will be."""
@@ -652,6 +653,16 @@ class SocketPublisher(Publisher, Generic[S]):
         self._stop_observing()
         self._cancel_timer()
         self._close_fault_log()
+
+    def _tell_if_stopped(self, verb: str) -> None:
+        """Of a server that is over an emit reaches nobody, and no exception says so: a line does, once."""
+        if self.state is _S.CLOSED and not self._told_stopped:
+            self._told_stopped = True
+            line = (
+                f"{verb}() reaches nobody: the server was stopped. Stop what emits with it, or start() it anew. This "
+                "is said once"
+            )
+            self._log_fault(self, NotConnected(line), loud=True, timed=False)
 
     # ---- events
 

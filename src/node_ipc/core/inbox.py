@@ -339,6 +339,8 @@ class Inbox:
         if not keep:
             self.only_newest.pop(name, None)
             return
+        if keep is not True:
+            raise TypeError(f"receive(latest=…) takes True or False, not {keep!r:.80}")
         if self._raw:
             raise ValueError("latest=True leaves events out, and raw mode has none: bytes of a stream are all needed")
         self.only_newest.pop(name, None)

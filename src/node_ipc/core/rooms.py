@@ -58,7 +58,12 @@ class Rooms(Mapping[str, list[S]]):
         self._of: dict[int, dict[str, None]] = {}
 
     def __getitem__(self, name: str) -> list[S]:
-        return list(self._rooms[name].values())
+        try:
+            return list(self._rooms[name].values())
+        except KeyError:
+            raise KeyError(
+                f"nobody is in room {name!r:.80} here: rooms.get(name, []) gives an empty list then"
+            ) from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(tuple(self._rooms))

@@ -79,6 +79,7 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
         "leave": "socket.leave(room): it is one of its sockets that leaves, as a handler gets it",
         "receive": "on(event, handler): a server hears all its clients by handlers",
         "send": "emit(socket, type, data) or broadcast(type, data)",
+        "run": "serve_forever(), or ipc.run() where ipc.serve() made it",
         "shutdown": "stop()",
     }
     _times_requests = True  # a front that waits itself does not need a timer for each
@@ -204,6 +205,7 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
 
         Returns True, or False where more than ``soft_pending_bytes`` wait for a socket, as ``emit`` does. One slow
         peer never raises here and never holds the others up: past ``max_pending_bytes`` its ``slow_policy`` applies.
+        Nor does a server that was stopped: it reaches nobody, and says so once.
         """
         if misspelt:
             refuse_misspelt("broadcast", misspelt, ("type", "data", "exclude", "local", "keep"))
@@ -213,6 +215,8 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
         event = kept_event(type, keep, self._codec.raw)
         frame = self._codec.encode(type, data)
         to: Any = self._sessions.values()
+        if not to:
+            self._tell_if_stopped("broadcast")
         if exclude:
             to = not_in(exclude, to, "broadcast")
         if self._relay is None or local:
@@ -269,6 +273,8 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
         refuse_other_threads(self._driver, "emit")
         event = kept_event(type, keep, self._codec.raw)
         frame = self._codec.encode(type, data)
+        if not self._sessions:
+            self._tell_if_stopped("emit to rooms")
         to = self.rooms.members(self._here(audience), self._sessions)
         if self._relay is None or local:
             return self._send(to, frame, event)
