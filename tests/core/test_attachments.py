@@ -668,6 +668,60 @@ def test_a_link_that_ends_in_the_middle_of_the_bytes_tells_how_much_was_missing(
     assert losses[0].cut_off == len(whole) - len(b"\f") - 7
 
 
+class Picture:
+    """What a hook of the user's makes of an object with an array in it."""
+
+    def __init__(self, pixels: Any) -> None:
+        self.pixels = pixels
+
+
+class Pictures(msgspec.Struct):
+    first: Picture
+
+
+def picture_of(type: Any, value: Any) -> Any:
+    return Picture(value["pixels"])
+
+
+@pytest.mark.parametrize(
+    ("type", "whole", "taken"),
+    [
+        (Picture, lambda picture: picture, lambda made: made),
+        (Picture | None, lambda picture: picture, lambda made: made),
+        (list[Picture], lambda picture: [picture], lambda made: made[0]),
+        (Pictures, lambda picture: {"first": picture}, lambda made: made.first),
+    ],
+)
+def test_a_hook_gets_what_stands_in_an_object_without_attachments(type: Any, whole: Any, taken: Any) -> None:
+    def heard(**options: Any) -> Any:
+        ends = pair(dec_hook=picture_of, **options)
+        got: list[Any] = []
+        ends.client.on("picture", got.append, type=type)
+        for end in (ends.client, ends.socket):
+            end.emit("message", LARGE)
+            ends.driver.run_until_idle()
+        ends.socket.emit("picture", whole({"pixels": numpy.zeros(30_000)}))
+        ends.driver.run_until_idle()
+        assert (state_of(ends.socket) is Attaching.AGREED) == (not options)
+        return taken(got[0]).pixels
+
+    assert heard() == heard(attachments="off") and heard()["dtype"] == "<f8"
+
+
+@pytest.mark.parametrize("size", [3, 30_000])
+@pytest.mark.parametrize("type", [numpy.ndarray, numpy.typing.NDArray[numpy.float64], array.array])
+def test_who_wants_an_array_of_an_object_that_holds_one_hears_under_which_name(type: Any, size: int) -> None:
+    ends = agreed()
+    told: list[str] = []
+    ends.client.on("error", lambda error: told.append(str(error)))
+    ends.client.on("frame", lambda data: None, type=type)
+    ends.socket.emit("frame", {"at": 1.5, "pixels": numpy.zeros(size)})
+    ends.socket.emit("frame", {"at": 1.5})
+    ends.driver.run_until_idle()
+    assert "expected an array, got dict with one in its member 'pixels': give the type of the whole" in told[0]
+    assert told[1].endswith("expected an array, got dict")
+
+
 @pytest.mark.parametrize(
     "sent", [attached("frame", None, ({"at": []}, bytes(100_000)))[:-7], b'{"type":"frame","data":"QUFB']
 )

@@ -7,6 +7,7 @@ ignored. The client outlives its links: each gets a session of its own, the hand
 from __future__ import annotations
 
 import math
+import sys
 from abc import ABCMeta
 from collections.abc import Callable
 from enum import Enum
@@ -670,19 +671,32 @@ class ClientCore(LinkPublisher[S]):
             return None
         self._short_links += 1
         often = self._short_links > 1
+        error = self._ended_unanswered() if not often and self._was_let_in(session, loss) else self._unwelcome(session)
+        return caused(error, loss.reason)
+
+    def _was_let_in(self, session: Session, loss: Loss) -> bool:
+        """Whether the server read a request before the link ended; who is sent away for being one too many is not read.
+
+        A local link that ends with something unread is broken, where the kernel is Linux, and does not end in order.
+        """
+        asked = self.awaits_answers and session.outgoing.messages_out > 0
+        return asked and loss.reason is None and session.peer.transport == "unix" and sys.platform == "linux"
+
+    def _unwelcome(self, session: Session) -> ConnectionLost:
+        often = self._short_links > 1
         times = f", {self._short_links} times in a row" if often else ""
         when = "before it answered" if self.awaits_answers else "at once"
         ended = "" if often and not self.awaits_answers else "have stopped or died, "
-        error = ConnectionLost(
+        return ConnectionLost(
             f"the server at {self.address} ended the link {when}{times}: it may {ended}be full (its max_connections), "
             f"or not {_unwanted(session.peer)}; its log says why"
         )
-        return caused(error, loss.reason)
 
     def _why_unanswered(self, session: Session) -> ConnectionLost | None:
         """For requests on a link that ended in order, where it was not this side that ended it."""
-        if session is not self._session or self.state is not _S.CONNECTED:
-            return None
+        return None if session is not self._session or self.state is not _S.CONNECTED else self._ended_unanswered()
+
+    def _ended_unanswered(self) -> ConnectionLost:
         return ConnectionLost(
             f"the server at {self.address} ended the link before it answered: it may have stopped or died; "
             "its log says why"

@@ -298,7 +298,7 @@ def made_by(type: Any, value: Any) -> Any:
 
 def _arrived(value: Any) -> Arrived | None:
     """An array as it stands in JSON, or bytes."""
-    if isinstance(value, dict) and "dtype" in value and isinstance(value.get("data"), str):
+    if _is_array_in_json(value):
         data = bytearray(base64.b64decode(value["data"], validate=True))
         check_array(value, len(data))
         return Arrived(data, value)
@@ -333,11 +333,29 @@ def _from_list(value: Any) -> Any:
     """Numbers in a list, as other languages send them."""
     numpy = _numpy()
     if not isinstance(value, list):
-        raise ValueError(f"expected an array, got {type(value).__name__}")
+        raise _no_array(value)
     made = numpy.asarray(value)
     if made.dtype.kind not in "biufc":
         raise ValueError("expected an array, and this list is not one of numbers")
     return made
+
+
+def _no_array(value: Any) -> ValueError:
+    """What came where an array was to come; of an object that has one inside, under which name."""
+    text = f"expected an array, got {type(value).__name__}"
+    if not isinstance(value, dict):
+        return ValueError(text)
+    inside = (key for key, each in value.items() if each.__class__ is Arrived or _is_array_in_json(each))
+    key = next(inside, None)
+    if key is None:
+        return ValueError(text)
+    return ValueError(
+        f"{text} with one in its member {key!r:.80}: give the type of the whole, a TypedDict or Struct with that member"
+    )
+
+
+def _is_array_in_json(value: Any) -> bool:
+    return isinstance(value, dict) and "dtype" in value and isinstance(value.get("data"), str)
 
 
 def _checked_dtype(type: Any, made: Any) -> Any:
@@ -369,6 +387,6 @@ def _as_array(arrived: Arrived) -> array.array[Any]:
 
 def _from_numbers(value: Any) -> array.array[Any]:
     if not isinstance(value, list):
-        raise ValueError(f"expected an array, got {type(value).__name__}")
+        raise _no_array(value)
     whole = all(each.__class__ is int for each in value)
     return array.array("q" if whole else "d", value)

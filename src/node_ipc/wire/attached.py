@@ -535,12 +535,17 @@ def convert(payload: Attached, type: Any, dec_hook: Callable[[Any, Any], Any] | 
 
 
 _info = surrogates.kept_by_type(types.type_info)
+_ANYTHING = types.AnyType()
 
 
 def _wanted(info: Any, value: Any, at: Sequence[str | int]) -> Any:
     """What a type has for a place; None where that is of no interest to it."""
     for step in at:
+        kinds = info.types if isinstance(info, types.UnionType) else (info,)
         info = surrogates.fitting(info, value)
+        unfit = info is None or isinstance(info, types.CustomType)
+        if unfit and any(isinstance(each, types.CustomType) for each in kinds):
+            return _ANYTHING  # a hook makes it, and gets what stands there without attachments
         if info is None or isinstance(info, (types.AnyType, types.RawType)):
             return info
         info, value = surrogates.part_of(info, value, step), value[step]
