@@ -336,6 +336,9 @@ def test_what_to_check_of_a_path_is_the_path(root: str, capsys: pytest.CaptureFi
     assert "Start it, or check the path. --wait waits until there is one\n" in capsys.readouterr().err
     assert main(["emit", "nobody", "message", "-o", f"socket_root={root}"]) == 1
     assert "check the id, appspace and socket_root of both. --wait waits" in capsys.readouterr().err
+    assert main(["emit", "nobody", "message", "--wait", "--timeout", "0.1", "-o", f"socket_root={root}"]) == 1
+    waited = capsys.readouterr().err
+    assert "within 0.1 s: no server at" in waited and "wait=True" not in waited
     for without in (["doctor"], ["contract", "--at"]):
         assert main([*without, "nobody", "-o", f"socket_root={root}"]) == 1
         said = "".join(capsys.readouterr())

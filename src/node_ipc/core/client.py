@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HINT_AT_WAITING",
+    "HINT_AT_WAITING_LONGER",
     "TRANSITIONS",
     "Client",
     "ClientCore",
@@ -72,6 +73,7 @@ AT_ONCE_SECONDS = 1.0
 TOLD_AT = 3
 """So many of them in a row are an ``error`` event; then twice as many, and so on."""
 HINT_AT_WAITING = ". connect(…, wait=True) waits for one, timeout= seconds at most (10 unless said; None: for ever)"
+HINT_AT_WAITING_LONGER = ". timeout= says how long wait=True waits (10 s unless said); None waits for ever"
 WAITS_LONG_SECONDS = 5.0
 """A client that never had a link says once that it waits, when it has done so for this long."""
 JITTER = 0.2
@@ -153,9 +155,7 @@ def retry_delay(base: float, attempt: int, longest: float, random: float, growth
 def connect_timeout(client: ClientCore[Any], seconds: float) -> ConnectTimeout:
     """What was waited for and how long, and what the last attempt met."""
     why = "" if client.last_error is None else f": {client.last_error}"
-    longer = (
-        ". timeout= says how long wait=True waits (10 s unless said); None waits for ever" if client.is_patient else ""
-    )
+    longer = HINT_AT_WAITING_LONGER if client.is_patient else ""
     return ConnectTimeout(f"no link to {client.address} within {seconds:g} s{why}{longer}")
 
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from ..config.logs import UNSAFE, escape, logger
-from ..core.client import HINT_AT_WAITING
+from ..core.client import HINT_AT_WAITING, HINT_AT_WAITING_LONGER
 from ..core.seam import Peer
 
 __all__ = [
@@ -46,7 +46,8 @@ def json_text(value: Any) -> str:
 
 def unconnected(error: Exception, waits: bool = False) -> str:
     """Why no link came about, in a command's words: how to wait is said where it has a ``--wait``."""
-    return str(error).replace(HINT_AT_WAITING, ". --wait waits until there is one" if waits else "")
+    text = str(error).removesuffix(HINT_AT_WAITING_LONGER)
+    return text.replace(HINT_AT_WAITING, ". --wait waits until there is one" if waits else "")
 
 
 def _escaped(character: str) -> str:
