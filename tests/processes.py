@@ -70,6 +70,14 @@ class Program:
             if text in line:
                 return line
 
+    def wait_until_it_sleeps(self) -> None:
+        """Until it waits in the kernel for something to come; on Linux, where that can be seen."""
+        stat = Path(f"/proc/{self.process.pid}/stat")
+        deadline = time.monotonic() + DEADLINE
+        while stat.read_text().rpartition(")")[2].split()[0] != "S":
+            assert time.monotonic() < deadline, f"{self._name} never sleeps:\n{self.printed}"
+            time.sleep(0.01)
+
     def interrupt(self) -> None:
         """What Ctrl-C does."""
         self.process.send_signal(signal.SIGINT)

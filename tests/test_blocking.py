@@ -1411,6 +1411,7 @@ def test_a_handler_of_sigterm_that_is_there_stays(address: str) -> None:
 def test_ctrl_c_in_a_wait_shows_the_call_and_nothing_below_it(address: str) -> None:
     run = serving(address)
     try:
+        run.wait_until_it_sleeps()
         run.interrupt()
         said = run.ends(-signal.SIGINT)
         assert said[-1] == "KeyboardInterrupt"

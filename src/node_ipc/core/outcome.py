@@ -135,8 +135,8 @@ ENDLESS = 1e8
 def seconds(timeout: Any, verb: str) -> float | None:
     """A ``timeout=`` as it was given, checked: None for no limit.
 
-    What is left of a time that is over is less than 0, and counts as 0. A whole number below 0 is no such rest:
-    elsewhere -1 is no limit, here it would be none of the time.
+    What is left of a time that is over is less than 0, and counts as 0. But for -1: elsewhere that is no limit, and
+    here it would be none of the time.
 
     Raises ``TypeError`` for what is no number (True is none either), ``ValueError`` for not-a-number and -1.
     """
@@ -149,7 +149,7 @@ def seconds(timeout: Any, verb: str) -> float | None:
         )
     if timeout != timeout:
         raise ValueError(f"{verb}(timeout=…) takes seconds as a number, or None for no limit, not {timeout!r}")
-    if timeout < 0 and timeout == int(max(timeout, -ENDLESS)):
+    if timeout == -1:
         raise ValueError(
             f"{verb}(timeout=…) takes seconds, and {timeout!r} is less than none: None is no limit, 0 does not wait"
         )
