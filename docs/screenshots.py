@@ -35,7 +35,7 @@ SEARCHES = {
     "chmod": "howto/who-may-connect.html",
     "permission": "howto/who-may-connect.html",
     "newest frame": "howto/arrays.html",
-    "SIGTERM": "topics/threads.html",
+    "SIGTERM": "howto/systemd.html",
     "graceful shutdown": "topics/threads.html",
     "EADDRINUSE": "howto/questions.html",
     "nats": "howto/many-machines.html",
