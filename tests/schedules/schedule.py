@@ -16,7 +16,6 @@ from __future__ import annotations
 import heapq
 import math
 import random
-import warnings
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -25,7 +24,7 @@ from typing import Any
 from node_ipc.config.address import Address
 from node_ipc.config.config import Config
 from node_ipc.core.seam import NOBODY, Acceptor, Flushable, Peer, Receiver
-from node_ipc.drivers.memory import MemoryDriver, _Call
+from node_ipc.drivers.memory import MemoryDriver, _Call, end_coroutine
 from node_ipc.drivers.memory_kernel import MemoryListener, MemorySocket
 from node_ipc.drivers.memory_link import Connection, Direction, MemoryLink
 
@@ -258,12 +257,10 @@ class ScheduledDriver(MemoryDriver):
 
     def kill(self, process: str) -> None:
         """This process is gone: nothing of it runs any more, and the kernel closes its links and its address."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # what had not begun to be awaited
-            for task in [task for task, owner in self._tasks_of.items() if owner == process]:
-                self._tasks_of.pop(task)
-                self.tasks.discard(task)
-                task.get_coro().close()
+        for task in [task for task, owner in self._tasks_of.items() if owner == process]:
+            self._tasks_of.pop(task)
+            self.tasks.discard(task)
+            end_coroutine(task.get_coro())
         self._turns.pop(f"turn of {process}", None)
         for name in (f"calls of {process}", f"timers of {process}"):
             for due in self._queues.pop(name, ()):

@@ -149,7 +149,7 @@ def seconds(timeout: Any, verb: str) -> float | None:
         )
     if timeout != timeout:
         raise ValueError(f"{verb}(timeout=…) takes seconds as a number, or None for no limit, not {timeout!r}")
-    if timeout == -1:
+    if timeout.__class__ is int and timeout == -1:
         raise ValueError(
             f"{verb}(timeout=…) takes seconds, and {timeout!r} is less than none: None is no limit, 0 does not wait"
         )

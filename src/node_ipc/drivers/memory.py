@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from ..config.config import Config
     from .memory_loop import VirtualLoop
 
-__all__ = ["MemoryDriver", "MemoryListener", "MemoryOutcome", "NothingHappens"]
+__all__ = ["MemoryDriver", "MemoryListener", "MemoryOutcome", "NothingHappens", "end_coroutine"]
 
 T = TypeVar("T")
 
@@ -263,7 +263,7 @@ class MemoryDriver:
         self._turn.clear()
         for task in list(self.tasks):
             self.tasks.discard(task)
-            task.get_coro().close()
+            end_coroutine(task.get_coro())
 
     def __enter__(self) -> MemoryDriver:
         return self
@@ -537,3 +537,13 @@ class _Asked:
         self._is_over = True
         if self._timer is not None:
             self._timer.cancel()
+
+
+def end_coroutine(coroutine: Any) -> None:
+    """Close it, and, where it has not even begun, what it was given to await: nobody else would."""
+    frame = getattr(coroutine, "cr_frame", None)
+    if frame is not None and not (coroutine.cr_running or coroutine.cr_suspended):
+        for given in frame.f_locals.values():
+            if isinstance(given, Coroutine):
+                given.close()
+    coroutine.close()
