@@ -20,6 +20,7 @@ import pytest
 import node_ipc
 from node_ipc import IPC, ClientState, Config, IPCError, WrongLoopError, blocking
 from node_ipc.testing import pair
+from processes import Program
 
 LOOPS = ["asyncio", "uvloop"]
 
@@ -35,6 +36,11 @@ def loop(request: pytest.FixtureRequest) -> Iterator[asyncio.AbstractEventLoop]:
     loop = factory() if factory else asyncio.new_event_loop()
     yield loop
     if not loop.is_closed():
+        left = asyncio.all_tasks(loop)  # a client that lost its server is connecting again
+        for task in left:
+            task.cancel()
+        if left:
+            loop.run_until_complete(asyncio.wait(left))
         loop.close()
 
 
@@ -535,3 +541,29 @@ def test_nothing_is_said_where_everything_was_sent(tmp_path: Path) -> None:
         command = [sys.executable, "-c", program, f"{tmp_path}/"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+NEVER_IN_ITS_LOOP = """
+import time
+import node_ipc
+
+async def main():
+    print("busy", flush=True)
+    while True:
+        time.sleep(0.01)
+
+node_ipc.run(main())
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_ends_a_program_that_does_not_come_back_to_its_loop(number: signal.Signals) -> None:
+    run = Program.python("-c", NEVER_IN_ITS_LOOP)
+    try:
+        run.wait_for("busy")
+        while run.process.poll() is None:  # until they are two; else the test's own time ends it
+            run.process.send_signal(number)
+            time.sleep(0.02)
+        assert run.process.returncode in (0, -number), "in order, or by the next one, which nobody handled any more"
+    finally:
+        run.close()

@@ -111,6 +111,7 @@ class _Supervised(Generic[T]):
     def __init__(self, main: Coroutine[Any, Any, T]) -> None:
         self._main = main
         self._task: asyncio.Task[Any] | None = None
+        self._is_told = False
         self.ended_by: BaseException | None = None
 
     async def run(self) -> T:
@@ -125,12 +126,16 @@ class _Supervised(Generic[T]):
             return await self._main
 
     def _terminate(self, loop: asyncio.AbstractEventLoop, *_: Any) -> None:
+        if self._is_told and self.ended_by is None:
+            raise SystemExit(0)
+        self._is_told = True
         loop.call_soon_threadsafe(self._end, SystemExit(0))
 
     def _interrupt(self, loop: asyncio.AbstractEventLoop, *_: Any) -> None:
         """Ctrl-C, at any moment; the second one gets through to code that does not come back to the loop."""
-        if self.ended_by is not None:
+        if self._is_told:  # the loop may not even have got to the first
             raise KeyboardInterrupt
+        self._is_told = True
         loop.call_soon_threadsafe(self._end, KeyboardInterrupt())
 
     def _end(self, ended_by: BaseException) -> None:
