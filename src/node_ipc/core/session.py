@@ -740,7 +740,10 @@ class Session:
     def _wait_for_the_end(self) -> None:
         """A peer that hangs is not waited for once it has read what was emitted: what it sends now is for nobody."""
         left = self._close_by - self._driver.now()
-        if left <= 0 or (self.life is Life.CLOSING and self.outgoing.is_kept(self._on_link())):
+        if self.life is Life.CLOSING and self.outgoing.is_kept(self._on_link()):
+            self.outgoing.confirm(self.outgoing.next_number - 1)
+            self.abort()
+        elif left <= 0:
             self.abort()
         else:
             self._arm(min(left, LOOK_SECONDS), self._wait_for_the_end)
