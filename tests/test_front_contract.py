@@ -36,7 +36,7 @@ from node_ipc import (
 from node_ipc.config.address import Tcp, Unix
 from node_ipc.core import inbox
 from node_ipc.core.asking import Question
-from node_ipc.core.session import LOOK_SECONDS
+from node_ipc.core.session import LOOK_SECONDS, Loss
 from node_ipc.wire.json import Envelope, RawEnvelope
 from stopwatch import Stopwatch
 
@@ -1258,10 +1258,13 @@ def test_closing_does_not_wait_for_a_hung_server_that_has_read_everything(front:
     client = front.connect()
     client.emit("n", 1)
     assert b'"n"' in hung.read(1)
+    losses: list[Loss] = []
+    client.on("disconnect", losses.append)
     watch = Stopwatch()
     client.close(60.0)
     assert watch.seconds < LOOK_SECONDS + 1
     assert client.client.state is ClientState.CLOSED
+    assert [loss.in_flight for loss in losses] == [0], "it has it, and that is no loss"
 
 
 def test_closing_does_not_wait_for_a_hung_server_where_a_request_was_given_up(front: Any, hung: Hung) -> None:
@@ -1278,7 +1281,10 @@ def test_closing_waits_for_a_hung_server_that_has_not_read_what_was_emitted(fron
     with pytest.raises(RequestTimeout):
         client.request("sum", timeout=0.05)
     client.emit("n", 1)
+    losses: list[Loss] = []
+    client.on("disconnect", losses.append)
     watch = Stopwatch()
     client.close(LOOK_SECONDS * 3)
     assert watch.seconds >= LOOK_SECONDS * 2
+    assert losses[0].in_flight >= 1
     assert b'"n"' in hung.read(3)

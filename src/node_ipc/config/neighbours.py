@@ -4,19 +4,38 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import stat
+from collections.abc import Collection
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from .misspelt import meant
+from .misspelt import lookalike, slipped
 
 if TYPE_CHECKING:
     from .address import Address
 
-__all__ = ["near_by"]
+__all__ = ["near_by", "nearest"]
 
 MOST_NAMES = 10_000
 """How much of a directory is looked at."""
+SHORTEST = 3
+"""Letters that an id has at least for which another can be a slip of the fingers."""
+
+
+def nearest(wrong: str, ids: Collection[str]) -> str | None:
+    """The id that is this one but for a slip, or but for what stands before its first separator."""
+    known = [id for id in ids if len(id) >= SHORTEST]
+    if len(wrong) < SHORTEST:
+        return None
+    near = slipped(wrong, known) or lookalike(wrong, known)
+    return near or next((id for id in known if _have_one_end(id, wrong)), None)
+
+
+def _have_one_end(one: str, other: str) -> bool:
+    """Whether they differ in a prefix only, as ``app.world``, ``my-world`` and ``world`` do."""
+    ends = [{name, re.split(r"[._-]", name, maxsplit=1)[-1]} for name in (one, other)]
+    return any(len(end) >= SHORTEST for end in ends[0] & ends[1])
 
 
 def near_by(address: Address, appspace: str) -> str:
@@ -28,7 +47,9 @@ def near_by(address: Address, appspace: str) -> str:
         prefix = appspace if name.startswith(appspace) else ""
         wrong = name.removeprefix(prefix)
         ids = {other.removeprefix(prefix) for other in _sockets(directory, prefix)}
-        near = meant(wrong, sorted(id for id in ids if not id.startswith((wrong, ".")) and not id.endswith(".observe")))
+        near = nearest(
+            wrong, sorted(id for id in ids if not id.startswith((wrong, ".")) and not id.endswith(".observe"))
+        )
         if near is not None:
             return f". Did you mean {near!r}, whose socket is {f'{directory}/{prefix}{near}'!r}?"
     return ""

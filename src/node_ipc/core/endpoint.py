@@ -146,8 +146,7 @@ BETWEEN_PARTS = frozenset(
         ),
         *("own_log_is_silent", "pause_reading", "pending_changed", "put", "request_from", "requests", "rooms_of"),
         *("runs_in_event_loop", "session_closing", "session_failed", "session_fault", "session_lost"),
-        *("session_opened", "session_paused", "tell_unread", "trouble", "unheard", "unsent", "watch"),
-        "withdraw",
+        *("session_opened", "session_paused", "tell_unread", "trouble", "unheard", "unsent", "watch", "withdraw"),
     }
 )
 """What ``dir`` of an endpoint leaves out: verbs of drivers, sessions and fronts."""

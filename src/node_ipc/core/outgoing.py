@@ -14,7 +14,7 @@ It numbers what it sent, so that ``arrivals`` and the answers of the peer can pr
 from __future__ import annotations
 
 import sys
-from collections.abc import Container, Set
+from collections.abc import Container
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
@@ -52,6 +52,7 @@ COUNTED_BYTES = 1024
 """A frame up to this size is counted, not weighed: the limits are off by 64 KiB at the most."""
 FLUSH_BYTES = 16 * 1024
 MOST_UNPROMISED = 1024
+"""Of so many it is kept that nobody counts on them; the others keep a close waiting."""
 LATE_SECONDS = 0.5
 """Seconds by which a timer is so late that this process was held up itself (by a handler, or because nobody called the
 blocking front): that time is not counted against the peer."""
@@ -181,7 +182,7 @@ class Outgoing:
         """Messages that never went to the link, once it is gone."""
         self.confirmed = 0
         """The number of the last message of this side that is known to have arrived; they are counted from 1."""
-        self._unpromised: Set[int] = frozenset()  # numbers of messages that nobody counts on
+        self._unpromised: set[int] | None = None  # numbers of messages that nobody counts on
         self._skipped = 0  # numbers of messages that were dropped to make room
         self._look_at = next_look(1)  # with so many messages out, the kernel is asked what the peer has read
         self._arrivals: Arrivals | None = None
@@ -460,9 +461,12 @@ class Outgoing:
 
     def promise_nothing(self, number: int) -> None:
         """Nobody waits for the message of this number to arrive: a request that was given up, or a question of ours."""
-        numbers = self._unpromised = {each for each in self._unpromised if each > self.confirmed}
-        if len(numbers) < MOST_UNPROMISED:
-            numbers.add(number)
+        if self._unpromised is None:  # most links never need one
+            self._unpromised = set()
+        if len(self._unpromised) >= MOST_UNPROMISED:
+            self._unpromised = {each for each in self._unpromised if each > self.confirmed}
+        if len(self._unpromised) < MOST_UNPROMISED:
+            self._unpromised.add(number)
 
     def is_kept(self, link: Link) -> bool:
         """Whether the peer's program has read all that somebody counts on, where that can be known."""
@@ -471,7 +475,7 @@ class Outgoing:
         if link.unread_bytes() == 0:
             return True
         unconfirmed = self.messages_out + self._skipped - self.confirmed
-        return unconfirmed <= sum(each > self.confirmed for each in self._unpromised)
+        return unconfirmed <= sum(each > self.confirmed for each in self._unpromised or ())
 
     @property
     def in_flight(self) -> int:

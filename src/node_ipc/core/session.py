@@ -90,8 +90,9 @@ class Loss(msgspec.Struct, frozen=True):
         in_flight: Messages that the kernel took and nothing proves to have arrived: so many are lost at the
             most, none is sent again. Proofs are the answer to a request behind them, a heartbeat's, on a
             Unix socket of Linux that the peer has read on behind them, and after your own ``close`` the
-            peer's orderly end (as a peer looks that is killed when it has read all and handled a part). TCP
-            and pipes tell nothing by themselves: there it is every message since the last answer.
+            peer's orderly end (as a peer looks that is killed when it has read all and handled a part), or
+            that it has read all. TCP and pipes tell nothing by themselves: there it is every message since
+            the last answer.
         unheard: Messages of the peer's that had arrived and that no handler heard: this side had closed or
             cut the link.
         cut_off: Bytes of a message that the peer had begun and the link's end cut off.

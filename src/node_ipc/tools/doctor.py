@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import os
 import platform
-import re
 import shlex
 import shutil
 import stat
@@ -29,7 +28,7 @@ from ..config import twin
 from ..config.address import Address, Pipe, Tcp, Tls, Unix, runtime_socket_root
 from ..config.config import Config
 from ..config.logs import escape
-from ..config.misspelt import lookalike, slipped
+from ..config.neighbours import nearest
 from ..config.tls_options import TLSOptions
 from ..core.client import ClientState
 from ..core.session import Loss
@@ -478,29 +477,15 @@ def _left_lock(path: str) -> str:
         return ""
 
 
-SHORTEST = 3
-"""Letters that an id has at least for which another can be a slip of the fingers."""
-
-
 def _near(address: str, where: Unix, appspace: str) -> str:
-    """A live server whose id is that one but for a slip, or but for what stands before its first separator."""
+    """A live server whose id this one is, but for a slip or a prefix."""
     ids = {
         name.removeprefix(appspace): f"{root}/{name}"
         for root in map(os.path.dirname, (where.path, *where.also))
         for name in _names(root, appspace) or ()
     }
-    live = [id for id in ids if len(id) >= SHORTEST and _listens(ids[id])]
-    if len(address) < SHORTEST or not live:
-        return ""
-    near = slipped(address, live) or lookalike(address, live)
-    near = near or next((id for id in live if _have_one_end(id, address)), None)
+    near = nearest(address, [id for id in ids if _listens(ids[id])])
     return "" if near is None else f"Did you mean {near!r}, which lives at {ids[near]}?"
-
-
-def _have_one_end(one: str, other: str) -> bool:
-    """Whether they differ in a prefix only, as ``app.world``, ``my-world`` and ``world`` do."""
-    ends = [{name, re.split(r"[._-]", name, maxsplit=1)[-1]} for name in (one, other)]
-    return any(len(end) >= SHORTEST for end in ends[0] & ends[1])
 
 
 class _Visit:
