@@ -160,11 +160,13 @@ def add_command(commands: Commands, name: str, *, help: str, examples: str) -> a
     return parser
 
 
-def wrapped(text: str, indented: Callable[[str, int], list[str]] | None = None, begins: str = "(?!)") -> str:
+def wrapped(
+    text: str, indented: Callable[[str, int], list[str]] | None = None, begins: re.Pattern[str] | None = None
+) -> str:
     """A help text for the terminal's width: paragraphs are filled, the comment of a long example goes below it.
 
     indented: what becomes of an indented line, where those are no examples.
-    begins: matches the beginnings of prose that has a line of its own.
+    begins: matches the beginnings of prose that has a line of its own; without it, no such.
     """
     width = max(shutil.get_terminal_size().columns - 2, 20)
     lines: list[str] = []
@@ -172,7 +174,7 @@ def wrapped(text: str, indented: Callable[[str, int], list[str]] | None = None, 
         lines.append("")
         prose: list[str] = []
         for line in [*paragraph.splitlines(), ""]:
-            if not line or line.startswith(" ") or re.match(begins, line):
+            if not line or line.startswith(" ") or (begins and begins.match(line)):
                 lines += broken(" ".join(prose), width)
                 prose.clear()
             if line.startswith(" "):

@@ -301,7 +301,7 @@ def filled(text: str) -> str:
 
 
 _ENTRY = re.compile(r" {4}[\w, ]+: ")
-_FIELD = "(Unit|Read by|Takes|Default|Example|Met at|What to do|Args|Attributes|Raises|Returns):"
+_FIELD = re.compile(r"(Unit|Read by|Takes|Default|Example|Met at|What to do|Args|Attributes|Raises|Returns):")
 
 
 def _joined(paragraph: str) -> str:
