@@ -433,7 +433,7 @@ def _default(schema: Any, type: str) -> str | None:
         return repr(value) if type.startswith((wanted, f"Annotated[{wanted}")) else None
     words = {bool: "bool", int: "int", float: "float", str: "str"}
     word = words.get(value.__class__)
-    plain = re.sub(r"Annotated\[(\w+), .*\]", r"\1", type)
+    plain = re.sub(r"\AAnnotated\[(\w+), .*\]", r"\1", type)
     fits = word is not None and (plain.split(" | ")[0] == word or (plain == "float" and word == "int"))
     fits = fits or (plain.startswith("Literal[") and word in ("str", "int"))
     return _value(value) if fits else None
