@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import socket
 import subprocess
 import sys
 import threading
@@ -87,6 +88,10 @@ async def test_what_was_not_awaited_cannot_be_emitted(tmp_path: Path) -> None:
 # ---- handlers
 
 
+def add(a: Any, b: Any) -> Any:
+    return a + b
+
+
 def keywords(**values: Any) -> None:
     """Takes what no event brings."""
 
@@ -105,10 +110,63 @@ def test_a_socket_taken_for_a_value_is_told_as_what_a_handler_gets(
 ) -> None:
     server = front.serve()
     server.server.events.off("error") if front.name == "callbacks" else None
-    server.handle("add", lambda a, b: a + b)
+    server.handle("add", add)
+    server.on("add", add)
+    client = front.connect()
+    for params in ({"a": 1, "b": 2}, [1, 2], "text", 1):
+        caplog.clear()
+        with pytest.raises(RemoteError):
+            client.request("add", params)
+        assert "A handler of requests gets (params), (params, socket) or (params, socket, request)" in caplog.text
+        assert "several are taken inside, as by a, b = params" in caplog.text
+    caplog.clear()
+    client.emit("add", [1, 2])
+    client.until(lambda: "handler" in caplog.text)
+    assert "A handler gets (data) or (data, socket): data is one value" in caplog.text
+
+
+def returns_both(a: Any, b: Any) -> Any:
+    return [a, b]
+
+
+def test_a_socket_in_an_answer_is_told_as_what_a_handler_gets(front: Any, caplog: pytest.LogCaptureFixture) -> None:
+    server = front.serve()
+    server.server.events.off("error") if front.name == "callbacks" else None
+    server.handle("both", returns_both)
     with pytest.raises(RemoteError):
-        front.connect().request("add", {"a": 1, "b": 2})
+        front.connect().request("both", 1)
     assert "A handler of requests gets (params), (params, socket) or (params, socket, request)" in caplog.text
+
+
+def reads_a_member(data: Any) -> Any:
+    return data.message
+
+
+def test_a_member_of_an_object_that_is_read_as_an_attribute_is_told(
+    front: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = front.serve()
+    server.server.events.off("error") if front.name == "callbacks" else None
+    client = front.connect()
+    client.client.events.off("error") if front.name == "callbacks" else None
+    for end, emit in ((server, client.emit), (client, server.broadcast)):
+        caplog.clear()
+        end.on("said", reads_a_member)
+        emit("said", {"message": "hello"})
+        client.until(lambda: "a handler of 'said' failed" in caplog.text)
+        assert "An object of JSON is a dict, …['message']" in caplog.text
+
+
+def test_a_handler_of_the_link_is_not_told_what_those_of_events_get() -> None:
+    client, server, _, driver = testing.pair()
+    errors: list[Exception] = []
+    server.on("error", lambda error, socket: errors.append(error))
+    server.on("connect", lambda socket: socket + 1)
+    driver.advance(1)
+    testing.connect(driver, server.address)
+    driver.run_until_idle()
+    (error,) = errors
+    assert str(error).startswith("a handler of 'connect' failed") and "gets" not in str(error)
 
 
 def unsendable(params: Any) -> Any:
@@ -381,3 +439,165 @@ def test_a_blocking_server_that_comes_back_late_says_that_its_peers_waited(
                 ahead += 60
                 assert server.poll(5)
             assert caplog.text.count("nobody let this server serve for 60 s, and peers waited") == 1
+
+
+# ---- what Python itself says
+
+
+async def notes_of(use: Any, config: Config) -> list[str]:
+    with pytest.raises((AttributeError, TypeError)) as raised:
+        async with node_ipc.serve("world", config=config) as server, node_ipc.connect("world", config=config) as client:
+            server.on("connect", lambda socket: socket.emit("said", {"message": "hello", "shape": [2]}))
+            await use(client, server)
+    return getattr(raised.value, "__notes__", [])
+
+
+async def awaits_an_emit(client: Any, server: Any) -> None:
+    await client.emit("message", "hello")
+
+
+async def awaits_a_broadcast(client: Any, server: Any) -> None:
+    await server.broadcast("message", "hello")
+
+
+async def forgets_to_await(client: Any, server: Any) -> None:
+    coroutine = client.receive("said")
+    try:
+        coroutine["message"]
+    finally:
+        coroutine.close()
+
+
+async def takes_the_newest_where_it_emits(client: Any, server: Any) -> None:
+    client.emit("frame", 1, latest=True)
+
+
+async def reads_an_attribute(client: Any, server: Any) -> None:
+    server.broadcast("said", {"message": "hello"})
+    (await client.receive("said", timeout=20)).message  # noqa: B018 - it raises
+
+
+async def iterates_without_async(client: Any, server: Any) -> None:
+    for _ in client:
+        """Nobody gets here."""
+
+
+@pytest.mark.parametrize(
+    ("use", "said"),
+    [
+        (awaits_an_emit, "emit() is not awaited: what is emitted goes out by itself"),
+        (awaits_a_broadcast, "broadcast() is not awaited"),
+        (forgets_to_await, "data = await client.receive(…)"),
+        (takes_the_newest_where_it_emits, 'keep="latest"'),
+        (reads_an_attribute, "…['message']"),
+        (iterates_without_async, "async for type, data in client"),
+    ],
+)
+async def test_an_exception_that_leaves_a_with_block_says_what_to_do(use: Any, said: str, tmp_path: Path) -> None:
+    (note,) = await notes_of(use, Config(socket_root=f"{tmp_path}/", silent=True))
+    assert note.startswith("node_ipc: ") and said in note
+
+
+def test_it_does_so_on_the_blocking_front(tmp_path: Path) -> None:
+    for options, said in (({"latest": True}, 'keep="latest"'), ({"room": "a"}, "It takes type, data and keep")):
+        with (
+            pytest.raises(TypeError) as raised,
+            blocking.serve(f"{tmp_path}/app.sock"),
+            blocking.connect(f"{tmp_path}/app.sock", timeout=5, close_timeout=0) as client,
+        ):
+            client.emit("frame", 1, **options)  # type: ignore[call-overload]
+        (note,) = raised.value.__notes__
+        assert said in note
+
+
+def test_run_says_what_to_do_outside_of_with_blocks(tmp_path: Path) -> None:
+    async def main() -> None:
+        server: Any = await node_ipc.serve("world", socket_root=f"{tmp_path}/")
+        try:
+            await server.broadcast("message", "hello")
+        finally:
+            await server.stop()
+
+    with pytest.raises(TypeError) as raised:
+        node_ipc.run(main(), loop="asyncio")
+    (note,) = raised.value.__notes__
+    assert "broadcast() is not awaited" in note
+
+
+def test_what_run_raises_came_from_the_program() -> None:
+    async def main() -> None:
+        raise LookupError("of the program")
+
+    with pytest.raises(LookupError) as raised:
+        node_ipc.run(main(), loop="asyncio")
+    files = [entry.path for entry in raised.traceback]
+    assert Path(str(files[-1])) == Path(__file__) and not any("asyncio" in str(file) for file in files)
+
+
+def test_receive_without_a_name_is_told(waiting: Any) -> None:
+    waiting.serve()
+    receive = waiting.connect().client.receive
+    with pytest.raises(TypeError, match=r"receive\('message'\): those of every name are got by iteration"):
+        waiting.loop.wait(receive) if waiting.name == "asyncio" else receive()
+
+
+async def test_iterating_over_connections_is_told() -> None:
+    with pytest.raises(TypeError, match=r"use async with node_ipc.connect\('world'\): a client finds a lost link again"):
+        async for _ in node_ipc.connect("world"):  # type: ignore[attr-defined]
+            """Nobody gets here."""
+
+
+def test_verbs_of_other_libraries_name_ours(front: Any) -> None:
+    server = front.serve().server
+    client = front.connect().client
+    waits = front.name != "callbacks"
+    for owner, verb, said in (
+        (client, "recv", r"use receive\(event\)" if waits else r"use on\(event, handler\)"),
+        (server, "recv", r"use on\(event, handler\)"),
+        (client, "addListener", r"use on\(event, handler\)"),
+        (client, "removeListener", r"use off\(event, handler\)"),
+        (server, "clients", "use sockets"),
+        (client, "write", r"use emit\(type, data\)"),
+    ):
+        with pytest.raises(AttributeError, match=said):
+            getattr(owner, verb)
+        assert verb not in dir(owner)
+
+
+# ---- nobody serves
+
+
+ALONE = {
+    "asyncio": "import node_ipc\nasync def main():\n    async with node_ipc.connect({at}): pass\nnode_ipc.run(main())",
+    "waiting": "import node_ipc\nnode_ipc.run(node_ipc.connect({at}, wait=True, timeout=0.2))",
+    "blocking": "from node_ipc import blocking\nblocking.connect({at})",
+    "blocking, waiting": "from node_ipc import blocking\nblocking.connect({at}, wait=True, timeout=0.2)",
+}
+
+
+@pytest.mark.parametrize("where", ["{tmp_path}/app.world", "tcp://127.0.0.1:{port}", "tls://127.0.0.1:{port}"])
+@pytest.mark.parametrize("program", ALONE.values(), ids=ALONE)
+def test_who_finds_no_server_reads_one_traceback(program: str, where: str, tmp_path: Path) -> None:
+    with socket.socket() as taken:  # bound, and nobody listens
+        taken.bind(("127.0.0.1", 0))
+        at = where.format(tmp_path=tmp_path, port=taken.getsockname()[1])
+        run = subprocess.run(
+            [sys.executable, "-c", program.format(at=repr(at))], capture_output=True, text=True, timeout=60
+        )
+    assert run.stderr.count("Traceback (most recent call last)") == 1
+    assert "During handling" not in run.stderr
+    assert run.stderr.splitlines()[-1].startswith("node_ipc.errors.Connect")
+    assert len(run.stderr.splitlines()) <= 24
+
+
+LOOKED_UP = """
+from node_ipc import blocking
+def find(host):
+    raise LookupError(host)
+blocking.connect("tcp://world.example:1", interfaces={"lookup": find})
+"""
+
+
+def test_what_a_look_up_of_the_programs_raised_keeps_its_place() -> None:
+    run = subprocess.run([sys.executable, "-c", LOOKED_UP], capture_output=True, text=True, timeout=60)
+    assert "in find" in run.stderr and "LookupError" in run.stderr

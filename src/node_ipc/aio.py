@@ -13,6 +13,8 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, cast, overload
 
+from msgspec import UNSET
+
 from .config.address import has_datagrams
 from .config.config import Config
 from .config.misspelt import refuse_misplaced, refuse_misspelt, suggests
@@ -70,6 +72,7 @@ class AsyncClient(Client):
     """
 
     _made_by = "await node_ipc.connect('world'), or async with,"
+    elsewhere = Client.elsewhere | {"recv": "receive(event)"}
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -79,8 +82,8 @@ class AsyncClient(Client):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
-        await _leave(self.close(), self.abort, kind)
+    async def __aexit__(self, kind: Any, error: BaseException | None, *_: Any) -> None:
+        await _leave(self.close(), self.abort, error)
 
     @overload
     async def receive(self, event: Event[T], *, timeout: float | None = None, latest: bool = False) -> T: ...
@@ -90,7 +93,7 @@ class AsyncClient(Client):
     ) -> R: ...
     async def receive(
         self,
-        event: Any,
+        event: Any = UNSET,  # left out, which is told
         *misplaced: Any,
         type: Any = None,
         timeout: float | None = None,
@@ -102,7 +105,8 @@ class AsyncClient(Client):
         Args:
             event: a name, or an ``Event``, which has a type with it.
             timeout: seconds; ``None`` waits as long as the client lives.
-            type: what to decode the payload to; None takes what JSON makes of it.
+            type: what to decode the payload to; None takes what JSON makes of it: a dict of an object, also of an array,
+                and base64 text of bytes, which arrive as such with ``type=numpy.ndarray`` and ``type=bytes``.
             latest: for viewers: the newest that the server had emitted when it heard of this call. Older ones of its
                 name are left out, also those that come until the next call, and ``inbox.skipped`` counts them. The
                 server emits with ``keep="latest"``; one in Python is asked, and answers behind its newest. Once an
@@ -229,8 +233,8 @@ class Serving(SocketPublisher[S]):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
-        await _leave(self.begin_stop(), self.abort, kind)
+    async def __aexit__(self, kind: Any, error: BaseException | None, *_: Any) -> None:
+        await _leave(self.begin_stop(), self.abort, error)
 
     async def serve_forever(self) -> None:
         """Until the server is stopped; cancelled, it stops, after everything emitted was sent."""
@@ -290,7 +294,11 @@ class Opening(Generic[E], TaskMaterial):
 
     def __await__(self) -> Generator[Any, None, E]:
         self._begun = True
-        endpoint: E = yield from self._open().__await__()
+        try:
+            endpoint: E = yield from self._open().__await__()
+        except IPCError as error:
+            error.__traceback__ = None  # our steps say nothing to who waits
+            raise
         return endpoint
 
     def close(self) -> None:
@@ -305,6 +313,12 @@ class Opening(Generic[E], TaskMaterial):
     ) -> None:
         assert self._endpoint is not None
         await self._endpoint.__aexit__(kind, error, trace)
+
+    if not TYPE_CHECKING:  # as above
+
+        def __aiter__(self) -> NoReturn:
+            self._begun = True  # which says it
+            raise TypeError(f"use async with {self._call}: a client finds a lost link again by itself")
 
     def __enter__(self) -> Any:
         raise TypeError(f"use async with {self._call}; without asyncio, with node_ipc.blocking's")
@@ -517,12 +531,16 @@ async def _drained(driver: Driver, on_drained: list[Callable[[], None]], below: 
             on_drained.remove(wake)
 
 
-async def _leave(closing: Any, abort: Callable[[], None], kind: type[BaseException] | None) -> None:
+async def _leave(closing: Any, abort: Callable[[], None], error: BaseException | None) -> None:
     """Close in order; cancelled meanwhile, or on the way out of a cancellation, at once.
 
     Where a signal ended the program (``node_ipc.run``), its cancellation is the time to send what was emitted.
     """
-    if kind is not None and issubclass(kind, asyncio.CancelledError) and not ends_in_order():
+    if error is not None:
+        from .config.advice import advise  # only a mistake pays for it
+
+        advise(error)
+    if isinstance(error, asyncio.CancelledError) and not ends_in_order():
         abort()
     try:
         await closing

@@ -171,6 +171,7 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
     """A client whose calls wait. Made by :func:`connect`, a context manager, and iterable."""
 
     _made_by = "blocking.connect('world')"
+    elsewhere = ClientCore.elsewhere | {"recv": "receive(event)"}
 
     inbox: BlockingInbox
     _times_requests = False
@@ -186,8 +187,8 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
-        leave(self._thread, self.close, self.abort, kind)
+    def __exit__(self, kind: Any, error: BaseException | None, *_: Any) -> None:
+        leave(self._thread, self.close, self.abort, error)
 
     # ---- out
 
@@ -315,7 +316,7 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
     ) -> R: ...
     def receive(
         self,
-        event: Any,
+        event: Any = UNSET,  # left out, which is told
         *misplaced: Any,
         type: Any = None,
         timeout: float | None = None,
@@ -327,7 +328,8 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
         Args:
             event: a name, or an ``Event``, which has a type with it.
             timeout: seconds; ``None`` waits as long as the client lives.
-            type: what to decode the payload to; None takes what JSON makes of it.
+            type: what to decode the payload to; None takes what JSON makes of it: a dict of an object, also of an array,
+                and base64 text of bytes, which arrive as such with ``type=numpy.ndarray`` and ``type=bytes``.
             latest: for viewers: the newest that the server had emitted when it heard of this call. Older ones of its
                 name are left out, also those that come until the next call, and ``inbox.skipped`` counts them. The
                 server emits with ``keep="latest"``; one in Python is asked, and answers behind its newest. Once an

@@ -321,7 +321,11 @@ class IPC:
 
     def _callback_done(self, client: Client, callback: Callable[..., Any], error: BaseException | None) -> None:
         if error is not None and not isinstance(error, (*PASSING, asyncio.CancelledError)):
-            failure = HandlerError(f"the callback {describe(callback)} of {client.id!r} failed: {shown(error)}")
+            from .config.advice import advice  # only a mistake pays for it
+
+            failure = HandlerError(
+                f"the callback {describe(callback)} of {client.id!r} failed: {shown(error)}{advice(error)}"
+            )
             failure.__cause__ = error
             client.session_fault(None, failure)
 

@@ -12,12 +12,14 @@ import os
 import signal
 from collections.abc import Iterator
 from types import CodeType, TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import ConnectionLost
 from .foreign import caused, shown
 
-__all__ = ["between_steps", "by_signal", "interrupted"]
+__all__ = ["between_steps", "by_signal", "interrupted", "without_steps"]
+
+E = TypeVar("E", bound=BaseException)
 
 OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
 LIBRARY = os.path.dirname(os.__file__) + os.sep
@@ -39,6 +41,19 @@ def between_steps(error: BaseException) -> bool:
 def by_signal(error: BaseException) -> bool:
     """Whether the handler of a signal raised ``error``, as far as that can be seen: Ctrl-C's is not Python's."""
     return isinstance(error, KeyboardInterrupt) or not _handlers().isdisjoint(_codes(error))
+
+
+def without_steps(error: E) -> E:
+    """The error, and what caused it, without the way through our own frames, which says nothing to who meets it.
+
+    What somebody else raised keeps its own.
+    """
+    each: BaseException | None = error
+    while each is not None:
+        if all(_is_library(code.co_filename) for code in _codes(each)):
+            each.__traceback__ = None
+        each = each.__cause__
+    return error
 
 
 def _handlers() -> set[CodeType | None]:

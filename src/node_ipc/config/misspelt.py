@@ -145,9 +145,10 @@ def _by_name(options: tuple[str, ...], given: tuple[Any, ...]) -> str:
 
 
 def refer(kind: type, elsewhere: Mapping[str, str]) -> None:
-    """Let each of these verbs, read of a ``kind``, say what to use in its place."""
+    """Let each of these verbs, read of a ``kind``, say what to use in its place; those of its own stay."""
     for verb, advice in elsewhere.items():
-        setattr(kind, verb, _Elsewhere(verb, advice))
+        if verb not in vars(kind):
+            setattr(kind, verb, _Elsewhere(verb, advice))
 
 
 class _Elsewhere:

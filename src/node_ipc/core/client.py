@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from ..config.address import own_user
 from ..config.foreign import caused, warn
-from ..config.interrupted import between_steps
+from ..config.interrupted import between_steps, without_steps
 from ..config.misspelt import suggests
 from ..config.neighbours import near_by
 from ..config.profiles import require_assured
@@ -184,9 +184,13 @@ class ClientCore(LinkPublisher[S]):
         "disconnect": "close()",
         "join": "an event of your own: rooms are the server's, whose handler calls socket.join(room)",
         "leave": "an event of your own: rooms are the server's, whose handler calls socket.leave(room)",
-        "receive": "on(event, handler), or a client of node_ipc.connect or node_ipc.blocking.connect, which can wait",
-        "send": "emit(type, data)",
-        "stop": "close()",
+        **dict.fromkeys(
+            ("receive", "recv"),
+            "on(event, handler), or a client of node_ipc.connect or node_ipc.blocking.connect, which can wait",
+        ),
+        **dict.fromkeys(("send", "write"), "emit(type, data)"),
+        **dict.fromkeys(("end", "stop"), "close()"),
+        "destroy": "abort()",
     }
     begins_anew = True
     _times_requests = True  # a front that waits itself does not need a timer for each
@@ -597,7 +601,7 @@ class ClientCore(LinkPublisher[S]):
 
     def _attempt_failed(self, error: IPCError) -> None:
         self._session = None
-        self.last_error = error
+        self.last_error = without_steps(error)
         self._count_error(error, None)
         heard = self.events.publish("error", error)
         if self.state is _S.CLOSING:  # the handler closed the client

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVa
 
 from msgspec import UNSET
 
+from ..config.interrupted import without_steps
 from ..config.misspelt import refer, suggests
 from ..errors import AddressError, HandlerError, IPCError, NotConnected, RequestError
 from ..wire.carried import carrying, plain_of
@@ -117,12 +118,14 @@ class RegisterMethod(Protocol[T, S]):
 OF_EMITTERS = {
     "publish": "a plain call of your function: handlers hear what a peer emits, and what happens to the link",
     "trigger": "a plain call of your function: handlers hear what a peer emits, and what happens to the link",
-    "subscribe": "on(event, handler)",
-    "unSubscribe": "off(event, handler)",
+    **dict.fromkeys(("addEventListener", "addListener", "subscribe"), "on(event, handler)"),
+    **dict.fromkeys(("removeEventListener", "removeListener", "unSubscribe"), "off(event, handler)"),
+    "removeAllListeners": "off(event)",
+    "listeners": "events.handlers(event)",
     "reset": 'off("*", "*")',
     "list": "events.handlers(event)",
 }
-"""Verbs of the emitter that node-ipc's clients and servers are, and what to use here."""
+"""Verbs of emitters, which node-ipc's clients and servers are, and what to use here."""
 
 
 BETWEEN_PARTS = frozenset(
@@ -630,7 +633,7 @@ class SocketPublisher(Publisher, Generic[S]):
     def _fail(self, error: IPCError) -> None:
         """It cannot listen, or not any more."""
         self._give_up()
-        self.failure = error
+        self.failure = without_steps(error)
         self._count_error(error)
         if self.events.publish("error", error, None):
             self.failure = None

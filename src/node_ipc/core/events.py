@@ -78,6 +78,8 @@ LOOKED_THROUGH = 32
 """Handlers of one event among which one is looked for one by one."""
 
 EVERYTHING = "*"
+HANDLERS_GET = {1: "A handler of a client gets (data)", 2: "A handler gets (data) or (data, socket)"}
+"""By how many arguments an event brings."""
 WATCHED_BY_REQUESTS = frozenset({"rpc.request", "rpc.response", "rpc.cancel", "rpc.progress"})
 """What carries requests is no event of the user's: who watches hears of the requests."""
 
@@ -860,7 +862,11 @@ class Events(Generic[S]):
             failure: Any = error
             failure.event = failure.event or event
         else:
-            failure = caused(HandlerError(f"a handler of {event[:64]!r} failed: {shown(error)}", event=event), error)
+            from ..config.advice import advice  # only a mistake pays for it
+
+            gets = "" if self._everything or event in LIFECYCLE else HANDLERS_GET[self._carries]
+            failure = HandlerError(f"a handler of {event[:64]!r} failed: {shown(error)}{advice(error, gets)}", event=event)
+            failure = caused(failure, error)
         self._failed(session, failure)
 
 
@@ -935,6 +941,8 @@ def _misfit(error: msgspec.ValidationError, name: str) -> InvalidPayload:
             ". If it is a Buffer of Node's, take it without a type there and use node_ipc.to_bytes, or send base64; "
             "node_ipc.Bytes takes either, and arrays"
         )
+    if text in ("Expected `object`, got `str`", "Expected `array`, got `str`"):
+        text += ". If it is JSON as text, as json.dumps gives it: emit takes the value itself"
     return InvalidPayload(f"the payload of {name[:64]!r} does not fit at {path}: {text}", event=name, path=path)
 
 

@@ -22,7 +22,7 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from msgspec import Raw
+from msgspec import UNSET, Raw
 
 from ..config.foreign import caused
 from ..errors import BackpressureError, ConnectionLost, IPCError, ReceiveTimeout
@@ -85,6 +85,11 @@ def receive_timeout(client: ClientCore[Any], inbox: Inbox, name: str, timeout: f
 
 def receivable(event: Any, type: Any) -> tuple[str, Any]:
     """The name and the type that ``receive`` was asked for; raises :class:`InvalidEvent` for what is no name."""
+    if event is UNSET:
+        raise TypeError(
+            "receive() takes the name of an event, as receive('message'): those of every name are got by iteration, "
+            "for type, data in client (with asyncio: async for)"
+        )
     name = event_name(event)
     return name, type if type is not None or not isinstance(event, Event) else event.type
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import builtins
 import contextlib
-import re
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from types import CoroutineType
@@ -24,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from ..config.foreign import PASSING, caused, shown, text_of
+from ..config.foreign import PASSING, caused, shown
 from ..errors import (
     BackpressureError,
     ConnectionLost,
@@ -73,6 +72,7 @@ DEFAULT_TIMEOUT = 30.0
 """Seconds that a request waits for its answer unless it says otherwise."""
 
 NO_SUCH_METHOD, INVALID_PARAMS, FAILED = -32601, -32602, -32603
+HANDLERS_GET = "A handler of requests gets (params), (params, socket) or (params, socket, request)"
 LIMITED_BYTES = 1024
 """A request of fewer is not what a limit of the other side's is about, where that ends the link."""
 SLOW_OR_FOREIGN = (
@@ -771,8 +771,11 @@ class Requests:
         except IPCError as full:
             self._cut_off(request, full)
         if request.socket.is_open or not isinstance(error, NotConnected):
+            from ..config.advice import advice  # only a mistake pays for it
+
             failure = HandlerError(
-                f"the handler of {request.method[:64]!r} failed: {shown(error)}{_hint(error)}", event=request.method
+                f"the handler of {request.method[:64]!r} failed: {shown(error)}{advice(error, HANDLERS_GET)}",
+                event=request.method,
             )
             self._fault(request.socket, caused(failure, error))
 
@@ -783,16 +786,6 @@ class Requests:
         request.socket.cut(caused(reason, error))
 
 
-def _hint(error: BaseException) -> str:
-    """Where the socket was taken for a value, as by ``def add(a, b)``: what a handler gets."""
-    if isinstance(error, (TypeError, AttributeError)) and SOCKETS_NAME.search(text_of(error)):
-        return (
-            ". A handler of requests gets (params), (params, socket) or (params, socket, request): params is one value"
-        )
-    return ""
-
-
-SOCKETS_NAME = re.compile(r"'(Blocking)?Socket'")
 _NULL = Raw(b"null")
 
 

@@ -77,8 +77,9 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
         "disconnect": "socket.close() for one, stop() for all",
         "join": "socket.join(room): it is one of its sockets that joins, as a handler gets it",
         "leave": "socket.leave(room): it is one of its sockets that leaves, as a handler gets it",
-        "receive": "on(event, handler): a server hears all its clients by handlers",
-        "send": "emit(socket, type, data) or broadcast(type, data)",
+        **dict.fromkeys(("receive", "recv"), "on(event, handler): a server hears all its clients by handlers"),
+        **dict.fromkeys(("send", "write"), "emit(socket, type, data) or broadcast(type, data)"),
+        **dict.fromkeys(("clients", "connections"), "sockets"),
         "run": "serve_forever(), or ipc.run() where ipc.serve() made it",
         "shutdown": "stop()",
     }
@@ -196,7 +197,8 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
         keep: Keep = None,
         **misspelt: Any,
     ) -> bool:
-        """Send one event to every connected socket but those in ``exclude``; encoded once, never waits.
+        """Send one event to every connected socket but those in ``exclude``; encoded once, never waits, and is
+        not awaited.
 
         Args:
             local: True leaves out the sockets of other processes and machines, where a bus joins this server to them.

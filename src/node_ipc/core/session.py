@@ -70,13 +70,18 @@ FOR_USERS = (
 """What ``dir(socket)`` shows."""
 OF_ENDPOINTS = {
     **dict.fromkeys(("on", "once", "off"), "that of the server: its handlers get the socket as their second argument"),
-    "receive": "server.on(event, handler): a server hears its clients by handlers; to ask this one, request(method)",
+    **dict.fromkeys(
+        ("receive", "recv"),
+        "server.on(event, handler): a server hears its clients by handlers; to ask this one, request(method)",
+    ),
     "handle": "that of the server: whoever answers gets the socket as the second argument",
     "broadcast": "server.broadcast(type, data), or server.to(room).emit(type, data)",
     "to": "that of the server: server.to(room).except_(socket).emit(type, data)",
     "drain": "what emit returns, False while the peer takes no more; on asyncio await server.drain() waits for all",
-    "send": "emit(type, data)",
-    "disconnect": "close(), which sends what was emitted first, or abort()",
+    **dict.fromkeys(("send", "write"), "emit(type, data)"),
+    **dict.fromkeys(("disconnect", "end"), "close(), which sends what was emitted first, or abort()"),
+    "destroy": "abort(), or close(), which sends what was emitted first",
+    "remote_address": "peer",
 }
 """Verbs of clients and servers that one socket has not, and what to use in their place."""
 
@@ -315,7 +320,7 @@ class Session:
     @overload
     def emit(self, type: str | RawPayload, data: Any = ..., *, keep: Keep = ...) -> bool: ...
     def emit(self, type: Any, data: Any = {}, keep: Keep = None) -> bool:  # noqa: B006 - never changed
-        """Send one event to this peer (in raw mode: ``emit(payload)``); never waits.
+        """Send one event to this peer (in raw mode: ``emit(payload)``); never waits, and is not awaited.
 
         Args:
             keep: ``"latest"``: a message of this event that was emitted so and still waits here is not sent, since this

@@ -37,12 +37,16 @@ def finish(driver: ThreadDriver, closed: Outcome[Any]) -> None:
 
 
 def leave(
-    driver: ThreadDriver, close: Callable[[], None], abort: Callable[[], None], kind: type[BaseException] | None
+    driver: ThreadDriver, close: Callable[[], None], abort: Callable[[], None], error: BaseException | None
 ) -> None:
     """The end of a ``with`` block: in order, but at once when the program is being ended (Ctrl-C, ``sys.exit``)."""
+    if error is not None:
+        from ..config.advice import advise  # only a mistake pays for it
+
+        advise(error)
     if driver.is_forked:
         return  # the links are the parent's
-    if kind is not None and not issubclass(kind, Exception):
+    if error is not None and not isinstance(error, Exception):
         abort()
     else:
         close()
@@ -98,8 +102,8 @@ class Serving(SocketPublisher[S]):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
-        leave(self._thread, self.stop, self.abort, kind)
+    def __exit__(self, kind: Any, error: BaseException | None, *_: Any) -> None:
+        leave(self._thread, self.stop, self.abort, error)
 
     @suggests
     def poll(self, timeout: float | None = 0.0) -> bool:

@@ -9,6 +9,7 @@ import threading
 import weakref
 from collections.abc import Callable, Coroutine
 from functools import partial
+from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from ..config.misspelt import suggests
@@ -78,6 +79,20 @@ def run(main: Coroutine[Any, Any, T], *, loop: str | LoopFactory = "auto", debug
             if supervised.ended_by is not None:
                 raise supervised.ended_by from None
             raise
+        except Exception as error:
+            from ..config.advice import advise  # only a mistake pays for it
+
+            advise(error)
+            error.__traceback__ = _from(main, error.__traceback__)
+            raise
+
+
+def _from(main: Any, trace: TracebackType | None) -> TracebackType | None:
+    """The way of an exception from the program on: our steps, and the loop's, to it say nothing."""
+    own = trace
+    while own is not None and own.tb_frame.f_code is not getattr(main, "cr_code", None):
+        own = own.tb_next
+    return own or trace
 
 
 def runs_here() -> bool:

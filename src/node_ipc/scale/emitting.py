@@ -136,7 +136,11 @@ class Emitter:
             raise
         return self
 
-    async def __aexit__(self, *exception: Any) -> None:
+    async def __aexit__(self, kind: Any, error: BaseException | None, *_: Any) -> None:
+        if error is not None:
+            from ..config.advice import advise  # only a mistake pays for it
+
+            advise(error)
         await self.close()
 
     async def close(self, timeout: float | None = None) -> None:
