@@ -27,6 +27,8 @@ TOO_MANY = re.compile(r"\(\) takes .* positional arguments? but .* given$")
 UNEXPECTED = " got an unexpected keyword argument "
 SEPARATORS = re.compile(r"[\W_]+")
 DIGITS = re.compile(r"\d+")
+UNPRIVILEGED = 1024
+"""Ports of servers begin here, but for those of the system; no limit in seconds is as long."""
 ALIKE = 0.8
 """How like two names of events are of which one may be the other misspelt: ``mesage`` and ``message``, not ``get``
 and ``set``."""
@@ -127,14 +129,25 @@ def _better(error: TypeError, function: Callable[..., Any], arguments: tuple[Any
     code = function.__code__
     if TOO_MANY.search(str(error)) and code.co_kwonlyargcount:
         options = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
-        return TypeError(
-            f"{error}; its options are given by name, as {_by_name(options, arguments[code.co_argcount :])}"
-        )
+        meant_as = _of_place(code.co_name, arguments) if code.co_varnames[0] == "address" else ""
+        by_name = f"its options are given by name, as {_by_name(options, arguments[code.co_argcount :])}"
+        return TypeError(f"{error}; {meant_as or by_name}")
     call, middle, wrong = str(error).partition(f"(){UNEXPECTED}")
     if not middle:
         return None
     names = code.co_varnames[code.co_posonlyargcount : code.co_argcount + code.co_kwonlyargcount]
     return _unexpected(call, wrong.strip("'"), tuple(name for name in names if name != "self"))
+
+
+def _of_place(call: str, arguments: tuple[Any, ...]) -> str:
+    """What was meant where more came than an address: a handler, as elsewhere, or a host and a port."""
+    if any(map(callable, arguments)):
+        return "handlers are registered on what it gives, by on(event, handler)"
+    host, port = arguments[:2]
+    if type(host) is str and type(port) is int and port >= UNPRIVILEGED:
+        scheme = "" if call == "serve_udp" else "tcp://"
+        return f"a host and a port are one address, '{scheme}{host:.80}:{port}'"
+    return ""
 
 
 def _by_name(options: tuple[str, ...], given: tuple[Any, ...]) -> str:

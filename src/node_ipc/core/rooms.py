@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 
 import msgspec
 
-from ..config.misspelt import refuse_misspelt
+from ..config.misspelt import refer, refuse_misspelt
 from ..errors import BackpressureError, InvalidEvent, NotConnected
 from .seam import nothing
 from .session import Session
@@ -175,6 +175,10 @@ class Target(Generic[S]):
         without = [*map(repr, audience.but_rooms), *map(repr, audience.but)]
         return f"<{text}{' except ' + ', '.join(without)[:200] if without else ''}>"
 
+    def __dir__(self) -> list[str]:
+        """Without the verbs that are called otherwise here."""
+        return [name for name in super().__dir__() if hasattr(self, name)]
+
     def to(self, *rooms: str) -> Target[S]:
         """These rooms as well; who is in several hears an event once."""
         old = self._audience
@@ -210,6 +214,17 @@ class Target(Generic[S]):
         return self._server.emit_to(self._audience, type, data, self._local, keep)
 
 
+refer(
+    Target,
+    {
+        **dict.fromkeys(("broadcast", "send", "write"), "emit(type, data)"),
+        "exclude": "except_(socket)",
+        "join": "socket.join(room): it is a socket that joins",
+        "request": "request(method) of each of sockets, or server.request_all(method)",
+    },
+)
+
+
 def room_name(name: Any, verb: str = "a room") -> str:
     """A room's name, checked: raises :class:`InvalidEvent` where it cannot be one."""
     if not isinstance(name, str):
@@ -224,6 +239,8 @@ def room_name(name: Any, verb: str = "a room") -> str:
 
 
 def _named(names: tuple[Any, ...], verb: str) -> tuple[str, ...]:
+    if isinstance(names, str):
+        raise TypeError(f"{verb}(socket, names) takes several names; for one use socket.{verb}({names!r:.80})")
     if not names:
         raise TypeError(f"{verb}() takes at least one room")
     return tuple([room_name(name, verb) for name in names])
