@@ -184,6 +184,24 @@ def test_an_answer_that_cannot_be_sent_is_told_in_a_few_lines(front: Any, caplog
     assert "Traceback" not in (record.exc_text or "")
 
 
+def test_a_handler_of_the_link_that_wants_more_than_comes_is_refused(front: Any) -> None:
+    server = front.serve()
+    client = front.connect()
+    for end, name, handler, brings in (
+        (server, "connect", add, r"1: \(socket\)"),
+        (server, "close", add, r"1: \(socket\)"),
+        (server, "start", add, r"1: \(server\)"),
+        (client, "connect", reads_a_member, r"0: \(\)"),
+        (client, "destroy", reads_a_member, r"0: \(\)"),
+        (client, "disconnect", add, r"1: \(loss\)"),
+    ):
+        for register in (end.on, end.once):
+            with pytest.raises(TypeError, match=rf"{name}' requires \d arguments, and the event brings {brings}"):
+                register(name, handler)
+    server.on("connect", reads_a_member)
+    client.on("error", add)
+
+
 # ---- times
 
 
@@ -351,6 +369,25 @@ def test_verbs_of_clients_and_servers_are_not_those_of_ipc(front: Any) -> None:
         _ = server.run
     with pytest.raises(KeyError, match=r"nobody is in room 'never' here: rooms\.get\(name, \[\]\)"):
         _ = server.rooms["never"]
+
+
+def test_what_connect_to_returns_says_where_the_client_is() -> None:
+    ipc = node_ipc.IPC(Config(silent=True))
+    with pytest.raises(AttributeError, match=r"no 'on' of this: it is one of <Client 'world' .* ipc\.of\.ID"):
+        ipc.connect_to("world").on  # type: ignore[attr-defined]  # noqa: B018 - it raises
+
+
+def test_misspelt_names_of_modules_and_of_ipc_are_told() -> None:
+    for owner, wrong, right in (
+        (node_ipc, "conect", "connect"),
+        (node_ipc, "ConectError", "ConnectError"),
+        (blocking, "conect", "connect"),
+        (node_ipc.IPC(), "conect_to", "connect_to"),
+    ):
+        with pytest.raises(AttributeError, match=f"no .*{wrong!r}. Did you mean {right!r}"):
+            getattr(owner, wrong)
+        with pytest.raises(AttributeError, match="_nothing'$"):
+            getattr(owner, "_nothing")
 
 
 # ---- a server that is not there yet

@@ -181,10 +181,18 @@ if not TYPE_CHECKING:  # which would know every name, then
         elif name in _error_names():
             value = getattr(importlib.import_module(".errors", __name__), name)
         else:
-            hint = f": use {_ELSEWHERE[name]}" if name in _ELSEWHERE else ""
+            hint = f": use {_ELSEWHERE[name]}" if name in _ELSEWHERE else _nearest(name)
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
         globals()[name] = value
         return value
+
+
+def _nearest(name: str) -> str:
+    """The public name that may be meant; Python looks for none where a module has a ``__getattr__``."""
+    if name.startswith("_"):
+        return ""
+    near = importlib.import_module(".config.misspelt", __name__).meant(name, [*_HOMES, *_MODULES, *_error_names()])
+    return "" if near is None else f". Did you mean {near!r}?"
 
 
 def __dir__() -> list[str]:

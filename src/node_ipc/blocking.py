@@ -32,7 +32,7 @@ from msgspec import UNSET
 
 from .config.address import Tls, Unix, has_datagrams
 from .config.interrupted import by_signal
-from .config.misspelt import refuse_misplaced, refuse_misspelt, suggests
+from .config.misspelt import meant, refuse_misplaced, refuse_misspelt, suggests
 from .config.resolve import Place, TLSChoice, UdpPlace, id_of, resolve, resolve_udp
 from .core.asking import Question
 from .core.client import STEADY_SECONDS, ClientCore, ClientState, connect_timeout, hint_at_waiting, retry_delay
@@ -857,7 +857,9 @@ if not TYPE_CHECKING:  # which would know every name, then
     def __getattr__(name: str) -> Any:
         """UDP's class, loaded when it is asked for (PEP 562)."""
         if name != "DatagramServer":
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            near = None if name.startswith("_") else meant(name, __all__)
+            hint = "" if near is None else f". Did you mean {near!r}?"
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
         from .blocking_datagram import BlockingDatagramServer
 
         return BlockingDatagramServer

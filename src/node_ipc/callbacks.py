@@ -21,7 +21,7 @@ from .config.config import Config
 from .config.foreign import PASSING, shown, warn
 from .config.handed import handed
 from .config.logs import Log, RateLimited, style, traceback_of
-from .config.misspelt import suggests
+from .config.misspelt import meant, suggests
 from .config.options import same, snake_case
 from .config.options import shown as shown_value
 from .config.several import several, with_tls
@@ -151,7 +151,10 @@ class IPC:
             python = snake_case(name)
             hint = f": in Python it is {python!r}" if python != name and hasattr(type(self), python) else ""
             hint = f": use {ELSEWHERE[name]}" if name in ELSEWHERE else hint
-            raise AttributeError(f"an IPC has no {name!r}{hint}", name=name, obj=self)
+            if not (hint or name.startswith("_")):
+                near = meant(name, [each for each in dir(type(self)) if not each.startswith("_")])
+                hint = "" if near is None else f". Did you mean {near!r}?"
+            raise AttributeError(f"an IPC has no {name!r}{hint}", name=name)
 
     @property
     def config(self) -> Config:

@@ -80,6 +80,11 @@ LOOKED_THROUGH = 32
 EVERYTHING = "*"
 HANDLERS_GET = {1: "A handler of a client gets (data)", 2: "A handler gets (data) or (data, socket)"}
 """By how many arguments an event brings."""
+LIFECYCLE_BRINGS: dict[int, dict[str, tuple[str, ...]]] = {
+    1: {"connect": (), "disconnect": ("loss",), "destroy": ()},
+    2: {"start": ("server",), "connect": ("socket",), "socket.disconnected": ("socket", "id"), "close": ("socket",)},
+}
+"""The same for what happens here: the most that each handler gets. An error and raw data bring more on some ways."""
 WATCHED_BY_REQUESTS = frozenset({"rpc.request", "rpc.response", "rpc.cancel", "rpc.progress"})
 """What carries requests is no event of the user's: who watches hears of the requests."""
 
@@ -466,6 +471,8 @@ class Events(Generic[S]):
         self._refuse_coroutine(name, signature)
         if name == "data" and self._carries > 1:  # also that of raw mode brings the socket second
             signature.refuse_wrong_order(handler, name)
+        if name in self._local and name not in self._from_peers:
+            self._refuse_too_many(name, handler, signature.required, LIFECYCLE_BRINGS[self._carries].get(name))
         if name not in self._raises and (type is None or self.bytes_only):
             self._look_for_mistake(name)
         registration = Registration(handler, once, self._adapted(name, handler, signature, None))
@@ -505,11 +512,8 @@ class Events(Generic[S]):
 
     def _add_wire(self, name: str, handler: Any, signature: Signature, type: Any, once: bool) -> Registration:
         self._check_name(name)
-        if signature.required > self._carries:
-            raise TypeError(
-                f"the handler {describe(handler)} of {name!r} requires {signature.required} arguments, "
-                f"and the event brings {self._carries}: {'(data, socket)' if self._carries == 2 else '(data)'}"
-            )
+        brings = ("data", "socket")[: self._carries]
+        self._refuse_too_many(name, handler, signature.required, brings)
         if name not in LIFECYCLE:  # those bring something else
             signature.refuse_wrong_order(handler, name)
         if type is None and name not in self._local:  # where both come, the annotation is of what this side raises
@@ -522,6 +526,14 @@ class Events(Generic[S]):
         self._wire.setdefault(name, Registrations()).add(registration)
         self._compile(name)
         return registration
+
+    @staticmethod
+    def _refuse_too_many(name: str, handler: Any, required: int, brings: tuple[str, ...] | None) -> None:
+        if brings is not None and required > len(brings):
+            raise TypeError(
+                f"the handler {describe(handler)} of {name!r} requires {required} arguments, "
+                f"and the event brings {len(brings)}: ({', '.join(brings)})"
+            )
 
     def _want_raw(self) -> None:
         """Payloads stay in bytes from now on, also those of the block that is being delivered."""

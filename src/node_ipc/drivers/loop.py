@@ -571,7 +571,10 @@ class AwaitableOutcome(Outcome[T], TaskMaterial):
     if not TYPE_CHECKING:  # a type checker says it in its own words
 
         def __getattr__(self, name: str) -> NoReturn:
-            raise AttributeError(f"there is no {name!r} of this: {AWAIT_IT}", name=name, obj=self)
+            why = AWAIT_IT
+            if not name.startswith("__") and hasattr(value := object.__getattribute__(self, "value"), name):
+                why = f"it is one of {value!r:.80}, which await gives; with ipc it is ipc.server, or ipc.of.ID"
+            raise AttributeError(f"there is no {name!r} of this: {why}", name=name, obj=self)
 
     def close(self) -> None:
         """For asyncio: the task that was to wait is cancelled before its first step."""
