@@ -105,8 +105,8 @@ class AsyncClient(Client):
         Args:
             event: a name, or an ``Event``, which has a type with it.
             timeout: seconds; ``None`` waits as long as the client lives.
-            type: what to decode the payload to; None takes what JSON makes of it: a dict of an object, also of an array,
-                and base64 text of bytes, which arrive as such with ``type=numpy.ndarray`` and ``type=bytes``.
+            type: what to decode the payload to; None takes what JSON makes of it: a dict of an object and of an array,
+                base64 text of bytes; ``type=numpy.ndarray`` and ``type=bytes`` give those as they were.
             latest: for viewers: the newest that the server had emitted when it heard of this call. Older ones of its
                 name are left out, also those that come until the next call, and ``inbox.skipped`` counts them. The
                 server emits with ``keep="latest"``; one in Python is asked, and answers behind its newest. Once an

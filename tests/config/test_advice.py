@@ -17,7 +17,7 @@ REQUESTS = "A handler of requests gets (params), (params, socket) or (params, so
 
 
 def raised(use: Callable[..., Any], *arguments: Any) -> BaseException:
-    with pytest.raises(Exception) as caught:  # noqa: PT011 - each test says what of
+    with pytest.raises(Exception) as caught:
         use(*arguments)
     return caught.value
 
@@ -229,7 +229,10 @@ class Socket:
 @pytest.mark.parametrize("data", [[1, 2], "text", {"a": 1}, 1])
 def test_a_socket_taken_for_a_value_is_told_whatever_the_payload_is(data: Any) -> None:
     said = advice(raised(values, data, Socket()), REQUESTS)
-    assert said == f". {REQUESTS}: params is one value, of which several are taken inside, as by a, b = params or params['a']"
+    assert (
+        said
+        == f". {REQUESTS}: params is one value, of which several are taken inside, as by a, b = params or params['a']"
+    )
     assert advice(raised(values, data, Socket())) == ""  # no handler
 
 
@@ -264,7 +267,7 @@ def test_a_note_is_added_once() -> None:
 class Unwilling(AttributeError):
     """Has no place for notes, and no text."""
 
-    __notes__ = None
+    __notes__ = None  # type: ignore[assignment]
 
     def __str__(self) -> str:
         raise ValueError("no text")

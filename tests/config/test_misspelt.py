@@ -157,12 +157,16 @@ def test_an_option_by_position_is_told_that_it_goes_by_name() -> None:
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 13), reason="there the calls are not wrapped")
-@pytest.mark.parametrize("call", [node_ipc.connect, node_ipc.serve, blocking.connect, blocking.serve, node_ipc.serve_udp])
+@pytest.mark.parametrize(
+    "call", [node_ipc.connect, node_ipc.serve, blocking.connect, blocking.serve, node_ipc.serve_udp]
+)
 def test_a_handler_and_a_port_behind_the_address_are_told_as_such(call: Callable[..., Any]) -> None:
     with pytest.raises(TypeError, match=r"given; a host and a port are one address, '(tcp://)?localhost:8000'$"):
         call("localhost", 8000)
     for arguments in (("world", anything), (anything, "localhost", 8765)):
-        with pytest.raises(TypeError, match=r"given; handlers are registered on what it gives, by on\(event, handler\)$"):
+        with pytest.raises(
+            TypeError, match=r"given; handlers are registered on what it gives, by on\(event, handler\)$"
+        ):
             call(*arguments)
 
 

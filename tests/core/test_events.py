@@ -181,7 +181,9 @@ def test_handlers_that_want_more_are_refused_at_once(carries: int) -> None:
     desk = Desk(carries)
     with pytest.raises(TypeError, match=rf"requires 3 arguments, and the event brings {carries}"):
         desk.events.on("a", takes(3, []))
-    desk.events.on("connect", takes(3, []))  # what a lifecycle event brings differs from event to event
+    with pytest.raises(TypeError, match="of 'connect' requires 3 arguments"):
+        desk.events.on("connect", takes(3, []))
+    desk.events.on("error", takes(2, []))  # which brings the socket, where there is one
 
 
 @pytest.mark.parametrize("handler", [5, "h", [1]])

@@ -1,8 +1,8 @@
 """What to do where an exception of Python's shows that a program takes something here for what it is not.
 
-``await client.emit(…)``, or ``data.name`` of a payload, fails without this library being asked. But such exceptions pass
-it: where a handler failed, at the end of ``with``, and in ``node_ipc.run``. There it is added what to do. Nothing is said
-but what is certain, and only a mistake pays for it.
+``await client.emit(…)``, or ``data.name`` of a payload, fails without this library being asked. But such exceptions
+pass it: where a handler failed, at the end of ``with``, and in ``node_ipc.run``. There it is added what to do. Nothing
+is said but what is certain, and only a mistake pays for it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ NO_AWAIT = re.compile(r"can't be (?:used in 'await' expression|awaited)$")
 NOT_AWAITED = {
     **dict.fromkeys(
         ("emit", "broadcast"),
-        "is not awaited: what is emitted goes out by itself. Where it gives False much waits already, and await drain() "
+        "is not awaited: what is emitted goes out by itself. Where it gives False much waits already: await drain() "
         "waits for that",
     ),
     **dict.fromkeys(("handle", "join", "leave", "off", "on", "once"), "does not wait, and is not awaited"),
@@ -58,12 +58,14 @@ WRONG_FRONT = (
     ),
     (re.compile(r"^'async for' .* got BlockingClient$"), "Without async: for type, data in client gives its events"),
     (
-        re.compile(r"^'async for' .* got (?:\w*Server|(?:Blocking)?Socket|DatagramPeer)$|^'\w*Server' object is not iter"),
+        re.compile(
+            r"^'async for' .* got (?:\w*Server|(?:Blocking)?Socket|DatagramPeer)$|^'\w*Server' object is not iter"
+        ),
         "What clients emit is heard by handlers: @server.on(event)",
     ),
     (
         re.compile(r"^'Blocking\w+' object does not support the asynchronous context manager"),
-        "The blocking front has no async: use with, or in a coroutine async with node_ipc.connect(…), node_ipc.serve(…)",
+        "The blocking front has no async with: use with, or in a coroutine async with node_ipc.connect(…)",
     ),
     (
         re.compile(r"^object Blocking\w+ can't be used in 'await'|^'Blocking\w+' object can't be awaited"),
@@ -116,7 +118,7 @@ def _of_handlers(error: BaseException, gets: str) -> str:
     return f"{gets}: {first} is one value, of which several are taken inside, as by a, b = {first} or {first}['a']"
 
 
-def _of_attributes(of: Any, name: str) -> str:
+def _of_attributes(of: Any, name: object) -> str:
     if isinstance(of, CoroutineType):
         return MISSING_AWAIT
     if type(of) is str:
@@ -216,7 +218,9 @@ def _awaited_verb(error: BaseException) -> str:
     flags = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
     node = compile(f"({b''.join(lines).decode()}\n)", "awaited", "eval", flags).body
     called = node.value if isinstance(node, ast.Await) else node
-    if not (isinstance(called, ast.Call) and isinstance(called.func, ast.Attribute) and called.func.attr in NOT_AWAITED):
+    if not (
+        isinstance(called, ast.Call) and isinstance(called.func, ast.Attribute) and called.func.attr in NOT_AWAITED
+    ):
         return ""
     owner = called.func.value
     if isinstance(owner, ast.Name):

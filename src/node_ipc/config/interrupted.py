@@ -24,6 +24,8 @@ E = TypeVar("E", bound=BaseException)
 OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
 LIBRARY = os.path.dirname(os.__file__) + os.sep
 INSTALLED = (f"{LIBRARY}site-packages{os.sep}", f"{LIBRARY}dist-packages{os.sep}")
+NOT_THE_USERS = (OURS, "<frozen ", "uvloop/", "winloop/")
+"""Of this library, and of what Python and the loops have compiled."""
 
 
 def between_steps(error: BaseException) -> bool:
@@ -69,7 +71,7 @@ def _codes(error: BaseException) -> Iterator[CodeType]:
 
 
 def _is_library(file: str) -> bool:
-    return file.startswith((OURS, "<frozen ")) or (file.startswith(LIBRARY) and not file.startswith(INSTALLED))
+    return file.startswith(NOT_THE_USERS) or (file.startswith(LIBRARY) and not file.startswith(INSTALLED))
 
 
 def _code_of(handler: Any) -> CodeType | None:

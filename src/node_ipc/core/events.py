@@ -877,7 +877,9 @@ class Events(Generic[S]):
             from ..config.advice import advice  # only a mistake pays for it
 
             gets = "" if self._everything or event in LIFECYCLE else HANDLERS_GET[self._carries]
-            failure = HandlerError(f"a handler of {event[:64]!r} failed: {shown(error)}{advice(error, gets)}", event=event)
+            failure = HandlerError(
+                f"a handler of {event[:64]!r} failed: {shown(error)}{advice(error, gets)}", event=event
+            )
             failure = caused(failure, error)
         self._failed(session, failure)
 
