@@ -152,6 +152,10 @@ _ELSEWHERE = {
         for name, verb in (("connect_to", "connect"), ("connect_to_net", "connect"), ("serve_net", "serve"))
     },
     "reconnect": "node_ipc.blocking.reconnect; clients of the other fronts find a lost link again by themselves",
+    **dict.fromkeys(
+        ("broadcast", "handle", "once", "receive", "request"),
+        "that of a client or a server: world = node_ipc.connect(…), or ipc.of.world and ipc.server",
+    ),
     "emit": "emit of a client, or of a server: world = node_ipc.connect(…), or ipc.of.world",
     "on": "on of a client, or of a server: @server.on(…), or ipc.server.on",
 }
@@ -191,8 +195,11 @@ def _nearest(name: str) -> str:
     """The public name that may be meant; Python looks for none where a module has a ``__getattr__``."""
     if name.startswith("_"):
         return ""
-    near = importlib.import_module(".config.misspelt", __name__).meant(name, [*_HOMES, *_MODULES, *_error_names()])
-    return "" if near is None else f". Did you mean {near!r}?"
+    known = [*_HOMES, *_MODULES, *_error_names(), *_ELSEWHERE]
+    near = importlib.import_module(".config.misspelt", __name__).meant(name, known)
+    if near is None:
+        return ""
+    return f". Did you mean {near!r}? Use {_ELSEWHERE[near]}" if near in _ELSEWHERE else f". Did you mean {near!r}?"
 
 
 def __dir__() -> list[str]:

@@ -72,7 +72,6 @@ class AsyncClient(Client):
     """
 
     _made_by = "await node_ipc.connect('world'), or async with,"
-    elsewhere = Client.elsewhere | {"recv": "receive(event)"}
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)

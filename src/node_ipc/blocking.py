@@ -171,7 +171,6 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
     """A client whose calls wait. Made by :func:`connect`, a context manager, and iterable."""
 
     _made_by = "blocking.connect('world')"
-    elsewhere = ClientCore.elsewhere | {"recv": "receive(event)"}
 
     inbox: BlockingInbox
     _times_requests = False

@@ -104,7 +104,7 @@ def test_code_without_its_source_gets_no_advice() -> None:
     [
         ("latest", 'Did you mean keep="latest"? (latest=True is for receive)'),
         ("kep", "Did you mean 'keep'?"),
-        ("room", "It takes type, data and keep"),
+        ("room", "It takes type, data and keep: several values are one list or dict"),
     ],
 )
 def test_an_option_that_emit_does_not_take_is_told_as_the_one_that_is_meant(option: str, said: str) -> None:
@@ -277,3 +277,19 @@ def test_an_exception_of_somebody_elses_harms_nothing() -> None:
     for error in (Unwilling(), TypeError(), AttributeError(name="x", obj={}), None):
         advise(error)
         assert error is None or not getattr(error, "__notes__", None)
+
+
+def keeps_a_name(data: Any, socket: Any) -> None:
+    socket.name = data
+
+
+def test_what_is_kept_with_a_socket_goes_into_its_state() -> None:
+    client, server, _, driver = testing.pair()
+    heard: list[Any] = []
+    server.on("message", lambda data, socket: heard.append(socket))
+    client.emit("message")
+    driver.run_until_idle()
+    error = raised(keeps_a_name, "me", heard[0])
+    for gets in ("", EVENTS):
+        assert advice(error, gets) == ". What belongs to a socket is kept in its state: socket.state['name'] = …"
+    assert advice(raised(lambda: heard[0].name)) == ""

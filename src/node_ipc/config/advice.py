@@ -85,7 +85,7 @@ def advice(error: BaseException, gets: str = "") -> str:
     with contextlib.suppress(Exception):  # which somebody else's objects may raise
         said = _of_handlers(error, gets) if gets else ""
         if not said and isinstance(error, AttributeError):
-            said = _of_attributes(error.obj, error.name)
+            said = _of_attributes(error.obj, error.name) or _of_state(error)
         elif not said and isinstance(error, TypeError):
             said = _of_types(error, text_of(error))
         return said and f". {said}"
@@ -107,7 +107,7 @@ def _of_handlers(error: BaseException, gets: str) -> str:
         if type(error.obj) in PAYLOADS:
             taken = error.name in VERBS_OF_SOCKETS and _is_argument(error, error.obj)
             return f"{gets}: the first is the payload" if taken else ""
-        if meant(str(error.name), dir(error.obj)) is not None:  # it is meant as a socket
+        if _is_assigned(error) or meant(str(error.name), dir(error.obj)) is not None:  # it is meant as a socket
             return ""
     elif not isinstance(error, (TypeError, InvalidPayload)):
         return ""
@@ -132,6 +132,13 @@ def _of_attributes(of: Any, name: object) -> str:
     return f"An object of JSON is a dict, …[{name!r}]; a type gives it attributes: a Struct as annotation or type="
 
 
+def _of_state(error: AttributeError) -> str:
+    """Of what a program wanted to keep with a socket, as programs of Node do."""
+    if SOCKET.fullmatch(type(error.obj).__name__) is None or not _is_assigned(error):
+        return ""
+    return f"What belongs to a socket is kept in its state: socket.state[{error.name!r}] = …"
+
+
 def _of_types(error: TypeError, text: str) -> str:
     if NO_AWAIT.search(text) and (verb := _awaited_verb(error)):
         return f"{verb}() {NOT_AWAITED[verb]}"
@@ -152,7 +159,11 @@ def _of_keyword(wrong: str) -> str:
     if wrong == "latest":
         return 'Did you mean keep="latest"? (latest=True is for receive)'
     near = meant(wrong, ("type", "data", "keep"))
-    return "It takes type, data and keep" if near is None else f"Did you mean {near!r}?"
+    return (
+        "It takes type, data and keep: several values are one list or dict"
+        if near is None
+        else f"Did you mean {near!r}?"
+    )
 
 
 def _is_json(text: str) -> bool:
@@ -199,6 +210,14 @@ def _is_argument(error: BaseException, value: object) -> bool:
         return False
     code, variables = found[0].f_code, found[0].f_locals
     return any(variables.get(name) is value for name in code.co_varnames[: code.co_argcount])
+
+
+def _is_assigned(error: BaseException) -> bool:
+    """Whether an attribute was to be set."""
+    import dis
+
+    found = _frame(error)
+    return found is not None and found[0].f_code.co_code[found[1]] == dis.opmap["STORE_ATTR"]
 
 
 def _awaited_verb(error: BaseException) -> str:

@@ -131,7 +131,11 @@ def _better(error: TypeError, function: Callable[..., Any], arguments: tuple[Any
         options = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
         meant_as = _of_place(code.co_name, arguments) if code.co_varnames[0] == "address" else ""
         by_name = f"its options are given by name, as {_by_name(options, arguments[code.co_argcount :])}"
+        if "params" in code.co_varnames[: code.co_argcount]:
+            by_name += ", and several params as one list or object"
         return TypeError(f"{error}; {meant_as or by_name}")
+    if str(error).endswith("missing 1 required positional argument: 'address'"):
+        return TypeError(f"{error}, such as 'world', '/run/app.sock' or 'tcp://host:port'")
     call, middle, wrong = str(error).partition(f"(){UNEXPECTED}")
     if not middle:
         return None
@@ -158,10 +162,9 @@ def _by_name(options: tuple[str, ...], given: tuple[Any, ...]) -> str:
 
 
 def refer(kind: type, elsewhere: Mapping[str, str]) -> None:
-    """Let each of these verbs, read of a ``kind``, say what to use in its place; those of its own stay."""
+    """Let each of these verbs, read of a ``kind``, say what to use in its place."""
     for verb, advice in elsewhere.items():
-        if verb not in vars(kind):
-            setattr(kind, verb, _Elsewhere(verb, advice))
+        setattr(kind, verb, _Elsewhere(verb, advice))
 
 
 class _Elsewhere:

@@ -67,6 +67,10 @@ def snake_case(name: str) -> str:
 
 _A_CONTEXT = "only a context of your own has it. Set tls to an ssl.SSLContext"
 _INSTEAD = {
+    **dict.fromkeys(
+        ("host", "port"),
+        "of TCP and TLS they are in the address, tcp://host:port; ipc has network_host and network_port",
+    ),
     "ip_type": "a host is tried in both families; 'interfaces.family' chooses one",
     "tls.pfx": "write key and certificate to PEM files (openssl pkcs12 -nodes), for 'tls.private' and 'tls.public'",
     "tls.crl": f"{_A_CONTEXT}, with load_verify_locations() and verify_flags",

@@ -176,7 +176,7 @@ class ClientCore(LinkPublisher[S]):
 
     elsewhere = OF_EMITTERS | {
         "path": "address, which says where it connects to",
-        "socket": "peer, which says who is at the other end, or is_open",
+        "socket": "peer, which says who is at the other end, or state",
         "queue": "pending_bytes for what waits, and close() or drain() to send it",
         "retriesRemaining": "retries_remaining",
         "explicitlyDisconnected": "state and ended_by, which is None where it was told to close",
@@ -184,13 +184,16 @@ class ClientCore(LinkPublisher[S]):
         "disconnect": "close()",
         "join": "an event of your own: rooms are the server's, whose handler calls socket.join(room)",
         "leave": "an event of your own: rooms are the server's, whose handler calls socket.leave(room)",
-        **dict.fromkeys(
-            ("receive", "recv"),
-            "on(event, handler), or a client of node_ipc.connect or node_ipc.blocking.connect, which can wait",
-        ),
+        "receive": "on(event, handler), or a client of node_ipc.connect or node_ipc.blocking.connect, which can wait",
+        "recv": "receive(event), where a front waits, or on(event, handler)",
         **dict.fromkeys(("send", "write"), "emit(type, data)"),
         **dict.fromkeys(("end", "stop"), "close()"),
         "destroy": "abort()",
+        **dict.fromkeys(("is_connected", "is_open"), "state is ClientState.CONNECTED"),
+        "reconnect": "nothing: a client finds a lost link again by itself; once it is closed, connect()",
+        "wait_closed": "closed: await it, or look at closed.done",
+        "poll": "nothing: an event loop calls handlers by itself",
+        "drain": "what emit gives: False while much waits; clients of the other two fronts can wait",
     }
     begins_anew = True
     _times_requests = True  # a front that waits itself does not need a timer for each

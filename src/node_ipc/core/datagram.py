@@ -48,7 +48,7 @@ from ..wire.codec import shallow, without_attachments
 from ..wire.names import DATAGRAM_RAISES
 from .block import Block
 from .context import LinkContext
-from .endpoint import OF_EMITTERS, ServerState, SocketPublisher, not_in
+from .endpoint import OF_EMITTERS, OF_LOOPS, ServerState, SocketPublisher, not_in
 from .events import Event
 from .newest import keep_of, kept_event, newest_of
 from .seam import Peer
@@ -248,7 +248,7 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
         "close": "stop(), which sends what was emitted first, or abort()",
         **dict.fromkeys(("receive", "recv"), "on(event, handler): what comes is heard by handlers"),
         **dict.fromkeys(("send", "sendto", "write"), "emit(socket, type, data) or broadcast(type, data)"),
-        "run": "serve_forever(), or ipc.run() where ipc.serve_udp() made it",
+        **OF_LOOPS,
         "join": "emit(socket, type, data) for each: UDP has no connections that could be in a room",
         "to": "emit(socket, type, data) for each: UDP has no connections that could be in a room",
         "rooms": "emit(socket, type, data) for each: UDP has no connections that could be in a room",

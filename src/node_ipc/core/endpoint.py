@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BETWEEN_PARTS",
     "OF_EMITTERS",
+    "OF_LOOPS",
     "TRANSITIONS",
     "LinkPublisher",
     "Publisher",
@@ -126,6 +127,15 @@ OF_EMITTERS = {
     "list": "events.handlers(event)",
 }
 """Verbs of emitters, which node-ipc's clients and servers are, and what to use here."""
+
+OF_LOOPS = {
+    "run": "serve_forever(), or ipc.run() where ipc.serve() or ipc.serve_udp() made it",
+    "serve_forever": "ipc.run()",
+    "poll": "nothing: an event loop calls handlers by itself",
+    "drain": "what emit gives: False while much waits; servers of the other two fronts can wait",
+    "wait_closed": "closed: await it, or look at closed.done",
+}
+"""Verbs of other fronts of a server, for those that have them not."""
 
 
 BETWEEN_PARTS = frozenset(

@@ -31,7 +31,8 @@ def checked(keep: Any, verb: str = "emit") -> Keep:
         return keep  # type: ignore[no-any-return]
     takes = f'{verb}(keep=…) takes "latest", or None for every message, not {keep!r:.80}'
     if not isinstance(keep, str):
-        raise TypeError(takes)
+        hint = ". One event brings one payload; what is to be answered is a request" if verb == "emit" else ""
+        raise TypeError(takes + hint)
     import difflib  # only a mistake pays for it
 
     near = difflib.get_close_matches(keep.lower(), ("latest", "newest", "last"), 1, 0.5)

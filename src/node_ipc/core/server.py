@@ -16,7 +16,7 @@ from ..config.profiles import require_assured
 from ..errors import BackpressureError, InvalidEvent, IPCError, NotConnected
 from ..wire.names import SERVER_RAISES
 from .asking import Question
-from .endpoint import OF_EMITTERS, LinkPublisher, ServerState, SocketPublisher, not_in
+from .endpoint import OF_EMITTERS, OF_LOOPS, LinkPublisher, ServerState, SocketPublisher, not_in
 from .events import Event
 from .everywhere import BUS_EVENTS, Everywhere, Relay, RemoteSocket, no_bus
 from .newest import kept_event
@@ -80,8 +80,10 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
         **dict.fromkeys(("receive", "recv"), "on(event, handler): a server hears all its clients by handlers"),
         **dict.fromkeys(("send", "write"), "emit(socket, type, data) or broadcast(type, data)"),
         **dict.fromkeys(("clients", "connections"), "sockets"),
-        "run": "serve_forever(), or ipc.run() where ipc.serve() made it",
         "shutdown": "stop()",
+        "listen": "start(), where node_ipc.serve has not done it",
+        "in_": "to(room)",
+        **OF_LOOPS,
     }
     _times_requests = True  # a front that waits itself does not need a timer for each
     _socket_type: ClassVar[type[Session]] = Socket

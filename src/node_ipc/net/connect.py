@@ -150,7 +150,7 @@ def _reach(
 
             raise still_busy(address.path, seconds) from None
     if not isinstance(address, (Tcp, Tls)):
-        raise AddressError(f"{address} has no connections: send datagrams with serve_net")
+        raise AddressError(f"{address} has no connections: what sends datagrams is serve_udp")
     sock = yield from _first_that_answers(address, settings, kernel, now, now() + seconds)
     with closed_on_failure(sock):
         host, port = sock.getpeername()[:2]  # which raises where the server has reset it already
