@@ -589,7 +589,6 @@ async def test_iterating_over_connections_is_told() -> None:
 def test_verbs_of_other_libraries_name_ours(front: Any) -> None:
     server = front.serve().server
     client = front.connect().client
-    waits = front.name != "callbacks"
     for owner, verb, said in (
         (client, "recv", r"use receive\(event\), where a front waits, or on\(event, handler\)"),
         (server, "recv", r"use on\(event, handler\)"),

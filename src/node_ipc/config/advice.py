@@ -21,6 +21,7 @@ from .misspelt import meant
 __all__ = ["advice", "advise"]
 
 SOCKET = re.compile(r"\b(?:Blocking)?Socket\b|\bDatagramPeer\b")
+OF_A_SOCKET = re.compile(r"'(?:Blocking)?Socket' object has no attribute '(\w+)'")
 VERBS_OF_SOCKETS = frozenset({"emit", "join", "leave", "request"})
 PAYLOADS = (dict, list, str, int, float, bool)
 """What JSON is in Python."""
@@ -134,9 +135,10 @@ def _of_attributes(of: Any, name: object) -> str:
 
 def _of_state(error: AttributeError) -> str:
     """Of what a program wanted to keep with a socket, as programs of Node do."""
-    if SOCKET.fullmatch(type(error.obj).__name__) is None or not _is_assigned(error):
+    found = OF_A_SOCKET.match(text_of(error))  # Python 3.11 says it in the text alone
+    if found is None or not _is_assigned(error):
         return ""
-    return f"What belongs to a socket is kept in its state: socket.state[{error.name!r}] = …"
+    return f"What belongs to a socket is kept in its state: socket.state[{found[1]!r}] = …"
 
 
 def _of_types(error: TypeError, text: str) -> str:
