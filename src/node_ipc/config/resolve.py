@@ -111,7 +111,7 @@ def resolve_udp(address: UdpPlace, config: Config | None, options: Mapping[str, 
 
 
 def _udp_place(address: UdpPlace) -> Place:
-    if type(address) is int:
+    if isinstance(address, int):
         raise AddressError(f"not an address: {address}. A UDP port is 127.0.0.1:{address}")
     if isinstance(address, str) and re.fullmatch(r"(\[[^]]*\]|[^:/]*):[0-9]+", address):
         return f"udp6://{address}" if address.startswith("[") else f"udp4://{address}"
