@@ -25,6 +25,7 @@ from node_ipc import (
     ConnectError,
     ConnectionLost,
     ConnectTimeout,
+    DrainTimeout,
     Event,
     InvalidPayload,
     NotConnected,
@@ -391,6 +392,8 @@ async def test_drain_ends_when_the_peer_that_does_not_read_is_gone(config: Confi
     (socket,) = server.sockets
     while socket.emit("fill", "x" * 50_000):
         pass
+    with pytest.raises(DrainTimeout, match="bytes still wait after 0 s"):
+        await server.drain(timeout=0)
     draining = asyncio.ensure_future(server.drain())
     await asyncio.sleep(0)
     assert not draining.done()
@@ -406,6 +409,9 @@ async def test_drain_of_a_client_ends_when_its_link_is_lost(config: Config) -> N
         peer, _ = listening.accept()
         while client.emit("fill", "x" * 50_000):
             pass
+        with pytest.raises(DrainTimeout, match="bytes still wait after 0 s"):
+            await client.drain(0)
+        assert not client.on_drained
         draining = asyncio.ensure_future(client.drain())
         await asyncio.sleep(0)
         assert not draining.done()

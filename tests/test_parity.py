@@ -64,6 +64,11 @@ def test_a_udp_port_has_the_verbs_of_a_server(verb: str) -> None:
     assert parameters(DatagramServer, verb) == parameters(Server, verb)
 
 
+def test_drain_takes_the_same_in_both() -> None:
+    for asynchronous, waiting in (CLIENTS, SERVERS, DATAGRAMS):
+        assert parameters(asynchronous, "drain") == parameters(waiting, "drain")
+
+
 def test_receive_is_the_same_in_both_waiting_fronts() -> None:
     assert parameters(aio.AsyncClient, "receive") == parameters(blocking.BlockingClient, "receive")
 

@@ -21,7 +21,7 @@ from .config.misspelt import refuse_misplaced, refuse_misspelt, suggests
 from .config.resolve import Place, TLSChoice, UdpPlace, id_of, resolve, resolve_udp
 from .core.client import Client, ClientState, connect_timeout, hint_at_waiting
 from .core.datagram import DatagramPeer, DatagramServer
-from .core.endpoint import SocketPublisher
+from .core.endpoint import Publisher, SocketPublisher
 from .core.events import Event
 from .core.inbox import CATCH_UP_SECONDS, QUIET_SECONDS, CatchingUp, Inbox, Received, receivable, receive_timeout
 from .core.outcome import refuse_no_bool, seconds, wake_up
@@ -29,7 +29,7 @@ from .core.server import Server
 from .core.session import Socket, refuse_other_threads
 from .drivers.loop import EventLoopDriver, TaskMaterial
 from .drivers.runner import ends_in_order
-from .errors import IPCError, NotConnected
+from .errors import DrainTimeout, IPCError, NotConnected
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
@@ -188,15 +188,20 @@ class AsyncClient(Client):
             self.inbox.arrived.remove(wake)
             self.closed.forget(wake)
 
-    async def drain(self) -> None:
+    async def drain(self, timeout: float | None = None) -> None:
         """Until no more than ``soft_pending_bytes`` wait to be sent: ``if not client.emit(…): await client.drain()``.
 
         Messages on the link that a newer one may replace (``keep="latest"``) are not waited for.
 
+        Args:
+            timeout: seconds; ``None`` waits as long as it takes.
+
         Raises:
+            DrainTimeout: it took longer.
             NotConnected: the client is closed.
         """
-        await _drained(self._driver, self.on_drained, lambda: self.owed_bytes <= self.settings.soft_pending_bytes)
+        limit = self.settings.soft_pending_bytes
+        await _drained(self._driver, self, timeout, lambda: self.owed_bytes <= limit)
         if self.state is ClientState.CLOSED:
             raise self.over("cannot drain")
 
@@ -250,11 +255,18 @@ class AsyncServer(Serving[Socket], Server):
 
     _made_by = "await node_ipc.serve('world'), or async with,"
 
-    async def drain(self) -> None:
-        """Until no socket has more than ``soft_pending_bytes`` waiting, without what ``keep="latest"`` may replace."""
+    async def drain(self, timeout: float | None = None) -> None:
+        """Until no socket has more than ``soft_pending_bytes`` waiting, without what ``keep="latest"`` may replace.
+
+        Args:
+            timeout: seconds; ``None`` waits as long as it takes.
+
+        Raises:
+            DrainTimeout: it took longer.
+        """
         limit = self.settings.soft_pending_bytes
         await _drained(
-            self._driver, self.on_drained, lambda: all(socket.outgoing.owed <= limit for socket in self.sockets)
+            self._driver, self, timeout, lambda: all(socket.outgoing.owed <= limit for socket in self.sockets)
         )
 
 
@@ -263,13 +275,19 @@ class AsyncDatagramServer(Serving[DatagramPeer], DatagramServer):
 
     _made_by = "await node_ipc.serve_udp('host:port'), or async with,"
 
-    async def drain(self) -> None:
+    async def drain(self, timeout: float | None = None) -> None:
         """Until no more than ``soft_pending_bytes`` wait for the kernel; what to do where ``emit`` gave False.
 
         UDP has no other end that could push back: what the kernel has taken may be lost all the same.
+
+        Args:
+            timeout: seconds; ``None`` waits as long as it takes.
+
+        Raises:
+            DrainTimeout: it took longer.
         """
         self._watch()
-        await _drained(self._driver, self.on_drained, lambda: self.pending_bytes <= self.settings.soft_pending_bytes)
+        await _drained(self._driver, self, timeout, lambda: self.pending_bytes <= self.settings.soft_pending_bytes)
 
 
 class Opening(Generic[E], TaskMaterial):
@@ -518,16 +536,28 @@ def _heard_by_start(error: IPCError) -> None:
     """The error of ``start`` is raised to whoever awaits it."""
 
 
-async def _drained(driver: Driver, on_drained: list[Callable[[], None]], below: Callable[[], bool]) -> None:
+async def _drained(driver: Driver, endpoint: Publisher, timeout: float | None, below: Callable[[], bool]) -> None:
     refuse_other_threads(driver, "drain")
-    while not below():
-        future = asyncio.get_running_loop().create_future()
-        wake = partial(wake_up, future)
-        on_drained.append(wake)
-        try:
-            await future
-        finally:
-            on_drained.remove(wake)
+    timeout = seconds(timeout, "drain")
+    if below():
+        return
+    try:
+        async with asyncio.timeout(timeout):
+            while not below():
+                await _kernel_takes_more(endpoint.on_drained)
+    except TimeoutError:
+        assert timeout is not None  # without one there is no end
+        raise DrainTimeout(f"{endpoint.pending_bytes} bytes still wait after {timeout:g} s") from None
+
+
+async def _kernel_takes_more(on_drained: list[Callable[[], None]]) -> None:
+    future = asyncio.get_running_loop().create_future()
+    wake = partial(wake_up, future)
+    on_drained.append(wake)
+    try:
+        await future
+    finally:
+        on_drained.remove(wake)
 
 
 async def _leave(closing: Any, abort: Callable[[], None], error: BaseException | None) -> None:

@@ -154,7 +154,8 @@ class IPC:
             if not (hint or name.startswith("_")):
                 near = meant(name, [each for each in dir(type(self)) if not each.startswith("_")])
                 hint = "" if near is None else f". Did you mean {near!r}?"
-            raise AttributeError(f"an IPC has no {name!r}{hint}", name=name)
+            of = None if hint.startswith(". Did") else self  # where Python would say it once more
+            raise AttributeError(f"an IPC has no {name!r}{hint}", name=name, obj=of)
 
     @property
     def config(self) -> Config:

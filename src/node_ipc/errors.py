@@ -404,7 +404,7 @@ class AddressNotValidated(IPCError, PermissionError):
 class DrainTimeout(IPCError, TimeoutError):
     """What was emitted could not be given to the kernel in time; it still waits.
 
-    Met at: ``drain(timeout=…)`` of the blocking front.
+    Met at: ``drain(timeout=…)``.
     What to do: the peer does not read: wait longer, or end it with ``abort()``.
     """
 
