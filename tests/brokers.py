@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 HUB = """
 import asyncio, sys
 from node_ipc.cluster.hub import hub_config, relay

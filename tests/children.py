@@ -8,6 +8,7 @@ import os
 import select
 import signal
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -75,6 +76,57 @@ class Child:
 
     def __exit__(self, *_: object) -> None:
         self.kill()
+
+
+class Crew:
+    """So many forked processes that do each command at the same moment, and answer it with a letter.
+
+    ``work`` reads its commands, of one byte each, from the first descriptor until there are no more, and answers on the
+    second.
+    """
+
+    def __init__(self, count: int, work: Callable[[int, int], None]) -> None:
+        self._answers, tell = os.pipe()
+        self._children: list[Child] = []
+        self._orders: list[int] = []
+        for _ in range(count):
+            commands, order = os.pipe()
+            self._children.append(Child(partial(self._work, work, commands, order, tell)))
+            self._orders.append(order)
+            os.close(commands)
+        os.close(tell)
+
+    def _work(self, work: Callable[[int, int], None], commands: int, order: int, tell: int) -> None:
+        """In a child, which would never hear of the end while it had an end of its own that gives orders."""
+        for mine in (*self._orders, order):
+            os.close(mine)
+        work(commands, tell)
+
+    def all(self, command: bytes) -> str:
+        """What they answer, sorted."""
+        for order in self._orders:
+            os.write(order, command)
+        heard = b""
+        while len(heard) < len(self._orders):
+            assert select.select([self._answers], [], [], DEADLINE)[0], f"only {heard!r} after {command!r}"
+            heard += os.read(self._answers, 64)
+        return "".join(sorted(heard.decode()))
+
+    def end(self) -> None:
+        """No more commands: they end by themselves."""
+        while self._orders:
+            os.close(self._orders.pop())
+        for child in self._children:
+            child.result()
+
+    def __enter__(self) -> Crew:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for child in self._children:
+            child.kill()
+        for left in (*self._orders, self._answers):
+            os.close(left)
 
 
 class Held:

@@ -13,7 +13,7 @@ from brokers import Broker
 from node_ipc import AsyncClient, AsyncServer
 
 BEAT = 100
-DEADLINE = 20.0
+DEADLINE = 60.0
 
 
 class Ends:

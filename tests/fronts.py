@@ -18,7 +18,7 @@ import node_ipc
 from node_ipc import IPC, Client, Config, IPCError, Received, Server, blocking
 from node_ipc.config.address import Tcp
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 
 T = TypeVar("T")
 

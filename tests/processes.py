@@ -71,12 +71,17 @@ class Program:
                 return line
 
     def wait_until_it_sleeps(self) -> None:
-        """Until it waits in the kernel for something to come; on Linux, where that can be seen."""
-        stat = Path(f"/proc/{self.process.pid}/stat")
+        """Until it waits in the kernel for something to come; on Linux, where that can be seen.
+
+        It sleeps for moments in other places, too (a lock of the kernel, a full pipe): it has to have slept from one look
+        to the next, and then it was not switched in between.
+        """
+        status, before = Path(f"/proc/{self.process.pid}/status"), ""
         deadline = time.monotonic() + DEADLINE
-        while stat.read_text().rpartition(")")[2].split()[0] != "S":
+        while (now := status.read_text().partition("\nState:\t")[2]) != before or not now.startswith("S"):
             assert time.monotonic() < deadline, f"{self._name} never sleeps:\n{self.printed}"
-            time.sleep(0.01)
+            before = now
+            time.sleep(0.02)
 
     def interrupt(self) -> None:
         """What Ctrl-C does."""

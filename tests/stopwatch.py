@@ -26,6 +26,10 @@ class Stopwatch:
         held_up = max(0.0, self._waited() - self._held_up)  # less than before where a thread has ended
         return max(0.0, time.monotonic() - self._begun - held_up)
 
+    def seconds_beside(self, *started: int) -> float:
+        """The same where these processes were started meanwhile: nor does their waiting for a processor count."""
+        return max(0.0, self.seconds - sum(map(_ready_but_not_running, started)))
+
     def _waited(self) -> float:
         return sum(map(_ready_but_not_running, self._processes))
 

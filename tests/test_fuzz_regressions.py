@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from fuzzing.mutation import TARGETS, inputs, kept
 
 OneInput = Callable[[bytes], None]
-INPUTS = 20_000
+INPUTS = 5_000
 AT_LEAST = 2_000
 """Inputs that a machine under load has to get through."""
 SECONDS = 10.0

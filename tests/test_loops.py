@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
 import signal
 import socket as sockets
 import subprocess
@@ -21,6 +22,7 @@ import node_ipc
 from node_ipc import IPC, ClientState, Config, IPCError, WrongLoopError, blocking
 from node_ipc.testing import pair
 from processes import Program
+from stopwatch import Stopwatch
 
 LOOPS = ["asyncio", "uvloop"]
 
@@ -82,7 +84,7 @@ SERVER_VERBS: dict[str, Callable[[Any], Any]] = {
 
 async def use(verb: Callable[[Any], Any], endpoint: Any) -> None:
     """As a coroutine on whatever loop this runs, and with an end."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         result = verb(endpoint)
         if hasattr(result, "__await__"):
             await result
@@ -107,10 +109,10 @@ def test_a_client_on_another_loop_is_refused_and_both_loops_are_named(
 ) -> None:
     server = loop.run_until_complete(serve(config))
     client = loop.run_until_complete(connect(config))
-    began = time.monotonic()
+    watch = Stopwatch()
     with pytest.raises(WrongLoopError, match=rf"{verb}\(\) belongs to the event loop <\w+ at .* was called on <\w+ at"):
         asyncio.run(use(CLIENT_VERBS[verb], client))
-    assert time.monotonic() - began < 1
+    assert watch.seconds < 1
     assert client.state is ClientState.CONNECTED
     end(loop, stopped(server))
 
@@ -123,10 +125,10 @@ def test_a_client_whose_loop_is_closed_says_so(config: Config, verb: str) -> Non
     client = loop.run_until_complete(connect(config))
     waiting = client.request("never")
     loop.close()
-    began = time.monotonic()
+    watch = Stopwatch()
     with pytest.raises(WrongLoopError, match=rf"{verb}\(\) belongs to the event loop .* closed"):
         asyncio.run(use(CLIENT_VERBS[verb], client))
-    assert time.monotonic() - began < 1
+    assert watch.seconds < 1
     assert client.state is ClientState.CLOSED, "it is lost"
     assert isinstance(waiting.error, ConnectionError), "and what was asked over it ends"
     with pytest.raises(WrongLoopError):
@@ -214,7 +216,7 @@ def test_what_is_emitted_while_the_loop_stands_still_goes_out(config: Config) ->
         client = loop.run_until_complete(connect(config))
         accepted, _ = listener.accept()
         with accepted:
-            accepted.settimeout(5)
+            accepted.settimeout(60)
             for number in range(5):
                 assert client.emit("number", number)
             while len(heard) < 5:
@@ -280,18 +282,18 @@ def blocking_server(config: Config) -> Any:
 
         thread = threading.Thread(target=run)
         thread.start()
-        assert began.wait(10)
+        assert began.wait(60)
         try:
             yield events
         finally:
             servers[0].shutdown()
-            thread.join(10)
+            thread.join(60)
 
     return serving()
 
 
 def until(condition: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline, "it never came"
         time.sleep(0.005)
@@ -309,7 +311,7 @@ async def test_no_task_begins_inside_the_call_that_made_it(config: Config) -> No
         ipc = IPC(config)
         ipc.connect_to("world")
         ipc.of.world.on("connect", lambda: heard.append("connect"))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await ipc.of.world.connected
         assert heard == ["connect"]
         await ipc.stop()
@@ -375,7 +377,7 @@ def last_is(heard: list[tuple[str, str]], name: str) -> bool:
 
 
 async def turns(condition: Callable[[], Any]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0)
 
@@ -443,13 +445,13 @@ STUCK = """
 import asyncio, sys
 from node_ipc import IPC, Config
 
-ipc = IPC(Config(socket_root=sys.argv[1], id="world", silent=True))
+ipc = IPC(Config(socket_root=sys.argv[1], id="world", close_timeout=600_000, silent=True))
 
 def started():
     @ipc.server.on("slow")
     async def slow(data, socket):
         print("busy", flush=True)
-        await asyncio.sleep(60)
+        await asyncio.sleep(600)
     print("up", flush=True)
 
 ipc.serve(started)
@@ -467,11 +469,10 @@ def test_a_second_signal_waits_for_nobody(tmp_path: Path) -> None:
             client.emit("slow")
             assert program.stdout.readline() == "busy\n"
             program.send_signal(signal.SIGINT)
-            client.poll(1)  # the server says goodbye, and waits for its handler
-            began = time.monotonic()
+            while os.path.exists(f"{tmp_path}/app.world"):  # it is about to end, and waits for its handler
+                client.poll(0.01)
             program.send_signal(signal.SIGINT)
-            program.wait(20)
-            assert time.monotonic() - began < 3, "five seconds are for those who wait"
+            program.wait(60)
 
 
 STOPPED = """

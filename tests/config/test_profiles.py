@@ -20,7 +20,7 @@ from node_ipc.config.address import Handed, Pipe, Tcp, Tls, Udp, Unix, lies_dire
 from node_ipc.config.profiles import require_assured
 
 TRANSPORT, TLS = "ERR_IPC_ASSURED_TRANSPORT", "ERR_IPC_ASSURED_TLS"
-DEADLINE = 20.0
+DEADLINE = 60.0
 """Seconds that anything awaited may take."""
 ASSURED: dict[str, Any] = {"parser": "assured", "allowed_events": ["message"], "silent": True}
 

@@ -10,7 +10,7 @@ import pytest
 
 from interop.install import InstallFailed, NodeMissing, Peer, install, install_all
 
-from .project import Project
+from .project import Compiler, Project
 
 HERE = Path(__file__).parent
 TOOLS = pytest.StashKey["Path | Exception"]()
@@ -44,10 +44,18 @@ def peers(tools: Path) -> dict[str, Peer]:
     return install_all()
 
 
+@pytest.fixture(scope="session")
+def compiler(tools: Path) -> Iterator[Compiler]:
+    """TypeScript's, of this run."""
+    started = Compiler(tools)
+    yield started
+    started.close()
+
+
 @pytest.fixture
-def project(tmp_path: Path, tools: Path, peers: dict[str, Peer]) -> Project:
+def project(tmp_path: Path, tools: Path, peers: dict[str, Peer], compiler: Compiler) -> Project:
     """An empty folder for TypeScript."""
-    return Project(tmp_path, tools, peers)
+    return Project(tmp_path, tools, peers, compiler)
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from typing import Any
 
 from .install import Peer
 
-DEADLINE = 25.0
+DEADLINE = 50.0
 """Seconds that anything awaited may take; it is long because a test machine may be busy."""
 
 _COMMAND_LIMIT = 60_000  # a pipe holds 64 KiB: a longer command could block while Node blocks on its answers

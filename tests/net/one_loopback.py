@@ -68,15 +68,15 @@ async def meet() -> dict[str, object]:
         end.config.network_host = "localhost"
     server.serve_net(0)
     server.server.on("message", lambda data, socket: socket.emit("message", [data, socket.peer.host]))
-    await asyncio.wait_for(server.server.start(), 10)
+    await asyncio.wait_for(server.server.start(), 60)
     client.connect_to_net("world", server.server.port)
     heard = asyncio.get_running_loop().create_future()
     client.of.world.on("message", heard.set_result)
     client.of.world.emit("message", "hello")
-    answer, seen_from = await asyncio.wait_for(heard, 10)
+    answer, seen_from = await asyncio.wait_for(heard, 60)
     went_to = client.of.world.peer.host
-    await asyncio.wait_for(client.stop(), 10)
-    await asyncio.wait_for(server.stop(), 10)
+    await asyncio.wait_for(client.stop(), 60)
+    await asyncio.wait_for(server.stop(), 60)
     return {"answer": answer, "went_to": went_to, "seen_from": seen_from}
 
 

@@ -36,7 +36,7 @@ from node_ipc.net import tcp
 from node_ipc.net.connect import addresses
 from node_ipc.net.steps import Await, LookUp, Resolved
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 """Seconds that anything awaited may take; a test machine may be busy."""
 PROGRAM = Path(__file__).with_name("one_loopback.py")
 

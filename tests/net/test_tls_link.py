@@ -25,7 +25,7 @@ from stopwatch import Stopwatch
 from tls_certificates import FOR_CLIENTS, Identity, identity
 
 HOST = "localhost"
-DEADLINE = 20.0
+DEADLINE = 60.0
 """Seconds that anything awaited may take; a test machine may be busy."""
 
 

@@ -44,7 +44,7 @@ from node_ipc.drivers.thread import ThreadDriver
 from node_ipc.net import udp
 from stopwatch import Stopwatch
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 """Seconds that anything awaited may take."""
 LOOPBACK = {"udp4": "127.0.0.1", "udp6": "::1"}
 

@@ -31,7 +31,7 @@ from typing import Any
 
 import pytest
 
-from children import DEADLINE, NOBODY, SOMEBODY, Child, Held, refuse_to_run
+from children import DEADLINE, NOBODY, SOMEBODY, Child, Crew, Held, refuse_to_run
 from node_ipc.config.address import Tcp, Unix
 from node_ipc.errors import (
     AddressError,
@@ -335,42 +335,16 @@ def starter(path: str, commands: int, answers: int) -> None:
 @pytest.mark.row(20)
 def test_of_eight_starters_one_owns_a_stale_path(own: Path) -> None:
     path = f"{own}/app.world"
-    answers, tell = os.pipe()
-    starters: list[tuple[Child, int]] = []
-    for _ in range(8):
-        commands, order = os.pipe()
-
-        def work(commands: int = commands, order: int = order) -> None:
-            os.close(order)
-            for _, earlier in starters:
-                os.close(earlier)
-            starter(path, commands, tell)
-
-        starters.append((Child(work), order))
-        os.close(commands)
-    os.close(tell)
-
-    def everybody(command: bytes) -> str:
-        for _, order in starters:
-            os.write(order, command)
-        heard = b""
-        while len(heard) < len(starters):
-            assert select.select([answers], [], [], DEADLINE)[0], f"only {heard!r} after {command!r}"
-            heard += os.read(answers, 64)
-        return "".join(sorted(heard.decode()))
-
     rounds = []
-    for number in range(300):
-        stale(path)
-        if number % 2:
-            Path(f"{path}.lock").touch()  # a killed server leaves its lock file, too
-        rounds.append(everybody(b"+"))
-        assert everybody(b"-") == "........"
-        assert names(own) == set()
-    for child, order in starters:
-        os.close(order)
-        child.result()
-    os.close(answers)
+    with Crew(8, partial(starter, path)) as crew:
+        for number in range(300):
+            stale(path)
+            if number % 2:
+                Path(f"{path}.lock").touch()  # a killed server leaves its lock file, too
+            rounds.append(crew.all(b"+"))
+            assert crew.all(b"-") == "........"
+            assert names(own) == set()
+        crew.end()
     assert rounds == ["Ouuuuuuu"] * 300
 
 

@@ -52,7 +52,7 @@ def path_of(config: Config) -> str:
     return f"{config.socket_root}app.world"
 
 
-async def until(condition: Callable[[], Any], seconds: float = 20.0) -> None:
+async def until(condition: Callable[[], Any], seconds: float = 60.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.002)
@@ -108,10 +108,11 @@ async def server(config: Config) -> AsyncIterator[Any]:
 
 @pytest.mark.slow
 @pytest.mark.row(10)
+@pytest.mark.lane(name="repeats")
 @pytest.mark.timeout(300)
 async def test_a_reader_that_stops_costs_bounded_memory_and_harms_nobody(config: Config) -> None:
-    """100 peers of which one does not read, and 20,000 messages of 16 KiB for each: 32 GB in half a minute."""
-    count, payload = 20_000, "x" * (16 * 1024)
+    """100 peers of which one does not read, and 8,000 messages of 16 KiB for each; in the lane 20,000, which is 32 GB."""
+    count, payload = 20_000 if NIGHTLY == "repeats" else 8_000, "x" * (16 * 1024)
     cuts: list[tuple[Any, Any, float]] = []
     async with node_ipc.serve("world", config=config) as server:
         server.on("error", lambda error, socket: cuts.append((error, socket, time.monotonic())))
@@ -122,6 +123,7 @@ async def test_a_reader_that_stops_costs_bounded_memory_and_harms_nobody(config:
                 await until(lambda: len(server.sockets) == 100)
                 before = worst = resident()
                 full_at = 0.0
+                begun, watch = time.monotonic(), Stopwatch()
                 for number in range(count):
                     server.broadcast("number", [f"{number:010} {time.monotonic():012.4f}", payload])
                     if number % 5 == 0:
@@ -129,19 +131,20 @@ async def test_a_reader_that_stops_costs_bounded_memory_and_harms_nobody(config:
                         worst = max(worst, resident())
                     if not full_at and stopped.pending_bytes + len(payload) + 100 > config.max_pending_bytes:
                         full_at = time.monotonic()
+                slower = (time.monotonic() - begun) / watch.seconds  # for what other programs had of the processors
                 assert worst - before <= config.max_pending_bytes + 32 * MIB
                 assert [(type(error), socket) for error, socket, _ in cuts] == [(BackpressureError, stopped)]
                 assert 0 <= cuts[0][2] - full_at <= 1
                 assert len(server.sockets) == 99
                 await server.stop(timeout=30)
                 assert json.loads(await readers.line()) == [[count, True]] * 99
-                assert float(await readers.line()) <= 0.1  # seconds, of 99 % of the reads
+                assert float(await readers.line()) <= 0.1 * slower  # seconds, of 99 % of the reads
 
 
 async def all_taken(sockets: Iterable[Socket]) -> None:
     """Until these peers have taken what was sent: the paced sender of the promise."""
     waiting = list(sockets)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while waiting:
             await asyncio.sleep(0)
             waiting = [socket for socket in waiting if socket.pending_bytes]
@@ -199,7 +202,7 @@ async def test_slow_handlers_push_back_on_the_sender(config: Config, server: Asy
     before, sent = resident(), 0
     loop = asyncio.get_running_loop()
     try:
-        async with asyncio.timeout(5):  # a flood of up to 1 GiB
+        async with asyncio.timeout(2):  # a flood of up to 1 GiB
             while sent < 1024 * MIB:
                 await loop.sock_sendall(peer, frame * 64)
                 sent += 64 * len(frame)
@@ -239,7 +242,7 @@ async def test_half_frames_expire_and_whole_streams_do_not(config: Config) -> No
         begun, ours = time.monotonic(), clock.seconds
         frame, sent = b'{"type":"tick","data":1}\f', 0
         stream.send(frame[:10])
-        while time.monotonic() - begun < 10.0:  # always cut in the middle of a frame, never idle long enough
+        while time.monotonic() - begun < 5.0:  # always cut in the middle of a frame, never idle long enough
             stream.send(frame[10:] + frame[:10])
             sent += 1
             if sent % 3 == 0:
@@ -289,14 +292,14 @@ async def test_over_the_limit_connections_are_refused_fast_and_the_rest_is_serve
                 kept.append(peer)
                 await until(lambda: len(server.sockets) == len(kept) + 1)
             else:
-                assert await asyncio.wait_for(loop.sock_recv(peer, 1), 20) == b""
+                assert await asyncio.wait_for(loop.sock_recv(peer, 1), 60) == b""
                 refusals.append(watch.seconds)
                 peer.close()
             most = max(most, len(server.sockets))
             if number % 50 == 0:
                 watch = Stopwatch()
                 client.emit("ping", number)
-                assert await client.receive("pong", timeout=20) == number
+                assert await client.receive("pong", timeout=60) == number
                 pings.append(watch.seconds)
         assert everything.seconds <= 10
         assert most == 100
@@ -393,7 +396,7 @@ async def test_order_is_kept_and_loss_comes_only_with_a_disconnect(
     take minutes of waiting: here each retry is a first one.
     """
     monkeypatch.setattr("node_ipc.core.client.STEADY_SECONDS", 0.0)
-    count, kills = (64, 200) if NIGHTLY == "chaos" else (16, 30)
+    count, kills = (64, 200) if NIGHTLY == "chaos" else (16, 12)
     script = tmp_path / "server.py"
     script.write_text(SERVER)
     log = tmp_path / "log"
@@ -403,7 +406,7 @@ async def test_order_is_kept_and_loss_comes_only_with_a_disconnect(
     with log.open("wb") as out:
         process = await started(script, config, out)
         for number in range(count):
-            client = await node_ipc.connect("world", config=config, timeout=10, retry=10)
+            client = await node_ipc.connect("world", config=config, timeout=60, retry=10)
             client.on("disconnect", losses[number].append)
             client.on("error", lambda error: None)
             clients.append(client)
@@ -419,7 +422,7 @@ async def test_order_is_kept_and_loss_comes_only_with_a_disconnect(
             await until(lambda: all(client.state.value == "connected" for client in clients))
         for client in clients:
             client.emit("ask")
-            await client.receive("heard", timeout=10)
+            await client.receive("heard", timeout=60)
             await client.close()
         process.send_signal(signal.SIGTERM)
         await process.wait()
@@ -441,7 +444,7 @@ async def started(script: Path, config: Config, out: Any) -> asyncio.subprocess.
         stdout=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None
-    assert (await asyncio.wait_for(process.stdout.readline(), 20)).strip() == b"ready"
+    assert (await asyncio.wait_for(process.stdout.readline(), 60)).strip() == b"ready"
     asyncio.get_running_loop().create_task(copied(process.stdout, out))
     return process
 
@@ -474,7 +477,7 @@ def told(losses: Iterable[Loss]) -> int:
 
 
 SLOW_PEER = Path(__file__).with_name("slow_peer.py")
-KILLS = 134 if NIGHTLY == "chaos" else 8
+KILLS = 134 if NIGHTLY == "chaos" else 4
 """Of servers, in each of six ways, which with the 200 above are a thousand."""
 CLIENT_KILLS = 500 if NIGHTLY == "chaos" else 8
 """Of clients, in each of two ways."""
@@ -497,7 +500,7 @@ class SlowPeer:
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(json.dumps(self.options).encode())
         self._process.stdin.close()
-        line = await asyncio.wait_for(self._process.stdout.readline(), 20)
+        line = await asyncio.wait_for(self._process.stdout.readline(), 60)
         assert line
         return line.decode().strip()
 
@@ -539,7 +542,7 @@ async def test_what_a_killed_server_had_not_handled_is_told(
     async with contextlib.AsyncExitStack() as stack:
         clients = []
         for number in range(3):
-            connecting = node_ipc.connect(address, config=config, timeout=10, retry=10, **ours)
+            connecting = node_ipc.connect(address, config=config, timeout=60, retry=10, **ours)
             clients.append(await stack.enter_async_context(connecting))
             clients[number].on("disconnect", losses[number].append)
             clients[number].on("error", lambda error: None)
@@ -624,15 +627,15 @@ async def test_what_a_killed_worker_had_not_handled_is_told(
         stack.push_async_callback(process.wait)
         stack.callback(process.terminate)
         for _ in range(3):
-            assert await asyncio.wait_for(process.stdout.readline(), 20) == b"serving\n"
+            assert await asyncio.wait_for(process.stdout.readline(), 60) == b"serving\n"
         clients = []
         for number in range(count):
-            client = await stack.enter_async_context(node_ipc.connect("world", config=config, timeout=20, retry=10))
+            client = await stack.enter_async_context(node_ipc.connect("world", config=config, timeout=60, retry=10))
             client.on("disconnect", losses[number].append)
             client.on("error", lambda error: None)
             clients.append(client)
         for kill in range(1, WORKER_KILLS + 1):
-            worker = await clients[0].request("who", timeout=20)
+            worker = await clients[0].request("who", timeout=60)
             for _ in range(10):
                 for _ in range(10):
                     emit_one_each(clients, sent)
@@ -642,7 +645,7 @@ async def test_what_a_killed_worker_had_not_handled_is_told(
             emit_one_each(clients, sent)
             await until(lambda: all(client.state.value == "connected" for client in clients))
         for client in clients:
-            await client.request("who", timeout=20)  # answered after what was emitted before
+            await client.request("who", timeout=60)  # answered after what was emitted before
     heard = [(int(line.split()[0]), int(line.split()[1])) for line in log.read_text().splitlines()]
     record_property("workers killed", WORKER_KILLS)
     record_property("sent, heard, told as lost", [sum(sent.values()), len(heard), sum(map(told, losses.values()))])
@@ -670,7 +673,7 @@ async def test_a_blocking_client_is_told_what_a_killed_server_had_not_handled(
         await asyncio.sleep(0.1)
         await server.kill()
         with pytest.raises(NotConnected):
-            client.receive("nothing", timeout=10)
+            client.receive("nothing", timeout=60)
     assert 0 < len(server.heard()) < 2000
     assert len(server.heard()) + told(losses) >= 2000
 
@@ -702,7 +705,7 @@ async def test_200_clients_come_back_after_a_restart_and_not_all_at_once(config:
 
 
 async def connected_client(config: Config, tries: list[float]) -> Any:
-    client = await node_ipc.connect("world", config=config, timeout=20)
+    client = await node_ipc.connect("world", config=config, timeout=60)
     client.on("error", lambda error: None)
     loop = asyncio.get_running_loop()
     client.on_trace(lambda trace: tries.append(loop.time()) if trace.what == "connecting" else None, traffic=False)
@@ -727,7 +730,7 @@ async def test_a_stopped_peer_neither_leaks_nor_stalls(config: Config, tmp_path:
         script.write_text(SERVER)
         with (tmp_path / "log").open("wb") as out:
             process = await started(script, config, out)
-            client = await node_ipc.connect("world", config=config, timeout=10)
+            client = await node_ipc.connect("world", config=config, timeout=60)
             before = resident()
             process.send_signal(signal.SIGSTOP)
             stopped_at, emitted, refused = time.monotonic(), 0, 0
@@ -746,7 +749,7 @@ async def test_a_stopped_peer_neither_leaks_nor_stalls(config: Config, tmp_path:
             process.send_signal(signal.SIGCONT)
             await client.drain()
             client.emit("ask")
-            await client.receive("heard", timeout=20)
+            await client.receive("heard", timeout=60)
             await client.close()
             process.send_signal(signal.SIGTERM)
             await process.wait()
@@ -768,14 +771,14 @@ async def test_a_stopped_peer_neither_leaks_nor_stalls(config: Config, tmp_path:
                         emitted += 1
                 watch = Stopwatch()
                 client.emit("ping", emitted)
-                assert await client.receive("pong", timeout=20) == emitted
+                assert await client.receive("pong", timeout=60) == emitted
                 waits.append(watch.seconds)
             assert slow.pending_bytes >= config.soft_pending_bytes
             assert resident() - before <= config.max_pending_bytes + 32 * MIB
             assert sorted(waits)[len(waits) * 99 // 100] <= 0.1
             reader.process.send_signal(signal.SIGCONT)
             await server.drain()
-            await server.stop(timeout=20)
+            await server.stop(timeout=60)
             assert json.loads(await reader.line()) == [[emitted, True]]
 
 
@@ -840,7 +843,7 @@ async def test_emit_is_safe_from_threads_and_everything_else_refuses(config: Con
         threads = [threading.Thread(target=emit_all, args=(number,)) for number in range(8)]
         for thread in threads:
             thread.start()
-        await until(lambda: total == 80_000, 30)
+        await until(lambda: total == 80_000)
         for thread in threads:
             thread.join()
         assert all(values == list(range(10_000)) for values in got.values())
@@ -853,4 +856,4 @@ async def test_a_socket_can_be_emitted_to_from_a_thread(config: Config, server: 
         (socket,) = server.sockets
         assert isinstance(socket, Socket)
         await asyncio.to_thread(socket.emit, "from-thread", 1)
-        assert await client.receive("from-thread", timeout=5) == 1
+        assert await client.receive("from-thread", timeout=60) == 1

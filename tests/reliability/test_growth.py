@@ -2,13 +2,14 @@
 
 Each deed is done many times, each time with another name; then as often again. In between the interpreter's count of
 allocated blocks may not have grown by more than a few for a hundred deeds: what is kept of each would be one at least.
-The ordinary suite does 50,000 in all, ``slow`` 10^6.
+The ordinary run does 50,000 in all, the lane ``repeats`` (``NIGHTLY=repeats .ci/run``) 10^6.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import sys
 import threading
 import time
@@ -27,12 +28,20 @@ from node_ipc.testing import Pair, pair
 pytestmark = pytest.mark.row(61)
 
 ROUNDS = 10_000
-"""Deeds of one measurement in the ordinary suite; each test makes five of them."""
+"""Deeds of one measurement in the ordinary run; each test makes five of them."""
 CHUNK = 500
 """After so many the memory driver runs: what waits to be sent is not what is measured."""
 KEPT = 0.1
 """Blocks that may be kept of one deed, on the average: caches that fill up, and the allocator's own."""
-LONG = pytest.param(20, marks=pytest.mark.slow, id="a million")
+LONG = pytest.param(
+    20,
+    marks=[
+        pytest.mark.lane(name="repeats"),
+        pytest.mark.timeout(600),
+        pytest.mark.skipif(os.environ.get("NIGHTLY") != "repeats", reason="takes a minute: NIGHTLY=repeats .ci/run"),
+    ],
+    id="a million",
+)
 SHORT = pytest.param(1, id="fifty thousand")
 
 times = pytest.mark.parametrize("times", [SHORT, LONG])

@@ -210,7 +210,7 @@ def left_over(before: dict[str, int], held: dict[str, int]) -> list[str]:
 
 @pytest.mark.row(11)
 @fronts
-@pytest.mark.parametrize("seconds", [10, pytest.param(600, marks=in_lane)])
+@pytest.mark.parametrize("seconds", [4, pytest.param(600, marks=in_lane)])
 def test_a_storm_of_opens_and_closes_ends_where_it_began(
     seconds: int, front: str, tmp_path: Path, processes: ExitStack, record_property: Noted
 ) -> None:

@@ -27,7 +27,7 @@ from typing import Any
 import pytest
 
 import node_ipc
-from children import DEADLINE, NOBODY, SOMEBODY, Child, Gate, Signal, refuse_to_run
+from children import DEADLINE, NOBODY, SOMEBODY, Child, Crew, Gate, Signal, refuse_to_run
 from node_ipc import (
     IPC,
     AddressError,
@@ -191,39 +191,38 @@ def test_no_stranger_gets_in_while_servers_start_and_stop(root: None, shared: Pa
 # ---- 20: a live server is never displaced
 
 
-def race(path: str, begin: Gate, end: Gate, told: Signal) -> str:
-    begin.wait()
+def starter(path: str, commands: int, answers: int) -> None:
+    """Told to it starts a server, or stops the one that it has."""
 
-    async def main() -> str:
-        try:
-            ipc = await started(path)
-        except AddressInUse:
-            told.give()
-            return "in use"
-        told.give()
-        while not end.is_open:
-            await asyncio.sleep(0.005)
-        await ipc.stop()
-        return "owner"
+    async def main() -> None:
+        ipc: IPC | None = None
+        while command := os.read(commands, 1):
+            answer = b"."
+            if command == b"+":
+                try:
+                    ipc, answer = await started(path), b"O"
+                except AddressInUse:
+                    answer = b"u"
+            elif ipc is not None:
+                await ipc.stop()
+                ipc = None
+            os.write(answers, answer)
 
-    return asyncio.run(main())
+    asyncio.run(main())
 
 
 @pytest.mark.slow
 @pytest.mark.row(20)
 def test_eight_starters_over_a_stale_socket_have_one_owner(own: Path) -> None:
     path = f"{own}/app.world"
-    for _ in range(300):
-        with sockets.socket(sockets.AF_UNIX) as dead:
-            dead.bind(path)
-        begin, end, told = Gate(), Gate(), [Signal() for _ in range(8)]
-        children = [Child(partial(race, path, begin, end, of_one)) for of_one in told]
-        begin.open()
-        for of_one in told:
-            of_one.wait()
-        end.open()
-        assert sorted(child.result() for child in children) == ["in use"] * 7 + ["owner"]
-        assert names(own) == []
+    with Crew(8, partial(starter, path)) as crew:
+        for _ in range(300):
+            with sockets.socket(sockets.AF_UNIX) as dead:
+                dead.bind(path)
+            assert crew.all(b"+") == "Ouuuuuuu", "one owner, and seven are told that it is in use"
+            assert crew.all(b"-") == "........"
+            assert names(own) == []
+        crew.end()
 
 
 @pytest.mark.row(20)
@@ -274,9 +273,9 @@ def test_a_killed_servers_socket_is_taken_over(own: Path) -> None:
     path = f"{own}/app.world"
     slowest = 0.0
     for _ in range(100):
-        begun = time.monotonic()
+        watch = Stopwatch()
         child = held_server(path)
-        slowest = max(slowest, time.monotonic() - begun)
+        slowest = max(slowest, watch.seconds_beside(child.pid))
         child.kill()
         assert names(own) == ["app.world", "app.world.lock"], "it had no time to clean up"
     assert slowest <= 1.0
