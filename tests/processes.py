@@ -17,6 +17,20 @@ DEADLINE = 60.0
 """Seconds that anything may take; a test machine may be busy."""
 
 
+def wait_until_it_sleeps(pid: int) -> None:
+    """Until this process waits in the kernel for something to come; on Linux, where that can be seen.
+
+    It sleeps for moments in other places, too (a lock of the kernel, a full pipe): it has to have slept from one look to
+    the next, and then it was not switched in between.
+    """
+    status, before = Path(f"/proc/{pid}/status"), ""
+    deadline = time.monotonic() + DEADLINE
+    while (now := status.read_text().partition("\nState:\t")[2]) != before or not now.startswith("S"):
+        assert time.monotonic() < deadline, f"it never sleeps:\n{now}"
+        before = now
+        time.sleep(0.02)
+
+
 class Program:
     """A running process; its standard error counts as output, too."""
 
@@ -69,19 +83,6 @@ class Program:
             self.lines.append(line)
             if text in line:
                 return line
-
-    def wait_until_it_sleeps(self) -> None:
-        """Until it waits in the kernel for something to come; on Linux, where that can be seen.
-
-        It sleeps for moments in other places, too (a lock of the kernel, a full pipe): it has to have slept from one look
-        to the next, and then it was not switched in between.
-        """
-        status, before = Path(f"/proc/{self.process.pid}/status"), ""
-        deadline = time.monotonic() + DEADLINE
-        while (now := status.read_text().partition("\nState:\t")[2]) != before or not now.startswith("S"):
-            assert time.monotonic() < deadline, f"{self._name} never sleeps:\n{self.printed}"
-            before = now
-            time.sleep(0.02)
 
     def interrupt(self) -> None:
         """What Ctrl-C does."""

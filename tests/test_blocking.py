@@ -50,7 +50,7 @@ from node_ipc.blocking import BlockingClient, BlockingServer
 from node_ipc.config.options import UnknownOption
 from node_ipc.core.outcome import Outcome
 from node_ipc.errors import DrainTimeout
-from processes import Program
+from processes import Program, wait_until_it_sleeps
 from stopwatch import Stopwatch
 from tls_certificates import Identity, identity
 
@@ -1412,7 +1412,7 @@ def test_a_handler_of_sigterm_that_is_there_stays(address: str) -> None:
 def test_ctrl_c_in_a_wait_shows_the_call_and_nothing_below_it(address: str) -> None:
     run = serving(address)
     try:
-        run.wait_until_it_sleeps()
+        wait_until_it_sleeps(run.process.pid)
         run.interrupt()
         said = run.ends(-signal.SIGINT)
         assert said[-1] == "KeyboardInterrupt"

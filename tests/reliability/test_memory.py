@@ -16,6 +16,7 @@ import pytest
 import node_ipc
 from node_ipc import BackpressureError, blocking
 from processes import Program
+from stopwatch import Stopwatch
 
 PROGRAM = Path(__file__).with_name("memory_program.py")
 NOTICED_SECONDS = 2.0
@@ -81,9 +82,9 @@ def test_a_killed_peer_is_noticed_behind_handlers_that_never_end(loop: str, tran
                 await asyncio.to_thread(program.wait_for, "sent")
                 await until(lambda: server.sockets and server.sockets[0].is_reading_paused)
                 program.process.send_signal(signal.SIGKILL)
-                began = time.monotonic()
+                watch = Stopwatch()
                 await until(lambda: not server.sockets)
-                assert time.monotonic() - began < NOTICED_SECONDS + LATE_SECONDS
+                assert watch.seconds < NOTICED_SECONDS + LATE_SECONDS
                 assert heard == list(range(500))
                 await until(lambda: sorted(cancelled) == heard)
             finally:
@@ -93,7 +94,7 @@ def test_a_killed_peer_is_noticed_behind_handlers_that_never_end(loop: str, tran
 
 
 async def until(condition: Callable[[], Any]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.02)
 
@@ -122,13 +123,13 @@ def test_a_blocking_client_with_a_full_inbox_hears_of_the_end(tmp_path: Path) ->
         ends: list[Any] = []
         client.on("disconnect", ends.append)
         with pytest.raises(BackpressureError, match="max_inbox_bytes"):
-            client.receive("other", timeout=5)
+            client.receive("other", timeout=60)
         listener.close()
         there.close()
-        deadline = time.monotonic() + NOTICED_SECONDS + LATE_SECONDS
-        while not ends and time.monotonic() < deadline:
+        watch = Stopwatch()
+        while not ends and watch.seconds < NOTICED_SECONDS + LATE_SECONDS:
             with pytest.raises((BackpressureError, node_ipc.NotConnected)):
                 client.poll(0.05)
             time.sleep(0.05)
         assert len(ends) == 1
-        assert [client.receive("log", timeout=1) for _ in range(2000)] == list(range(2000))
+        assert [client.receive("log", timeout=60) for _ in range(2000)] == list(range(2000))

@@ -19,6 +19,7 @@ import pytest
 import node_ipc
 from node_ipc import BackpressureError, IPCError, blocking
 from processes import Program
+from stopwatch import Stopwatch
 from tls_certificates import identity
 
 PEER = Path(__file__).with_name("paused_peer.py")
@@ -112,13 +113,13 @@ def place(request: pytest.FixtureRequest, certificates: Path) -> Place:
     return Place(request.param, certificates)
 
 
-async def happened(condition: Callable[[], Any], seconds: float = 30.0) -> float:
+async def happened(condition: Callable[[], Any], seconds: float = 60.0) -> float:
     """Wait for it; the seconds that it took."""
-    begun = time.monotonic()
+    begun, watch = time.monotonic(), Stopwatch()
     while not condition():
         assert time.monotonic() < begun + seconds, "it never came"
         await asyncio.sleep(0.005)
-    return time.monotonic() - begun
+    return watch.seconds
 
 
 def run(loop: str, main: Any) -> None:
@@ -235,8 +236,8 @@ def test_a_blocking_server_whose_peer_is_killed_while_it_does_not_read(
             server.poll(0.01)
         peer.say("count", FIRST, REST)
         peer.process.kill()
-        killed = time.monotonic()
-        while server.sockets and time.monotonic() < killed + NOTICED_SECONDS + BUSY_SECONDS:
+        watch = Stopwatch()
+        while server.sockets and watch.seconds < NOTICED_SECONDS + BUSY_SECONDS:
             server.poll(0.01)
         assert server.sockets == []
         assert heard == list(range(FIRST + REST))
@@ -257,8 +258,8 @@ def test_a_blocking_client_whose_server_is_killed_while_its_inbox_is_full(
                 client.poll(0.01)
         peer.say("count", FIRST, REST)
         peer.process.kill()
-        killed = time.monotonic()
-        assert [client.receive("count", timeout=5) for _ in range(FIRST + REST)] == list(range(FIRST + REST))
+        watch = Stopwatch()
+        assert [client.receive("count", timeout=60) for _ in range(FIRST + REST)] == list(range(FIRST + REST))
         with pytest.raises(IPCError):
-            client.receive("count", timeout=5)
-        assert len(ends) == 1 and time.monotonic() < killed + NOTICED_SECONDS + BUSY_SECONDS
+            client.receive("count", timeout=60)
+        assert len(ends) == 1 and watch.seconds < NOTICED_SECONDS + BUSY_SECONDS

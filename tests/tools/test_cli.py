@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from node_ipc.tools.cli import main
-from processes import DEADLINE
+from processes import DEADLINE, wait_until_it_sleeps
 
 from .conftest import Command
 
@@ -169,7 +169,7 @@ def test_ctrl_c_ends_a_command_that_waits(server: str, root: str, arguments: lis
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as running:
-        time.sleep(1.0)  # wherever it is by then, Ctrl-C has to do
+        wait_until_it_sleeps(running.pid)
         running.send_signal(signal.SIGINT)
         assert running.wait(DEADLINE) == 130
         assert running.stderr is not None

@@ -407,15 +407,16 @@ def test_a_server_that_may_be_full_is_named(node_ipc: Command, root: str, capsys
 
 def test_a_server_that_is_busy_has_the_event(root: str, capsys: pytest.CaptureFixture[str]) -> None:
     """It is with the kernel, and that is what emit waits for."""
-    program = "import time\nfrom node_ipc import blocking\n"
+    enough = Path(root, "enough")
+    program = "import os, time\nfrom node_ipc import blocking\n"
+    program += f"def busy(socket):\n    while not os.path.exists({str(enough)!r}): time.sleep(0.01)\n"
     program += f"server = blocking.serve('world', socket_root={root!r})\nprint('ready', flush=True)\n"
-    program += (
-        "server.on('connect', lambda socket: time.sleep(2))\nserver.on('m', print)\nserver.poll(5)\nserver.poll(5)"
-    )
+    program += "server.on('connect', busy)\nserver.on('m', lambda data: print(data, flush=True))\nserver.serve_forever()"
     server = Program.python("-c", program)
     server.wait_for("ready")
     assert main(["emit", "world", "m", '"after all"', "-o", f"socket_root={root}"]) == 0
     assert "has not said yet that it read it: it is busy or blocked" in capsys.readouterr().err
+    enough.touch()
     server.wait_for("after all")
     server.kill()
     server.close()
