@@ -1,9 +1,11 @@
-"""Programs that the tests start hear Ctrl-C, however the tests themselves were started.
+"""What holds for every test, however the tests were started and whatever else the machine does.
 
-A shell without job control starts what is behind ``&`` with SIGINT ignored, ``nohup`` too, and every program started
-from there inherits that. And no test shows a secret (``never_shown``).
+Programs that they start hear Ctrl-C: a shell without job control starts what is behind ``&`` with SIGINT ignored,
+``nohup`` too, and every program started from there inherits that. No time counts of those that Hypothesis measures. And
+no test shows a secret (``never_shown``).
 """
 
+import contextlib
 import gc
 import signal
 
@@ -13,6 +15,12 @@ __all__ = ["pytest_collection_finish", "pytest_configure", "pytest_runtest_maker
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+with contextlib.suppress(ImportError):  # the Windows Python has none, and no test that wants it
+    from hypothesis import HealthCheck, settings
+
+    settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("busy machine")
 
 
 def pytest_collection_finish() -> None:

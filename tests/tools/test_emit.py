@@ -418,6 +418,7 @@ def test_a_server_that_is_busy_has_the_event(root: str, capsys: pytest.CaptureFi
     assert "has not said yet that it read it: it is busy or blocked" in capsys.readouterr().err
     enough.touch()
     server.wait_for("after all")
+    enough.unlink()
     server.kill()
     server.close()
 
