@@ -5,10 +5,10 @@ Programs that they start hear Ctrl-C: a shell without job control starts what is
 no test shows a secret (``never_shown``).
 """
 
-import contextlib
 import gc
 import signal
 
+from hypothesis import HealthCheck, settings
 from never_shown import pytest_configure, pytest_runtest_makereport
 
 __all__ = ["pytest_collection_finish", "pytest_configure", "pytest_runtest_makereport"]
@@ -16,11 +16,8 @@ __all__ = ["pytest_collection_finish", "pytest_configure", "pytest_runtest_maker
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-with contextlib.suppress(ImportError):  # the Windows Python has none, and no test that wants it
-    from hypothesis import HealthCheck, settings
-
-    settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-    settings.load_profile("busy machine")
+settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy machine")
 
 
 def pytest_collection_finish() -> None:

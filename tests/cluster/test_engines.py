@@ -275,7 +275,7 @@ async def test_progress_deadline_and_cancel_travel(broker: Broker) -> None:
             assert heard == [[0], [1], [2]] and ended == [True]
             ended.clear()
             with pytest.raises(RequestTimeout):
-                await one.everywhere.request("work", 60.0, to=to, timeout=0.3)
+                await one.everywhere.request("work", 60.0, to=to, timeout=0.8)
             await until(lambda: ended == [True, True])
             ended.clear()
             task = asyncio.ensure_future(_awaited(one.everywhere.request("work", 60.0, to=to, timeout=None)))
@@ -335,7 +335,7 @@ async def test_an_answer_is_partial_and_a_dead_node_is_gone_after_three_heartbea
         await all.joined()
         name = all.servers[2].everywhere.name
         buses[2].is_deaf = True
-        found = await all.servers[0].everywhere.sockets(room="a", timeout=0.3)
+        found = await all.servers[0].everywhere.sockets(room="a", timeout=1.5)
         assert len(found) == 2 and found.missing == {name}
         buses[2].bus.publish = lambda subject, data: True  # type: ignore[method-assign]
         await until(lambda: [len(server.everywhere.nodes) for server in all.servers[:2]] == [1, 1])
