@@ -9,6 +9,7 @@ import gc
 import signal
 
 from hypothesis import HealthCheck, settings
+
 from never_shown import pytest_configure, pytest_runtest_makereport
 
 __all__ = ["pytest_collection_finish", "pytest_configure", "pytest_runtest_makereport"]

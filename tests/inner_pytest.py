@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 OUTER = ("CI", "BUILD_NUMBER", "PYTEST_ADDOPTS", "PYTEST_PLUGINS")
-"""Where one of the first two is set pytest repeats each error whole in its summary; the others are for the outer run."""
+"""Where one of the first two is set pytest repeats each error whole in its summary; the others are the outer run's."""
 
 
 def run_pytest(folder: Path, *arguments: str, paths: Sequence[str | Path]) -> subprocess.CompletedProcess[str]:

@@ -20,8 +20,8 @@ DEADLINE = 60.0
 def wait_until_it_sleeps(pid: int) -> None:
     """Until this process waits in the kernel for something to come; on Linux, where that can be seen.
 
-    It sleeps for moments in other places, too (a lock of the kernel, a full pipe): it has to have slept from one look to
-    the next, and then it was not switched in between.
+    It sleeps for moments in other places, too (a lock of the kernel, a full pipe): it has to have slept from one look
+    to the next, and then it was not switched in between.
     """
     status, before = Path(f"/proc/{pid}/status"), ""
     deadline = time.monotonic() + DEADLINE

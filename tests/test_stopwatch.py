@@ -100,7 +100,7 @@ def measuring(path: Path) -> list[str]:
     """The tests of a module that measure time, by themselves or by a function of the module that they name."""
     functions = {
         node.name: node
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     }
     found = {name for name, function in functions.items() if measures(function)}

@@ -64,7 +64,10 @@ class Project:
         (self.folder / name).write_text(text, "utf-8")
 
     def compile(self, version: str, *files: str, **options: Any) -> str:
-        """What the compiler has to say; nothing where all is well. ``version`` is of node-ipc."""
+        """What the compiler has to say; nothing where all is well. ``version`` is of node-ipc.
+
+        With ``noEmit=False`` it writes JavaScript then.
+        """
         given: dict[str, Any] = {**STRICT, "noEmit": True, "typeRoots": [str(self._tools / "@types")], **options}
         if version == "v9":
             given["paths"] = {"node-ipc": [str(self._tools / "@types/node-ipc/index.d.ts")]}

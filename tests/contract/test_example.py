@@ -72,7 +72,7 @@ def served(root: str) -> Iterator[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("version", ["v9", "v14"])
 def test_a_customer_orders(example: Project, peers: dict[str, Peer], served: str, version: str) -> None:
-    assert example.compile(version, "client.ts", noEmit=False, noEmitOnError=True) == ""
+    assert example.compile(version, "client.ts", noEmit=False) == ""
     os.symlink(peers[version].folder / "node_modules", example.folder / "node_modules")
     command = [peers[version].node, str(example.folder / "client.js")]
     environment = {**os.environ, "SOCKET_ROOT": served}

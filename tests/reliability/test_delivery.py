@@ -111,7 +111,7 @@ async def server(config: Config) -> AsyncIterator[Any]:
 @pytest.mark.lane(name="repeats")
 @pytest.mark.timeout(300)
 async def test_a_reader_that_stops_costs_bounded_memory_and_harms_nobody(config: Config) -> None:
-    """100 peers of which one does not read, and 8,000 messages of 16 KiB for each; in the lane 20,000, which is 32 GB."""
+    """100 peers of which one does not read, and 8,000 messages of 16 KiB for each; in the lane 20,000: 32 GB."""
     count, payload = 20_000 if NIGHTLY == "repeats" else 8_000, "x" * (16 * 1024)
     cuts: list[tuple[Any, Any, float]] = []
     async with node_ipc.serve("world", config=config) as server:

@@ -411,7 +411,9 @@ def test_a_server_that_is_busy_has_the_event(root: str, capsys: pytest.CaptureFi
     program = "import os, time\nfrom node_ipc import blocking\n"
     program += f"def busy(socket):\n    while not os.path.exists({str(enough)!r}): time.sleep(0.01)\n"
     program += f"server = blocking.serve('world', socket_root={root!r})\nprint('ready', flush=True)\n"
-    program += "server.on('connect', busy)\nserver.on('m', lambda data: print(data, flush=True))\nserver.serve_forever()"
+    program += (
+        "server.on('connect', busy)\nserver.on('m', lambda data: print(data, flush=True))\nserver.serve_forever()"
+    )
     server = Program.python("-c", program)
     server.wait_for("ready")
     assert main(["emit", "world", "m", '"after all"', "-o", f"socket_root={root}"]) == 0

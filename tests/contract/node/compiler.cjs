@@ -29,7 +29,7 @@ function complaints(folder) {
   for (const file of program.getSourceFiles().filter(({ fileName }) => !isInstalled(fileName))) {
     found.push(...program.getSyntacticDiagnostics(file), ...program.getSemanticDiagnostics(file));
   }
-  if (!options.noEmit) found.push(...program.emit().diagnostics);
+  if (!options.noEmit && found.length === 0) found.push(...program.emit().diagnostics);
   return ts.formatDiagnostics(ts.sortAndDeduplicateDiagnostics(found), host);
 }
 
