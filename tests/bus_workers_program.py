@@ -25,7 +25,7 @@ def setup(server: node_ipc.AsyncServer) -> None:
 
     @server.on("bus.up")
     def up() -> None:
-        print(f"up {os.getpid()}", flush=True)
+        print(f"up {os.getpid()}\n", end="", flush=True)  # in one piece: the lines of several processes do not mix
 
     @server.on("join")
     def join(room: str, socket: node_ipc.Socket) -> None:

@@ -1,8 +1,8 @@
 """What holds for every test, however the tests were started and whatever else the machine does.
 
 Programs that they start hear Ctrl-C: a shell without job control starts what is behind ``&`` with SIGINT ignored,
-``nohup`` too, and every program started from there inherits that. No time counts of those that Hypothesis measures. And
-no test shows a secret (``never_shown``).
+``nohup`` too, and every program started from there inherits that. And no test shows a secret
+(``never_shown``).
 """
 
 import gc
@@ -17,8 +17,10 @@ __all__ = ["pytest_collection_finish", "pytest_configure", "pytest_runtest_maker
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("busy machine")
+# What Hypothesis does where it knows CI, everywhere: the same examples in each run, however slow. Its own search is for
+# who asks: pytest --hypothesis-profile=default.
+settings.register_profile("same", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("same")
 
 
 def pytest_collection_finish() -> None:

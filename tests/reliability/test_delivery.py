@@ -604,7 +604,7 @@ lines = os.open(sys.argv[2], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 async def setup(server):
     server.on("number", lambda data: os.write(lines, f"{data[0]} {data[1]}\\n".encode()))
     server.handle("who", lambda params: os.getpid())
-    server.on("start", lambda: print("serving", flush=True))
+    server.on("start", lambda: os.write(1, b"serving\\n"))  # in one piece: the lines of several do not mix
 workers.run(setup, sys.argv[1], count=3, silent=True)
 """
 
@@ -620,7 +620,7 @@ async def test_what_a_killed_worker_had_not_handled_is_told(
     log, count = tmp_path / "log", 6
     sent = dict.fromkeys(range(count), 0)
     losses: dict[int, list[Loss]] = {number: [] for number in range(count)}
-    command = [sys.executable, "-u", "-c", WORKERS, path_of(config), str(log)]
+    command = [sys.executable, "-c", WORKERS, path_of(config), str(log)]
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     assert process.stdout is not None
     async with contextlib.AsyncExitStack() as stack:
