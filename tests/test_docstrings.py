@@ -110,7 +110,7 @@ def documented() -> Iterator[tuple[str, str]]:
             if inspect.isclass(value):
                 for inner in vars(value):
                     if not inner.startswith("_") and not isinstance(vars(value)[inner], Option):
-                        yield f"{name}.{member}.{inner}", inspect.getdoc(getattr(value, inner)) or ""
+                        yield f"{name}.{member}.{inner}", inspect.getdoc(getattr(value, inner, None)) or ""
 
 
 MODULES = (

@@ -16,7 +16,18 @@ import pytest
 
 import node_ipc
 from fronts import FRONTS, front_of
-from node_ipc import Client, Config, ConfigError, InvalidPayload, RemoteError, RequestTimeout, Server, blocking, testing
+from node_ipc import (
+    AddressError,
+    Client,
+    Config,
+    ConfigError,
+    InvalidPayload,
+    RemoteError,
+    RequestTimeout,
+    Server,
+    blocking,
+    testing,
+)
 from node_ipc.config.address import Unix
 from node_ipc.core.outcome import seconds
 
@@ -388,6 +399,47 @@ def test_misspelt_names_of_modules_and_of_ipc_are_told() -> None:
             getattr(owner, wrong)
         with pytest.raises(AttributeError, match=r"_nothing'$"):
             owner._nothing  # type: ignore[union-attr]  # noqa: B018 - it raises
+
+
+def test_udp_says_what_there_is_without_connections() -> None:
+    with blocking.serve_udp("127.0.0.1:0") as one, blocking.serve_udp("127.0.0.1:0") as other:
+        heard: list[Any] = []
+        other.on("message", lambda data, peer: heard.append(peer))
+        one.emit(("127.0.0.1", other.port), "message")
+        assert other.poll(20)
+        (peer,) = heard
+        for owner, verb, said in (
+            (one, "request", "requests need a connection"),
+            (one, "clients", "use sockets"),
+            (peer, "request", "requests need a connection"),
+            (peer, "on", "use that of the port"),
+            (peer, "close", r"use forget\(\)"),
+            (peer, "send", r"use emit\(type, data\)"),
+        ):
+            with pytest.raises(AttributeError, match=said):
+                getattr(owner, verb)
+            assert verb not in dir(owner) and "emit" in dir(owner)
+        with pytest.raises(AddressError, match=r"emit takes first where to: .* or \(host, port\), not '127\.0\.0\.1'"):
+            one.emit("127.0.0.1", other.port, "message", 1)  # type: ignore[call-overload]
+
+
+def test_an_address_is_no_id() -> None:
+    ipc = node_ipc.IPC(Config(silent=True))
+    for connect in (ipc.connect_to, ipc.connect_to_net):
+        with pytest.raises(
+            AddressError, match=r"not the address 'tcp://localhost:8000': connect_to_net\(id, host, port\)"
+        ):
+            connect("tcp://localhost:8000")
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="there the calls are not wrapped")
+def test_a_coroutine_is_not_for_ipc_run() -> None:
+    async def main() -> None: ...
+
+    coroutine: Any = main()
+    with pytest.raises(TypeError, match=r"given; a coroutine is run by node_ipc\.run\(main\(\)\)"):
+        node_ipc.IPC().run(coroutine)  # type: ignore[call-arg]
+    coroutine.close()
 
 
 # ---- a server that is not there yet

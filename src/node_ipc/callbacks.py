@@ -277,6 +277,11 @@ class IPC:
             return False
         if not isinstance(id, str):
             raise AddressError(f"the id of the server comes first and is text, such as 'world', not {id!r:.80}")
+        if "://" in id:
+            raise AddressError(
+                f"the id of the server comes first, a name such as 'world', not the address {id!r:.80}: "
+                "connect_to_net(id, host, port) is for TCP and TLS"
+            )
         return True
 
     def _network_address(self, host: Any, port: Any) -> Tcp | Tls:

@@ -159,7 +159,6 @@ def test_an_option_by_position_is_told_that_it_goes_by_name() -> None:
         MADE.client.request("x", {}, 5, type=int)
 
 
-@pytest.mark.skipif(sys.version_info >= (3, 13), reason="there the calls are not wrapped")
 @pytest.mark.parametrize(
     "call", [node_ipc.connect, node_ipc.serve, blocking.connect, blocking.serve, node_ipc.serve_udp]
 )

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
+from types import CoroutineType
 from typing import Any, NoReturn, TypeVar
 
 __all__ = [
@@ -106,8 +107,8 @@ def suggests(function: F) -> F:
 
     It costs a call more, so what is done for each message says it itself.
     """
-    if sys.version_info >= (3, 13):
-        return function
+    if sys.version_info >= (3, 13) and function.__code__.co_varnames[:1] != ("address",):
+        return function  # what is called once for each endpoint is told what came behind its address
 
     @wraps(function)
     def call(*arguments: Any, **options: Any) -> Any:
@@ -131,13 +132,15 @@ def _better(error: TypeError, function: Callable[..., Any], arguments: tuple[Any
         options = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
         meant_as = _of_place(code.co_name, arguments) if code.co_varnames[0] == "address" else ""
         by_name = f"its options are given by name, as {_by_name(options, arguments[code.co_argcount :])}"
+        if isinstance(arguments[code.co_argcount], CoroutineType):
+            by_name = "a coroutine is run by node_ipc.run(main())"
         if "params" in code.co_varnames[: code.co_argcount]:
             by_name += ", and several params as one list or object"
         return TypeError(f"{error}; {meant_as or by_name}")
     if str(error).endswith("missing 1 required positional argument: 'address'"):
         return TypeError(f"{error}, such as 'world', '/run/app.sock' or 'tcp://host:port'")
     call, middle, wrong = str(error).partition(f"(){UNEXPECTED}")
-    if not middle:
+    if not middle or "Did you mean" in wrong:
         return None
     names = code.co_varnames[code.co_posonlyargcount : code.co_argcount + code.co_kwonlyargcount]
     return _unexpected(call, wrong.strip("'"), tuple(name for name in names if name != "self"))

@@ -190,9 +190,9 @@ class ClientCore(LinkPublisher[S]):
         **dict.fromkeys(("end", "stop"), "close()"),
         "destroy": "abort()",
         **dict.fromkeys(("is_connected", "is_open"), "state is ClientState.CONNECTED"),
-        "reconnect": "nothing: a client finds a lost link again by itself; once it is closed, connect()",
+        "reconnect": "connect(), once it is closed: a link that is lost is found again without a call",
         "wait_closed": "closed: await it, or look at closed.done",
-        "poll": "nothing: an event loop calls handlers by itself",
+        "poll": "ipc.run(), or await what waits: the event loop calls handlers by itself",
         "drain": "what emit gives: False while much waits; clients of the other two fronts can wait",
     }
     begins_anew = True

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 import msgspec
 
 from ..config.address import Handed, Udp
-from ..config.misspelt import refuse_misplaced, refuse_misspelt, suggests
+from ..config.misspelt import refer, refuse_misplaced, refuse_misspelt, suggests
 from ..config.profiles import require_assured
 from ..errors import (
     AddressError,
@@ -86,6 +86,9 @@ LOOK_AGAIN_SECONDS = 0.01
 
 _S = ServerState
 _LEFT_OUT: Any = {}
+
+
+WITHOUT_LINKS = "events both ways, emit and on: requests need a connection, as serve() and connect() make"
 
 
 class DatagramPeer:
@@ -233,6 +236,25 @@ class DatagramPeer:
 
     def keep_when_lost(self, task: Any) -> None: ...
 
+    def __dir__(self) -> list[str]:
+        """Without the verbs that are called otherwise here."""
+        return [name for name in super().__dir__() if hasattr(self, name)]
+
+
+refer(
+    DatagramPeer,
+    {
+        **dict.fromkeys(
+            ("on", "once", "off"), "that of the port, whose handlers get the peer as their second argument"
+        ),
+        **dict.fromkeys(("handle", "request"), WITHOUT_LINKS),
+        **dict.fromkeys(("join", "leave", "rooms"), "emit(type, data) of each: UDP has no connections in rooms"),
+        **dict.fromkeys(("abort", "close", "disconnect"), "forget(): UDP has no connections to close"),
+        **dict.fromkeys(("send", "write"), "emit(type, data)"),
+        "remote_address": "address and port",
+    },
+)
+
 
 class DatagramCore(SocketPublisher[DatagramPeer]):
     """A bound UDP port. In UDP every end is one: whoever wants to hear answers binds a port of its own.
@@ -249,6 +271,8 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
         **dict.fromkeys(("receive", "recv"), "on(event, handler): what comes is heard by handlers"),
         **dict.fromkeys(("send", "sendto", "write"), "emit(socket, type, data) or broadcast(type, data)"),
         **OF_LOOPS,
+        **dict.fromkeys(("handle", "request", "request_all"), WITHOUT_LINKS),
+        **dict.fromkeys(("clients", "connections"), "sockets, those heard lately"),
         "join": "emit(socket, type, data) for each: UDP has no connections that could be in a room",
         "to": "emit(socket, type, data) for each: UDP has no connections that could be in a room",
         "rooms": "emit(socket, type, data) for each: UDP has no connections that could be in a room",
@@ -334,7 +358,12 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
         return self._send(self._frame(type, data), socket)
 
     def _emit_newest(self, socket: Any, type: Any, data: Any, keep: Keep) -> bool:
-        event = newest_of(type, keep, self._codec.raw)
+        try:
+            event = newest_of(type, keep, self._codec.raw)
+        except TypeError:
+            if isinstance(socket, str):  # a host and a port, as two arguments
+                self._named_by_application(socket)
+            raise
         if self._port is None or self._driver.thread() != self._driver.home:
             return self._emit_guarded(socket, type, data, event)
         return self._send(self._frame(type, data), socket, event)

@@ -131,7 +131,7 @@ OF_EMITTERS = {
 OF_LOOPS = {
     "run": "serve_forever(), or ipc.run() where ipc.serve() or ipc.serve_udp() made it",
     "serve_forever": "ipc.run()",
-    "poll": "nothing: an event loop calls handlers by itself",
+    "poll": "ipc.run(), or await what waits: the event loop calls handlers by itself",
     "drain": "what emit gives: False while much waits; servers of the other two fronts can wait",
     "wait_closed": "closed: await it, or look at closed.done",
 }
