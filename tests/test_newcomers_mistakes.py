@@ -680,6 +680,14 @@ def test_who_finds_no_server_reads_one_traceback(program: str, where: str, tmp_p
     assert len(run.stderr.splitlines()) <= 24
 
 
+def test_who_finds_no_server_reads_which_may_be_meant(waiting: Any) -> None:
+    waiting.serve()
+    with pytest.raises(node_ipc.ConnectError, match=r"None: for ever\)\. Did you mean 'world', whose socket is"):
+        waiting.connect(at="wrold")
+    with pytest.raises(node_ipc.ConnectError, match=r"None: for ever\)$"):
+        waiting.connect(at="another")
+
+
 LOOKED_UP = """
 from node_ipc import blocking
 def find(host):

@@ -422,7 +422,7 @@ def _first_failure_ends(client: AsyncClient) -> Callable[[], None]:
     def failed(error: IPCError) -> None:
         if client.connected.done:  # it has come about; what is wrong since then is no reason
             return
-        client.connected.settle(hint_at_waiting(error))
+        client.connected.settle(hint_at_waiting(client, error))
         client.abort()
 
     client.on("error", failed)
@@ -538,7 +538,8 @@ def _heard_by_start(error: IPCError) -> None:
 
 async def _drained(driver: Driver, endpoint: Publisher, timeout: float | None, below: Callable[[], bool]) -> None:
     refuse_other_threads(driver, "drain")
-    timeout = seconds(timeout, "drain")
+    if timeout is not None:
+        timeout = seconds(timeout, "drain")
     if below():
         return
     try:

@@ -599,7 +599,7 @@ def _connected(client: C, timeout: float | None, wait: bool) -> C:
             raise connect_timeout(client, timeout) from client.last_error
         if not connected.done:
             assert client.last_error is not None
-            raise hint_at_waiting(client.last_error)
+            raise hint_at_waiting(client, client.last_error)
         connected.result()
     except BaseException:
         client.abort()

@@ -159,10 +159,10 @@ def connect_timeout(client: ClientCore[Any], seconds: float) -> ConnectTimeout:
     return ConnectTimeout(f"no link to {client.address} within {seconds:g} s{why}{longer}")
 
 
-def hint_at_waiting(error: IPCError) -> IPCError:
-    """The error of a single attempt, which says how to wait where no server is there yet."""
+def hint_at_waiting(client: ClientCore[Any], error: IPCError) -> IPCError:
+    """The error of a single attempt, which says how to wait where no server is there yet, and which id may be meant."""
     if error.__class__ is ConnectError:
-        error.args = (f"{error}{HINT_AT_WAITING}",)
+        error.args = (f"{error}{HINT_AT_WAITING}{near_by(client.address, client.settings.appspace)}",)
     return error
 
 
