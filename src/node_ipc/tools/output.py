@@ -47,7 +47,8 @@ def json_text(value: Any) -> str:
 def unconnected(error: Exception, waits: bool = False) -> str:
     """Why no link came about, in a command's words: how to wait is said where it has a ``--wait``."""
     text = str(error).removesuffix(HINT_AT_WAITING_LONGER)
-    return text.replace(HINT_AT_WAITING, ". --wait waits until there is one" if waits else "")
+    before, hint, _ = text.partition(HINT_AT_WAITING)  # behind it is the id that may be meant, which doctor tells
+    return f"{before}. --wait waits until there is one" if hint and waits else before
 
 
 def _escaped(character: str) -> str:
