@@ -20,7 +20,7 @@ from .config.address import Tcp, Tls, Udp, has_datagrams
 from .config.config import Config
 from .config.foreign import PASSING, shown, warn
 from .config.handed import handed
-from .config.logs import Log, RateLimited, style, traceback_of
+from .config.logs import Log, RateLimited, is_cut_for, slow_links, style, traceback_of
 from .config.misspelt import meant, suggests
 from .config.options import same, snake_case
 from .config.options import shown as shown_value
@@ -631,18 +631,18 @@ class _LogLines:
 
     def __init__(self, log: Log, driver: EventLoopDriver) -> None:
         self._log = log
-        self._limited = RateLimited(
-            lambda: driver.now(),
-            lambda seconds, callback: driver.call_later(seconds, callback),
-            what="lines about errors and refusals",
-            sum_up=log,
-        )
+
+        def clock() -> float:
+            return driver.now()  # of the loop that it has then
+
+        self._limited = RateLimited(clock, driver.call_later, what="lines about errors and refusals", sum_up=log)
+        self._slow = slow_links(clock, driver.call_later, what="links of slow peers that were cut", sum_up=log)
         self._unread = RateLimited(driver.now, what="requests that failed", sum_up=log)  # any thread tells of those
         self._down = self._trying = False
 
     def __call__(self, trace: Trace) -> None:
         if trace.what == "error":
-            self._error(trace.detail)
+            self._error(trace.detail, trace.socket)
         elif trace.what == "refused":
             if self._limited.passes():
                 self._log("a connection was refused, max_connections or one like it is reached:", str(trace.detail))
@@ -650,7 +650,7 @@ class _LogLines:
             if self._unread.passes():
                 self._unread.close()  # says first how many lines were left out
                 self._log(style.error(str(trace.detail)))
-        elif trace.what in ("unheard", "unsent"):
+        elif trace.what in ("unheard", "unsent", "mistake"):
             self._log(style.error(str(trace.detail)))
         elif trace.what == "retrying" and not self._trying:
             self._trying = True
@@ -661,12 +661,12 @@ class _LogLines:
         if trace.what == "opened":
             self._down = self._trying = False
 
-    def _error(self, error: IPCError) -> None:
+    def _error(self, error: IPCError, socket: Any) -> None:
         if isinstance(error, ConnectError):
             if self._down:
                 return
             self._down = True
-        elif not self._limited.passes():
+        elif not (self._slow if is_cut_for(error, socket) else self._limited).passes():
             return
         if isinstance(error, HandlerError) and error.__cause__ is not None:
             self._log(style.error(f"{error}\n{traceback_of(error.__cause__)}"))

@@ -610,6 +610,20 @@ def test_a_queue_knows_what_would_be_left() -> None:
     assert newest.events() == {id(frames[0]): "a"} and not queue and queue.bytes == 0
 
 
+def test_what_is_taken_back_is_the_newest_of_nothing_any_more() -> None:
+    queue, frame = FrameQueue(), b"frame 1"
+    queue.append(frame, "a")
+    assert queue.withdraw(frame)
+    assert queue.left_by("a") == (0, 0) and queue.take()[1].events() == {}
+    both = full()
+    both.socket.emit("frame", 1, **LATEST)
+    assert both.socket.withdraw(both.socket.outgoing.frames[-1])
+    both.socket.emit("other", 1)
+    both.socket.emit("frame", 2, **LATEST)
+    assert waiting(both) == [("other", 1), ("frame", 2)] and both.socket.stats().replaced == 0
+    assert both.socket.outgoing._newest_here().bytes == len(both.socket.outgoing.frames[-1])
+
+
 def frames_of(*names: str) -> Iterator[bytes]:
     return (name.encode() * 2 for name in names)
 

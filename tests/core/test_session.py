@@ -267,8 +267,8 @@ def test_a_large_message_may_take_its_time_but_not_forever() -> None:
     ears = Ears(message_timeout=30_000)
     quick, slow = ears.wire(), ears.wire()
     for _ in range(29):
-        quick.write(b"x" * 2000)
-        slow.write(b"x")
+        quick.write(b"{" * 2000)
+        slow.write(b"{")
         ears.driver.advance(1)
     assert ears.errors == []
     ears.driver.advance(2)
@@ -301,6 +301,39 @@ def test_half_frames_do_not_age_while_it_is_we_who_do_not_read() -> None:
     ears.driver.advance(6)
     assert ears.errors == []
     assert ears.messages == [("work", 1), ("a", {})]
+
+
+def held_up(driver: MemoryDriver, seconds: float) -> None:
+    """A handler works in place for so long, or nobody calls: what is due meanwhile comes late, and nothing is read."""
+    driver._now += seconds
+    driver.run_until_idle()
+
+
+def test_half_frames_do_not_age_while_this_process_is_held_up() -> None:
+    """Also where it comes back before the time is over: what the kernel holds takes more than one read."""
+    ears = Ears(message_timeout=30_000)
+    wire = ears.wire()
+    wire.write(b'{"type":"n","data":"')
+    ears.driver.advance(0.5)
+    held_up(ears.driver, 29)
+    for _ in range(28):
+        wire.write(b"x")
+        ears.driver.advance(1)
+    wire.write(b'"}\f')
+    ears.driver.run_until_idle()
+    assert (ears.errors, ears.messages) == ([], [("n", "x" * 28)])
+
+
+def test_half_frames_age_in_all_the_time_that_this_process_had() -> None:
+    ears = Ears(message_timeout=30_000)
+    wire = ears.wire()
+    wire.write(b'{"type":"n","data":"')
+    for _ in range(29):
+        ears.driver.advance(1.0)
+        held_up(ears.driver, 10)
+    assert ears.errors == []
+    ears.driver.advance(30)
+    assert [type(error) for error in ears.errors] == [MessageTimeout]
 
 
 def test_a_frame_completed_in_time_is_forgotten() -> None:
@@ -531,6 +564,18 @@ def test_a_peer_that_stays_above_the_soft_limit_is_cut() -> None:
     assert socket is everything.socket
     assert loss.reason is error
     assert loss.dropped + loss.in_flight + 5 >= 20 > loss.dropped
+    assert everything.server.sockets == []
+
+
+def test_a_peer_that_nobody_offered_anything_for_a_while_is_not_cut_for_that() -> None:
+    everything = stuck(slow_timeout=10_000)
+    for _ in range(20):
+        everything.socket.emit("n", "x" * 1980)
+    everything.driver.advance(0.5)
+    held_up(everything.driver, 9)  # and 9.5 s are over
+    everything.driver.advance(0.6)
+    assert everything.server.sockets == [everything.socket]
+    everything.driver.advance(10)
     assert everything.server.sockets == []
 
 

@@ -701,6 +701,8 @@ class Config(Options):
     """How long a message may stay half received; 0, ``False``, ``None`` and ``math.inf``: for ever. Then the link is
     cut.
 
+    Time in which this process itself was held up, as by a handler that works in place, does not count. What will hardly
+    become a message (it has another delimiter, say) is an ``error`` after a second.
     Read by: clients and servers over streams.
     """
 
@@ -775,6 +777,7 @@ class Config(Options):
     """How long a peer may stay above ``soft_pending_bytes`` before it is cut; ``math.inf``: for ever.
 
     Where ``slow_policy`` drops messages, that is how long it may take nothing at all: a slow one stays.
+    Time in which this process itself was held up does not count.
     Read by: clients and servers over streams.
     """
 

@@ -44,7 +44,9 @@ __all__ = [
     "RateLimited",
     "Styled",
     "escape",
+    "is_cut_for",
     "logger",
+    "slow_links",
     "style",
     "traceback_of",
     "with_hint",
@@ -566,7 +568,7 @@ class RateLimited:
     ``later`` nobody does. ``clock`` gives seconds that only go forward (a driver's ``now``).
     """
 
-    __slots__ = ("_clock", "_later", "_left_out", "_level", "_seconds", "_sum_up", "_timer", "_times")
+    __slots__ = ("_clock", "_is_loud", "_later", "_left_out", "_level", "_seconds", "_sum_up", "_timer", "_times")
 
     def __init__(
         self,
@@ -584,6 +586,7 @@ class RateLimited:
         self._times: deque[float] = deque(maxlen=lines)
         self._left_out = 0
         self._level = logging.WARNING  # of what was left out last
+        self._is_loud = False  # whether that would have gone to stderr
         self._timer: Timer | None = None
         self._sum_up = partial(self._say, sum_up, what)
 
@@ -605,6 +608,7 @@ class RateLimited:
 
     def failure(self, message: str, error: BaseException | None, level: int = logging.ERROR, **how: Any) -> bool:
         """As ``logger.failure``; False where the limit held it back."""
+        self._is_loud = how.get("stderr", True)
         if not logger.isEnabledFor(level) or not self.passes(level):
             return False
         message = escape(message, TRACED_TEXT)
@@ -654,9 +658,16 @@ class RateLimited:
         line = f"{self._left_out} more {what} were left out"
         self._left_out = 0
         if sum_up is None:
-            logger.log(self._level, "%s", line)
+            logger.failure(line, None, self._level, stderr=self._is_loud)
         else:
             sum_up(line)
+
+
+def slow_links(
+    clock: Callable[[], float], later: Callable[[float, Callable[[], None]], Timer] | None, **how: Any
+) -> RateLimited:
+    """For lines about links that are cut since their peers are slow."""
+    return RateLimited(clock, later, lines=1, seconds=CUT_SECONDS, **how)
 
 
 CLOCK_STEP = 0.001
@@ -665,8 +676,16 @@ CLOCK_STEP = 0.001
 
 LOUD = (ProtocolError, BackpressureError, TLSError, ConnectTimeout)
 """Errors that say why a handler is not called, or a peer is gone or never got in."""
+CUT_SECONDS = 60.0
+"""One line in so many seconds: who is cut for being slow comes back, and is cut again."""
 OF_THE_PROGRAM = (HandlerError, InvalidPayload)
 """Errors that are mistakes in a program as often as not: a test fails for them."""
+
+
+def is_cut_for(error: IPCError, socket: Any) -> bool:
+    """Whether this link is cut since its peer, or all of them together, are slow."""
+    loss = getattr(socket, "loss", None)
+    return isinstance(error, BackpressureError) and loss is not None and loss.reason is error
 
 
 class FaultLog:
@@ -674,7 +693,8 @@ class FaultLog:
 
     A failing handler is an error with its traceback, anything else a warning that names the peer. Whoever can send can
     cause them, and can come back as somebody new, so there are a few lines a second of each kind for the whole
-    endpoint; what is left out is counted and told once a second.
+    endpoint; what is left out is counted and told once a second. Of links that are cut since their peers are slow, one
+    a minute is told.
     """
 
     __slots__ = ("_clock", "_failures", "_later", "_limited", "_uses_stderr", "_where")
@@ -697,7 +717,7 @@ class FaultLog:
         self._clock = clock
         self._later = later
         self._failures = failures
-        self._limited: dict[tuple[type[IPCError], bool], RateLimited] = {}  # as many as there are classes of errors
+        self._limited: dict[tuple[type[IPCError], bool, bool], RateLimited] = {}  # a few for each class of errors
 
     def log(
         self, about: object, error: IPCError, *, loud: bool = False, socket: Any = None, timed: bool = True
@@ -712,11 +732,10 @@ class FaultLog:
                 next line of its kind, and by ``close``.
         """
         kind = type(error)
-        limited = self._limited.get((kind, timed))
+        is_cut = is_cut_for(error, socket)
+        limited = self._limited.get((kind, timed, is_cut))
         if limited is None:
-            what = f"lines about {kind.__name__} at {self._where}"
-            limited = RateLimited(self._clock, self._later if timed else None, what=what)
-            self._limited[kind, timed] = limited
+            limited = self._limited[kind, timed, is_cut] = self._limiting(kind, timed, is_cut)
         if self._failures is not None and isinstance(error, OF_THE_PROGRAM):
             self._failures.append(error)
         stderr = self._uses_stderr(error)
@@ -727,6 +746,12 @@ class FaultLog:
             limited.failure(f"{about}: {error}", None, logging.WARNING, stderr=stderr, extra=extra)
         else:
             limited.log(logging.WARNING, "%s: %s", about, error, extra=extra)
+
+    def _limiting(self, kind: type[IPCError], timed: bool, is_cut: bool) -> RateLimited:
+        later = self._later if timed else None
+        if is_cut:
+            return slow_links(self._clock, later, what=f"links of slow peers that were cut at {self._where}")
+        return RateLimited(self._clock, later, what=f"lines about {kind.__name__} at {self._where}")
 
     @staticmethod
     def members(where: str, socket: Any, code: str | None, event: object = "") -> dict[str, object]:

@@ -45,14 +45,26 @@ def meant(wrong: str, known: Iterable[str]) -> str | None:
 def lookalike(wrong: str, known: Iterable[str]) -> str | None:
     """The name that ``wrong`` may be meant to be, where one is so like it that it is hardly another.
 
-    Names that differ in case and separators only are; those that differ in numbers only (``sensor.1``) are not.
+    Names that differ in case and separators only are, or in two neighbours that changed places; those that differ in
+    numbers only (``sensor.1``) are not.
     """
     import difflib  # as above
 
     plain = {_plain(name): name for name in known}
     numberless = DIGITS.sub("", _plain(wrong))
     near = difflib.get_close_matches(_plain(wrong), plain, 3, ALIKE)
+    near += [name for name in plain if _is_swapped(_plain(wrong), name)]
     return next((plain[name] for name in near if name == _plain(wrong) or DIGITS.sub("", name) != numberless), None)
+
+
+def _is_swapped(wrong: str, right: str) -> bool:
+    """Whether two neighbours have changed places, which leaves little likeness of a short name: ``jion``, ``join``."""
+    same = next((at for at in range(min(len(wrong), len(right))) if wrong[at] != right[at]), 0)
+    return _are_swapped(wrong[same:], right[same:])
+
+
+def _are_swapped(wrong: str, right: str) -> bool:
+    return wrong[:2] == right[1::-1] and wrong[2:] == right[2:]
 
 
 def slipped(name: str, known: Iterable[str]) -> str | None:
@@ -72,7 +84,7 @@ def _is_a_slip(wrong: str, right: str) -> bool:
     wrong, right = wrong[same:], right[same:]
     if wrong[1:] == right[1:] or wrong[1:] == right or wrong == right[1:]:
         return True
-    return wrong[:2] == right[1::-1] and wrong[2:] == right[2:]
+    return _are_swapped(wrong, right)
 
 
 def _plain(name: str) -> str:

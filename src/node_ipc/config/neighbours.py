@@ -1,13 +1,10 @@
-"""Which sockets lie beside the one that is looked for: an id that was misspelt has the right one near it."""
+"""Which of the sockets beside the one that is looked for may be meant: an id that was misspelt has it near."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import stat
-from collections.abc import Collection
-from itertools import islice
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from .misspelt import lookalike, slipped
@@ -17,8 +14,6 @@ if TYPE_CHECKING:
 
 __all__ = ["near_by", "nearest"]
 
-MOST_NAMES = 10_000
-"""How much of a directory is looked at."""
 SHORTEST = 3
 """Letters that an id has at least for which another can be a slip of the fingers."""
 
@@ -38,28 +33,22 @@ def _have_one_end(one: str, other: str) -> bool:
     return any(len(end) >= SHORTEST for end in ends[0] & ends[1])
 
 
-def near_by(address: Address, appspace: str) -> str:
-    """``. Did you mean …?`` where no server has this id, and a socket beside it has one much like it; else nothing."""
+def near_by(address: Address, appspace: str, sockets_in: Callable[[str], Collection[str]]) -> str:
+    """``. Did you mean …?`` where no server has this id, and a socket beside it has one much like it; else nothing.
+
+    Args:
+        sockets_in: gives the names of the sockets in a directory.
+    """
     for path in (getattr(address, "path", ""), *getattr(address, "also", ())):
         directory, name = os.path.split(path)
         if not directory.startswith("/"):  # an abstract name, a pipe, no path at all
             continue
         prefix = appspace if name.startswith(appspace) else ""
         wrong = name.removeprefix(prefix)
-        ids = {other.removeprefix(prefix) for other in _sockets(directory, prefix)}
+        ids = {other.removeprefix(prefix) for other in sockets_in(directory) if other.startswith(prefix)}
         near = nearest(
             wrong, sorted(id for id in ids if not id.startswith((wrong, ".")) and not id.endswith(".observe"))
         )
         if near is not None:
             return f". Did you mean {near!r}, whose socket is {f'{directory}/{prefix}{near}'!r}?"
     return ""
-
-
-def _sockets(directory: str, prefix: str) -> list[str]:
-    with contextlib.suppress(OSError), os.scandir(directory) as entries:
-        return [
-            entry.name
-            for entry in islice(entries, MOST_NAMES)
-            if entry.name.startswith(prefix) and stat.S_ISSOCK(entry.stat(follow_symlinks=False).st_mode)
-        ]
-    return []

@@ -7,7 +7,6 @@ ignored. The client outlives its links: each gets a session of its own, the hand
 from __future__ import annotations
 
 import math
-import sys
 from abc import ABCMeta
 from collections.abc import Callable
 from enum import Enum
@@ -74,6 +73,11 @@ TOLD_AT = 3
 """So many of them in a row are an ``error`` event; then twice as many, and so on."""
 HINT_AT_WAITING = ". connect(…, wait=True) waits for one, timeout= seconds at most (10 unless said; None: for ever)"
 HINT_AT_WAITING_LONGER = ". timeout= says how long wait=True waits (10 s unless said); None waits for ever"
+REFUSED_THERE = (
+    "where the server refused what was emitted (its max_message_size or max_message_values may be smaller), its log "
+    "says so"
+)
+"""Why a link may be lost to a server that is there."""
 WAITS_LONG_SECONDS = 5.0
 """A client that never had a link says once that it waits, when it has done so for this long."""
 JITTER = 0.2
@@ -254,6 +258,8 @@ class ClientCore(LinkPublisher[S]):
         self._warned = False
         self._begun_at = 0.0  # to connect
         self._told_of_waiting = False
+        self._in_doubt: Loss | None = None  # what went with the last link, until a message comes over another
+        self._told_of_doubt = False
         self._close_seconds = 0.0
 
     def __repr__(self) -> str:
@@ -288,6 +294,27 @@ class ClientCore(LinkPublisher[S]):
             return ""
         why = "" if self.last_error is None else f" ({self.last_error})"
         return f": the client is {self.state.value}{why}"
+
+    def remarks(self, nothing_came: bool) -> str:
+        """What else is known of why an event may not come, for the end of messages about time-outs."""
+        told = []
+        if self._misfits:
+            one = "1 message that came was" if self._misfits == 1 else f"{self._misfits} messages that came were"
+            told.append(f"{one} refused here, the last since {self._last_misfit}")
+        if self._in_doubt is not None and self.state is _S.CONNECTED:
+            told.append(f"a link was lost before ({self._in_doubt}): {REFUSED_THERE}")
+        session = self._session
+        unread = session.unread_bytes() if session is not None and session.outgoing.messages_out else None
+        if unread:
+            told.append(
+                "the server's program has not read all that was emitted: it may be stopped, or caught in a handler or "
+                "elsewhere, as by time.sleep()"
+            )
+        elif unread == 0 and nothing_came:
+            told.append(
+                "the server has read all that was emitted: what it refused, or what nobody heard there, is in its log"
+            )
+        return "".join(f"; {each}" for each in told)
 
     # ---- events
 
@@ -586,8 +613,20 @@ class ClientCore(LinkPublisher[S]):
             self._direct, self._emit = session, session.emit
         if self.on_link is not None:
             self.on_link()
+        if self._in_doubt is not None and self.retries <= 1 and not self._told_of_doubt:
+            self._tell_of_doubt(self._in_doubt)
         self.events.publish_state("connect", session=session)
         self.connected.settle()
+
+    def _tell_of_doubt(self, loss: Loss) -> None:
+        """A server that ends a link and takes the next at once is there, and may not have liked what was emitted."""
+        self._told_of_doubt = True
+        self._tell_mistake(
+            ConnectionLost(
+                f"the server at {self.address} ended the link and takes a new one: {loss}; {REFUSED_THERE}. This is "
+                "said once; handlers of 'disconnect' hear of each loss"
+            )
+        )
 
     def _publish_missed(self, name: str) -> None:
         if self.state is _S.CONNECTED and self._session is not None:
@@ -596,6 +635,7 @@ class ClientCore(LinkPublisher[S]):
     def _heard(self) -> None:
         """A whole message came: the link works, and in sync mode the next message may go."""
         self._protocol_errors = self.retries = self._attempts = 0
+        self._in_doubt = None
         if self._sync:
             self._answer_due = False
             self._send_next()
@@ -632,9 +672,10 @@ class ClientCore(LinkPublisher[S]):
         if waited < WAITS_LONG_SECONDS:
             return
         self._told_of_waiting = True
+        meant = near_by(self.address, self._settings.appspace, self._driver.sockets_in)
         warn(
             f"after {waited:.0f} s there is still no link to {self.id!r}, and this client goes on trying, as timeout= "
-            f"and the option max_retries say: {error}{near_by(self.address, self._settings.appspace)}",
+            f"and the option max_retries say: {error}{meant}",
             stderr=self.own_log_is_silent is None or self.own_log_is_silent(),  # otherwise that log shows it
         )
 
@@ -658,7 +699,8 @@ class ClientCore(LinkPublisher[S]):
             if self._short_links == self._short_links_due:
                 self._short_links_due *= 2
                 self._tell_of_short_links()
-            self.events.publish("disconnect", loss)
+            if self.events.publish("disconnect", loss):
+                self._told_of_doubt = True
         else:
             self.state = _S.WAITING  # a handler of `error` may close
             if self._short_links > 1 and not self._tell_of_short_links():
@@ -681,13 +723,15 @@ class ClientCore(LinkPublisher[S]):
         error = self._ended_unanswered() if not often and self._was_let_in(session, loss) else self._unwelcome(session)
         return caused(error, loss.reason)
 
-    def _was_let_in(self, session: Session, loss: Loss) -> bool:
-        """Whether the server read a request before the link ended; who is sent away for being one too many is not read.
+    def _may_be_refused(self, session: Session, loss: Loss) -> bool:
+        """Whether the server ended this link, and something of ours went with it."""
+        by_server = not session.was_ended_here and (loss.reason is None or isinstance(loss.reason, ConnectionLost))
+        return by_server and bool(loss.dropped or loss.in_flight)
 
-        A local link that ends with something unread is broken, where the kernel is Linux, and does not end in order.
-        """
+    def _was_let_in(self, session: Session, loss: Loss) -> bool:
+        """Whether the server read a request before the link ended: of one who is sent away, it reads nothing."""
         asked = self.awaits_answers and session.outgoing.messages_out > 0
-        return asked and loss.reason is None and session.peer.transport == "unix" and sys.platform == "linux"
+        return asked and loss.reason is None and session.peer.transport == "unix" and self._driver.breaks_unread
 
     def _unwelcome(self, session: Session) -> ConnectionLost:
         often = self._short_links > 1
@@ -945,6 +989,8 @@ class ClientCore(LinkPublisher[S]):
         self._gone += session.stats()
         if session is self._session:
             self._untold = loss
+            if self._may_be_refused(session, loss):
+                self._in_doubt = loss
             self._session = None
             try:
                 self._input("lost", loss)

@@ -14,7 +14,7 @@ from msgspec import UNSET
 
 from ..config.interrupted import without_steps
 from ..config.misspelt import refer, suggests
-from ..errors import AddressError, HandlerError, IPCError, NotConnected, RequestError
+from ..errors import AddressError, HandlerError, InvalidPayload, IPCError, NotConnected, RequestError
 from ..wire.carried import carrying, plain_of
 from ..wire.codec import choose, logged
 from ..wire.names import LIFECYCLE, lifecycle_from_peers
@@ -138,6 +138,11 @@ OF_LOOPS = {
 """Verbs of other fronts of a server, for those that have them not."""
 
 
+NAMES_SHOWN = 5
+"""How many names of handlers a line shows."""
+MISFIT_SHOWN = 300
+"""How many characters of why a payload was refused are kept for those who wait for something else."""
+
 BETWEEN_PARTS = frozenset(
     {
         *("abandoned", "accept", "accept_at", "address_of", "answers_first", "awaits_answers", "bound"),
@@ -157,7 +162,8 @@ BETWEEN_PARTS = frozenset(
             "owed_bytes",
             "takes_more_again",
         ),
-        *("own_log_is_silent", "pause_reading", "pending_changed", "put", "request_from", "requests", "rooms_of"),
+        *("own_log_is_silent", "pause_reading", "pending_changed", "put", "remarks", "request_from", "requests"),
+        "rooms_of",
         *("runs_in_event_loop", "session_closing", "session_failed", "session_fault", "session_lost"),
         *("session_opened", "session_paused", "tell_unread", "trouble", "unheard", "unsent", "watch", "withdraw"),
     }
@@ -213,7 +219,8 @@ class Publisher:
         self._codec = choose(settings)
         self._traces = Traces(self._hand_trace_on)
         self._gone = Stats()  # of the links that are over; of UDP, all
-        self._errors = 0
+        self._errors = self._misfits = 0
+        self._last_misfit = ""
         self._made_at = driver.now()
         self._timer: Timer | None = None
         self.failure: IPCError | None = None
@@ -238,6 +245,7 @@ class Publisher:
         self.events.mistaken = self._tell_mistaken
         self.events.bytes_only = self._codec.raw
         self.events.emitted_method = self._tell_emitted_method
+        self.events.returned = self._tell_returned
         driver.endpoints.add(self)
 
     def __init_subclass__(cls) -> None:
@@ -274,8 +282,9 @@ class Publisher:
 
     def _tell_misspelt(self, name: str, near: str) -> None:
         """Events come whose name is nearly that of a handler, and that nobody hears."""
+        of = "" if self.events.has_handler(near) else "requests of "
         line = (
-            f"events named {name!r} come, and no handler hears them; there is one for {near!r}: is one of the two "
+            f"events named {name!r} come, and no handler hears them; there is one for {of}{near!r}: is one of the two "
             "misspelt? This is said once for each name"
         )
         self._tell_unheard(line)
@@ -287,9 +296,24 @@ class Publisher:
             "request meant, and not emit? This is said once for each name"
         )
 
+    def _tell_returned(self, name: str) -> None:
+        """A handler of an event returned something."""
+        self._tell_mistake(
+            IPCError(
+                f"what the handler of {name!r} returned goes nowhere: an event has no answer. Emit that to the other "
+                f"side, or answer requests, by handle({name!r}, …) here and request({name!r}, …) there. This is said "
+                "once for each name"
+            )
+        )
+
     def _tell_unheard(self, line: str) -> None:
         self._tell("unheard", line, self.events.current)
         self._log_fault(self._logged_as(self.events.current), IPCError(line), loud=True, socket=self.events.current)
+
+    def _tell_mistake(self, error: IPCError, *, socket: Any = None, timed: bool = True) -> None:
+        """Something is hardly as the program means it, and nothing else shows that."""
+        self._tell("mistake", str(error), socket)
+        self._log_fault(self._logged_as(socket), error, loud=True, socket=socket, timed=timed)
 
     def _tell_mistaken(self, name: str, meant: str | None) -> None:
         """A handler was registered that may wait for an event of the lifecycle, and will not hear it."""
@@ -298,6 +322,11 @@ class Publisher:
             line = (
                 f"a handler {named} is never called: in raw mode nothing that comes has a name. All of it is given to "
                 "handlers of 'data', as bytes"
+            )
+        elif name == "data":
+            line = (
+                "a handler of 'data' is called in raw mode only (raw_buffer): events are heard under the names that "
+                "they are emitted with, and all of them under '*'"
             )
         elif meant is None:
             line = f"a handler of {name!r} is never called: nothing of that name happens here"
@@ -308,7 +337,7 @@ class Publisher:
                 f"a handler of {name!r} hears what the other side emits under that name; what happens here is named "
                 f"{meant!r}: was that meant? This is said once for each name, and not where the handler has a type="
             )
-        self._log_fault(self, IPCError(line), loud=True)
+        self._tell_mistake(IPCError(line))
 
     def _uses_stderr(self, error: IPCError) -> bool:
         """Whether an error that no handler heard goes to stderr while logging is not set up.
@@ -407,6 +436,7 @@ class Publisher:
         total.pending_bytes += waiting
         total.errors = self._errors
         total.reserved = self.events.reserved
+        total.unheard = self.events.ignored
         total.seconds = self._driver.now() - self._made_at
         return total
 
@@ -436,6 +466,9 @@ class Publisher:
         self._errors += 1
         if socket is not None:
             socket.errors += 1
+        if isinstance(error, InvalidPayload):
+            self._misfits += 1
+            self._last_misfit = str(error)[:MISFIT_SHOWN]
         self._tell("error", error, socket)
 
     def _log_fault(
@@ -516,6 +549,7 @@ class SocketPublisher(Publisher, Generic[S]):
         super().__init__(driver, settings, raises, 2, decodes_late=decodes_late)
         self.state = _S.IDLE
         self._told_stopped = False
+        self.events.strange = self._tell_strange
         self._observation: Observation | None = None
         self.started: Outcome[Self] = self._outcome()
         """Settled when it can be reached, or with the error why it never will be."""
@@ -666,6 +700,17 @@ class SocketPublisher(Publisher, Generic[S]):
         self._cancel_timer()
         self._close_fault_log()
 
+    def _tell_strange(self, name: str, handled: list[str]) -> None:
+        """Events come that nobody hears, at a server that hears others."""
+        some = ", ".join(map(repr, handled[:NAMES_SHOWN]))
+        more = len(handled) - NAMES_SHOWN
+        line = (
+            f"events named {name[:64]!r} come, and no handler hears them; there are some for {some}"
+            f"{f' and {more} more' if more > 0 else ''}. Register one, or one of '*', which hears all that come. This "
+            "is said once for each name, and of a few names; stats().unheard counts"
+        )
+        self._tell_unheard(line)
+
     def _tell_if_stopped(self, verb: str) -> None:
         """Of a server that is over an emit reaches nobody, and no exception says so: a line does, once."""
         if self.state is _S.CLOSED and not self._told_stopped:
@@ -674,7 +719,7 @@ class SocketPublisher(Publisher, Generic[S]):
                 f"{verb}() reaches nobody: the server was stopped. Stop what emits with it, or start() it anew. This "
                 "is said once"
             )
-            self._log_fault(self, NotConnected(line), loud=True, timed=False)
+            self._tell_mistake(NotConnected(line), timed=False)
 
     # ---- events
 
@@ -728,6 +773,7 @@ class LinkPublisher(Publisher, Generic[S]):
     """A client or a server: it has links, and over these goes what is asked and answered."""
 
     _requests: Requests | None = None
+    _told_late_answer = False
 
     def address_of(self, session: Session) -> Address:
         """Where the server listens that this link leads to."""
@@ -750,7 +796,9 @@ class LinkPublisher(Publisher, Generic[S]):
         if self._requests is None:
             from .requests import Requests
 
-            self._requests = Requests(self.events, self._driver, self.session_fault, self.trouble, self.tell_unread)
+            self._requests = Requests(
+                self.events, self._driver, self.session_fault, self.trouble, self.tell_unread, self._tell_late_answer
+            )
             self._requests.watches = self._watches or None
         return self._requests
 
@@ -800,6 +848,19 @@ class LinkPublisher(Publisher, Generic[S]):
         )
         self._tell("unread", line, socket)
         self._log_fault(self._logged_as(socket), RequestError(line), loud=True, socket=socket, timed=False)
+
+    def _tell_late_answer(self, method: str, socket: Session) -> None:
+        """A request had been given up when this side came to it, or when its handler had worked in place."""
+        if self._told_late_answer:
+            return
+        self._told_late_answer = True
+        how = "let it await (asyncio.to_thread)" if self._driver.runs_coroutines else "give that to another thread"
+        line = (
+            f"whoever asked for {method!r:.80} had given up before this program answered: nothing is read or answered "
+            "while a handler, or anything else in this thread, works or sleeps in place, as by time.sleep(). If it "
+            f"does, {how}; else let those who ask wait longer (timeout=). This is said once"
+        )
+        self._tell_mistake(IPCError(line), socket=socket)
 
     def session_paused(self, session: Session, why: str) -> None:
         """Reading from a link is paused, and it lasts: a line in the log."""

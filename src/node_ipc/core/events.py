@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from itertools import islice
-from types import CoroutineType, NoneType
+from types import CoroutineType, FunctionType, NoneType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 
 import msgspec
@@ -71,8 +71,13 @@ SHORTCUTS = 256
 
 SUSPECTS = 32
 """So many names that no handler has are compared with those that have one; any peer may make up more."""
+STRANGERS = 8
+"""So many of them that are like none are told; the others are counted."""
 COMPARED = 256
 """With so many names at most, and none that is longer."""
+
+RETURNED = frozenset({dict, list, tuple, str, bytes, int, float})
+"""What a handler of an event that returns it may take for an answer."""
 
 LOOKED_THROUGH = 32
 """Handlers of one event among which one is looked for one by one."""
@@ -316,8 +321,17 @@ class Events(Generic[S]):
         self.misspelt: Callable[[str, str], None] | None = None
         """Told, once for each, of a name that nobody hears, and of the handled one that it is like; None looks at none.
 
-        Events that nobody hears are no mistake, as in node-ipc; a name that is nearly that of a handler mostly is.
+        A client need not hear all that its server emits; a name that is nearly that of a handler is mostly a mistake.
         """
+        self.strange: Callable[[str, list[str]], None] | None = None
+        """Told, once for each, of a name that nobody hears and that is like none of those that are handled, with these;
+        None where that is as it should be."""
+        self._strangers = 0
+        self._heard_before: set[str] = set()  # names of handlers that are gone, as by once()
+        self.takes_all = False
+        """What no handler has is kept for those who receive it: none of it is unheard."""
+        self.ignored = 0
+        """Events of peers that nobody heard."""
         self.mistaken: Callable[[str, str | None], None] | None = None
         """Told, once for each, of a name that is hardly a peer's and no event of this endpoint's own; and of the one
         that may be meant, if any."""
@@ -331,6 +345,9 @@ class Events(Generic[S]):
         self._emitted_methods: set[str] = set()
         self._suspects: set[str] = set()
         self._unlike = 0  # with so few names handled, none is an event's: those of requests are looked at once
+        self.returned: Callable[[str], None] | None = None
+        """Told, once for each, of an event whose handler returned something, which goes nowhere."""
+        self._returners: set[str] = set()  # names whose handlers have been looked at for that
         self.missed: Callable[[str], None] | None = None
         """Told that the first handler came of what ``publish_state`` found none for."""
         self._unheard_states: set[str] = set()
@@ -503,7 +520,9 @@ class Events(Generic[S]):
                 self.mistaken(name, None)
             return
         meant = meant_of_lifecycle(name, self._raises)
-        never = name in LIFECYCLE and name not in self._from_peers and name != "data"  # a peer's "data" is told
+        never = name in LIFECYCLE and name not in self._from_peers
+        if name == "data" and self._everything:  # who hears all that comes may take bytes as well
+            return
         if (meant is None and not never) or name in self._mistakes or self.mistaken is None:
             return
         if never or not (name in LIFECYCLE or self._lifecycle.get(meant or "")):
@@ -603,6 +622,8 @@ class Events(Generic[S]):
     def _run_returned(self, name: str, result: Any) -> None:
         """What a plain function returned: a coroutine, as of a lambda or a decorator around an async one, is run."""
         if not isinstance(result, CoroutineType):
+            if result.__class__ in RETURNED and name not in self._returners:
+                self._look_at_returned(name)
             return
         if self._spawn is None:
             result.close()
@@ -611,6 +632,14 @@ class Events(Generic[S]):
                 "plain function here, or the asyncio front"
             )
         self._start(name, result)
+
+    def _look_at_returned(self, name: str) -> None:
+        """A handler of an event returned what looks like an answer, and not as a lambda does, whatever it is."""
+        self._returners.add(name)
+        handlers = [registration.handler for registration in self._wire.get(name, NONE)]
+        named = all(isinstance(each, FunctionType) and each.__name__ != "<lambda>" for each in handlers)
+        if handlers and named and self.returned is not None:
+            self.returned(name)
 
     def _task_done(self, event: str, session: S | None, size: int, error: BaseException | None) -> None:
         if error is not None and not isinstance(error, PASSING):
@@ -631,7 +660,8 @@ class Events(Generic[S]):
             return
         registrations = self._wire.get(name)
         if not registrations:
-            self._wire.pop(name, None)
+            if self._wire.pop(name, None) is not None and len(self._heard_before) < COMPARED:
+                self._heard_before.add(name)
             self._table.pop(name, None)
             if name in self._hidden:
                 self._table[name] = self._hidden[name]
@@ -772,24 +802,33 @@ class Events(Generic[S]):
                 self._call_all(envelope.type, envelope.data, *rest)
         except InvalidPayload as error:
             self._report(envelope.type, error, self.current)
-        if self.methods and envelope.type in self.methods:
-            self._tell_emitted_method(envelope.type)
-        elif self.misspelt is not None and envelope.type not in self._suspects and len(self._wire) > self._unlike:
-            self._suspect(envelope.type, self.misspelt)
+        if not (self._everything or self._taps or envelope.type.startswith("rpc.")):
+            self._ignore(envelope.type)
+
+    def _ignore(self, name: str) -> None:
+        """Nobody heard this; where it may be a mistake that is told, once for each name."""
+        if not self.takes_all:
+            self.ignored += 1
+        if self.methods and name in self.methods:
+            self._tell_emitted_method(name)
+        elif not self.takes_all and self.misspelt is not None and name not in self._suspects and self._hears_names():
+            self._suspect(name, self.misspelt)
+
+    def _hears_names(self) -> bool:
+        return len(self._wire) > self._unlike or bool(self.methods)
 
     def _tell_emitted_method(self, name: str) -> None:
-        if self._everything or self._taps or self.emitted_method is None or name in self._emitted_methods:
+        if self.emitted_method is None or name in self._emitted_methods:
             return
         self._emitted_methods.add(name)
         self.emitted_method(name)
 
     def _suspect(self, name: str, misspelt: Callable[[str, str], None]) -> None:
         """Look once whether this is the name of a handler, misspelt on either side."""
-        if self._everything or self._taps or len(name) > COMPARED or name.startswith("rpc."):
+        if len(name) > COMPARED:
             return
-        handled = [
-            each for each in islice(self._wire, COMPARED) if not each.startswith("rpc.") and each not in LIFECYCLE
-        ]
+        known = islice((*self._wire, *self.methods), COMPARED)
+        handled = [each for each in known if not each.startswith("rpc.") and each not in LIFECYCLE]
         if not handled:
             self._unlike = len(self._wire)
             return
@@ -798,6 +837,13 @@ class Events(Generic[S]):
             self.misspelt = None
         if (near := lookalike(name, handled)) is not None:
             misspelt(name, near)
+        elif self.strange is not None and self._strangers < STRANGERS and not self._is_usual(name):
+            self._strangers += 1
+            self.strange(name, handled)
+
+    def _is_usual(self, name: str) -> bool:
+        """Whether it is no surprise that nobody hears this: it is this endpoint's own, or was heard before."""
+        return self.is_local(name) or name in self._heard_before
 
     def _check_and_count(self, name: str) -> None:
         self._check_name(name)

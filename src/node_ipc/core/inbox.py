@@ -78,6 +78,7 @@ def receive_timeout(client: ClientCore[Any], inbox: Inbox, name: str, timeout: f
         text += f": {name!r} is of the lifecycle, which only handlers hear: on({name!r}, …)"
     else:
         text += client.trouble()
+    text += client.remarks(not inbox.kept)
     if inbox.kept:
         text += f"; unread meanwhile: {inbox.names()}"
     return ReceiveTimeout(text)
@@ -314,7 +315,7 @@ class Inbox:
         self._paused = False
         self._told = False
         client.unheard = self._put
-        client.events.misspelt = None  # what has no handler is received here
+        client.events.takes_all = True  # what has no handler is received here
         client.on_link = self._link_up
         client.on_request = self._regulate
         self._raw = settings.profile == "raw"

@@ -13,7 +13,6 @@ It knows the outgoing half only to hold its writes back until the end of a read.
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -26,13 +25,13 @@ from ..wire.attached import MEMBER, Attached, AttachingSplitter, Delivery, Half,
 from ..wire.codec import shallow
 from ..wire.costs import LARGE_FRAME
 from ..wire.framed import FramedCodec
-from ..wire.framing import Splitter, ended_in_the_middle, half_a_message
+from ..wire.framing import Splitter, ended_in_the_middle, half_a_message, never_a_message
 from ..wire.names import PING, PONG
 from .block import NOTHING, Block
 from .context import LinkContext, directly
 from .events import Events
 from .holdings import PER_HANDLER, SMALL, everybody
-from .outgoing import COUNTED_BYTES, LATE_SECONDS, NEVER, Outgoing
+from .outgoing import COUNTED_BYTES, NEVER, Outgoing, step, uncounted
 from .seam import INSTANT, NOBODY, Gone
 
 if TYPE_CHECKING:
@@ -50,15 +49,13 @@ TOLD_AFTER = {"inbox": 10.0}
 PEEKED_BYTES = 1024 * 1024
 """What is read of a peer in one pause for signs of life, at most: one read for each look."""
 PEEKS_AT = frozenset({"handlers", "inbox"})
-READS_ON = sys.platform == "win32"
-"""Windows tells of a link's end only to those who read all that came before it: a look goes on until it has read
-``PEEKED_BYTES``. Elsewhere it must not, since a peer takes two reads within a second for a proof that what it sent was
-handled."""
 PING_FRAME = b'"%s"' % PING.encode()
 MOST_REQUESTS = 16_384
 """Requests of one peer that async handlers work on at once; past that the peer waits."""
 
 NOT_PAUSED: frozenset[str] = frozenset()
+TOLD = -1
+"""In the place of the bytes that were seen of half a message, once it was told that it will hardly become one."""
 DIRECT_BYTES = 32 * 1024
 """So much or more of an attachment that is missing is read straight into its place."""
 DIRECT_AT_ONCE = 1024 * 1024
@@ -137,6 +134,7 @@ class Incoming:
         "_driver",
         "_events",
         "_half_due_at",
+        "_half_seen",
         "_half_since",
         "_half_timer",
         "_handler_bytes",
@@ -210,6 +208,7 @@ class Incoming:
         self._half_since: float | None = None
         self._half_timer: Timer | None = None
         self._half_due_at = 0.0
+        self._half_seen = 0  # bytes of it, when it was looked at last
         # async handlers under way
         self._handlers = self._handler_bytes = self._requests = self._request_bytes = 0
         self._counted = 0  # the bytes that this is entered with in what all peers make us hold
@@ -283,6 +282,12 @@ class Incoming:
     def is_inside_a_message(self) -> bool:
         """Whether bytes have come that are no whole message."""
         return not self._raw and (bool(self._splitter.rest) or self._splitter.fault is not None)
+
+    def came_behind(self, name: str, id: bytes) -> bool:
+        """Whether the message before the one at hand, of the same read, has this name and this id."""
+        messages, position = self._block.messages, self._block.position
+        before = messages[position - 1] if position > 0 else None
+        return before.__class__ is bytes and name.encode() in before and b'"id":%s' % id in before
 
     @property
     def is_at_work(self) -> bool:
@@ -699,7 +704,7 @@ class Incoming:
     def _end_peek(self, data: bytes) -> None:
         """A read was for signs of life; what it brought waits with the rest."""
         self._peeked += len(data)
-        if READS_ON and self.looks_for_life:
+        if self._driver.hides_ends and self.looks_for_life:  # elsewhere a peer takes two reads in a second for a proof
             return
         self._peeking = False
         if self._link is not None and self.pauses and not (self._is_shut or self._nothing_waits):
@@ -771,6 +776,7 @@ class Incoming:
             self._arm_half(limit / 1000)
 
     def _arm_half(self, seconds: float) -> None:
+        seconds = step(seconds)
         self._half_due_at = self._driver.now() + seconds
         self._half_timer = self._driver.call_later(seconds, self._half_frame_due)
 
@@ -780,20 +786,36 @@ class Incoming:
         if self._half_since is None or self._is_shut:
             return
         now = self._driver.now()
-        late = now - self._half_due_at
         limit = self._settings.message_timeout / 1000
-        if self.pauses or late > LATE_SECONDS:  # it is we who do not read, or did not
-            self._half_since = now
+        ours = uncounted(now - self._half_due_at)
+        self._half_since = now if self.pauses else min(self._half_since + ours, now)  # it was we who did not read
         age = now - self._half_since
         if age >= limit - INSTANT:
             self._hearer.fail(
                 MessageTimeout(
                     f"a message was begun {age:.1f} s ago and is not complete: {pending} bytes came; "
-                    f"message_timeout is {limit:g} s"
+                    f"message_timeout is {limit:g} s{self._why_never()}"
                 )
             )
             return
-        self._arm_half(limit - age)
+        self._look_at_half_frame(pending, age)
+        if not self._is_shut:  # which a handler of `error` may have brought about
+            self._arm_half(limit - age)
+
+    def _look_at_half_frame(self, size: int, age: float) -> None:
+        """Where nothing more came for a step, tell of what will hardly become a message; once for each link."""
+        if self._half_seen != size:
+            self._half_seen = size if self._half_seen != TOLD else TOLD
+        elif why := self._why_never():
+            self._half_seen = TOLD
+            self._hearer.report(
+                InvalidMessage(f"a message of {size} bytes was begun {age:.1f} s ago, and nothing more comes{why}")
+            )
+
+    def _why_never(self) -> str:
+        rest = self._splitter.rest
+        why = never_a_message(rest) if isinstance(rest, bytearray) else None
+        return "" if why is None else f": {why}"
 
 
 def _undecoded(message: Any) -> Any:

@@ -163,5 +163,6 @@ class FrameQueue:
             if waiting is frame:
                 del self.frames[index]
                 self.bytes -= len(frame)
+                self._newest.forget([frame])
                 return True
         return False

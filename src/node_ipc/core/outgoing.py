@@ -25,7 +25,7 @@ from ..errors import BackpressureError, FrameTooLarge, IPCError
 from ..wire.parcel import Parcel
 from .arrivals import Arrivals, next_look
 from .newest import FrameQueue, Newest
-from .seam import NOBODY, NOWHERE, Gone
+from .seam import INSTANT, NOBODY, NOWHERE, Gone
 
 if TYPE_CHECKING:
     from ..config.config import Config
@@ -37,12 +37,13 @@ __all__ = [
     "COUNTED_BYTES",
     "FLUSH_BYTES",
     "FLUSH_FRAMES",
-    "LATE_SECONDS",
     "NEVER",
     "Answer",
     "Attaching",
     "Outgoing",
     "Speaker",
+    "step",
+    "uncounted",
 ]
 
 FLUSH_FRAMES = 64
@@ -53,10 +54,20 @@ COUNTED_BYTES = 1024
 FLUSH_BYTES = 16 * 1024
 MOST_UNPROMISED = 1024
 """Of so many it is kept that nobody counts on them; the others keep a close waiting."""
-LATE_SECONDS = 0.5
-"""Seconds by which a timer is so late that this process was held up itself (by a handler, or because nobody called the
-blocking front): that time is not counted against the peer."""
+STEP_SECONDS, LATE_SECONDS = 1.0, 0.5
+"""A peer's time for something is measured in steps of so many seconds. Where one comes so late, this process was held
+up itself (by a handler, or because nobody called the blocking front), and it is not counted against the peer."""
 NEVER = sys.maxsize
+
+
+def step(seconds: float) -> float:
+    """How long the next step is, where so much time is left."""
+    return min(seconds, STEP_SECONDS)
+
+
+def uncounted(late: float) -> float:
+    """The seconds that are not counted against a peer, where a step came so late."""
+    return late + STEP_SECONDS if late > LATE_SECONDS else 0.0
 
 
 class Answer(bytes):
@@ -128,6 +139,7 @@ class Outgoing:
         "_settings",
         "_skipped",
         "_slow_due_at",
+        "_slow_step_at",
         "_slow_taken",
         "_slow_timer",
         "_speaker",
@@ -175,7 +187,7 @@ class Outgoing:
         """No more than ``soft_pending_bytes`` wait, without what may still be replaced."""
         self._is_heavy = False  # more than that wait, with it
         self._slow_timer: Timer | None = None
-        self._slow_due_at = 0.0
+        self._slow_due_at = self._slow_step_at = 0.0
         self._slow_taken = 0  # what the peer had taken when the timer was armed
         self.messages_out = self.bytes_out = 0
         self.left = 0
@@ -301,6 +313,8 @@ class Outgoing:
         for index, waiting in enumerate(self.frames):
             if waiting is frame:
                 self._take_out(index)
+                if self._newest is not None:
+                    self._newest.forget([frame])
                 return True
         return False
 
@@ -633,10 +647,15 @@ class Outgoing:
     def _arm_slow(self) -> None:
         if self._settings.slow_timeout == NO_LIMIT:
             return
-        seconds = self._settings.slow_timeout / 1000
-        self._slow_due_at = self._driver.now() + seconds
+        now = self._driver.now()
+        self._slow_due_at = now + self._settings.slow_timeout / 1000
         self._slow_taken = self._taken()
-        self._slow_timer = self._driver.call_later(seconds, self._too_slow)
+        self._step_slow(now)
+
+    def _step_slow(self, now: float) -> None:
+        seconds = step(self._slow_due_at - now)
+        self._slow_step_at = now + seconds
+        self._slow_timer = self._driver.call_later(seconds, self._look_whether_slow)
 
     def _advice(self) -> str:
         if self._settings.slow_policy != "disconnect":
@@ -655,16 +674,23 @@ class Outgoing:
             self._slow_timer.cancel()
             self._slow_timer = None
 
+    def _look_whether_slow(self) -> None:
+        now = self._driver.now()
+        self._slow_due_at += uncounted(now - self._slow_step_at)
+        if now < self._slow_due_at - INSTANT:
+            self._step_slow(now)
+        else:
+            self._too_slow()
+
     def _too_slow(self) -> None:
         self._slow_timer = None
         pending = self.weigh()
         if pending <= self._settings.soft_pending_bytes:
             self._judge(pending)
             return
-        was_not_offered = self._driver.now() > self._slow_due_at + LATE_SECONDS
         does_not_grow = self._settings.slow_policy != "disconnect" or self.below_soft  # only newest messages wait
-        harms_nobody = does_not_grow and self._taken() > self._slow_taken
-        if was_not_offered or harms_nobody:  # where what is too much is dropped, slow is well: only stuck is not
+        # where what is too much is dropped, slow is well: only stuck is not
+        if does_not_grow and self._taken() > self._slow_taken:
             self._arm_slow()
             return
         assert self._link is not None

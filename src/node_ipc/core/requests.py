@@ -75,9 +75,9 @@ NO_SUCH_METHOD, INVALID_PARAMS, FAILED = -32601, -32602, -32603
 HANDLERS_GET = "A handler of requests gets (params), (params, socket) or (params, socket, request)"
 LIMITED_BYTES = 1024
 """A request of fewer is not what a limit of the other side's is about, where that ends the link."""
+SLOW = "A handler may take longer than this waits (timeout=)"
 SLOW_OR_FOREIGN = (
-    "A handler may take longer than this waits (timeout=), and a program of node-ipc (JavaScript) answers only once it "
-    "is taught to: node-ipc help node"
+    f"{SLOW}, and a program of node-ipc (JavaScript) answers only once it is taught to: node-ipc help node"
 )
 """Why somebody who has answered nothing yet may not have answered."""
 THE_HANDLER_FAILED = "the handler failed; the reason is in the log of the side that answers"
@@ -290,6 +290,7 @@ class Requests:
         fault: Callable[[Session | None, IPCError], None],
         trouble: Callable[[], str],
         unread: Callable[[str, Session | None, Exception], None],
+        late: Callable[[str, Session], None],
     ) -> None:
         """Ask and answer for an endpoint.
 
@@ -297,6 +298,7 @@ class Requests:
             fault: reports an error of a handler's.
             trouble: says why no link is there, if so.
             unread: told, by any thread, of a request that failed where nobody has looked at its outcome.
+            late: told of a request that was given up before it was answered here, or read.
         """
         self.late = 0
         """Answers that came after their request was given up."""
@@ -305,6 +307,7 @@ class Requests:
         self._fault = fault
         self._trouble = trouble
         self._unread = unread
+        self._late = late
         self._asked: dict[int, _Asked] = {}
         self._answerers: set[int] = set()  # the sockets, by id, whose other side has answered a request
         self._unsent: dict[int, int] = {}  # those that wait for a link: by the identity of their frame
@@ -314,6 +317,7 @@ class Requests:
         self._running: dict[int, dict[Any, Request]] = {}  # async handlers, by socket and request
         self._by_task: dict[object, Request] = {}  # the same, by what runs them
         self._at_hand: Request | None = None  # whose handler is being called
+        self._latest: Request | None = None  # that came
         self.watches: Watches | None = None
         """Told of each request and how it ends, while somebody watches."""
 
@@ -411,6 +415,8 @@ class Requests:
     def link_lost(self, session: Session, reason: Exception | None) -> None:
         """No answer will come over this link."""
         self._answerers.discard(session.id)
+        if self._latest is not None and self._latest.socket is session:
+            self._latest = None
         lost_here = [(id, asked) for id, asked in self._asked.items() if asked.session is session]
         largest = max((len(asked.frame) for _, asked in lost_here), default=0)
         by_peer = not session.was_ended_here and (reason is None or reason.__class__ is ConnectionLost)
@@ -443,22 +449,29 @@ class Requests:
             asked = next((each for each in reversed(self._asked.values()) if each.method == method), None)
         why = self._trouble()
         if not why and asked is not None and asked.session is not None:
-            why = self._why_unanswered(asked.session)
+            why = self._why_unanswered(asked, asked.session, timeout)
         return RequestTimeout(f"no answer to {method!r:.80} within {timeout:g} s{why}")
 
-    def _why_unanswered(self, session: Session) -> str:
-        """What is known of the other side of a link that is up; empty of one that answers requests."""
-        if session.id in self._answerers or session.outgoing.attaching is Attaching.AGREED:
-            return ""
-        serves = session.incoming.serves
-        if session.incoming.messages_in:
+    def _why_unanswered(self, asked: _Asked, session: Session, timeout: float) -> str:
+        """What is known of the other side of a link that is up."""
+        unread, heard = session.unread_bytes(), session.incoming.messages_in
+        if not unread and (session.id in self._answerers or session.outgoing.attaching is Attaching.AGREED):
+            known = "the link is up, and its other end may be busy or stopped" if unread is None else "it was read"
+            return f": {known}. {SLOW}"
+        if not unread and heard:
             return f": it has answered no request over this link yet. {SLOW_OR_FOREIGN}"
+        known = "the link is up" if heard else "nothing has come over the link since it is there"
+        if unread:
+            is_last = asked.number >= session.outgoing.next_number - 1
+            known += f", and what was sent is unread{f' for these {timeout:g} s' if is_last else ''}"
         who, blocking = (
-            ("client", "inside its own calls") if serves else ("server", "inside serve_forever() and poll()")
+            ("client", "inside its own calls")
+            if session.incoming.serves
+            else ("server", "inside serve_forever() and poll()")
         )
         return (
-            f": nothing has come over the link since it is there. The {who} may be stopped or caught in a handler; one "
-            f"of the blocking front serves only {blocking}. {SLOW_OR_FOREIGN}"
+            f": {known}. The {who} may be stopped or caught in a handler, as by time.sleep(); one of the blocking "
+            f"front serves only {blocking}{'' if unread else f'. {SLOW_OR_FOREIGN}'}"
         )
 
     def _give_up(self, id: int, error: IPCError | None) -> None:
@@ -577,6 +590,7 @@ class Requests:
         assert asker is not None
         request = Request(asker, message, self._driver.now)
         before, self._at_hand = self._at_hand, request
+        self._latest = request
         try:
             if self.watches is None:
                 self._begin(request, message)
@@ -675,9 +689,18 @@ class Requests:
             asker.answered()
 
     def _cancelled(self, cancel: CancelMessage) -> None:
-        session = self._events.current
+        session, id = self._events.current, bytes(cancel.id)
         if session is not None:
-            self.cancelled_by(session, bytes(cancel.id))
+            self._look_whether_late(session, id)
+            self.cancelled_by(session, id)
+
+    def _look_whether_late(self, session: Session, id: bytes) -> None:
+        """Tell of a request that was answered, or only read, when nobody waited for it any more."""
+        latest = self._latest
+        if latest is None or latest.socket is not session or bytes(latest._id) != id or latest.cancelled:
+            return
+        if latest.ended or session.incoming.came_behind(REQUEST, id):
+            self._late(latest.method, session)
 
     def cancelled_by(self, asker: Asker, id: bytes) -> None:
         """Whoever asked waits for this answer no more."""

@@ -56,6 +56,8 @@ class Rooms(Mapping[str, list[S]]):
         self._limit = limit
         self._rooms: dict[str, dict[int, Any]] = {}
         self._of: dict[int, dict[str, None]] = {}
+        self.were_joined = False
+        """Whether anybody was ever in one."""
 
     def __getitem__(self, name: str) -> list[S]:
         try:
@@ -84,6 +86,7 @@ class Rooms(Mapping[str, list[S]]):
         checked = _named(names, "join")
         if not socket.is_open:
             raise NotConnected(f"cannot join {checked[0]!r}: this socket is closed")
+        self.were_joined = True
         mine = self._of.get(socket.id, {})
         new = [name for name in dict.fromkeys(checked) if name not in mine]
         if len(mine) + len(new) > self._limit:

@@ -381,6 +381,10 @@ class Driver(Protocol):
     """Whether ``spawn`` works; where it does not, async handlers are refused at ``on``."""
     has_small_stack: bool
     """Whether its thread has too little stack for what msgspec would decode; see ``wire/costs.py``."""
+    breaks_unread: bool
+    """Whether the kernel breaks a local link that ends with something unread, so that it does not end in order."""
+    hides_ends: bool
+    """Whether the kernel tells of a link's end only those who have read all that came before it."""
     lock: Lock
     endpoints: WeakSet[Endpoint]
     """Who works with this driver; told when a fork makes it somebody else's."""
@@ -391,6 +395,9 @@ class Driver(Protocol):
 
         That is besides the log; None: nowhere.
         """
+
+    def sockets_in(self, directory: str) -> list[str]:
+        """The names of the local sockets in a directory, some thousands at most."""
 
     def misplaced(self) -> str | None:
         """Why nothing may be called from where the caller is (another event loop); None where it may."""

@@ -105,6 +105,7 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
         self.refused = 0
         """How many connections were refused because of a limit."""
         self._limits_told: set[str] = set()
+        self._told_of_rooms = False
         self.runs_in_event_loop = driver.runs_coroutines
         """Whether an event loop runs it; otherwise whoever calls."""
         self.events.unheard = self._unheard
@@ -280,9 +281,21 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
         if not self._sessions:
             self._tell_if_stopped("emit to rooms")
         to = self.rooms.members(self._here(audience), self._sessions)
+        if not to and self._sessions and self._relay is None and not (self.rooms.were_joined or self._told_of_rooms):
+            self._tell_of_rooms(audience)
         if self._relay is None or local:
             return self._send(to, frame, event)
         return self._send_everywhere(self._relay, audience, to, frame, event)
+
+    def _tell_of_rooms(self, audience: Audience) -> None:
+        """Somebody emits to rooms, and nobody was ever in one: that it reaches nobody is no error, and told once."""
+        self._told_of_rooms = True
+        rooms = ", ".join(f"{room!r:.80}" for room in audience.rooms[:3])
+        line = (
+            f"to({rooms}).emit() reached nobody: no socket has joined any room of this server yet. It is the server's "
+            "handlers that let one in, by socket.join(room). This is said once"
+        )
+        self._tell_mistake(IPCError(line))
 
     def _here(self, audience: Audience) -> Audience:
         """The same, with its sockets as numbers of this server: those of others are somebody else's."""

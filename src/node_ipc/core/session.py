@@ -291,6 +291,10 @@ class Session:
         """The bytes that wait for the peer to take them."""
         return self.outgoing.weigh()
 
+    def unread_bytes(self) -> int | None:
+        """The bytes of what was emitted that the peer's program has not read, at the most; None where nobody tells."""
+        return None if self._link is None else self._link.unread_bytes()
+
     # ---- rooms
 
     @property

@@ -22,15 +22,16 @@ class Trace(NamedTuple):
     Attributes:
         what: ``connecting``, ``retrying``, ``starting``, ``listening``, ``opened``, ``received``, ``sent``,
             ``dropped``, ``replaced``, ``error``, ``refused``, ``paused`` (reading, for a second or more; once for each
-            link and reason), ``unheard`` (events that nobody hears, whose name is nearly a handler's or is a method's;
-            once for each name), ``unsent`` (a client ended before all was sent), ``unread`` (a request failed, and
-            nobody looked at its outcome; whatever thread dropped that tells), ``lost``.
+            link and reason), ``unheard`` (events that nobody hears: at a server, or where their name is nearly a
+            handler's or is a method's; once for each name), ``mistake`` (something else that is hardly meant so; once),
+            ``unsent`` (a client ended before all was sent), ``unread`` (a request failed, and nobody looked at its
+            outcome; whatever thread dropped that tells), ``lost``.
         endpoint: The client or server.
         socket: The socket it happened on, where there is one; with UDP the ``DatagramPeer``.
         messages: How many messages (``received``, ``sent``, ``dropped``, ``replaced``, ``unsent``).
         bytes: How many bytes (``received``, ``sent``).
-        detail: The address, the error, the loss, the delay of a retry in seconds, or of ``unheard``, ``unsent`` and
-            ``unread`` a sentence.
+        detail: The address, the error, the loss, the delay of a retry in seconds, or of ``unheard``, ``mistake``,
+            ``unsent`` and ``unread`` a sentence.
 
     Example:
         >>> def slow(trace):
@@ -152,6 +153,7 @@ class Stats(msgspec.Struct):
         late: Answers that came after their request was given up.
         reserved: Events of peers that no handler heard, with ``parser="fast"``: their names (``connect``,
             ``error`` …) are this endpoint's own.
+        unheard: Events of peers that no handler heard. The clients that can ``receive`` keep those for that.
         replaced: Emitted with ``keep="latest"``, and not sent, since a newer one of their event took their place.
         seconds: How long ago the counting began.
         paused: How many links are not read now, by what they wait for: ``handlers`` (async ones that are at
@@ -177,6 +179,7 @@ class Stats(msgspec.Struct):
     refused: int = 0
     late: int = 0
     reserved: int = 0
+    unheard: int = 0
     replaced: int = 0
     seconds: float = 0.0
     paused: dict[str, int] = msgspec.field(default_factory=dict)

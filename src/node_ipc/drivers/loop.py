@@ -50,7 +50,7 @@ from ..net import tcp
 from ..net.paused import Lookout
 from ..net.steps import READ, WRITE, LookUp, Pause, Step, Steps, Watched, Writable
 from ..net.stream import LAST_READS, StreamLink
-from ..net.unread import all_arrived, unread_bytes
+from ..net.unread import BREAKS_UNREAD, HIDES_ENDS, all_arrived, unread_bytes
 from . import farewell, forks, small_stack
 from .poller import Poller
 from .spin import LoopSpin
@@ -109,6 +109,7 @@ class EventLoopDriver:
     """Drives endpoints on an asyncio (or uvloop, or winloop) event loop."""
 
     runs_coroutines = True
+    breaks_unread, hides_ends = BREAKS_UNREAD, HIDES_ENDS
     failures: list[BaseException] | None = None
 
     def __init__(self, *, renews: bool = False) -> None:
@@ -309,6 +310,11 @@ class EventLoopDriver:
         task = self.task(coroutine)
         task.add_done_callback(partial(tell_end, done))
         return task
+
+    def sockets_in(self, directory: str) -> list[str]:
+        from ..net.unix import sockets_in
+
+        return sockets_in(directory)
 
     def current_task(self) -> object:
         try:

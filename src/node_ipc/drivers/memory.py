@@ -101,6 +101,7 @@ class MemoryDriver:
 
     runs_coroutines = True
     has_small_stack = False
+    breaks_unread, hides_ends = True, False  # as on Linux
 
     def __init__(self, *, seed: int = 0, conditions: Conditions | None = None) -> None:
         self.random = random.Random(seed).random  # nosec B311 # a simulation, to be repeated
@@ -321,6 +322,10 @@ class MemoryDriver:
         else:
             heapq.heappush(self._timers, call)
         return call
+
+    def sockets_in(self, directory: str) -> list[str]:
+        paths = (getattr(address, "path", "") for address in self.listeners)
+        return [name for where, _, name in (path.rpartition("/") for path in paths) if where == directory and name]
 
     def misplaced(self) -> None:
         """It knows no event loop: whoever is in its thread may call."""

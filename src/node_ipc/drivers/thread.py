@@ -48,6 +48,7 @@ from ..core.seam import (
 from ..errors import IPCError, WouldDeadlock
 from ..net.steps import READ, WRITE, LookUp, Pause, Step, Steps, Walk, Watched, Writable
 from ..net.stream import DIRECT_SECONDS, StreamLink
+from ..net.unread import BREAKS_UNREAD, HIDES_ENDS
 from . import forks, small_stack
 from .poller import Poller
 from .spin import Spin, spin_of
@@ -94,6 +95,7 @@ class ThreadDriver:
     """Drives the endpoints of one front object in the thread that made it."""
 
     runs_coroutines = False
+    breaks_unread, hides_ends = BREAKS_UNREAD, HIDES_ENDS
     failures: list[BaseException] | None = None
     warned_in_coroutine = False
     """Whether it was said that an event loop runs in this thread, and waits for this."""
@@ -307,6 +309,11 @@ class ThreadDriver:
     def spawn(self, coroutine: Coroutine[Any, Any, Any], done: Callable[[BaseException | None], None]) -> NoReturn:
         coroutine.close()
         raise TypeError("there is no event loop here to run an async handler: use the asyncio front")
+
+    def sockets_in(self, directory: str) -> list[str]:
+        from ..net.unix import sockets_in
+
+        return sockets_in(directory)
 
     def current_task(self) -> None:
         """There are none."""

@@ -37,6 +37,7 @@ import stat
 import struct
 import sys
 from collections.abc import Collection, Iterable, Iterator, MutableMapping
+from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -73,6 +74,7 @@ __all__ = [
     "peer_of",
     "secure_root",
     "socket_mode",
+    "sockets_in",
 ]
 
 _LINUX = sys.platform == "linux"
@@ -82,6 +84,7 @@ _FIND = getattr(os, "O_PATH", os.O_RDONLY) | getattr(os, "O_NOFOLLOW", 0)
 _FIND_DIRECTORY = _FIND | getattr(os, "O_DIRECTORY", 0)
 _LINKS_MAX = 40  # symbolic links on one way, as in the kernel
 _LOCK_TRIES = 50  # each is a few system calls and means that another server has just left
+_MOST_NAMES = 10_000  # of a directory that hints are looked for in
 _FIRST_INHERITED = 3  # systemd's SD_LISTEN_FDS_START
 
 _HINTS = {
@@ -1048,6 +1051,18 @@ def _sure_path(directory: int) -> str | None:
 
 
 # Names and errors
+
+
+def sockets_in(directory: str) -> list[str]:
+    """The names of the sockets in a directory, for hints; none where it cannot be read."""
+    with contextlib.suppress(OSError), os.scandir(directory) as entries:
+        return [
+            entry.name
+            for entry in islice(entries, _MOST_NAMES)
+            if not (entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False))  # costs no call
+            and stat.S_ISSOCK(entry.stat(follow_symlinks=False).st_mode)
+        ]
+    return []
 
 
 def _new_socket() -> socket.socket:

@@ -11,7 +11,12 @@ import select
 import socket
 import sys
 
-__all__ = ["all_arrived", "unread_bytes"]
+__all__ = ["BREAKS_UNREAD", "HIDES_ENDS", "all_arrived", "unread_bytes"]
+
+BREAKS_UNREAD = sys.platform == "linux"
+"""Whether a local link that ends with something unread is broken, and does not end in order."""
+HIDES_ENDS = sys.platform == "win32"
+"""Whether a link's end is told only to those who have read all that came before it."""
 
 if sys.platform == "linux":
     from fcntl import ioctl

@@ -177,7 +177,8 @@ class _link:
         self._until = asyncio.get_running_loop().time() + self._timeout
         self.pid = self.client.peer.pid
         self.client.once("disconnect", self._lost)
-        self.client.on("data", self._bytes.put_nowait)
+        if self.client.settings.raw_buffer:
+            self.client.on("data", self._bytes.put_nowait)
         return self
 
     def _lost(self, loss: Loss) -> None:

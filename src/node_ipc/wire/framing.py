@@ -1,4 +1,4 @@
-"""Bytes of a stream in, whole frames out; it knows the delimiter and the size limit, and nothing of JSON.
+"""Bytes of a stream in, whole frames out; it knows the delimiter and the size limit, and nothing of JSON but for hints.
 
 A read may end anywhere: inside a frame, inside a UTF-8 sequence, inside the delimiter. The bytes of a frame that
 is not complete are kept once and never searched again, so the cost is linear however the stream is cut.
@@ -9,10 +9,12 @@ from __future__ import annotations
 import codecs
 import sys
 
+import msgspec
+
 from ..errors import FrameTooLarge, InvalidJSON, InvalidMessage, ProtocolError
 from .costs import count_values, may_have_more_values
 
-__all__ = ["TLS_RECORDS", "Splitter", "ended_in_the_middle", "half_a_message"]
+__all__ = ["TLS_RECORDS", "Splitter", "ended_in_the_middle", "half_a_message", "never_a_message"]
 
 NOTHING = bytearray()
 """The rest where there is none, for all connections (56 bytes for each otherwise); it never changes."""
@@ -126,6 +128,7 @@ class Splitter:
         )
 
 
+NO_DELIMITER = "it ends in '}': does the peer send no delimiter?"
 MOST_DELIMITER = 8
 """So long may what follows the last ``}`` be to be taken for a delimiter."""
 
@@ -144,6 +147,23 @@ def ended_in_the_middle(of_a_server: bool) -> str:
     return f"the server ended in the middle of it{CUT_AS_SLOW}" if of_a_server else "the peer ended in the middle of it"
 
 
+def never_a_message(rest: bytes | bytearray) -> str | None:
+    """Why what has been half a message for a while will hardly become a whole one, a clause; None where it may."""
+    data = bytes(rest[:PIECE])
+    begun = data.lstrip()[:1]
+    if begun and begun != b"{":
+        return f"it begins {data[:64]!r}: is the peer in raw mode (raw_buffer), or no program of node-ipc?"
+    whole, brace, end = data.rpartition(b"}")
+    if not brace or len(data) < len(rest) or len(end) > MOST_DELIMITER:
+        return None
+    last = (whole + brace).rsplit(end, 1)[-1] if end else whole + brace
+    try:
+        msgspec.json.decode(last)
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+    return f"it ends in {end!r}: does the peer use another delimiter?" if end else NO_DELIMITER
+
+
 def half_a_message(rest: bytes | bytearray, of_a_server: bool) -> InvalidMessage:
     """What it means that a link ended behind these bytes: they are no whole frame."""
     begun = bytes(rest[:64])
@@ -155,7 +175,7 @@ def half_a_message(rest: bytes | bytearray, of_a_server: bool) -> InvalidMessage
     elif end:
         hint = f"it ends in {end!r}: does the peer use another delimiter?"
     else:
-        hint = "it ends in '}': does the peer send no delimiter?"
+        hint = NO_DELIMITER
     return InvalidMessage(f"the link ended inside a message, {len(rest)} bytes of which came, {begun!r}: {hint}")
 
 

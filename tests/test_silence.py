@@ -1,0 +1,362 @@
+"""What is said where something goes wrong between two ends and neither of them would notice: once, and then counted."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import node_ipc
+from fronts import FRONTS, front_of
+from node_ipc import Config, ReceiveTimeout, RemoteError, RequestTimeout, blocking, testing
+from node_ipc.core.events import STRANGERS
+
+needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="where the kernel tells what a peer has read")
+
+
+@pytest.fixture(params=FRONTS, ids=lambda kind: kind.name)
+def front(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
+    with front_of(request.param, Config(socket_root=f"{tmp_path}/", retry=20, silent=True)) as front:
+        yield front
+
+
+@pytest.fixture(params=[kind for kind in FRONTS if kind.waits], ids=lambda kind: kind.name)
+def waiting(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
+    with front_of(request.param, Config(socket_root=f"{tmp_path}/", retry=20, silent=True)) as front:
+        yield front
+
+
+# ---- events that nobody hears
+
+
+def test_an_event_that_no_server_hears_is_told_once_with_those_that_it_hears(
+    front: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = front.serve()
+    client = front.connect()
+    server.on("join", lambda data: None)
+    server.on("ready", lambda data: None)
+    server.once("hello", lambda data: None)
+    server.handle("add", sum)
+    for name in ("jion", "jion", "order", "order", "hello", "hello", "ad"):
+        client.emit(name, 1)
+    client.until(lambda: server.server.stats().unheard == 6)
+    assert caplog.text.count("events named 'jion' come, and no handler hears them; there is one for 'join'") == 1
+    assert caplog.text.count("there is one for requests of 'add': is one of the two misspelt?") == 1
+    told = "events named 'order' come, and no handler hears them; there are some for 'join', 'ready'"
+    assert caplog.text.count(told) == 1
+    assert "'hello' come" not in caplog.text, "somebody heard it once"
+
+
+def test_a_udp_port_tells_of_what_it_does_not_hear_too(caplog: pytest.LogCaptureFixture) -> None:
+    with blocking.serve_udp("127.0.0.1:0") as one, blocking.serve_udp("127.0.0.1:0") as other:
+        other.on("join", print)
+        one.emit(("127.0.0.1", other.port), "order", 1)
+        while not other.stats().unheard:
+            other.poll(5)
+    assert "events named 'order' come, and no handler hears them; there are some for 'join'" in caplog.text
+
+
+def test_what_is_usual_to_hear_nobody_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
+    client, server, _, driver = testing.pair()
+    client.emit("order", 1)  # a server that hears nothing at all
+    client.on("news", lambda data: None)
+    server.broadcast("frame", 1)  # a client need not hear all that its server emits
+    driver.run_until_idle()
+    assert (server.stats().unheard, client.stats().unheard) == (1, 1)
+    server.on("join", lambda data: None)
+    server.on("*", lambda *event: None)
+    client.emit("else", 1)
+    driver.run_until_idle()
+    assert server.stats().unheard == 1 and "no handler hears" not in caplog.text
+
+
+def test_a_peer_that_makes_up_names_is_told_of_a_few_times(caplog: pytest.LogCaptureFixture) -> None:
+    client, server, _, driver = testing.pair()
+    server.on("join", lambda data: None)
+    for number in range(1000):
+        client.emit(f"{number}{'made up' * 8}{number}", 1)
+        driver.advance(1)
+    assert caplog.text.count("no handler hears them") == STRANGERS and server.stats().unheard == 1000
+
+
+def test_what_a_waiting_client_receives_is_not_unheard(waiting: Any, caplog: pytest.LogCaptureFixture) -> None:
+    server = waiting.serve()
+    client = waiting.connect()
+    client.on("news", lambda data: None)
+    server.broadcast("nesw", 1)
+    assert client.receive("nesw", timeout=20) == 1
+    assert client.stats().unheard == 0 and "no handler hears" not in caplog.text
+
+
+def test_the_log_of_the_callback_front_has_its_mistakes(tmp_path: Path) -> None:
+    lines: list[str] = []
+    ipc = node_ipc.IPC()
+    ipc.config.update(socket_root=f"{tmp_path}/", id="world", log_in_color=False, logger=lines.append)
+    ipc.serve()
+    ipc.server.on("connection", lambda socket: None)
+    assert [line for line in lines if "what happens here is named 'connect'" in line]
+
+
+# ---- payloads that are refused
+
+
+def test_a_request_that_does_not_fit_is_answered_with_the_place(front: Any) -> None:
+    server = front.serve()
+    server.handle("order", lambda params: None, type=dict[str, int])
+    with pytest.raises(RemoteError, match=r"'order' does not fit at \$\[\.\.\.\]: Expected `int`, got `str`"):
+        front.connect().request("order", {"count": "two"})
+
+
+def test_a_time_out_says_what_was_refused_meanwhile(waiting: Any) -> None:
+    server = waiting.serve()
+    client = waiting.connect()
+    client.on("news", lambda data: None, type=int)
+    for _ in range(2):
+        server.broadcast("news", "tea")
+    client.until(lambda: client.stats().errors == 2)
+    refused = r"0.05 s; 2 messages that came were refused here, the last since the payload of .news. does not fit"
+    with pytest.raises(ReceiveTimeout, match=refused):
+        client.receive("answer", timeout=0.05)
+
+
+@needs_linux
+def test_a_time_out_says_that_the_server_has_read_all(waiting: Any, caplog: pytest.LogCaptureFixture) -> None:
+    server = waiting.serve()
+    server.on("order", lambda data: None, type=int)
+    client = waiting.connect()
+    client.emit("order", "tea")
+    client.until(lambda: server.server.stats().errors)
+    with pytest.raises(ReceiveTimeout, match="the server has read all that was emitted: what it refused"):
+        client.receive("answer", timeout=0.05)
+    assert "the payload of 'order' does not fit at $: Expected `int`, got `str`" in caplog.text
+
+
+# ---- a server that is caught
+
+
+@needs_linux
+def test_a_time_out_says_that_a_server_reads_nothing(front: Any) -> None:
+    caught, done = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        caught.set()
+        done.wait(20)
+
+    with front_of(FRONTS[0], front.config) as other:
+        server = other.serve()
+        server.handle("add", sum)
+        server.on("hang", hang)
+        client = front.connect()
+        assert client.request("add", [1, 2]) == 3
+        try:
+            client.emit("hang")
+            client.until(caught.is_set)
+            with pytest.raises(RequestTimeout, match=r"the link is up, and what was sent is unread for these 0.05 s"):
+                client.request("add", [1, 2], timeout=0.05)
+            if front.waits:
+                with pytest.raises(ReceiveTimeout, match=r"the server's program has not read all that was emitted"):
+                    client.receive("answer", timeout=0.05)
+        finally:
+            done.set()
+
+
+@pytest.mark.parametrize("kind", FRONTS, ids=lambda kind: kind.name)
+def test_a_server_that_was_caught_says_once_that_somebody_gave_up(
+    kind: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = Config(socket_root=f"{tmp_path}/", silent=True)
+    caught, done = threading.Semaphore(0), threading.Semaphore(0)
+
+    def hang() -> None:
+        caught.release()
+        assert done.acquire(timeout=20)
+
+    with front_of(kind, config) as front, front_of(FRONTS[2], config) as other:
+        server = front.serve()
+        server.handle("add", sum)
+        server.on("hang", hang)
+        client = other.connect()
+        for _ in range(2):
+            client.emit("hang")
+            assert caught.acquire(timeout=20)
+            with pytest.raises(RequestTimeout):
+                client.request("add", [1, 2], timeout=0.01)
+            done.release()
+            assert client.request("add", [3, 4]) == 7
+    assert caplog.text.count("whoever asked for 'add' had given up before this program answered") == 1
+
+
+def test_an_async_handler_that_is_begun_too_late_is_told_too(caplog: pytest.LogCaptureFixture) -> None:
+    client, server, _, driver = testing.pair()
+
+    async def add(numbers: list[int]) -> int:
+        return sum(numbers)
+
+    server.handle("add", add)
+    driver.connections[-1].to_server.stall()
+    answer = client.request("add", [1, 2], timeout=5)
+    driver.run_until(answer)
+    assert "what was sent is unread for these 5 s" in str(answer.error)
+    driver.advance(1)
+    driver.connections[-1].to_server.resume()
+    driver.run_until_idle()
+    assert "had given up before this program answered" in caplog.text
+
+
+def test_a_request_that_is_given_up_in_its_time_is_no_fault_of_the_server(caplog: pytest.LogCaptureFixture) -> None:
+    client, server, _, driver = testing.pair()
+
+    async def slow(params: Any) -> None:
+        await driver.sleep(10)
+
+    server.handle("slow", slow)
+    answer = client.request("slow", timeout=5)
+    driver.run_until(answer)
+    assert "unread" not in str(answer.error)
+    driver.advance(10)
+    assert "had given up" not in caplog.text
+
+
+# ---- a limit that only the other side has
+
+
+def test_a_server_that_refuses_what_was_emitted_is_told_once(front: Any, caplog: pytest.LogCaptureFixture) -> None:
+    server = front.serve(max_message_size=1000)
+    client = front.connect()
+    for links in (2, 3):
+        client.until(lambda: client.client.state is node_ipc.ClientState.CONNECTED)
+        client.emit("order", "x" * 5000)
+        client.until(lambda links=links: server.server.stats().links == links)
+    assert caplog.text.count("ended the link and takes a new one: in order; 0 messages dropped, 1 in flight") == 1
+    assert caplog.text.count("its max_message_size or max_message_values may be smaller") == 1
+
+
+def test_a_time_out_says_that_a_link_was_lost_before(waiting: Any) -> None:
+    server = waiting.serve(max_message_size=1000)
+    client = waiting.connect()
+    client.emit("order", "x" * 5000)
+    client.until(lambda: server.server.stats().links == 2)
+    with pytest.raises(ReceiveTimeout, match=r"a link was lost before \(.*1 in flight\).*max_message_size"):
+        client.receive("answer", timeout=0.05)
+
+
+def test_who_hears_disconnect_is_told_nothing_more(caplog: pytest.LogCaptureFixture) -> None:
+    driver = testing.MemoryDriver()
+    server = testing.serve(driver, max_message_size=1000)
+    client = testing.connect(driver, server.address)
+    lost: list[Any] = []
+    client.on("disconnect", lost.append)
+    client.emit("order", "x" * 5000)
+    driver.run_until(lambda: server.stats().links == 2)
+    assert lost[0].in_flight == 1 and "takes a new one" not in caplog.text
+
+
+# ---- the same again and again
+
+
+def test_slow_viewers_are_told_of_in_full_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    driver = testing.MemoryDriver(conditions=testing.Conditions(buffer=10_000))
+    server = testing.serve(driver, slow_timeout=10_000, soft_pending_bytes=20_000, max_pending_bytes=100_000)
+    client = testing.connect(driver, server.address, retry=100)
+    client.on("disconnect", lambda loss: None)
+    for _ in range(3):
+        driver.run_until(lambda: server.sockets)
+        driver.connections[-1].to_client.stall()
+        for _ in range(20):
+            server.broadcast("frame", "x" * 2000)
+        driver.run_until(lambda: not server.sockets)
+        driver.resume()
+    assert caplog.text.count("did not take its bytes") == 1 and 'keep="latest"' in caplog.text
+    driver.advance(60)
+    assert "2 more links of slow peers that were cut at" in caplog.text
+
+
+# ---- ends that do not speak alike
+
+
+def test_a_handler_of_data_is_told_to_be_of_raw_mode(front: Any, caplog: pytest.LogCaptureFixture) -> None:
+    server = front.serve()
+    for end in (server, front.connect()):
+        caplog.clear()
+        end.on("data", lambda data: None)
+        assert "a handler of 'data' is called in raw mode only (raw_buffer)" in caplog.text
+        assert "events are heard under the names" in caplog.text
+
+
+def returning(data: Any) -> Any:
+    return {"sum": sum(data)}
+
+
+def test_what_a_handler_of_events_returns_is_told_to_go_nowhere(front: Any, caplog: pytest.LogCaptureFixture) -> None:
+    server = front.serve()
+    server.on("add", returning)
+    server.on("push", lambda data: len(data))
+    client = front.connect()
+    for name in ("add", "push", "add", "push"):
+        client.emit(name, [1, 2])
+    client.until(lambda: server.server.stats().messages_in == 4)
+    assert caplog.text.count("what the handler of 'add' returned goes nowhere: an event has no answer") == 1
+    assert "'push'" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("written", "why"),
+    [
+        (b'{"type":"n","data":1}\n', "ends in b'\\n': does the peer use another delimiter?"),
+        (b'{"type":"n","data":1}\n{"type":"n","data":2}\n', "ends in b'\\n': does the peer use another delimiter?"),
+        (b'{"type":"n","data":1}', "does the peer send no delimiter?"),
+        (b"hello", "it begins b'hello': is the peer in raw mode (raw_buffer)"),
+        (b"GET / HTTP/1.1\r\n\r\n", "or no program of node-ipc"),
+    ],
+)
+def test_what_never_becomes_a_message_is_told_after_a_second(written: bytes, why: str) -> None:
+    driver = testing.MemoryDriver()
+    server = testing.serve(driver)
+    errors: list[Exception] = []
+    server.on("error", errors.append)
+    wire = testing.Wire.connected(driver, server.address)
+    wire.write(written)
+    driver.advance(2.5)
+    (error,) = errors
+    assert isinstance(error, node_ipc.InvalidMessage) and why in str(error)
+    assert server.sockets, "and the rest may come"
+    driver.advance(30)
+    assert len(errors) == 2 and why in str(errors[1]) and not server.sockets
+
+
+@pytest.mark.parametrize("written", [b'{"type":"n","data":{"a":{}}', b" ", b'{"type":"n","data":"}'])
+def test_what_may_become_a_message_is_waited_for(written: bytes) -> None:
+    driver = testing.MemoryDriver()
+    server = testing.serve(driver)
+    errors: list[Exception] = []
+    server.on("error", errors.append)
+    testing.Wire.connected(driver, server.address).write(written)
+    driver.advance(20)
+    assert errors == []
+
+
+# ---- rooms
+
+
+def test_emitting_to_rooms_that_nobody_ever_joined_is_told_once(front: Any, caplog: pytest.LogCaptureFixture) -> None:
+    server = front.serve()
+    server.call(lambda: server.server.to("lobby").emit("news", 1))
+    assert "reached nobody" not in caplog.text, "nobody is there at all"
+    client = front.connect()
+    client.until(lambda: server.count)
+    for _ in range(2):
+        server.call(lambda: server.server.to("lobby").emit("news", 1))
+    assert caplog.text.count("to('lobby').emit() reached nobody: no socket has joined any room of this server yet") == 1
+
+
+def test_rooms_that_are_empty_again_are_as_they_should_be(caplog: pytest.LogCaptureFixture) -> None:
+    _, server, socket, _ = testing.pair()
+    socket.join("lobby")
+    socket.leave("lobby")
+    server.to("lobby").emit("news", 1)
+    assert caplog.text == ""
