@@ -321,7 +321,7 @@ def test_what_never_becomes_a_message_is_told_after_a_second(written: bytes, why
     server.on("error", errors.append)
     wire = testing.Wire.connected(driver, server.address)
     wire.write(written)
-    driver.advance(2.5)
+    driver.advance(1.5)
     (error,) = errors
     assert isinstance(error, node_ipc.InvalidMessage) and why in str(error)
     assert server.sockets, "and the rest may come"

@@ -166,7 +166,7 @@ def connect_timeout(client: ClientCore[Any], seconds: float) -> ConnectTimeout:
 def hint_at_waiting(client: ClientCore[Any], error: IPCError) -> IPCError:
     """The error of a single attempt, which says how to wait where no server is there yet, and which id may be meant."""
     if error.__class__ is ConnectError:
-        error.args = (f"{error}{HINT_AT_WAITING}{near_by(client.address, client.settings.appspace)}",)
+        error.args = (f"{error}{HINT_AT_WAITING}{client.meant_id()}",)
     return error
 
 
@@ -294,6 +294,10 @@ class ClientCore(LinkPublisher[S]):
             return ""
         why = "" if self.last_error is None else f" ({self.last_error})"
         return f": the client is {self.state.value}{why}"
+
+    def meant_id(self) -> str:
+        """``. Did you mean …?`` where a socket beside the one that is looked for may be meant; else nothing."""
+        return near_by(self.address, self._settings.appspace, self._driver.sockets_in)
 
     def remarks(self, nothing_came: bool) -> str:
         """What else is known of why an event may not come, for the end of messages about time-outs."""
@@ -672,10 +676,9 @@ class ClientCore(LinkPublisher[S]):
         if waited < WAITS_LONG_SECONDS:
             return
         self._told_of_waiting = True
-        meant = near_by(self.address, self._settings.appspace, self._driver.sockets_in)
         warn(
             f"after {waited:.0f} s there is still no link to {self.id!r}, and this client goes on trying, as timeout= "
-            f"and the option max_retries say: {error}{meant}",
+            f"and the option max_retries say: {error}{self.meant_id()}",
             stderr=self.own_log_is_silent is None or self.own_log_is_silent(),  # otherwise that log shows it
         )
 

@@ -151,6 +151,7 @@ BETWEEN_PARTS = frozenset(
         "listening",
         *(
             "listening_at",
+            "meant_id",
             "not_bound",
             "not_listening",
             "on_closed",

@@ -773,6 +773,8 @@ class Incoming:
         if new or self._half_since is None:
             self._half_since = self._driver.now()
         if self._half_timer is None:
+            if self._half_seen != TOLD:
+                self._half_seen = len(self._splitter.rest)
             self._arm_half(limit / 1000)
 
     def _arm_half(self, seconds: float) -> None:
