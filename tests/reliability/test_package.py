@@ -43,6 +43,8 @@ OF_EXTRAS = {
     "top": {"rich", "textual"},
 }
 """By folder, what its modules may import since an extra brings it; nobody else imports those modules."""
+MAY_COMPILE = {"python.py": {"exec", "compile"}, "advice.py": {"compile"}}
+"""What declarations.py lets through; and a line of the user's program, into a tree that is only looked at."""
 SBOM = "sboms/node-ipc.cdx.json"
 """In the wheel's dist-info, where PEP 770 wants it."""
 
@@ -129,7 +131,7 @@ def test_nothing_is_unpickled_evaluated_or_given_to_a_shell() -> None:
                 names = {alias.name for alias in node.names} | {getattr(node, "module", None) or ""}
                 assert not names & {"pickle", "marshal", "shelve", "dill"}, f"{path} imports {names}"
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-                may = {"exec", "compile"} if path.name == "python.py" else set()  # what declarations.py lets through
+                may = MAY_COMPILE.get(path.name, set())
                 assert node.func.id not in {"eval", "exec", "compile", "__import__"} - may, (
                     f"{path} calls {node.func.id}"
                 )
