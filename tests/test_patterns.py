@@ -21,7 +21,7 @@ import node_ipc
 
 SOURCE = Path(node_ipc.__file__).parent
 CALLS = ("compile", "findall", "finditer", "fullmatch", "match", "search", "split", "sub")
-LENGTHS = (24, 40_000)
+LENGTHS = (24, 25_000)
 """Characters: what tries all ways takes long for the few, what looks twice for the many; the rest, a millisecond."""
 SECONDS = 0.1
 MOST_CHARACTERS = 5
