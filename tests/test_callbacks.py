@@ -365,6 +365,21 @@ def test_a_server_that_nobody_started_is_told_of_also_where_the_log_is_silent(
     assert run.stderr == "" if says is None else re.fullmatch(f"node_ipc: {says}\n", run.stderr)
 
 
+def test_a_word_alone_is_a_path_to_serve_and_the_log_says_so(ipc: IPC, caplog: pytest.LogCaptureFixture) -> None:
+    lines: list[str] = []
+    line = "'world' is taken as a path, ./world; an id is set by ipc.config.id"
+    ipc.config.update(silent=False, logger=lines.append)
+    for path in ("/x", "./world", "world.sock", Path("world"), "abstract:world"):
+        if path != "abstract:world" or sys.platform == "linux":
+            ipc.serve(path)
+    assert not [each for each in lines if "taken as a path" in each]
+    ipc.serve("world")
+    assert lines.count(line) == 1
+    ipc.config.silent = True
+    ipc.serve("world", callback)
+    assert lines.count(line) == 1 and line in caplog.messages
+
+
 @pytest.mark.parametrize("kind", ["plain", "returned", "awaited"])
 async def test_stop_in_the_handler_of_a_request_lets_its_answer_out(ipc: IPC, other: IPC, kind: str) -> None:
     async def awaited() -> str:

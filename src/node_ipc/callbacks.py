@@ -375,10 +375,21 @@ class IPC:
             self.log("Server path not specified, so defaulting to socket_root + appspace + id:", str(where))
         elif isinstance(path, (str, os.PathLike)):
             where = addresses.local_path(path)
+            self._tell_where_an_id_goes(path)
         else:
             where = several(path, self._address_in_a_list)
             where = with_tls(where) if self._config.tls else where
         self._serve(where, callback)
+
+    def _tell_where_an_id_goes(self, path: str | os.PathLike[str]) -> None:
+        """A word alone would be an id everywhere else, and no client looks for it in the current directory."""
+        if not isinstance(path, str) or not set("/\\.:~").isdisjoint(path):
+            return
+        line = f"{path!r} is taken as a path, ./{path}; an id is set by ipc.config.id"
+        if self._config.silent:
+            warn(line)
+        else:
+            self.log(line)
 
     def _address_in_a_list(self, text: str) -> addresses.Address:
         """A URL, or a path as ``serve`` takes it alone."""

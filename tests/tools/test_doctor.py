@@ -179,13 +179,17 @@ def test_what_is_no_server_of_node_ipc(
         assert f"on this machine process {os.getpid()} (" in text
 
 
-def test_a_full_server(node_ipc: Command, root: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_full_server(
+    node_ipc: Command, root: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     server = node_ipc("listen", "world", "-o", "max_connections=1")
     server.wait_for("listening at")
     with socket.socket(socket.AF_UNIX) as other:
         other.connect(f"{root}app.world")
         server.wait_for("connected")
         code, text = examined(capsys, root, "world")
+        monkeypatch.chdir(root)
+        assert "is full: 1 connection is open there" in examined(capsys, root, "./app.world")[1].splitlines()[0]
     assert code == 1
     first = text.splitlines()[0]
     assert f"the server, process {server.process.pid} (" in first
@@ -295,6 +299,19 @@ def test_a_live_server_of_another_user(node_ipc: Command, shared: str) -> None:
     server.ends()
 
 
+def test_a_directory_that_one_may_not_enter_is_not_taken_for_a_removed_socket(node_ipc: Command, shared: str) -> None:
+    server = node_ipc("listen", "world")
+    server.wait_for("listening at")
+    os.chmod(shared, 0o700)
+    for command in (["doctor", "world"], ["doctor", f"{shared}app.world"], ["request", "world", "add"]):
+        code, text = as_stranger(shared, *command)
+        assert code == 1 and "Permission denied" in text
+        assert "removed" not in text and "listens at" not in text.splitlines()[0]
+    os.chmod(shared, 0o1777)
+    server.interrupt()
+    server.ends()
+
+
 def test_a_neighbour_is_not_offered_for_a_server_that_refuses(node_ipc: Command, shared: str) -> None:
     server = node_ipc("listen", "tr_a", "tr_a2", "-o", "writable_all=true", "-o", "allowed_uids=[0]")
     server.wait_for("app.tr_a2")
@@ -340,6 +357,25 @@ def test_a_server_whose_socket_was_removed_is_named(
     assert f"process {server.process.pid} (" in first and f"holds the lock {root}app.world.lock" in first
     server.interrupt()
     server.ends()
+
+
+def test_a_socket_of_that_name_in_the_current_directory_is_named(
+    node_ipc: Command, root: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(root)
+    server = node_ipc("listen", f"{root}world")
+    server.wait_for("listening at")
+    for command in (["doctor", "world"], ["emit", "world", "message"], ["request", "world", "add"]):
+        assert main([*command, "-o", f"socket_root={root}"]) == 1
+        said = "".join(capsys.readouterr()).splitlines()[0]
+        assert said.endswith(". A server listens at ./world: was ./world meant?")
+    monkeypatch.setattr(doctor, "unix_sockets", lambda: iter(()))  # where the kernel does not tell
+    assert "A socket is at ./world: was ./world meant?" in examined(capsys, root, "world")[1].splitlines()[0]
+    server.interrupt()
+    server.ends()
+    Path("world").touch()
+    assert "./world" not in examined(capsys, root, "world")[1].splitlines()[0], "it is no socket"
+    os.unlink("world")
 
 
 def test_a_server_with_another_socket_root_is_named(

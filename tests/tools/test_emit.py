@@ -142,6 +142,10 @@ def test_it_waits_for_a_server_when_told_to(node_ipc: Command, root: str) -> Non
         (["emit", "world", "message", "{"], "is not JSON"),
         (["emit", "world", "message", "@/nowhere"], "cannot read '/nowhere'"),
         (["emit", "world", "message", "1", "2"], "unrecognized arguments: 2"),
+        (["emit", "world", "message", "1", "2"], "as '\"two words\"' or '[1, 2]', or give it as --text 'two words'"),
+        (["request", "world", "add", "1", "2"], "as '\"two words\"' or '[1, 2]'\n"),
+        (["request", "world", "add", "{a:", "1}"], "the shell took it apart: put the JSON into single quotes"),
+        (["emit", "world", "add", "[1,", "2]"], "the shell took it apart: put the JSON into single quotes"),
         (["emit", "world", "message", "--no-such"], "unrecognized arguments: --no-such"),
         (["emit", "world", "message", "1", "--text", "1"], "either JSON or --text"),
         (["emit", "world", "--raw", "a", "b"], "raw mode has no events"),
@@ -236,6 +240,15 @@ def test_requests(world: Serving, run: Run) -> None:
     assert err == "node-ipc request: no \\x1b[2J tea (7)\n"
     code, _, err = run("request", "world", "nothing")
     assert code == 1 and "there is no method 'nothing'" in err
+
+
+def test_a_request_that_is_still_at_work_is_told_as_that_alone(world: Serving, run: Run) -> None:
+    code, out, err = run("request", "world", "slow", "--timeout", "0.3")
+    assert (code, out) == (1, "")
+    assert err == (
+        "node-ipc request: no answer to 'slow' within 0.3 s. The server is there and answers, so it may still be at "
+        "work on it: raise --timeout. For more, ask the server: node-ipc doctor world\n"
+    )
 
 
 def test_ctrl_c_ends_the_waiting(node_ipc: Command, root: str) -> None:

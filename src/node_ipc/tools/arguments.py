@@ -75,7 +75,17 @@ class Parser(argparse.ArgumentParser):
     def refuse(self, unknown: Sequence[str], given: Sequence[str]) -> NoReturn:
         """End with what is wrong about these words, which the command line as a whole did not take."""
         self._given = given
-        self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        hint = self._taken_apart() if not any(word.startswith("-") for word in unknown) else None
+        self.error(f"unrecognized arguments: {' '.join(unknown)}{'' if hint is None else f'; {hint}'}")
+
+    def _taken_apart(self) -> str | None:
+        """How a payload is written that the shell made several words of; None where the command takes none."""
+        if self.get_default("late") is None:
+            return None
+        if any(word[:1] in ("{", "[") for word in self._given):
+            return """the shell took it apart: put the JSON into single quotes, as '{"seconds": 1}'"""
+        text = ", or give it as --text 'two words'" if "--text" in self.flags() else ""
+        return f"""there is one payload: put its JSON into single quotes, as '"two words"' or '[1, 2]'{text}"""
 
     def _hint(self) -> str | None:
         """About the first word that is not known."""

@@ -388,7 +388,7 @@ async def _refusal(address: str, where: Address, config: Config, error: IPCError
         return f"{text}{why}"
     if _is_dead(where.path):
         return f"{text}the server at {where.path!r} is dead and left the socket behind. {_successor(where.path)}"
-    if not os.path.lexists(where.path):
+    if _is_missing(where.path):
         for path, appspace in _elsewhere(address, where):
             return (
                 f"{text}no server has the appspace {config.appspace!r}, where this client looks. One of this id has "
@@ -420,23 +420,37 @@ def in_its_place(address: object, config: Config) -> str:
     if not isinstance(where, Unix) or where.path.startswith("\0"):
         return ""
     tried = (where.path, *where.also)
-    if any(map(os.path.lexists, tried)):
+    if any(map(os.path.lexists, tried)) or not _is_missing(where.path):
         return ""
     found = next(filter(None, map(_without_its_file, tried)), "")
     if not found and set("/:@").isdisjoint(address):
-        found = _in_another_root(f"{config.appspace}{address}") or _near(address, where, config.appspace)
+        found = (
+            _in_this_directory(address)
+            or _in_another_root(f"{config.appspace}{address}")
+            or _near(address, where, config.appspace)
+        )
     said = [each for each in (found, next(filter(None, map(_left_lock, tried)), "")) if each]
     return "".join(f". {each}" for each in said)
 
 
 def _without_its_file(path: str) -> str:
     """A server that listens, and whose socket's file is not there."""
-    if not _listens(path):
+    if not _is_missing(path) or not _listens(path):
         return ""
     return (
         f"A server listens at {path}, but that file was removed, or it has another {os.path.dirname(path)} than this "
         "process (a container, PrivateTmp of systemd): start it again, or give both another socket_root"
     )
+
+
+def _in_this_directory(address: str) -> str:
+    """A socket that has for its path what was given as an id, as ``ipc.serve("world")`` makes one."""
+    path = os.path.abspath(address)
+    with contextlib.suppress(OSError, ValueError):
+        if stat.S_ISSOCK(os.lstat(path).st_mode):
+            found = "A server listens" if _listens(path) else "A socket is"
+            return f"{found} at ./{address}: was ./{address} meant?"
+    return ""
 
 
 def _in_another_root(name: str) -> str:

@@ -130,9 +130,12 @@ async def _explained(arguments: argparse.Namespace, where: Address, config: Conf
             raise
         lost = isinstance(error, (ConnectionLost, NotConnected))
         unheeded = _unheeded(arguments) if link.answers else None
+        said = str(error)
+        if unheeded is not None and isinstance(error, RequestTimeout):  # what else it supposes is refuted by now
+            said = f"no answer to {arguments.method!r:.80} within {arguments.timeout:g} s"
         cause = unheeded or look(arguments.address, where, config, link.pid, lost)
         more = f"For more, ask the server: node-ipc doctor {shlex.quote(arguments.address)}"
-        raise type(error)(f"{error}. {more if cause is None else f'{cause[:1].upper()}{cause[1:]}. {more}'}") from error
+        raise type(error)(f"{said}. {more if cause is None else f'{cause[:1].upper()}{cause[1:]}. {more}'}") from error
 
 
 def _unheeded(arguments: argparse.Namespace) -> str:

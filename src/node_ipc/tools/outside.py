@@ -181,8 +181,8 @@ def _waiting(where: Address) -> int:
 
 
 def _shown(where: Unix) -> str:
-    """A path as the kernel lists it."""
-    return f"@{where.path[1:]}" if where.path.startswith("\0") else where.path
+    """A path as the kernel lists it: a server listens at an absolute one, without dots."""
+    return f"@{where.path[1:]}" if where.path.startswith("\0") else os.path.abspath(where.path)
 
 
 def _is_here(where: Tcp | Tls) -> bool:
