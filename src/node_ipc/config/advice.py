@@ -46,7 +46,7 @@ NOT_AWAITED = {
 MISSING_AWAIT = "A coroutine gives its value to await: data = await client.receive(…)"
 ARRAY = (
     "It is an array as it stands in JSON: what has a type arrives as one, as by a handler's data: numpy.ndarray or "
-    "receive(…, type=numpy.ndarray); within a payload by a Struct or a TypedDict. See node-ipc help numpy"
+    "receive(…, type=numpy.ndarray); within a payload by a Struct or a TypedDict. See node-ipc help arrays"
 )
 ENCODED = (
     "It is JSON as text: emit makes JSON by itself, so give it the value, emit(type, value), and not json.dumps(value)"
