@@ -29,6 +29,7 @@ from node_ipc import (
     testing,
 )
 from node_ipc.config.address import Unix
+from node_ipc.config.advice import advice
 from node_ipc.core.outcome import seconds
 
 
@@ -79,6 +80,86 @@ async def test_using_an_answer_that_was_not_awaited_names_await(use: Any, tmp_pa
 async def test_the_result_of_an_answer_that_is_not_there_is_no_none(tmp_path: Path) -> None:
     with pytest.raises(asyncio.InvalidStateError, match="not there yet: the await is missing"):
         await asked(Config(socket_root=f"{tmp_path}/"), lambda outcome: outcome.result())
+
+
+@pytest.mark.parametrize("hear", [print, lambda answer: answer, [].append], ids=["print", "lambda", "method"])
+async def test_a_function_that_takes_a_result_is_not_called_without_one(hear: Any, tmp_path: Path) -> None:
+    with pytest.raises(
+        TypeError, match=r"then\(\) calls a function without the result, .* client\.on\('connect', ask\)"
+    ):
+        await asked(Config(socket_root=f"{tmp_path}/"), lambda outcome: outcome.then(hear))
+
+
+async def test_what_futures_and_promises_have_leads_to_async_handlers(tmp_path: Path) -> None:
+    for verb in ("add_done_callback", "catch"):
+        with pytest.raises(AttributeError, match=r"the await is missing: .* client\.on\('connect', ask\)"):
+            await asked(Config(socket_root=f"{tmp_path}/"), lambda outcome, verb=verb: getattr(outcome, verb))
+
+
+async def test_an_answer_awaited_in_a_handler_of_connect_is_there(tmp_path: Path) -> None:
+    config, answers = Config(socket_root=f"{tmp_path}/", silent=True), asyncio.Queue[Any]()
+    async with node_ipc.serve("world", config=config) as server:
+        server.handle("status", lambda: "well")
+        ipc = node_ipc.IPC(config)
+        ipc.connect_to("world")
+
+        async def ask() -> None:
+            answers.put_nowait(await ipc.of.world.request("status"))
+
+        ipc.of.world.on("connect", ask)
+        assert await answers.get() == "well"
+        ipc.disconnect("world")
+
+
+def test_values_for_a_handler_given_by_name_are_led_to_params(waiting: Any) -> None:
+    waiting.serve()
+    client = waiting.connect().client
+    with pytest.raises(TypeError) as caught:
+        client.request("slow", seconds=1)
+    assert "are its params" in str(caught.value) or "their params" in advice(caught.value)
+    assert "are its params" not in advice(TypeError("other.request() got an unexpected keyword argument 'seconds'"))
+    misspelt = "_Asking.request() got an unexpected keyword argument 'seconds'"  # as Python says it from 3.13 on
+    assert "request(method, {'seconds': 5})" in advice(TypeError(misspelt))
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("socket_mode", "'writable_all' opens it for everybody"),
+        ("workers", r"workers\.run\(setup, id, count=4\)"),
+    ],
+)
+def test_what_is_no_option_of_a_server_says_what_there_is(option: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=said):
+        blocking.serve(f"{tmp_path}/app.world", **{option: 4})
+
+
+# ---- options that come too late
+
+
+def test_a_name_given_between_serve_and_start_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    ipc = node_ipc.IPC(Config(socket_root=f"{tmp_path}/", silent=True))
+    ipc.serve()
+    ipc.config.id = "late"
+    assert caplog.text.count("config.id was set too late for <Server unix:") == 1
+    ipc.serve(f"{tmp_path}/elsewhere")
+    ipc.config.socket_root = f"{tmp_path}/other/"
+    ipc.serve_net(port=8000)
+    ipc.config.network_port = 8001
+    assert "socket_root" not in caplog.text and "network_port" not in caplog.text, "these places were given"
+    ipc.config.network_host = "127.0.0.1"
+    assert caplog.text.count("config.network_host was set too late for <Server tcp:") == 1
+
+
+async def test_a_name_set_once_the_server_has_started_is_that_of_the_next(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ipc = node_ipc.IPC(Config(socket_root=f"{tmp_path}/", silent=True))
+    ipc.serve()
+    await ipc.server.start()
+    ipc.config.id = "next"
+    await ipc.server.stop()
+    assert "too late" not in caplog.text
 
 
 async def test_an_attribute_of_an_answer_that_was_not_awaited_names_await(tmp_path: Path) -> None:
@@ -647,6 +728,8 @@ def test_verbs_of_other_libraries_name_ours(front: Any) -> None:
         (client, "addListener", r"use on\(event, handler\)"),
         (client, "removeListener", r"use off\(event, handler\)"),
         (server, "clients", "use sockets"),
+        (client, "call", r"use request\(method, params\)"),
+        (server, "call", r"use request\(method, params\) of a client or a socket"),
         (client, "write", r"use emit\(type, data\)"),
     ):
         with pytest.raises(AttributeError, match=said):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -12,7 +14,16 @@ import pytest
 
 import node_ipc
 from fronts import FRONTS, front_of
-from node_ipc import Config, ReceiveTimeout, RemoteError, RequestTimeout, blocking, testing
+from node_ipc import (
+    Config,
+    ConnectionLost,
+    NotConnected,
+    ReceiveTimeout,
+    RemoteError,
+    RequestTimeout,
+    blocking,
+    testing,
+)
 from node_ipc.core.events import STRANGERS
 
 needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="where the kernel tells what a peer has read")
@@ -232,7 +243,10 @@ def test_a_server_that_refuses_what_was_emitted_is_told_once(front: Any, caplog:
         client.until(lambda: client.client.state is node_ipc.ClientState.CONNECTED)
         client.emit("order", "x" * 5000)
         client.until(lambda links=links: server.server.stats().links == links)
-    assert caplog.text.count("ended the link and takes a new one: in order; 0 messages dropped, 1 in flight") == 1
+    assert (
+        caplog.text.count("ended the link and takes a new one: in order; 0 messages dropped, 1 not known to be read")
+        == 1
+    )
     assert caplog.text.count("its max_message_size or max_message_values may be smaller") == 1
 
 
@@ -241,7 +255,7 @@ def test_a_time_out_says_that_a_link_was_lost_before(waiting: Any) -> None:
     client = waiting.connect()
     client.emit("order", "x" * 5000)
     client.until(lambda: server.server.stats().links == 2)
-    with pytest.raises(ReceiveTimeout, match=r"a link was lost before \(.*1 in flight\).*max_message_size"):
+    with pytest.raises(ReceiveTimeout, match=r"a link was lost before \(.*1 not known to be read\).*max_message_size"):
         client.receive("answer", timeout=0.05)
 
 
@@ -360,3 +374,46 @@ def test_rooms_that_are_empty_again_are_as_they_should_be(caplog: pytest.LogCapt
     socket.leave("lobby")
     server.to("lobby").emit("news", 1)
     assert caplog.text == ""
+
+
+# ---- a server that does not read
+
+
+class Told(logging.Handler):
+    """Says when such a line has come."""
+
+    def __init__(self, part: str) -> None:
+        super().__init__()
+        self.part, self.event = part, threading.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self.part in record.getMessage():
+            self.event.set()
+
+
+def test_an_emit_that_waits_long_for_a_server_that_does_not_read_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocking, "WAITS_LONG_SECONDS", 0.05)
+    told = Told("does not read what was sent")
+    logging.getLogger("node_ipc").addHandler(told)
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        told.event.wait(60)
+        connection.close()
+
+    server = threading.Thread(target=serve)
+    server.start()
+    client = blocking.connect(f"tcp://127.0.0.1:{listener.getsockname()[1]}", max_retries=0, silent=True)
+    try:
+        with pytest.raises((ConnectionLost, NotConnected)):
+            while True:
+                client.emit("frame", "x" * 100_000)
+    finally:
+        logging.getLogger("node_ipc").removeHandler(told)
+        client.abort()
+        server.join()
+        listener.close()
+    assert caplog.text.count("emit has been waiting for 0.05 s, and goes on: the server ") == 1

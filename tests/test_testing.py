@@ -17,7 +17,7 @@ from node_ipc import blocking
 from node_ipc.config.address import Pipe, Tcp
 from node_ipc.config.config import Config
 from node_ipc.errors import AddressInUse, ConfigError, ConnectDenied, WrongLoopError
-from node_ipc.testing import Conditions, MemoryDriver, Started, Wire, WireServer, connect, pair, serve
+from node_ipc.testing import Conditions, MemoryDriver, NothingHappens, Started, Wire, WireServer, connect, pair, serve
 
 
 def test_a_pair_in_one_line() -> None:
@@ -548,3 +548,21 @@ def test_the_blocking_front_on_the_virtual_clock_says_what_to_use(verb: str, tmp
 
     with MemoryDriver() as driver, pytest.raises(WrongLoopError, match=r"Use ipc_server\.connect\(\)"):
         driver.run(main())
+
+
+def test_seconds_given_to_run_until_name_advance() -> None:
+    driver = MemoryDriver()
+    with pytest.raises(TypeError, match=r"not 2\.0: advance\(2\.0\) lets so much time pass"):
+        driver.run_until(2.0)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"a condition to call, or an outcome, not 'done'$"):
+        driver.run_until("done")  # type: ignore[arg-type]
+
+
+def test_what_nobody_heard_is_named_where_nothing_happens() -> None:
+    client, server, _, driver = pair()
+    with pytest.raises(NothingHappens, match=r" s$"):
+        driver.run_until(lambda: False)
+    server.on("join", lambda data: None)
+    client.emit("jion", 1)
+    with pytest.raises(NothingHappens, match=r"got 1 event that no handler heard \(there are handlers of: 'join'\)"):
+        driver.run_until(lambda: False)

@@ -31,11 +31,20 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, overload
 from msgspec import UNSET
 
 from .config.address import Tls, Unix, has_datagrams
+from .config.foreign import warn
 from .config.interrupted import by_signal
 from .config.misspelt import meant, refuse_misplaced, refuse_misspelt, suggests
 from .config.resolve import Place, TLSChoice, UdpPlace, id_of, resolve, resolve_udp
 from .core.asking import Question
-from .core.client import STEADY_SECONDS, ClientCore, ClientState, connect_timeout, hint_at_waiting, retry_delay
+from .core.client import (
+    STEADY_SECONDS,
+    WAITS_LONG_SECONDS,
+    ClientCore,
+    ClientState,
+    connect_timeout,
+    hint_at_waiting,
+    retry_delay,
+)
 from .core.client import Client as AnyClient
 from .core.events import Event, event_name
 from .core.inbox import (
@@ -182,6 +191,7 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
         self._thread: ThreadDriver = self._driver
         self.inbox = BlockingInbox(self)
         """Events that wait to be received."""
+        self._told_unread = False
 
     def __enter__(self) -> Self:
         return self
@@ -205,7 +215,8 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
                 ``poll`` and ``drain``. None: all are sent.
 
         While the kernel is full this waits, and reads what the server sends: two sides that both send at full speed
-        do not block each other. It waits as long as the server takes; ``drain`` has a time limit. What has no
+        do not block each other. It waits as long as the server takes, and after 5 s says so once; ``drain`` has a time
+        limit. What has no
         handler goes to the inbox; when that is full as well (``max_inbox_bytes``) the event stays in a buffer of
         ours and False is returned, until that is full too (``max_pending_bytes``).
 
@@ -267,10 +278,26 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
         driver = self._thread
         if driver.busy or driver.thread() != driver.home:
             return below
-        driver.run_until(lambda: not session.is_full or session.loss is not None or self.inbox.full)
+
+        def over() -> bool:
+            return not session.is_full or session.loss is not None or self.inbox.full
+
+        if not driver.run_until(over, None if self._told_unread else WAITS_LONG_SECONDS):
+            self._tell_unread()
+            driver.run_until(over)
         if session.loss is not None:
             raise _broke(f"to {self.id!r}", session.loss) from session.loss.reason
         return not session.is_full
+
+    def _tell_unread(self) -> None:
+        """A program that waits in ``emit`` shows nothing of it: once, also where it is silent."""
+        self._told_unread = True
+        warn(
+            f"emit has been waiting for {WAITS_LONG_SECONDS:g} s, and goes on: the server {self.id!r} does not read "
+            "what was sent. Its program may be stopped, or caught in a handler. emit(…, keep='latest') does not wait, "
+            "and drain(timeout=…) has a limit",
+            stderr=self.own_log_is_silent is None or self.own_log_is_silent(),  # otherwise that log shows it
+        )
 
     def batch(self) -> AbstractContextManager[Self]:
         """``with client.batch():`` what is emitted inside goes out in few large writes, the last one at its end."""

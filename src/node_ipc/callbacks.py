@@ -131,6 +131,7 @@ class IPC:
         self.of = Clients()
         """The clients that ``connect_to`` made, by id."""
         self._server: Server | DatagramServer | None = None
+        self._placed_by: frozenset[str] = frozenset()
         self._driver = EventLoopDriver(renews=True)
         self._log: Log | None = None
         self._leaving: set[Client | Server | DatagramServer] = set()  # told to close, and not closed yet
@@ -177,10 +178,15 @@ class IPC:
         if name == "silent":
             for endpoint in self._made():
                 self._follow(endpoint)
-        if name in READ_LATER or name in self._told_late:
+        made = self._made()
+        if name in self._placed_by and self._server is not None and self._server.state is ServerState.IDLE:
+            made = [self._server]  # once it has started, the next one may well be elsewhere
+        elif name in READ_LATER:
+            return
+        if name in self._told_late:
             return
         value = getattr(self._config, name)
-        for endpoint in self._made():
+        for endpoint in made:
             kept = getattr(endpoint.settings, name)
             if name in OF_SERVERS and isinstance(endpoint, Client):
                 continue
@@ -380,6 +386,7 @@ class IPC:
             where = several(path, self._address_in_a_list)
             where = with_tls(where) if self._config.tls else where
         self._serve(where, callback)
+        self._placed_by = frozenset({"appspace", "id", "socket_root"} if path is None else ())
 
     def _tell_where_an_id_goes(self, path: str | os.PathLike[str]) -> None:
         """A word alone would be an id everywhere else, and no client looks for it in the current directory."""
@@ -412,6 +419,9 @@ class IPC:
             self._serve(self._network_address(host, port), callback)
         else:
             self._serve_port(self._udp_address(host, port, udp_type.lower()), callback)
+        self._placed_by = frozenset(
+            name for name, given in (("network_host", host), ("network_port", port)) if given is None
+        )
 
     def serve_udp(
         self, host: Any = None, port: Any = None, udp_type: Any = None, callback: Callable[..., Any] | None = None
@@ -452,6 +462,7 @@ class IPC:
         if self._server is not None and self._server.state not in (ServerState.IDLE, ServerState.CLOSED):
             self._leaving.add(self._server)  # replaced, as in node-ipc; it goes on until it is stopped
         server = make()
+        self._placed_by = frozenset()
         if server.settings.bus is not None:
             from .cluster.joined import join  # only where there is a bus
 

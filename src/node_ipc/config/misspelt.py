@@ -11,6 +11,7 @@ from types import CoroutineType
 from typing import Any, NoReturn, TypeVar
 
 __all__ = [
+    "IN_PARAMS",
     "PLAIN",
     "lookalike",
     "meant",
@@ -25,6 +26,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 PLAIN = "_node_ipc_plain"
 """The attribute of what ``suggests`` gives that has the function itself."""
 TOO_MANY = re.compile(r"\(\) takes .* positional arguments? but .* given$")
+IN_PARAMS = "what the handler is to get are its params, one value: request(method, {'seconds': 5}), for instance"
 UNEXPECTED = " got an unexpected keyword argument "
 SEPARATORS = re.compile(r"[\W_]+")
 DIGITS = re.compile(r"\d+")
@@ -154,6 +156,8 @@ def _better(error: TypeError, function: Callable[..., Any], arguments: tuple[Any
     call, middle, wrong = str(error).partition(f"(){UNEXPECTED}")
     if not middle or "Did you mean" in wrong:
         return None
+    if "params" in code.co_varnames and meant(wrong.strip("'"), code.co_varnames) is None:
+        return TypeError(f"{code.co_name}{middle}{wrong}; {IN_PARAMS}")
     names = code.co_varnames[code.co_posonlyargcount : code.co_argcount + code.co_kwonlyargcount]
     return _unexpected(call, wrong.strip("'"), tuple(name for name in names if name != "self"))
 

@@ -71,6 +71,11 @@ _INSTEAD = {
         ("host", "port"),
         "of TCP and TLS they are in the address, tcp://host:port; ipc has network_host and network_port",
     ),
+    **dict.fromkeys(
+        ("socket_mode", "socket_group"),
+        "a server's socket is its user's own (0600): 'writable_all' opens it for everybody; for some ('allowed_uids') "
+        "change its mode or group once the server listens",
+    ),
     "ip_type": "a host is tried in both families; 'interfaces.family' chooses one",
     "tls.pfx": "write key and certificate to PEM files (openssl pkcs12 -nodes), for 'tls.private' and 'tls.public'",
     "tls.crl": f"{_A_CONTEXT}, with load_verify_locations() and verify_flags",
@@ -102,6 +107,10 @@ def unknown(name: object, known: Collection[str], prefix: str = "", own: Collect
         return UnknownOption(f"{message}: {instead}")
     if own and snake in _OF_CONNECT:
         return UnknownOption(f"{message}, and this call takes none such: {snake}= is for connect()")
+    if snake in _OF_COUNT and "count" not in own:
+        return UnknownOption(
+            f"{message}: one call is one process; node_ipc.scale.workers.run(setup, id, count=4) has 4"
+        )
     if "count" in own and snake in _OF_COUNT:
         return UnknownOption(f"{message}: count= is how many workers there are")
     nearest = meant(snake, [*known, *own, *(_OF_CONNECT if own else ())])

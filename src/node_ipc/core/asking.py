@@ -81,6 +81,8 @@ class Asking:
             An outcome, to await: it is settled with the result, or with one of these errors. One that goes while
             nobody has looked at its error is logged: ``the request … failed, and nobody awaited it``.
 
+        On the callback front it is awaited in an async handler.
+
         Raises:
             RemoteError: the other side answered with an error.
             RequestTimeout: no answer came in time.
@@ -88,6 +90,11 @@ class Asking:
             NotConnected: the client is closed.
             InvalidPayload: the result does not fit ``type``.
             BackpressureError: it cannot even wait to be sent.
+
+        Example:
+            >>> async def ask():
+            ...     print(await client.request("add", {"a": 1, "b": 2}))
+            >>> _ = client.on("connect", ask)
         """
         return self._ask(Question(method, params, timeout, type, progress))
 

@@ -247,7 +247,7 @@ refer(
         **dict.fromkeys(
             ("on", "once", "off"), "that of the port, whose handlers get the peer as their second argument"
         ),
-        **dict.fromkeys(("handle", "request"), WITHOUT_LINKS),
+        **dict.fromkeys(("call", "handle", "request"), WITHOUT_LINKS),
         **dict.fromkeys(("join", "leave", "rooms"), "emit(type, data) of each: UDP has no connections in rooms"),
         **dict.fromkeys(("abort", "close", "disconnect"), "forget(): UDP has no connections to close"),
         **dict.fromkeys(("send", "write"), "emit(type, data)"),
@@ -271,7 +271,7 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
         **dict.fromkeys(("receive", "recv"), "on(event, handler): what comes is heard by handlers"),
         **dict.fromkeys(("send", "sendto", "write"), "emit(socket, type, data) or broadcast(type, data)"),
         **OF_LOOPS,
-        **dict.fromkeys(("handle", "request", "request_all"), WITHOUT_LINKS),
+        **dict.fromkeys(("call", "handle", "request", "request_all"), WITHOUT_LINKS),
         **dict.fromkeys(("clients", "connections"), "sockets, those heard lately"),
         "join": "emit(socket, type, data) for each: UDP has no connections that could be in a room",
         "to": "emit(socket, type, data) for each: UDP has no connections that could be in a room",

@@ -125,6 +125,7 @@ OF_EMITTERS = {
     "listeners": "events.handlers(event)",
     "reset": 'off("*", "*")',
     "list": "events.handlers(event)",
+    "call": "request(method, params) of a client or a socket, which handle(method, handler) answers",
 }
 """Verbs of emitters, which node-ipc's clients and servers are, and what to use here."""
 
@@ -163,7 +164,16 @@ BETWEEN_PARTS = frozenset(
             "owed_bytes",
             "takes_more_again",
         ),
-        *("own_log_is_silent", "pause_reading", "pending_changed", "put", "remarks", "request_from", "requests"),
+        *(
+            "own_log_is_silent",
+            "pause_reading",
+            "pending_changed",
+            "put",
+            "remark_on_unheard",
+            "remarks",
+            "request_from",
+            "requests",
+        ),
         "rooms_of",
         *("runs_in_event_loop", "session_closing", "session_failed", "session_fault", "session_lost"),
         *("session_opened", "session_paused", "tell_unread", "trouble", "unheard", "unsent", "watch", "withdraw"),
@@ -310,6 +320,14 @@ class Publisher:
     def _tell_unheard(self, line: str) -> None:
         self._tell("unheard", line, self.events.current)
         self._log_fault(self._logged_as(self.events.current), IPCError(line), loud=True, socket=self.events.current)
+
+    def remark_on_unheard(self) -> str:
+        """What came and no handler heard, for the end of a message; empty where there was none."""
+        if not (count := self.events.ignored):
+            return ""
+        handled = [name for name in self.events.payload_types() if not name.startswith("rpc.")]
+        some = ", ".join(map(repr, handled[:NAMES_SHOWN])) or "none"
+        return f"{self!r} got {count} event{'s' * (count > 1)} that no handler heard (there are handlers of: {some})"
 
     def _tell_mistake(self, error: IPCError, *, socket: Any = None, timed: bool = True) -> None:
         """Something is hardly as the program means it, and nothing else shows that."""

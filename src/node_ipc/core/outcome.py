@@ -11,11 +11,15 @@ from collections.abc import Callable, Generator
 from functools import partial
 from typing import Any, Generic, TypeAlias, TypeVar
 
-__all__ = ["Outcome", "Progress", "Unread", "refuse_no_bool", "seconds", "seconds_to_end", "wake_up"]
+from .signature import signature_of
+
+__all__ = ["ASKS", "Outcome", "Progress", "Unread", "refuse_no_bool", "seconds", "seconds_to_end", "wake_up"]
 
 T = TypeVar("T")
 Progress: TypeAlias = Callable[[Any], Any]
 """What hears how far a request is: ``progress(data)``."""
+ASKS = "async def ask(): print(await client.request(…)), and client.on('connect', ask), or any async handler"
+"""Where an answer is awaited on the callback front."""
 
 
 class Unread:
@@ -79,7 +83,18 @@ class Outcome(Generic[T]):
             hear()
 
     def then(self, hear: Callable[[], object]) -> None:
-        """Call ``hear`` when it ends, at once if it has."""
+        """Call ``hear()`` when it ends, at once if it has: without what it ended with, unlike a promise's of Node.
+
+        Raises ``TypeError`` for a function that takes a result.
+        """
+        if not isinstance(hear, partial) and (hear is print or signature_of(hear).required):
+            raise TypeError(
+                f"then() calls a function without the result, and {hear!r:.80} takes one: await gives it. With "
+                f"handlers: {ASKS}"
+            )
+        self._when_done(hear)
+
+    def _when_done(self, hear: Callable[[], object]) -> None:
         if self.done:
             hear()
         else:
@@ -94,7 +109,7 @@ class Outcome(Generic[T]):
         """For a front's ``__await__``: until it ends, in a coroutine of the loop that this future is of."""
         wake = partial(wake_up, future)
         self.waiting += 1
-        self.then(wake)
+        self._when_done(wake)
         try:
             yield from future.__await__()
         except BaseException:  # whoever waited was cancelled

@@ -351,6 +351,9 @@ class Endpoint(Protocol):
     def unsent(self) -> int:
         """Messages that were emitted and that no link was given."""
 
+    def remark_on_unheard(self) -> str:
+        """What came and no handler heard, for the end of a message; empty where there was none."""
+
 
 class Flushable(Protocol):
     """Something that holds bytes back until the end of the turn."""

@@ -74,6 +74,7 @@ OF_ENDPOINTS = {
         ("receive", "recv"),
         "server.on(event, handler): a server hears its clients by handlers; to ask this one, request(method)",
     ),
+    "call": "request(method, params)",
     "handle": "that of the server: whoever answers gets the socket as the second argument",
     "broadcast": "server.broadcast(type, data), or server.to(room).emit(type, data)",
     "to": "that of the server: server.to(room).except_(socket).emit(type, data)",
@@ -117,7 +118,7 @@ class Loss(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         text = "in order" if self.reason is None else str(self.reason)
         if self.dropped or self.in_flight:
-            text += f"; {self.dropped} messages dropped, {self.in_flight} in flight"
+            text += f"; {self.dropped} messages dropped, {self.in_flight} not known to be read"
         if self.unheard:
             text += f"; {self.unheard} of the peer's unheard"
         if self.cut_off:

@@ -28,7 +28,7 @@ import msgspec
 
 from ..config.foreign import PASSING
 from ..config.interrupted import between_steps, by_signal, interrupted
-from ..core.outcome import Outcome, wake_up
+from ..core.outcome import ASKS, Outcome, wake_up
 from ..core.seam import (
     NOBODY,
     Acceptor,
@@ -544,6 +544,8 @@ class TaskMaterial:
 
 
 AWAIT_IT = "the await is missing: answer = await client.request(…)"
+AWAIT_IT_IN_A_HANDLER = f"{AWAIT_IT}. With handlers: {ASKS}"
+OF_PROMISES = frozenset({"add_done_callback", "catch", "exception", "finally_"})
 USES_OF_RESULTS = (
     *("__add__", "__radd__", "__sub__", "__rsub__", "__mul__", "__rmul__", "__truediv__", "__rtruediv__"),
     *("__lt__", "__le__", "__gt__", "__ge__", "__getitem__", "__contains__", "__iter__", "__int__", "__float__"),
@@ -571,13 +573,13 @@ class AwaitableOutcome(Outcome[T], TaskMaterial):
     def result(self) -> T:
         """The value, or the error raised. Raises ``asyncio.InvalidStateError`` while it is not there yet."""
         if not self.done:
-            raise asyncio.InvalidStateError(f"the result is not there yet: {AWAIT_IT}")
+            raise asyncio.InvalidStateError(f"the result is not there yet: {AWAIT_IT_IN_A_HANDLER}")
         return super().result()
 
     if not TYPE_CHECKING:  # a type checker says it in its own words
 
         def __getattr__(self, name: str) -> NoReturn:
-            why = AWAIT_IT
+            why = AWAIT_IT_IN_A_HANDLER if name in OF_PROMISES else AWAIT_IT
             if not name.startswith("__") and hasattr(value := object.__getattribute__(self, "value"), name):
                 why = f"it is one of {value!r:.80}, which await gives; with ipc it is ipc.server, or ipc.of.ID"
             raise AttributeError(f"there is no {name!r} of this: {why}", name=name, obj=self)

@@ -189,7 +189,11 @@ class MemoryDriver:
 
         Raises:
             NothingHappens: they are over, or nothing is due any more.
+            TypeError: for what cannot be called, as seconds: ``advance`` takes those.
         """
+        if not (callable(condition) or isinstance(condition, Outcome)):
+            seconds = f": advance({condition!r}) lets so much time pass" if type(condition) in (int, float) else ""
+            raise TypeError(f"run_until takes a condition to call, or an outcome, not {condition!r:.80}{seconds}")
         holds: Callable[[], object] = (lambda: condition.done) if isinstance(condition, Outcome) else condition
         since, turns = self._now, 0
         until = since + limit
@@ -207,9 +211,15 @@ class MemoryDriver:
                     if due is None
                     else f"{limit:g} virtual seconds are over since this call began at {since:g} s (limit= allows more)"
                 )
-                raise NothingHappens(f"what was waited for did not happen: {reason}, at {self._now:g} s")
+                raise NothingHappens(
+                    f"what was waited for did not happen: {reason}, at {self._now:g} s{self._unheard()}"
+                )
             self._now, turns = max(self._now, due), 0
         return condition if isinstance(condition, Outcome) else None
+
+    def _unheard(self) -> str:
+        """What came and no handler heard, for the end of a message; empty where there was none."""
+        return "".join(sorted(f"; {told}" for each in self.endpoints if (told := each.remark_on_unheard())))
 
     def run(self, main: Coroutine[Any, Any, T], limit: float = 60.0) -> T:
         """Run a coroutine to its end and return what it returns; it may await outcomes and asyncio's ``sleep``.
