@@ -123,15 +123,15 @@ def test_values_for_a_handler_given_by_name_are_led_to_params(waiting: Any) -> N
 
 
 @pytest.mark.parametrize(
-    ("option", "said"),
+    ("options", "said"),
     [
-        ("socket_mode", "'writable_all' opens it for everybody"),
-        ("workers", r"workers\.run\(setup, id, count=4\)"),
+        ({"socket_mode": 0o666}, "'writable_all' opens it for everybody"),
+        ({"workers": 4}, r"workers\.run\(setup, id, count=4\)"),
     ],
 )
-def test_what_is_no_option_of_a_server_says_what_there_is(option: str, said: str, tmp_path: Path) -> None:
+def test_what_is_no_option_of_a_server_says_what_there_is(options: Any, said: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=said):
-        blocking.serve(f"{tmp_path}/app.world", **{option: 4})
+        blocking.serve(f"{tmp_path}/app.world", **options)
 
 
 # ---- options that come too late
