@@ -45,6 +45,39 @@ def waiting(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
         yield front
 
 
+# ---- a socket's number
+
+
+def test_a_sockets_id_is_not_overwritten_by_what_the_other_side_calls_itself(front: Any) -> None:
+    """As programs for node-ipc do it. The server would not find the socket under that when it goes."""
+    server = front.serve()
+    errors: list[str] = []
+
+    def named(data: Any, socket: Any) -> None:
+        socket.id = data["id"]
+
+    server.on("app", named)
+    server.on("error", lambda error, socket: errors.append(str(error)))
+    client = front.connect()
+    client.emit("app", {"id": "me"})
+    client.until(lambda: errors)
+    assert "claimed_id" in errors[0]
+    client.close()
+    client.until(lambda: not server.server.sockets)
+
+
+def test_what_a_program_calls_a_socket_comes_when_it_has_gone(front: Any) -> None:
+    server = front.serve()
+    gone: list[object] = []
+    server.on("app", lambda data, socket: setattr(socket, "claimed_id", data["id"]))
+    server.on("socket.disconnected", lambda socket, id: gone.append(id))
+    client = front.connect()
+    client.emit("app", {"id": "me"})
+    client.until(lambda: [each.claimed_id for each in server.server.sockets] == ["me"])
+    client.close()
+    client.until(lambda: gone == ["me"])
+
+
 # ---- a forgotten await
 
 

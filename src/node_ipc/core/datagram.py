@@ -52,7 +52,7 @@ from .endpoint import OF_EMITTERS, OF_LOOPS, ServerState, SocketPublisher, not_i
 from .events import Event
 from .newest import keep_of, kept_event, newest_of
 from .seam import Peer
-from .session import refuse_other_threads
+from .session import ID_IS_OURS, refuse_other_threads
 from .trace import Stats, Trace
 
 if TYPE_CHECKING:
@@ -115,6 +115,7 @@ class DatagramPeer:
     __slots__ = (
         "_context",
         "_made_at",
+        "_number",
         "_server",
         "_state",
         "address",
@@ -123,7 +124,6 @@ class DatagramPeer:
         "claimed_id",
         "errors",
         "heard_at",
-        "id",
         "messages_in",
         "messages_out",
         "port",
@@ -131,7 +131,7 @@ class DatagramPeer:
     )
 
     def __init__(self, server: DatagramCore, id: int, address: str, port: int, validated: bool) -> None:
-        self.id = id
+        self._number = id
         self.address = address
         self.port = port
         self.claimed_id: Any = None
@@ -142,6 +142,17 @@ class DatagramPeer:
         self._server = server
         self._state: dict[str, Any] | None = None
         self._context: LinkContext | None = None
+
+    @property
+    def id(self) -> int:
+        """A number of this port's own, by which it knows the peer."""
+        return self._number
+
+    if not TYPE_CHECKING:  # type checkers refuse it by themselves
+
+        @id.setter
+        def id(self, value):
+            raise AttributeError(ID_IS_OURS)
 
     def context(self) -> LinkContext:
         """What its handlers set in context variables."""

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from .seam import Cancellable, Driver, Link, Peer, Timer
     from .trace import TraceHook
 
-__all__ = ["Loss", "Owner", "Session", "Socket", "broadcast", "broadcast_newest", "refuse_other_threads"]
+__all__ = ["ID_IS_OURS", "Loss", "Owner", "Session", "Socket", "broadcast", "broadcast_newest", "refuse_other_threads"]
 
 T = TypeVar("T")
 
@@ -63,6 +63,11 @@ ENDING_SECONDS = 1.0
 """How long handlers under way may still answer a peer that ended while they held up what it had sent before."""
 OVER = (Life.LOST, Life.GONE)
 
+ID_IS_OURS = (
+    "socket.id is a number of this side's own, by which it knows the link. What the other side calls itself goes into "
+    "socket.claimed_id, which handlers of 'socket.disconnected' get, or into socket.state"
+)
+"""Told to whoever assigns to it, as programs for node-ipc do."""
 FOR_USERS = (
     *("abort", "address", "claimed_id", "close", "emit", "id", "is_open", "join", "leave", "loss", "peer"),
     *("pending_bytes", "request", "rooms", "state", "stats"),
@@ -183,6 +188,7 @@ class Session:
         "_driver",
         "_heartbeat",
         "_link",
+        "_number",
         "_opened_at",
         "_owner",
         "_serving",
@@ -193,7 +199,6 @@ class Session:
         "dropped",
         "errors",
         "heard",
-        "id",
         "incoming",
         "life",
         "loss",
@@ -216,7 +221,7 @@ class Session:
         id: int,
         serving: bool,
     ) -> None:
-        self.id = id
+        self._number = id
         self.claimed_id: Any = None
         self.state: dict[str, Any] = {}
         self.loss: Loss | None = None
@@ -259,6 +264,17 @@ class Session:
     def __dir__(self) -> list[str]:
         """What is for users; the rest is between this library's own parts."""
         return sorted(FOR_USERS)
+
+    @property
+    def id(self) -> int:
+        """A number of this side's own, by which it knows the link."""
+        return self._number
+
+    if not TYPE_CHECKING:  # type checkers refuse it by themselves
+
+        @id.setter
+        def id(self, value):
+            raise AttributeError(ID_IS_OURS)
 
     @property
     def address(self) -> Address:
