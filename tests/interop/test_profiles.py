@@ -92,7 +92,7 @@ async def emitted(sender: Any, receiver: Any, role: str, names: tuple[str, ...],
     heard: list[Any] = []
     python = receiver.ipc.server if role == "server" else receiver.ipc.of["world"]
     for name in names:
-        python.on(name, partial(lambda name, data: heard.append((name, data)), name))
+        python.on(name, partial(lambda name, data=None: heard.append((name, data)), name))
     for name in names:
         await sender.emit(name, {"it": name}, **to)
     await sender.emit("message", "last", **to)
