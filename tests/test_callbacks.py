@@ -703,8 +703,10 @@ async def test_a_server_that_was_made_but_not_started_has_its_options_already(
     ipc.config.max_connections = 3
     assert told(caplog) == []
     ipc.config.update(max_connections=4, retry=9, appspace="other.", network_port=9)
-    [text] = told(caplog)
-    assert "config.max_connections was set too late for <Server" in text and "which goes on with 3:" in text
+    of_connections, of_appspace = told(caplog)
+    assert "config.max_connections was set too late for <Server" in of_connections
+    assert "which goes on with 3:" in of_connections
+    assert "config.appspace was set too late for <Server" in of_appspace and "goes on with 'app.':" in of_appspace
     await ipc.stop()
     ipc.config.max_connections = 5
     assert told(caplog) == []
