@@ -52,7 +52,7 @@ from .endpoint import OF_EMITTERS, OF_LOOPS, ServerState, SocketPublisher, not_i
 from .events import Event
 from .newest import keep_of, kept_event, newest_of
 from .seam import Peer
-from .session import ID_IS_OURS, refuse_other_threads
+from .session import Numbered, refuse_other_threads
 from .trace import Stats, Trace
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ _LEFT_OUT: Any = {}
 WITHOUT_LINKS = "events both ways, emit and on: requests need a connection, as serve() and connect() make"
 
 
-class DatagramPeer:
+class DatagramPeer(Numbered):
     """An address that a datagram came from: what handlers get as ``socket``.
 
     ``socket["address"]`` works as well as ``socket.address``, as in node-ipc, and ``dict(socket)`` is a plain one.
@@ -115,7 +115,6 @@ class DatagramPeer:
     __slots__ = (
         "_context",
         "_made_at",
-        "_number",
         "_server",
         "_state",
         "address",
@@ -142,17 +141,6 @@ class DatagramPeer:
         self._server = server
         self._state: dict[str, Any] | None = None
         self._context: LinkContext | None = None
-
-    @property
-    def id(self) -> int:
-        """A number of this port's own, by which it knows the peer."""
-        return self._number
-
-    if not TYPE_CHECKING:  # type checkers refuse it by themselves
-
-        @id.setter
-        def id(self, value):
-            raise AttributeError(ID_IS_OURS)
 
     def context(self) -> LinkContext:
         """What its handlers set in context variables."""

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from .seam import Cancellable, Driver, Link, Peer, Timer
     from .trace import TraceHook
 
-__all__ = ["ID_IS_OURS", "Loss", "Owner", "Session", "Socket", "broadcast", "broadcast_newest", "refuse_other_threads"]
+__all__ = ["Loss", "Numbered", "Owner", "Session", "Socket", "broadcast", "broadcast_newest", "refuse_other_threads"]
 
 T = TypeVar("T")
 
@@ -63,11 +63,6 @@ ENDING_SECONDS = 1.0
 """How long handlers under way may still answer a peer that ended while they held up what it had sent before."""
 OVER = (Life.LOST, Life.GONE)
 
-ID_IS_OURS = (
-    "socket.id is a number of this side's own, by which it knows the link. What the other side calls itself goes into "
-    "socket.claimed_id, which handlers of 'socket.disconnected' get, or into socket.state"
-)
-"""Told to whoever assigns to it, as programs for node-ipc do."""
 FOR_USERS = (
     *("abort", "address", "claimed_id", "close", "emit", "id", "is_open", "join", "leave", "loss", "peer"),
     *("pending_bytes", "request", "rooms", "state", "stats"),
@@ -177,7 +172,29 @@ ENDED_BY_PEER = frozenset({Life.LEFT, Life.HOLDING, Life.ANSWERING})
 """Where this side only follows."""
 
 
-class Session:
+class Numbered:
+    """Has an ``id`` that nobody can set."""
+
+    __slots__ = ("_number",)
+
+    _number: int
+
+    @property
+    def id(self) -> int:
+        """A number of this side's own, by which it knows the other."""
+        return self._number
+
+    if not TYPE_CHECKING:  # type checkers refuse it by themselves
+
+        @id.setter
+        def id(self, value):
+            raise AttributeError(
+                "socket.id is a number of this side's own, by which it knows the link. What the other side calls "
+                "itself goes into socket.claimed_id, which handlers of 'socket.disconnected' get, or into socket.state"
+            )  # as programs for node-ipc set it
+
+
+class Session(Numbered):
     """One link's two directions: all of a socket but ``request``, which each front says in its own way."""
 
     __slots__ = (  # each connection has one: a dict for so many attributes would take 1,000 bytes more
@@ -188,7 +205,6 @@ class Session:
         "_driver",
         "_heartbeat",
         "_link",
-        "_number",
         "_opened_at",
         "_owner",
         "_serving",
@@ -264,17 +280,6 @@ class Session:
     def __dir__(self) -> list[str]:
         """What is for users; the rest is between this library's own parts."""
         return sorted(FOR_USERS)
-
-    @property
-    def id(self) -> int:
-        """A number of this side's own, by which it knows the link."""
-        return self._number
-
-    if not TYPE_CHECKING:  # type checkers refuse it by themselves
-
-        @id.setter
-        def id(self, value):
-            raise AttributeError(ID_IS_OURS)
 
     @property
     def address(self) -> Address:

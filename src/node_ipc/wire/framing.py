@@ -128,7 +128,6 @@ class Splitter:
         )
 
 
-NO_DELIMITER = "it ends in '}': does the peer send no delimiter?"
 MOST_DELIMITER = 8
 """So long may what follows the last ``}`` be to be taken for a delimiter."""
 
@@ -161,7 +160,13 @@ def never_a_message(rest: bytes | bytearray) -> str | None:
         msgspec.json.decode(last)
     except (msgspec.MsgspecError, RecursionError):
         return None
-    return f"it ends in {end!r}: does the peer use another delimiter?" if end else NO_DELIMITER
+    return _other_delimiter(end)
+
+
+def _other_delimiter(end: bytes) -> str:
+    if end:
+        return f"it ends in {end!r}: does the peer use another delimiter?"
+    return "it ends in '}': does the peer send no delimiter?"
 
 
 def half_a_message(rest: bytes | bytearray, of_a_server: bool) -> InvalidMessage:
@@ -172,10 +177,8 @@ def half_a_message(rest: bytes | bytearray, of_a_server: bool) -> InvalidMessage
         hint = "that is TLS, which this side does not speak here: use tls:// or config.tls"
     elif b"}" not in rest or len(end) > MOST_DELIMITER:
         hint = ended_in_the_middle(of_a_server and begun[:1] == b"{")
-    elif end:
-        hint = f"it ends in {end!r}: does the peer use another delimiter?"
     else:
-        hint = NO_DELIMITER
+        hint = _other_delimiter(end)
     return InvalidMessage(f"the link ended inside a message, {len(rest)} bytes of which came, {begun!r}: {hint}")
 
 
