@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import math
 import re
 import socket
@@ -229,6 +230,33 @@ def test_a_handler_that_takes_keywords_alone_is_refused(front: Any) -> None:
         for register in (end.on, end.handle):
             with pytest.raises(TypeError, match=r"wants arguments by keyword, .* Take the payload as one"):
                 register("add", keywords)
+
+
+def yields(data: Any) -> Any:
+    yield data
+
+
+async def yields_later(data: Any) -> Any:
+    yield data
+
+
+class Yields:
+    def __call__(self, data: Any) -> Any:
+        yield data
+
+
+def test_a_handler_with_a_yield_is_refused_since_nothing_of_it_would_run(front: Any) -> None:
+    server = front.serve()
+    client = front.connect()
+    for handler in (yields, yields_later, functools.partial(yields), Yields()):
+        for end in (server, client):
+            for register in (end.on, end.once):
+                with pytest.raises(TypeError, match=r"has a yield, .* emit each value instead of yielding it"):
+                    register("count", handler)
+            with pytest.raises(TypeError, match=r"has a yield, .* a request has one answer: return a list"):
+                end.handle("count", handler)
+    with pytest.raises(TypeError, match="the handler yields of 'connect' has a yield"):
+        server.on("connect", yields)
 
 
 def test_a_socket_taken_for_a_value_is_told_as_what_a_handler_gets(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import logging
+import re
 import socket
 import sys
 import threading
@@ -10,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 import node_ipc
@@ -316,6 +320,81 @@ def test_what_a_handler_of_events_returns_is_told_to_go_nowhere(front: Any, capl
     client.until(lambda: server.server.stats().messages_in == 4)
     assert caplog.text.count("what the handler of 'add' returned goes nowhere: an event has no answer") == 1
     assert "'push'" not in caplog.text
+
+
+class Total(msgspec.Struct):
+    sum: int
+
+
+class Sums:
+    def structs(self, data: Any) -> Any:
+        return Total(sum(data))
+
+
+def with_unit(unit: str, data: Any) -> Any:
+    return f"{sum(data)} {unit}"
+
+
+async def returning_later(data: Any) -> Any:
+    await asyncio.sleep(0)
+    return returning(data)
+
+
+async def returning_nothing(data: Any, socket: Any) -> Any:
+    return socket.emit("added", sum(data))
+
+
+def decorated(handler: Any) -> Any:
+    @functools.wraps(handler)
+    def call(data: Any) -> Any:
+        return handler(data)
+
+    return call
+
+
+@pytest.mark.parametrize("kind", [kind for kind in FRONTS if kind.name != "blocking"], ids=lambda kind: kind.name)
+def test_so_is_what_an_async_handler_returns(kind: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with front_of(kind, Config(socket_root=f"{tmp_path}/", silent=True)) as front:
+        server = front.serve()
+        server.on("add", returning_later)
+        server.on("push", returning_nothing)
+        client = front.connect()
+        client.on("ready", returning_later)
+        for _ in range(2):
+            client.emit("push", [1, 2])
+            client.emit("add", [1, 2])
+            server.broadcast("ready", [1, 2])
+        client.until(lambda: caplog.text.count("returned goes nowhere") == 2)
+    for name in ("add", "ready"):
+        assert caplog.text.count(f"what the handler of {name!r} returned goes nowhere: an event has no answer") == 1
+    assert "'push'" not in caplog.text
+
+
+def test_what_looks_like_an_answer_is_told_of_whatever_the_program_has_written(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    client, server, _, driver = testing.pair()
+    told = {
+        "method": Sums().structs,
+        "partial": functools.partial(with_unit, "m"),
+        "decorated": decorated(returning_later),
+        "while": node_ipc.while_connected(returning_later),
+    }
+    usual = {"file": Path(tmp_path, "file").write_text, "list": [].__contains__, "nothing": lambda data: data}
+    for name, handler in (told | usual).items():
+        server.on(name, handler)
+        client.emit(name, "text" if name == "file" else [1, 2])
+        driver.advance(2)
+    assert set(re.findall("what the handler of '(.*?)' returned", caplog.text)) == set(told)
+
+
+def test_a_udp_port_does_not_lead_to_requests(caplog: pytest.LogCaptureFixture) -> None:
+    with blocking.serve_udp("127.0.0.1:0") as one, blocking.serve_udp("127.0.0.1:0") as other:
+        other.on("add", returning)
+        one.emit(("127.0.0.1", other.port), "add", [1, 2])
+        while not other.stats().messages_in:
+            other.poll(5)
+    assert "an event has no answer. Emit that to the other side. This is said once" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ class Desk:
             carries,
             guarded_name(256, allow_reserved),
             self._failed,
-            (lambda coroutine, done: self.spawned.append((coroutine, done))) if coroutines else None,
+            (lambda coroutine, done, returned: self.spawned.append((coroutine, done))) if coroutines else None,
             from_peers=LIFECYCLE if allow_reserved else frozenset(),
         )
 

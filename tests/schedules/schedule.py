@@ -234,8 +234,8 @@ class ScheduledDriver(MemoryDriver):
         self._turns.setdefault(f"turn of {self.process}", []).append(session)
         return True
 
-    def spawn(self, coroutine: Any, done: Callable[[BaseException | None], None]) -> Any:
-        task = super().spawn(coroutine, done)
+    def spawn(self, coroutine: Any, *told: Any) -> Any:
+        task = super().spawn(coroutine, *told)
         self._tasks_of[task] = self.process
         task.add_done_callback(self._tasks_of.pop)
         return task

@@ -309,13 +309,12 @@ class Publisher:
 
     def _tell_returned(self, name: str) -> None:
         """A handler of an event returned something."""
-        self._tell_mistake(
-            IPCError(
-                f"what the handler of {name!r} returned goes nowhere: an event has no answer. Emit that to the other "
-                f"side, or answer requests, by handle({name!r}, …) here and request({name!r}, …) there. This is said "
-                "once for each name"
-            )
+        answers = f", or answer requests, by handle({name!r}, …) here and request({name!r}, …) there"
+        line = (
+            f"what the handler of {name!r} returned goes nowhere: an event has no answer. Emit that to the other "
+            f"side{answers if hasattr(self, 'handle') else ''}. This is said once for each name"
         )
+        self._tell_mistake(IPCError(line))
 
     def _tell_unheard(self, line: str) -> None:
         self._tell("unheard", line, self.events.current)

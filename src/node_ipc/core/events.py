@@ -13,10 +13,11 @@ turned back, and both kinds of entry take both kinds of payload, so it may happe
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from itertools import islice
-from types import CoroutineType, FunctionType, NoneType
+from types import AsyncGeneratorType, CoroutineType, FunctionType, GeneratorType, MethodType, NoneType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 
 import msgspec
@@ -76,7 +77,7 @@ STRANGERS = 8
 COMPARED = 256
 """With so many names at most, and none that is longer."""
 
-RETURNED = frozenset({dict, list, tuple, str, bytes, int, float})
+RETURNED = frozenset({dict, list, tuple, str, bytes, int, float, GeneratorType, AsyncGeneratorType})
 """What a handler of an event that returns it may take for an answer."""
 
 LOOKED_THROUGH = 32
@@ -289,7 +290,7 @@ class Events(Generic[S]):
         carries: int,
         check_name: NameCheck,
         failed: Callable[[S | None, IPCError], None],
-        spawn: Callable[[Any, Callable[[BaseException | None], None]], Any] | None,
+        spawn: Callable[[Any, Callable[[BaseException | None], None], Callable[[Any], None]], Any] | None,
         raises: frozenset[str] = LIFECYCLE,
         from_peers: frozenset[str] = frozenset(),
         gives_raw: bool = False,
@@ -486,6 +487,7 @@ class Events(Generic[S]):
             type = event.type
         signature = signature_of(handler)
         self._refuse_coroutine(name, signature)
+        signature.refuse_generator(handler, name, "emit each value instead of yielding it")
         if name == "data" and self._carries > 1:  # also that of raw mode brings the socket second
             signature.refuse_wrong_order(handler, name)
         if name in self._local and name not in self._from_peers:
@@ -599,31 +601,32 @@ class Events(Generic[S]):
         return call
 
     def _starting(self, name: str, call: Callable[..., Any], ends: bool) -> Callable[..., Any]:
-        return lambda *arguments: self._start(name, call(*arguments), ends)
+        returned = partial(self._look_at_returned, name)
+        return lambda *arguments: self._start(name, call(*arguments), returned, ends)
 
-    def _start(self, name: str, coroutine: Any, ends: bool = False) -> None:
-        """Run a handler; where it ``ends`` with its link, it is cancelled when that is lost."""
+    def _start(self, name: str, coroutine: Any, returned: Callable[[Any], None], ends: bool = False) -> None:
+        """Run a handler and tell what it returned; where it ``ends`` with its link, the loss of that cancels it."""
         session, spawn = self.current, self._spawn
         assert spawn is not None
         size = 0 if session is None else session.handler_started()
 
         done = partial(self._task_done, name, session, size)
         if not ends or session is None:
-            spawn(coroutine, done if self._handling is None else self._handling.until(done))
+            spawn(coroutine, done if self._handling is None else self._handling.until(done), returned)
             return
 
         def done_with_link(error: BaseException | None) -> None:
             session.keep_when_lost(task)
             done(error)
 
-        task = spawn(coroutine, done_with_link if self._handling is None else self._handling.until(done_with_link))
+        done_then = done_with_link if self._handling is None else self._handling.until(done_with_link)
+        task = spawn(coroutine, done_then, returned)
         session.cancel_when_lost(task)
 
     def _run_returned(self, name: str, result: Any) -> None:
         """What a plain function returned: a coroutine, as of a lambda or a decorator around an async one, is run."""
         if not isinstance(result, CoroutineType):
-            if result.__class__ in RETURNED and name not in self._returners:
-                self._look_at_returned(name)
+            self._look_at_returned(name, result)
             return
         if self._spawn is None:
             result.close()
@@ -631,14 +634,15 @@ class Events(Generic[S]):
                 f"the handler of {name[:64]!r} returned a coroutine, and this front has no event loop to run it: use a "
                 "plain function here, or the asyncio front"
             )
-        self._start(name, result)
+        self._start(name, result, partial(self._look_at_returned, name))
 
-    def _look_at_returned(self, name: str) -> None:
-        """A handler of an event returned what looks like an answer, and not as a lambda does, whatever it is."""
+    def _look_at_returned(self, name: str, result: Any) -> None:
+        """See whether a handler of an event returned what is like an answer, and not, as lambdas do, whatever it is."""
+        if name in self._returners or not _is_answer(result):
+            return
         self._returners.add(name)
         handlers = [registration.handler for registration in self._wire.get(name, NONE)]
-        named = all(isinstance(each, FunctionType) and each.__name__ != "<lambda>" for each in handlers)
-        if handlers and named and self.returned is not None:
+        if handlers and all(map(_is_written_here, handlers)) and self.returned is not None:
             self.returned(name)
 
     def _task_done(self, event: str, session: S | None, size: int, error: BaseException | None) -> None:
@@ -931,6 +935,21 @@ class Events(Generic[S]):
 
 
 NONE = Registrations()
+
+
+def _is_answer(result: Any) -> bool:
+    kind = result.__class__
+    return kind in RETURNED or hasattr(kind, "__struct_fields__") or hasattr(kind, "__dataclass_fields__")
+
+
+def _is_written_here(handler: Any) -> bool:
+    """Whether it is a function or a method of the program's, which returns what is meant to be returned."""
+    while isinstance(handler, partial):
+        handler = handler.func
+    function = handler.__func__ if isinstance(handler, MethodType) else handler
+    if not isinstance(function, FunctionType) or function.__name__ == "<lambda>":
+        return False
+    return function.__module__.partition(".")[0] not in sys.stdlib_module_names
 
 
 class _Payload:

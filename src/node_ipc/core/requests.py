@@ -264,6 +264,7 @@ class _Method:
                 "(params, socket, request)"
             )
         signature.refuse_wrong_request(handler, name)
+        signature.refuse_generator(handler, name, "a request has one answer: return a list, or see request.progress()")
         self.handler = handler
         self.type = type if type is not None else signature.payload_type(handler)
         self.decode = events.decoder(self.type, name)

@@ -251,9 +251,15 @@ def nothing(*_: Any) -> None:
     """What is called where nobody listens, or there is nothing to undo."""
 
 
-def tell_end(done: Callable[[BaseException | None], None], task: Any) -> None:
-    """Tell what a task that has ended raised; None where it raised nothing, or was cancelled."""
-    done(None if task.cancelled() else task.exception())
+def tell_end(done: Callable[[BaseException | None], None], returned: Callable[[Any], None] | None, task: Any) -> None:
+    """Tell what a task that has ended returned, and what it raised; None where it raised nothing, or was cancelled."""
+    if task.cancelled():
+        done(None)
+        return
+    error = task.exception()
+    if error is None and returned is not None and (result := task.result()) is not None:
+        returned(result)
+    done(error)
 
 
 NOBODY: Any = Nobody()
@@ -435,8 +441,16 @@ class Driver(Protocol):
         (Outside a pump of the caller's driver each write is a turn of its own.)
         """
 
-    def spawn(self, coroutine: Coroutine[Any, Any, Any], done: Callable[[BaseException | None], None]) -> Cancellable:
-        """Run an async handler, keep it referenced, and tell ``done`` its exception or ``None``, in a later turn."""
+    def spawn(
+        self,
+        coroutine: Coroutine[Any, Any, Any],
+        done: Callable[[BaseException | None], None],
+        returned: Callable[[Any], None] | None = None,
+    ) -> Cancellable:
+        """Run an async handler, keep it referenced, and tell ``done`` its exception or ``None``, in a later turn.
+
+        Before that ``returned`` is told what it returned, where that is not None.
+        """
 
     def current_task(self) -> object:
         """The async handler that calls this, as ``spawn`` returned it; None where none does."""

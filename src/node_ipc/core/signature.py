@@ -21,6 +21,8 @@ __all__ = ["Signature", "signature_of"]
 CO_VARARGS = 0x04
 CO_VARKEYWORDS = 0x08
 CO_COROUTINE = 0x80
+CO_GENERATORS = 0x20 | 0x200
+"""Plain and async ones."""
 
 SOCKETS = frozenset({"socket", "sock", "client", "peer", "connection", "conn", "session", "sender", "server", "who"})
 REQUESTS = frozenset({"request", "req"})
@@ -41,7 +43,7 @@ class Signature(msgspec.Struct, frozen=True):
     """``required`` and ``accepts`` count positional arguments; ``accepts`` is None for any number.
 
     ``first``, ``second`` and ``third`` are the names of the parameters that get the payload, the socket and, of a
-    request, itself; None where none does, or where a decorator stands between.
+    request, itself; None where none does, or where a decorator stands between. ``yields``: it is a generator function.
     """
 
     required: int
@@ -50,6 +52,7 @@ class Signature(msgspec.Struct, frozen=True):
     asynchronous: bool
     second: str | None = None
     third: str | None = None
+    yields: bool = False
 
     def payload_type(self, handler: Any) -> Any:
         """The annotation of the first argument, or None where it says nothing (no annotation, Any, object)."""
@@ -81,6 +84,14 @@ class Signature(msgspec.Struct, frozen=True):
                 f"{_has(handler, name, self.second, annotation)} as its second parameter, "
                 "which gets the socket: one message brings one payload. Take several values as one, such as a list, a "
                 "TypedDict or a Struct, by the first parameter"
+            )
+
+    def refuse_generator(self, handler: Any, name: str, instead: str) -> None:
+        """Raise ``TypeError`` for a function with a ``yield``: a call of it does nothing yet."""
+        if self.yields:
+            raise TypeError(
+                f"the handler {getattr(_annotated(handler), '__qualname__', repr(handler))} of {name!r} has a yield, "
+                f"so calling it runs nothing of it: {instead}"
             )
 
     def refuse_wrong_request(self, handler: Any, name: str) -> None:
@@ -220,7 +231,9 @@ def signature_of(handler: Callable[..., Any]) -> Signature:
     names = code.co_varnames[bound : code.co_argcount]
     accepts = None if code.co_flags & CO_VARARGS else _filled(names, required)
     first = names[0] if names and accepts != 0 else None
-    return Signature(required, accepts, first, bool(code.co_flags & CO_COROUTINE), *_others(names, accepts))
+    second, third = _others(names, accepts)
+    asynchronous, yields = bool(code.co_flags & CO_COROUTINE), bool(code.co_flags & CO_GENERATORS)
+    return Signature(required, accepts, first, asynchronous, second, third, yields)
 
 
 def _others(names: tuple[str, ...], accepts: int | None) -> tuple[str | None, str | None]:
@@ -253,18 +266,22 @@ def _inspected(handler: Callable[..., Any]) -> Signature:
     asynchronous = inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
         getattr(handler, "__call__", None)  # noqa: B004 - the method itself is asked, not whether it is there
     )
+    yields = any(
+        inspect.isgeneratorfunction(each) or inspect.isasyncgenfunction(each)
+        for each in (handler, getattr(handler, "__call__", None))  # noqa: B004 - as above
+    )
     try:
         # of the wrapper itself: that is what is called
         parameters = list(inspect.signature(handler, follow_wrapped=False).parameters.values())
     except (TypeError, ValueError):  # builtins that do not tell
-        return Signature(0, None, None, asynchronous)
+        return Signature(0, None, None, asynchronous, yields=yields)
     if any(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in parameters):
         raise _keywords_only(handler)
     wrapped = getattr(handler, "__wrapped__", None)
     if callable(wrapped):
         inner = signature_of(wrapped)
         if any(p.kind is p.VAR_POSITIONAL for p in parameters):  # it hands on what it gets
-            return Signature(inner.required, inner.accepts, inner.first, asynchronous)
+            return Signature(inner.required, inner.accepts, inner.first, asynchronous, yields=yields)
     if parameters and all(p.kind is p.VAR_KEYWORD for p in parameters):
         raise _keywords_only(handler)
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
@@ -272,5 +289,6 @@ def _inspected(handler: Callable[..., Any]) -> Signature:
     names = tuple(p.name for p in positional)
     accepts = None if any(p.kind is p.VAR_POSITIONAL for p in parameters) else _filled(names, required)
     first = inner.first if callable(wrapped) else names[0] if names and accepts != 0 else None
-    others = (None, None) if callable(wrapped) else _others(names, accepts)  # a decorator may fill what it hands on
-    return Signature(required, accepts, first, asynchronous, *others)
+    # a decorator may fill what it hands on
+    second, third = (None, None) if callable(wrapped) else _others(names, accepts)
+    return Signature(required, accepts, first, asynchronous, second, third, yields)

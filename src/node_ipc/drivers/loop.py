@@ -306,9 +306,14 @@ class EventLoopDriver:
         if self.spin is not None:
             self.spin.begin()
 
-    def spawn(self, coroutine: Coroutine[Any, Any, Any], done: Callable[[BaseException | None], None]) -> Cancellable:
+    def spawn(
+        self,
+        coroutine: Coroutine[Any, Any, Any],
+        done: Callable[[BaseException | None], None],
+        returned: Callable[[Any], None] | None = None,
+    ) -> Cancellable:
         task = self.task(coroutine)
-        task.add_done_callback(partial(tell_end, done))
+        task.add_done_callback(partial(tell_end, done, returned))
         return task
 
     def sockets_in(self, directory: str) -> list[str]:

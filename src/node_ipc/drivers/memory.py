@@ -352,9 +352,12 @@ class MemoryDriver:
         self.call_later(0, callback)
 
     def spawn(
-        self, coroutine: Coroutine[Any, Any, Any], done: Callable[[BaseException | None], None]
+        self,
+        coroutine: Coroutine[Any, Any, Any],
+        done: Callable[[BaseException | None], None],
+        returned: Callable[[Any], None] | None = None,
     ) -> asyncio.Task[Any]:
-        task = self._loop.task(coroutine, done)
+        task = self._loop.task(coroutine, done, returned)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
         return task

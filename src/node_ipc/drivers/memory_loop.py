@@ -66,11 +66,14 @@ class VirtualLoop:
                 tasks._enter_task(outer, task)
 
     def task(
-        self, coroutine: Coroutine[Any, Any, Any], done: Callable[[BaseException | None], None]
+        self,
+        coroutine: Coroutine[Any, Any, Any],
+        done: Callable[[BaseException | None], None],
+        returned: Callable[[Any], None] | None,
     ) -> asyncio.Task[Any]:
-        """Run this from the next turn on; ``done`` hears its exception, or None."""
+        """Run this from the next turn on; ``done`` hears its exception, or None, and ``returned`` of its result."""
         task = asyncio.Task(coroutine, loop=self._loop, name=HANDLER)
-        task.add_done_callback(partial(tell_end, done))
+        task.add_done_callback(partial(tell_end, done, returned))
         return task
 
     def current_task(self) -> asyncio.Task[Any] | None:

@@ -306,7 +306,12 @@ class ThreadDriver:
             return True
         return False  # outside a pump each write is a turn of its own
 
-    def spawn(self, coroutine: Coroutine[Any, Any, Any], done: Callable[[BaseException | None], None]) -> NoReturn:
+    def spawn(
+        self,
+        coroutine: Coroutine[Any, Any, Any],
+        done: Callable[[BaseException | None], None],
+        returned: Callable[[Any], None] | None = None,
+    ) -> NoReturn:
         coroutine.close()
         raise TypeError("there is no event loop here to run an async handler: use the asyncio front")
 
