@@ -445,6 +445,27 @@ def test_a_handler_of_error_hears_of_a_server_that_has_gone_instead(
     assert "the server is away" not in caplog.text
 
 
+# ---- a server that is full
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="where the kernel breaks a link that ends with something unread")
+def test_a_request_that_a_full_server_never_read_was_not_carried_out(front: Any) -> None:
+    front.serve(max_connections=1).handle("sum", sum)
+    first = front.connect()
+    assert first.request("sum", [1, 2]) == 3
+    second = front.connect()
+    with pytest.raises(node_ipc.ConnectionLost, match=r"be full \(its max_connections\).* It was not carried out: the"):
+        second.request("sum", [1, 2])
+
+
+def test_a_request_that_was_read_may_have_been_carried_out(front: Any) -> None:
+    server = front.serve()
+    server.on("end", lambda data, socket: socket.abort())
+    server.handle("end", lambda params, socket: socket.abort())
+    with pytest.raises(node_ipc.ConnectionLost, match="It may have been carried out"):
+        front.connect().request("end")
+
+
 # ---- a server that was stopped
 
 

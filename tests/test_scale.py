@@ -23,9 +23,12 @@ import pytest
 import trustme
 
 import node_ipc
+from node_ipc.config.address import Udp, Unix
+from node_ipc.drivers.loop import EventLoopDriver
 from node_ipc.errors import ConfigError, IPCError, WouldDeadlock
 from node_ipc.scale import fairness, workers
 from node_ipc.scale.fairness import ABSENT, SLACK, Board, Turn
+from node_ipc.scale.worker import WorkerPort, WorkerServer
 from processes import DEADLINE, Program
 from stopwatch import Stopwatch
 
@@ -307,6 +310,55 @@ def test_datagrams_for_a_dead_worker_wait_for_its_successor(start: Start) -> Non
         until(lambda: not is_alive(first))
         client.send(b'{"type":"who","data":{}}\f')
         assert json.loads(client.recv(1000)[:-1])["data"] != first
+
+
+# ---- whom a broadcast reaches
+
+
+def test_a_broadcast_in_one_of_several_workers_says_once_in_all_whom_it_reaches(root: str, start: Start) -> None:
+    program = start(f"{root}app.world")
+    with contextlib.ExitStack() as peers:
+        at: dict[int, Peer] = {}  # the newest of each worker, which hears its broadcasts
+        while len(at) < 2:
+            peer = peers.enter_context(Peer(f"{root}app.world"))
+            at[peer.ask()] = peer
+        for pid, peer in [*at.items()] * 2:
+            peer.send("spread")
+            assert peer.receive() == pid
+    program.interrupt()
+    told = [line for line in program.ends() if "reaches the clients of this process alone" in line]
+    assert len(told) == 1 and "broadcast() reaches" in told[0] and "one of 2 workers: bus=True joins" in told[0], told
+
+
+def worker(count: int, kind: Any = WorkerServer, **options: Any) -> Any:
+    where = Unix("/nowhere/app.world") if kind is WorkerServer else Udp("127.0.0.1", 0, "udp4")
+    own = (0,) if kind is WorkerServer else ()
+    return kind(where, EventLoopDriver(), node_ipc.Config(silent=True, **options).settings(), Board(count), *own)
+
+
+def test_so_does_an_emit_to_rooms_and_neither_where_that_is_meant(caplog: pytest.LogCaptureFixture) -> None:
+    for usual in (worker(1), worker(2, bus="nats://127.0.0.1:1")):
+        usual.broadcast("news", 1)
+        usual.to("lobby").emit("news", 1)
+    several = worker(3)
+    several.broadcast("news", 1, local=True)
+    several.to("lobby", local=True).emit("news", 1)
+    with pytest.raises(TypeError):
+        several.to()
+    assert "reaches" not in caplog.text
+    for _ in range(2):
+        several.to("lobby").emit("news", 1)
+        several.broadcast("news", 1)
+    assert caplog.text.count("to() reaches the clients of this process alone, which is one of 3 workers") == 1
+    assert caplog.text.count("reaches the clients") == 1
+    assert not vars(several).keys() & {"broadcast", "to"}, "what follows is called as ever"
+
+
+def test_so_does_a_broadcast_of_udp(caplog: pytest.LogCaptureFixture) -> None:
+    for port in (worker(1, WorkerPort), worker(2, WorkerPort)):
+        assert "reaches" not in caplog.text
+        port.broadcast("news", 1)
+    assert "which is one of 2 workers: what is for all is for a single process, count=1" in caplog.text
 
 
 AS_A_SERVICE_MANAGER = """

@@ -117,6 +117,55 @@ def test_the_log_of_the_callback_front_has_its_mistakes(tmp_path: Path) -> None:
     assert [line for line in lines if "what happens here is named 'connect'" in line]
 
 
+# ---- requests that nobody answers
+
+
+def test_a_method_that_nobody_answers_is_told_once_where_it_would_be(
+    front: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = front.serve()
+    client = front.connect()
+    with pytest.raises(RemoteError):
+        client.request("early")
+    server.handle("status", lambda: "well")
+    server.handle("add", sum)
+    server.on("message", lambda data: None)
+    for name in ("Status", "sttaus", "other", "other", "rpc.describe"):
+        said = "" if name.startswith("rpc.") else ": case counts; the log of that side names those"
+        with pytest.raises(RemoteError) as refused:
+            client.request(name)
+        assert f"no method {name!r}{said} " in str(refused.value)
+        assert "status" not in str(refused.value) and "add" not in str(refused.value), "a stranger is told no names"
+    with pytest.raises(RemoteError):
+        client.request("message")
+    told = re.findall("requests of (.*?) come, and no handler answers them; there (.*?) This is said", caplog.text)
+    register = "Register one, by handle(method, handler)."
+    assert told == [
+        ("'early'", f"are none at all. {register}"),
+        ("'Status'", "is one for 'status': is one of the two misspelt?"),
+        ("'sttaus'", "is one for 'status': is one of the two misspelt?"),
+        ("'other'", f"are some for 'status', 'add'. {register}"),
+        ("'message'", "is one for events of that name: was handle('message', …) meant, and not on?"),
+    ]
+
+
+def test_a_client_is_asked_for_what_it_does_not_answer(caplog: pytest.LogCaptureFixture) -> None:
+    client, server, socket, driver = testing.pair()
+    client.handle("state", lambda: 1)
+    driver.run_until(server.request(socket, "State"))
+    assert "requests of 'State' come, and no handler answers them; there is one for 'state'" in caplog.text
+
+
+def test_who_makes_up_methods_is_told_of_a_few_times_and_in_short(caplog: pytest.LogCaptureFixture) -> None:
+    client, server, _, driver = testing.pair()
+    server.handle("status", lambda: "well")
+    for number in range(100):
+        driver.run_until(client.request(f"{number}\n{'made up' * 1000}"))
+        driver.advance(1)
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == STRANGERS and all(len(line) < 500 and "\n" not in line for line in told)
+
+
 # ---- payloads that are refused
 
 

@@ -70,6 +70,10 @@ async def setup(server: node_ipc.AsyncServer) -> None:
             socket.emit("number", number)
         say("emitted")
 
+    @server.on("spread")
+    def spread() -> None:
+        server.broadcast("spread", os.getpid())
+
     @server.on("later")
     async def later(data: Any, socket: Any) -> None:
         say("begun")

@@ -1160,6 +1160,22 @@ def test_a_request_that_is_too_large_for_the_other_side_only_says_what_to_look_a
     driver.close()
 
 
+def test_a_request_that_never_went_to_the_link_was_not_carried_out() -> None:
+    client, server, _, driver = pair()
+    server.handle("slow", lambda params: asyncio.sleep(3600))
+    driver.connections[-1].to_server.stall()
+    answers = [client.request("slow", "x" * 100_000) for _ in range(50)]
+    driver.run_until_idle()
+    waiting = client.pending_bytes // 100_000
+    driver.connections[-1].drop()
+    driver.run_until_idle()
+    errors = [str(answer.error) for answer in answers]
+    never = [error for error in errors if "It was not carried out: the other side had not read it" in error]
+    assert 0 < len(never) <= waiting and never == errors[-len(never) :], "those that waited here, which were the last"
+    assert all("It may have been carried out" in error for error in errors[: -len(never)])
+    driver.close()
+
+
 @pytest.mark.parametrize("limits", LIMITS)
 def test_an_answer_that_is_too_large_is_told_to_who_asks(limits: dict[str, Any]) -> None:
     (option,) = limits

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVa
 from msgspec import UNSET
 
 from ..config.interrupted import without_steps
-from ..config.misspelt import refer, suggests
+from ..config.misspelt import lookalike, refer, suggests
 from ..errors import AddressError, HandlerError, InvalidPayload, IPCError, NotConnected, RequestError
 from ..wire.carried import carrying, plain_of
 from ..wire.codec import choose, logged
 from ..wire.names import LIFECYCLE, lifecycle_from_peers
-from .events import Events
+from .events import COMPARED, Events
 from .outcome import seconds_to_end
 from .session import refuse_other_threads
 from .trace import Stats, Trace, Traces
@@ -720,12 +720,10 @@ class SocketPublisher(Publisher, Generic[S]):
 
     def _tell_strange(self, name: str, handled: list[str]) -> None:
         """Events come that nobody hears, at a server that hears others."""
-        some = ", ".join(map(repr, handled[:NAMES_SHOWN]))
-        more = len(handled) - NAMES_SHOWN
         line = (
-            f"events named {name[:64]!r} come, and no handler hears them; there are some for {some}"
-            f"{f' and {more} more' if more > 0 else ''}. Register one, or one of '*', which hears all that come. This "
-            "is said once for each name, and of a few names; stats().unheard counts"
+            f"events named {name[:64]!r} come, and no handler hears them; there are {_some(handled)}. Register one, or "
+            "one of '*', which hears all that come. This is said once for each name, and of a few names; "
+            "stats().unheard counts"
         )
         self._tell_unheard(line)
 
@@ -815,7 +813,13 @@ class LinkPublisher(Publisher, Generic[S]):
             from .requests import Requests
 
             self._requests = Requests(
-                self.events, self._driver, self.session_fault, self.trouble, self.tell_unread, self._tell_late_answer
+                self.events,
+                self._driver,
+                self.session_fault,
+                self.trouble,
+                self.tell_unread,
+                self._tell_late_answer,
+                self._tell_unanswered,
             )
             self._requests.watches = self._watches or None
         return self._requests
@@ -867,6 +871,19 @@ class LinkPublisher(Publisher, Generic[S]):
         self._tell("unread", line, socket)
         self._log_fault(self._logged_as(socket), RequestError(line), loud=True, socket=socket, timed=False)
 
+    def _tell_unanswered(self, name: str, methods: list[str]) -> None:
+        """Requests come that nobody answers; who asks is not told which would be."""
+        if self.events.has_handler(name):
+            there = f"there is one for events of that name: was handle({name!r}, …) meant, and not on?"
+        elif (near := lookalike(name, methods[:COMPARED])) is not None:
+            there = f"there is one for {near!r}: is one of the two misspelt?"
+        else:
+            there = f"there are {_some(methods)}. Register one, by handle(method, handler)."
+        self._tell_unheard(
+            f"requests of {name!r} come, and no handler answers them; {there} This is said once for each name, and of "
+            "a few names"
+        )
+
     def _tell_late_answer(self, method: str, socket: Session) -> None:
         """A request had been given up when this side came to it, or when its handler had worked in place."""
         if self._told_late_answer:
@@ -883,6 +900,14 @@ class LinkPublisher(Publisher, Generic[S]):
     def session_paused(self, session: Session, why: str) -> None:
         """Reading from a link is paused, and it lasts: a line in the log."""
         self._log_fault(session, IPCError(f"reading is paused: {why}"), socket=session)
+
+
+def _some(names: list[str]) -> str:
+    """Of which names there are handlers."""
+    if not names:
+        return "none at all"
+    more = len(names) - NAMES_SHOWN
+    return f"some for {', '.join(map(repr, names[:NAMES_SHOWN]))}{f' and {more} more' if more > 0 else ''}"
 
 
 def begun(driver: Driver) -> Outcome[Any]:

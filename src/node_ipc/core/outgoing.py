@@ -456,6 +456,11 @@ class Outgoing:
         """The number that the next message gets, or one before it: for ``confirm``."""
         return self.messages_out + self._skipped + len(self.frames) + 1
 
+    @property
+    def last_given(self) -> int:
+        """The number of the last message that went to the link."""
+        return self.messages_out + self._skipped
+
     def confirm(self, number: int) -> None:
         """The peer dealt with the message of this number, so with all before it."""
         if number > self.confirmed:

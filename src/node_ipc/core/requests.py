@@ -36,7 +36,7 @@ from ..errors import (
     RequestError,
     RequestTimeout,
 )
-from .events import Event, describe, event_name, is_decorator, typed_decoder
+from .events import STRANGERS, Event, describe, event_name, is_decorator, typed_decoder
 from .outcome import seconds
 from .outgoing import Attaching
 from .signature import signature_of
@@ -80,6 +80,8 @@ SLOW_OR_FOREIGN = (
     f"{SLOW}, and a program of node-ipc (JavaScript) answers only once it is taught to: node-ipc help node"
 )
 """Why somebody who has answered nothing yet may not have answered."""
+NOT_CARRIED_OUT = "It was not carried out: the other side had not read it"
+THE_LOG_HAS_THEM = ": case counts; the log of that side names those it has"
 THE_HANDLER_FAILED = "the handler failed; the reason is in the log of the side that answers"
 
 S = TypeVar("S")
@@ -292,6 +294,7 @@ class Requests:
         trouble: Callable[[], str],
         unread: Callable[[str, Session | None, Exception], None],
         late: Callable[[str, Session], None],
+        unanswered: Callable[[str, list[str]], None],
     ) -> None:
         """Ask and answer for an endpoint.
 
@@ -300,6 +303,7 @@ class Requests:
             trouble: says why no link is there, if so.
             unread: told, by any thread, of a request that failed where nobody has looked at its outcome.
             late: told of a request that was given up before it was answered here, or read.
+            unanswered: told, once for each of a few, of a method that nobody answers, and of those that are answered.
         """
         self.late = 0
         """Answers that came after their request was given up."""
@@ -309,6 +313,8 @@ class Requests:
         self._trouble = trouble
         self._unread = unread
         self._late = late
+        self._unanswered = unanswered
+        self._strangers: set[str] = set()
         self._asked: dict[int, _Asked] = {}
         self._answerers: set[int] = set()  # the sockets, by id, whose other side has answered a request
         self._unsent: dict[int, int] = {}  # those that wait for a link: by the identity of their frame
@@ -422,7 +428,8 @@ class Requests:
         largest = max((len(asked.frame) for _, asked in lost_here), default=0)
         by_peer = not session.was_ended_here and (reason is None or reason.__class__ is ConnectionLost)
         for id, asked in lost_here:
-            why = f"{reason or 'closed'}. It may have been carried out"
+            was_unread = session.never_arrived(asked.number)
+            why = f"{reason or 'closed'}. {NOT_CARRIED_OUT if was_unread else 'It may have been carried out'}"
             if by_peer and len(asked.frame) == largest >= LIMITED_BYTES:
                 why += (
                     f". It was a message of {largest} bytes: is the other side's max_message_size smaller, or has it "
@@ -615,6 +622,7 @@ class Requests:
         method = self._methods.get(message.method)
         if method is None:
             self._refuse(request, NO_SUCH_METHOD, self._no_method(message.method))
+            self._look_at_unanswered(message.method[:64])
             return
         try:
             params = method.decode(message.params)
@@ -638,8 +646,15 @@ class Requests:
 
     def _no_method(self, name: str) -> str:
         """What a peer is told that asks for what nobody answers: of names, only the one that it sent itself."""
-        heard = self._events.has_handler(name) and not name.startswith("rpc.")
-        return f"there is no method {name[:64]!r}{', but an event handler: was emit meant?' if heard else ''}"
+        hint = ", but an event handler: was emit meant?" if self._events.has_handler(name) else THE_LOG_HAS_THEM
+        return f"there is no method {name[:64]!r}{'' if name.startswith('rpc.') else hint}"
+
+    def _look_at_unanswered(self, name: str) -> None:
+        """A name that nobody answers is told here, with those that somebody does; any peer may make up more of them."""
+        if name.startswith("rpc.") or name in self._strangers or len(self._strangers) == STRANGERS:
+            return
+        self._strangers.add(name)
+        self._unanswered(name, [each for each in self._methods if not each.startswith("rpc.")])
 
     def _run(self, request: Request, awaitable: Any) -> None:
         if not self._driver.runs_coroutines:

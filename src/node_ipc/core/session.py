@@ -543,6 +543,17 @@ class Session(Numbered):
         """Whether bytes are left where they are for now."""
         return bool(self.incoming.pauses)
 
+    def never_arrived(self, number: int) -> bool:
+        """Whether the peer is known not to have read this message of ours, or not to its end; once the link is over.
+
+        Where the kernel breaks a link that ends with something unread, the last that went to it is unread.
+        """
+        last = self.outgoing.last_given
+        if number != last or not self._driver.breaks_unread or self.peer.transport != "unix":
+            return number > last
+        reason = None if self.loss is None else self.loss.reason
+        return reason is not None and isinstance(reason.__cause__, (BrokenPipeError, ConnectionResetError))
+
     def cancel_when_lost(self, task: Cancellable) -> None:
         """Cancel this handler when the link is lost."""
         if self._tasks is None:

@@ -22,10 +22,10 @@ class Trace(NamedTuple):
     Attributes:
         what: ``connecting``, ``retrying``, ``starting``, ``listening``, ``opened``, ``received``, ``sent``,
             ``dropped``, ``replaced``, ``error``, ``refused``, ``paused`` (reading, for a second or more; once for each
-            link and reason), ``unheard`` (events that nobody hears: at a server, or where their name is nearly a
-            handler's or is a method's; once for each name), ``mistake`` (something else that is hardly meant so; once),
-            ``unsent`` (a client ended before all was sent), ``unread`` (a request failed, and nobody looked at its
-            outcome; whatever thread dropped that tells), ``lost``.
+            link and reason), ``unheard`` (requests that nobody answers, and events that nobody hears: at a server, or
+            where their name is nearly a handler's or is a method's; once for each name), ``mistake`` (something else
+            that is hardly meant so; once), ``unsent`` (a client ended before all was sent), ``unread`` (a request
+            failed, and nobody looked at its outcome; whatever thread dropped that tells), ``lost``.
         endpoint: The client or server.
         socket: The socket it happened on, where there is one; with UDP the ``DatagramPeer``.
         messages: How many messages (``received``, ``sent``, ``dropped``, ``replaced``, ``unsent``).

@@ -28,13 +28,20 @@ FULL_SECONDS = 0.005
 
 
 class Board:
-    """Two numbers for each worker, in memory that parent and children share."""
+    """Two numbers for each worker, and whether something was said, in memory that parent and children share."""
 
     def __init__(self, count: int) -> None:
         self._memory = memoryview(mmap.mmap(-1, 16 * count)).cast("q")
+        self._told = mmap.mmap(-1, 1)
         self.count = count
         for number in range(count):
             self.leave(number)
+
+    def is_told_first(self) -> bool:
+        """Whether what one worker says for all has not been said; it is from now on."""
+        is_first = not self._told[0]
+        self._told[0] = 1
+        return is_first
 
     def leave(self, number: int) -> None:
         """This worker does not accept."""

@@ -10,6 +10,7 @@ import signal
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from logging import WARNING
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,34 +18,68 @@ from ..aio import AsyncDatagramServer, AsyncServer
 from ..config.address import has_datagrams
 from ..config.foreign import PASSING
 from ..config.logs import escape, logger, with_hint
-from ..core.server import ServerState
+from ..core.endpoint import Publisher, ServerState
 from ..drivers.loop import EventLoopDriver
+from ..errors import IPCError
 
 if TYPE_CHECKING:
-    from ..config.address import Address, Handed, Several
+    from ..config.address import Address, Handed, Several, Udp
     from ..config.config import Config
     from ..core.outcome import Outcome
     from ..core.seam import Peer
     from ..core.session import Session
     from .fairness import Board
 
-__all__ = ["FAILED", "READY", "Worker", "WorkerServer"]
+__all__ = ["FAILED", "READY", "Worker", "WorkerPort", "WorkerServer"]
 
 READY = b"+"
 FAILED = b"-"
 """What a worker tells its parent; after ``FAILED`` comes the reason."""
 REASON_CHARACTERS = 1000
+JOINED = (
+    "bus=True joins these (a broker such as bus='nats://…' also those of other machines), and local=True says that its "
+    "own are meant"
+)
 OURS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
 """Where this package is: what a user wants to know is the line of his own code."""
 
 
-class WorkerServer(AsyncServer):
+class _OneOfSeveral(Publisher):
+    """Its clients are a part of those that the address has."""
+
+    def _tell_at_first(self, board: Board, instead: str, *verbs: str) -> None:
+        """The first call of one of these, in whichever worker, says that it does not reach the clients of the others.
+
+        Until then a stand-in has their place, so that those that follow cost nothing.
+        """
+        for verb in verbs if board.count > 1 else ():
+            vars(self)[verb] = partial(self._call_and_tell, getattr(self, verb), board, instead, verbs)
+
+    def _call_and_tell(
+        self, method: Any, board: Board, instead: str, verbs: tuple[str, ...], *arguments: Any, **options: Any
+    ) -> Any:
+        result = method(*arguments, **options)
+        if not options.get("local"):
+            for verb in verbs:
+                vars(self).pop(verb, None)
+            if board.is_told_first():
+                line = (
+                    f"{method.__name__}() reaches the clients of this process alone, which is one of {board.count} "
+                    f"workers: {instead}. This is said once"
+                )
+                self._tell_mistake(IPCError(line))
+        return result
+
+
+class WorkerServer(_OneOfSeveral, AsyncServer):
     """A server that tells the other workers how many connections it has."""
 
     def __init__(self, where: Address, driver: EventLoopDriver, settings: Config, board: Board, number: int) -> None:
         super().__init__(where, driver, settings)
         self._board = board
         self._number = number
+        if settings.bus is None:
+            self._tell_at_first(board, JOINED, "broadcast", "to")
 
     def listening_at(self, addresses: tuple[Address, ...]) -> None:
         super().listening_at(addresses)
@@ -69,6 +104,14 @@ class WorkerServer(AsyncServer):
     def _write(self) -> None:
         if self.state is ServerState.LISTENING:
             self._board.write(self._number, len(self._sessions) + len(self._opening))
+
+
+class WorkerPort(_OneOfSeveral, AsyncDatagramServer):
+    """A UDP port that the kernel gives a part of the senders."""
+
+    def __init__(self, where: Udp | Handed, driver: EventLoopDriver, settings: Config, board: Board) -> None:
+        super().__init__(where, driver, settings)
+        self._tell_at_first(board, "what is for all is for a single process, count=1", "broadcast")
 
 
 @dataclass
@@ -113,7 +156,7 @@ class Worker:
 
     async def _begin(self, loop: asyncio.AbstractEventLoop, driver: EventLoopDriver) -> None:
         if has_datagrams(self._where):
-            self._server = AsyncDatagramServer(self._where, driver, self._settings)
+            self._server = WorkerPort(self._where, driver, self._settings, self._board)
         else:
             self._server = WorkerServer(self._where, driver, self._settings, self._board, self._number)
         if self._settings.bus is not None:
