@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import math
 import re
@@ -692,6 +693,121 @@ def test_a_blocking_server_that_comes_back_late_says_that_its_peers_waited(
                 ahead += 60
                 assert server.poll(5)
             assert caplog.text.count("nobody let this server serve for 60 s, and peers waited") == 1
+
+
+# ---- a program that waits for nothing
+
+
+async def waits_for_nothing(open: Any, use: Any = None) -> None:
+    async with open as end:
+        end.on("news", print)
+        if use is not None:
+            await use(end)
+
+
+async def test_a_block_that_waits_for_nothing_says_what_waits(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = Config(socket_root=f"{tmp_path}/", silent=True)
+    await waits_for_nothing(node_ipc.serve("world", config=config))
+    assert "(of 'news') could be called: " in caplog.text and "await server.serve_forever()" in caplog.text
+    caplog.clear()
+    await waits_for_nothing(node_ipc.serve_udp("127.0.0.1:0"))
+    assert "(of 'news') could be called: " in caplog.text
+    caplog.clear()
+    async with node_ipc.serve("world", config=config):
+        await waits_for_nothing(node_ipc.connect("world", config=config))
+    assert caplog.text.count("(of 'news') could be called: ") == 1 and "await client.closed" in caplog.text
+
+
+async def test_nobody_is_told_so_who_waits_or_emits_or_ends_by_himself(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = Config(socket_root=f"{tmp_path}/", silent=True)
+
+    async def emits(end: Any) -> None:
+        end.emit("news", 1)
+
+    async def waits(end: Any) -> None:
+        await asyncio.sleep(0)
+
+    async def closes(end: Any) -> None:
+        end.close()
+
+    async def raises(end: Any) -> None:
+        raise LookupError
+
+    async with node_ipc.serve("world", config=config):
+        for use in (emits, waits, closes):
+            await waits_for_nothing(node_ipc.connect("world", config=config), use)
+        with pytest.raises(LookupError):
+            await waits_for_nothing(node_ipc.connect("world", config=config), raises)
+        async with node_ipc.connect("world", config=config) as client:
+            client.on("error", print)
+    assert "could be called" not in caplog.text
+
+
+def test_a_blocking_block_says_so_too(front: Any, caplog: pytest.LogCaptureFixture) -> None:
+    front.serve()
+    for serve in (blocking.serve("other", config=front.config), blocking.serve_udp("127.0.0.1:0")):
+        caplog.clear()
+        with serve as server:
+            server.on("news", print)
+        assert "(of 'news') could be called: handlers are called in serve_forever() and poll()" in caplog.text
+    for end in (None, KeyboardInterrupt()):
+        caplog.clear()
+        with contextlib.suppress(KeyboardInterrupt), blocking.connect("world", config=front.config) as client:
+            client.handle("state", print)
+            if end is not None:
+                raise end
+        assert "(of 'state') could be called: " in caplog.text and "while client.poll(None)" in caplog.text
+    caplog.clear()
+    others: list[Any] = [
+        lambda client: client.poll(0),
+        lambda client: client.emit("news", 1),
+        lambda client: client.close(),
+        lambda client: client.off("news"),
+        lambda client: sys.exit(1),
+    ]
+    for use in others:
+        with contextlib.suppress(SystemExit), blocking.connect("world", config=front.config) as client:
+            client.on("news", print)
+            use(client)
+    assert "could be called" not in caplog.text
+
+
+LEFT = {
+    "asyncio": "async def main():\n    (await node_ipc.connect('world', config=config)).on('news', print)",
+    "asyncio serve": "async def main():\n    (await node_ipc.serve('own', config=config)).on('news', print)",
+    "callbacks": (
+        "async def main():\n    ipc = node_ipc.IPC(config)\n    ipc.connect_to('world')\n"
+        "    await ipc.of.world.connected\n    ipc.of.world.on('news', print)"
+    ),
+    "blocking": "client = blocking.connect('world', config=config)\nclient.on('news', print)",
+    "blocking serve": "server = blocking.serve('own', config=config)\nserver.on('news', print)",
+}
+LEFT_OTHERWISE = {
+    "asyncio": "async def main():\n    (await node_ipc.connect('world', config=config)).on('error', print)",
+    "emits": "client = blocking.connect('world', config=config)\nclient.on('news', print)\nclient.emit('news')",
+    "waits": "client = blocking.connect('world', config=config)\nclient.on('news', print)\nclient.poll(0)",
+    "describes": "ipc = node_ipc.IPC(config)\nipc.serve()\nipc.server.on('news', print)",
+}
+
+
+@pytest.mark.parametrize(
+    ("program", "told"), [*((each, 1) for each in LEFT.values()), *((each, 0) for each in LEFT_OTHERWISE.values())]
+)
+def test_a_program_that_ends_with_handlers_that_had_no_time_says_so(program: str, told: int, tmp_path: Path) -> None:
+    config = Config(socket_root=f"{tmp_path}/", silent=True)
+    run = "node_ipc.run(main(), loop='asyncio')" if "main" in program else ""
+    lines = (
+        "import node_ipc; from node_ipc import Config, blocking\n"
+        f"config = Config(socket_root={f'{tmp_path}/'!r}, silent=True)\n{program}\n{run}"
+    )
+    with front_of(FRONTS[0], config) as front:
+        front.serve()
+        ended = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 0
+    assert ended.stderr.count("RuntimeWarning: the program ends, and no handler of <") == told, ended.stderr
+    assert ended.stderr.count("(of 'news') was ever called: ") == told
 
 
 # ---- what Python itself says

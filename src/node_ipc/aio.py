@@ -72,6 +72,10 @@ class AsyncClient(Client):
     """
 
     _made_by = "await node_ipc.connect('world'), or async with,"
+    waits_by = (
+        "handlers are called while the program waits, as by await client.closed, or in async for type, data in client, "
+        "which gives what has no handler"
+    )
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -82,6 +86,7 @@ class AsyncClient(Client):
         return self
 
     async def __aexit__(self, kind: Any, error: BaseException | None, *_: Any) -> None:
+        self.tell_of_no_time(error)
         await _leave(self.close(), self.abort, error)
 
     @overload
@@ -234,10 +239,13 @@ class Iteration:
 class Serving(SocketPublisher[S]):
     """What servers and UDP ports of this front have in common; to be put before what they are."""
 
+    waits_by = "handlers are called while the program waits, as by await server.serve_forever()"
+
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, kind: Any, error: BaseException | None, *_: Any) -> None:
+        self.tell_of_no_time(error)
         await _leave(self.begin_stop(), self.abort, error)
 
     async def serve_forever(self) -> None:
@@ -316,6 +324,7 @@ class Opening(Generic[E], TaskMaterial):
         except IPCError as error:
             error.__traceback__ = None  # our steps say nothing to who waits
             raise
+        endpoint.expect_time()
         return endpoint
 
     def close(self) -> None:

@@ -181,6 +181,10 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
 
     _made_by = "blocking.connect('world')"
 
+    waits_by = (
+        "handlers are called while a call waits, as in while client.poll(None): pass, or in "
+        "for type, data in client, which gives what has no handler"
+    )
     inbox: BlockingInbox
     _times_requests = False
     _socket_type = BlockingSocket
@@ -197,7 +201,11 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, *_: Any) -> None:
+        self.tell_of_no_time(error)
         leave(self._thread, self.close, self.abort, error)
+
+    def _had_time(self) -> bool:
+        return self._thread.has_waited
 
     # ---- out
 

@@ -144,11 +144,26 @@ NAMES_SHOWN = 5
 MISFIT_SHOWN = 300
 """How many characters of why a payload was refused are kept for those who wait for something else."""
 
+NOT_SERVING = frozenset({"idle", "closing", "closed"})
+"""In these states no handler is to be called: who has made a server and not started it may only describe it."""
+ENDED_AT_ONCE = 1.0
+"""Seconds: a program on an event loop that ends sooner, and has sent nothing and got nothing, has not waited."""
+
 BETWEEN_PARTS = frozenset(
     {
         *("abandoned", "accept", "accept_at", "address_of", "answers_first", "awaits_answers", "bound"),
         *("bus_event", "called_by_handler", "begin_stop", "codec", "datagram", "deliver", "join_bus", "socket"),
-        *("datagram_error", "elsewhere", "emit_to", "encode", "forked", "is_patient", "join_rooms", "leave_rooms"),
+        *(
+            "datagram_error",
+            "elsewhere",
+            "emit_to",
+            "encode",
+            "expect_time",
+            "forked",
+            "is_patient",
+            "join_rooms",
+            "leave_rooms",
+        ),
         "listening",
         *(
             "listening_at",
@@ -169,6 +184,7 @@ BETWEEN_PARTS = frozenset(
             "pause_reading",
             "pending_changed",
             "put",
+            "remark_on_no_time",
             "remark_on_unheard",
             "remarks",
             "request_from",
@@ -176,7 +192,8 @@ BETWEEN_PARTS = frozenset(
         ),
         "rooms_of",
         *("runs_in_event_loop", "session_closing", "session_failed", "session_fault", "session_lost"),
-        *("session_opened", "session_paused", "tell_unread", "trouble", "unheard", "unsent", "watch", "withdraw"),
+        *("session_opened", "session_paused", "tell_of_no_time", "tell_unread", "trouble", "unheard", "unsent"),
+        *("waits_by", "watch", "withdraw"),
     }
 )
 """What ``dir`` of an endpoint leaves out: verbs of drivers, sessions and fronts."""
@@ -203,6 +220,10 @@ class Publisher:
     _fault_log: FaultLog | None = None
     _watches: Watches | None = None
 
+    waits_by: ClassVar[str] = "let the event loop run, by ipc.run(), or await its closed"
+    """What to do where a program ends before anything can come."""
+
+    _had_turn = True
     own_log_is_silent: Callable[[], bool] | None = None
     """Where whoever made it shows its errors (``ipc.log`` does): whether that is silent now."""
 
@@ -328,6 +349,43 @@ class Publisher:
         some = ", ".join(map(repr, handled[:NAMES_SHOWN])) or "none"
         return f"{self!r} got {count} event{'s' * (count > 1)} that no handler heard (there are handlers of: {some})"
 
+    def expect_time(self) -> None:
+        """The program has this from now on: see whether a turn comes, in which handlers could be called."""
+        self._had_turn = False
+        self._driver.call_later(0, self._turn_came)
+
+    def _turn_came(self) -> None:
+        self._had_turn = True
+
+    def _had_time(self) -> bool:
+        """Whether the program has waited for anything since it has this."""
+        return self._had_turn
+
+    def _heard_in_vain(self) -> str:
+        """The names that wait for others, where nothing was sent and nothing came; empty where that is not so."""
+        stats = self.stats()
+        if stats.messages_in or stats.messages_out or self.unsent() or self.state.value in NOT_SERVING:
+            return ""
+        names = [*self.events.payload_types(), *self.events.methods, *("*" * bool(self.events.handlers("*")))]
+        return ", ".join([repr(name) for name in names if not name.startswith("rpc.")][:NAMES_SHOWN])
+
+    def tell_of_no_time(self, error: BaseException | None) -> None:
+        """A ``with`` block of it has ended: a program whose handlers could not be called by then is told why.
+
+        Not so who has sent something, who has waited for anything, or whose block ended by an ``error`` but Ctrl-C.
+        """
+        in_order = error is None or isinstance(error, KeyboardInterrupt)
+        if in_order and not self._had_time() and (names := self._heard_in_vain()):
+            line = f"the block ended before any handler (of {names}) could be called: {self.waits_by}"
+            self._tell_mistake(IPCError(line))
+
+    def remark_on_no_time(self) -> str:
+        """The same at the end of a program, of what it has not closed."""
+        soon = self._driver.runs_coroutines and self._driver.now() - self._made_at < ENDED_AT_ONCE
+        if (self._had_time() and not soon) or not (names := self._heard_in_vain()):
+            return ""
+        return f"no handler of {self} (of {names}) was ever called: {self.waits_by}"
+
     def _tell_mistake(self, error: IPCError, *, socket: Any = None, timed: bool = True) -> None:
         """Something is hardly as the program means it, and nothing else shows that."""
         self._tell("mistake", str(error), socket)
@@ -443,6 +501,10 @@ class Publisher:
     @property
     def pending_bytes(self) -> int:
         """The bytes that wait to be taken."""
+        raise NotImplementedError
+
+    def stats(self) -> Stats:
+        """What it did since it was made."""
         raise NotImplementedError
 
     def _sum(self, links: Iterable[Any], waiting: int = 0) -> Stats:

@@ -360,6 +360,9 @@ class Endpoint(Protocol):
     def remark_on_unheard(self) -> str:
         """What came and no handler heard, for the end of a message; empty where there was none."""
 
+    def remark_on_no_time(self) -> str:
+        """What to do where the program ends and no handler had the time to be called; else empty."""
+
 
 class Flushable(Protocol):
     """Something that holds bytes back until the end of the turn."""

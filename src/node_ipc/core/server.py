@@ -524,6 +524,9 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
             session.abort()
         self.abort()
 
+    def _heard_in_vain(self) -> str:
+        return "" if self._ids else super()._heard_in_vain()
+
     def unsent(self) -> int:
         return sum(session.unsent() for session in self._everybody())
 

@@ -18,7 +18,6 @@ from .thread import ThreadDriver
 
 if TYPE_CHECKING:
     from ..core.outcome import Outcome
-    from ..core.trace import Stats
 
 __all__ = ["Serving", "before_waiting", "finish", "leave", "warn_in_coroutine"]
 
@@ -55,6 +54,7 @@ def leave(
 def before_waiting(driver: ThreadDriver, verb: str) -> None:
     """Refuse to wait in another thread, and in a handler, where it would never end."""
     refuse_other_threads(driver, verb)
+    driver.has_waited = True
     if driver.busy:
         raise WouldDeadlock(
             f"{verb}() in a handler would wait for ever: this very thread, which runs the handler, would have to do "
@@ -92,6 +92,8 @@ def warn_in_coroutine(driver: ThreadDriver, call: str) -> None:
 class Serving(SocketPublisher[S]):
     """What servers and UDP ports have in common; to be put before what they are."""
 
+    waits_by = "handlers are called in serve_forever() and poll()"
+
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         assert isinstance(self._driver, ThreadDriver)
@@ -103,7 +105,11 @@ class Serving(SocketPublisher[S]):
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, *_: Any) -> None:
+        self.tell_of_no_time(error)
         leave(self._thread, self.stop, self.abort, error)
+
+    def _had_time(self) -> bool:
+        return self._thread.has_waited
 
     @suggests
     def poll(self, timeout: float | None = 0.0) -> bool:
@@ -125,7 +131,7 @@ class Serving(SocketPublisher[S]):
         return happened
 
     def _came_so_far(self) -> tuple[int, int]:
-        stats: Stats = self.stats()  # type: ignore[attr-defined]  # of what this is put before
+        stats = self.stats()
         return stats.links, stats.messages_in
 
     def _come_back(self) -> bool:

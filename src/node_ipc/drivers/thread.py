@@ -49,7 +49,7 @@ from ..errors import IPCError, WouldDeadlock
 from ..net.steps import READ, WRITE, LookUp, Pause, Step, Steps, Walk, Watched, Writable
 from ..net.stream import DIRECT_SECONDS, StreamLink
 from ..net.unread import BREAKS_UNREAD, HIDES_ENDS
-from . import forks, small_stack
+from . import farewell, forks, small_stack
 from .poller import Poller
 from .spin import Spin, spin_of
 
@@ -98,6 +98,9 @@ class ThreadDriver:
     breaks_unread, hides_ends = BREAKS_UNREAD, HIDES_ENDS
     failures: list[BaseException] | None = None
     warned_in_coroutine = False
+    never_ran = False  # no loop is to come
+    has_waited = False
+    """Whether a call has waited since the endpoint was open, in which handlers are called."""
     """Whether it was said that an event loop runs in this thread, and waits for this."""
 
     def __init__(self) -> None:
@@ -126,6 +129,7 @@ class ThreadDriver:
         self._nudge: _Nudge | None = None
         self._pipes: PipePort | None = None
         self.endpoints: weakref.WeakSet[Endpoint] = weakref.WeakSet()
+        farewell.watch(self)
         forks.guard(self)
 
     # ---- turns
