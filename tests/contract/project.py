@@ -47,7 +47,7 @@ class Compiler:
         return str(json.loads(answer))
 
     def close(self) -> None:
-        self._process.communicate(timeout=60)
+        self._process.communicate("\n", timeout=60)
 
 
 class Project:

@@ -1,5 +1,6 @@
 // TypeScript's compiler, told on each line of its input the folder of a project (as JSON), and answering with a line of
-// what tsc prints of it. What npm has installed is parsed once for all of them, and is not judged.
+// what tsc prints of it. What npm has installed is parsed once for all of them, and is not judged. An empty line ends it:
+// a process that was forked while it ran may hold its input open.
 "use strict";
 const readline = require("node:readline");
 const ts = require(process.argv[2]);
@@ -34,5 +35,6 @@ function complaints(folder) {
 }
 
 readline.createInterface({ input: process.stdin }).on("line", (line) => {
+  if (line === "") process.exit();
   process.stdout.write(`${JSON.stringify(complaints(JSON.parse(line)))}\n`);
 });
