@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import socket
+import stat
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -100,16 +101,20 @@ async def reached(ipc: IPC, host: str, port: int) -> str:
 def sockets_at(port: int) -> list[socket.socket]:
     """Copies of this process's connected sockets with this port at either end."""
     found = []
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            sock = socket.socket(fileno=os.dup(int(name)))
-        except OSError:
-            continue
+    for fd in list(filter(is_socket, map(int, os.listdir("/proc/self/fd")))):  # before there are copies
+        sock = socket.socket(fileno=os.dup(fd))
         if sock.family in (socket.AF_INET, socket.AF_INET6) and port in ports_of(sock):
             found.append(sock)
         else:
             sock.close()
     return found
+
+
+def is_socket(fd: int) -> bool:
+    try:
+        return stat.S_ISSOCK(os.fstat(fd).st_mode)
+    except OSError:  # the one that listed the directory
+        return False
 
 
 def ports_of(sock: socket.socket) -> tuple[int, ...]:

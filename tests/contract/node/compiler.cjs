@@ -1,6 +1,6 @@
 // TypeScript's compiler, told on each line of its input the folder of a project (as JSON), and answering with a line of
 // what tsc prints of it. What npm has installed is parsed once for all of them, and is not judged. An empty line ends it:
-// a process that was forked while it ran may hold its input open.
+// its input may be held open by a copy of its other end.
 "use strict";
 const readline = require("node:readline");
 const ts = require(process.argv[2]);
