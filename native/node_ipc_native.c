@@ -478,7 +478,7 @@ static int flush(State *st, PyObject *out) {
         result = call_in_except(out, st->word__in_doubt, NULL, NULL);
     if (rc == 0) rc = done(result);
     if (rc == 0 && AT(out, outgoing_is_full) == Py_True)
-        rc = done(PyObject_CallMethodOneArg(out, st->word__is_left, sent));
+        rc = done(PyObject_CallMethodObjArgs(out, st->word__is_left, sent, data, NULL));
     Py_DECREF(data);
     Py_DECREF(link);
     Py_DECREF(sent);

@@ -482,7 +482,7 @@ class Publisher:
         raise NotImplementedError
 
     def unsent(self) -> int:
-        """Messages that were emitted and that no link was given."""
+        """Messages that were emitted and that the kernel does not have, or not to their end."""
         raise NotImplementedError
 
     def _hand_trace_on(self) -> None:

@@ -128,7 +128,9 @@ class Outgoing:
     __slots__ = (
         "_arrivals",
         "_bytes",
+        "_delimiter",
         "_driver",
+        "_given",
         "_is_heavy",
         "_link",
         "_look_at",
@@ -172,6 +174,8 @@ class Outgoing:
         self.home = NOWHERE
         """The thread that may emit here; the others post. ``NOWHERE`` in a forked child and where nobody may."""
         self.encode = codec.encode
+        self._delimiter = b"" if codec.raw else settings.delimiter_bytes
+        self._given: bytes | list[Any] = b""  # what went to the link last, while that could not pass on all of it
         self.attaching = Attaching.UNKNOWN if codec.attaches else Attaching.OFF
         self.frames: list[bytes] = []
         """What waits for the next write, in order: always the same list."""
@@ -396,7 +400,7 @@ class Outgoing:
         except BaseException as error:
             self._in_doubt(error)
         if self.is_full:
-            self._is_left(sent)
+            self._is_left(sent, data if parts is None else parts)
         if unsendable is not None:
             raise unsendable
 
@@ -405,8 +409,9 @@ class Outgoing:
         self._speaker.cut(interrupted("writing", error))
         raise error
 
-    def _is_left(self, sent: int) -> None:
+    def _is_left(self, sent: int, given: bytes | list[Any] = b"") -> None:
         """The link could not pass on at once what it was given; so many messages had gone to it before."""
+        self._given = given
         self._newest_went(sent)
         took_less = not self.below_soft
         self._weigh_up()
@@ -442,6 +447,7 @@ class Outgoing:
     def resume(self) -> bool:
         """The kernel has taken everything given to it; whether it also took what waited here."""
         self.is_full = False
+        self._given = b""
         self.flush()
         if self.is_full:
             return False
@@ -507,6 +513,15 @@ class Outgoing:
     def unsent(self) -> int:
         """Messages that were not given to the link yet."""
         return len(self.frames) + len(self._posted)
+
+    @property
+    def held(self) -> int:
+        """Messages whose end the kernel does not have yet: those that were not given to the link, and what waits there.
+
+        In raw mode, which has no ends, what waits in the link is one.
+        """
+        pending = self._link.pending_bytes() if self.is_full and self._link is not None else 0
+        return self.unsent + (_ends_in(self._given, pending, self._delimiter) if pending else 0)
 
     def weigh(self) -> int:
         """The bytes that wait, here and in the link."""
@@ -705,6 +720,21 @@ class Outgoing:
                 f"{self._settings.slow_timeout / 1000:g} s; its link is cut{self._advice()}"
             )
         )
+
+
+def _ends_in(given: bytes | list[Any], pending: int, delimiter: bytes) -> int:
+    """How many messages end in the last ``pending`` bytes; the pieces beside a frame belong to it."""
+    if isinstance(given, bytes):
+        begin = max(len(given) - pending - len(delimiter) + 1, 0)  # a delimiter may have gone in part
+        return given.count(delimiter, begin) if delimiter else 1
+    count, is_whole = 0, True
+    for part in reversed(given):
+        if pending <= 0:
+            break
+        is_whole = part.__class__ is bytes
+        count += is_whole
+        pending -= len(part)
+    return count + (not is_whole)
 
 
 if twin.native is not None:

@@ -355,7 +355,7 @@ class Endpoint(Protocol):
         """End at once."""
 
     def unsent(self) -> int:
-        """Messages that were emitted and that no link was given."""
+        """Messages that were emitted and that the kernel does not have, or not to their end."""
 
     def remark_on_unheard(self) -> str:
         """What came and no handler heard, for the end of a message; empty where there was none."""

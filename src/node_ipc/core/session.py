@@ -696,8 +696,8 @@ class Session(Numbered):
         self._context.run(call)
 
     def unsent(self) -> int:
-        """Messages that were not given to the link yet."""
-        return self.outgoing.unsent
+        """Messages that the kernel does not have, or not to their end."""
+        return self.outgoing.held
 
     def forked(self) -> None:
         """This is a forked child: every emit takes its guarded path, and is refused there."""

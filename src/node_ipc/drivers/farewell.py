@@ -1,4 +1,4 @@
-"""At the end of the program: what was emitted on an event loop and never reached the kernel is said.
+"""At the end of the program: what was emitted and never reached the kernel, or not to its end, is said.
 
 ``connect_to`` and ``emit`` return at once and wait for a loop. A program that forgets to run it would end with exit
 code 0, and nothing sent. So would one that registers handlers and waits for nothing, on any front.
@@ -10,21 +10,37 @@ import atexit
 import contextlib
 import warnings
 import weakref
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ..core.seam import Endpoint
 
-__all__ = ["watch"]
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
+__all__ = ["loop_ends", "watch"]
 
 
 class _Driver(Protocol):
     is_forked: bool
-    runs_coroutines: bool
     endpoints: weakref.WeakSet[Endpoint]
+
+    @property
+    def loop(self) -> AbstractEventLoop | None:
+        """Where it works."""
 
     @property
     def never_ran(self) -> bool:
         """Whether something was told to begin, and no loop came."""
+
+    def loop_ends(self) -> None:
+        """Take down what is not sent yet."""
+
+    def unsent(self, endpoint: Endpoint) -> int:
+        """Its messages that the kernel does not have."""
+
+    @property
+    def ends_in_order(self) -> str:
+        """What sends all that was emitted before a program ends."""
 
 
 _drivers: weakref.WeakSet[_Driver] = weakref.WeakSet()
@@ -38,16 +54,24 @@ def watch(driver: _Driver) -> None:
     _drivers.add(driver)
 
 
+def loop_ends(loop: AbstractEventLoop) -> None:
+    """It is about to be closed."""
+    for driver in _all():
+        if driver.loop is loop:
+            driver.loop_ends()
+
+
 def _say_what_is_left() -> None:
     for driver in _all():
         if driver.is_forked:
             continue
         for endpoint in tuple(driver.endpoints):
-            if driver.runs_coroutines and (count := endpoint.unsent()):
+            if count := driver.unsent(endpoint):
                 messages = "message that was" if count == 1 else "messages that were"
-                _warn(f"{count} {messages} emitted to {endpoint} never left: {_RUN}")
+                left = "left" if driver.never_ran else "left whole"
+                _warn(f"{count} {messages} emitted to {endpoint} never {left}: {driver.ends_in_order}")
             elif driver.never_ran and endpoint.state.value in _BEGUN:
-                _warn(f"{endpoint} was told to begin and never did: {_RUN}")
+                _warn(f"{endpoint} was told to begin and never did: {driver.ends_in_order}")
             elif remark := endpoint.remark_on_no_time():
                 _warn(remark)
 
@@ -59,7 +83,6 @@ def _all() -> list[_Driver]:
 
 
 _BEGUN = ("connecting", "waiting", "starting")
-_RUN = "run the event loop with ipc.run() or asyncio"
 
 
 def _warn(what: str) -> None:

@@ -138,6 +138,7 @@ class EventLoopDriver:
         self.read_buffer: memoryview
         """What every link of this thread reads into: what arrived is copied out before anything else can read."""
         self.endpoints: weakref.WeakSet[Endpoint] = weakref.WeakSet()
+        self._left: weakref.WeakKeyDictionary[Endpoint, int] = weakref.WeakKeyDictionary()
         forks.guard(self)
         farewell.watch(self)
 
@@ -178,9 +179,31 @@ class EventLoopDriver:
         """Whether something was told to begin, and no loop came."""
         return self._never_ran and bool(self._waiting)
 
+    def loop_ends(self) -> None:
+        """Take down what is not sent; a loop that reads and writes by itself does not know it once it is closed."""
+        for endpoint in tuple(self.endpoints):
+            self._left[endpoint] = endpoint.unsent()
+
+    def unsent(self, endpoint: Endpoint) -> int:
+        """The messages of this endpoint that the kernel does not have."""
+        return max(self._left.get(endpoint, 0), endpoint.unsent())
+
+    @property
+    def ends_in_order(self) -> str:
+        """What sends all that was emitted before a program ends."""
+        if self._never_ran:
+            return "run the event loop with ipc.run() or asyncio"
+        if self._renews:
+            return "the event loop ended before. await ipc.stop() sends what was emitted, and ends what sends"
+        return (
+            "the event loop ended before. async with node_ipc.connect(…) or serve(…), await client.close() and "
+            "await drain() see to it that all is sent"
+        )
+
     def detach(self) -> None:
         """Forget the loop; the next one may be another."""
         self.loop = None
+        self._left.clear()
         if not self.is_forked:
             self.home = 0
         self.now = time.monotonic
@@ -707,6 +730,7 @@ class TransportLink(PlainLink, asyncio.BufferedProtocol):
         "_buffer",
         "_driver",
         "_ended",
+        "_full",
         "_lookout",
         "_lost",
         "_paused",
@@ -722,7 +746,7 @@ class TransportLink(PlainLink, asyncio.BufferedProtocol):
         self._buffer = driver.read_buffer
         self._transport: asyncio.Transport
         self._driver = driver
-        self._ended = self._peer_ended = self._lost = self._paused = False
+        self._ended = self._peer_ended = self._lost = self._paused = self._full = False
         self._lookout: Lookout | None = None  # made when reading is paused for the first time
         self.peer = peer
         self.write: Callable[[bytes], None]
@@ -749,9 +773,11 @@ class TransportLink(PlainLink, asyncio.BufferedProtocol):
         return True  # open until the session has written what it holds
 
     def pause_writing(self) -> None:
+        self._full = True
         self._receiver.pause()
 
     def resume_writing(self) -> None:
+        self._full = False
         if not self._lost:
             self._receiver.writable()
 
@@ -783,7 +809,14 @@ class TransportLink(PlainLink, asyncio.BufferedProtocol):
     # the session's side
 
     def pending_bytes(self) -> int:
-        return 0 if self._lost else self._transport.get_write_buffer_size()
+        if self._lost:
+            return 0
+        return self._transport.get_write_buffer_size() or self._left_behind()
+
+    def _left_behind(self) -> int:
+        """How much uvloop had to write when it was closed: its transport does not know any more, only that it had."""
+        loop = self._driver.loop
+        return int(self._full and loop is not None and loop.is_closed())
 
     def unread_bytes(self) -> int | None:
         if self.peer.transport != "unix" or self._is_closing():

@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from ..config.misspelt import suggests
 from ..errors import ConfigError, IPCError
+from .farewell import loop_ends
 from .signals import awake, handled
 
 __all__ = ["ends_in_order", "loop_factory", "run", "runs_here", "why_no_endpoints"]
@@ -85,6 +86,8 @@ def run(main: Coroutine[Any, Any, T], *, loop: str | LoopFactory = "auto", debug
             advise(error)
             error.__traceback__ = _from(main, error.__traceback__)
             raise
+        finally:
+            loop_ends(runner.get_loop())
 
 
 def _from(main: Any, trace: TracebackType | None) -> TracebackType | None:

@@ -97,11 +97,14 @@ class ThreadDriver:
     runs_coroutines = False
     breaks_unread, hides_ends = BREAKS_UNREAD, HIDES_ENDS
     failures: list[BaseException] | None = None
-    warned_in_coroutine = False
+    loop = None
     never_ran = False  # no loop is to come
+    ends_in_order = "with blocking.connect(…) or serve(…), client.close() and drain() see to it that all is sent"
+    """What sends all that was emitted before a program ends."""
+    warned_in_coroutine = False
+    """Whether it was said that an event loop runs in this thread, and waits for this."""
     has_waited = False
     """Whether a call has waited since the endpoint was open, in which handlers are called."""
-    """Whether it was said that an event loop runs in this thread, and waits for this."""
 
     def __init__(self) -> None:
         self.thread = _thread.get_ident
@@ -131,6 +134,13 @@ class ThreadDriver:
         self.endpoints: weakref.WeakSet[Endpoint] = weakref.WeakSet()
         farewell.watch(self)
         forks.guard(self)
+
+    def loop_ends(self) -> None:
+        """There is none."""
+
+    def unsent(self, endpoint: Endpoint) -> int:
+        """The messages of this endpoint that the kernel does not have."""
+        return endpoint.unsent()
 
     # ---- turns
 
