@@ -33,6 +33,7 @@ from node_ipc import (
 )
 from node_ipc.config.address import Unix
 from node_ipc.config.advice import advice
+from node_ipc.core import outcome
 from node_ipc.core.outcome import seconds
 
 
@@ -384,6 +385,86 @@ def test_no_verb_takes_a_time_below_0(waiting: Any, timeout: float, tmp_path: Pa
         server.stop(timeout)
     with pytest.raises(ValueError, match=r"connect\(timeout=…\)"):
         waiting.connect(timeout=timeout)
+
+
+def test_a_limit_that_looks_like_milliseconds_is_told_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outcome, "_told", [])
+    for usual in (999, 3600, 7200.0, 86_400, 1234, 1e9, math.inf, None):
+        seconds(usual, "request")
+    assert caplog.text == ""
+    assert seconds(5000, "request") == 5000 and seconds(30_000, "receive") == 30_000
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert "request(timeout=5000) waits for 83 minutes: " in told and "were milliseconds meant it is 5." in told
+
+
+def test_it_is_so_whatever_waits(front: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    front.serve().handle("sum", sum)
+    client = front.connect()
+    monkeypatch.setattr(outcome, "_told", [])
+    for _ in range(2):
+        assert client.request("sum", [1, 2], timeout=10_000) == 3
+    assert caplog.text.count("request(timeout=10000) waits for 167 minutes: such limits are seconds here") == 1
+
+
+# ---- a function in the place of data
+
+
+class Status:
+    """Not for JSON."""
+
+
+def test_a_function_given_as_data_says_what_gives_the_answer(waiting: Any) -> None:
+    server = waiting.serve()
+    client = waiting.connect()
+    asked = r"at \$\.params is .*a function cannot be sent: request\(\) calls none with the answer, it gives it"
+    functions: list[Any] = [print, lambda answer: None, [].append, functools.partial(print)]
+    for function in functions:
+        with pytest.raises(InvalidPayload, match=asked):
+            client.request("status", function)
+        for emit in (client.emit, server.broadcast):
+            with pytest.raises(InvalidPayload, match=r"cannot be sent: on\(event, handler\) registers one"):
+                emit("status", function)
+    with pytest.raises(InvalidPayload, match=r"at \$\.at is <.*is it meant to be called there\?"):
+        client.emit("status", {"at": math.floor})
+    with pytest.raises(InvalidPayload, match=r"a class cannot be sent: type= is what an answer .* is decoded to"):
+        client.request("status", Status)
+    with pytest.raises(InvalidPayload, match=r"\(Status\) cannot be JSON.*enc_hook"):
+        client.emit("status", Status())
+
+
+def test_a_callback_behind_the_data_says_so_too(waiting: Any) -> None:
+    server = waiting.serve()
+    client = waiting.connect()
+    said = r"no function is called with what comes back: request\(\) gives the answer"
+    for arguments, options in ((("status", 1, print), {}), (("status",), {"callback": print})):
+        with pytest.raises(TypeError) as caught:
+            client.request(*arguments, **options)
+        assert re.search(said, f"{caught.value}{advice(caught.value)}".replace("No function", "no function"))
+    with pytest.raises(TypeError, match=said):
+        server.call(server.server.broadcast, "status", 1, print)
+    with pytest.raises(TypeError, match=said):
+        if waiting.name == "asyncio":
+            waiting.loop.wait(lambda: client.client.receive("status", print))
+        else:
+            client.client.receive("status", print)
+    for python in (  # as it says it from 3.13 on
+        "Asking.request() takes from 2 to 3 positional arguments but 4 were given",
+        "_Asking.request() got an unexpected keyword argument 'cb'",
+    ):
+        assert "o function is called with what comes back" in advice(TypeError(python))
+
+
+async def answers_later(data: Any) -> None:
+    """A handler."""
+
+
+def test_a_handler_that_was_called_is_told_to_be_given_itself(front: Any) -> None:
+    server = front.serve()
+    for register in (server.on, server.handle):
+        with pytest.raises(TypeError, match=r"must be callable, .*: give the function itself, answers_later, without"):
+            register("status", answers_later(1))
 
 
 # ---- a bus

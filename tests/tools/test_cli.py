@@ -300,6 +300,24 @@ def test_only_an_id_that_is_near_is_offered(
     listening.ends()
 
 
+def test_a_misspelt_path(server: str, root: str, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkdir(f"{root}other")
+    for wrong in ("app.wrold", "app.World", "app.worl", "dev.world", "world", "app-world"):
+        for command in (["doctor", root + wrong], ["doctor", f"unix:{root}{wrong}"], ["request", root + wrong, "add"]):
+            assert main(command) == 1
+            assert f"A server listens at {root}app.world: was that meant?" in "".join(capsys.readouterr())
+    for elsewhere in (f"{root}other/app.world", f"{root}none/app.world"):
+        assert main(["doctor", elsewhere]) == 1
+        assert f"A server of this name listens at {root}app.world: was that meant?" in capsys.readouterr().out
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(f"{root}app.sun")
+    for wrong in ("app.something-else", "app.snu"):
+        assert main(["doctor", root + wrong]) == 1
+        assert "was that meant" not in capsys.readouterr().out, "nobody listens there"
+    os.unlink(f"{root}app.sun")
+    os.rmdir(f"{root}other")
+
+
 def test_an_id_that_somebody_has_is_the_one_that_was_meant(
     server: str, root: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

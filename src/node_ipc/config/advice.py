@@ -16,7 +16,7 @@ from typing import Any
 
 from ..errors import InvalidPayload
 from .foreign import text_of
-from .misspelt import IN_PARAMS, meant
+from .misspelt import CALLBACKS, CALLS_NONE, IN_PARAMS, meant
 
 __all__ = ["advice", "advise"]
 
@@ -34,7 +34,8 @@ EMIT = re.compile(
     r"(?:(?:Blocking|Async)?(?:Client|Server)(?:Core)?|DatagramCore|DatagramPeer|Session|(?:Blocking)?Socket)\.emit\(\)"
     r" got an unexpected keyword argument '(\w+)'"
 )
-REQUEST = re.compile(r"_?Asking\.request\(\) got an unexpected keyword argument '\w+'")
+REQUEST = re.compile(r"_?Asking\.request\(\) got an unexpected keyword argument '(\w+)'")
+REQUEST_OF_MORE = re.compile(r"_?Asking\.request\(\) takes from 2 to 3 positional arguments but \d+ were given")
 NO_AWAIT = re.compile(r"can't be (?:used in 'await' expression|awaited)$")
 NOT_AWAITED = {
     **dict.fromkeys(
@@ -147,8 +148,11 @@ def _of_types(error: TypeError, text: str) -> str:
         return f"{verb}() {NOT_AWAITED[verb]}"
     if (unexpected := EMIT.fullmatch(text)) is not None:
         return _of_keyword(unexpected[1])
-    if REQUEST.fullmatch(text):  # from Python 3.13 on
-        return IN_PARAMS[0].upper() + IN_PARAMS[1:]
+    if (unexpected := REQUEST.fullmatch(text)) is not None:  # from Python 3.13 on
+        said = CALLS_NONE if unexpected[1] in CALLBACKS else IN_PARAMS
+        return said[0].upper() + said[1:]
+    if REQUEST_OF_MORE.fullmatch(text):  # likewise
+        return f"Several params are one list or object, options go by name, as timeout=…, and {CALLS_NONE}"
     if "'coroutine'" in text:
         return MISSING_AWAIT
     if text.startswith("the JSON object must be str, bytes or bytearray, not "):

@@ -11,6 +11,8 @@ from types import CoroutineType
 from typing import Any, NoReturn, TypeVar
 
 __all__ = [
+    "CALLBACKS",
+    "CALLS_NONE",
     "IN_PARAMS",
     "PLAIN",
     "lookalike",
@@ -27,6 +29,12 @@ PLAIN = "_node_ipc_plain"
 """The attribute of what ``suggests`` gives that has the function itself."""
 TOO_MANY = re.compile(r"\(\) takes .* positional arguments? but .* given$")
 IN_PARAMS = "what the handler is to get are its params, one value: request(method, {'seconds': 5}), for instance"
+CALLS_NONE = (
+    "no function is called with what comes back: request() gives the answer and receive() the event, with await on an "
+    "event loop, and on(event, handler) registers a function for what comes"
+)
+CALLBACKS = frozenset({"callback", "cb", "on_result", "on_response", "on_answer", "then"})
+"""What other libraries call the argument that is called with the answer."""
 UNEXPECTED = " got an unexpected keyword argument "
 SEPARATORS = re.compile(r"[\W_]+")
 DIGITS = re.compile(r"\d+")
@@ -102,10 +110,9 @@ def refuse_misspelt(call: str, misspelt: Iterable[str], known: tuple[str, ...]) 
 def refuse_misplaced(call: str, misplaced: tuple[Any, ...], options: tuple[str, ...]) -> None:
     """Raise where arguments came by position to a call whose ``options`` are given by name."""
     if misplaced:
-        raise TypeError(
-            f"{call}() takes no {misplaced[0]!r:.40} by position; its options are given by name, as "
-            f"{_by_name(options, misplaced)}"
-        )
+        by_name = f"its options are given by name, as {_by_name(options, misplaced)}"
+        instead = CALLS_NONE if _is_function(misplaced[0]) else by_name
+        raise TypeError(f"{call}() takes no {misplaced[0]!r:.40} by position; {instead}")
 
 
 def _unexpected(call: str, wrong: str, known: tuple[str, ...]) -> TypeError:
@@ -146,6 +153,8 @@ def _better(error: TypeError, function: Callable[..., Any], arguments: tuple[Any
         options = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
         meant_as = _of_place(code.co_name, arguments) if code.co_varnames[0] == "address" else ""
         by_name = f"its options are given by name, as {_by_name(options, arguments[code.co_argcount :])}"
+        if "params" in code.co_varnames and _is_function(arguments[code.co_argcount]):
+            return TypeError(f"{error}; {CALLS_NONE}")
         if isinstance(arguments[code.co_argcount], CoroutineType):
             by_name = "a coroutine is run by node_ipc.run(main())"
         if "params" in code.co_varnames[: code.co_argcount]:
@@ -156,10 +165,17 @@ def _better(error: TypeError, function: Callable[..., Any], arguments: tuple[Any
     call, middle, wrong = str(error).partition(f"(){UNEXPECTED}")
     if not middle or "Did you mean" in wrong:
         return None
+    if wrong.strip("'") in CALLBACKS and "params" in code.co_varnames:
+        return TypeError(f"{code.co_name}{middle}{wrong}; {CALLS_NONE}")
     if "params" in code.co_varnames and meant(wrong.strip("'"), code.co_varnames) is None:
         return TypeError(f"{code.co_name}{middle}{wrong}; {IN_PARAMS}")
     names = code.co_varnames[code.co_posonlyargcount : code.co_argcount + code.co_kwonlyargcount]
     return _unexpected(call, wrong.strip("'"), tuple(name for name in names if name != "self"))
+
+
+def _is_function(value: object) -> bool:
+    """Whether it is meant to be called; a class may be a type=."""
+    return callable(value) and not isinstance(value, type)
 
 
 def _of_place(call: str, arguments: tuple[Any, ...]) -> str:

@@ -54,6 +54,7 @@ __all__ = [
     "Registration",
     "Registrations",
     "Sender",
+    "called_too_soon",
     "describe",
     "event_name",
     "is_decorator",
@@ -482,7 +483,7 @@ class Events(Generic[S]):
     def _add(self, event: str | Event[Any], type: Any, once: bool, handler: H) -> H:
         name = event_name(event)
         if not callable(handler):
-            raise TypeError(f"a handler of {name!r} must be callable, not {handler!r:.80}")
+            raise TypeError(f"a handler of {name!r} must be callable, not {handler!r:.80}{called_too_soon(handler)}")
         if isinstance(event, Event) and type is None:
             type = event.type
         signature = signature_of(handler)
@@ -1125,6 +1126,14 @@ def is_decorator(verb: str, event: Any, handler: Any) -> bool:
             f"parentheses: @server.{verb}({name!r}), or the same of a client"
         )
     return True
+
+
+def called_too_soon(handler: Any) -> str:
+    """What to do where an async function was called in the place of being registered; it is not run."""
+    if not isinstance(handler, CoroutineType):
+        return ""
+    handler.close()
+    return f": give the function itself, {handler.__name__}, without parentheses"
 
 
 def describe(handler: Any) -> str:

@@ -143,6 +143,9 @@ def wake_up(future: Any) -> None:
         future.set_result(None)
 
 
+LIKE_MILLISECONDS = 1000
+"""From so many seconds on a limit may have been meant as milliseconds."""
+_told: list[str] = []
 ENDLESS = 1e8
 """Seconds, some three years: from here on there is no limit, and no clock that could not count so far."""
 
@@ -168,9 +171,25 @@ def seconds(timeout: Any, verb: str) -> float | None:
         raise ValueError(
             f"{verb}(timeout=…) takes seconds, and {timeout!r} is less than none: None is no limit, 0 does not wait"
         )
+    if timeout >= LIKE_MILLISECONDS:
+        return _long(timeout, verb)
+    return timeout if timeout > 0 else 0.0  # never -0.0, which messages would show
+
+
+def _long(timeout: float, verb: str) -> float | None:
+    """So many seconds, or None for no limit; what looks like milliseconds is told once."""
     if timeout >= ENDLESS:
         return None
-    return timeout if timeout > 0 else 0.0  # never -0.0, which messages would show
+    if not _told and timeout % 500 == 0 and timeout % 3600:  # which are hours
+        from ..config.foreign import warn  # only what may be a mistake pays for it
+
+        _told.append(verb)
+        warn(
+            f"{verb}(timeout={timeout!r}) waits for {timeout / 60:.0f} minutes: such limits are seconds here, and were "
+            f"milliseconds meant it is {timeout / 1000:g}. Options of the configuration are milliseconds. This is said "
+            "once"
+        )
+    return timeout
 
 
 def refuse_no_bool(wait: Any) -> None:

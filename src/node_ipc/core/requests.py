@@ -36,7 +36,7 @@ from ..errors import (
     RequestError,
     RequestTimeout,
 )
-from .events import STRANGERS, Event, describe, event_name, is_decorator, typed_decoder
+from .events import STRANGERS, Event, called_too_soon, describe, event_name, is_decorator, typed_decoder
 from .outcome import seconds
 from .outgoing import Attaching
 from .signature import signature_of
@@ -258,7 +258,7 @@ class _Method:
 
     def __init__(self, name: str, handler: Callable[..., Any], type: Any, events: Events[Session]) -> None:
         if not callable(handler):
-            raise TypeError(f"the handler of {name!r} must be callable, not {handler!r:.80}")
+            raise TypeError(f"the handler of {name!r} must be callable, not {handler!r:.80}{called_too_soon(handler)}")
         signature = signature_of(handler)
         if signature.required > 3:
             raise TypeError(

@@ -429,6 +429,8 @@ def in_its_place(address: object, config: Config) -> str:
             or _in_another_root(f"{config.appspace}{address}")
             or _near(address, where, config.appspace)
         )
+    elif not found:
+        found = _near_path(where.path)
     said = [each for each in (found, next(filter(None, map(_left_lock, tried)), "")) if each]
     return "".join(f". {each}" for each in said)
 
@@ -455,13 +457,18 @@ def _in_this_directory(address: str) -> str:
 
 def _in_another_root(name: str) -> str:
     """A server of the same appspace and id that listens in a directory where no client looks."""
-    paths = {path for path, _, flags in unix_sockets() if flags & LISTENING and path[:1] == "/"}
-    elsewhere = sorted(path for path in paths if os.path.basename(path) == name and not _is_missing(path))
+    elsewhere = _roots_of(name)
     if not elsewhere:
         return ""
     more = "" if len(elsewhere) == 1 else f", and {len(elsewhere) - 1} more elsewhere"
     root = shlex.quote(f"{os.path.dirname(elsewhere[0]).rstrip('/')}/")
     return f"A server of this id listens at {elsewhere[0]}{more}: give both the same, here with -o socket_root={root}"
+
+
+def _roots_of(name: str) -> list[str]:
+    """The paths of this name at which somebody listens."""
+    paths = {path for path, _, flags in unix_sockets() if flags & LISTENING and path[:1] == "/"}
+    return sorted(path for path in paths if os.path.basename(path) == name and not _is_missing(path))
 
 
 def _is_missing(path: str) -> bool:
@@ -500,6 +507,17 @@ def _near(address: str, where: Unix, appspace: str) -> str:
     }
     near = nearest(address, [id for id in ids if _listens(ids[id])])
     return "" if near is None else f"Did you mean {near!r}, which lives at {ids[near]}?"
+
+
+def _near_path(path: str) -> str:
+    """A live server beside a path whose name this one is, but for a slip or a prefix; or of this name elsewhere."""
+    directory, wrong = os.path.split(path)
+    beside = [name for name in _names(directory, "") or () if not name.endswith(".observe")]
+    near = nearest(wrong, [name for name in beside if _listens(f"{directory}/{name}")])
+    if near is not None:
+        return f"A server listens at {directory.rstrip('/')}/{near}: was that meant?"
+    elsewhere = _roots_of(wrong)
+    return f"A server of this name listens at {elsewhere[0]}: was that meant?" if elsewhere else ""
 
 
 class _Visit:

@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, TypeAlias
 
 import msgspec
@@ -142,6 +143,9 @@ def to_bytes(payload: Any) -> bytes:
 
 # ---- writing
 
+FUNCTIONS = (FunctionType, BuiltinFunctionType, MethodType, partial, type)
+"""What is given as data where a function was to be registered, or called; other objects may have a hook."""
+
 
 def encode_slowly(data: Any, event: str, cause: Exception, encode: Encode = encode) -> bytes:
     """Encode what msgspec refused, or raise :class:`InvalidPayload` with the path of what JSON cannot hold."""
@@ -154,6 +158,12 @@ def encode_slowly(data: Any, event: str, cause: Exception, encode: Encode = enco
             f"cannot emit {event!r}: the value at {path} ({type(value).__name__}) has to be awaited first: emit what "
             "await gives"
         )
+    if isinstance(value, FUNCTIONS):
+        raise InvalidPayload(
+            f"cannot emit {event!r}: the value at {path} is {value!r:.80}, and {_of_callable(path, value)}",
+            event=event,
+            path=path,
+        ) from cause
     raise InvalidPayload(
         f"cannot emit {event!r}: the value at {path} ({type(value).__name__}) cannot be JSON: {reason}. "
         "Use dicts with text keys, lists, text, numbers, booleans, None, bytes, arrays, dataclasses or Structs, "
@@ -161,6 +171,25 @@ def encode_slowly(data: Any, event: str, cause: Exception, encode: Encode = enco
         event=event,
         path=path,
     ) from cause
+
+
+def _of_callable(path: str, value: Any) -> str:
+    """What to do where a function or a class was given as data."""
+    if isinstance(value, type):
+        return (
+            "a class cannot be sent: type= is what an answer or an event is decoded to, and a value is an object of it"
+        )
+    if path == "$.params":  # of a request
+        return (
+            "a function cannot be sent: request() calls none with the answer, it gives it, as "
+            "answer = await client.request(method, params), without await on the blocking front"
+        )
+    if path == "$":
+        return (
+            "a function cannot be sent: on(event, handler) registers one, and what is to be answered is a request: "
+            "answer = await client.request(method, params), without await on the blocking front"
+        )
+    return "a function cannot be sent: is it meant to be called there?"
 
 
 def _encode_surrogates(data: Any, event: str, encode: Encode) -> bytes:
