@@ -272,6 +272,22 @@ def test_an_async_handler_that_is_begun_too_late_is_told_too(caplog: pytest.LogC
     assert "had given up before this program answered" in caplog.text
 
 
+def test_a_link_that_waited_to_be_accepted_is_told_as_that(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A server that is full accepts later: nothing needs to have slept there."""
+
+    def ask() -> None:
+        with blocking.connect(f"{tmp_path}/s") as client, pytest.raises(RequestTimeout):
+            client.request("add", [1, 2], timeout=0.01)
+
+    with blocking.serve(f"{tmp_path}/s") as server:
+        server.handle("add", sum)
+        asker = threading.Thread(target=ask)
+        asker.start()
+        asker.join()
+        while "had given up before this program answered: the link itself had waited" not in caplog.text:
+            server.poll(1)
+
+
 def test_a_request_that_is_given_up_in_its_time_is_no_fault_of_the_server(caplog: pytest.LogCaptureFixture) -> None:
     client, server, _, driver = testing.pair()
 

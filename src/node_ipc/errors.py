@@ -142,8 +142,8 @@ class AddressError(IPCError, ValueError):
 
     Met at: ``connect``, ``serve`` and their like: an address that cannot be read, a path that is too long, a
     host with no address, a port that may not be bound.
-    What to do: ``node-ipc help addresses`` lists the forms; a path of more than 107 bytes needs a shorter
-    ``socket_root``.
+    What to do: ``node-ipc help addresses`` lists the forms; a socket's own name of more than 250 bytes has to be
+    shorter, and outside Linux a path of more than 103 needs a shorter ``socket_root``.
     """
 
 

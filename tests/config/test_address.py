@@ -201,7 +201,7 @@ def test_a_relative_path_counts_from_the_directory_of_the_call(tmp_path: Path, m
     monkeypatch.chdir(tmp_path / "sub")
     there = local_path("./x.sock", platform="linux")
     assert here == Unix(f"{tmp_path}/x.sock")
-    assert there == Unix(f"{tmp_path}/sub/./x.sock")
+    assert there == Unix(f"{tmp_path}/sub/x.sock")
     assert local_path("../x.sock", platform="linux") == Unix(f"{tmp_path}/sub/../x.sock")
     by_id = local_server("world", socket_root="", appspace="app.", platform="linux")
     assert by_id == Unix(f"{tmp_path}/sub/app.world")
@@ -211,7 +211,7 @@ def test_a_relative_path_counts_from_the_directory_of_the_call(tmp_path: Path, m
 def test_only_the_prefix_makes_a_path_abstract() -> None:
     assert local_path("/tmp/@x", platform="linux") == Unix("/tmp/@x")
     assert local_path("abstract:x", platform="linux") == Unix("\0x")
-    assert local_path("./abstract:x", platform="linux") == Unix(f"{os.getcwd()}/./abstract:x")
+    assert local_path("./abstract:x", platform="linux") == Unix(f"{os.getcwd()}/abstract:x")
     for hidden in ("\0x", "\0", ""):
         with pytest.raises(AddressError):
             local_path(hidden, platform="linux")
@@ -335,11 +335,11 @@ def test_public_names_are_listed() -> None:
 
 def test_paths_are_told_from_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert read("./x.sock") == Unix(f"{tmp_path}/./x.sock")
+    assert read("./x.sock") == Unix(f"{tmp_path}/x.sock")
     assert read("../x.sock") == Unix(f"{tmp_path}/../x.sock")
-    assert read("./abstract:x") == Unix(f"{tmp_path}/./abstract:x")
+    assert read("./abstract:x") == Unix(f"{tmp_path}/abstract:x")
     assert local_path("~/x.sock") == Unix("/home/me/x.sock")
-    assert local_path("./~/x.sock") == Unix(f"{tmp_path}/./~/x.sock")
+    assert local_path("./~/x.sock") == Unix(f"{tmp_path}/~/x.sock")
     assert read("~world") == Unix("/tmp/app.~world", ("/tmp/node-ipc-0/app.~world",) if os.getuid() == 0 else ())
     assert read("/run/x.sock", "win32") == Pipe("run-x.sock")
     with pytest.raises(AddressError, match=r"an id holds no path: 'run/x'\. A socket is unix:/path or \./path"):

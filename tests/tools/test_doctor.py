@@ -16,6 +16,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -267,7 +268,10 @@ def test_a_dead_server_of_another_user(node_ipc: Command, shared: str) -> None:
     assert code == 1
     first = text.splitlines()[0]
     assert f"the server at '{shared}app.world' is dead and left the socket behind" in first
-    assert f"A server of yours cannot start here until {shared}app.world and {shared}app.world.lock is removed" in first
+    assert (
+        f"A server of yours cannot start here until {shared}app.world and {shared}app.world.lock are removed" in first
+    )
+    assert first.endswith("are removed, by root")
     assert "writable_all" not in text
     code, text = as_stranger(shared, "listen", "world")
     assert code == 1
@@ -429,9 +433,131 @@ def test_abstract_names(capsys: pytest.CaptureFixture[str], root: str) -> None:
     assert "1 connection is made and not accepted: it is busy or blocked" in text.splitlines()[0]
 
 
-def test_udp_cannot_be_told(root: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["doctor", "udp4://127.0.0.1:9"]) == 2
-    assert "UDP has no connections" in capsys.readouterr().err
+def test_a_udp_port(capsys: pytest.CaptureFixture[str]) -> None:
+    """Who has it is seen on this machine, and of another nobody can tell."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        port = server.getsockname()[1]
+        assert main(["doctor", f"udp4://127.0.0.1:{port}"]) == 0
+        first = capsys.readouterr().out.splitlines()[0]
+        assert f"process {os.getpid()} (" in first and f"has the port {port} of UDP, at 127.0.0.1. UDP has no" in first
+        assert main(["doctor", f"tcp://127.0.0.1:{port}"]) == 1
+        first = capsys.readouterr().out.splitlines()[0]
+        assert (
+            f"process {os.getpid()} (" in first and f"has that port of UDP: was udp4://127.0.0.1:{port} meant?" in first
+        )
+    assert main(["doctor", f"udp4://127.0.0.1:{port}"]) == 1
+    assert f"nobody has the port {port} of UDP" in capsys.readouterr().out.splitlines()[0]
+    assert main(["doctor", "udp4://192.0.2.1:9"]) == 1
+    assert "UDP has no connections" in capsys.readouterr().out.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("listens", "asked"), [("::1", "127.0.0.1"), ("127.0.0.1", "[::1]"), ("127.0.0.1", "127.0.0.2")]
+)
+def test_a_server_at_another_address_of_the_port(capsys: pytest.CaptureFixture[str], listens: str, asked: str) -> None:
+    with socket.create_server((listens, 0), family=socket.AF_INET6 if ":" in listens else socket.AF_INET) as server:
+        port = server.getsockname()[1]
+        assert main(["doctor", f"tcp://{asked}:{port}"]) == 1
+    first = capsys.readouterr().out.splitlines()[0]
+    there = f"[{listens}]" if ":" in listens else listens
+    assert f"process {os.getpid()} (" in first and f"though at {there} alone and not at {asked.strip('[]')}" in first
+    assert f"connect to tcp://{there}:{port}" in first
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_SEQPACKET, socket.SOCK_STREAM])
+def test_a_socket_that_lives_and_is_no_server_is_not_called_dead(
+    kind: socket.SocketKind, root: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket(socket.AF_UNIX, kind) as other:
+        other.bind(f"{root}app.world")
+        if kind == socket.SOCK_SEQPACKET:
+            other.listen()
+        code, text = examined(capsys, root, "world")
+    assert code == 1 and "dead" not in text and "takes the place over" not in text
+    said = "another program has a socket of another type there"
+    if kind != socket.SOCK_SEQPACKET:
+        said = f"no server is at '{root}app.world': a process has this socket"
+    assert said in text.splitlines()[0]
+    os.unlink(f"{root}app.world")
+
+
+def test_where_no_server_can_start_is_said(
+    root: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def first(path: str) -> str:
+        code, text = examined(capsys, root, path)
+        assert code == 1
+        return text.splitlines()[0]
+
+    assert "A server cannot start" not in first("world")
+    assert f"A server cannot start there before the directory {root}away is made" in first(f"{root}away/x")
+    room = dict.fromkeys(("f_files", "f_favail", "f_blocks", "f_bavail"), 9) | {"f_flag": 0}
+    for changed, says in (
+        ({"f_flag": os.ST_RDONLY}, "is read-only"),
+        ({"f_favail": 0}, "takes no more files"),
+        ({"f_bavail": 0}, "is full"),
+    ):
+        system = SimpleNamespace(**room | changed)
+        monkeypatch.setattr(os, "statvfs", lambda path, system=system: system)
+        assert f"the file system of {root.rstrip('/')} {says}".lower() in first("world").lower()
+
+
+def test_a_path_that_only_this_library_reaches(
+    node_ipc: Command, root: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = f"{root}{'x' * 120}"
+    server = node_ipc("listen", path)
+    said = f"a path of {len(path)} bytes, and the kernel takes"
+    server.wait_for("listening at")
+    code, text = examined(capsys, root, path)
+    assert code == 0 and text.count(f"LONG: {said}") == 1
+    server.interrupt()
+    assert sum(said in line for line in server.ends()) == 1
+
+
+def test_a_symbolic_link_that_leads_nowhere(root: str, capsys: pytest.CaptureFixture[str]) -> None:
+    os.symlink("nowhere", f"{root}app.world")
+    assert "it is a symbolic link, and nothing is where it leads" in examined(capsys, root, "world")[1].splitlines()[0]
+    os.unlink(f"{root}app.world")
+    assert f"tries unix:{root}x.sock" in examined(capsys, root, f"{root}./x.sock")[1]
+
+
+def test_a_server_with_a_small_limit(node_ipc: Command, root: str, capsys: pytest.CaptureFixture[str]) -> None:
+    server = node_ipc("listen", "world", "-o", "max_message_size=10")
+    server.wait_for("listening at")
+    assert "whose max_message_size is smaller" in examined(capsys, root, "world")[1].splitlines()[0]
+    server.interrupt()
+    assert server.ends()[0].count("FRAME_TOO_LARGE") <= 3
+
+
+def test_a_directory_that_may_be_listed_and_not_entered(node_ipc: Command, shared: str) -> None:
+    server = node_ipc("listen", "world")
+    server.wait_for("listening at")
+    os.chmod(shared, 0o744)
+    code, text = as_stranger(shared, "doctor", "world")
+    os.chmod(shared, 0o1777)
+    assert code == 1 and "does not let user 65534 through" in text.splitlines()[0]
+    assert "socket: cannot be looked at: Permission denied" in text and "node-ipc for Python" in text
+    server.interrupt()
+    server.ends()
+
+
+def test_node_behind_a_tap_answers_nothing_and_gets_in(
+    as_node: None, node_ipc: Command, root: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(f"{root}app.world")
+        server.listen()
+        tap = node_ipc("tap", "spy", "--to", "world")
+        tap.wait_for("clients of")
+        with accepting(server, lambda peer: [*iter(lambda: peer.recv(1000), b"")]):
+            code, text = examined(capsys, root, "spy")
+        assert code == 0, text
+        assert "It did not answer 'ipc.ping', as Node's do not" in text.splitlines()[0]
+        tap.interrupt()
+        tap.ends()
+    os.unlink(f"{root}app.world")
 
 
 def test_a_place_that_cannot_be_looked_at(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -702,6 +828,19 @@ def test_a_server_of_another_authority_that_wants_a_certificate_too(
         server.ends()
 
 
+def test_a_tls_server_that_is_stopped(
+    node_ipc: Command, capsys: pytest.CaptureFixture[str], tls_config: Callable[..., str]
+) -> None:
+    config = tls_config()
+    server, port = tls_server(node_ipc, config)
+    server.process.send_signal(signal.SIGSTOP)
+    assert main(["doctor", f"tls://localhost:{port}", "--config", f"{config}/client.json", "--timeout", "0.5"]) == 1
+    server.process.send_signal(signal.SIGCONT)
+    assert f"kill -CONT {server.process.pid} lets it go on" in capsys.readouterr().out.splitlines()[0]
+    server.interrupt()
+    server.ends()
+
+
 # ---- tls:// where none is
 
 
@@ -738,4 +877,7 @@ def test_tls_to_a_server_without_it(node_ipc: Command, capsys: pytest.CaptureFix
     server.interrupt()
     server.ends()
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        assert "it does not answer as TLS does" in first_line(capsys, silent.getsockname()[1])
+        port = silent.getsockname()[1]
+        assert "1 connection is made and not accepted" in first_line(capsys, port)
+        with accepting(silent, lambda peer: [*iter(lambda: peer.recv(1000), b"")], times=5):
+            assert "it does not answer as TLS does" in first_line(capsys, port)

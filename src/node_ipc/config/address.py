@@ -335,7 +335,8 @@ def _unix(path: str, platform: str) -> Unix:
         return Unix("\0" + path.removeprefix(_ABSTRACT))
     _check_path(path)
     path = _with_home(path)
-    return Unix(path if path.startswith("/") else f"{os.getcwd()}/{path}")
+    whole = path if path.startswith("/") else f"{os.getcwd()}/{path}"
+    return Unix("/".join(part for part in whole.split("/") if part != "."))
 
 
 def _without_host(text: str, rest: str) -> str:

@@ -952,8 +952,10 @@ class LinkPublisher(Publisher, Generic[S]):
             return
         self._told_late_answer = True
         how = "let it await (asyncio.to_thread)" if self._driver.runs_coroutines else "give that to another thread"
+        waited = "the link itself had waited to be accepted, as where this server was full (max_connections). Else "
         line = (
-            f"whoever asked for {method!r:.80} had given up before this program answered: nothing is read or answered "
+            f"whoever asked for {method!r:.80} had given up before this program answered: "
+            f"{waited if socket.stats().seconds < JUST_CAME_SECONDS else ''}nothing is read or answered "
             "while a handler, or anything else in this thread, works or sleeps in place, as by time.sleep(). If it "
             f"does, {how}; else let those who ask wait longer (timeout=). This is said once"
         )
@@ -962,6 +964,10 @@ class LinkPublisher(Publisher, Generic[S]):
     def session_paused(self, session: Session, why: str) -> None:
         """Reading from a link is paused, and it lasts: a line in the log."""
         self._log_fault(session, IPCError(f"reading is paused: {why}"), socket=session)
+
+
+JUST_CAME_SECONDS = 0.05
+"""So old is a link at most whose first read brought a request and its end: both waited before it was accepted."""
 
 
 def _some(names: list[str]) -> str:

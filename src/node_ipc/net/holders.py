@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import socket
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,11 +14,11 @@ from typing import TYPE_CHECKING
 from ..config.address import Tcp, Tls, Udp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from ..config.address import Address
 
-__all__ = ["holder_of", "listeners"]
+__all__ = ["bound_hosts", "holder_of", "holders", "listeners"]
 
 STREAMS = (("tcp", "tcp6"), "0A")
 DATAGRAMS = (("udp", "udp6"), "07")
@@ -38,7 +40,12 @@ def holder_of(address: Address, error: Exception) -> str:
 
 def listeners(port: int, *, datagrams: bool = False, seconds: float | None = None) -> set[int]:
     """The processes that listen at a port of TCP, or of UDP; after so many seconds those found so far."""
-    sockets = {f"socket:[{inode}]" for inode in _inodes(port, *(DATAGRAMS if datagrams else STREAMS))}
+    return holders((inode for _, inode in _bound(port, *(DATAGRAMS if datagrams else STREAMS))), seconds=seconds)
+
+
+def holders(inodes: Iterable[str], *, seconds: float | None = None) -> set[int]:
+    """The processes that have one of these sockets; after so many seconds those found so far."""
+    sockets = {f"socket:[{inode}]" for inode in inodes}
     end = None if seconds is None else time.monotonic() + seconds
     found: set[int] = set()
     for number, pid in enumerate(_processes() if sockets else ()):
@@ -50,19 +57,38 @@ def listeners(port: int, *, datagrams: bool = False, seconds: float | None = Non
     return found
 
 
+def bound_hosts(port: int, *, datagrams: bool = False) -> list[str]:
+    """The addresses of this machine at which somebody listens at that port, as URLs have them."""
+    found = {_host(address) for address, _ in _bound(port, *(DATAGRAMS if datagrams else STREAMS))}
+    return sorted(found)
+
+
+def _host(address: str) -> str:
+    """As the kernel prints it: words of 32 bits in the machine's own order."""
+    words = [bytes.fromhex(address[at : at + 8]) for at in range(0, len(address), 8)]
+    packed = b"".join(word[::-1] if sys.byteorder == "little" else word for word in words)
+    return (
+        socket.inet_ntop(socket.AF_INET, packed)
+        if len(packed) == 4
+        else f"[{socket.inet_ntop(socket.AF_INET6, packed)}]"
+    )
+
+
 def _is_one(sockets: set[str], descriptor: str) -> bool:
     with contextlib.suppress(OSError):  # it was closed meanwhile
         return os.readlink(descriptor) in sockets
     return False
 
 
-def _inodes(port: int, tables: tuple[str, str], state: str) -> Iterator[str]:
+def _bound(port: int, tables: tuple[str, str], state: str) -> Iterator[tuple[str, str]]:
+    """Address and inode of each socket at a port."""
     for table in tables:
         with contextlib.suppress(OSError, ValueError, IndexError):
             for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
                 fields = line.split()
-                if fields[3] == state and int(fields[1].rpartition(":")[2], 16) == port:
-                    yield fields[9]
+                address, _, at = fields[1].rpartition(":")
+                if fields[3] == state and int(at, 16) == port:
+                    yield address, fields[9]
 
 
 def _processes() -> list[int]:

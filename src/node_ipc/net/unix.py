@@ -70,6 +70,7 @@ __all__ = [
     "inherited_sockets",
     "listen_unix",
     "lock_holder",
+    "of_long_path",
     "peer_credentials",
     "peer_of",
     "secure_root",
@@ -426,6 +427,16 @@ def _connect_error(path: str, exc: OSError, by_id: bool) -> IPCError:
         return ConnectError(
             f"no server at {_shown(path)}: {kind} is there, which is no socket. Move it away, or choose another path"
         )
+    if exc.errno == errno.EPROTOTYPE:
+        return ConnectError(
+            f"no server at {_shown(path)}: another program has a socket of another type there, as for datagrams. Stop "
+            "that, or choose another path"
+        )
+    if exc.errno == errno.ENOENT and os.path.islink(path):
+        return ConnectError(
+            f"no server at {_shown(path)}: it is a symbolic link, and nothing is where it leads. Remove it: a server "
+            "does not start in its place"
+        )
     check = "the id, appspace and socket_root of both" if by_id else "the path"
     port = _PORT.search(path) if by_id else None
     tcp = "" if port is None else f". A number alone is an id: the TCP port is tcp://127.0.0.1:{port[1]}"
@@ -523,10 +534,13 @@ class _Claim:
                 self.refuse_other_files()
                 self.take_lock(force=self.wishes.unlink == "force")
                 self.free_path(self.wishes.unlink)
-                return self.listen()
+                sock = self.listen()
             except BaseException:
                 self.release()
                 raise
+        if said := of_long_path(self.path):
+            _log().warning("the socket %s has %s", _shown(self.path), said)
+        return sock
 
     def gone(self) -> str | None:
         if self.pid != os.getpid():
@@ -1078,6 +1092,16 @@ def _by_descriptor(descriptor: int, path: str) -> str:
 def _is_long(path: str) -> bool:
     """Whether a file's path does not fit into a socket's address; an abstract name has no longer way."""
     return len(os.fsencode(path)) > _SUN_PATH_MAX and not path.startswith("\0")
+
+
+def of_long_path(path: str) -> str:
+    """What a path has, that only this library gets along with; empty where every program does."""
+    if not _is_long(path):
+        return ""
+    return (
+        f"a path of {len(os.fsencode(path))} bytes, and the kernel takes {_SUN_PATH_MAX}: programs of this library "
+        "find it all the same, those of node-ipc (JavaScript) and others do not. For them choose a shorter one"
+    )
 
 
 def _shown(path: str) -> str:

@@ -25,7 +25,7 @@ import msgspec
 from .. import __version__
 from ..aio import AsyncClient, connect
 from ..config import twin
-from ..config.address import Address, Pipe, Tcp, Tls, Unix, runtime_socket_root
+from ..config.address import Address, Pipe, Tcp, Tls, Udp, Unix, lies_directly_in, runtime_socket_root
 from ..config.config import Config
 from ..config.logs import escape
 from ..config.neighbours import nearest
@@ -33,7 +33,7 @@ from ..config.tls_options import TLSOptions
 from ..core.client import ClientState
 from ..core.session import Loss
 from ..errors import ConnectionLost, ConnectTimeout, IPCError, ProtocolError, TLSError
-from ..net.unix import lock_holder
+from ..net.unix import lock_holder, of_long_path
 from ..wire.names import PING
 from . import broker
 from .arguments import Commands, add_command, add_configuration, configuration, place, seconds
@@ -41,21 +41,25 @@ from .demo_node import version_of
 from .described import in_words, ping, what_it_says
 from .output import as_far_as_read, painted, unconnected
 from .outside import (
+    DEAF,
     LISTENING,
+    bound_hosts,
     connected,
     counted,
     holder,
-    is_node,
+    is_bound,
+    is_here,
     is_python,
     listeners,
     named,
     processes,
+    serves_node,
     silence,
     standstill,
     tapped,
     unix_sockets,
 )
-from .probes import answers, delimiter_of, instead_of_tls, language_of, wants_certificate
+from .probes import DELIMITERS, answers, delimiter_of, ends_at, instead_of_tls, language_of, wants_certificate
 from .waiting import run
 
 __all__ = ["add_commands", "diagnose", "in_its_place", "look"]
@@ -65,13 +69,15 @@ EXAMPLES = """\
   node-ipc doctor world                   the socket of "world": is a server there, whose, and may we connect?
   node-ipc doctor unix:/run/app.sock
   node-ipc doctor tcp://127.0.0.1:8000
+  node-ipc doctor udp4://127.0.0.1:8000
   node-ipc doctor nats://me@broker        a broker of bus=: is it there, does it take us, which servers are on it?
   node-ipc doctor 'nats://broker?ca=ca.pem'    the same with TLS; tls://broker would be a server of this library
 
 With an address it connects, sends the event "ipc.ping", which servers in Python answer and Node's do not hear, and
 leaves: a client that came and went. Where that does not go well it comes again a few times, to find out why: it says
 "GET /", a TLS greeting, and "ipc.ping" with other delimiters, which a server may note in its log. The exit code is 0
-where a client gets in and is answered, or the server is one of Node, which answers nothing; and 1 elsewhere.
+where a client gets in and is answered, or the server is one of Node, which answers nothing, or a program of this
+machine has a UDP port; and 1 elsewhere.
 """
 
 LINGER_SECONDS = 0.2
@@ -80,6 +86,9 @@ ANSWER_SECONDS = 1.0
 """How long a server in Python has to say that it is there; one that is asked much needs some of it."""
 EMPTY_LINES = msgspec.Raw(b"\r\n\r\nnull")
 """Nothing, as JSON: servers of other languages (HTTP …) read lines, and say at an empty one what they think of it."""
+
+SMALL = 64
+"""Bytes that every server takes for the beginning of a message: "ipc.ping" has hardly less."""
 
 TIMES = 3
 """So many connections in a row that are ended at once are enough to call a server full."""
@@ -102,9 +111,11 @@ def _run(arguments: argparse.Namespace) -> int:
         return 0
     if broker.is_broker(arguments.address):
         return _broker(arguments.address, config, arguments.timeout)
-    no_udp = "nobody can tell whether somebody hears {}: UDP has no connections"
-    where, _ = place(arguments.address, config, "client", no_udp)
-    gets_in, verdict = run(diagnose(arguments.address, where, config, arguments.timeout))
+    where, _ = place(arguments.address, config, "client")
+    if isinstance(where, Udp):
+        gets_in, verdict = _udp(where)
+    else:
+        gets_in, verdict = run(diagnose(arguments.address, where, config, arguments.timeout))
     with as_far_as_read():
         print(painted(escape(verdict, 2000), "good" if gets_in else "bad"))
         _tell_more(arguments.address, where)
@@ -120,6 +131,8 @@ def _tell_more(address: str, where: Address) -> None:
             _print(f"  NOT tried: {path}, a live server of appspace {appspace!r}")
     elif isinstance(where, (Tcp, Tls)):
         _print(*_port(where))
+    elif isinstance(where, Udp):
+        _print("", "not known of a UDP port: whether its program hears what comes, and answers")
     _print("", *_versions())
 
 
@@ -210,8 +223,14 @@ def _names(root: str, appspace: str) -> list[str] | None:
         entries = list(Path(root).iterdir())
     except OSError:
         return None
-    named = (entry for entry in entries if entry.name.startswith(appspace))
-    return sorted(entry.name for entry in named if not entry.is_symlink() and entry.is_socket())
+    return sorted(entry.name for entry in entries if entry.name.startswith(appspace) and _is_socket(entry))
+
+
+def _is_socket(entry: str | Path) -> bool:
+    """Whether it is one itself; none where this user may list the directory and not enter it."""
+    with contextlib.suppress(OSError, ValueError):
+        return stat.S_ISSOCK(os.lstat(entry).st_mode)
+    return False
 
 
 def _place(path: str) -> Iterator[str]:
@@ -220,6 +239,8 @@ def _place(path: str) -> Iterator[str]:
         yield f"abstract:{path[1:]} is a name in the kernel: there is no file to look at"
         return
     yield path
+    if said := of_long_path(path):
+        yield f"  LONG: {said}"
     yield f"  directory: {_directory(os.path.dirname(path))}"
     try:
         found = os.lstat(path)
@@ -244,11 +265,14 @@ def _directory(path: str) -> str:
     except OSError as error:
         return f"{error.strerror}: a server makes it only where it is socket_root itself"
     text = f"{_user(found.st_uid)}, mode {stat.S_IMODE(found.st_mode):04o}"
+    danger = _danger(found)
+    return f"{text}: UNSAFE, {danger}; a server refuses it" if danger else text
+
+
+def _danger(found: os.stat_result) -> str:
     if found.st_uid not in (0, os.geteuid()):
-        return f"{text}: UNSAFE, its owner can replace a socket there; a server refuses it"
-    if found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX:
-        return f"{text}: UNSAFE, others can replace a socket there; a server refuses it"
-    return text
+        return "its owner can replace a socket there"
+    return "others can replace a socket there" if found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX else ""
 
 
 def _who_may_connect(found: os.stat_result) -> str:
@@ -273,21 +297,28 @@ def _life(path: str) -> str:
     except OSError:
         if _listens(path):
             return "no lock file (a Node server makes none); its server is alive"
+        if is_bound(path):
+            return HELD
         return f"no lock file (a Node server makes none), and nobody listens: its server is dead. {_successor(path)}"
     holder = lock_holder(lock)
     if holder is not None:
         return f"the lock is held by {named(holder)}"
     if _listens(path):
         return "the lock is free, but somebody listens: a server that makes no lock, as Node's"
+    if os.path.lexists(path) and is_bound(path):
+        return f"the lock is free. {HELD}"
     return f"the lock is free: its server is dead. {_successor(path)}"
+
+
+HELD = (
+    "a process has this socket that serves no node-ipc there: one for datagrams, or one that does not listen (yet). "
+    "Stop that, or choose another path"
+)
 
 
 def _is_dead(path: str) -> bool:
     """Whether a socket is there and its server is not, as far as this user sees."""
-    try:
-        if not stat.S_ISSOCK(os.lstat(path).st_mode) or _listens(path):
-            return False
-    except (OSError, ValueError):
+    if not _is_socket(path) or _listens(path) or is_bound(path):
         return False
     try:
         return lock_holder(os.lstat(f"{path}.lock")) is None
@@ -306,11 +337,13 @@ def _successor(path: str) -> str:
     left = [name for name in (path, f"{path}.lock") if os.path.lexists(name)]
     try:
         kept = [name for name in left if not _may_remove(name)]
-        owners = ", ".join(sorted({_user(os.lstat(name).st_uid) for name in kept}))
+        owners = " or ".join(sorted({_user(uid) for name in kept if (uid := os.lstat(name).st_uid)}))
     except FileNotFoundError:
         return "It was removed while this looked"
     if kept:
-        return f"A server of yours cannot start here until {' and '.join(kept)} is removed, by {owners} or root"
+        are = "is" if len(kept) == 1 else "are"
+        who = f"{owners} or root" if owners else "root"
+        return f"A server of yours cannot start here until {' and '.join(kept)} {are} removed, by {who}"
     if os.path.lexists(path) and not os.access(path, os.W_OK):
         return "A server of yours takes the place over only with unlink='force', since it may not ask the socket"
     return "The next server takes the place over"
@@ -326,7 +359,29 @@ def _may_remove(path: str) -> bool:
     return os.access(directory, os.W_OK | os.X_OK) and (owns or not status.st_mode & stat.S_ISVTX)
 
 
-# ---- a TCP port
+def _no_start(where: Unix, config: Config) -> str:
+    """Why a server that this user starts cannot make a socket there, the end of a message; empty where it can."""
+    directory = os.path.dirname(where.path)
+    try:
+        found, system = os.stat(directory), os.statvfs(directory)
+    except FileNotFoundError:
+        is_root = lies_directly_in(where.path, config.socket_root)
+        return "" if is_root else f". A server cannot start there before the directory {directory} is made"
+    except OSError:
+        return ""  # the client said so, too
+    if system.f_flag & os.ST_RDONLY:
+        return f". A server cannot start there: the file system of {directory} is read-only. Choose another"
+    if system.f_files and not system.f_favail:
+        return f". A server cannot start there: the file system of {directory} takes no more files. Make room"
+    if system.f_blocks and not system.f_bavail:
+        return f". The file system of {directory} is full: a server may not be able to start there. Make room"
+    if not os.access(directory, os.W_OK | os.X_OK):
+        return f". A server of yours cannot start there: {_user(os.geteuid())} may not write to {directory}"
+    danger = _danger(found)
+    return f". A server of yours does not start in {directory}: {danger}" if danger else ""
+
+
+# ---- ports
 
 
 def _port(where: Tcp | Tls) -> Iterator[str]:
@@ -335,6 +390,44 @@ def _port(where: Tcp | Tls) -> Iterator[str]:
     there = f"on this machine {', '.join(map(named, holders))}" if holders else ""
     yield f"{there or 'no process on this machine that this user may look at'} listens at port {where.port}"
     yield "not known of a network server: its user, and whether it accepts other machines (firewalls, its address)"
+
+
+def _udp(where: Udp) -> tuple[bool, str]:
+    """Whether a program on this machine has the port; of others nobody can tell."""
+    nobody = "UDP has no connections, so nobody can tell whether somebody hears"
+    if not is_here(where):
+        return False, f"{nobody} {where}: ask on that machine, or its program"
+    hosts, found = bound_hosts(where.port, datagrams=True), processes(where, None)
+    if not hosts:
+        return False, f"nobody has the port {where.port} of UDP on this machine. Start the server, or check the port"
+    who = ", ".join(map(named, found)) or "a process that this user may not look at"
+    return True, f"{who} has the port {where.port} of UDP, at {', '.join(hosts)}. {nobody} what is sent there"
+
+
+def _at_another_address(where: Tcp | Tls, error: IPCError) -> str:
+    """Who has the port that refused, in another way than by this host and TCP; empty where nobody has."""
+    if not isinstance(error.__cause__, ConnectionRefusedError) or not is_here(where):
+        return ""
+    hosts = bound_hosts(where.port)
+    if hosts:
+        who = ", ".join(map(named, sorted(listeners(where.port)))) or "a process"
+        reached = [host for host in hosts if host not in EVERYWHERE] or ["127.0.0.1" if "0.0.0.0" in hosts else "[::1]"]
+        scheme = str(where).partition(":")[0]
+        return (
+            f"{who} listens at port {where.port}, though at {' and '.join(hosts)} alone and not at {where.host}: "
+            f"connect to {scheme}://{reached[0]}:{where.port}, or let it listen here"
+        )
+    if bound_hosts(where.port, datagrams=True):
+        who = ", ".join(map(named, sorted(listeners(where.port, datagrams=True)))) or "a process"
+        host = where.host if ":" not in where.host else f"[{where.host}]"
+        return (
+            f"no server of TCP listens at port {where.port}, but {who} has that port of UDP: was "
+            f"udp{6 if ':' in where.host else 4}://{host}:{where.port} meant?"
+        )
+    return ""
+
+
+EVERYWHERE = ("0.0.0.0", "[::]")  # nosec B104 # names to look for: nothing listens
 
 
 # ---- what a client finds
@@ -352,7 +445,7 @@ def look(address: str, where: Address, config: Config, pid: int | None, lost: bo
         return f"the server at {where.path!r} is dead and left the socket behind. {_successor(where.path)}"
     found = processes(where, pid)
     if not lost:
-        if standstill(where, pid, config) is None and any(map(is_node, found)):
+        if standstill(where, pid, config) is None and serves_node(found, config):
             return "it runs Node, which answers what its program handles: events by name, requests by 'rpc.request'"
         return silence(where, pid, config)
     if any(map(tapped, found)):
@@ -382,19 +475,26 @@ async def diagnose(address: str, where: Address, config: Config, timeout: float)
 
 async def _refusal(address: str, where: Address, config: Config, error: IPCError) -> str:
     text, why = f"a client does NOT get in ({error.code}): ", unconnected(error)
+    if isinstance(where, (Tcp, Tls)):
+        why = _at_another_address(where, error) or why
+    if isinstance(where, Tls) and isinstance(error, ConnectTimeout) and (cause := standstill(where, None, config)):
+        return f"{text}nothing answers: {cause}"
     if isinstance(where, Tls) and isinstance(error, (TLSError, ConnectTimeout)):
         return f"{text}{await instead_of_tls(where, config) or why}{await _wanted_as_well(where, config, error)}"
     if not isinstance(where, Unix) or where.path.startswith("\0"):
         return f"{text}{why}"
     if _is_dead(where.path):
         return f"{text}the server at {where.path!r} is dead and left the socket behind. {_successor(where.path)}"
+    if _is_socket(where.path) and not _listens(where.path) and is_bound(where.path):
+        return f"{text}no server is at {where.path!r}: {HELD}"
     if _is_missing(where.path):
         for path, appspace in _elsewhere(address, where):
             return (
                 f"{text}no server has the appspace {config.appspace!r}, where this client looks. One of this id has "
                 f"{appspace!r} ({path}): give both the same, here with -o appspace={appspace}"
             )
-    return f"{text}{why}{in_its_place(address, config)}"
+    cannot = _no_start(where, config) if _is_missing(where.path) else ""
+    return f"{text}{why}{in_its_place(address, config)}{cannot}"
 
 
 async def _wanted_as_well(where: Tls, config: Config, error: IPCError) -> str:
@@ -577,9 +677,10 @@ class _Visit:
             return False, f"{NOT_OURS}: {delimiter or self._reason}"
         if delimiter is not None:
             return False, f"a client gets in, and is not understood: {delimiter}"
-        cause = silence(self._client.address, self._peer.pid, self._config)
+        cause = None if self._is_node else silence(self._client.address, self._peer.pid, self._config)
         if cause is not None and (self._is_python or self._over.is_set()):
-            return self._silent(cause)
+            tried = f". Of {len(DELIMITERS)} usual delimiters none is its own" if cause.endswith(DEAF) else ""
+            return self._silent(f"{cause}{tried}")
         return True, (
             f"a client gets in: the server is {self._who()}. It did not answer 'ipc.ping', as Node's do not; "
             "so whether it speaks node-ipc's language is not known"
@@ -594,7 +695,7 @@ class _Visit:
 
     @property
     def _is_node(self) -> bool:
-        return any(map(is_node, self._processes()))
+        return serves_node(self._processes(), self._config)
 
     @property
     def _is_python(self) -> bool:
@@ -624,7 +725,7 @@ class _Visit:
     async def _why_ended(self) -> str:
         if self._says_why:
             return f"since {self._reason}"
-        named = await self._language() or self._tap() or await self._delimiter()
+        named = await self._language() or self._tap() or await self._limit() or await self._delimiter()
         if named is not None:
             return named
         return f"without a reason. It may have another delimiter or parser, {self._perhaps}"
@@ -688,6 +789,15 @@ class _Visit:
             return await _Visit(client, self._config)._ends_within(LINGER_SECONDS)
         finally:
             client.abort()
+
+    async def _limit(self) -> str | None:
+        """It ends the link before any message could have ended."""
+        if self._is_node or not await ends_at(self._client.address, self._config, SMALL):
+            return None
+        return (
+            f"it ends at {SMALL} bytes in which no message ends, as a server does whose max_message_size is smaller: "
+            "its log says so"
+        )
 
     async def _delimiter(self) -> str | None:
         """It frames its messages in another way."""

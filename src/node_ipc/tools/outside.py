@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from socket import AF_INET, AF_INET6, AF_UNIX, SOCK_DGRAM, socket
 from typing import NamedTuple
 
-from ..config.address import Address, Tcp, Tls, Unix
+from ..config.address import Address, Tcp, Tls, Udp, Unix
 from ..config.config import Config
 from ..config.resolve import resolve
 from ..errors import IPCError
-from ..net.holders import listeners
+from ..net.holders import bound_hosts, holders, listeners
 from ..net.unix import lock_holder
 
 __all__ = [
+    "DEAF",
     "LISTENING",
+    "bound_hosts",
     "connected",
     "counted",
     "holder",
+    "is_bound",
+    "is_here",
     "is_node",
     "is_python",
     "listeners",
     "named",
     "processes",
+    "serves_node",
     "silence",
     "standstill",
     "tapped",
@@ -78,6 +85,19 @@ def _program(pid: int) -> str:
     with contextlib.suppress(OSError):
         return os.path.basename(os.readlink(f"/proc/{pid}/exe"))
     return _told(pid, "comm").strip()
+
+
+def serves_node(serving: list[int], config: Config) -> bool:
+    """Whether Node serves there, maybe behind a ``node-ipc tap``."""
+    with contextlib.suppress(IPCError):
+        return any(is_node(each) for pid in serving for each in (pid, *_passed_on_to(pid, config)))
+    return False
+
+
+def _passed_on_to(pid: int, config: Config) -> list[int]:
+    """The processes of the server to which a tap passes on; none for a process that is no tap."""
+    target = tapped(pid)
+    return [] if target is None else processes(resolve(target, config, {}, "client")[0], None)
 
 
 def _workers(pid: int) -> list[int]:
@@ -145,6 +165,30 @@ def unix_sockets() -> Iterator[tuple[str, str, int]]:
                 yield fields[7], fields[5], int(fields[3], 16)
 
 
+def is_bound(path: str) -> bool | None:
+    """Whether a process has the socket of that file, of whatever type; None where this user may not know.
+
+    It is asked by a socket for datagrams, of which a server that listens hears nothing.
+    """
+    with socket(AF_UNIX, SOCK_DGRAM) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            return False
+        except OSError as error:
+            return True if error.errno == errno.EPROTOTYPE else None
+    return True
+
+
+def _listening_at(where: Unix) -> list[int]:
+    """The processes that listen at a path, as far as this user may look."""
+    path = _shown(where)
+    with contextlib.suppress(OSError):
+        lines = [line.split(maxsplit=7) for line in Path("/proc/net/unix").read_text(errors="replace").splitlines()[1:]]
+        return sorted(holders(line[6] for line in lines if line[7:] == [path] and int(line[3], 16) & LISTENING))
+    return []
+
+
 class _TcpSocket(NamedTuple):
     port: int
     state: str
@@ -175,7 +219,7 @@ def _waiting(where: Address) -> int:
     """How many connections the kernel has made there that the server has not accepted."""
     if isinstance(where, Unix):
         return sum(path == _shown(where) and state == WAITING for path, state, _ in unix_sockets())
-    if isinstance(where, (Tcp, Tls)) and _is_here(where):
+    if isinstance(where, (Tcp, Tls)) and is_here(where):
         return sum(sock.unread for sock in _tcp_sockets() if sock.port == where.port and sock.state == LISTENS)
     return 0
 
@@ -185,15 +229,25 @@ def _shown(where: Unix) -> str:
     return f"@{where.path[1:]}" if where.path.startswith("\0") else os.path.abspath(where.path)
 
 
-def _is_here(where: Tcp | Tls) -> bool:
-    return where.host.startswith(HERE)
+def is_here(where: Tcp | Tls | Udp) -> bool:
+    """Whether a host is this machine: by its name, or because a socket may have that address."""
+    if where.host.startswith(HERE):
+        return True
+    with contextlib.suppress(OSError), socket(AF_INET6 if ":" in where.host else AF_INET, SOCK_DGRAM) as probe:
+        probe.bind((where.host, 0))
+        return True
+    return False
 
 
 def processes(where: Address, pid: int | None) -> list[int]:
     """Those that serve an address; ``pid`` is the one that the link itself names."""
     if isinstance(where, (Tcp, Tls)):
-        return sorted(listeners(where.port)) if _is_here(where) else []
+        return sorted(listeners(where.port)) if is_here(where) else []
+    if isinstance(where, Udp):
+        return sorted(listeners(where.port, datagrams=True)) if is_here(where) else []
     known = pid if pid is not None else holder(where)
+    if known is None and isinstance(where, Unix):  # Node's servers hold no lock
+        return next(filter(None, map(_listening_at, (where, *map(Unix, where.also)))), [])
     return [] if known is None or known <= 0 else [known]
 
 
@@ -238,8 +292,10 @@ def _behind_a_tap(serving: list[int], config: Config) -> str | None:
         if target is None:
             continue
         with contextlib.suppress(IPCError):
-            where, _ = resolve(target, config, {}, "client")
-            cause = _stopped(_family(processes(where, None)))
+            beyond = _passed_on_to(pid, config)
+            cause = _stopped(_family(beyond))
+            if cause is None and any(map(is_node, beyond)):
+                continue  # it answers nothing, and the tap has nothing to pass on
             if cause is not None:
                 return f"{named(pid)} is a node-ipc tap, and of the server that it passes on to, {target!r}, {cause}"
         return (

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from ..aio import AsyncClient, connect
 from ..config.address import Address, Tcp, Tls, Unix
@@ -12,16 +15,19 @@ from ..config.config import Config
 from ..core.client import ClientState
 from ..errors import ConfigError, IPCError
 from ..wire.framing import TLS_RECORDS
+from ..wire.names import PING
 
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["answers", "delimiter_of", "instead_of_tls", "language_of", "wants_certificate"]
+__all__ = ["DELIMITERS", "answers", "delimiter_of", "ends_at", "instead_of_tls", "language_of", "wants_certificate"]
 
 ANSWER_SECONDS = 0.3
 LOOK_SECONDS = 0.002
-AT_ONCE = 4
-"""How many delimiters are tried at the same time: a server may have few places."""
+END_SECONDS = 0.03
+"""How long a server has to end the link at a message that is none."""
+LATE = 3
+"""How many delimiters before the last may have been the one at which a link ended, where the server is slow."""
 DELIMITERS = (
     *("\f", "\n", "\r\n", "\0", "|", "\t", "\r", ";"),
     *("\x1e", "\x1f", "\x04", "\x03", "\v", "\x1c", "\x1d", "\x17"),
@@ -114,15 +120,71 @@ REFUSALS = ("CERTIFICATE_REQUIRED", "HANDSHAKE_FAILURE", "BAD_CERTIFICATE")
 
 
 async def delimiter_of(where: Address, config: Config) -> str | None:
-    """The delimiter with which a server in Python answers, of those that are in use; None where it answers to none."""
+    """The delimiter with which a server in Python answers, of those that are in use; None where it answers to none.
+
+    It gets one message behind the other over one link, each with the next delimiter. At its own it finds those before
+    it in the message, which is no JSON: it ends the link, and the log of a server names few links and not twenty.
+    """
     others = [delimiter for delimiter in DELIMITERS if delimiter != config.delimiter]
-    for begin in range(0, len(others), AT_ONCE):
-        tried = others[begin : begin + AT_ONCE]
-        answers = await asyncio.gather(*(_answers(where, config, delimiter) for delimiter in tried))
-        for delimiter, answered in zip(tried, answers, strict=True):
-            if answered:
-                return delimiter
+    asked = await _asked_until_it_ends(where, config, others)
+    for delimiter in asked[: -LATE - 1 : -1]:
+        if await _answers(where, config, delimiter):
+            return delimiter
     return None
+
+
+async def _asked_until_it_ends(where: Address, config: Config, delimiters: list[str]) -> list[str]:
+    """Those that a server got before it answered or ended the link; none where it did neither."""
+    async with _raw(where, config) as client:
+        if client is None:
+            return []
+        answered = asyncio.Event()
+        for event in ("data", "disconnect"):
+            client.on(event, lambda *_: answered.set())
+        for number, delimiter in enumerate(delimiters, 1):
+            client.emit(QUESTION + delimiter.encode())
+            if await _is_set(answered, END_SECONDS if number < len(delimiters) else ANSWER_SECONDS):
+                return delimiters[:number]
+    return []
+
+
+QUESTION = msgspec.json.encode({"type": PING, "data": None})
+
+
+async def ends_at(where: Address, config: Config, size: int) -> bool:
+    """Whether a server ends the link at so many bytes of the beginning of a message."""
+    async with _raw(where, config) as client:
+        if client is None:
+            return False
+        ended = asyncio.Event()
+        client.on("disconnect", lambda *_: ended.set())
+        client.emit(b" " * size)
+        return await _is_set(ended, ANSWER_SECONDS)
+
+
+@contextlib.asynccontextmanager
+async def _raw(where: Address, config: Config) -> AsyncIterator[AsyncClient | None]:
+    """A client that writes bytes as they are; None where none gets in."""
+    config = config.copy()
+    config.max_retries = 0
+    config.raw_buffer = True
+    try:
+        client = await connect(where, config=config, timeout=ANSWER_SECONDS)
+    except IPCError:
+        yield None
+        return
+    client.on("error", lambda: None)
+    try:
+        yield client
+    finally:
+        client.abort()
+
+
+async def _is_set(event: asyncio.Event, seconds: float) -> bool:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    return event.is_set()
 
 
 async def _answers(where: Address, config: Config, delimiter: str) -> bool:
