@@ -118,7 +118,10 @@ def test_python_asks_and_node_answers(stage: Stage, version: str) -> None:
     [
         ("adds", "sum: 6"),
         ("leaves", "refused: the server is gone"),
-        ("knows nothing", "refused: there is no method 'add'"),
+        (
+            "knows nothing",
+            "refused: there is no method 'add': case counts; the log of that side names those it has",
+        ),
     ],
 )
 def test_the_program_in_the_help_on_node_asks(
