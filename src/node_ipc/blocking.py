@@ -379,7 +379,7 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
             ConnectionLost: in raw mode, where ``receive("data")`` gives the next bytes: the link was lost and another
                 follows. It is raised once, and so it is by iteration.
         """
-        if event.__class__ is not str:
+        if event.__class__ is not str or event == "*":
             event, type = receivable(event, type)
         if timeout is not None:
             timeout = seconds(timeout, "receive")

@@ -130,6 +130,9 @@ def pair(
 ) -> Pair:
     """A connected client and server.
 
+    What a handler of theirs raises, an ``assert`` of it also, ends no test by itself: it is in ``driver.failures``. The
+    pytest fixture ``ipc_pair`` is this, and fails the test then.
+
     Args:
         driver: the driver to use; a new one by default.
         address: any address; nothing but the driver ever sees it.

@@ -13,6 +13,7 @@ def test_traffic_may_be_left_out() -> None:
     whole: list[str] = []
     quiet: list[str] = []
     client, server, _, driver = pair()
+    server.on("n", lambda data: None)
     for endpoint in (client, server):
         endpoint.on_trace(lambda trace: whole.append(trace.what))
         undo = endpoint.on_trace(lambda trace: quiet.append(trace.what), traffic=False)

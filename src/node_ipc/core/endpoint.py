@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from enum import Enum
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, Protocol, Self, TypeVar, cast, overload
 
 from msgspec import UNSET
 
@@ -180,6 +180,7 @@ BETWEEN_PARTS = frozenset(
             "takes_more_again",
         ),
         *(
+            "later",
             "own_log_is_silent",
             "pause_reading",
             "pending_changed",
@@ -192,7 +193,17 @@ BETWEEN_PARTS = frozenset(
         ),
         "rooms_of",
         *("runs_in_event_loop", "session_closing", "session_failed", "session_fault", "session_lost"),
-        *("session_opened", "session_paused", "tell_of_no_time", "tell_unread", "trouble", "unheard", "unsent"),
+        *(
+            "session_opened",
+            "session_paused",
+            "tell_came_before",
+            "tell_misspelt",
+            "tell_of_no_time",
+            "tell_unread",
+            "trouble",
+            "unheard",
+            "unsent",
+        ),
         *("waits_by", "watch", "withdraw"),
     }
 )
@@ -273,11 +284,12 @@ class Publisher:
         )
         """The handlers."""
         self.events.missed = self._tell_late
-        self.events.misspelt = self._tell_misspelt
+        self.events.misspelt = self.tell_misspelt
         self.events.mistaken = self._tell_mistaken
         self.events.bytes_only = self._codec.raw
         self.events.emitted_method = self._tell_emitted_method
         self.events.returned = self._tell_returned
+        self.events.came_before = self.tell_came_before
         driver.endpoints.add(self)
 
     def __init_subclass__(cls) -> None:
@@ -292,6 +304,16 @@ class Publisher:
     def _outcome(self) -> Outcome[Self]:
         """How something that this does will end."""
         return self._driver.outcome(self)
+
+    def later(self, seconds: float, call: Callable[[], None]) -> None:
+        """Call this later, once."""
+        self._driver.call_later(seconds, call)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{self!r} cannot be copied, pickled or given to another process: its link belongs to this one. Give that "
+            f"the address, and let it make its own ({self._made_by.strip(', ') or 'connect, or serve'})"
+        )
 
     @property
     def settings(self) -> Config:
@@ -312,7 +334,7 @@ class Publisher:
         """The first handler of what goes on has come: it is told in the next turn, with those that come until then."""
         self._driver.call_later(0, partial(self._publish_missed, name))
 
-    def _tell_misspelt(self, name: str, near: str) -> None:
+    def tell_misspelt(self, name: str, near: str) -> None:
         """Events come whose name is nearly that of a handler, and that nobody hears."""
         of = "" if self.events.has_handler(near) else "requests of "
         line = (
@@ -334,6 +356,14 @@ class Publisher:
         line = (
             f"what the handler of {name!r} returned goes nowhere: an event has no answer. Emit that to the other "
             f"side{answers if hasattr(self, 'handle') else ''}. This is said once for each name"
+        )
+        self._tell_mistake(IPCError(line))
+
+    def tell_came_before(self, name: str, there: str = "that is gone") -> None:
+        """The first handler of an event was registered when one had come already."""
+        line = (
+            f"an event {name!r:.80} came before this handler of it was registered, which does not hear it: {there}. "
+            "Register handlers first, before the program waits or asks for anything. This is said once for each name"
         )
         self._tell_mistake(IPCError(line))
 

@@ -346,6 +346,9 @@ class Events(Generic[S]):
         """Told, once for each, of an event that nobody hears, and that a request could ask for."""
         self._emitted_methods: set[str] = set()
         self._suspects: set[str] = set()
+        self.came_before: Callable[[str], None] | None = None
+        """Told, once for each, of an event that came unheard before its first handler."""
+        self._came: set[str] = set()  # names that nobody heard, the first few
         self._unlike = 0  # with so few names handled, none is an event's: those of requests are looked at once
         self.returned: Callable[[str], None] | None = None
         """Told, once for each, of an event whose handler returned something, which goes nowhere."""
@@ -545,6 +548,8 @@ class Events(Generic[S]):
             call = self._typed(call, type, name)
             self._want_raw()
         registration = Registration(handler, once, call, type)
+        if name not in self._wire and (self.takes_all or name in self._came):
+            self._tell_came_before(name)
         self._wire.setdefault(name, Registrations()).add(registration)
         self._compile(name)
         return registration
@@ -816,11 +821,22 @@ class Events(Generic[S]):
             self.ignored += 1
         if self.methods and name in self.methods:
             self._tell_emitted_method(name)
-        elif not self.takes_all and self.misspelt is not None and name not in self._suspects and self._hears_names():
-            self._suspect(name, self.misspelt)
+        elif self.misspelt is not None and name not in self._suspects and not (self.takes_all and name in self._came):
+            if self._hears_names():
+                self._suspect(name, self.misspelt)
+            if len(self._came) < SUSPECTS:
+                self._came.add(name)
 
     def _hears_names(self) -> bool:
-        return len(self._wire) > self._unlike or bool(self.methods)
+        first = self.strange is not None and not self._strangers
+        return first or len(self._wire) > self._unlike or bool(self.methods)
+
+    def _tell_came_before(self, name: str) -> None:
+        self._came.discard(name)
+        if self.takes_all:
+            self._came.clear()  # they are looked at once more, beside this handler
+        if self.came_before is not None and name not in self._heard_before:
+            self.came_before(name)
 
     def _tell_emitted_method(self, name: str) -> None:
         if self.emitted_method is None or name in self._emitted_methods:
@@ -836,7 +852,8 @@ class Events(Generic[S]):
         handled = [each for each in known if not each.startswith("rpc.") and each not in LIFECYCLE]
         if not handled:
             self._unlike = len(self._wire)
-            return
+            if self.strange is None or self._strangers or self._is_usual(name):
+                return
         self._suspects.add(name)
         if len(self._suspects) == SUSPECTS:
             self.misspelt = None

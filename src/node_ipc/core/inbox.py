@@ -69,6 +69,10 @@ OWN = "rpc."
 """Requests and answers are no events for the user."""
 
 
+RECEIVED_SECONDS = 1.0
+"""How long an event may wait whose name is nearly that of a handler, before one of them is taken for misspelt."""
+
+
 def receive_timeout(client: ClientCore[Any], inbox: Inbox, name: str, timeout: float) -> ReceiveTimeout:
     """What was waited for and how long, why it may never come, and what came instead."""
     text = f"no event {name!r} from {client.id!r} within {timeout:g} s"
@@ -79,6 +83,8 @@ def receive_timeout(client: ClientCore[Any], inbox: Inbox, name: str, timeout: f
     else:
         text += client.trouble()
     text += client.remarks(not inbox.kept)
+    if inbox.is_iterated:
+        text += "; a loop over this client, as async for, takes each event that comes while it waits"
     if inbox.kept:
         text += f"; unread meanwhile: {inbox.names()}"
     return ReceiveTimeout(text)
@@ -86,10 +92,11 @@ def receive_timeout(client: ClientCore[Any], inbox: Inbox, name: str, timeout: f
 
 def receivable(event: Any, type: Any) -> tuple[str, Any]:
     """The name and the type that ``receive`` was asked for; raises :class:`InvalidEvent` for what is no name."""
-    if event is UNSET:
+    if event is UNSET or event == "*":
+        given = "" if event is UNSET else repr(event)
         raise TypeError(
-            "receive() takes the name of an event, as receive('message'): those of every name are got by iteration, "
-            "for type, data in client (with asyncio: async for)"
+            f"receive({given}) takes the name of an event, as receive('message'): those of every name are got by "
+            "iteration, for type, data in client (with asyncio: async for)"
         )
     name = event_name(event)
     return name, type if type is not None or not isinstance(event, Event) else event.type
@@ -316,6 +323,8 @@ class Inbox:
         self._told = False
         client.unheard = self._put
         client.events.takes_all = True  # what has no handler is received here
+        client.events.misspelt = self._suspected
+        client.events.came_before = self._came_before
         client.on_link = self._link_up
         client.on_request = self._regulate
         self._raw = settings.profile == "raw"
@@ -395,6 +404,11 @@ class Inbox:
         if len(self._asked) > ASKED_NAMES:
             del self._asked[next(iter(self._asked))]
 
+    @property
+    def is_iterated(self) -> bool:
+        """Whether a loop over the client takes what comes."""
+        return self._iterating > 0
+
     def iterate(self) -> Callable[[], None]:
         """From now on events that have a handler come here as well, and all are asked for; returns the undoing."""
         self._iterating += 1
@@ -427,6 +441,19 @@ class Inbox:
         self._regulate()
 
     # ---- in
+
+    def _suspected(self, name: str, near: str) -> None:
+        """A name is nearly that of a handler: a mistake, unless it is received soon."""
+        self._client.later(RECEIVED_SECONDS, partial(self._look_whether_received, name, near))
+
+    def _look_whether_received(self, name: str, near: str) -> None:
+        if self.has(name) and name not in self._asked and not self._iterating:
+            self._client.tell_misspelt(name, near)
+
+    def _came_before(self, name: str) -> None:
+        """A handler does not hear what came before it; where that waits here it is received as before."""
+        if self.has(name) and name not in self._asked:
+            self._client.tell_came_before(name, f"it waits in the inbox for receive({name!r:.80})")
 
     def _tapped(self, type: str, data: Any, *rest: Any) -> None:
         if self._client.events.has_handler(type):

@@ -5,19 +5,20 @@ from __future__ import annotations
 from abc import ABCMeta
 from collections import Counter
 from collections.abc import Collection, Iterable
+from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, overload
 from weakref import WeakKeyDictionary, WeakSet
 
 from msgspec import UNSET
 
 from ..config.address import Several
-from ..config.misspelt import refuse_misplaced, refuse_misspelt, suggests
+from ..config.misspelt import lookalike, refuse_misplaced, refuse_misspelt, suggests
 from ..config.profiles import require_assured
 from ..errors import BackpressureError, InvalidEvent, IPCError, NotConnected
 from ..wire.names import SERVER_RAISES
 from .asking import Question
 from .endpoint import OF_EMITTERS, OF_LOOPS, LinkPublisher, ServerState, SocketPublisher, not_in
-from .events import Event
+from .events import COMPARED, Event
 from .everywhere import BUS_EVENTS, Everywhere, Relay, RemoteSocket, no_bus
 from .newest import kept_event
 from .outcome import seconds
@@ -49,6 +50,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Server", "ServerCore", "ServerState", "serving"]
 
+
+SUSPECT_ROOMS = 8
+"""So many names of rooms in which nobody is are compared with those in which somebody is."""
+SENT_EARLY, SENT_EARLY_SECONDS = 3, 1.0
+"""So many broadcasts at the most, and not longer before the first client came, were hardly meant for nobody."""
 
 T = TypeVar("T")
 S = TypeVar("S", bound=Session)
@@ -106,6 +112,10 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
         """How many connections were refused because of a limit."""
         self._limits_told: set[str] = set()
         self._told_of_rooms = False
+        self._suspect_rooms: set[str] = set()
+        self._had_one = False  # somebody was here
+        self._sent_early = 0  # to all, when nobody had ever been here
+        self._last_early = "", 0.0
         self.runs_in_event_loop = driver.runs_coroutines
         """Whether an event loop runs it; otherwise whoever calls."""
         self.events.unheard = self._unheard
@@ -222,6 +232,7 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
         to: Any = self._sessions.values()
         if not to:
             self._tell_if_stopped("broadcast")
+            self._reached_nobody(f"broadcast({str(type)!r:.80})")
         if exclude:
             to = not_in(exclude, to, "broadcast")
         if self._relay is None or local:
@@ -280,9 +291,13 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
         frame = self._codec.encode(type, data)
         if not self._sessions:
             self._tell_if_stopped("emit to rooms")
+            self._reached_nobody(f"to({', '.join(f'{room!r:.80}' for room in audience.rooms[:3])}).emit()")
         to = self.rooms.members(self._here(audience), self._sessions)
-        if not to and self._sessions and self._relay is None and not (self.rooms.were_joined or self._told_of_rooms):
-            self._tell_of_rooms(audience)
+        if not to and self._sessions and self._relay is None:
+            if not (self.rooms.were_joined or self._told_of_rooms):
+                self._tell_of_rooms(audience)
+            elif self.rooms and len(self._suspect_rooms) < SUSPECT_ROOMS:
+                self._look_for_near_rooms(audience)
         if self._relay is None or local:
             return self._send(to, frame, event)
         return self._send_everywhere(self._relay, audience, to, frame, event)
@@ -296,6 +311,41 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
             "handlers that let one in, by socket.join(room). This is said once"
         )
         self._tell_mistake(IPCError(line))
+
+    def _look_for_near_rooms(self, audience: Audience) -> None:
+        """Nobody is in these rooms, and somebody in others: one of which the name is nearly that is told, once."""
+        for room in audience.rooms[:SUSPECT_ROOMS]:
+            if room in self._suspect_rooms or room in self.rooms:
+                continue
+            self._suspect_rooms.add(room)
+            near = lookalike(room, islice(self.rooms, COMPARED))
+            if near is not None:
+                line = (
+                    f"to({room!r:.80}).emit() reached nobody: no socket is in that room, and some are in {near!r:.80}: "
+                    "is one of the two misspelt? This is said once for each name, and of a few names"
+                )
+                self._tell_mistake(IPCError(line))
+
+    def _reached_nobody(self, call: str) -> None:
+        """Remember what was sent to all before the first of them was here."""
+        if not self._had_one and self._relay is None:
+            self._sent_early += 1
+            self._last_early = call, self._driver.now()
+
+    def _tell_sent_early(self) -> None:
+        """The first client is here: what was sent to all right before did not reach it.
+
+        A server that has sent much to nobody does so by itself, whoever listens, and is told nothing.
+        """
+        call, sent_at = self._last_early
+        if self._sent_early <= SENT_EARLY and self._driver.now() - sent_at < SENT_EARLY_SECONDS:
+            line = (
+                f"{call} reached nobody: the first client is here since now only. A link that a client has made is "
+                "taken while this program waits; so emit in the handler of 'connect', or after something that the "
+                "client sends when it is ready. This is said once"
+            )
+            self._tell_mistake(IPCError(line))
+        self._sent_early = 0
 
     def _here(self, audience: Audience) -> Audience:
         """The same, with its sockets as numbers of this server: those of others are somebody else's."""
@@ -546,6 +596,9 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
             return
         self._opening.discard(session)
         self._sessions[session.id] = session
+        if self._sent_early:
+            self._tell_sent_early()
+        self._had_one = True
         self.events.publish("connect", session, session=session)
 
     def session_failed(self, session: Session, error: Exception) -> None:

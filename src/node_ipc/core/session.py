@@ -13,7 +13,7 @@ import contextlib
 from abc import ABCMeta
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, overload
 
 import msgspec
 
@@ -571,6 +571,12 @@ class Session(Numbered):
         self.incoming.use(codec)
 
     # ---- statistics
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{self!r} cannot be copied, pickled or given to another process: its link belongs to this one. Give that "
+            "what it is to send, or let it connect by itself"
+        )
 
     def stats(self) -> Stats:
         """What went over this link so far. Safe from any thread."""
