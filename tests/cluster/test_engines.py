@@ -314,6 +314,29 @@ async def test_a_handler_that_stops_its_server_answers_first(broker: Broker, how
         await until(lambda: two.stats().bus.state == "closed")  # type: ignore[union-attr]
 
 
+@pytest.mark.timeout(60)
+def test_a_loop_that_ends_while_a_server_leaves_its_bus_waits_for_nothing(broker: Broker) -> None:
+    """As ``asyncio.run`` ends: all tasks are cancelled, also the one that was about to disconnect."""
+
+    async def visit(is_there: asyncio.Event) -> None:
+        path = f"{broker.folder}/s"
+        async with node_ipc.serve(path, bus=broker.url, bus_heartbeat=BEAT, bus_group="test") as server:
+            await until(lambda: server.stats().bus.state == "up")  # type: ignore[union-attr]
+            is_there.set()
+
+    async def main(turns: int) -> bool:
+        is_there = asyncio.Event()
+        task = asyncio.ensure_future(visit(is_there))
+        await is_there.wait()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        return task.done()
+
+    assert not any(asyncio.run(main(turns)) for turns in range(4)), "each was cancelled on its way"
+    for turns in range(4, 24):
+        asyncio.run(main(turns))
+
+
 async def test_where_nobody_is_there_it_is_said_at_once(broker: Broker) -> None:
     async with ends(broker, ()) as all:
         began = time.monotonic()

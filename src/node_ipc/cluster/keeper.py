@@ -43,6 +43,7 @@ class Keeper:
         self._lost: asyncio.Event | None = None
         self._tasks: set[Cancellable] = set()
         self._leaving: set[Cancellable] = set()
+        self._has_begun_to_leave = False
         self._patience = CONNECT_SECONDS
         self._closed: Callable[[], None] | None = None
         self.is_open = False
@@ -71,13 +72,15 @@ class Keeper:
         self._node.abort()
         self._node_finished()
 
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> Cancellable:
+    def _spawn(self, coroutine: Coroutine[Any, Any, None], ended: Callable[[], None] = nothing) -> Cancellable:
+        """``ended`` is called however it ends, also where it was cancelled before it began."""
         tasks = self._tasks
 
         def done(error: BaseException | None) -> None:
             tasks.discard(task)
             if error is not None and not isinstance(error, asyncio.CancelledError):
                 self._fail(error)
+            ended()
 
         task = self._driver.spawn(coroutine, done)
         tasks.add(task)
@@ -116,9 +119,13 @@ class Keeper:
     def _node_finished(self) -> None:
         """The node has said all it had to say, or there is nobody to say it to."""
         if self.is_open and not self._leaving:
-            self._leaving = {self._spawn(self._disconnect())}
+            self._leave()
+
+    def _leave(self) -> None:
+        self._leaving = {self._spawn(self._disconnect(), self._disconnected)}
 
     async def _disconnect(self) -> None:
+        self._has_begun_to_leave = True
         was_up, self._is_up = self._is_up, False
         if self._lost is not None:
             self._lost.set()
@@ -129,17 +136,21 @@ class Keeper:
                 await self._bus.confirm()
         except Exception as error:
             self.unconfirmed = error
-        try:
+        finally:
             with contextlib.suppress(Exception):  # whatever became of it, it is over
                 async with asyncio.timeout(self._patience):
                     await self._bus.close()
-        finally:
-            self.is_open = False
-            for task in tuple(self._tasks - self._leaving):
-                task.cancel()
-            closed, self._closed = self._closed, nothing
-            if closed is not None:
-                closed()
+
+    def _disconnected(self) -> None:
+        if not self._has_begun_to_leave:  # an event loop that ends cancels all tasks, also one that has not begun
+            self._leave()
+            return
+        self.is_open = False
+        for task in tuple(self._tasks):
+            task.cancel()
+        closed, self._closed = self._closed, nothing
+        if closed is not None:
+            closed()
 
     # ---- the node's line
 
