@@ -50,7 +50,7 @@ CHECK_EVERY = 8
 """Choices from one look at everybody's memory to the next."""
 CHOICES_AN_ACTION = 9
 """About: what follows from an action included."""
-MOST_CHOICES = 100
+MOST_CHOICES = 1000
 """The same, at the most: then something goes on for ever."""
 REST_SECONDS = 8.0
 """In which whoever closes has closed, and the handlers of twenty messages have ended, four at a time."""

@@ -118,7 +118,7 @@ class _Reading(Client):
             if task is not None:
                 task.cancel()
         if self._transport is not None:
-            self._transport.close()
+            self._transport.close()  # type: ignore[no-untyped-call]
 
 
 class NatsBus:
