@@ -11,10 +11,10 @@ at most once
 accounting
     What a process took from its program is heard, or one that is still alive was told: what was never written counts
     in ``dropped`` (or ``replaced``, or is a request that has ended with an error), and nothing else; what was written
-    and not heard is among the last ``in_flight`` of its link, or among the ``unheard`` of the other end, or it was what
-    that end could not read (the network puts garbage before it), which is an error there. What a process
-    had read and not handled when it was killed goes with it: its kernel ends the link in order, which nobody can tell
-    from a close. While a link is up a message is held: by the process, or on the way.
+    and not heard is among the last ``in_flight`` of its link, or among the ``unheard`` of the other end, or such a
+    request, or it was what that end could not read (the network puts garbage before it), which is an error there. What
+    a process had read and not handled when it was killed goes with it: its kernel ends the link in order, which nobody
+    can tell from a close. While a link is up a message is held: by the process, or on the way.
 truth
     A request ends once, within its time-out; its answer is its own, and only one that was heard is answered.
 liveness
@@ -99,6 +99,10 @@ class Sender:
     is_killed: bool = False
     has_inbox: bool = False
     """Whether it keeps what it heard until its program asks: what is in there goes with the process."""
+
+    def given_up(self) -> set[int]:
+        """The requests that have ended with an error, which told of them; who closes does not wait for their like."""
+        return {number for number, asked in self.asked.items() if asked.outcome.done and asked.outcome.error}
 
 
 class Ledger:
@@ -206,7 +210,8 @@ class Ledger:
         require(loss is not None, "accounting", f"link {road.number} is gone, and {process} was not told")
         assert loss is not None
         heard = self.heard.get((listener, process), set())
-        missing = [index for index, number in numbers if number not in heard]
+        given_up = self.sender(process).given_up()
+        missing = [index for index, number in numbers if number not in heard and number not in given_up]
         undoubted = [index for index in missing if index < len(frames) - loss.in_flight]
         theirs = _told(other)
         if theirs is not None:
