@@ -31,10 +31,12 @@ from node_ipc import (
     blocking,
     testing,
 )
+from node_ipc.config import config as config_module
 from node_ipc.config.address import Unix
 from node_ipc.config.advice import advice
 from node_ipc.core import outcome
 from node_ipc.core.outcome import seconds
+from node_ipc.scale import workers
 
 
 @pytest.fixture(params=FRONTS, ids=lambda kind: kind.name)
@@ -1062,3 +1064,61 @@ blocking.connect("tcp://world.example:1", interfaces={"lookup": find})
 def test_what_a_look_up_of_the_programs_raised_keeps_its_place() -> None:
     run = subprocess.run([sys.executable, "-c", LOOKED_UP], capture_output=True, text=True, timeout=60)
     assert "in find" in run.stderr and "LookupError" in run.stderr
+
+
+def test_seconds_in_the_place_of_milliseconds_are_told_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config_module, "_told_of_seconds", set())
+    for _ in range(2):
+        Config(heartbeat=5, message_timeout=30, close_timeout=2, heartbeat_timeout=10, slow_timeout=math.inf).settings()
+    Config(heartbeat=False, close_timeout=0, message_timeout=0, connect_timeout=None, udp_peer_ttl=31).settings()
+    told = [record.getMessage().partition(" is ")[0] for record in caplog.records]
+    assert sorted(told) == ["close_timeout=2", "heartbeat=5", "heartbeat_timeout=10", "message_timeout=30"]
+    assert "heartbeat=5 is 5 ms, since options are milliseconds: for 5 s write heartbeat=5000" in caplog.text
+
+
+def test_the_memory_driver_s_clock_does_not_go_back() -> None:
+    client, _, _, driver = pair = testing.pair()
+    for back in (-5, math.nan):
+        with pytest.raises(ValueError, match="no clock goes back"):
+            driver.advance(back)
+    assert driver.now() == 0
+    client.close()
+    driver.run_until_idle()
+    with pytest.raises(IndexError, match="there is no link now"):
+        _ = pair.connection
+    driver.call_later(1000, lambda: None)
+    with pytest.raises(testing.NothingHappens, match="and the next thing is due at 1000 s"):
+        driver.run_until(lambda: False)
+
+
+def test_workers_take_the_setup_itself() -> None:
+    returned: Any = None
+    with pytest.raises(TypeError, match=r"and not what it returns, run\(setup\(server\), …\)"):
+        workers.run(returned, "world")
+
+
+@pytest.mark.parametrize("url", ["redis://", "nats://:4222", "redis:///0"])
+def test_a_bus_without_a_host_is_told_as_that(url: str) -> None:
+    scheme = url.partition(":")[0]
+    with pytest.raises(ConfigError, match=f"There is no host behind {scheme}://: write {scheme}://host:port"):
+        Config(bus=url)
+
+
+def test_a_socket_s_close_is_not_awaited() -> None:
+    client, server, _, driver = testing.pair()
+    failed: list[Exception] = []
+    server.on("error", failed.append)
+
+    async def bye(data: object, socket: Any) -> None:
+        await socket.close()
+
+    async def main() -> None:
+        server.on("bye", bye)
+        client.emit("bye", 1)
+        await client.closed
+
+    client.on("disconnect", lambda: client.close())
+    driver.run(main())
+    assert "close() of a socket does not wait, and is not awaited" in str(failed[0])

@@ -80,6 +80,10 @@ class Pair(NamedTuple):
     @property
     def connection(self) -> Connection:
         """The link between them, to do harm to. Raises ``IndexError`` while there is none."""
+        if not self.driver.connections:
+            raise IndexError(
+                "there is no link now: driver.advance() leads to the next attempt of a client that retries"
+            )
         return self.driver.connections[-1]
 
 

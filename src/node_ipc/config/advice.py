@@ -44,6 +44,10 @@ NOT_AWAITED = {
         "waits for that",
     ),
     **dict.fromkeys(("handle", "join", "leave", "off", "on", "once"), "does not wait, and is not awaited"),
+    **dict.fromkeys(
+        ("abort", "close"),
+        "of a socket does not wait, and is not awaited: the event disconnect says when its link is gone",
+    ),
 }
 MISSING_AWAIT = "A coroutine gives its value to await: data = await client.receive(…)"
 ARRAY = (

@@ -108,7 +108,18 @@ def _scheme_meant(urls: list[str]) -> str:
             return f". The scheme {scheme[:20]!r} is none of these" + (
                 "" if near is None else f": did you mean {near!r}?"
             )
+        if middle and _engine(f"{scheme}://host") and not _has_host(url):
+            return f". There is no host behind {scheme}://: write {scheme}://host:port"
     return ""
+
+
+def _has_host(url: str) -> bool:
+    from urllib.parse import urlsplit
+
+    try:
+        return bool(urlsplit(url).hostname)
+    except ValueError:  # it is something else that is wrong there
+        return True
 
 
 def _engine(url: str) -> str | None:

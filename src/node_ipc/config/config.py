@@ -110,6 +110,15 @@ def _delimiter(value: object) -> str:
     return str(value)
 
 
+OF_SECONDS = (
+    *("close_timeout", "connect_timeout", "handshake_timeout", "heartbeat", "heartbeat_timeout", "message_timeout"),
+    *("bus_heartbeat", "slow_timeout", "udp_peer_ttl"),
+)
+TOO_SOON = 30
+"""Milliseconds in which a peer elsewhere can hardly do anything; as seconds they are usual."""
+_told_of_seconds: set[str] = set()
+
+
 def _stop_retrying(value: object) -> int:
     if isinstance(value, bool):
         return value
@@ -935,10 +944,24 @@ class Config(Options):
             raise ConfigError("parser 'assured' needs 'allowed_events': assign the event names that may pass")
         if self.heartbeat is not False:
             self._check_heartbeat(profile)
+        self._tell_of_seconds()
         return self.frozen(
             max_request_bytes=max(self.max_request_bytes, self.max_handler_bytes),
             soft_pending_bytes=min(self.soft_pending_bytes, self.max_pending_bytes),
         )
+
+    def _tell_of_seconds(self) -> None:
+        """A time that no peer could keep is hardly meant: the number may be one of seconds."""
+        for name in OF_SECONDS:
+            value = getattr(self, name)
+            if value and value is not True and value <= TOO_SOON and name not in _told_of_seconds:
+                from .foreign import warn  # only what may be a mistake pays for it
+
+                _told_of_seconds.add(name)
+                warn(
+                    f"{name}={value} is {value} ms, since options are milliseconds: for {value} s write "
+                    f"{name}={value * 1000}. This is said once for each option"
+                )
 
     def _check_heartbeat(self, profile: str) -> None:
         if profile == "raw":

@@ -171,7 +171,9 @@ class MemoryDriver:
         raise NothingHappens(f"{TURNS} turns went by at {self._now:g} s and there is still something to do at once")
 
     def advance(self, seconds: float) -> None:
-        """Let so much time pass, and do what is due in it when it is due."""
+        """Let so much time pass, and do what is due in it when it is due. Raises ``ValueError`` for less than none."""
+        if not seconds >= 0:
+            raise ValueError(f"advance takes seconds from 0 on, since no clock goes back, and not {seconds!r:.80}")
         until = self._now + seconds
         self.run_until_idle()
         while (due := self.next_due()) is not None and due <= until:
@@ -207,13 +209,12 @@ class MemoryDriver:
             due = self.next_due()
             if due is None or due > until:
                 reason = (
-                    "nothing more is due"
+                    f"nothing more is due, at {self._now:g} s"
                     if due is None
-                    else f"{limit:g} virtual seconds are over since this call began at {since:g} s (limit= allows more)"
+                    else f"{limit:g} virtual seconds are over since this call began at {since:g} s (limit= allows "
+                    f"more), and the next thing is due at {due:g} s"
                 )
-                raise NothingHappens(
-                    f"what was waited for did not happen: {reason}, at {self._now:g} s{self._unheard()}"
-                )
+                raise NothingHappens(f"what was waited for did not happen: {reason}{self._unheard()}")
             self._now, turns = max(self._now, due), 0
         return condition if isinstance(condition, Outcome) else None
 

@@ -43,6 +43,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from ..config.address import Address, Unix, lies_directly_in
+from ..config.foreign import warn
 from ..config.handed import address_of, place_of
 from ..core.seam import Peer
 from ..errors import (
@@ -539,7 +540,7 @@ class _Claim:
                 self.release()
                 raise
         if said := of_long_path(self.path):
-            _log().warning("the socket %s has %s", _shown(self.path), said)
+            warn(f"the socket {_shown(self.path)} has {said}")
         return sock
 
     def gone(self) -> str | None:

@@ -100,6 +100,11 @@ def run(
     """
     if not hasattr(os, "fork"):
         raise IPCError("workers need fork(), which this system has not: start one process for each address")
+    if not callable(setup):
+        raise TypeError(
+            f"setup is a function that each worker calls with its server, not {setup!r:.80}: give the function itself, "
+            "run(setup, …), and not what it returns, run(setup(server), …)"
+        )
     where, settings = resolve(address, config, options, "server", tls, own=("count", "loop"))
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     wanted = processors if count is None else count
