@@ -518,11 +518,15 @@ class IPC:
 
         self._refuse_forked()
         if self._driver.misplaced() is not None or self._driver.loop is not None:
-            raise IPCError("this instance works on an event loop already: await what you need there, not run()")
+            raise IPCError(
+                "this instance works on an event loop already, which runs its clients and its server: there await "
+                "ipc.server.closed, or the closed of a client, as ipc.of.world.closed, waits until that has ended"
+            )
         if runs_here():
             raise IPCError(
                 "run() makes an event loop, and one runs in this thread already: there start() and connect_to() begin "
-                "by themselves, and what they return can be awaited"
+                "by themselves, and what they return can be awaited. What ends later is awaited as ipc.server.closed, "
+                "or ipc.of.world.closed"
             )
         if not self._is_open():
             self._tell_that_nothing_runs()

@@ -472,11 +472,13 @@ class RemoteError(RequestError):
 
 
 class WrongThreadError(IPCError, RuntimeError):
-    """Only ``emit`` may be called from a thread other than the one that runs the endpoint.
+    """Only ``emit`` may be called from a thread other than the one that runs the endpoint, and ``stop`` of ``ipc`` and
+    of a blocking server.
 
-    Met at: every verb but ``emit``.
-    What to do: call it in the endpoint's own thread: ``loop.call_soon_threadsafe``, or make a client for each
-    thread.
+    Met at: every other verb.
+    What to do: call it in the endpoint's own thread, by ``loop.call_soon_threadsafe``. On the blocking front, make a
+    client for each thread, and a server in the thread that serves; it is broadcast by
+    ``for socket in server.sockets: socket.emit(…)``.
     """
 
 

@@ -414,6 +414,9 @@ class Driver(Protocol):
     def misplaced(self) -> str | None:
         """Why nothing may be called from where the caller is (another event loop); None where it may."""
 
+    def from_other_threads(self, verb: str) -> str:
+        """What other threads may call, and what to do instead of this."""
+
     def open(self, address: Address, receiver: Receiver, settings: Config) -> Timer:
         """Connect; ``receiver`` hears ``opened`` or ``failed`` in a later turn, and nothing once this is cancelled.
 

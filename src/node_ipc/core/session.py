@@ -916,10 +916,7 @@ def refuse_other_threads(driver: Driver, verb: str) -> None:
             f"{verb}() in a forked child: its parent owns the link. Make an endpoint of your own in the child"
         )
     if driver.home and driver.thread() != driver.home:
-        raise WrongThreadError(
-            f"{verb}() was called from another thread: only emit() may be. "
-            + ("Use loop.call_soon_threadsafe" if driver.runs_coroutines else "Make a client for each thread")
-        )
+        raise WrongThreadError(f"{verb}() was called from another thread: {driver.from_other_threads(verb)}")
     if (why := driver.misplaced()) is not None:
         raise WrongLoopError(f"{verb}() {why}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ..config.misspelt import suggests
@@ -98,6 +99,7 @@ class Serving(SocketPublisher[S]):
         super().__init__(*arguments, **options)
         assert isinstance(self._driver, ThreadDriver)
         self._thread = self._driver
+        self._thread.serves = True
         self._away_since = self._thread.now()
         self._told_away = False
 
@@ -153,7 +155,7 @@ class Serving(SocketPublisher[S]):
         return came
 
     def serve_forever(self) -> None:
-        """Serve until the server is stopped: by ``stop()`` in a handler, or ``shutdown()`` in another thread.
+        """Serve until the server is stopped: by ``stop()`` in a handler or in another thread.
 
         Ctrl-C raises ``KeyboardInterrupt`` as everywhere; the ``with`` block then stops the server. SIGTERM stops it in
         order, then raises ``SystemExit(0)``, so what is behind this call runs only in ``finally`` and at the end of
@@ -188,7 +190,7 @@ class Serving(SocketPublisher[S]):
                 raise DrainTimeout(f"{self.pending_bytes} bytes still wait after {timeout:g} s")
 
     def shutdown(self) -> None:
-        """Stop the server from another thread: its ``serve_forever`` ends. This does not wait."""
+        """As ``stop`` in another thread, also where that is not known: its ``serve_forever`` ends, later."""
         self._thread.call_from_thread(self.stop)
 
     @suggests
@@ -199,12 +201,21 @@ class Serving(SocketPublisher[S]):
 
         Args:
             timeout: the seconds it may take, after which every link is cut and the rest is dropped; ``None`` is
-                ``close_timeout``. In a handler this only begins, and the call that waits does the rest.
+                ``close_timeout``.
+
+        In a handler and in another thread this only begins, and the call that waits does the rest: ``serve_forever``
+        ends then.
         """
+        driver = self._thread
+        if driver.thread() != driver.home and not driver.is_forked:
+            seconds(timeout, "stop")  # which refuses what is none, here
+            driver.call_from_thread(partial(self.stop, timeout))
+            return
         self.begin_stop(timeout)
         finish(self._thread, self.closed)
 
     def abort(self) -> None:
         """Stop at once; what is not sent yet is dropped."""
+        refuse_other_threads(self._driver, "abort")
         super().abort()
         finish(self._thread, self.closed)

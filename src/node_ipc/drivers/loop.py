@@ -68,6 +68,9 @@ T = TypeVar("T")
 READ_BYTES = 64 * 1024
 FIRST_LOOK, LONGEST_LOOK = 0.001, 0.05
 """Seconds between two looks at a socket that connects, where the loop does not watch it."""
+REGISTERS = frozenset({"handle", "off", "on", "once"})
+WAITS = frozenset({"drain", "iteration", "receive", "request", "request_all", "serve_forever"})
+"""Verbs whose result is awaited."""
 starting: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.WeakSet[asyncio.Task[None]]] = (
     weakref.WeakKeyDictionary()
 )
@@ -223,6 +226,22 @@ class EventLoopDriver:
                 f"belongs to the event loop {_named(loop)} and was called on {_named(other)}: use it where it was made"
             )
         return None
+
+    def from_other_threads(self, verb: str) -> str:
+        first, may, where = "", "emit()", "in the coroutine that made this"
+        if self._renews:
+            may, where = (
+                "emit() and ipc.stop()",
+                "in a handler, as of 'connect', or in the function given to ipc.serve()",
+            )
+            first = "Register handlers before ipc.run() begins. " if verb in REGISTERS else ""
+        hand = "loop.call_soon_threadsafe(function)"
+        if verb in WAITS:
+            hand = "asyncio.run_coroutine_threadsafe(function(), loop), where it is an async one"
+        return (
+            f"only {may} may be. {first}A function that does it in the loop's thread is given to that by {hand}; "
+            f"loop is asyncio.get_running_loop() {where}"
+        )
 
     def _abandon(self, loop: asyncio.AbstractEventLoop) -> None:
         """The loop was closed with links open. Nothing happens there any more, so what must still come comes now."""

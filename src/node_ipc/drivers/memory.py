@@ -341,6 +341,9 @@ class MemoryDriver:
     def misplaced(self) -> None:
         """It knows no event loop: whoever is in its thread may call."""
 
+    def from_other_threads(self, verb: str) -> str:
+        return "only emit() may be"
+
     def turn_ends(self, session: Flushable) -> bool:
         self._turn.append(session)
         return True

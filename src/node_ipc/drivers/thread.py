@@ -101,6 +101,8 @@ class ThreadDriver:
     never_ran = False  # no loop is to come
     ends_in_order = "with blocking.connect(…) or serve(…), client.close() and drain() see to it that all is sent"
     """What sends all that was emitted before a program ends."""
+    serves = False
+    """What it drives is a server or a UDP port."""
     warned_in_coroutine = False
     """Whether it was said that an event loop runs in this thread, and waits for this."""
     has_waited = False
@@ -313,6 +315,16 @@ class ThreadDriver:
 
     def misplaced(self) -> None:
         """It knows no event loop: whoever is in its thread may call."""
+
+    def from_other_threads(self, verb: str) -> str:
+        if not self.serves:
+            return "only emit() may be. Make a client for each thread"
+        if verb in ("poll", "serve_forever"):
+            return "make the server in the thread that serves: blocking.serve(…) and serve_forever() there"
+        may_be = "only emit() of its sockets and stop() of the server may be"
+        if verb in ("broadcast", "emit"):
+            return f"{may_be}: for socket in server.sockets: socket.emit(type, data)"
+        return f"{may_be}. Call {verb}() in the thread that made the server, before serve_forever() or in a handler"
 
     def turn_ends(self, session: Flushable) -> bool:
         if self.busy or self.batches:

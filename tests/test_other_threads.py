@@ -1,0 +1,95 @@
+"""What threads other than an endpoint's own may do with it, and what they are told where they may not."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import node_ipc
+from node_ipc import Config, blocking
+
+
+@contextlib.contextmanager
+def serving_in_a_thread(tmp_path: Path) -> Iterator[Any]:
+    """A blocking server that was made in the thread which serves, and that thread."""
+    made: queue.Queue[Any] = queue.Queue()
+
+    def serve() -> None:
+        with blocking.serve("world", socket_root=f"{tmp_path}/") as server:
+            made.put(server)
+            server.serve_forever()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    server = made.get(timeout=60)
+    try:
+        yield server, thread
+    finally:
+        server.shutdown()
+        thread.join(60)
+
+
+def test_a_blocking_server_is_stopped_from_any_thread(tmp_path: Path) -> None:
+    with serving_in_a_thread(tmp_path) as (server, thread):
+        with pytest.raises(TypeError, match="timeout"):
+            server.stop("soon")
+        with blocking.connect("world", socket_root=f"{tmp_path}/", stop_retrying=True) as client:
+            server.stop(20)
+            thread.join(60)
+            assert not thread.is_alive() and server.state.name == "CLOSED"
+            client.poll(20)
+        server.stop()  # it is already
+
+
+@pytest.mark.parametrize(
+    ("use", "said"),
+    [
+        (lambda server: server.broadcast("news", 1), r"for socket in server\.sockets: socket\.emit\(type, data\)$"),
+        (
+            lambda server: server.to("room").emit("news", 1),
+            r"for socket in server\.sockets: socket\.emit\(type, data\)$",
+        ),
+        (
+            lambda server: server.on("news", print),
+            r"Call on\(\) in the thread that made the server, before serve_forever",
+        ),
+        (lambda server: server.abort(), r"^abort\(\) .* stop\(\) of the server may be"),
+        (lambda server: server.serve_forever(), "make the server in the thread that serves"),
+        (lambda server: server.poll(), "make the server in the thread that serves"),
+    ],
+)
+def test_other_threads_are_told_what_they_may_do_with_a_server(use: Any, said: str, tmp_path: Path) -> None:
+    with serving_in_a_thread(tmp_path) as (server, _), pytest.raises(node_ipc.WrongThreadError, match=said):
+        use(server)
+
+
+async def test_other_threads_are_told_which_loop_is_meant(tmp_path: Path) -> None:
+    config = Config(socket_root=f"{tmp_path}/", silent=True)
+    ipc = node_ipc.IPC(config)
+    ipc.serve()
+    await ipc.server.start()
+    async with node_ipc.serve("world", config=config) as server, node_ipc.connect("world", config=config) as client:
+        for use, said in (
+            (lambda: server.broadcast("news"), r"call_soon_threadsafe\(function\); .* in the coroutine that made this"),
+            (
+                lambda: client.request("sum"),
+                r"run_coroutine_threadsafe\(function\(\), loop\), where it is an async one",
+            ),
+            (
+                lambda: ipc.server.on("news", print),
+                r"ipc\.stop\(\) may be\. Register handlers before ipc\.run\(\) begins",
+            ),
+            (lambda: ipc.connect_to("else"), r"get_running_loop\(\) in a handler, as of 'connect'"),
+        ):
+            with pytest.raises(node_ipc.WrongThreadError, match=said):
+                await asyncio.to_thread(use)
+    with pytest.raises(node_ipc.IPCError, match=r"await ipc\.server\.closed"):
+        ipc.run()
+    await ipc.stop()
