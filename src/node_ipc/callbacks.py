@@ -195,8 +195,7 @@ class IPC:
                 had = "what it had" if Config.options[name].secret else shown_value(kept)
                 warn(
                     f"config.{name} was set too late for {endpoint}, which goes on with {had}: set it before "
-                    "connect_to() or serve(). What is made from now on has it",
-                    stderr=not self._config.silent,
+                    "connect_to() or serve(). What is made from now on has it"
                 )
                 return
 
@@ -279,7 +278,7 @@ class IPC:
 
     def _has_id(self, id: str | None) -> TypeGuard[str]:
         if id is None or id == "":
-            self.log("Service id required: connecting was requested without one, so nothing is done")
+            self._tell_mistake("Service id required: connecting was requested without one, so nothing is done")
             return False
         if not isinstance(id, str):
             raise AddressError(f"the id of the server comes first and is text, such as 'world', not {id!r:.80}")
@@ -347,14 +346,18 @@ class IPC:
     def disconnect(self, id: str) -> Outcome[Client] | None:
         """Close the client ``id``: what it emitted is sent, then ``disconnect`` and ``destroy`` are published.
 
-        It is out of ``of`` at once; an unknown id is a line in the log. Returns what can be awaited.
+        It is out of ``of`` at once; an unknown id is a line in the log, or a warning where that is silent. Returns what
+        can be awaited.
         """
         self._refuse_others("disconnect")
         if not isinstance(id, str):
             raise AddressError(f"disconnect takes the id of a client, such as 'world', not {id!r:.80}")
         client = self.of._clients.pop(id, None)
         if client is None:
-            self.log("There is no client", id, "to disconnect")
+            near = meant(id, self.of)
+            self._tell_mistake(
+                f"There is no client {id} to disconnect{'' if near is None else f'. Did you mean {near!r}?'}"
+            )
             return None
         if client.state is ClientState.CLOSED:  # it gave up
             return client.closed
@@ -392,7 +395,10 @@ class IPC:
         """A word alone would be an id everywhere else, and no client looks for it in the current directory."""
         if not isinstance(path, str) or not set("/\\.:~").isdisjoint(path):
             return
-        line = f"{path!r} is taken as a path, ./{path}; an id is set by ipc.config.id"
+        self._tell_mistake(f"{path!r} is taken as a path, ./{path}; an id is set by ipc.config.id")
+
+    def _tell_mistake(self, line: str) -> None:
+        """A line of the log; where that is silent, a mistake in the program is told all the same."""
         if self._config.silent:
             warn(line)
         else:

@@ -959,14 +959,83 @@ ipc.run()
 
 @pytest.mark.parametrize("mode", ["loud", "silent"])
 def test_the_callback_front_tells_each_thing_once(tmp_path: Path, mode: str) -> None:
-    """In its own log, where that is not silent; of a silent one only a failing handler is told, on stderr."""
+    """In its own log, where that is not silent; mistakes in the program on stderr, where it is."""
     done = subprocess.run(
         [sys.executable, "-c", FAILING, f"{tmp_path}/", mode], capture_output=True, text=True, check=True, timeout=60
     )
     said, elsewhere = (done.stdout, done.stderr) if mode == "loud" else (done.stderr, done.stdout)
     assert said.count("Traceback") == said.count("ZeroDivisionError: division by zero") == 1
     assert elsewhere == ""
-    assert ("does not fit" in said) is (mode == "loud")
+    assert said.count("does not fit") == 1
+
+
+SILENT = {
+    "callbacks": """
+import sys
+from node_ipc import ipc
+ipc.config.update(socket_root=sys.argv[1], id="world", silent=True)
+ipc.serve()
+server = ipc.server
+register()
+server.start()
+def begin(ipc):
+    emit(ipc.of.world)
+ipc.connect_to("world", begin)
+ipc.disconnect("wrold")
+ipc.connect_to()
+ipc.config.max_message_size = 1000
+server.on("end", ipc.stop)
+ipc.run()
+""",
+    "asyncio": """
+import asyncio, sys, node_ipc
+async def main():
+    global server
+    async with node_ipc.serve("world", socket_root=sys.argv[1], silent=True) as server:
+        register()
+        async with node_ipc.connect("world", socket_root=sys.argv[1], silent=True) as client:
+            emit(client)
+            await client.request("end")
+asyncio.run(main())
+""",
+    "blocking": """
+import sys, threading
+from node_ipc import blocking
+def ask():
+    with blocking.connect("world", socket_root=sys.argv[1], silent=True) as client:
+        emit(client)
+        client.request("end")
+    server.stop()
+with blocking.serve("world", socket_root=sys.argv[1], silent=True) as server:
+    register()
+    threading.Thread(target=ask).start()
+    server.serve_forever()
+""",
+}
+REGISTER = """
+def register():
+    server.on("connected", print)
+    server.on("order", print, type=int)
+    server.handle("end", lambda: None)
+def emit(client):
+    for name in ("order", "ordr", "odrer", "order", "end"):
+        client.emit(name, "tea")
+"""
+
+
+@pytest.mark.parametrize("front", SILENT)
+def test_mistakes_in_the_program_are_told_also_where_all_is_silent(tmp_path: Path, front: str) -> None:
+    """Of those that peers can cause the first, so that they fill no disk."""
+    lines = REGISTER + SILENT[front]
+    done = subprocess.run(
+        [sys.executable, "-c", lines, f"{tmp_path}/"], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == ""
+    said = done.stderr
+    assert said.count("does not fit") == said.count("no handler hears them") == said.count("'connected'") == 1, said
+    if front == "callbacks":
+        assert "There is no client wrold to disconnect. Did you mean 'world'?" in said
+        assert "Service id required" in said and "config.max_message_size was set too late" in said
 
 
 class Undirected:

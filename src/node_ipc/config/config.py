@@ -881,10 +881,13 @@ class Config(Options):
     # What is logged
 
     silent: Option[bool, bool] = Option(False, checks.flag)
-    """True: ``ipc.log`` does nothing at all, and only failing handlers are told on stderr while logging is not set up.
+    """True: ``ipc.log`` does nothing at all, and only mistakes in the program are told on stderr while logging is not
+    set up: nothing else would show them.
 
-    So is, once, what else a program would show nothing of: a client that has waited for its first link for 5 s and has
-    no ``error`` handler, and an ``ipc.run()`` whose server nobody told to start.
+    Such are handlers that fail; names of events, methods and ids that nothing has, and options that come too late, once
+    each; of what a peer can cause as well, the first: a payload that does not fit its handler, an event that no handler
+    hears. So is a client that has waited for its first link for 5 s and has no ``error`` handler, and an ``ipc.run()``
+    whose server nobody told to start.
 
     Warnings go to the logger ``node_ipc`` all the same.
     Read by: ``ipc.log``, and each client and server.

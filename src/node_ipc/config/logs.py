@@ -705,12 +705,12 @@ class FaultLog:
         clock: Callable[[], float],
         later: Callable[[float, Callable[[], None]], Timer],
         failures: list[BaseException] | None = None,
-        uses_stderr: Callable[[IPCError], bool] = lambda error: True,
+        uses_stderr: Callable[[bool], bool] = lambda mistake: True,
     ) -> None:
         """failures: where those of handlers, and payloads that do not fit, are kept besides, all of them; for tests.
 
         Args:
-            uses_stderr: whether an error may go there while logging is not set up.
+            uses_stderr: whether an error may go there while logging is not set up, and whether a mistake may.
         """
         self._uses_stderr = uses_stderr
         self._where = escape(str(where))
@@ -720,7 +720,14 @@ class FaultLog:
         self._limited: dict[tuple[type[IPCError], bool, bool], RateLimited] = {}  # a few for each class of errors
 
     def log(
-        self, about: object, error: IPCError, *, loud: bool = False, socket: Any = None, timed: bool = True
+        self,
+        about: object,
+        error: IPCError,
+        *,
+        loud: bool = False,
+        mistake: bool = False,
+        socket: Any = None,
+        timed: bool = True,
     ) -> None:
         """A line about a socket, or about the endpoint where no socket is to blame.
 
@@ -728,6 +735,7 @@ class FaultLog:
             socket: the link it happened on, where there is one; what is known of it goes into the record.
             loud: on stderr while logging is not set up, as failing handlers are: nothing else tells why nothing works.
                 So is what a peer sent and no handler heard, and who is cut for being slow.
+            mistake: it is one in the program, as a failing handler is: also where warnings are silent.
             timed: False where another thread may call, or nothing runs any more: what was left out is told by the
                 next line of its kind, and by ``close``.
         """
@@ -738,7 +746,7 @@ class FaultLog:
             limited = self._limited[kind, timed, is_cut] = self._limiting(kind, timed, is_cut)
         if self._failures is not None and isinstance(error, OF_THE_PROGRAM):
             self._failures.append(error)
-        stderr = self._uses_stderr(error)
+        stderr = self._uses_stderr(mistake or isinstance(error, HandlerError))
         extra = self.members(self._where, socket, error.code, getattr(error, "event", ""))
         if isinstance(error, HandlerError):
             limited.failure(str(error), error.__cause__, stderr=stderr, extra=extra)

@@ -229,6 +229,7 @@ class Publisher:
     begins_anew = False
     """Whether it makes a new link where its driver forgets the old one."""
     _fault_log: FaultLog | None = None
+    _told: frozenset[str] = frozenset()
     _watches: Watches | None = None
 
     waits_by: ClassVar[str] = "let the event loop run, by ipc.run(), or await its closed"
@@ -368,8 +369,9 @@ class Publisher:
         self._tell_mistake(IPCError(line))
 
     def _tell_unheard(self, line: str) -> None:
-        self._tell("unheard", line, self.events.current)
-        self._log_fault(self._logged_as(self.events.current), IPCError(line), loud=True, socket=self.events.current)
+        socket, is_first = self.events.current, self._is_first("unheard")
+        self._tell("unheard", line, socket)
+        self._log_fault(self._logged_as(socket), IPCError(line), loud=True, mistake=is_first, socket=socket)
 
     def remark_on_unheard(self) -> str:
         """What came and no handler heard, for the end of a message; empty where there was none."""
@@ -419,7 +421,13 @@ class Publisher:
     def _tell_mistake(self, error: IPCError, *, socket: Any = None, timed: bool = True) -> None:
         """Something is hardly as the program means it, and nothing else shows that."""
         self._tell("mistake", str(error), socket)
-        self._log_fault(self._logged_as(socket), error, loud=True, socket=socket, timed=timed)
+        self._log_fault(self._logged_as(socket), error, loud=True, mistake=True, socket=socket, timed=timed)
+
+    def _is_first(self, kind: str) -> bool:
+        """Whether a mistake is the first of a kind that peers can cause, too: that is told also where all is silent."""
+        is_first = kind not in self._told
+        self._told |= {kind}
+        return is_first
 
     def _tell_mistaken(self, name: str, meant: str | None) -> None:
         """A handler was registered that may wait for an event of the lifecycle, and will not hear it."""
@@ -445,15 +453,14 @@ class Publisher:
             )
         self._tell_mistake(IPCError(line))
 
-    def _uses_stderr(self, error: IPCError) -> bool:
+    def _uses_stderr(self, mistake: bool) -> bool:
         """Whether an error that no handler heard goes to stderr while logging is not set up.
 
-        ``silent`` keeps warnings away from it. A handler that failed is told all the same, once: nothing else shows it.
+        ``silent`` keeps warnings away from it. A mistake in the program is told all the same: nothing else shows it.
         """
-        failed = isinstance(error, HandlerError)
         if self.own_log_is_silent is not None:
-            return failed and self.own_log_is_silent()
-        return failed or not self._settings.silent
+            return mistake and self.own_log_is_silent()
+        return mistake or not self._settings.silent
 
     def log_payloads(self, log: Callable[..., Any]) -> None:
         """A line for every event in and out, payload included (the option ``log_payloads``)."""
@@ -565,7 +572,8 @@ class Publisher:
         if not (isinstance(error, HandlerError) and error.event == "error"):
             heard = self.events.publish("error", error, socket, session=socket)
         if not heard:
-            self._log_fault(self._logged_as(socket), error, loud=loud, socket=socket)
+            mistake = isinstance(error, InvalidPayload) and self._is_first("misfit")
+            self._log_fault(self._logged_as(socket), error, loud=loud, mistake=mistake, socket=socket)
         return heard
 
     def _logged_as(self, socket: Any) -> Any:
@@ -582,7 +590,14 @@ class Publisher:
         self._tell("error", error, socket)
 
     def _log_fault(
-        self, about: Any, error: IPCError, *, loud: bool = False, socket: Any = None, timed: bool = True
+        self,
+        about: Any,
+        error: IPCError,
+        *,
+        loud: bool = False,
+        mistake: bool = False,
+        socket: Any = None,
+        timed: bool = True,
     ) -> None:
         if self._fault_log is None:
             from ..config.logs import FaultLog  # importing logging costs 8 ms: only where something is logged
@@ -595,7 +610,7 @@ class Publisher:
                 driver.failures,
                 self._uses_stderr,
             )
-        self._fault_log.log(about, error, loud=loud, socket=socket, timed=timed)
+        self._fault_log.log(about, error, loud=loud, mistake=mistake, socket=socket, timed=timed)
 
     def _close_fault_log(self) -> None:
         """The endpoint is closed: what was left out is told, and no timer stays."""
@@ -961,7 +976,9 @@ class LinkPublisher(Publisher, Generic[S]):
             f"{type(error).__name__}: {error}"
         )
         self._tell("unread", line, socket)
-        self._log_fault(self._logged_as(socket), RequestError(line), loud=True, socket=socket, timed=False)
+        mistake = self._is_first("unread")
+        error = RequestError(line)
+        self._log_fault(self._logged_as(socket), error, loud=True, mistake=mistake, socket=socket, timed=False)
 
     def _tell_unanswered(self, name: str, methods: list[str]) -> None:
         """Requests come that nobody answers; who asks is not told which would be."""

@@ -151,6 +151,7 @@ class Serving(SocketPublisher[S]):
                     "asyncio's node_ipc.serve. This is said once"
                 ),
                 loud=True,
+                mistake=True,
             )
         return came
 
