@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import functools
 import logging
 import pickle
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy
 import pytest
 
 import node_ipc
@@ -656,3 +658,43 @@ def test_an_emit_that_waits_long_for_a_server_that_does_not_read_says_so(
         server.join()
         listener.close()
     assert caplog.text.count("emit has been waiting for 0.05 s, and goes on: the server ") == 1
+
+
+# ---- text where bytes are taken
+
+
+@pytest.mark.parametrize("wanted", [bytes, bytearray, node_ipc.Bytes, numpy.ndarray])
+@pytest.mark.parametrize("verb", ["emit", "request"])
+def test_a_word_that_is_read_as_base64_is_told_once(
+    front: Any, wanted: Any, verb: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It stands in JSON as bytes do, and they are what comes."""
+    server = front.serve()
+    heard: list[bytes] = []
+    register = server.on if verb == "emit" else server.handle
+    register("blob", lambda data: heard.append(bytes(data)), type=wanted)
+    client = front.connect()
+    for word in ("text", "text", "word"):
+        getattr(client, verb)("blob", word)
+    client.until(lambda: len(heard) == 3)
+    assert heard[0] == base64.b64decode("text")
+    assert caplog.text.count("what came of 'blob' is a word, and it was read as base64") == 1
+
+
+def test_so_is_one_that_is_received(waiting: Any, caplog: pytest.LogCaptureFixture) -> None:
+    server = waiting.serve()
+    client = waiting.connect()
+    for _ in range(2):
+        server.broadcast("blob", "text")
+        assert client.receive("blob", type=bytes, timeout=20) == base64.b64decode("text")
+    assert caplog.text.count("what came of 'blob' is a word") == 1
+
+
+@pytest.mark.parametrize("data", [b"", b"\x00\x01\x02", b"a text", b"x" * 100, b"x" * 100_000, "texts"])
+def test_bytes_are_not_taken_for_words(data: Any, caplog: pytest.LogCaptureFixture) -> None:
+    client, server, _, driver = testing.pair()
+    server.on("blob", lambda data: None, type=bytes)
+    client.emit("blob", data)
+    driver.run_until_idle()
+    assert "is a word" not in caplog.text
+    assert ("take str here, or emit bytes" in caplog.text) is isinstance(data, str)

@@ -291,6 +291,7 @@ class Publisher:
         self.events.emitted_method = self._tell_emitted_method
         self.events.returned = self._tell_returned
         self.events.came_before = self.tell_came_before
+        self.events.worded = self._tell_worded
         driver.endpoints.add(self)
 
     def __init_subclass__(cls) -> None:
@@ -365,6 +366,15 @@ class Publisher:
         line = (
             f"an event {name!r:.80} came before this handler of it was registered, which does not hear it: {there}. "
             "Register handlers first, before the program waits or asks for anything. This is said once for each name"
+        )
+        self._tell_mistake(IPCError(line))
+
+    def _tell_worded(self, name: str) -> None:
+        """Bytes are wanted of what came, and it reads like a word."""
+        line = (
+            f"what came of {name!r} is a word, and it was read as base64, since bytes are taken here: that is how they "
+            "stand in JSON. If text was emitted, take str here, or emit bytes, text.encode(). This is said once for "
+            "each name"
         )
         self._tell_mistake(IPCError(line))
 

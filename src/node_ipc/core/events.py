@@ -34,7 +34,7 @@ from ..wire.attached import Attached
 from ..wire.attached import convert as convert_attached
 from ..wire.carried import Carried, NothingCarried
 from ..wire.costs import LARGE_FRAME
-from ..wire.json import decode_large_payload, encode, salvage, to_bytes
+from ..wire.json import decode_large_payload, encode, is_word, salvage, to_bytes
 from ..wire.names import ATTACHMENTS, LIFECYCLE, PING, PONG, NameCheck, Named, meant_of_lifecycle
 from .newest import Keep, checked
 from .signature import Signature, signature_of
@@ -353,6 +353,9 @@ class Events(Generic[S]):
         self.returned: Callable[[str], None] | None = None
         """Told, once for each, of an event whose handler returned something, which goes nowhere."""
         self._returners: set[str] = set()  # names whose handlers have been looked at for that
+        self.worded: Callable[[str], None] | None = None
+        """Told, once for each, of a name of which bytes are taken, and came what is rather text."""
+        self._looked_at: set[str] = set()  # names whose first bytes were looked at
         self.missed: Callable[[str], None] | None = None
         """Told that the first handler came of what ``publish_state`` found none for."""
         self._unheard_states: set[str] = set()
@@ -466,7 +469,22 @@ class Events(Generic[S]):
 
     def decoder(self, type: Any, name: str) -> Callable[[Any], Any]:
         """What turns payloads into ``type``; as :func:`typed_decoder`."""
-        return typed_decoder(type, name, self._dec_hook)
+        decode = typed_decoder(type, name, self._dec_hook)
+        if type is None or name in self._looked_at or not _is_of_bytes(type):
+            return decode
+
+        def decoded(data: Any) -> Any:
+            self._look_at_text(name, data)
+            return decode(data)
+
+        return decoded
+
+    def _look_at_text(self, name: str, data: Any) -> None:
+        """See whether the first payload that is to be bytes is text that only happens to be base64, as words may."""
+        if name not in self._looked_at:
+            self._looked_at.add(name)
+            if self.worded is not None and is_word(data):
+                self.worded(name)
 
     def is_local(self, event: str) -> bool:
         """Whether handlers of this name hear of this endpoint itself, and of nothing that a peer emits."""
@@ -550,9 +568,21 @@ class Events(Generic[S]):
         registration = Registration(handler, once, call, type)
         if name not in self._wire and (self.takes_all or name in self._came):
             self._tell_came_before(name)
+        if _is_of_bytes(type):
+            registration.call = partial(self._call_first, registration, call, name)
         self._wire.setdefault(name, Registrations()).add(registration)
         self._compile(name)
         return registration
+
+    def _call_first(
+        self, registration: Registration, call: Callable[..., Any], name: str, data: Any, *rest: Any
+    ) -> Any:
+        """The first payload of a handler of bytes is looked at, and no other one: each look would cost."""
+        registration.call = call
+        if registration.live:
+            self._compile(name)
+        self._look_at_text(name, data)
+        return call(data, *rest)
 
     @staticmethod
     def _refuse_too_many(name: str, handler: Any, required: int, brings: tuple[str, ...] | None) -> None:
@@ -574,7 +604,7 @@ class Events(Generic[S]):
         """Decode the payload by the handler's own type, straight from its bytes."""
         if type is Raw and self._gives_raw:
             return call
-        decode = self.decoder(type, name)
+        decode = typed_decoder(type, name, self._dec_hook)
         # for the native twin: what this refuses is decoded again, in the way that finds the words
         quick = _made_decoder(type, None) if self._dec_hook is None and type is not Raw else None
         return self._converting(call, decode, quick)
@@ -1030,6 +1060,9 @@ def _convert(data: Any, name: str, decode: Callable[[Any], Any]) -> Any:
         raise InvalidPayload(f"the payload of {name[:64]!r} does not fit: {error}", event=name) from error
 
 
+NO_BASE64 = {"Invalid base64 encoded string", "this payload holds no bytes: Only base64 data is allowed"}
+
+
 def _misfit(error: msgspec.ValidationError, name: str) -> InvalidPayload:
     text, _, place = str(error).partition(" - at ")
     path = place.strip("`") or "$"
@@ -1038,6 +1071,8 @@ def _misfit(error: msgspec.ValidationError, name: str) -> InvalidPayload:
             ". If it is a Buffer of Node's, take it without a type there and use node_ipc.to_bytes, or send base64; "
             "node_ipc.Bytes takes either, and arrays"
         )
+    if text in NO_BASE64 or text.startswith("this payload holds no bytes: Invalid base64"):
+        text += ". Bytes are base64 text in JSON: where text was emitted, take str here, or emit bytes, text.encode()"
     if text in ("Expected `object`, got `str`", "Expected `array`, got `str`"):
         text += ". If it is JSON as text, as json.dumps gives it: emit takes the value itself"
     return InvalidPayload(f"the payload of {name[:64]!r} does not fit at {path}: {text}", event=name, path=path)
@@ -1062,6 +1097,12 @@ def typed_decoder(type: Any, name: str, dec_hook: DecodeHook | None = None) -> C
             return _decode(data, name, decode)
 
     return _or_buffer(decoded, type, name) if type is bytes or type is bytearray else decoded
+
+
+@surrogates.kept_by_type
+def _is_of_bytes(type: Any) -> bool:
+    """Whether base64 text is read where payloads are to be of this type."""
+    return type in (bytes, bytearray) or is_known(getattr(type, "__origin__", type))
 
 
 def _or_buffer(decoded: Callable[[Any], Any], type: Any, name: str) -> Callable[[Any], Any]:
