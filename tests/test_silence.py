@@ -698,3 +698,77 @@ def test_bytes_are_not_taken_for_words(data: Any, caplog: pytest.LogCaptureFixtu
     driver.run_until_idle()
     assert "is a word" not in caplog.text
     assert ("take str here, or emit bytes" in caplog.text) is isinstance(data, str)
+
+
+# ---- a thread that sleeps in place
+
+
+class SleepyDriver(testing.MemoryDriver):
+    """Its clock can be set forward in the middle of a turn, as by ``time.sleep``."""
+
+    slept = 0.0
+
+    def clock(self) -> float:
+        return self.now() + self.slept
+
+    def stand_still(self, seconds: float) -> None:
+        self.slept += seconds
+
+
+def test_emitting_the_newest_without_a_turn_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    driver = SleepyDriver()
+    client, server, _, _ = testing.pair(driver=driver)
+    heard: list[int] = []
+    server.on("frame", lambda data: heard.append(data))
+
+    def film(seconds: float) -> None:
+        for number in range(60):
+            client.emit("frame", number, keep="latest")
+            driver.stand_still(seconds)
+
+    client.on("film", film)
+    server.broadcast("film", 0.0)
+    driver.run_until_idle()
+    assert len(heard) < 60 and "had no turn" not in caplog.text, "that took no time"
+    for _ in range(2):
+        server.broadcast("film", 1 / 30)
+        driver.run_until_idle()
+    assert caplog.text.count("for 1 s the event loop had no turn") == 1
+    assert "await asyncio.sleep(…) instead" in caplog.text
+
+
+def test_the_newest_that_is_replaced_in_many_turns_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
+    driver = SleepyDriver()
+    client, server, _, _ = testing.pair(driver=driver)
+    driver.stall()
+    for number in range(300):
+        client.emit("frame", [number] * 9000, keep="latest")
+        driver.advance(1 / 30)
+    assert client.stats().replaced > 100 and "had no turn" not in caplog.text
+    assert server.stats().messages_in <= 1
+
+
+def test_a_broadcast_to_nobody_says_that_nobody_can_connect(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    with blocking.serve("world", socket_root=f"{tmp_path}/") as server:
+        monkeypatch.setattr(server._driver, "clock", lambda: now[0])
+
+        def film(wait: Any) -> None:
+            for number in range(60):
+                server.broadcast("frame", number)
+                now[0] += 1 / 30
+                wait()
+
+        film(lambda: server.poll(0))
+        assert "no call waited" not in caplog.text
+        film(lambda: None)
+        film(lambda: None)
+    assert caplog.text.count("for 1 s no call waited, as where time.sleep(…) is called: call poll(…) instead") == 1
+
+
+def test_a_time_out_says_that_nothing_came(waiting: Any) -> None:
+    waiting.serve()
+    with pytest.raises(ReceiveTimeout, match=r"nothing came meanwhile: the server may .* as by time\.sleep\(\)"):
+        waiting.connect().receive("frame", timeout=0.01)

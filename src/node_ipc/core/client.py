@@ -314,6 +314,11 @@ class ClientCore(LinkPublisher[S]):
                 "the server's program has not read all that was emitted: it may be stopped, or caught in a handler or "
                 "elsewhere, as by time.sleep()"
             )
+        elif unread is None and nothing_came and self.state is _S.CONNECTED:
+            told.append(
+                "nothing came meanwhile: the server may emit none, be stopped, or be caught in a handler or elsewhere, "
+                "as by time.sleep()"
+            )
         elif unread == 0 and nothing_came:
             told.append(
                 "the server has read all that was emitted: what it refused, or what nobody heard there, is in its log"

@@ -477,7 +477,7 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
         frame = self._frame(type, data)
         port = self._port
         if port is None:  # nobody was heard
-            self._tell_if_stopped("broadcast")
+            self._tell_if_nobody_hears("broadcast")
             return True
         self._forget_silent()
         limit, sent, forged, full = self._settings.max_pending_bytes, 0, 0, 0

@@ -144,6 +144,9 @@ NAMES_SHOWN = 5
 MISFIT_SHOWN = 300
 """How many characters of why a payload was refused are kept for those who wait for something else."""
 
+LOOK_AT_EACH = 8
+NO_TURN_SECONDS = 1.0
+"""So long no turn comes where something waits for it; each eighth message that does looks."""
 NOT_SERVING = frozenset({"idle", "closing", "closed"})
 """In these states no handler is to be called: who has made a server and not started it may only describe it."""
 ENDED_AT_ONCE = 1.0
@@ -151,7 +154,7 @@ ENDED_AT_ONCE = 1.0
 
 BETWEEN_PARTS = frozenset(
     {
-        *("abandoned", "accept", "accept_at", "address_of", "answers_first", "awaits_answers", "bound"),
+        *("abandoned", "accept", "accept_at", "address_of", "answers_first", "awaits_answers", "awaits_turn", "bound"),
         *("bus_event", "called_by_handler", "begin_stop", "codec", "datagram", "deliver", "join_bus", "socket"),
         *(
             "datagram_error",
@@ -230,6 +233,8 @@ class Publisher:
     """Whether it makes a new link where its driver forgets the old one."""
     _fault_log: FaultLog | None = None
     _told: frozenset[str] = frozenset()
+    _without_turn = 0
+    _awaits_turn_since: float | None = None
     _watches: Watches | None = None
 
     waits_by: ClassVar[str] = "let the event loop run, by ipc.run(), or await its closed"
@@ -427,6 +432,35 @@ class Publisher:
         if (self._had_time() and not soon) or not (names := self._heard_in_vain()):
             return ""
         return f"no handler of {self} (of {names}) was ever called: {self.waits_by}"
+
+    def awaits_turn(self) -> None:
+        """Something was emitted that reaches nobody before a turn: told, once, where none comes for long.
+
+        Looking costs something, so this is done now and then.
+        """
+        self._without_turn += 1
+        if self._without_turn % LOOK_AT_EACH:
+            return
+        now = self._driver.clock()
+        if self._awaits_turn_since is None:
+            self._awaits_turn_since = now
+            self._driver.call_later(0, self._turn_is_there)
+        elif now - self._awaits_turn_since >= NO_TURN_SECONDS and self._is_first("no turn"):
+            self._tell_mistake(
+                IPCError(
+                    f"what is emitted reaches nobody: for {now - self._awaits_turn_since:.0f} s "
+                    + (
+                        "the event loop had no turn, as where a coroutine or a handler calls time.sleep(…): await "
+                        "asyncio.sleep(…) instead"
+                        if self._driver.runs_coroutines
+                        else "no call waited, as where time.sleep(…) is called: call poll(…) instead, or return from "
+                        "the handler"
+                    )
+                )
+            )
+
+    def _turn_is_there(self) -> None:
+        self._awaits_turn_since = None
 
     def _tell_mistake(self, error: IPCError, *, socket: Any = None, timed: bool = True) -> None:
         """Something is hardly as the program means it, and nothing else shows that."""
@@ -683,7 +717,6 @@ class SocketPublisher(Publisher, Generic[S]):
     ) -> None:
         super().__init__(driver, settings, raises, 2, decodes_late=decodes_late)
         self.state = _S.IDLE
-        self._told_stopped = False
         self.events.strange = self._tell_strange
         self._observation: Observation | None = None
         self.started: Outcome[Self] = self._outcome()
@@ -844,10 +877,11 @@ class SocketPublisher(Publisher, Generic[S]):
         )
         self._tell_unheard(line)
 
-    def _tell_if_stopped(self, verb: str) -> None:
-        """Of a server that is over an emit reaches nobody, and no exception says so: a line does, once."""
-        if self.state is _S.CLOSED and not self._told_stopped:
-            self._told_stopped = True
+    def _tell_if_nobody_hears(self, verb: str) -> None:
+        """Nobody is connected; where a server is over, or nobody lets it serve, no exception says so: a line does."""
+        if self.state is not _S.CLOSED:
+            self.awaits_turn()
+        elif self._is_first("stopped"):
             line = (
                 f"{verb}() reaches nobody: the server was stopped. Stop what emits with it, or start() it anew. This "
                 "is said once"

@@ -231,7 +231,7 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
         frame = self._codec.encode(type, data)
         to: Any = self._sessions.values()
         if not to:
-            self._tell_if_stopped("broadcast")
+            self._tell_if_nobody_hears("broadcast")
             self._reached_nobody(f"broadcast({str(type)!r:.80})")
         if exclude:
             to = not_in(exclude, to, "broadcast")
@@ -290,7 +290,7 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
         event = kept_event(type, keep, self._codec.raw)
         frame = self._codec.encode(type, data)
         if not self._sessions:
-            self._tell_if_stopped("emit to rooms")
+            self._tell_if_nobody_hears("emit to rooms")
             self._reached_nobody(f"to({', '.join(f'{room!r:.80}' for room in audience.rooms[:3])}).emit()")
         to = self.rooms.members(self._here(audience), self._sessions)
         if not to and self._sessions and self._relay is None:

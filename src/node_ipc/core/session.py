@@ -164,6 +164,9 @@ class Owner(Protocol):
     def pending_changed(self, session: Session, pending: int) -> None:
         """The kernel does not take a session's bytes (so many wait), or has taken them all (0)."""
 
+    def awaits_turn(self) -> None:
+        """A message was replaced before it was sent; where that goes on, nothing may be sent."""
+
     def takes_more_again(self, session: Session) -> None:
         """No more than ``soft_pending_bytes`` wait, though the kernel has not taken everything."""
 
@@ -603,6 +606,7 @@ class Session(Numbered):
     def replace(self, count: int) -> None:
         """So many messages are never sent, since there are newer ones of their events."""
         self.replaced += count
+        self._owner.awaits_turn()
         self._tell("replaced", messages=count)
 
     def _tell(self, what: str, messages: int = 0, detail: Any = None) -> None:
