@@ -1013,10 +1013,20 @@ def test_verbs_of_other_libraries_name_ours(front: Any) -> None:
         (client, "call", r"use request\(method, params\)"),
         (server, "call", r"use request\(method, params\) of a client or a socket"),
         (client, "write", r"use emit\(type, data\)"),
+        (
+            client,
+            "serve_forever",
+            r"poll\(\)" if front.name == "blocking" else r"use ipc\.run\(\), or await what waits",
+        ),
+        (client, "run", r"while client\.poll\(None\)" if front.name == "blocking" else r"use ipc\.run\(\), or await"),
     ):
         with pytest.raises(AttributeError, match=said):
             getattr(owner, verb)
         assert verb not in dir(owner)
+    for owner in (client, server):
+        for name, event in (("onmessage", "message"), ("on_connect", "connect"), ("onclose", "disconnect")):
+            with pytest.raises(AttributeError, match=rf"use on\('{event}', handler\)"):
+                setattr(owner, name, print)
 
 
 # ---- nobody serves

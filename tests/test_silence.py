@@ -772,3 +772,42 @@ def test_a_time_out_says_that_nothing_came(waiting: Any) -> None:
     waiting.serve()
     with pytest.raises(ReceiveTimeout, match=r"nothing came meanwhile: the server may .* as by time\.sleep\(\)"):
         waiting.connect().receive("frame", timeout=0.01)
+
+
+# ---- off
+
+
+@pytest.mark.parametrize(
+    ("event", "handler", "said"),
+    [
+        ("message", max, "off('message', …) removed nothing: that handler was never registered for it"),
+        ("mesage", None, "off('mesage', …) removed nothing: there are no handlers of that name, and there are some of"),
+        ("conect", None, "and there are some of 'connect': were those meant?"),
+        ("*", max, "off('*', …) removed nothing"),
+    ],
+)
+def test_removing_what_was_never_there_is_told_once(
+    front: Any, event: str, handler: Any, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    front.serve()
+    client = front.connect()
+    for name in ("message", "connect", "*"):
+        client.on(name, print)
+    for _ in range(2):
+        client.off(event, *filter(None, [handler]))
+    assert caplog.text.count(said) == 1
+
+
+def test_removing_what_was_there_before_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
+    client, server, _, driver = testing.pair()
+    for handler in (print, min, max):
+        client.on("message", handler)
+    client.once("order", min)
+    client.on("order", max)
+    server.broadcast("order", 1)
+    driver.run_until_idle()
+    for event, *handlers in (("order", min), ("message", print), ("message", print), ("message",), ("message",)):
+        client.off(event, *handlers)
+    client.off("else")
+    client.off("*", "*")
+    assert "removed nothing" not in caplog.text

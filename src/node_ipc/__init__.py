@@ -60,6 +60,8 @@ Blocking, for scripts and workers: no event loop, no hidden thread::
         world.emit("message", "hello")
         print(world.receive("message", timeout=5))
 
+A blocking client calls its handlers inside its own calls: ``while world.poll(None): pass``, where there is no other.
+
 Read on with ``help(node_ipc.connect)``, ``help(node_ipc.IPC)``, ``help(node_ipc.Config)`` (every option: times in
 milliseconds, sizes in bytes), ``help(node_ipc.errors)``, ``help(node_ipc.testing)`` (for your own tests),
 ``help(node_ipc.scale.workers)`` (several processes on one socket), ``help(node_ipc.telemetry)`` (metrics and traces),

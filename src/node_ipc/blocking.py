@@ -38,6 +38,7 @@ from .config.resolve import Place, TLSChoice, UdpPlace, id_of, resolve, resolve_
 from .core.asking import Question
 from .core.client import (
     STEADY_SECONDS,
+    WAIT_FOR_EVER,
     WAITS_LONG_SECONDS,
     ClientCore,
     ClientState,
@@ -180,6 +181,9 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
     """A client whose calls wait. Made by :func:`connect`, a context manager, and iterable."""
 
     _made_by = "blocking.connect('world')"
+    elsewhere = dict.fromkeys(
+        WAIT_FOR_EVER, "poll(): handlers are called in it, and while other calls wait: while client.poll(None): pass"
+    )
 
     waits_by = (
         "handlers are called while a call waits, as in while client.poll(None): pass, or in "

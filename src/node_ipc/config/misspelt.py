@@ -199,7 +199,7 @@ def _by_name(options: tuple[str, ...], given: tuple[Any, ...]) -> str:
 def refer(kind: type, elsewhere: Mapping[str, str]) -> None:
     """Let each of these verbs, read of a ``kind``, say what to use in its place."""
     for verb, advice in elsewhere.items():
-        setattr(kind, verb, _Elsewhere(verb, advice))
+        setattr(kind, verb, (_Assigned if verb.startswith("on") else _Elsewhere)(verb, advice))
 
 
 class _Elsewhere:
@@ -219,3 +219,10 @@ class _Elsewhere:
             name=self._verb,
             obj=instance,
         )
+
+
+class _Assigned(_Elsewhere):
+    """What is assigned elsewhere, as ``socket.onmessage = f``, and would change nothing here."""
+
+    def __set__(self, instance: object, value: object) -> NoReturn:
+        self.__get__(instance, type(instance))

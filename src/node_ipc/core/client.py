@@ -170,6 +170,9 @@ def hint_at_waiting(client: ClientCore[Any], error: IPCError) -> IPCError:
     return error
 
 
+WAIT_FOR_EVER = ("loop_forever", "run", "run_forever", "serve_forever", "spin", "wait")
+
+
 class ClientCore(LinkPublisher[S]):
     """A connection to a server that comes back when it breaks: what all fronts have, since nothing in it waits.
 
@@ -196,7 +199,10 @@ class ClientCore(LinkPublisher[S]):
         **dict.fromkeys(("is_connected", "is_open"), "state is ClientState.CONNECTED"),
         "reconnect": "connect(), once it is closed: a link that is lost is found again without a call",
         "wait_closed": "closed: await it, or look at closed.done",
-        "poll": "ipc.run(), or await what waits: the event loop calls handlers by itself",
+        **dict.fromkeys(
+            ("poll", *WAIT_FOR_EVER),
+            "ipc.run(), or await what waits, as client.closed: the event loop calls handlers by itself",
+        ),
         "drain": "what emit gives: False while much waits; clients of the other two fronts can wait",
     }
     begins_anew = True

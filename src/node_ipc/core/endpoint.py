@@ -126,6 +126,17 @@ OF_EMITTERS = {
     "reset": 'off("*", "*")',
     "list": "events.handlers(event)",
     "call": "request(method, params) of a client or a socket, which handle(method, handler) answers",
+    **{
+        name: f"on({event!r}, handler)"
+        for event, names in {
+            "message": ("message",),
+            "connect": ("connect", "connection", "open"),
+            "disconnect": ("close", "disconnect"),
+            "error": ("error",),
+        }.items()
+        for each in names
+        for name in (f"on{each}", f"on_{each}")
+    },
 }
 """Verbs of emitters, which node-ipc's clients and servers are, and what to use here."""
 
@@ -297,6 +308,7 @@ class Publisher:
         self.events.returned = self._tell_returned
         self.events.came_before = self.tell_came_before
         self.events.worded = self._tell_worded
+        self.events.removed_nothing = self._tell_removed_nothing
         driver.endpoints.add(self)
 
     def __init_subclass__(cls) -> None:
@@ -305,7 +317,8 @@ class Publisher:
 
     def __dir__(self) -> list[str]:
         """What is for users; the rest is between this library's own parts."""
-        named = (name for name in super().__dir__() if name not in self.elsewhere or hasattr(self, name))
+        not_here = {name for kind in type(self).__mro__ for name in vars(kind).get("elsewhere", ())}
+        named = (name for name in super().__dir__() if name not in not_here or hasattr(self, name))
         return [name for name in named if name not in BETWEEN_PARTS]
 
     def _outcome(self) -> Outcome[Self]:
@@ -382,6 +395,15 @@ class Publisher:
             "each name"
         )
         self._tell_mistake(IPCError(line))
+
+    def _tell_removed_nothing(self, name: str, near: str | None) -> None:
+        """``off`` was told of what is not there and never was."""
+        if near is None:
+            why = "that handler was never registered for it. It is found by the very function that on() was given"
+        else:
+            why = f"there are no handlers of that name, and there are some of {near!r}: were those meant?"
+        if self._is_first("removed nothing"):
+            self._tell_mistake(IPCError(f"off({name!r}, …) removed nothing: {why}"))
 
     def _tell_unheard(self, line: str) -> None:
         socket, is_first = self.events.current, self._is_first("unheard")

@@ -193,10 +193,12 @@ class Registrations(dict[Registration, None]):
     Any of them is taken out in the same time: a program that removes ten thousand would wait for seconds.
     """
 
-    __slots__ = ("_found", "_round")
+    __slots__ = ("_found", "_round", "lost_some")
 
     def __init__(self) -> None:
         super().__init__()
+        self.lost_some = False
+        """Some were taken out."""
         self._round: tuple[Registration, ...] | None = None
         self._found: dict[Any, list[Registration]] | None = None  # by handler, once there were many to look through
 
@@ -213,14 +215,17 @@ class Registrations(dict[Registration, None]):
         if self._found is not None:
             self._found.setdefault(_key(registration.handler), []).append(registration)
 
-    def retire(self, handler: Any) -> None:
-        """Take out all of this handler, or with ``"*"`` all."""
-        for registration in tuple(self) if handler == EVERYTHING else self._of(handler):
+    def retire(self, handler: Any) -> bool:
+        """Take out all of this handler, or with ``"*"`` all; whether there were any."""
+        registrations = tuple(self) if handler == EVERYTHING else self._of(handler)
+        for registration in registrations:
             self.take_out(registration)
+        return bool(registrations)
 
     def take_out(self, registration: Registration) -> None:
         """Also from the round of calls that is under way."""
         registration.live = False
+        self.lost_some = True
         del self[registration]
         self._round = None
         if self._found is not None:
@@ -353,6 +358,9 @@ class Events(Generic[S]):
         self.returned: Callable[[str], None] | None = None
         """Told, once for each, of an event whose handler returned something, which goes nowhere."""
         self._returners: set[str] = set()  # names whose handlers have been looked at for that
+        self.removed_nothing: Callable[[str, str | None], None] | None = None
+        """Told of a name and a handler that ``off`` was given and that never were together; and of the name that may be
+        meant, where there are handlers of no such one."""
         self.worded: Callable[[str], None] | None = None
         """Told, once for each, of a name of which bytes are taken, and came what is rather text."""
         self._looked_at: set[str] = set()  # names whose first bytes were looked at
@@ -392,13 +400,30 @@ class Events(Generic[S]):
         if name == EVERYTHING and handler == EVERYTHING:
             for registrations in (*self._wire.values(), *self._lifecycle.values(), self._everything):
                 registrations.retire(EVERYTHING)
-        elif name == EVERYTHING:
-            self._everything.retire(handler)
         else:
-            for registry in (self._wire, self._lifecycle):
-                if name in registry:
-                    registry[name].retire(handler)
+            removed = [registrations.retire(handler) for registrations in self._registered(name)]
+            if not any(removed):
+                self._tell_removed_nothing(name)
         self._compile(None if name == EVERYTHING else name)
+
+    def _registered(self, name: str) -> list[Registrations]:
+        if name == EVERYTHING:
+            return [self._everything]
+        return [registry[name] for registry in (self._wire, self._lifecycle) if name in registry]
+
+    def _tell_removed_nothing(self, name: str) -> None:
+        """Where there were such ones before, as by ``once``, it is as it should be."""
+        if self.removed_nothing is None or name in self._heard_before:
+            return
+        registries = self._registered(name)
+        if any(registrations.lost_some for registrations in registries):
+            return
+        if any(registries):
+            self.removed_nothing(name, None)
+        else:
+            handled = [each for each in (*self._wire, *self._lifecycle) if any(self._registered(each))]
+            if (near := lookalike(name, handled[:COMPARED])) is not None:
+                self.removed_nothing(name, near)
 
     def tap(self, hear: Callable[..., Any], *, ours: bool = False) -> Callable[[], None]:
         """Call ``hear(type, data, …)`` for every event from the wire, before its handlers; returns the undoing."""
