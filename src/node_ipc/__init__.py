@@ -153,6 +153,11 @@ _ELSEWHERE = {
         name: f"node_ipc.ipc.{name}, as in from node_ipc import ipc; with asyncio it is node_ipc.{verb}"
         for name, verb in (("connect_to", "connect"), ("connect_to_net", "connect"), ("serve_net", "serve"))
     },
+    **{
+        name: f"node_ipc.blocking.{verb}, as in from node_ipc import blocking"
+        for verb in ("connect", "serve")
+        for name in (f"{verb}_blocking", f"blocking_{verb}", f"{verb}_sync", f"sync_{verb}")
+    },
     "reconnect": "node_ipc.blocking.reconnect; clients of the other fronts find a lost link again by themselves",
     **dict.fromkeys(
         ("broadcast", "handle", "once", "receive", "request"),
@@ -188,7 +193,8 @@ if not TYPE_CHECKING:  # which would know every name, then
             value = getattr(importlib.import_module(".errors", __name__), name)
         else:
             hint = f": use {_ELSEWHERE[name]}" if name in _ELSEWHERE else _nearest(name)
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
+            # with a name and no object: Python would say once more which is near
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}", name=name)
         globals()[name] = value
         return value
 

@@ -275,7 +275,7 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
             return False
         took_all = _took_all(self._thread, session)
         if session.loss is not None:
-            raise _broke(f"to {self.id!r}", session.loss) from session.loss.reason
+            raise self._broken(session.loss) from session.loss.reason
         return below and took_all
 
     def _emit_indirectly(self, type: Any, data: Any, event: str | None = None) -> bool:
@@ -298,8 +298,14 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
             self._tell_unread()
             driver.run_until(over)
         if session.loss is not None:
-            raise _broke(f"to {self.id!r}", session.loss) from session.loss.reason
+            raise self._broken(session.loss) from session.loss.reason
         return not session.is_full
+
+    def _broken(self, loss: Loss) -> ConnectionLost:
+        error = _broke(f"to {self.id!r}", loss)
+        if self.state is not ClientState.CLOSED:
+            error.args = (f"{error}. The client connects again by itself: what may come twice can be emitted again",)
+        return error
 
     def _tell_unread(self) -> None:
         """A program that waits in ``emit`` shows nothing of it: once, also where it is silent."""

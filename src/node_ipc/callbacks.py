@@ -727,6 +727,14 @@ SERVE_UDP: Order = (HOST_OR_SOCKETS, PORT, UDP_TYPE, CALLBACK)
 SERVE_NET: Order = (HOST, PORT, UDP_TYPE, CALLBACK)
 
 
+def _misplaced(argument: Any, order: Order) -> str:
+    if PORT in order and isinstance(argument, str) and argument.isdigit():
+        return f": a port is a number, {argument}"
+    if PATH_OR_SOCKETS in order and isinstance(argument, str):
+        return ": several places are one list, serve([…, …])"
+    return ""
+
+
 def _in_order(beginning: str, order: Order, arguments: tuple[Any, ...]) -> list[Any]:
     """Each argument in its place: any may be left out, as in node-ipc, as long as the order is kept."""
     places: list[Any] = [None] * len(order)
@@ -737,7 +745,8 @@ def _in_order(beginning: str, order: Order, arguments: tuple[Any, ...]) -> list[
         fits = [place for place in range(free, len(order)) if order[place][1](argument)]
         if not fits:
             places_left = ", ".join(f"[{words}]" for words, _ in order)
-            raise AddressError(f"{beginning} {places_left}, in this order: {argument!r:.80} is out of place")
+            why = _misplaced(argument, order)
+            raise AddressError(f"{beginning} {places_left}, in this order: {argument!r:.80} is out of place{why}")
         places[fits[0]] = argument
         free = fits[0] + 1
     return places

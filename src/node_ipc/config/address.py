@@ -456,6 +456,12 @@ def _check_ipv6(host: str) -> None:
     try:
         ipaddress.IPv6Address(host)
     except ValueError as exc:
+        name, _, port = host.partition(":")
+        if port.isdigit():
+            raise AddressError(
+                f"{host!r} is a host and a port, which are two arguments: {name!r}, {port}, as in "
+                f"connect_to_net(id, {name!r}, {port}); as one address they are 'tcp://{host}'"
+            ) from None
         raise AddressError(f"not an IPv6 address: {host!r} ({exc})") from exc
 
 

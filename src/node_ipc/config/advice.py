@@ -131,12 +131,20 @@ def _of_attributes(of: Any, name: object) -> str:
     if type(of) is str:
         return ENCODED if _is_json(of) else ""
     if type(of) is not dict:
-        return ""
+        return _of_endpoints(of, str(name))
     if _is_array(of):
         return ARRAY
     if name not in of:
         return ""
     return f"An object of JSON is a dict, …[{name!r}]; a type gives it attributes: a Struct as annotation or type="
+
+
+def _of_endpoints(of: Any, name: str) -> str:
+    """What is called as if it were the other side's function."""
+    is_ours = type(of).__module__.startswith("node_ipc.") and callable(getattr(of, "request", None))
+    if not is_ours or name.startswith("_") or hasattr(type(of), name) or meant(name, dir(of)) is not None:
+        return ""
+    return f"What the other side answers is asked for by name, request({name!r}, …), and what it hears is emitted"
 
 
 def _of_state(error: AttributeError) -> str:

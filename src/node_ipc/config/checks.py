@@ -183,7 +183,8 @@ def name(value: object) -> str:
 def function(value: object) -> Callable[..., Any]:
     if callable(value):
         return value
-    raise Refused("a callable (which JSON cannot hold: assign it in the program)")
+    method = ", as its info" if callable(getattr(value, "info", None)) else ""
+    raise Refused(f"a callable{method} (which JSON cannot hold: assign it in the program)")
 
 
 def gathered(value: object, kind: type[Kept], allowed: str) -> frozenset[Kept] | None:

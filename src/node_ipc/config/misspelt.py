@@ -3,6 +3,7 @@ name and came by position, and by a verb that is another object's."""
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -186,6 +187,8 @@ def _of_place(call: str, arguments: tuple[Any, ...]) -> str:
     if type(host) is str and type(port) is int and port >= UNPRIVILEGED:
         scheme = "" if call == "serve_udp" else "tcp://"
         return f"a host and a port are one address, '{scheme}{host:.80}:{port}'"
+    if call == "serve" and all(isinstance(each, str | os.PathLike) for each in arguments):
+        return "several addresses of one server are a list: serve([…, …])"
     return ""
 
 

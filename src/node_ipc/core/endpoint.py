@@ -125,6 +125,7 @@ OF_EMITTERS = {
     "listeners": "events.handlers(event)",
     "reset": 'off("*", "*")',
     "list": "events.handlers(event)",
+    "status": "state and stats(), or for what the other side answers under that name request('status')",
     "call": "request(method, params) of a client or a socket, which handle(method, handler) answers",
     **{
         name: f"on({event!r}, handler)"

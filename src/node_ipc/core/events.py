@@ -58,6 +58,8 @@ __all__ = [
     "describe",
     "event_name",
     "is_decorator",
+    "is_payload_type",
+    "no_handler",
     "typed_decoder",
     "while_connected",
 ]
@@ -530,6 +532,8 @@ class Events(Generic[S]):
         name = event_name(event)
         if not callable(handler):
             raise TypeError(f"a handler of {name!r} must be callable, not {handler!r:.80}{called_too_soon(handler)}")
+        if is_payload_type(handler):
+            raise TypeError(no_handler("on", name, handler))
         if isinstance(event, Event) and type is None:
             type = event.type
         signature = signature_of(handler)
@@ -1124,6 +1128,26 @@ def typed_decoder(type: Any, name: str, dec_hook: DecodeHook | None = None) -> C
     return _or_buffer(decoded, type, name) if type is bytes or type is bytearray else decoded
 
 
+PAYLOADS = (dict, list, tuple, set, frozenset, str, int, float, bool, bytes, bytearray)
+
+
+def is_payload_type(handler: Any) -> bool:
+    """Whether a handler is rather the type of what is to come: an array's, a Struct, a dataclass, ``list[int]``."""
+    if not isinstance(handler, _CLASS):
+        return hasattr(handler, "__origin__")
+    made = ("__struct_fields__", "__dataclass_fields__", "__total__", "__origin__")
+    return handler in PAYLOADS or is_known(handler) or any(hasattr(handler, name) for name in made)
+
+
+def no_handler(verb: str, name: str, handler: Any) -> str:
+    """What to do where a handler is the type of what is to come."""
+    shown = handler.__name__ if isinstance(handler, _CLASS) else repr(handler)
+    return (
+        f"{verb}({name!r}, …) takes a handler, and {shown:.80} is the type of a payload: "
+        f"{verb}({name!r}, handler, type={shown:.80}), or as a decorator {verb}({name!r}, type={shown:.80})"
+    )
+
+
 @surrogates.kept_by_type
 def _is_of_bytes(type: Any) -> bool:
     """Whether base64 text is read where payloads are to be of this type."""
@@ -1149,7 +1173,10 @@ def _decoder(type: Any, name: str, dec_hook: DecodeHook | None) -> Callable[[Any
     try:
         return _made_decoder(type, dec_hook)
     except TypeError as error:
-        raise TypeError(f"payloads of {name!r} cannot be decoded to {type!r:.80}: {error}") from error
+        why = str(error)
+        if callable(type) and not isinstance(type, _CLASS) and not hasattr(type, "__origin__"):
+            why = "that is a function" + (", and the type is numpy.ndarray" if type.__name__ == "array" else "")
+        raise TypeError(f"payloads of {name!r} cannot be decoded to {type!r:.80}: {why}") from error
 
 
 @surrogates.kept_by_type

@@ -549,10 +549,14 @@ class Outgoing:
                 return False
             raise BackpressureError(
                 f"the peer does not read: {pending - len(frame)} bytes wait, and {len(frame)} more would pass "
-                f"max_pending_bytes ({limit}); nothing was sent. Wait for drain(), emit less, or raise the limit"
+                f"max_pending_bytes ({limit}); nothing was sent. {self._wait}, emit less, or raise the limit"
             )
         self._weigh_up()
         return self.below_soft
+
+    @property
+    def _wait(self) -> str:
+        return "Await drain()" if self._driver.runs_coroutines else "Wait for drain()"
 
     def _weigh_up(self) -> None:
         """The kernel is full, and what waits has changed."""

@@ -36,7 +36,17 @@ from ..errors import (
     RequestError,
     RequestTimeout,
 )
-from .events import STRANGERS, Event, called_too_soon, describe, event_name, is_decorator, typed_decoder
+from .events import (
+    STRANGERS,
+    Event,
+    called_too_soon,
+    describe,
+    event_name,
+    is_decorator,
+    is_payload_type,
+    no_handler,
+    typed_decoder,
+)
 from .outcome import seconds
 from .outgoing import Attaching
 from .signature import signature_of
@@ -259,6 +269,8 @@ class _Method:
     def __init__(self, name: str, handler: Callable[..., Any], type: Any, events: Events[Session]) -> None:
         if not callable(handler):
             raise TypeError(f"the handler of {name!r} must be callable, not {handler!r:.80}{called_too_soon(handler)}")
+        if is_payload_type(handler):
+            raise TypeError(no_handler("handle", name, handler))
         signature = signature_of(handler)
         if signature.required > 3:
             raise TypeError(
@@ -809,6 +821,8 @@ class Requests:
             self._refuse(request, FAILED, told)
         except IPCError as full:
             self._cut_off(request, full)
+        if isinstance(error, PASSING):  # it ends the program, and failed at nothing
+            return
         if request.socket.is_open or not isinstance(error, NotConnected):
             from ..config.advice import advice  # only a mistake pays for it
 

@@ -59,7 +59,12 @@ def before_waiting(driver: ThreadDriver, verb: str) -> None:
     if driver.busy:
         raise WouldDeadlock(
             f"{verb}() in a handler would wait for ever: this very thread, which runs the handler, would have to do "
-            "what is waited for. Register a handler for it with on(), or return first"
+            "what is waited for. "
+            + (
+                "Return first, and ask outside of handlers; or ask in an async handler of node_ipc.serve or connect"
+                if verb.startswith("request")
+                else "Register a handler for it with on(), or return first"
+            )
         )
     if "asyncio" in sys.modules and not driver.warned_in_coroutine and verb != "poll":  # which need not wait
         warn_in_coroutine(driver, f"{verb}() of the blocking front")
