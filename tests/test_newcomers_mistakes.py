@@ -724,8 +724,10 @@ def test_who_waits_is_told_after_some_seconds_and_not_where_a_handler_hears(capl
         if hears:
             client.on("error", lambda error: None)
         client.connect()
-        driver.advance(4)
+        driver.advance(4.9)
         assert "still no link" not in caplog.text
+        driver.advance(0.2)
+        assert ("after 5 s there is still no link" in caplog.text) is not hears
         driver.advance(3600)
         assert caplog.text.count("still no link") == (0 if hears else 1)
         client.abort()

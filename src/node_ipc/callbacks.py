@@ -727,10 +727,10 @@ SERVE_UDP: Order = (HOST_OR_SOCKETS, PORT, UDP_TYPE, CALLBACK)
 SERVE_NET: Order = (HOST, PORT, UDP_TYPE, CALLBACK)
 
 
-def _misplaced(argument: Any, order: Order) -> str:
+def _misplaced(argument: Any, order: Order, places: list[Any]) -> str:
     if PORT in order and isinstance(argument, str) and argument.isdigit():
         return f": a port is a number, {argument}"
-    if PATH_OR_SOCKETS in order and isinstance(argument, str):
+    if PATH_OR_SOCKETS in order and isinstance(argument, str) and places[0] is not None:
         return ": several places are one list, serve([…, …])"
     return ""
 
@@ -745,7 +745,7 @@ def _in_order(beginning: str, order: Order, arguments: tuple[Any, ...]) -> list[
         fits = [place for place in range(free, len(order)) if order[place][1](argument)]
         if not fits:
             places_left = ", ".join(f"[{words}]" for words, _ in order)
-            why = _misplaced(argument, order)
+            why = _misplaced(argument, order, places)
             raise AddressError(f"{beginning} {places_left}, in this order: {argument!r:.80} is out of place{why}")
         places[fits[0]] = argument
         free = fits[0] + 1

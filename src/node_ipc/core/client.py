@@ -42,6 +42,7 @@ from .endpoint import OF_EMITTERS, LinkPublisher, Register, typed_as
 from .events import Event
 from .newest import FrameQueue, kept_event, newest_of
 from .outcome import seconds_to_end
+from .seam import INSTANT
 from .session import Loss, Session, Socket, refuse_other_threads
 from .trace import Stats
 
@@ -678,15 +679,19 @@ class ClientCore(LinkPublisher[S]):
             else:
                 _warn("cannot connect to %s at %s yet, trying again: %s", self.id, self.address, error)
         if not (heard or self._was_up or self._told_of_waiting):
-            self._tell_who_is_waited_for(error)
+            self._told_of_waiting = True
+            self._tell_who_is_waited_for()
         self._wait()
 
-    def _tell_who_is_waited_for(self, error: IPCError) -> None:
+    def _tell_who_is_waited_for(self) -> None:
         """A program that waits for a server shows nothing of it: once, also where it is silent."""
-        waited = self._driver.now() - self._begun_at
-        if waited < WAITS_LONG_SECONDS:
+        waited, error = self._driver.now() - self._begun_at, self.last_error
+        if self._was_up or self.state not in (_S.WAITING, _S.CONNECTING) or self.events.handlers("error"):
+            self._told_of_waiting = False  # not needed now
             return
-        self._told_of_waiting = True
+        if waited < WAITS_LONG_SECONDS - INSTANT:
+            self._driver.call_later(WAITS_LONG_SECONDS - waited, self._tell_who_is_waited_for)
+            return
         warn(
             f"after {waited:.0f} s there is still no link to {self.id!r}, and this client goes on trying, as timeout= "
             f"and the option max_retries say: {error}{self.meant_id()}",
