@@ -92,7 +92,7 @@ def advice(error: BaseException, gets: str = "") -> str:
     with contextlib.suppress(Exception):  # which somebody else's objects may raise
         said = _of_handlers(error, gets) if gets else ""
         if not said and isinstance(error, AttributeError):
-            said = _of_attributes(error.obj, error.name) or _of_state(error)
+            said = _of_state(error) or _of_attributes(error.obj, error.name)
         elif not said and isinstance(error, TypeError):
             said = _of_types(error, text_of(error))
         return said and f". {said}"
@@ -142,7 +142,13 @@ def _of_attributes(of: Any, name: object) -> str:
 def _of_endpoints(of: Any, name: str) -> str:
     """What is called as if it were the other side's function."""
     is_ours = type(of).__module__.startswith("node_ipc.") and callable(getattr(of, "request", None))
-    if not is_ours or name.startswith("_") or hasattr(type(of), name) or meant(name, dir(of)) is not None:
+    if (
+        not is_ours
+        or SOCKET.search(type(of).__name__)
+        or name.startswith("_")
+        or hasattr(type(of), name)
+        or meant(name, dir(of)) is not None
+    ):
         return ""
     return f"What the other side answers is asked for by name, request({name!r}, …), and what it hears is emitted"
 
