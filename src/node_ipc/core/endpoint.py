@@ -159,6 +159,10 @@ MISFIT_SHOWN = 300
 LOOK_AT_EACH = 8
 NO_TURN_SECONDS = 1.0
 """So long no turn comes where something waits for it; each eighth message that does looks."""
+NO_TURN = (
+    "the event loop had no turn, as where a coroutine or a handler calls time.sleep(…): await asyncio.sleep(…) instead"
+)
+NO_WAIT = "no call waited, as where time.sleep(…) is called: call poll(…) instead, or return from the handler"
 NOT_SERVING = frozenset({"idle", "closing", "closed"})
 """In these states no handler is to be called: who has made a server and not started it may only describe it."""
 ENDED_AT_ONCE = 1.0
@@ -469,18 +473,9 @@ class Publisher:
             self._awaits_turn_since = now
             self._driver.call_later(0, self._turn_is_there)
         elif now - self._awaits_turn_since >= NO_TURN_SECONDS and self._is_first("no turn"):
-            self._tell_mistake(
-                IPCError(
-                    f"what is emitted reaches nobody: for {now - self._awaits_turn_since:.0f} s "
-                    + (
-                        "the event loop had no turn, as where a coroutine or a handler calls time.sleep(…): await "
-                        "asyncio.sleep(…) instead"
-                        if self._driver.runs_coroutines
-                        else "no call waited, as where time.sleep(…) is called: call poll(…) instead, or return from "
-                        "the handler"
-                    )
-                )
-            )
+            why = NO_TURN if self._driver.runs_coroutines else NO_WAIT
+            line = f"what is emitted reaches nobody: for {now - self._awaits_turn_since:.0f} s {why}"
+            self._tell_mistake(IPCError(line))
 
     def _turn_is_there(self) -> None:
         self._awaits_turn_since = None
