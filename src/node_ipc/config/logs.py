@@ -764,10 +764,11 @@ class FaultLog:
     @staticmethod
     def members(where: str, socket: Any, code: str | None, event: object = "") -> dict[str, object]:
         """What a record has besides its text, for those who write it as JSON: None where it is not known."""
+        peer = getattr(socket, "peer", None)  # another server of a bus has none
         return {
             "endpoint": where,
             "link": getattr(socket, "id", None),
-            "peer": None if socket is None else escape(str(socket.peer)),
+            "peer": None if peer is None else escape(str(peer)),
             "event": escape(event) if isinstance(event, str) and event else None,
             "code": code,
         }
