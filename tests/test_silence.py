@@ -63,7 +63,7 @@ def test_an_event_that_no_server_hears_is_told_once_with_those_that_it_hears(
     server.handle("add", sum)
     for name in ("jion", "jion", "order", "order", "hello", "hello", "ad"):
         client.emit(name, 1)
-    client.until(lambda: server.server.stats().unheard == 6)
+    client.until(lambda: server.server.stats().unheard == 6 and "requests of 'add'" in caplog.text)
     assert caplog.text.count("events named 'jion' come, and no handler hears them; there is one for 'join'") == 1
     assert caplog.text.count("there is one for requests of 'add': is one of the two misspelt?") == 1
     told = "events named 'order' come, and no handler hears them; there are some for 'join', 'ready'"
