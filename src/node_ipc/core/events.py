@@ -356,6 +356,9 @@ class Events(Generic[S]):
         self.came_before: Callable[[str], None] | None = None
         """Told, once for each, of an event that came unheard before its first handler."""
         self._came: set[str] = set()  # names that nobody heard, the first few
+        self._settled: set[str] = (
+            set()
+        )  # of those that are kept for who receives them: looked at, with no handler like them
         self._unlike = 0  # with so few names handled, none is an event's: those of requests are looked at once
         self.returned: Callable[[str], None] | None = None
         """Told, once for each, of an event whose handler returned something, which goes nowhere."""
@@ -871,7 +874,7 @@ class Events(Generic[S]):
                 self._call_all(envelope.type, envelope.data, *rest)
         except InvalidPayload as error:
             self._report(envelope.type, error, self.current)
-        if not (self._everything or self._taps or envelope.type.startswith("rpc.")):
+        if not (envelope.type in self._settled or self._everything or self._taps or envelope.type.startswith("rpc.")):
             self._ignore(envelope.type)
 
     def _ignore(self, name: str) -> None:
@@ -880,11 +883,13 @@ class Events(Generic[S]):
             self.ignored += 1
         if self.methods and name in self.methods:
             self._tell_emitted_method(name)
-        elif self.misspelt is not None and name not in self._suspects and not (self.takes_all and name in self._came):
+        elif self.misspelt is not None and name not in self._suspects:
             if self._hears_names():
                 self._suspect(name, self.misspelt)
             if len(self._came) < SUSPECTS:
                 self._came.add(name)
+        if self.takes_all and not self.methods and len(self._settled) < SUSPECTS:
+            self._settled.add(name)
 
     def _hears_names(self) -> bool:
         first = self.strange is not None and not self._strangers
@@ -892,8 +897,7 @@ class Events(Generic[S]):
 
     def _tell_came_before(self, name: str) -> None:
         self._came.discard(name)
-        if self.takes_all:
-            self._came.clear()  # they are looked at once more, beside this handler
+        self._settled.clear()  # they are looked at once more, beside this handler
         if self.came_before is not None and name not in self._heard_before:
             self.came_before(name)
 
