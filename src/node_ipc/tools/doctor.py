@@ -411,11 +411,11 @@ def _at_another_address(where: Tcp | Tls, error: IPCError) -> str:
     hosts = bound_hosts(where.port)
     if hosts:
         who = ", ".join(map(named, sorted(listeners(where.port)))) or "a process"
-        reached = [host for host in hosts if host not in EVERYWHERE] or ["127.0.0.1" if "0.0.0.0" in hosts else "[::1]"]
+        reached = next((host for host in hosts if host not in EVERYWHERE), "") or EVERYWHERE[hosts[0]]
         scheme = str(where).partition(":")[0]
         return (
             f"{who} listens at port {where.port}, though at {' and '.join(hosts)} alone and not at {where.host}: "
-            f"connect to {scheme}://{reached[0]}:{where.port}, or let it listen here"
+            f"connect to {scheme}://{reached}:{where.port}, or let it listen here"
         )
     if bound_hosts(where.port, datagrams=True):
         who = ", ".join(map(named, sorted(listeners(where.port, datagrams=True)))) or "a process"
@@ -427,7 +427,7 @@ def _at_another_address(where: Tcp | Tls, error: IPCError) -> str:
     return ""
 
 
-EVERYWHERE = ("0.0.0.0", "[::]")  # nosec B104 # names to look for: nothing listens
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # nosec B104 # names to look for: nothing listens
 
 
 # ---- what a client finds
