@@ -1,6 +1,6 @@
 """Many connections, many opens and closes, and peers of every bad kind (reliability rows 10, 11, 14 and 16).
 
-    NIGHTLY=soak .ci/run        10,000 idle connections, a storm of ten minutes, two minutes of bad peers, each front
+    NIGHTLY=load .ci/run        10,000 idle connections, a storm of ten minutes, two minutes of bad peers, each front
 
 The ordinary run has a short form of each, which takes seconds.
 """
@@ -25,7 +25,7 @@ import pytest
 from node_ipc import blocking
 
 PROGRAM = Path(__file__).with_name("load_program.py")
-LANE = os.environ.get("NIGHTLY") == "soak"
+LANE = os.environ.get("NIGHTLY") == "load"
 MIB = 1024 * 1024
 BAD = ("never reads", "drips", "garbage", "half-closes", "resets", "floods")
 EACH = 28
@@ -41,9 +41,9 @@ Noted = Callable[[str, object], None]
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc says what a process holds")
 in_lane = [
-    pytest.mark.lane(name="soak"),
+    pytest.mark.lane(name="load"),
     pytest.mark.timeout(1200),
-    pytest.mark.skipif(not LANE, reason="takes minutes: NIGHTLY=soak .ci/run"),
+    pytest.mark.skipif(not LANE, reason="takes minutes: NIGHTLY=load .ci/run"),
 ]
 fronts = pytest.mark.parametrize("front", ["asyncio", "blocking"])
 
