@@ -53,24 +53,25 @@ class Handled:
         self.is_deaf = False
         self.rooms = 0
         """Messages that came under a room's subject."""
+        self._heard: Callable[[str, bytes], None] | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.bus, name)
 
     async def connect(self, hears: Any) -> int | None:
         await asyncio.sleep(self.late)
-        heard = hears.heard
-
-        def hear(subject: str, data: bytes) -> None:
-            self.rooms += ".room." in subject
-            if not self.is_deaf:
-                heard(subject, data)
-
-        hears.heard = hear
+        if hears.heard != self._hear:  # once, not at each of a thousand connections around the one before
+            self._heard, hears.heard = hears.heard, self._hear
         try:
             return await self.bus.connect(hears)
         finally:
             self.is_connected = True
+
+    def _hear(self, subject: str, data: bytes) -> None:
+        self.rooms += ".room." in subject
+        if not self.is_deaf:
+            assert self._heard is not None
+            self._heard(subject, data)
 
 
 # ---- who hears what
