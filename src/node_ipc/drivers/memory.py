@@ -51,6 +51,8 @@ T = TypeVar("T")
 FIRST_FREE_PORT = 49152
 TURNS = 1_000_000
 """Turns at one moment after which ``run_until_idle`` takes it that they never end."""
+MANY_TIMERS = 500
+"""From so many on, twice those that were left last, cancelled ones are taken out."""
 LAST_TURNS = 5_000
 """Turns that ``finish`` takes at most: a handler that does something each second, for ever, is not waited for."""
 
@@ -153,6 +155,7 @@ class MemoryDriver:
         self._numbers = 0
         self._timers: list[_Call] = []
         self._ready: deque[_Call] = deque()
+        self._many_timers = MANY_TIMERS
         self._turn: list[Flushable] = []
         self._free_port = FIRST_FREE_PORT
         self._virtual_loop: VirtualLoop | None = None
@@ -332,7 +335,15 @@ class MemoryDriver:
             self._ready.append(call)
         else:
             heapq.heappush(self._timers, call)
+            if len(self._timers) > self._many_timers:
+                self._sweep()
         return call
+
+    def _sweep(self) -> None:
+        """Cancelled calls behind one that is due earlier and stays."""
+        self._timers[:] = [call for call in self._timers if not call.cancelled]
+        heapq.heapify(self._timers)
+        self._many_timers = max(MANY_TIMERS, 2 * len(self._timers))
 
     def sockets_in(self, directory: str) -> list[str]:
         paths = (getattr(address, "path", "") for address in self.listeners)
