@@ -534,7 +534,8 @@ def test_nothing_is_said_where_everything_was_sent(tmp_path: Path) -> None:
         program = (
             "import asyncio, sys, node_ipc\n"
             "async def main():\n"
-            "    async with node_ipc.serve('world', socket_root=sys.argv[1]):\n"
+            "    async with node_ipc.serve('world', socket_root=sys.argv[1]) as server:\n"
+            "        server.on('a', print)\n"
             "        async with node_ipc.connect('world', socket_root=sys.argv[1]) as client:\n"
             "            client.emit('a', 1)\n"
             "asyncio.run(main())\n"

@@ -119,8 +119,13 @@ def test_a_handler_that_comes_after_its_event_is_told_where_that_is(
 
 
 def test_what_was_broadcast_right_before_the_first_client_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    """Not where a server emits all the time, nor of what was long ago."""
-    for emits, seconds, tells in ((1, 0.0, True), (100, 0.0, False), (1, 60.0, False)):
+    """Not where a server emits all the time, or goes on, nor of what was long ago."""
+    for emits, seconds, goes_on, tells in (
+        (1, 0.0, False, True),
+        (100, 0.0, False, False),
+        (1, 60.0, False, False),
+        (1, 0.03, True, False),
+    ):
         for room in ("", "lobby"):
             caplog.clear()
             driver = testing.MemoryDriver()
@@ -130,6 +135,9 @@ def test_what_was_broadcast_right_before_the_first_client_is_told(caplog: pytest
             driver.advance(seconds)
             testing.connect(driver)
             testing.connect(driver)
+            if goes_on:
+                server.broadcast("news", 2)
+            driver.advance(0.3)
             call = f"to('{room}').emit()" if room else "broadcast('news')"
             assert (f"{call} reached nobody: the first client is here since now only" in caplog.text) == tells
             assert caplog.text.count("the first client") == tells

@@ -23,7 +23,9 @@ def nearest(wrong: str, ids: Collection[str]) -> str | None:
     known = [id for id in ids if len(id) >= SHORTEST]
     if len(wrong) < SHORTEST:
         return None
-    near = slipped(wrong, known) or lookalike(wrong, known)
+    meant = wrong.strip().casefold()
+    same = next((id for id in known if id.casefold() == meant), None)  # before one that is a letter shorter
+    near = same or slipped(wrong, known) or lookalike(wrong, known)
     return near or next((id for id in known if _have_one_end(id, wrong)), None)
 
 

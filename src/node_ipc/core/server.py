@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABCMeta
 from collections import Counter
 from collections.abc import Collection, Iterable
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, overload
 from weakref import WeakKeyDictionary, WeakSet
@@ -53,8 +54,10 @@ __all__ = ["Server", "ServerCore", "ServerState", "serving"]
 
 SUSPECT_ROOMS = 8
 """So many names of rooms in which nobody is are compared with those in which somebody is."""
-SENT_EARLY, SENT_EARLY_SECONDS = 3, 1.0
+SENT_EARLY, SENT_EARLY_SECONDS = 3, 0.1
 """So many broadcasts at the most, and not longer before the first client came, were hardly meant for nobody."""
+SENDS_ON_SECONDS = 0.25
+"""Who sends to all in any case, as a camera does, sends something in that time."""
 
 T = TypeVar("T")
 S = TypeVar("S", bound=Session)
@@ -332,20 +335,24 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
             self._sent_early += 1
             self._last_early = call, self._driver.now()
 
-    def _tell_sent_early(self) -> None:
+    def _look_at_sent_early(self, first: Session) -> None:
         """The first client is here: what was sent to all right before did not reach it.
 
-        A server that has sent much to nobody does so by itself, whoever listens, and is told nothing.
+        A server that has sent much to nobody, or sends on, does so by itself, whoever listens, and is told nothing.
         """
         call, sent_at = self._last_early
         if self._sent_early <= SENT_EARLY and self._driver.now() - sent_at < SENT_EARLY_SECONDS:
+            self.later(SENDS_ON_SECONDS, partial(self._tell_sent_early, call, first))
+        self._sent_early = 0
+
+    def _tell_sent_early(self, call: str, first: Session) -> None:
+        if first.stats().messages_out == 0:
             line = (
                 f"{call} reached nobody: the first client is here since now only. A link that a client has made is "
                 "taken while this program waits; so emit in the handler of 'connect', or after something that the "
                 "client sends when it is ready. This is said once"
             )
             self._tell_mistake(IPCError(line))
-        self._sent_early = 0
 
     def _here(self, audience: Audience) -> Audience:
         """The same, with its sockets as numbers of this server: those of others are somebody else's."""
@@ -597,7 +604,7 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
         self._opening.discard(session)
         self._sessions[session.id] = session
         if self._sent_early:
-            self._tell_sent_early()
+            self._look_at_sent_early(session)
         self._had_one = True
         self.events.publish("connect", session, session=session)
 
