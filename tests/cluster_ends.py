@@ -11,6 +11,8 @@ from typing import Any
 import node_ipc
 from brokers import Broker
 from node_ipc import AsyncClient, AsyncServer
+from node_ipc.cluster.engines import bus_of
+from node_ipc.config import bus_options
 
 BEAT = 100
 DEADLINE = 60.0
@@ -27,13 +29,15 @@ class Ends:
         self.gaps: list[Counter[str]] = []
         self.events: list[list[str]] = []
         self.errors: list[list[Exception]] = []
+        self._buses: list[Any] = []
         self._stack = stack
 
     async def add(self, *rooms: str, **options: Any) -> None:
         number = len(self.servers)
-        whole: dict[str, Any] = {"bus": self.broker.url, "bus_heartbeat": BEAT, "bus_group": "test"} | options
+        bus = options.pop("bus", None) or bus_of(bus_options.bus(self.broker.url))
+        whole: dict[str, Any] = {"bus_heartbeat": BEAT, "bus_group": "test"} | options
         path = f"{self.broker.folder}/s{number}"
-        server = await self._stack.enter_async_context(node_ipc.serve(path, **whole))
+        server = await self._stack.enter_async_context(node_ipc.serve(path, bus=bus, **whole))
         gaps: Counter[str] = Counter()
         events: list[str] = []
         errors: list[Exception] = []
@@ -53,10 +57,18 @@ class Ends:
         self.gaps.append(gaps)
         self.events.append(events)
         self.errors.append(errors)
+        self._buses.append(bus)
+
+    async def know_each_other(self) -> None:
+        """Until all do, and the broker has dealt with what they joined: it may be busier than they are."""
+        await until(lambda: all(len(server.everywhere.nodes) == len(self.servers) - 1 for server in self.servers))
+        for bus in self._buses:
+            if not isinstance(bus, str):
+                await bus.confirm()
 
     async def joined(self) -> None:
         """Until all know each other, and have for some heartbeats."""
-        await until(lambda: all(len(server.everywhere.nodes) == len(self.servers) - 1 for server in self.servers))
+        await self.know_each_other()
         await asyncio.sleep(4 * BEAT / 1000)
 
 

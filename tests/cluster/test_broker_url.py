@@ -76,7 +76,7 @@ def running(engine: str, **options: Any) -> Iterator[Broker]:
 
 
 async def takes_part(broker: Broker) -> None:
-    async with ends(broker, ("a",), ("a",)) as all:
+    async with ends(broker, ("a",), ("a",), bus=broker.url) as all:
         all.servers[0].to("a").emit("x", 1)
         await until(lambda: all.heard == [[1], [1]])
         assert not any(all.errors)
@@ -86,7 +86,7 @@ async def refusal(broker: Broker, **options: Any) -> str:
     """What a server says that the broker does not take; there is no secret in it, and none in what led to it."""
     async with AsyncExitStack() as stack:
         all = Ends(broker, stack)
-        await all.add(**options)
+        await all.add(**{"bus": broker.url} | options)
         await until(lambda: all.errors[0])
         told = "".join(traceback.format_exception(all.errors[0][0]))
         server = all.servers[0]

@@ -474,7 +474,7 @@ async def test_what_was_lost_of_the_last_that_a_server_sent_is_told_when_it_stop
         all = Ends(broker, stack)
         for bus in buses:
             await all.add("a", bus=bus, bus_heartbeat=60_000)
-        await until(lambda: all.servers[0].everywhere.nodes and all.servers[1].everywhere.nodes)
+        await all.know_each_other()
         one = all.servers[0]
         one.to("a").emit("x", 0)
         await until(lambda: all.heard[1] == [0])
