@@ -32,6 +32,11 @@ def setup(server: node_ipc.AsyncServer) -> None:
         socket.join(room)
         socket.emit("joined", os.getpid())
 
+    @server.on("look")
+    def look(room: str) -> None:
+        """Who is in this room, at any worker, hears which process this is."""
+        server.to(room).emit("seen", os.getpid())
+
     @server.on("say")
     async def say(data: dict[str, Any]) -> None:
         """So many events to a room, with pauses between them."""

@@ -62,6 +62,7 @@ class Ends:
     async def know_each_other(self) -> None:
         """Until all do, and the broker has dealt with what they joined: it may be busier than they are."""
         await until(lambda: all(len(server.everywhere.nodes) == len(self.servers) - 1 for server in self.servers))
+        await until(lambda: all("bus.up" in events for events in self.events))
         for bus in self._buses:
             if not isinstance(bus, str):
                 await bus.confirm()

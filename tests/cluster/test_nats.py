@@ -160,8 +160,7 @@ async def test_one_is_killed_and_the_other_goes_on(told: bool) -> None:
                 place = other.url.rpartition("@")[2]
                 await until(partial(all_at, all, buses, place))
                 await asyncio.to_thread(victim.start)
-                await until(lambda: len(all.servers[1].everywhere.nodes) == 2)
-                await asyncio.sleep(0.5)
+                await all.know_each_other()
                 for _ in range(50):  # and then it is as it was
                     all.servers[0].to("a").emit("x", sent)
                     sent += 1

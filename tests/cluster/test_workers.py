@@ -37,6 +37,7 @@ class Workers:
         self.path = path
         self.clients: dict[int, node_ipc.AsyncClient] = {}
         self.heard: dict[int, list[Any]] = {}
+        self.seen: dict[int, set[int]] = {}
         self.hub = int(re.findall(r"the hub of .* is process (\d+)", program.wait_for("the hub of"))[0])
 
     async def meet(self, count: int, stack: AsyncExitStack) -> None:
@@ -52,12 +53,19 @@ class Workers:
                 self.clients[pid] = client
                 heard = self.heard[pid] = []
                 client.on("said", heard.append)
+                seen = self.seen[pid] = set()
+                client.on("seen", seen.add)
             await self.know(count)
 
     async def know(self, count: int) -> None:
         while not all([await client.request("nodes") == count - 1 for client in self.clients.values()]):
             await asyncio.sleep(0.02)
-        await asyncio.sleep(0.3)
+        for seen in self.seen.values():
+            seen.clear()
+        while not all(self.seen[pid] >= self.clients.keys() for pid in self.clients):  # the hub knows it, too
+            for client in self.clients.values():
+                client.emit("look", "a")
+            await asyncio.sleep(0.02)
 
 
 @asynccontextmanager
