@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import os
+import re
 import socket
 import sys
 import threading
@@ -1120,16 +1121,51 @@ def test_a_handler_of_the_lifecycle_s_event_by_another_name_is_told_once(
 ) -> None:
     server, client = front.serve(), front.connect()
     for _ in range(2):
-        server.on("connection", print)
+        server.on("connection", lambda socket: None)
         client.once("disconect", print)
     client.on("message", print)
     client.on("connected", print, type=int)
     client.on(Event("connected", int), print)
+    client.close()
     (told,) = hints(caplog, "'connection'")
     assert "hears what the other side emits under that name; what happens here is named 'connect'" in told
     (told,) = hints(caplog, "'disconect'")
     assert "what happens here is named 'disconnect': was that meant?" in told
     assert not hints(caplog, "'message'") and not hints(caplog, "'connected'")
+
+
+def test_a_usual_word_for_what_happens_is_told_where_the_other_side_emits_nothing_of_that_name(
+    front: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = front.serve()
+    server.on("connection", print)
+    front.connect()
+    client = front.connect()
+    client.on("connected", lambda: None)
+    client.on("disconnected", lambda reason: None)
+    assert not hints(caplog, "what happens here")
+    client.until(lambda: server.count == 2)
+    client.close()
+    server.stop()
+    assert re.findall("a handler of '(.*?)' hears", caplog.text) == ["connected", "disconnected", "connection"]
+
+
+def test_a_program_s_own_events_may_have_such_names(front: Any, caplog: pytest.LogCaptureFixture) -> None:
+    heard: list[Any] = []
+    server = front.serve()
+    server.on("connect", lambda socket: None)
+    server.on("connected", lambda data, socket: heard.append(data))
+    server.on("disconnected", lambda name: heard.append(name))
+    client = front.connect()
+    client.on("connected", lambda: heard.append("connected"))
+    client.on("disconnected", lambda name: heard.append(name))
+    client.emit("connected", "me")
+    client.until(lambda: heard == ["me"])
+    server.broadcast("connected", "another")
+    client.until(lambda: heard == ["me", "connected"])
+    client.close()
+    server.stop()
+    assert not hints(caplog, "what happens here")
 
 
 def test_a_handler_of_what_happens_only_to_the_other_kind_of_end_is_never_called_and_told(

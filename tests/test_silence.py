@@ -87,16 +87,48 @@ def test_a_client_that_can_receive_tells_of_a_misspelt_handler_unless_its_event_
     monkeypatch.setattr(inbox, "RECEIVED_SECONDS", 0.01)
     server = waiting.serve()
     client = waiting.connect()
-    client.on("new", print)
-    client.on("orders", print)
+    client.on("nwes", print)
+    client.on("oder", print)
     client.until(lambda: server.count)
     server.broadcast("order", 1)
     assert client.receive("order", timeout=20) == 1
     server.broadcast("order", 1)
     server.broadcast("news", 1)
     client.until(lambda: "no handler hears" in caplog.text)
-    assert caplog.text.count("events named 'news' come, and no handler hears them; there is one for 'new'") == 1
+    assert caplog.text.count("events named 'news' come, and no handler hears them; there is one for 'nwes'") == 1
     assert "'order' come" not in caplog.text
+
+
+def test_a_client_that_lives_for_a_moment_tells_of_a_misspelt_handler_at_its_end(
+    waiting: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = waiting.serve()
+    client = waiting.connect()
+    client.on("mesage", print)
+    client.until(lambda: server.count)
+    server.broadcast("message", 1)
+    client.until(lambda: client.client.inbox.has("message"))
+    assert "no handler hears" not in caplog.text
+    client.close()
+    assert caplog.text.count("events named 'message' come, and no handler hears them; there is one for 'mesage'") == 1
+
+
+@pytest.mark.parametrize(
+    ("handled", "comes"),
+    [("job.started", "job.start"), ("connected", "disconnected"), ("cursor.x", "cursor.y"), ("jobStart", "jobstarted")],
+)
+def test_two_words_of_which_both_may_be_meant_are_no_misspelling(
+    handled: str, comes: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    client, server, _, driver = testing.pair()
+    client.on(handled, lambda data: None)
+    server.broadcast(comes, 1)
+    driver.run_until_idle()
+    assert client.stats().unheard == 1 and "misspelt" not in caplog.text
+    server.on(handled, lambda data: None)
+    client.emit(comes, 1)
+    driver.run_until_idle()
+    assert f"events named {comes!r} come, and no handler hears them; there are some for {handled!r}" in caplog.text
 
 
 def test_a_handler_that_comes_after_its_event_is_told_where_that_is(
@@ -112,10 +144,85 @@ def test_a_handler_that_comes_after_its_event_is_told_where_that_is(
         client.on("news", print)
     client.off("news", print)
     client.on("news", print)
+    client.close()
     where = "it waits in the inbox for receive('news')" if waits else "that is gone"
     assert (
         caplog.text.count(f"'news' came before this handler of it was registered, which does not hear it: {where}") == 1
     )
+
+
+def test_a_handler_that_comes_in_the_middle_of_a_stream_is_in_order(
+    front: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What it hears from then on shows that it was meant to come then."""
+    server = front.serve()
+    client = front.connect()
+    client.until(lambda: server.count)
+    waits = hasattr(client.client, "inbox")
+    heard: list[int] = []
+    for name in ("tick", "frame"):
+        server.broadcast(name, 1)
+        client.until(lambda name=name: client.client.inbox.has(name) if waits else client.stats().unheard)
+        client.on(name, heard.append, **({"type": int} if name == "frame" else {}))
+        server.broadcast(name, 2)
+        server.broadcast(name, 3)
+    client.until(lambda: len(heard) == 4)
+    client.close()
+    assert heard == [2, 3, 2, 3] and "came before" not in caplog.text
+
+
+def test_a_handler_that_hears_nothing_more_is_told_after_a_while(caplog: pytest.LogCaptureFixture) -> None:
+    client, server, _, driver = testing.pair()
+    server.broadcast("news", 1)
+    driver.run_until_idle()
+    client.on("news", lambda data: None)
+    driver.advance(1.9)
+    assert "came before" not in caplog.text
+    driver.advance(0.2)
+    assert caplog.text.count("'news' came before this handler of it was registered") == 1
+
+
+# ---- handlers for each link
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_handlers_that_are_registered_anew_for_each_link_are_told_once(
+    front: Any, told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = front.serve()
+    client = front.connect()
+    heard: list[int] = []
+
+    def connected() -> None:
+        if not told:
+            client.client.off("news")
+        client.client.on("news", lambda data: heard.append(data))
+        client.client.once("first", lambda data: None)
+
+    client.on("connect", connected)
+    for links in (1, 2, 3):
+        client.until(lambda links=links: server.count == 1 and len(client.client.events.handlers("first")) == links)
+        server.call(lambda: [each.abort() for each in server.server.sockets])
+        client.until(lambda: not server.count)
+    said = "the same handler of 'news' is registered again, now that there is another link, and the earlier one stays"
+    assert caplog.text.count(said) == told
+
+
+def test_a_server_that_registers_for_each_client_is_told_unless_each_has_its_own(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for own in (True, False):
+        driver = testing.MemoryDriver()
+        server = testing.serve(driver)
+
+        def connected(socket: Any, own: bool = own, server: Any = server) -> None:
+            server.on("news", (lambda data: socket.emit("said", data)) if own else (lambda data: print(data)))
+
+        server.on("connect", connected)
+        testing.connect(driver)
+        testing.connect(driver)
+        driver.run_until_idle()
+        assert caplog.text.count("the same handler of 'news' is registered again") == (not own)
 
 
 def test_what_was_broadcast_right_before_the_first_client_is_told(caplog: pytest.LogCaptureFixture) -> None:
@@ -484,11 +591,13 @@ def test_what_a_handler_of_events_returns_is_told_to_go_nowhere(front: Any, capl
     server = front.serve()
     server.on("add", returning)
     server.on("push", lambda data: len(data))
+    server.on("sum", lambda data: {"sum": sum(data)})
     client = front.connect()
-    for name in ("add", "push", "add", "push"):
+    for name in ("add", "push", "sum") * 2:
         client.emit(name, [1, 2])
-    client.until(lambda: server.server.stats().messages_in == 4)
-    assert caplog.text.count("what the handler of 'add' returned goes nowhere: an event has no answer") == 1
+    client.until(lambda: server.server.stats().messages_in == 6)
+    for name in ("add", "sum"):
+        assert caplog.text.count(f"what the handler of {name!r} returned goes nowhere: an event has no answer") == 1
     assert "'push'" not in caplog.text
 
 
@@ -549,8 +658,13 @@ def test_what_looks_like_an_answer_is_told_of_whatever_the_program_has_written(
         "partial": functools.partial(with_unit, "m"),
         "decorated": decorated(returning_later),
         "while": node_ipc.while_connected(returning_later),
+        "text of a lambda": lambda data: f"{data} m",
+        "sum of a lambda": lambda data: data[0] + data[1],
+        "dict of a lambda": lambda data: {"sum": sum(data)} if data else {},
     }
+    kept: dict[str, Any] = {}
     usual = {"file": Path(tmp_path, "file").write_text, "list": [].__contains__, "nothing": lambda data: data}
+    usual |= {"kept": lambda data: kept.setdefault("kept", {}), "both": lambda data: (len(data), data)}
     for name, handler in (told | usual).items():
         server.on(name, handler)
         client.emit(name, "text" if name == "file" else [1, 2])
@@ -671,41 +785,63 @@ def test_an_emit_that_waits_long_for_a_server_that_does_not_read_says_so(
 # ---- text where bytes are taken
 
 
+WORDS = ("Monday12", "text", "hello123")
+
+
 @pytest.mark.parametrize("wanted", [bytes, bytearray, node_ipc.Bytes, numpy.ndarray])
 @pytest.mark.parametrize("verb", ["emit", "request"])
-def test_a_word_that_is_read_as_base64_is_told_once(
+def test_words_that_are_read_as_base64_are_told_once(
     front: Any, wanted: Any, verb: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It stands in JSON as bytes do, and they are what comes."""
+    """They stand in JSON as bytes do, and those are what comes."""
     server = front.serve()
     heard: list[bytes] = []
     register = server.on if verb == "emit" else server.handle
     register("blob", lambda data: heard.append(bytes(data)), type=wanted)
     client = front.connect()
-    for word in ("text", "text", "word"):
+    for word in WORDS * 2:
         getattr(client, verb)("blob", word)
-    client.until(lambda: len(heard) == 3)
-    assert heard[0] == base64.b64decode("text")
-    assert caplog.text.count("what came of 'blob' is a word, and it was read as base64") == 1
+    client.until(lambda: len(heard) == 6)
+    assert heard[1] == base64.b64decode("text")
+    assert caplog.text.count("what came of 'blob' are words, and they were read as base64") == 1
 
 
-def test_so_is_one_that_is_received(waiting: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_so_are_those_that_are_received(waiting: Any, caplog: pytest.LogCaptureFixture) -> None:
     server = waiting.serve()
     client = waiting.connect()
-    for _ in range(2):
-        server.broadcast("blob", "text")
-        assert client.receive("blob", type=bytes, timeout=20) == base64.b64decode("text")
-    assert caplog.text.count("what came of 'blob' is a word") == 1
+    for word in WORDS * 2:
+        server.broadcast("blob", word)
+        assert client.receive("blob", type=bytes, timeout=20) == base64.b64decode(word)
+    assert caplog.text.count("what came of 'blob' are words") == 1
 
 
-@pytest.mark.parametrize("data", [b"", b"\x00\x01\x02", b"a text", b"x" * 100, b"x" * 100_000, "texts"])
-def test_bytes_are_not_taken_for_words(data: Any, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    "data",
+    [
+        *([b""], [b"\x00\x01\x02"], [b"a text"], [b"x" * 100], [b"x" * 100_000], ["texts"]),
+        [base64.b64decode(word) for word in ("text", "word", "name")],  # as one in eleven of three bytes is
+        [base64.b64decode(word) for word in ("A+9/", "text", "word", "name", "room", "A/12", "book")],
+        [b"\xff\xff\xff"] * 8 + [base64.b64decode(word) for word in WORDS],
+    ],
+)
+def test_bytes_are_not_taken_for_words(data: list[Any], caplog: pytest.LogCaptureFixture) -> None:
     client, server, _, driver = testing.pair()
     server.on("blob", lambda data: None, type=bytes)
-    client.emit("blob", data)
-    driver.run_until_idle()
-    assert "is a word" not in caplog.text
-    assert ("take str here, or emit bytes" in caplog.text) is isinstance(data, str)
+    for each in data:
+        client.emit("blob", each)
+        driver.run_until_idle()
+    assert "are words" not in caplog.text
+    assert ("take str here, or emit bytes" in caplog.text) is isinstance(data[0], str)
+
+
+def test_enough_payloads_are_looked_at_for_words_and_no_more() -> None:
+    client, server, _, driver = testing.pair()
+    server.on("blob", lambda data: None, type=bytes)
+    entry = server.events._table["blob"]
+    for count in range(1, 12):
+        client.emit("blob", b"\xff\xff\xff")
+        driver.run_until_idle()
+        assert (server.events._table["blob"] is entry) is (count < 8)
 
 
 # ---- a thread that sleeps in place

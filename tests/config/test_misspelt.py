@@ -11,7 +11,7 @@ import pytest
 
 import node_ipc
 from node_ipc import Config, blocking, ipc, scale, telemetry, testing
-from node_ipc.config.misspelt import lookalike, slipped, suggests
+from node_ipc.config.misspelt import lookalike, misspelling, slipped, suggests
 from node_ipc.config.options import UnknownOption
 from node_ipc.scale import workers
 
@@ -262,6 +262,24 @@ def test_what_takes_no_options_says_nothing_of_them() -> None:
 )
 def test_names_that_are_hardly_others(wrong: str, known: list[str], near: str | None) -> None:
     assert lookalike(wrong, known) == near
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_mistake"),
+    [
+        *(("mesage", "message", True), ("messag", "message", True), ("mesages", "message", True)),
+        *(("job_started", "jobStarted", True), ("usr.join", "user.join", True), ("userjion", "user-join", True)),
+        *(("orderr", "order", True), ("recieved", "received", True), ("Status", "status", True)),
+        *(("start", "started", False), ("job.starting", "job.started", False), ("jobstart", "jobStarted", False)),
+        *(("stop", "stopped", False), ("updating", "update", False), ("retry", "retried", False)),
+        *(("new", "news", False), ("connection", "connect", False), ("restart", "start", False)),
+        *(("user.connected", "user.disconnected", False), ("temperature.min", "temperature.max", False)),
+        *(("cursorX", "cursorY", False), ("job.start", "job.start.all", False)),
+    ],
+)
+def test_two_names_that_may_both_be_meant(one: str, other: str, is_mistake: bool) -> None:
+    assert misspelling(one, [other]) == (other if is_mistake else None)
+    assert misspelling(other, [one]) == (one if is_mistake else None)
 
 
 @pytest.mark.parametrize(

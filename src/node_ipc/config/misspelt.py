@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import wraps
 from types import CoroutineType
 from typing import Any, NoReturn, TypeVar
@@ -18,6 +18,7 @@ __all__ = [
     "PLAIN",
     "lookalike",
     "meant",
+    "misspelling",
     "refer",
     "refuse_misplaced",
     "refuse_misspelt",
@@ -39,6 +40,13 @@ CALLBACKS = frozenset({"callback", "cb", "on_result", "on_response", "on_answer"
 UNEXPECTED = " got an unexpected keyword argument "
 SEPARATORS = re.compile(r"[\W_]+")
 DIGITS = re.compile(r"\d+")
+WORDS = re.compile(r"[\W_]+|(?<=[a-z0-9])(?=[A-Z])")
+"""What stands between the words of a name: ``job.started``, ``jobStarted``."""
+ENDINGS = frozenset({"s", "es", "d", "ed", "r", "er", "rs", "ers", "n", "en", "ing", "ion", "ions", "ies", "ied"})
+"""What makes another word of one."""
+SHORTEST_STEM = 3
+BEGINNINGS = frozenset({"un", "dis", "re", "de", "in", "im", "pre", "non", "sub", "up"})
+"""As ``ENDINGS``: ``connected`` and ``disconnected``, ``start`` and ``restart``."""
 UNPRIVILEGED = 1024
 """Ports of servers begin here, but for those of the system; no limit in seconds is as long."""
 ALIKE = 0.8
@@ -59,19 +67,70 @@ def lookalike(wrong: str, known: Iterable[str]) -> str | None:
     Names that differ in case and separators only are, or in two neighbours that changed places; those that differ in
     numbers only (``sensor.1``) are not.
     """
-    import difflib  # as above
+    return next(_lookalikes(wrong, known), None)
 
+
+def misspelling(wrong: str, known: Iterable[str]) -> str | None:
+    """As ``lookalike``, where nothing else shows that there is a mistake: not where both may well be names.
+
+    As ``job.start`` and ``job.started``, ``connected`` and ``disconnected``, ``cursor.x`` and ``cursor.y``.
+    """
+    return next((name for name in _lookalikes(wrong, known) if not _are_two_names(wrong, name)), None)
+
+
+def _lookalikes(wrong: str, known: Iterable[str]) -> Iterator[str]:
     plain = {_plain(name): name for name in known}
     numberless = DIGITS.sub("", _plain(wrong))
-    near = difflib.get_close_matches(_plain(wrong), plain, 3, ALIKE)
-    near += [name for name in plain if _is_swapped(_plain(wrong), name)]
-    return next((plain[name] for name in near if name == _plain(wrong) or DIGITS.sub("", name) != numberless), None)
+    near = _alike(_plain(wrong), plain)
+    return (plain[name] for name in near if name == _plain(wrong) or DIGITS.sub("", name) != numberless)
+
+
+def _alike(wrong: str, known: Iterable[str]) -> list[str]:
+    import difflib  # as above
+
+    near = difflib.get_close_matches(wrong, known, 3, ALIKE)
+    return near + [name for name in known if _is_swapped(wrong, name)]
+
+
+def _are_two_names(one: str, other: str) -> bool:
+    """Whether they differ in a word that one has more, or that is another word in each of them."""
+    if _plain(one) == _plain(other):
+        return False
+    ones, others = ([word.casefold() for word in WORDS.split(name) if word] for name in (one, other))
+    while ones and others and ones[0] == others[0]:
+        del ones[0], others[0]
+    while ones and others and ones[-1] == others[-1]:
+        del ones[-1], others[-1]
+    if not (ones and others):
+        return True
+    if len(ones) != len(others):
+        return _are_two_words("".join(ones), "".join(others))
+    return any(map(_are_two_words, ones, others))
+
+
+def _are_two_words(one: str, other: str) -> bool:
+    if one == other:
+        return False
+    shorter, longer = sorted((one, other), key=len)
+    if not _alike(shorter, [longer]) or longer.removesuffix(shorter) in BEGINNINGS:
+        return True
+    same = _same(one, other)
+    if same < SHORTEST_STEM:
+        return False
+    ends = {word[same:].removeprefix(one[same - 1]) for word in (one, other)}  # as in stop and stopped
+    return bool(ends & ENDINGS) and ends <= ENDINGS | {"", "e", "y"}
 
 
 def _is_swapped(wrong: str, right: str) -> bool:
     """Whether two neighbours have changed places, which leaves little likeness of a short name: ``jion``, ``join``."""
-    same = next((at for at in range(min(len(wrong), len(right))) if wrong[at] != right[at]), 0)
+    same = _same(wrong, right)
     return _are_swapped(wrong[same:], right[same:])
+
+
+def _same(one: str, other: str) -> int:
+    """How many letters they begin with are the same."""
+    shorter = min(len(one), len(other))
+    return next((at for at in range(shorter) if one[at] != other[at]), shorter)
 
 
 def _are_swapped(wrong: str, right: str) -> bool:
@@ -90,8 +149,7 @@ def slipped(name: str, known: Iterable[str]) -> str | None:
 def _is_a_slip(wrong: str, right: str) -> bool:
     if abs(len(wrong) - len(right)) > 1 or wrong == f"{right}s":  # a plural is another name
         return False
-    shorter = min(len(wrong), len(right))
-    same = next((at for at in range(shorter) if wrong[at] != right[at]), shorter)
+    same = _same(wrong, right)
     wrong, right = wrong[same:], right[same:]
     if wrong[1:] == right[1:] or wrong[1:] == right or wrong == right[1:]:
         return True

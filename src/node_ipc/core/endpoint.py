@@ -165,6 +165,8 @@ NO_TURN = (
 NO_WAIT = "no call waited, as where time.sleep(…) is called: call poll(…) instead, or return from the handler"
 NOT_SERVING = frozenset({"idle", "closing", "closed"})
 """In these states no handler is to be called: who has made a server and not started it may only describe it."""
+DOUBT_SECONDS = 2.0
+"""So long it is waited whether what looks like a mistake is none."""
 ENDED_AT_ONCE = 1.0
 """Seconds: a program on an event loop that ends sooner, and has sent nothing and got nothing, has not waited."""
 
@@ -183,7 +185,7 @@ BETWEEN_PARTS = frozenset(
             "join_rooms",
             "leave_rooms",
         ),
-        "listening",
+        *("doubt", "listening"),
         *(
             "listening_at",
             "meant_id",
@@ -288,6 +290,7 @@ class Publisher:
         self._last_misfit = ""
         self._made_at = driver.now()
         self._timer: Timer | None = None
+        self._doubts: dict[Callable[[], None], Timer] = {}
         self.failure: IPCError | None = None
         """The error that ended this, or kept it from starting, where no ``error`` handler heard it."""
         self.closed: Outcome[Self] = self._outcome()
@@ -311,7 +314,9 @@ class Publisher:
         self.events.bytes_only = self._codec.raw
         self.events.emitted_method = self._tell_emitted_method
         self.events.returned = self._tell_returned
-        self.events.came_before = self.tell_came_before
+        self.events.came_before = lambda name: partial(self.tell_came_before, name)
+        self.events.doubt = self.doubt
+        self.events.registered_anew = self._tell_registered_anew
         self.events.worded = self._tell_worded
         self.events.removed_nothing = self._tell_removed_nothing
         driver.endpoints.add(self)
@@ -339,6 +344,15 @@ class Publisher:
             f"{self!r} cannot be copied, pickled or given to another process: its link belongs to this one. Give that "
             f"the address, and let it make its own ({self._made_by.strip(', ') or 'connect, or serve'})"
         )
+
+    def doubt(self, tell: Callable[[], None], seconds: float | None = None) -> None:
+        """Call this later, or when this is closed: by then what looks like a mistake may have proved to be none."""
+        wait = DOUBT_SECONDS if seconds is None else seconds
+        self._doubts[tell] = self._driver.call_later(wait, partial(self._end_doubt, tell))
+
+    def _end_doubt(self, tell: Callable[[], None]) -> None:
+        self._doubts.pop(tell).cancel()
+        tell()
 
     @property
     def settings(self) -> Config:
@@ -392,12 +406,21 @@ class Publisher:
         )
         self._tell_mistake(IPCError(line))
 
-    def _tell_worded(self, name: str) -> None:
-        """Bytes are wanted of what came, and it reads like a word."""
+    def _tell_registered_anew(self, name: str) -> None:
+        """A handler is registered again on a later link, and the earlier one is there still."""
         line = (
-            f"what came of {name!r} is a word, and it was read as base64, since bytes are taken here: that is how they "
-            "stand in JSON. If text was emitted, take str here, or emit bytes, text.encode(). This is said once for "
-            "each name"
+            f"the same handler of {name!r:.80} is registered again, now that there is another link, and the earlier "
+            "one stays: each event calls both. Handlers outlast links: register them once, and not in the handler of "
+            "'connect'. This is said once"
+        )
+        self._tell_mistake(IPCError(line))
+
+    def _tell_worded(self, name: str) -> None:
+        """Bytes are wanted of what came, and it reads like words."""
+        line = (
+            f"what came of {name!r} are words, and they were read as base64, since bytes are taken here: that is how "
+            "those stand in JSON. If text was emitted, take str here, or emit bytes, text.encode(). This is said once "
+            "for each name"
         )
         self._tell_mistake(IPCError(line))
 
@@ -675,7 +698,9 @@ class Publisher:
         self._fault_log.log(about, error, loud=loud, mistake=mistake, socket=socket, timed=timed)
 
     def _close_fault_log(self) -> None:
-        """The endpoint is closed: what was left out is told, and no timer stays."""
+        """The endpoint is closed: what was left out, or waited to be clearer, is told, and no timer stays."""
+        for tell in tuple(self._doubts):
+            self._end_doubt(tell)
         if self._fault_log is not None:
             self._fault_log.close()
 

@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from functools import partial
-from itertools import islice
+from itertools import islice, pairwise
 from types import AsyncGeneratorType, CoroutineType, FunctionType, GeneratorType, MethodType, NoneType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 
@@ -26,7 +27,7 @@ from msgspec import UNSET, Raw
 
 from ..config import twin
 from ..config.foreign import PASSING, Foreign, caused, shown
-from ..config.misspelt import lookalike
+from ..config.misspelt import misspelling
 from ..errors import HandlerError, InvalidEvent, InvalidPayload, IPCError, ProtocolError, ReservedEvent
 from ..wire import surrogates
 from ..wire.arrays import is_known, makes
@@ -34,8 +35,8 @@ from ..wire.attached import Attached
 from ..wire.attached import convert as convert_attached
 from ..wire.carried import Carried, NothingCarried
 from ..wire.costs import LARGE_FRAME
-from ..wire.json import decode_large_payload, encode, is_word, salvage, to_bytes
-from ..wire.names import ATTACHMENTS, LIFECYCLE, PING, PONG, NameCheck, Named, meant_of_lifecycle
+from ..wire.json import decode_large_payload, encode, salvage, to_bytes, word_weight
+from ..wire.names import ATTACHMENTS, LIFECYCLE, MEANT, PING, PONG, NameCheck, Named, meant_of_lifecycle
 from .newest import Keep, checked
 from .signature import Signature, signature_of
 
@@ -82,6 +83,15 @@ COMPARED = 256
 
 RETURNED = frozenset({dict, list, tuple, str, bytes, int, float, GeneratorType, AsyncGeneratorType})
 """What a handler of an event that returns it may take for an answer."""
+
+LOOKED_AT = 8
+"""So many payloads of a name, the first that are to be bytes, are looked at whether they are words."""
+WORDS_WEIGH = 8
+"""What these weigh at least together: four words of four letters, two of eight or one of twelve."""
+MAKES = frozenset({"BUILD_MAP", "BUILD_CONST_KEY_MAP", "BUILD_STRING", "BINARY_OP"})
+"""By what a lambda ends that gives a new value."""
+SAME_AMONG = 8
+"""So many handlers of a name, the latest, are compared with one that comes on a later link."""
 
 LOOKED_THROUGH = 32
 """Handlers of one event among which one is looked for one by one."""
@@ -185,6 +195,8 @@ class Registration(msgspec.Struct, eq=False):
     type: Any = None
     """What payloads are decoded to; None is whatever comes."""
     live: bool = True
+    link: int = 0
+    """How many links there had been when it was registered."""
     twin: Registration | None = None
     """Its like under the same name of the other registry: a peer's events and our own may share names."""
 
@@ -353,8 +365,9 @@ class Events(Generic[S]):
         """Told, once for each, of an event that nobody hears, and that a request could ask for."""
         self._emitted_methods: set[str] = set()
         self._suspects: set[str] = set()
-        self.came_before: Callable[[str], None] | None = None
-        """Told, once for each, of an event that came unheard before its first handler."""
+        self.came_before: Callable[[str], Callable[[], None] | None] | None = None
+        """Asked, of an event that came unheard before its first handler, for what tells so, once; None where that is as
+        it should be."""
         self._came: set[str] = set()  # names that nobody heard, the first few
         self._settled: set[str] = (
             set()
@@ -368,7 +381,15 @@ class Events(Generic[S]):
         meant, where there are handlers of no such one."""
         self.worded: Callable[[str], None] | None = None
         """Told, once for each, of a name of which bytes are taken, and came what is rather text."""
-        self._looked_at: set[str] = set()  # names whose first bytes were looked at
+        self._words: dict[str, list[int]] = {}  # names of bytes: what those that were looked at weigh as words
+        self._looked_at: set[str] = set()  # those of which enough was looked at
+        self.doubt: Callable[[Callable[[], None]], None] | None = None
+        """Told what to call later, when it is clearer whether there is a mistake."""
+        self._unproven: set[str] = set()  # names of handlers that may be mistakes, and have not heard anything yet
+        self._meant: dict[str, list[str]] = {}  # the same by the event of the lifecycle that may be meant
+        self.registered_anew: Callable[[str], None] | None = None
+        """Told, once, of a name whose handler is registered for each link, and would be called for each."""
+        self._links = 0
         self.missed: Callable[[str], None] | None = None
         """Told that the first handler came of what ``publish_state`` found none for."""
         self._unheard_states: set[str] = set()
@@ -427,7 +448,7 @@ class Events(Generic[S]):
             self.removed_nothing(name, None)
         else:
             handled = [each for each in (*self._wire, *self._lifecycle) if any(self._registered(each))]
-            if (near := lookalike(name, handled[:COMPARED])) is not None:
+            if (near := misspelling(name, handled[:COMPARED])) is not None:
                 self.removed_nothing(name, near)
 
     def tap(self, hear: Callable[..., Any], *, ours: bool = False) -> Callable[[], None]:
@@ -509,12 +530,20 @@ class Events(Generic[S]):
 
         return decoded
 
-    def _look_at_text(self, name: str, data: Any) -> None:
-        """See whether the first payload that is to be bytes is text that only happens to be base64, as words may."""
-        if name not in self._looked_at:
+    def _look_at_text(self, name: str, data: Any) -> bool:
+        """See whether what is to be bytes is text that only happens to be base64, as words may; whether to look on."""
+        if name in self._looked_at:
+            return False
+        weights = self._words.setdefault(name, [])
+        weights.append(word_weight(data))
+        is_text = sum(weights) >= WORDS_WEIGH
+        if is_text and self.worded is not None:
+            self.worded(name)
+        if is_text or len(weights) == LOOKED_AT:
             self._looked_at.add(name)
-            if self.worded is not None and is_word(data):
-                self.worded(name)
+            del self._words[name]
+            return False
+        return True
 
     def is_local(self, event: str) -> bool:
         """Whether handlers of this name hear of this endpoint itself, and of nothing that a peer emits."""
@@ -547,7 +576,7 @@ class Events(Generic[S]):
         if name in self._local and name not in self._from_peers:
             self._refuse_too_many(name, handler, signature.required, LIFECYCLE_BRINGS[self._carries].get(name))
         if name not in self._raises and (type is None or self.bytes_only):
-            self._look_for_mistake(name)
+            self._look_for_mistake(name, signature)
         registration = Registration(handler, once, self._adapted(name, handler, signature, None))
         if name == EVERYTHING:
             self._everything.add(registration)
@@ -564,10 +593,11 @@ class Events(Generic[S]):
                 registration.twin, twin.twin = twin, registration
         return handler
 
-    def _look_for_mistake(self, name: str) -> None:
+    def _look_for_mistake(self, name: str, signature: Signature) -> None:
         """Look whether an event of the lifecycle is meant: nothing else would ever show that this one never comes.
 
-        A payload's type shows that it is a peer's event, and a handler of the one that may be meant that both are.
+        A payload shows that it is a peer's event, and a handler of the one that may be meant that both are. Where a
+        handler shows neither, and the name is a usual one, it is seen later whether such events come.
         """
         if self.bytes_only:
             comes = name in (EVERYTHING, "data") or (name.startswith("rpc.") and name != "rpc.request")
@@ -581,9 +611,32 @@ class Events(Generic[S]):
             return
         if (meant is None and not never) or name in self._mistakes or self.mistaken is None:
             return
-        if never or not (name in LIFECYCLE or self._lifecycle.get(meant or "")):
+        if not never and (name in LIFECYCLE or self._lifecycle.get(meant or "")):
+            return
+        another_word = meant is not None and name in MEANT and not never
+        takes_it = signature.takes(LIFECYCLE_BRINGS[self._carries].get(meant or "", ())) if another_word else True
+        if takes_it is not False:
             self._mistakes.add(name)
+        if takes_it:
             self.mistaken(name, meant)
+        elif takes_it is None and meant is not None:
+            self._meant.setdefault(meant, []).append(name)
+            self._unproven.add(name)
+            if meant in self._unheard_states:
+                self._doubt_meant(meant)
+
+    def _doubt_meant(self, meant: str) -> None:
+        """It happened, and there are handlers of another name that may be for it: if none of that comes, they are."""
+        for name in self._meant.pop(meant):
+            if self.doubt is not None:
+                self.doubt(partial(self._tell_meant, name, meant))
+
+    def _tell_meant(self, name: str, meant: str) -> None:
+        if self._is_unproven(name) and not self._lifecycle.get(meant) and self.mistaken is not None:
+            self.mistaken(name, meant)
+
+    def _is_unproven(self, name: str) -> bool:
+        return name in self._unproven and name in self._wire
 
     def _add_wire(self, name: str, handler: Any, signature: Signature, type: Any, once: bool) -> Registration:
         self._check_name(name)
@@ -598,10 +651,13 @@ class Events(Generic[S]):
             call = self._typed(call, type, name)
             self._want_raw()
         registration = Registration(handler, once, call, type)
+        registration.link = self._links
         if name not in self._wire and (self.takes_all or name in self._came):
-            self._tell_came_before(name)
-        if _is_of_bytes(type):
+            self._doubt_came_before(name)
+        if name in self._unproven or _is_of_bytes(type):
             registration.call = partial(self._call_first, registration, call, name)
+        if not once and (before := self._wire.get(name)):
+            self._look_whether_anew(name, registration, before)
         self._wire.setdefault(name, Registrations()).add(registration)
         self._compile(name)
         return registration
@@ -609,12 +665,22 @@ class Events(Generic[S]):
     def _call_first(
         self, registration: Registration, call: Callable[..., Any], name: str, data: Any, *rest: Any
     ) -> Any:
-        """The first payload of a handler of bytes is looked at, and no other one: each look would cost."""
-        registration.call = call
-        if registration.live:
-            self._compile(name)
-        self._look_at_text(name, data)
+        """The first payloads are looked at, and no others: each look would cost."""
+        self._unproven.discard(name)
+        if not (_is_of_bytes(registration.type) and self._look_at_text(name, data)):
+            registration.call = call
+            if registration.live:
+                self._compile(name)
         return call(data, *rest)
+
+    def _look_whether_anew(self, name: str, registration: Registration, before: Registrations) -> None:
+        """See whether the same handler is there from an earlier link, as where each one registers it."""
+        latest = list(islice(reversed(before), SAME_AMONG))
+        if self.registered_anew is not None and any(
+            each.link < registration.link and _are_same(each.handler, registration.handler) for each in latest
+        ):
+            self.registered_anew(name)
+            self.registered_anew = None
 
     @staticmethod
     def _refuse_too_many(name: str, handler: Any, required: int, brings: tuple[str, ...] | None) -> None:
@@ -895,11 +961,18 @@ class Events(Generic[S]):
         first = self.strange is not None and not self._strangers
         return first or len(self._wire) > self._unlike or bool(self.methods)
 
-    def _tell_came_before(self, name: str) -> None:
+    def _doubt_came_before(self, name: str) -> None:
+        """What came before this handler may be missed; where more comes, it is a stream of which some was."""
         self._came.discard(name)
         self._settled.clear()  # they are looked at once more, beside this handler
-        if self.came_before is not None and name not in self._heard_before:
-            self.came_before(name)
+        if self.came_before is not None and name not in self._heard_before and (told := self.came_before(name)):
+            self._unproven.add(name)
+            if self.doubt is not None:
+                self.doubt(partial(self._tell_came_before, name, told))
+
+    def _tell_came_before(self, name: str, tell: Callable[[], None]) -> None:
+        if self._is_unproven(name):
+            tell()
 
     def _tell_emitted_method(self, name: str) -> None:
         if self.emitted_method is None or name in self._emitted_methods:
@@ -920,7 +993,7 @@ class Events(Generic[S]):
         self._suspects.add(name)
         if len(self._suspects) == SUSPECTS:
             self.misspelt = None
-        if (near := lookalike(name, handled)) is not None:
+        if (near := misspelling(name, handled)) is not None:
             misspelt(name, near)
         elif self.strange is not None and self._strangers < STRANGERS and not self._is_usual(name):
             self._strangers += 1
@@ -953,6 +1026,10 @@ class Events(Generic[S]):
 
     def publish(self, name: str, *arguments: Any, session: S | None = None) -> bool:
         """Publish a lifecycle event; returns whether a handler of that very name heard it."""
+        if name == "connect":
+            self._links += 1
+        if name in self._meant:
+            self._doubt_meant(name)
         previous, self.current = self.current, session
         try:
             registrations = self._lifecycle.get(name, NONE)
@@ -1028,9 +1105,35 @@ def _is_written_here(handler: Any) -> bool:
     while isinstance(handler, partial):
         handler = handler.func
     function = handler.__func__ if isinstance(handler, MethodType) else handler
-    if not isinstance(function, FunctionType) or function.__name__ == "<lambda>":
+    if not isinstance(function, FunctionType) or (
+        function.__name__ == "<lambda>" and not _makes_what_it_returns(function)
+    ):
         return False
     return function.__module__.partition(".")[0] not in sys.stdlib_module_names
+
+
+def _makes_what_it_returns(function: FunctionType) -> bool:
+    """Whether a lambda makes a dict or a text, or calculates; others return what some call gives, for its effect."""
+    import dis  # only a mistake pays for it
+
+    steps = list(dis.get_instructions(function))
+    made = {before.opname for before, step in pairwise(steps) if step.opname == "RETURN_VALUE"}
+    return bool(made) and made <= MAKES
+
+
+def _are_same(one: Any, other: Any) -> bool:
+    """Whether two handlers do the same, as a function that is defined anew in each call of another may."""
+    if not (isinstance(one, FunctionType) and isinstance(other, FunctionType)):
+        return bool(one == other)
+    return one is other or (one.__code__ is other.__code__ and _kept_by(one) == _kept_by(other))
+
+
+def _kept_by(function: FunctionType) -> list[int]:
+    """Which objects it refers to by its closure and its defaults."""
+    with suppress(ValueError):  # a cell that is still empty
+        cells = [cell.cell_contents for cell in function.__closure__ or ()]
+        return [id(each) for each in (*cells, *(function.__defaults__ or ()))]
+    return [id(function)]
 
 
 class _Payload:

@@ -444,14 +444,19 @@ class Inbox:
 
     def _suspected(self, name: str, near: str) -> None:
         """A name is nearly that of a handler: a mistake, unless it is received soon."""
-        self._client.later(RECEIVED_SECONDS, partial(self._look_whether_received, name, near))
+        self._client.doubt(partial(self._look_whether_received, name, near), RECEIVED_SECONDS)
 
     def _look_whether_received(self, name: str, near: str) -> None:
         if self.has(name) and name not in self._asked and not self._iterating:
             self._client.tell_misspelt(name, near)
 
-    def _came_before(self, name: str) -> None:
+    def _came_before(self, name: str) -> Callable[[], None] | None:
         """A handler does not hear what came before it; where that waits here it is received as before."""
+        if self.has(name) and name not in self._asked:
+            return partial(self._look_whether_waits, name)
+        return None
+
+    def _look_whether_waits(self, name: str) -> None:
         if self.has(name) and name not in self._asked:
             self._client.tell_came_before(name, f"it waits in the inbox for receive({name!r:.80})")
 

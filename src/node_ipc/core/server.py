@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary, WeakSet
 from msgspec import UNSET
 
 from ..config.address import Several
-from ..config.misspelt import lookalike, refuse_misplaced, refuse_misspelt, suggests
+from ..config.misspelt import misspelling, refuse_misplaced, refuse_misspelt, suggests
 from ..config.profiles import require_assured
 from ..errors import BackpressureError, InvalidEvent, IPCError, NotConnected
 from ..wire.names import SERVER_RAISES
@@ -321,7 +321,7 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
             if room in self._suspect_rooms or room in self.rooms:
                 continue
             self._suspect_rooms.add(room)
-            near = lookalike(room, islice(self.rooms, COMPARED))
+            near = misspelling(room, islice(self.rooms, COMPARED))
             if near is not None:
                 line = (
                     f"to({room!r:.80}).emit() reached nobody: no socket is in that room, and some are in {near!r:.80}: "

@@ -31,6 +31,8 @@ NEVER_PAYLOADS = frozenset({"socket", "sock"})
 ARGUMENTS = SOCKETS | REQUESTS | {"data", "payload", "params", "destroyed_socket_id", "socket_id"}
 """What parameters with a default are called where they are meant to be filled. Others keep what they were bound to, as
 in ``lambda data, i=i: …``. The first parameter is filled whatever it is called, but for this:"""
+REASONS = frozenset({"e", "err", "error", "reason"})
+"""What a payload may be called as well as what says why a link was lost."""
 NO_PAYLOAD = "timeout"
 """A limit of seconds with a default: ``server.stop`` and its like are handlers as they are in node-ipc."""
 
@@ -85,6 +87,15 @@ class Signature(msgspec.Struct, frozen=True):
                 "which gets the socket: one message brings one payload. Take several values as one, such as a list, a "
                 "TypedDict or a Struct, by the first parameter"
             )
+
+    def takes(self, brings: tuple[str, ...]) -> bool | None:
+        """Whether the names of its parameters say that it takes what ``brings`` names; None where they say nothing."""
+        if self.required > len(brings):
+            return False
+        name = None if self.first is None else self.first.strip("_").lower()
+        if not name or name in REASONS:
+            return None
+        return name in brings or (name in SOCKETS and "socket" in brings)
 
     def refuse_generator(self, handler: Any, name: str, instead: str) -> None:
         """Raise ``TypeError`` for a function with a ``yield``: a call of it does nothing yet."""

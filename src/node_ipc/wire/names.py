@@ -19,6 +19,7 @@ __all__ = [
     "CLIENT_RAISES",
     "DATAGRAM_RAISES",
     "LIFECYCLE",
+    "MEANT",
     "PING",
     "PONG",
     "SERVER_RAISES",
