@@ -1206,6 +1206,7 @@ def mistaking(raises: frozenset[str], from_peers: frozenset[str] = frozenset()) 
     told: list[Any] = []
     events: Events[Any] = Events(1, any_name, lambda socket, error: None, None, raises, from_peers)
     events.mistaken = lambda name, meant: told.append((name, meant))
+    events.doubt = lambda tell: tell()
     return events, told
 
 
@@ -1227,6 +1228,8 @@ def test_a_name_under_which_nothing_happens_here_is_told_once(
     events, told = mistaking(raises)
     for _ in range(2):
         events.on(name, print_nothing)
+    for event in sorted(raises):  # a usual word is told where what may be meant happens
+        events.publish(event)
     assert told == [(name, meant)]
 
 
@@ -1246,7 +1249,26 @@ def test_who_hears_both_or_a_type_of_a_peer_s_is_told_nothing() -> None:
     assert told == []
     events.off("connect", print_nothing)
     events.on("connection", print_nothing)
+    assert told == []
+    events.publish("connect")
     assert told == [("connection", "connect")]
+
+
+@pytest.mark.parametrize(
+    ("name", "handler", "tells"),
+    [
+        *(("connected", lambda data: None, False), ("connected", lambda data=None: None, False)),
+        *(("connected", lambda: None, True), ("disconnected", lambda: None, True)),
+        *(("disconnected", lambda name: None, False), ("disconnected", lambda loss: None, True)),
+        ("disconnected", lambda error: None, True),
+    ],
+)
+def test_a_handler_that_takes_a_payload_is_of_a_peer_s_event(name: str, handler: Any, tells: bool) -> None:
+    events, told = mistaking(CLIENT_RAISES)
+    events.on(name, handler)
+    events.publish("connect")
+    events.publish("disconnect", None)
+    assert [name for name, _ in told] == [name] * tells
 
 
 def test_a_name_of_the_lifecycle_that_peers_may_emit_is_theirs() -> None:
