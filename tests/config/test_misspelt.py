@@ -269,7 +269,13 @@ def test_names_that_are_hardly_others(wrong: str, known: list[str], near: str | 
     [
         *(("mesage", "message", True), ("messag", "message", True), ("mesages", "message", True)),
         *(("job_started", "jobStarted", True), ("usr.join", "user.join", True), ("userjion", "user-join", True)),
-        *(("orderr", "order", True), ("recieved", "received", True), ("Status", "status", True)),
+        *(
+            ("orderr", "order", True),
+            ("ordr", "order", True),
+            ("recieved", "received", True),
+            ("Status", "status", True),
+        ),
+        *(("updatd", "updated", True), ("startng", "starting", True)),
         *(("start", "started", False), ("job.starting", "job.started", False), ("jobstart", "jobStarted", False)),
         *(("stop", "stopped", False), ("updating", "update", False), ("retry", "retried", False)),
         *(("new", "news", False), ("connection", "connect", False), ("restart", "start", False)),

@@ -117,8 +117,10 @@ def _are_two_words(one: str, other: str) -> bool:
     same = _same(one, other)
     if same < SHORTEST_STEM:
         return False
-    ends = {word[same:].removeprefix(one[same - 1]) for word in (one, other)}  # as in stop and stopped
-    return bool(ends & ENDINGS) and ends <= ENDINGS | {"", "e", "y"}
+    short, long = sorted((word[same:].removeprefix(one[same - 1]) for word in (one, other)), key=len)  # stop, stopped
+    if short and long.endswith(short):  # a letter is missing: updatd, updated
+        return False
+    return bool({short, long} & ENDINGS) and {short, long} <= ENDINGS | {"", "e", "y"}
 
 
 def _is_swapped(wrong: str, right: str) -> bool:
