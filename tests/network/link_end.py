@@ -30,17 +30,26 @@ def text(number: int) -> str:
 
 
 class Heard:
-    """What came of one sender; datagrams may come twice and in another order, and are whole all the same."""
+    """What came of one sender; datagrams may come twice and in another order, and are whole all the same.
+
+    The order is that of each link: what a lost one had taken may come after what the new one brings.
+    """
 
     def __init__(self) -> None:
-        self.last = -1
-        self.count = self.misplaced = self.broken = 0
+        self.count = self.misplaced = self.twice = self.broken = 0
+        self._numbers: set[int] = set()
+        self._last: dict[int, int] = {}
 
-    def take(self, number: int, data: str) -> None:
-        self.misplaced += number <= self.last
+    def take(self, number: int, data: str, link: int) -> None:
+        self.misplaced += number <= self._last.get(link, -1)
+        self.twice += number in self._numbers
         self.broken += data != text(number)
-        self.last = max(self.last, number)
         self.count += 1
+        self._numbers.add(number)
+        self._last[link] = number
+
+    def report(self) -> dict[str, int]:
+        return {key: value for key, value in vars(self).items() if not key.startswith("_")}
 
 
 class End:
@@ -49,9 +58,9 @@ class End:
         self.heard: dict[str, Heard] = {}
         self.errors: Counter[str] = Counter()
 
-    def take(self, data: list[Any]) -> None:
+    def take(self, data: list[Any], link: int = 0) -> None:
         sender, number, payload = data
-        self.heard.setdefault(sender, Heard()).take(number, payload)
+        self.heard.setdefault(sender, Heard()).take(number, payload, link)
 
     def lost(self, loss: Loss) -> None:
         self.told += loss.dropped + loss.in_flight
@@ -113,7 +122,7 @@ class End:
             return False
 
     def report(self) -> dict[str, Any]:
-        heard = {sender: vars(each) for sender, each in self.heard.items()}
+        heard = {sender: each.report() for sender, each in self.heard.items()}
         return {key: value for key, value in vars(self).items() if not key.startswith("_")} | {"heard": heard}
 
     async def work(self) -> None:
@@ -138,7 +147,7 @@ class Server(End):
     def __init__(self, server: node_ipc.AsyncServer) -> None:
         super().__init__()
         self._server = server
-        server.on("x", self.take)
+        server.on("x", lambda data, socket: self.take(data, socket.id))
         server.on("error", self.failed)
         server.on("connect", self._connected)
         server.on("socket.disconnected", lambda socket: self.lost(socket.loss))
@@ -155,7 +164,7 @@ class Client(End):
     def __init__(self, client: node_ipc.AsyncClient) -> None:
         super().__init__()
         self._client = client
-        client.on("x", self.take)
+        client.on("x", lambda data: self.take(data, self.links))
         client.on("error", self.failed)
         client.on("connect", self._connected)
         client.on("disconnect", self.lost)

@@ -190,7 +190,8 @@ class Link:
             for sender, heard in state["heard"].items():
                 assert not heard["broken"], f"{state['name']} heard {sender} wrong: {heard}"
                 if self.transport in RELIABLE:
-                    assert not heard["misplaced"], f"{state['name']} heard {sender} out of order, or twice: {heard}"
+                    right = not heard["misplaced"] and not heard["twice"]
+                    assert right, f"{state['name']} heard {sender} out of order, or twice: {heard}"
         self._talk()
 
     def _datagrams_come(self) -> None:
