@@ -191,6 +191,7 @@ def wrong_purpose() -> Errors:
     assert odd_client(purpose=FOR_CLIENTS) == {}
     errors = odd_client(purpose=FOR_SERVERS)
     assert "the client's certificate is not meant for a client" in str(errors["server"])
+    assert "this client's certificate is not meant for a client: its extended key usage must" in str(errors["client"])
     return odd_server(purpose=FOR_CLIENTS)
 
 
@@ -306,7 +307,9 @@ MATRIX: dict[Callable[[], Errors], dict[str, str]] = {
     wrong_purpose: {
         "client": "the server's certificate is not meant for a server: its extended key usage must include "
         "serverAuth (and its authority's, where it has one)",
-        "server": "the client refused this server's certificate (unsupported certificate); its log says why",
+        "server": "the client says that this server's certificate is not meant for a server: its extended key usage "
+        "must include serverAuth (and its authority's, where it has one). Make one for a server (node-ipc help tls "
+        "shows how)",
     },
     old_version: {"client": NO_VERSION.format(side="client"), "server": NO_VERSION.format(side="server")},
     weak_key: {

@@ -1742,6 +1742,7 @@ def test_what_is_final_for_a_client(root: None, own: Path) -> None:
     closed.mkdir(mode=0o700)
     name, text = Child(lambda: connect_unix(f"{closed}/x").close(), uid=NOBODY).outcome()
     assert name == "ConnectDenied" and f"directory does not let user {NOBODY} through" in text
+    assert "a server of node-ipc 14 shuts its socketRoot at each start" in text
     (own / "loop").symlink_to("loop")
     for path in (f"{own}/loop", f"{own}/{'n' * 256}", f"/{'n' * 5000}"):
         with pytest.raises(AddressError):

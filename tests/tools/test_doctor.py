@@ -25,7 +25,7 @@ from children import NOBODY, Child, refuse_to_run
 from node_ipc.tools import doctor, outside
 from node_ipc.tools.cli import main
 from processes import Program
-from tls_certificates import identity
+from tls_certificates import FOR_SERVERS, identity
 
 from .conftest import Command
 
@@ -53,6 +53,25 @@ def test_a_root_that_is_not_there(root: str, capsys: pytest.CaptureFixture[str])
     code, text = examined(capsys, f"{root}nowhere/", "world")
     assert code == 1
     assert "directory: No such file or directory" in text
+    first = text.splitlines()[0]
+    assert f"there is no directory '{root}nowhere', which a server with this socket_root makes. Start it" in first
+    first = examined(capsys, root, f"{root}nowhere/world")[1].splitlines()[0]
+    assert f"there is no directory '{root}nowhere'. Start it, or check the path" in first
+    assert f"before the directory {root}nowhere is made" in first
+
+
+def test_who_gets_into_a_directory_is_said(
+    root: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.chmod(root, 0o700)
+    alone = "to what is in it, whatever the modes of the sockets are"
+    assert alone in examined(capsys, root, "world")[1]
+    monkeypatch.setattr(doctor, "EVERYBODYS", (root.rstrip("/"),))
+    text = examined(capsys, root, "world")[1]
+    assert "NOT as it was made, only" in text and "A server of node-ipc 14 that is run by root does that" in text
+    assert f"chmod 1777 {root.rstrip('/')}, as root" in text
+    os.chmod(root, 0o711)
+    assert alone not in examined(capsys, root, "world")[1].partition("/node-ipc-")[0]
 
 
 def test_a_live_server(node_ipc: Command, root: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -544,20 +563,46 @@ def test_a_directory_that_may_be_listed_and_not_entered(node_ipc: Command, share
 
 
 def test_node_behind_a_tap_answers_nothing_and_gets_in(
-    as_node: None, node_ipc: Command, root: str, capsys: pytest.CaptureFixture[str]
+    node_ipc: Command, root: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(outside, "_program", lambda pid: "node" if pid == os.getpid() else "python3")
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(f"{root}app.world")
         server.listen()
         tap = node_ipc("tap", "spy", "--to", "world")
         tap.wait_for("clients of")
-        with accepting(server, lambda peer: [*iter(lambda: peer.recv(1000), b"")]):
+        with accepting(server, lambda peer: [*iter(lambda: peer.recv(1000), b"")], times=2):
+            assert main(["emit", "spy", "message", "-o", f"socket_root={root}"]) == 0
+            assert capsys.readouterr().err == "", "Node answers nothing, so nothing is amiss"
             code, text = examined(capsys, root, "spy")
         assert code == 0, text
-        assert "It did not answer 'ipc.ping', as Node's do not" in text.splitlines()[0]
+        first = text.splitlines()[0]
+        assert "It did not answer 'ipc.ping', as Node's do not" in first
+        assert f"the server is 'world', process {os.getpid()} (" in first
+        assert f"behind a node-ipc tap, process {tap.process.pid} (" in first
         tap.interrupt()
         tap.ends()
     os.unlink(f"{root}app.world")
+
+
+def test_a_server_behind_a_tap_is_named_with_the_tap(
+    node_ipc: Command, root: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = node_ipc("listen", "world")
+    server.wait_for("listening at")
+    for address, to in (("spy", ("--to", "world")), ("spy2", ("--to=world",))):
+        tap = node_ipc("tap", address, *to)
+        tap.wait_for("clients of")
+        for options in ((), ("-o", "raw_buffer=true")):
+            code, text = examined(capsys, root, address, *options)
+            first = text.splitlines()[0]
+            assert code == 0
+            assert f"the server is 'world', process {server.process.pid} (" in first
+            assert f"behind a node-ipc tap, process {tap.process.pid} (" in first
+        tap.interrupt()
+        tap.ends()
+    server.interrupt()
+    server.ends()
 
 
 def test_a_place_that_cannot_be_looked_at(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -808,6 +853,27 @@ def test_a_tls_server_that_wants_a_certificate(
     assert code == 1
     assert "certificate" in first and "tls.key and tls.cert" in first
     assert "may be full" not in first and "another delimiter" not in first
+    server.interrupt()
+    server.ends()
+
+
+def test_a_servers_certificate_in_a_clients_hands(
+    node_ipc: Command, capsys: pytest.CaptureFixture[str], tls_config: Callable[..., str]
+) -> None:
+    """With TLS 1.3 the client hears of it behind its handshake only."""
+    authority = identity("Clients' CA", authority=True)
+    config = tls_config(ca=authority.cert)
+    server, port = tls_server(node_ipc, config)
+    own = identity("client", authority, purpose=FOR_SERVERS).options
+    trusted = Path(f"{config}/ca.pem").read_text()
+    Path(f"{config}/client.json").write_text(json.dumps({"tls": {"ca": trusted, **own}}))
+    code = main(["doctor", f"tls://localhost:{port}", "--config", f"{config}/client.json"])
+    first = capsys.readouterr().out.splitlines()[0]
+    assert code == 1
+    assert (
+        "this client's certificate is not meant for a client: its extended key usage must include clientAuth" in first
+    )
+    assert "Make one for a client (node-ipc help tls shows how)" in first
     server.interrupt()
     server.ends()
 

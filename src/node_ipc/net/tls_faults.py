@@ -158,7 +158,11 @@ _ALERTS = {
     "BAD_CERTIFICATE": _REFUSED,
     "CERTIFICATE_UNKNOWN": _REFUSED,
     "CERTIFICATE_REVOKED": _REFUSED,
-    "UNSUPPORTED_CERTIFICATE": _REFUSED,
+    "UNSUPPORTED_CERTIFICATE": (
+        "the {peer} says that this {side}'s certificate is not meant for a {side}: its extended key usage must "
+        "include {side}Auth (and its authority's, where it has one). Make one for a {side} (node-ipc help tls "
+        "shows how)"
+    ),
     "ACCESS_DENIED": _REFUSED,
     "HANDSHAKE_FAILURE": (
         "the {peer} found no common ground: no cipher in common, or it asks for a certificate and this "

@@ -439,6 +439,9 @@ def _connect_error(path: str, exc: OSError, by_id: bool) -> IPCError:
             "does not start in its place"
         )
     check = "the id, appspace and socket_root of both" if by_id else "the path"
+    directory = os.path.dirname(path)
+    if exc.errno == errno.ENOENT and not os.path.isdir(directory or "."):
+        reason = f"there is no directory {directory!r}{', which a server with this socket_root makes' if by_id else ''}"
     port = _PORT.search(path) if by_id else None
     tcp = "" if port is None else f". A number alone is an id: the TCP port is tcp://127.0.0.1:{port[1]}"
     return ConnectError(f"no server at {_shown(path)}: {reason}. Start it, or check {check}{tcp}")
@@ -458,7 +461,8 @@ def _how_to_be_let_in(path: str) -> str:
     except PermissionError:
         return (
             f"Its directory does not let user {me} through: run this as the server's user, or let others into the "
-            "directory (mode 0711) and to the socket (who may connect: node-ipc help security)"
+            "directory (mode 0711; a server of node-ipc 14 shuts its socketRoot at each start, unless it has "
+            "secureSocketRoot = false) and to the socket (who may connect: node-ipc help security)"
         )
     except OSError:  # it is gone since
         owner, trust = "the server's user", _TRUST

@@ -52,6 +52,7 @@ from .outside import (
     is_python,
     listeners,
     named,
+    passed_on_to,
     processes,
     serves_node,
     silence,
@@ -266,7 +267,24 @@ def _directory(path: str) -> str:
         return f"{error.strerror}: a server makes it only where it is socket_root itself"
     text = f"{_user(found.st_uid)}, mode {stat.S_IMODE(found.st_mode):04o}"
     danger = _danger(found)
-    return f"{text}: UNSAFE, {danger}; a server refuses it" if danger else text
+    if danger:
+        return f"{text}: UNSAFE, {danger}; a server refuses it"
+    return f"{text}: {_shut(path, found)}" if not found.st_mode & 0o011 else text
+
+
+EVERYBODYS = ("/tmp", "/var/tmp", "/dev/shm")  # nosec B108 # nothing is made there
+"""Directories that every user may write to."""
+
+
+def _shut(path: str, found: os.stat_result) -> str:
+    """Who gets to the sockets of a directory that lets no other user through."""
+    alone = "only root gets to what is in it" if found.st_uid == 0 else "only that user and root get to what is in it"
+    if os.path.realpath(path) not in EVERYBODYS:
+        return f"{alone}, whatever the modes of the sockets are"
+    return (
+        f"NOT as it was made, {alone}. A server of node-ipc 14 that is run by root does that to its socketRoot: give "
+        f"it a directory of its own, and open this one again (chmod 1777 {path}, as root)"
+    )
 
 
 def _danger(found: os.stat_result) -> str:
@@ -646,9 +664,9 @@ class _Visit:
             return False, f"a client does NOT get in: {await self._why_cut_off()}"
         if self._client.settings.raw_buffer:  # of bytes nobody can say what would be an answer
             cause = self._stands_still()
-            return (True, f"a client gets in: the server is {self._who()}") if cause is None else self._silent(cause)
+            return (True, f"a client gets in: the server is {self._server()}") if cause is None else self._silent(cause)
         if await self._is_answered():
-            return True, f"a client gets in: the server is {self._who()}, and it answers{await self._as_it_says()}"
+            return True, f"a client gets in: the server is {self._server()}, and it answers{await self._as_it_says()}"
         if self._over.is_set() and not isinstance(self._reason, ProtocolError):
             return False, f"a client gets in, and its first message ends the link: {await self._why_ended()}"
         return await self._unanswered()
@@ -682,7 +700,7 @@ class _Visit:
             tried = f". Of {len(DELIMITERS)} usual delimiters none is its own" if cause.endswith(DEAF) else ""
             return self._silent(f"{cause}{tried}")
         return True, (
-            f"a client gets in: the server is {self._who()}. It did not answer 'ipc.ping', as Node's do not; "
+            f"a client gets in: the server is {self._server()}. It did not answer 'ipc.ping', as Node's do not; "
             "so whether it speaks node-ipc's language is not known"
         )
 
@@ -817,6 +835,17 @@ class _Visit:
         """What else a server may do that ends a link without a word."""
         tls = "" if self._peer.transport == "unix" else "want TLS (tls://) or a client's certificate, "
         return f"{tls}not be node-ipc at all, or pass on to a server that is away: its log says so"
+
+    def _server(self) -> str:
+        """Who is spoken to in the end: whoever a tap passes on to, where one stands before the server."""
+        for pid in self._processes():
+            target = tapped(pid)
+            if target is not None:
+                seen = [repr(target)]
+                with contextlib.suppress(IPCError):  # it may mean something there and nothing here
+                    seen += map(named, passed_on_to(pid, self._config))
+                return f"{', '.join(seen)}, behind a node-ipc tap, {self._who()}"
+        return self._who()
 
     def _who(self) -> str:
         peer = self._peer

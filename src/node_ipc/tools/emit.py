@@ -28,7 +28,7 @@ from .arguments import (
 )
 from .doctor import look
 from .output import json_text, notice
-from .outside import DEAF, holder, is_node, processes, silence
+from .outside import DEAF, holder, processes, serves_node, silence
 from .probes import answers
 from .waiting import run
 
@@ -45,6 +45,10 @@ EMIT_EXAMPLES = """\
 
 It ends when everything is with the kernel, and with exit code 1 where that is not so. A server that does not read it is
 waited for until --timeout is over.
+
+Silence and exit code 0 mean sent, not heard: an event has no answer, and where no handler has its name, only the log of
+the server says so (node-ipc help unheard). To see it from here: --wait-for, where the server emits an answer, or
+node-ipc request, where it handles one; node-ipc listen in its place, or node-ipc tap before it, shows what comes.
 """
 REQUEST_EXAMPLES = """\
   node-ipc request world add '{"a": 1, "b": 2}'      print what the server's handler of "add" returns
@@ -196,7 +200,7 @@ class _link:
         client = self.client
         if client.settings.raw_buffer or client.state is not ClientState.CONNECTED:
             return
-        if client.peer.pid is None or client.peer.pid != holder(client.address):
+        if client.peer.pid is None or client.peer.pid != holder(client.address) or self._is_node():
             return
         if await answers(client, ARRIVAL_SECONDS) or self._loss is not None:
             return
@@ -204,6 +208,11 @@ class _link:
         if cause == DEAF:
             raise ConnectionLost(f"{client.address} has read the event and did not understand it: {DEAF}")
         notice(f"node-ipc emit: the event is sent, and {client.address} has not said yet that it read it: {cause}")
+
+    def _is_node(self) -> bool:
+        """Whether Node serves there, maybe behind a tap: it answers no question of this library's own."""
+        client = self.client
+        return serves_node(processes(client.address, self.pid), client.settings.copy())
 
     async def answer(self, type: str, timeout: float) -> Any:
         if not self.client.settings.raw_buffer:
@@ -222,7 +231,7 @@ class _link:
     async def __aexit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
         client = self.client
         if kind is not None and issubclass(kind, (ReceiveTimeout, RequestTimeout)):
-            if not client.settings.raw_buffer and not any(map(is_node, processes(client.address, self.pid))):
+            if not client.settings.raw_buffer and not self._is_node():
                 self.answers = await answers(client, ARRIVAL_SECONDS)
             client.abort()  # who has not answered in time need not read in time either
         else:

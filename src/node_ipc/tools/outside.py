@@ -26,10 +26,10 @@ __all__ = [
     "holder",
     "is_bound",
     "is_here",
-    "is_node",
     "is_python",
     "listeners",
     "named",
+    "passed_on_to",
     "processes",
     "serves_node",
     "silence",
@@ -90,12 +90,15 @@ def _program(pid: int) -> str:
 def serves_node(serving: list[int], config: Config) -> bool:
     """Whether Node serves there, maybe behind a ``node-ipc tap``."""
     with contextlib.suppress(IPCError):
-        return any(is_node(each) for pid in serving for each in (pid, *_passed_on_to(pid, config)))
+        return any(is_node(each) for pid in serving for each in (pid, *passed_on_to(pid, config)))
     return False
 
 
-def _passed_on_to(pid: int, config: Config) -> list[int]:
-    """The processes of the server to which a tap passes on; none for a process that is no tap."""
+def passed_on_to(pid: int, config: Config) -> list[int]:
+    """The processes of the server to which a tap passes on; none for a process that is no tap.
+
+    Raises :class:`AddressError` where that server's address means nothing.
+    """
     target = tapped(pid)
     return [] if target is None else processes(resolve(target, config, {}, "client")[0], None)
 
@@ -265,13 +268,13 @@ def silence(where: Address, pid: int | None, config: Config) -> str | None:
     It reads what the kernel shows and sends nothing.
     """
     serving = processes(where, pid)
-    return standstill(where, pid, config) or _unread(serving, _family(serving))
+    return standstill(where, pid, config) or _behind_a_tap(serving) or _unread(serving, _family(serving))
 
 
 def standstill(where: Address, pid: int | None, config: Config) -> str | None:
     """The same, where the kernel shows that it cannot answer, and nobody need ask further."""
     serving = processes(where, pid)
-    return _stopped(_family(serving)) or _behind_a_tap(serving, config) or _unaccepted(where, serving)
+    return _stopped(_family(serving)) or _stopped_behind_a_tap(serving, config) or _unaccepted(where, serving)
 
 
 def _family(serving: list[int]) -> list[int]:
@@ -286,31 +289,35 @@ def _stopped(family: list[int]) -> str | None:
     return f"{names} is stopped (Ctrl-Z or SIGSTOP). kill -CONT {numbers} lets it go on"
 
 
-def _behind_a_tap(serving: list[int], config: Config) -> str | None:
+def _stopped_behind_a_tap(serving: list[int], config: Config) -> str | None:
+    for pid in serving:
+        with contextlib.suppress(IPCError):
+            cause = _stopped(_family(passed_on_to(pid, config)))
+            if cause is not None:
+                return (
+                    f"{named(pid)} is a node-ipc tap, and of the server that it passes on to, {tapped(pid)!r}, {cause}"
+                )
+    return None
+
+
+def _behind_a_tap(serving: list[int]) -> str | None:
     for pid in serving:
         target = tapped(pid)
-        if target is None:
-            continue
-        with contextlib.suppress(IPCError):
-            beyond = _passed_on_to(pid, config)
-            cause = _stopped(_family(beyond))
-            if cause is None and any(map(is_node, beyond)):
-                continue  # it answers nothing, and the tap has nothing to pass on
-            if cause is not None:
-                return f"{named(pid)} is a node-ipc tap, and of the server that it passes on to, {target!r}, {cause}"
-        return (
-            f"{named(pid)} is a node-ipc tap, and the server that it passes on to, {target!r}, does not answer it: "
-            f"node-ipc doctor {target} says more"
-        )
+        if target is not None:
+            return (
+                f"{named(pid)} is a node-ipc tap, and the server that it passes on to, {target!r}, does not answer it: "
+                f"node-ipc doctor {target} says more"
+            )
     return None
 
 
 def tapped(pid: int) -> str | None:
     """What a ``node-ipc tap`` passes on to; None for a process that is none."""
     words = _told(pid, "cmdline").split("\0")
-    if "tap" in words and "--to" in words[:-1]:
-        return words[words.index("--to") + 1]
-    return None
+    if "tap" not in words:
+        return None
+    behind = [word.removeprefix("--to=") for word in words if word.startswith("--to=")]
+    return words[words.index("--to") + 1] if "--to" in words[:-1] else next(iter(behind), None)
 
 
 def _unaccepted(where: Address, serving: list[int]) -> str | None:
