@@ -803,13 +803,12 @@ async def test_a_block_that_waits_for_nothing_says_what_waits(tmp_path: Path, ca
     assert caplog.text.count("(of 'news') could be called: ") == 1 and "await client.closed" in caplog.text
 
 
-async def test_nobody_is_told_so_who_waits_or_emits_or_ends_by_himself(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_nobody_is_told_so_who_waits_or_ends_by_himself(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     config = Config(socket_root=f"{tmp_path}/", silent=True)
 
     async def emits(end: Any) -> None:
         end.emit("news", 1)
+        await asyncio.sleep(0)
 
     async def waits(end: Any) -> None:
         await asyncio.sleep(0)
@@ -847,7 +846,7 @@ def test_a_blocking_block_says_so_too(front: Any, caplog: pytest.LogCaptureFixtu
     caplog.clear()
     others: list[Any] = [
         lambda client: client.poll(0),
-        lambda client: client.emit("news", 1),
+        lambda client: (client.emit("news", 1), client.poll(0)),
         lambda client: client.close(),
         lambda client: client.off("news"),
         lambda client: sys.exit(1),
@@ -859,6 +858,47 @@ def test_a_blocking_block_says_so_too(front: Any, caplog: pytest.LogCaptureFixtu
     assert "could be called" not in caplog.text
 
 
+@pytest.mark.parametrize("ends", ["block", "close", "Ctrl-C"])
+def test_who_emits_and_lets_no_handler_run_is_told_at_the_end(
+    front: Any, ends: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = front.serve()
+    with contextlib.suppress(KeyboardInterrupt), blocking.connect("world", config=front.config) as client:
+        client.on("answer", print)
+        client.emit("ask", 1)
+        if ends == "close":
+            client.close()
+        if ends == "Ctrl-C":
+            raise KeyboardInterrupt
+    assert caplog.text.count("before any handler (of 'answer') could be called: handlers are called while a call") == 1
+    caplog.clear()
+    server.on("connect", lambda socket: socket.emit("answer", 1))
+    heard: list[int] = []
+    with blocking.connect("world", config=front.config) as client:
+        client.on("answer", heard.append)
+        client.emit("ask", 1)
+        while not heard:
+            client.poll(5)
+    with contextlib.suppress(LookupError), blocking.connect("world", config=front.config) as client:
+        client.on("reply", print)
+        client.emit("ask", 1)
+        raise LookupError
+    assert "could be called" not in caplog.text
+
+
+async def test_an_asyncio_program_that_emits_and_waits_for_nothing_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = Config(socket_root=f"{tmp_path}/", silent=True)
+
+    async def emits(end: Any) -> None:
+        end.emit("ask", 1)
+
+    async with node_ipc.serve("world", config=config):
+        await waits_for_nothing(node_ipc.connect("world", config=config), emits)
+    assert caplog.text.count("the client was closed before any handler (of 'news') could be called") == 1
+
+
 LEFT = {
     "asyncio": "async def main():\n    (await node_ipc.connect('world', config=config)).on('news', print)",
     "asyncio serve": "async def main():\n    (await node_ipc.serve('own', config=config)).on('news', print)",
@@ -868,10 +908,10 @@ LEFT = {
     ),
     "blocking": "client = blocking.connect('world', config=config)\nclient.on('news', print)",
     "blocking serve": "server = blocking.serve('own', config=config)\nserver.on('news', print)",
+    "emits": "client = blocking.connect('world', config=config)\nclient.on('news', print)\nclient.emit('news')",
 }
 LEFT_OTHERWISE = {
     "asyncio": "async def main():\n    (await node_ipc.connect('world', config=config)).on('error', print)",
-    "emits": "client = blocking.connect('world', config=config)\nclient.on('news', print)\nclient.emit('news')",
     "waits": "client = blocking.connect('world', config=config)\nclient.on('news', print)\nclient.poll(0)",
     "describes": "ipc = node_ipc.IPC(config)\nipc.serve()\nipc.server.on('news', print)",
 }
@@ -1081,7 +1121,7 @@ def test_what_a_look_up_of_the_programs_raised_keeps_its_place() -> None:
 def test_seconds_in_the_place_of_milliseconds_are_told_once(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(config_module, "_told_of_seconds", set())
+    monkeypatch.setattr(config_module, "_told_of", set())
     for _ in range(2):
         Config(heartbeat=5, message_timeout=30, close_timeout=2, heartbeat_timeout=10, slow_timeout=math.inf).settings()
     Config(heartbeat=False, close_timeout=0, message_timeout=0, connect_timeout=None, udp_peer_ttl=31).settings()
@@ -1109,6 +1149,47 @@ def test_workers_take_the_setup_itself() -> None:
     returned: Any = None
     with pytest.raises(TypeError, match=r"and not what it returns, run\(setup\(server\), …\)"):
         workers.run(returned, "world")
+
+
+def test_workers_take_the_setup_first() -> None:
+    with pytest.raises(TypeError, match=r"run\(\) takes setup before the address: run\(setup, 'world', …\)"):
+        workers.run("world", print)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("id", ["127.0.0.1", "localhost"])
+def test_a_host_alone_is_told_to_be_an_id(
+    waiting: Any, id: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(node_ipc.ConnectError, match=rf"'{id}' is taken for the id of a local server; .* tcp://{id}:po"):
+        waiting.connect(at=id)
+    assert caplog.text == ""
+    waiting.serve(at=id)
+    assert caplog.text.count(f"'{id}') serves a local socket of that id; over the network it is 'tcp://{id}:port'") == 1
+
+
+def test_an_encoding_that_changes_nothing_is_told_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config_module, "_told_of", set())
+    Config(encoding="latin1", raw_buffer=True).settings()
+    Config(encoding="UTF-8").settings()
+    assert caplog.text == ""
+    for _ in range(2):
+        Config(encoding="latin1").settings()
+    assert caplog.text.count("encoding='latin1' changes nothing: it is how text becomes bytes in raw mode") == 1
+
+
+def test_what_is_imported_from_the_wrong_module_says_from_where() -> None:
+    with pytest.raises(
+        ImportError, match=r"cannot import name 'workers' from 'node_ipc': use node_ipc\.scale\.workers"
+    ):
+        from node_ipc import workers  # type: ignore[attr-defined]  # noqa: F401
+    with pytest.raises(ImportError, match=r"cannot import name 'nothing' from 'node_ipc'"):
+        from node_ipc import nothing  # type: ignore[attr-defined]  # noqa: F401
+    assert not hasattr(node_ipc, "workers")
+    from node_ipc import config
+
+    assert config.__name__ == "node_ipc.config"
 
 
 @pytest.mark.parametrize("url", ["redis://", "nats://:4222", "redis:///0"])

@@ -927,6 +927,7 @@ def test_a_time_out_says_that_nothing_came(waiting: Any) -> None:
         ("message", max, "off('message', …) removed nothing: that handler was never registered for it"),
         ("mesage", None, "off('mesage', …) removed nothing: there are no handlers of that name, and there are some of"),
         ("conect", None, "and there are some of 'connect': were those meant?"),
+        ("msg", print, "off('msg', …) removed nothing: there are no handlers of that name, and there are some of"),
         ("*", max, "off('*', …) removed nothing"),
     ],
 )
@@ -953,5 +954,6 @@ def test_removing_what_was_there_before_is_not_told(caplog: pytest.LogCaptureFix
     for event, *handlers in (("order", min), ("message", print), ("message", print), ("message",), ("message",)):
         client.off(event, *handlers)
     client.off("else")
+    client.off("else", any)
     client.off("*", "*")
     assert "removed nothing" not in caplog.text

@@ -19,7 +19,8 @@ def started():
         ipc.log(style.debug("got"), data["message"], style.debug("and have"), asked, style.debug("to answer"))
         await asyncio.sleep(0.2)
         asked -= 1
-        ipc.server.emit(socket, "app.message", {"id": ipc.config.id, "message": f"{data['message']} world!"})
+        if socket.is_open:  # the client may have gone while this waited
+            socket.emit("app.message", {"id": ipc.config.id, "message": f"{data['message']} world!"})
 
     ipc.log(style.good("world is ready"))
 

@@ -40,6 +40,7 @@ __all__ = [
     "Udp",
     "Unix",
     "has_datagrams",
+    "is_host",
     "lies_directly_in",
     "local_client",
     "local_path",
@@ -182,6 +183,11 @@ Address: TypeAlias = Unix | Pipe | Tcp | Tls | Udp | Handed | Several
 def has_datagrams(address: Address) -> TypeGuard[Udp | Handed]:
     """Whether this is a UDP port, a handed one included: it has no connections."""
     return isinstance(address.where if isinstance(address, Handed) else address, Udp)
+
+
+def is_host(id: str) -> bool:
+    """Whether an id is rather where a server of the network is: ``localhost``, ``192.168.1.5``."""
+    return id == "localhost" or re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,3}){3}", id) is not None
 
 
 def parse(

@@ -116,7 +116,7 @@ OF_SECONDS = (
 )
 TOO_SOON = 30
 """Milliseconds in which a peer elsewhere can hardly do anything; as seconds they are usual."""
-_told_of_seconds: set[str] = set()
+_told_of: set[str] = set()
 
 
 def _stop_retrying(value: object) -> int:
@@ -948,6 +948,8 @@ class Config(Options):
         if self.heartbeat is not False:
             self._check_heartbeat(profile)
         self._tell_of_seconds()
+        if profile != "raw" and self.encoding != "utf8":
+            self._tell_of_encoding()
         return self.frozen(
             max_request_bytes=max(self.max_request_bytes, self.max_handler_bytes),
             soft_pending_bytes=min(self.soft_pending_bytes, self.max_pending_bytes),
@@ -957,14 +959,25 @@ class Config(Options):
         """A time that no peer could keep is hardly meant: the number may be one of seconds."""
         for name in OF_SECONDS:
             value = getattr(self, name)
-            if value and value is not True and value <= TOO_SOON and name not in _told_of_seconds:
+            if value and value is not True and value <= TOO_SOON and name not in _told_of:
                 from .foreign import warn  # only what may be a mistake pays for it
 
-                _told_of_seconds.add(name)
+                _told_of.add(name)
                 warn(
                     f"{name}={value} is {value} ms, since options are milliseconds: for {value} s write "
                     f"{name}={value * 1000}. This is said once for each option"
                 )
+
+    def _tell_of_encoding(self) -> None:
+        """It would change nothing."""
+        if "encoding" not in _told_of:
+            from .foreign import warn  # only what may be a mistake pays for it
+
+            _told_of.add("encoding")
+            warn(
+                f"encoding={self.encoding!r} changes nothing: it is how text becomes bytes in raw mode (raw_buffer), "
+                "and events are JSON in UTF-8. This is said once"
+            )
 
     def _check_heartbeat(self, profile: str) -> None:
         if profile == "raw":

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
+from .address import is_host
 from .misspelt import lookalike, slipped
 
 if TYPE_CHECKING:
@@ -53,4 +54,6 @@ def near_by(address: Address, appspace: str, sockets_in: Callable[[str], Collect
         )
         if near is not None:
             return f". Did you mean {near!r}, whose socket is {f'{directory}/{prefix}{near}'!r}?"
+        if prefix and is_host(wrong):
+            return f". {wrong!r} is taken for the id of a local server; over the network it is tcp://{wrong}:port"
     return ""

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import AddressError, ConfigError
-from .address import Address, Handed, Role, Several, Tls, Udp, has_datagrams, local_path, parse
+from .address import Address, Handed, Role, Several, Tls, Udp, has_datagrams, is_host, local_path, parse
 from .config import Config
+from .foreign import warn
 from .options import unknown
 from .several import no_address, several, with_tls
 
@@ -138,6 +139,11 @@ def _address(address: Place, config: Config, role: Role) -> Address:
         return parse(text, socket_root=config.socket_root, appspace=config.appspace, role=role)
 
     if isinstance(address, str):
+        if role == "server" and is_host(address):
+            warn(
+                f"serve({str(address)!r}) serves a local socket of that id; over the network it is "
+                f"'tcp://{address}:port', as in serve('tcp://{address}:8000')"
+            )
         return read(address)
     if isinstance(address, os.PathLike):
         return local_path(address)

@@ -268,6 +268,7 @@ class ClientCore(LinkPublisher[S]):
         self._in_doubt: Loss | None = None  # what went with the last link, until a message comes over another
         self._told_of_doubt = False
         self._close_seconds = 0.0
+        self._had_no_time = False
 
     def __repr__(self) -> str:
         waiting = f", {len(self._queue)} queued" if self._queue else ""
@@ -595,6 +596,7 @@ class ClientCore(LinkPublisher[S]):
         if self._requests is not None:
             self._requests.withdraw_unsent()
         begun = self._begun_by_handler()
+        self._had_no_time = self._ends_in_order and not self._had_time()
         self._input("close")
         return begun or self.closed
 
@@ -891,6 +893,9 @@ class ClientCore(LinkPublisher[S]):
         self.events.publish("destroy")
         if loss.dropped:
             self._tell_unsent(loss, heard)
+        stats = self.stats()
+        if self._had_no_time and stats.messages_out and not stats.messages_in and (names := self._names_heard()):
+            self._tell_no_time(f"the client was closed before any handler (of {names}) could be called")
         if self._requests is not None:
             self._requests.end(loss.reason)
         self._close_fault_log()

@@ -259,6 +259,7 @@ class Publisher:
     """What to do where a program ends before anything can come."""
 
     _had_turn = True
+    _ends_in_order = True
     own_log_is_silent: Callable[[], bool] | None = None
     """Where whoever made it shows its errors (``ipc.log`` does): whether that is silent now."""
 
@@ -459,29 +460,38 @@ class Publisher:
         return self._had_turn
 
     def _heard_in_vain(self) -> str:
-        """The names that wait for others, where nothing was sent and nothing came; empty where that is not so."""
-        stats = self.stats()
-        if stats.messages_in or stats.messages_out or self.unsent() or self.state.value in NOT_SERVING:
+        """The names that wait for others, where nothing came; empty where that is not so."""
+        if self.stats().messages_in or self.state.value in NOT_SERVING:
             return ""
+        return self._names_heard()
+
+    def _names_heard(self) -> str:
         names = [*self.events.payload_types(), *self.events.methods, *("*" * bool(self.events.handlers("*")))]
         return ", ".join([repr(name) for name in names if not name.startswith("rpc.")][:NAMES_SHOWN])
+
+    def _has_sent(self) -> bool:
+        return self.stats().messages_out > 0 or self.unsent() > 0
 
     def tell_of_no_time(self, error: BaseException | None) -> None:
         """A ``with`` block of it has ended: a program whose handlers could not be called by then is told why.
 
-        Not so who has sent something, who has waited for anything, or whose block ended by an ``error`` but Ctrl-C.
+        Not so who has waited for anything, or whose block ended by an ``error`` but Ctrl-C. Where something was sent
+        an answer may still come while it ends.
         """
-        in_order = error is None or isinstance(error, KeyboardInterrupt)
-        if in_order and not self._had_time() and (names := self._heard_in_vain()):
-            line = f"the block ended before any handler (of {names}) could be called: {self.waits_by}"
-            self._tell_mistake(IPCError(line))
+        self._ends_in_order = error is None or isinstance(error, KeyboardInterrupt)
+        if self._ends_in_order and not (self._had_time() or self._has_sent()) and (names := self._heard_in_vain()):
+            self._tell_no_time(f"the block ended before any handler (of {names}) could be called")
+
+    def _tell_no_time(self, what: str) -> None:
+        self._tell_mistake(IPCError(f"{what}: {self.waits_by}"))
 
     def remark_on_no_time(self) -> str:
         """The same at the end of a program, of what it has not closed."""
         soon = self._driver.runs_coroutines and self._driver.now() - self._made_at < ENDED_AT_ONCE
-        if (self._had_time() and not soon) or not (names := self._heard_in_vain()):
+        if self._had_time() and (not soon or self._has_sent()):
             return ""
-        return f"no handler of {self} (of {names}) was ever called: {self.waits_by}"
+        names = self._heard_in_vain()
+        return names and f"no handler of {self} (of {names}) was ever called: {self.waits_by}"
 
     def awaits_turn(self) -> None:
         """Something was emitted that reaches nobody before a turn: told, once, where none comes for long.
@@ -1038,7 +1048,8 @@ class LinkPublisher(Publisher, Generic[S]):
 
         Without a handler it is a decorator. A handler may take fewer arguments, and its first one's annotation (or
         ``type=``) is what the params are decoded to; ``request`` is a :class:`Request`. An async handler may take its
-        time, and what is returned to be awaited is. Raise :class:`RemoteError` to answer with an error of your own; of
+        time, and what is returned to be awaited is. The answer goes out as it is: it is not checked against what the
+        handler is annotated to return. Raise :class:`RemoteError` to answer with an error of your own; of
         any other exception the other side learns only that the handler failed, also of one that a request in the
         handler met.
         """

@@ -429,7 +429,7 @@ class Events(Generic[S]):
         else:
             removed = [registrations.retire(handler) for registrations in self._registered(name)]
             if not any(removed):
-                self._tell_removed_nothing(name)
+                self._tell_removed_nothing(name, handler)
         self._compile(None if name == EVERYTHING else name)
 
     def _registered(self, name: str) -> list[Registrations]:
@@ -437,7 +437,7 @@ class Events(Generic[S]):
             return [self._everything]
         return [registry[name] for registry in (self._wire, self._lifecycle) if name in registry]
 
-    def _tell_removed_nothing(self, name: str) -> None:
+    def _tell_removed_nothing(self, name: str, handler: Any) -> None:
         """Where there were such ones before, as by ``once``, it is as it should be."""
         if self.removed_nothing is None or name in self._heard_before:
             return
@@ -448,7 +448,10 @@ class Events(Generic[S]):
             self.removed_nothing(name, None)
         else:
             handled = [each for each in (*self._wire, *self._lifecycle) if any(self._registered(each))]
-            if (near := misspelling(name, handled[:COMPARED])) is not None:
+            near = misspelling(name, handled[:COMPARED])
+            if near is None and handler != EVERYTHING:
+                near = next((each for each in handled[:COMPARED] if handler in self.handlers(each)), None)
+            if near is not None:
                 self.removed_nothing(name, near)
 
     def tap(self, hear: Callable[..., Any], *, ours: bool = False) -> Callable[[], None]:

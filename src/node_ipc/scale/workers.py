@@ -100,6 +100,8 @@ def run(
     """
     if not hasattr(os, "fork"):
         raise IPCError("workers need fork(), which this system has not: start one process for each address")
+    if not callable(setup) and callable(address):
+        raise TypeError(f"run() takes setup before the address: run(setup, {setup!r:.80}, …)")
     if not callable(setup):
         raise TypeError(
             f"setup is a function that each worker calls with its server, not {setup!r:.80}: give the function itself, "
