@@ -74,14 +74,11 @@ from __future__ import annotations
 
 import importlib
 import os
-import sys
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from msgspec import Raw as Raw
 
     from . import blocking as blocking
@@ -196,7 +193,7 @@ if not TYPE_CHECKING:  # which would know every name, then
             value = getattr(importlib.import_module(".errors", __name__), name)
         else:
             hint = f": use {_ELSEWHERE[name]}" if name in _ELSEWHERE else _nearest(name)
-            if name in _ELSEWHERE and _is_from_import(sys._getframe(1)):  # which would say nothing of what this says
+            if name in _ELSEWHERE and _is_from_import():  # which would say nothing of what this says
                 raise ImportError(f"cannot import name {name!r} from {__name__!r}{hint}", name=__name__)
             # with a name and no object: Python would say once more which is near
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}", name=name)
@@ -204,9 +201,11 @@ if not TYPE_CHECKING:  # which would know every name, then
         return value
 
 
-def _is_from_import(caller: FrameType) -> bool:
+def _is_from_import() -> bool:
     """Whether ``from node_ipc import …`` asks, and not ``node_ipc.…`` or ``hasattr``."""
-    return caller.f_code.co_name == "_handle_fromlist"
+    inspect = importlib.import_module("inspect")  # only a mistake pays for it
+    frame = inspect.currentframe()
+    return frame is not None and frame.f_back.f_back.f_code.co_name == "_handle_fromlist"
 
 
 def _nearest(name: str) -> str:

@@ -893,15 +893,20 @@ class ClientCore(LinkPublisher[S]):
         self.events.publish("destroy")
         if loss.dropped:
             self._tell_unsent(loss, heard)
-        stats = self.stats()
-        if self._had_no_time and stats.messages_out and not stats.messages_in and (names := self._names_heard()):
-            self._tell_no_time(f"the client was closed before any handler (of {names}) could be called")
+        if self._had_no_time:
+            self._look_whether_heard_in_vain()
         if self._requests is not None:
             self._requests.end(loss.reason)
         self._close_fault_log()
         closed.settle()
         connected.settle(loss.reason or NotConnected(f"the client {self.id!r} was closed"))
         self._drained()
+
+    def _look_whether_heard_in_vain(self) -> None:
+        """It has ended, and nothing in the program had waited until then."""
+        stats = self.stats()
+        if stats.messages_out and not stats.messages_in and (names := self._names_heard()):
+            self._tell_no_time(f"the client was closed before any handler (of {names}) could be called")
 
     def _tell_unsent(self, loss: Loss, heard: bool) -> None:
         """What was emitted is lost: logged, and on stderr, where no handler of ``disconnect`` could see it."""
