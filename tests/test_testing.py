@@ -16,7 +16,7 @@ from inner_pytest import run_pytest
 from node_ipc import blocking
 from node_ipc.config.address import Pipe, Tcp
 from node_ipc.config.config import Config
-from node_ipc.errors import AddressInUse, ConfigError, ConnectDenied, WrongLoopError
+from node_ipc.errors import AddressInUse, ConfigError, ConnectDenied, HandlerError, RemoteError, WrongLoopError
 from node_ipc.testing import Conditions, MemoryDriver, NothingHappens, Started, Wire, WireServer, connect, pair, serve
 
 
@@ -512,13 +512,134 @@ def test_what_a_fixture_has_not_is_said_with_whose_it_is() -> None:
     with pytest.raises(AttributeError, match=r"use \.driver\.advance$"):
         started.advance  # type: ignore[attr-defined]  # noqa: B018
     assert not hasattr(made, "nonsense")
+    for wrong in ("client", "connection"):
+        with pytest.raises(AttributeError, match=r"ipc_server\.connect\(\) gives another client$"):
+            getattr(started, wrong)
+    with pytest.raises(AttributeError, match=r"connect\(driver, server\.address\) of node_ipc\.testing gives another"):
+        made.connect  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_a_client_in_the_wrong_place_is_led_to_the_right_one() -> None:
+    made = pair()
+    with pytest.raises(
+        TypeError, match=r"ipc_server\.connect\(\) takes no address, so no 'world': it connects to this"
+    ):
+        Started(made.server, made.driver).connect("world")
+    wrong: Any
+    for wrong in ("world", made.server):
+        with pytest.raises(
+            TypeError, match=r"connect\(driver, server\.address\)\. With the fixture, ipc_server\.connect"
+        ):
+            connect(wrong)
+        with pytest.raises(TypeError, match=r'takes the memory driver first, .*: serve\(driver, "world"\)'):
+            serve(wrong)
+    wrong = made.server
+    with pytest.raises(TypeError, match=r"give its own, server\.address"):
+        connect(made.driver, wrong)
+    there = re.escape(f"There is no link to unix:/memory/app.wrld: {'cannot connect to unix:/memory/app.wrld'}")
+    with pytest.raises(NothingHappens, match=rf"{there}.*Servers of this driver are at: unix:/memory/app\.world\."):
+        connect(made.driver, "wrld")
+    made.server.abort()
+    made.driver.run_until_idle()
+    with pytest.raises(NothingHappens, match=r"Servers of this driver are at: none\."):
+        connect(made.driver, "world")
+
+
+# ---- a with block
+
+
+def test_what_fails_in_a_handler_fails_the_with_block() -> None:
+    with pytest.raises(HandlerError, match="a handler of 'n' failed") as failed, pair() as made:
+        made.server.on("n", lambda data: 1 / data)
+        made.client.emit("n", 0)  # the last line: it arrives nevertheless
+    assert isinstance(failed.value.__cause__, ZeroDivisionError)
+    assert "No 'error' handler heard this, so the test fails" in failed.value.__notes__[0]
+    assert made.driver.failures == []
+    with pytest.raises(HandlerError), MemoryDriver() as driver:
+        client, server, _, _ = pair(driver=driver)
+        server.on("n", lambda data: 1 / data)
+        client.emit("n", 0)
+        driver.run_until_idle()
+
+
+def test_several_that_fail_in_a_with_block_are_a_group_and_a_refused_request_is_one() -> None:
+    with pytest.raises(ExceptionGroup, match="several errors that nobody heard") as several, pair() as made:
+        made.server.on("n", lambda data: 1 / data)
+        made.client.emit("n", 0)
+        made.client.emit("n", "")
+    assert len(several.value.exceptions) == 2
+    with pytest.raises(RemoteError, match="there is no method 'ordr'") as refused, pair() as made:
+        made.client.request("ordr")
+    assert "It is the answer to a request that nobody looked at" in refused.value.__notes__[0]
+
+
+def test_what_a_with_block_raises_goes_on_with_what_failed_before() -> None:
+    with pytest.raises(AssertionError) as failed, pair() as made:
+        made.server.on("n", lambda data: 1 / data)
+        made.client.emit("n", 0)
+        made.driver.run_until_idle()
+        made.client.emit("n", 1)
+        raise AssertionError
+    first, second = failed.value.__notes__
+    assert "messages were still on their way" in first
+    assert "Before this there was an error that nobody heard" in second and "ZeroDivisionError" in second
+
+
+def test_what_was_heard_does_not_fail_a_with_block() -> None:
+    errors: list[Exception] = []
+    with pair() as (client, server, _, driver):
+        server.on("n", lambda data: 1 / data)
+        server.on("error", errors.append)
+        client.emit("n", 0)
+        driver.run_until_idle()
+        server.off("error", errors.append)
+        client.emit("n", 0)
+        driver.run_until_idle()
+        driver.failures.clear()
+    assert [type(error) for error in errors] == [HandlerError]
+
+
+MISHEARD = """
+import pytest
+from node_ipc import ConnectError, blocking
+
+def test_an_event_that_nobody_hears(ipc_pair):
+    client, server, socket, driver = ipc_pair
+    server.on("message", print)
+    client.emit("mesage", 1)
+
+def test_one_that_no_client_hears(ipc_pair):
+    client, server, socket, driver = ipc_pair
+    client.on("answer", print)
+    server.broadcast("anser", 1)
+
+def test_one_that_is_not_like_another(ipc_pair):
+    ipc_pair.server.on("message", print)
+    ipc_pair.client.emit("other", 1)
+
+def test_a_method_that_is_emitted(ipc_server):
+    ipc_server.server.handle("add", print)
+    ipc_server.connect().emit("add", 1)
+
+def test_a_real_client(ipc_server, tmp_path):
+    blocking.connect("world", socket_root=f"{tmp_path}/")
+"""
+
+
+def test_an_event_that_is_nearly_a_handlers_is_told_by_the_fixtures(tmp_path: Path) -> None:
+    told = run_tests(tmp_path, MISHEARD).stdout  # where warnings are errors
+    assert "4 failed, 1 passed" in told, told
+    assert "events named 'mesage' come, and no handler hears them; there is one for 'message'" in told
+    assert "events named 'anser' come, and no handler hears them; there is one for 'answer'" in told
+    assert "there is one for requests of 'add': was request meant, and not emit?" in told
+    assert "ipc_server.connect() gives a client of it, and ipc_pair has one" in told
 
 
 def test_the_tests_on_the_page_pass(tmp_path: Path) -> None:
     page = (Path(__file__).parent.parent / "docs" / "howto" / "testing.md").read_text("utf-8")
     programs = re.findall(r"^```python\n(.*?)^```", page, re.S | re.M)
-    assert len(programs) == 5
-    assert "6 passed" in run_tests(tmp_path, "\n".join(programs)).stdout
+    assert len(programs) == 6
+    assert "7 passed" in run_tests(tmp_path, "\n".join(programs)).stdout
 
 
 def test_the_plugin_in_this_process(request: pytest.FixtureRequest) -> None:

@@ -17,8 +17,8 @@ Nothing but pytest is imported before a test asks for a fixture.
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Generator, Iterator
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -40,7 +40,7 @@ def ipc_pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
     """A connected ``(client, server, socket, driver)``."""
     from .testing import pair
 
-    with _driver(request) as driver:
+    with closing(_driver(request)) as driver:
         yield pair(driver=driver, **_options(request))
 
 
@@ -49,22 +49,14 @@ def ipc_server(request: pytest.FixtureRequest) -> Iterator[Started]:
     """A ``(server, driver)`` that listens; ``connect()`` gives a client of it, ``wire()`` a peer that speaks bytes."""
     from .testing import Started, serve
 
-    with _driver(request) as driver:
+    with closing(_driver(request)) as driver:
         yield Started(serve(driver, **_options(request)), driver)
 
 
 DRIVERS = pytest.StashKey["list[MemoryDriver]"]()
-EXPECTED = (
-    "No 'error' handler heard this, so the test fails. Where it is what the test wants, let it listen: "
-    "server.on('error', errors.append), or the client's"
-)
-REFUSED = (
-    "It is the answer to a request that nobody looked at, so the test fails. Await the request in driver.run(main()), "
-    "or look at outcome.result() or outcome.error after driver.run_until(outcome)"
-)
-ON_THEIR_WAY = (
-    "When this failed messages were still on their way: driver.run_until_idle() lets them arrive, and "
-    "driver.advance(seconds) those of a slow link"
+IN_MEMORY = (
+    "The server of ipc_pair and ipc_server is in memory, where connect of node_ipc, node_ipc.blocking and ipc does not "
+    "look: ipc_server.connect() gives a client of it, and ipc_pair has one"
 )
 UNFINISHED = (
     "async handlers that had not ended where the test did: {}. What stands below the line at which one waits was not "
@@ -84,23 +76,26 @@ def _driver(request: pytest.FixtureRequest) -> MemoryDriver:
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     """Fail the test in which a handler failed, or a payload did not fit, unheard; one that fails anyhow says so."""
     __tracebackhide__ = True
+    drivers = _drivers(item)
     try:
         result = yield
     except Exception as error:
-        if any(driver.is_carrying for driver in _drivers(item)):
-            error.add_note(ON_THEIR_WAY)
-        for failure in _failures(item):
-            error.add_note(
-                "Before this there was an error that nobody heard:\n"
-                + "".join(traceback.format_exception(failure)).rstrip()
-            )
+        if drivers:
+            from .drivers.memory import note_failures
+            from .errors import ConnectError
+
+            note_failures(error, drivers)
+            if isinstance(error, ConnectError):
+                error.add_note(IN_MEMORY)
         raise
-    unfinished = sum(driver.finish() for driver in _drivers(item))
-    failures = _failures(item)
-    if len(failures) == 1:
-        raise failures[0]
-    if failures:
-        raise BaseExceptionGroup("several errors that nobody heard", failures)
+    if not drivers:
+        return result
+    from .drivers.memory import raise_failures
+
+    unfinished = sum(driver.finish() for driver in drivers)
+    raise_failures(drivers)
+    for line in (line for driver in drivers for line in driver.misheard):
+        item.warn(pytest.PytestWarning(line))
     if unfinished:
         item.warn(pytest.PytestWarning(UNFINISHED.format(unfinished)))
     return result
@@ -108,22 +103,6 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
 
 def _drivers(item: pytest.Item) -> list[MemoryDriver]:
     return item.stash.get(DRIVERS, [])
-
-
-def _failures(item: pytest.Item) -> list[BaseException]:
-    """What failed unheard in this test; it is told once."""
-    found: list[BaseException] = []
-    for driver in _drivers(item):
-        refusals = list(driver.refusals.values())
-        failed = [(failure, EXPECTED) for failure in driver.failures]
-        for outcome in list(driver.refusals):
-            outcome.looked_at()
-        driver.failures.clear()
-        # of a handler that failed the request was answered with an error, too: that says less of it
-        for failure, advice in failed or [(refusal, REFUSED) for refusal in refusals]:
-            failure.add_note(advice)
-            found.append(failure)
-    return found
 
 
 def _options(request: pytest.FixtureRequest) -> dict[str, Any]:

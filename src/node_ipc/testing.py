@@ -1,10 +1,13 @@
 """For your own tests: a client and a server that are connected in memory, on a virtual clock, without waiting.
 
-    client, server, socket, driver = pair()
-    server.on("add", lambda data, socket: socket.emit("sum", data["a"] + data["b"]))
-    client.on("sum", print)
-    client.emit("add", {"a": 1, "b": 2})
-    driver.run_until_idle()
+    with pair() as (client, server, socket, driver):
+        server.on("add", lambda data, socket: socket.emit("sum", data["a"] + data["b"]))
+        client.on("sum", print)
+        client.emit("add", {"a": 1, "b": 2})
+        driver.run_until_idle()
+
+At the end of the block what is left is done, and what a handler raised and nobody heard is raised: an ``assert`` in a
+handler fails its test. ``client, server, socket, driver = pair()`` alone keeps that in ``driver.failures``.
 
 They are the real client and server; only the kernel is played (``MemoryDriver``). ``driver.advance(seconds)`` lets
 virtual time pass. Links can be made slow, cut in pieces, stalled and broken: see ``Conditions`` and ``Connection``.
@@ -17,7 +20,7 @@ from __future__ import annotations
 import builtins
 import contextlib
 from collections.abc import Collection, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self
 
 from .config import address as addresses
 from .config.address import Address
@@ -86,6 +89,15 @@ class Pair(NamedTuple):
             )
         return self.driver.connections[-1]
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: object) -> None:
+        __tracebackhide__ = True
+        if error is None:
+            self.driver.finish()
+        self.driver.__exit__(kind, error, where)
+
 
 class Started(NamedTuple):
     """A server that listens, and what drives it.
@@ -98,8 +110,13 @@ class Started(NamedTuple):
     server: Server
     driver: MemoryDriver
 
-    def connect(self, **options: Any) -> Client:
-        """Another client, connected."""
+    def connect(self, *misplaced: Any, **options: Any) -> Client:
+        """Another client, connected to this server; options are given by name."""
+        if misplaced:
+            raise TypeError(
+                f"ipc_server.connect() takes no address, so no {misplaced[0]!r:.80}: it connects to this server. "
+                "Options are given by name, as connect(retry=100)"
+            )
         return connect(self.driver, self.server.address, **options)
 
     def wire(self) -> Wire:
@@ -107,11 +124,22 @@ class Started(NamedTuple):
         return Wire.connected(self.driver, self.server.address)
 
 
+CLIENTS = ("client", "clients", "connect", "connect_to", "connection", "socket", "sockets")
+"""What is looked for by who wants another client."""
+
+
 def _no_such(made: NamedTuple, verb: str) -> NoReturn:
     """Say whose verb it is, where it is one of a part."""
     parts = list(type(made).__annotations__)
     owners = [part for part in parts if hasattr(type(getattr(made, part)), verb)]
     use = f": use {' or '.join(f'.{part}.{verb}' for part in owners)}" if owners else ""
+    if verb in CLIENTS:
+        another = (
+            "ipc_server.connect()"
+            if isinstance(made, Started)
+            else "connect(driver, server.address) of node_ipc.testing"
+        )
+        use = f": {another} gives another client"
     raise AttributeError(
         f"{type(made).__name__!r} object has no attribute {verb!r}, it is ({', '.join(parts)}){use}",
         name=verb,
@@ -134,8 +162,9 @@ def pair(
 ) -> Pair:
     """A connected client and server.
 
-    What a handler of theirs raises, an ``assert`` of it also, ends no test by itself: it is in ``driver.failures``. The
-    pytest fixture ``ipc_pair`` is this, and fails the test then.
+    What a handler of theirs raises, an ``assert`` of it also, ends no test by itself: it is in ``driver.failures``, and
+    raised at the end of ``with pair() as (client, server, socket, driver):``. The pytest fixture ``ipc_pair`` is this,
+    and fails the test then.
 
     Args:
         driver: the driver to use; a new one by default.
@@ -154,7 +183,7 @@ def pair(
         hello after 0.5 s
     """
     refuse_unknown((*options, *(client or ()), *(server or ())), ("driver", "address", "config", "client", "server"))
-    driver = driver or MemoryDriver()
+    driver = MemoryDriver() if driver is None else driver
     one = serve(driver, address, config=config, **{**options, **(server or {})})
     other = connect(driver, one.address, config=config, **{**options, **(client or {})})
     driver.run_until(lambda: one.sockets)
@@ -174,6 +203,7 @@ def serve(
         >>> client.state.name
         'CONNECTED'
     """
+    _refuse_no_driver(driver, "serve")
     made = Server(_address(address), driver, _settings(config, options))
     started = made.start()
     driver.run_until(started)
@@ -190,9 +220,17 @@ def connect(
         >>> len(server.sockets)
         2
     """
+    _refuse_no_driver(driver, "connect")
     made = Client("world", _address(address), driver, _settings(config, options))
     connected = made.connect()
-    driver.run_until(connected)
+    try:
+        driver.run_until(connected)
+    except NothingHappens as error:
+        there = ", ".join(map(str, driver.listeners)) or "none"
+        raise NothingHappens(
+            f"{error}. There is no link to {made.address}: {made.last_error}. Servers of this driver are at: {there}. "
+            "connect(driver, server.address) finds one, and so does ipc_server.connect()"
+        ) from error
     driver.run_until_idle()  # the server's end opens after the client's
     return connected.result()
 
@@ -256,7 +294,18 @@ def _settings(config: Config | None, options: dict[str, Any]) -> Config:
     return config.settings()
 
 
+def _refuse_no_driver(driver: Any, verb: str) -> None:
+    if not isinstance(driver, MemoryDriver):
+        address = "server.address" if verb == "connect" else '"world"'
+        raise TypeError(
+            f"{verb}() of node_ipc.testing takes the memory driver first, not {driver!r:.80}: {verb}(driver, "
+            f"{address}). With the fixture, ipc_server.connect() gives a client"
+        )
+
+
 def _address(address: str | Address) -> Address:
+    if isinstance(address, Server):
+        raise TypeError(f"a server is no address: give its own, server.address, and not {address!r:.80}")
     if not isinstance(address, str):
         return address
     return addresses.parse(address, role="server", socket_root=ROOT, appspace="app.")

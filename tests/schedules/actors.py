@@ -747,6 +747,6 @@ def settings(policy: str, sync: bool, heartbeat: int) -> Config:
 def play(plan: Plan) -> World:
     """One run; raises :class:`Broken`."""
     world = World(plan)
-    with world.driver:
+    with contextlib.closing(world.driver):
         world.play()
     return world

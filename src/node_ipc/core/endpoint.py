@@ -381,11 +381,11 @@ class Publisher:
             f"events named {name!r} come, and no handler hears them; there is one for {of}{near!r}: is one of the two "
             "misspelt? This is said once for each name"
         )
-        self._tell_unheard(line)
+        self._tell_misheard(line)
 
     def _tell_emitted_method(self, name: str) -> None:
         """Events come that nobody hears, and a request of that name would be answered."""
-        self._tell_unheard(
+        self._tell_misheard(
             f"events named {name!r} come, and no handler hears them; there is one for requests of {name!r}: was "
             "request meant, and not emit? This is said once for each name"
         )
@@ -433,6 +433,11 @@ class Publisher:
             why = f"there are no handlers of that name, and there are some of {near!r}: were those meant?"
         if self._is_first("removed nothing"):
             self._tell_mistake(IPCError(f"off({name!r}, …) removed nothing: {why}"))
+
+    def _tell_misheard(self, line: str) -> None:
+        if self._driver.misheard is not None:
+            self._driver.misheard.append(f"{self._logged_as(self.events.current)!r}: {line}")
+        self._tell_unheard(line)
 
     def _tell_unheard(self, line: str) -> None:
         socket, is_first = self.events.current, self._is_first("unheard")

@@ -408,6 +408,10 @@ class Driver(Protocol):
         That is besides the log; None: nowhere.
         """
 
+    @property
+    def misheard(self) -> list[str] | None:
+        """Where it is kept, besides the log, that nobody heard an event whose name is nearly a handler's."""
+
     def sockets_in(self, directory: str) -> list[str]:
         """The names of the local sockets in a directory, some thousands at most."""
 

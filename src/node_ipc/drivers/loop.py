@@ -114,6 +114,7 @@ class EventLoopDriver:
     runs_coroutines = True
     breaks_unread, hides_ends = BREAKS_UNREAD, HIDES_ENDS
     failures: list[BaseException] | None = None
+    misheard: list[str] | None = None
 
     def __init__(self, *, renews: bool = False) -> None:
         """``renews``: where the loop was closed, go on with the next one; otherwise it ends with its loop."""

@@ -18,6 +18,7 @@ import random
 import socket
 import sys
 import threading
+import traceback
 import weakref
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
@@ -44,7 +45,15 @@ if TYPE_CHECKING:
     from ..config.config import Config
     from .memory_loop import VirtualLoop
 
-__all__ = ["MemoryDriver", "MemoryListener", "MemoryOutcome", "NothingHappens", "end_coroutine"]
+__all__ = [
+    "MemoryDriver",
+    "MemoryListener",
+    "MemoryOutcome",
+    "NothingHappens",
+    "end_coroutine",
+    "note_failures",
+    "raise_failures",
+]
 
 T = TypeVar("T")
 
@@ -53,6 +62,18 @@ TURNS = 1_000_000
 """Turns at one moment after which ``run_until_idle`` takes it that they never end."""
 MANY_TIMERS = 500
 """From so many on, twice those that were left last, cancelled ones are taken out."""
+EXPECTED = (
+    "No 'error' handler heard this, so the test fails. Where it is what the test wants, let it listen: "
+    "server.on('error', errors.append), or the client's"
+)
+REFUSED = (
+    "It is the answer to a request that nobody looked at, so the test fails. Await the request in driver.run(main()), "
+    "or look at outcome.result() or outcome.error after driver.run_until(outcome)"
+)
+ON_THEIR_WAY = (
+    "When this failed messages were still on their way: driver.run_until_idle() lets them arrive, and "
+    "driver.advance(seconds) those of a slow link"
+)
 LAST_TURNS = 5_000
 """Turns that ``finish`` takes at most: a handler that does something each second, for ever, is not waited for."""
 
@@ -71,6 +92,26 @@ class NothingHappens(IPCError, TimeoutError):
     """
 
     code = "ERR_IPC_NOTHING_HAPPENS"
+
+
+def note_failures(error: BaseException, drivers: Sequence[MemoryDriver]) -> None:
+    """Add to what a test raises what may have led to it, as far as these drivers know."""
+    if any(driver.is_carrying for driver in drivers):
+        error.add_note(ON_THEIR_WAY)
+    for driver in drivers:
+        for failure in driver.take_failures():
+            said = "".join(traceback.format_exception(failure)).rstrip()
+            error.add_note(f"Before this there was an error that nobody heard:\n{said}")
+
+
+def raise_failures(drivers: Sequence[MemoryDriver]) -> None:
+    """Raise what failed unheard on these drivers: one as it is, several as a group."""
+    __tracebackhide__ = True
+    failures = [failure for driver in drivers for failure in driver.take_failures()]
+    if len(failures) == 1:
+        raise failures[0]
+    if failures:
+        raise BaseExceptionGroup("several errors that nobody heard", failures)
 
 
 class _Call(msgspec.Struct, order=True):
@@ -137,7 +178,13 @@ class MemoryDriver:
         """What failed unheard: handlers of endpoints without an ``error`` handler, payloads that do not fit them, and
         tasks that nobody awaited.
 
-        The fixtures for pytest fail a test that leaves something here; otherwise look here at its end.
+        The fixtures for pytest fail a test that leaves something here, and so does the end of a ``with`` block;
+        otherwise look here at the test's end.
+        """
+        self.misheard: list[str] = []
+        """Events that nobody heard, and whose names are nearly those of handlers, a line for each name.
+
+        The fixtures for pytest tell them as warnings.
         """
         self.refusals: dict[MemoryOutcome[Any], Exception] = {}
         """The requests that were answered with an error, or with what does not fit, while nobody looked at it.
@@ -280,11 +327,34 @@ class MemoryDriver:
             self.tasks.discard(task)
             end_coroutine(task.get_coro())
 
+    def take_failures(self) -> list[BaseException]:
+        """What failed and nobody looked at, ``failures`` and ``refusals``, each with a note that says so; told once."""
+        refusals = list(self.refusals.values())
+        for outcome in list(self.refusals):
+            outcome.looked_at()
+        # of a handler that failed the request was answered with an error, too: that says less of it
+        found = [(failure, EXPECTED) for failure in self.failures] or [(refusal, REFUSED) for refusal in refusals]
+        self.failures.clear()
+        for failure, advice in found:
+            failure.add_note(advice)
+        return [failure for failure, _ in found]
+
     def __enter__(self) -> MemoryDriver:
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: object) -> None:
+        """The test is over: forget what is due, and raise what failed unheard.
+
+        Where the block raises itself, that goes on, with a note of what else failed.
+        """
+        __tracebackhide__ = True
+        try:
+            if error is None:
+                raise_failures([self])
+            else:
+                note_failures(error, [self])
+        finally:
+            self.close()
 
     # ---- the clock, one step at a time
 

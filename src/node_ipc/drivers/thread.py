@@ -97,6 +97,7 @@ class ThreadDriver:
     runs_coroutines = False
     breaks_unread, hides_ends = BREAKS_UNREAD, HIDES_ENDS
     failures: list[BaseException] | None = None
+    misheard: list[str] | None = None
     loop = None
     never_ran = False  # no loop is to come
     ends_in_order = "with blocking.connect(…) or serve(…), client.close() and drain() see to it that all is sent"
