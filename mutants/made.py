@@ -47,6 +47,8 @@ def removed(node: cst.Expr | cst.Raise | cst.Del) -> Iterator[cst.CSTNode]:
 
 
 TYPE_VARIABLE = cst.matchers.Call(cst.matchers.Name("TypeVar") | cst.matchers.Name("ParamSpec"))
+NATIVE = cst.matchers.Attribute(cst.matchers.Name("twin"), cst.matchers.Name("native"))
+"""Mutants run without it, and it has tests of its own: those of ``nox -s native``."""
 ALIKE = cst.matchers.Name("max") | cst.matchers.Name("min")
 """What does not mind in which order its arguments are."""
 
@@ -98,8 +100,10 @@ class Places(cst.CSTVisitor):
 
 
 def is_checked_only(node: cst.CSTNode) -> bool:
-    """``if TYPE_CHECKING``, ``__all__`` and what is made by ``TypeVar``."""
+    """``if TYPE_CHECKING``, ``__all__`` and what is made by ``TypeVar``; and what puts the native twin in its place."""
     if isinstance(node, cst.If):
+        if cst.matchers.findall(node.test, NATIVE):
+            return True
         return isinstance(node.test, cst.Name) and node.test.value == "TYPE_CHECKING"
     if cst.matchers.matches(node, cst.matchers.Assign(value=TYPE_VARIABLE)):
         return True

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from node_ipc.core.arrivals import MOST_LOOKS, READ_AHEAD, Arrivals
+from node_ipc.core.arrivals import (
+    LOOK_EVERY,
+    MOST_IN_A_WRITE,
+    MOST_LOOKS,
+    READ_AHEAD,
+    SIGN_SECONDS,
+    Arrivals,
+    next_look,
+)
 
 
 def test_what_was_read_alone_proves_nothing() -> None:
@@ -45,3 +53,19 @@ def test_what_is_kept_is_bounded() -> None:
     for number in range(1, 2 * MOST_LOOKS):
         assert arrivals.looked(number, number, 1 << 30, 0.0) == 0
     assert len(arrivals._looks) == MOST_LOOKS
+
+
+def test_the_bounds_of_a_proof_are_exact() -> None:
+    arrivals = Arrivals()
+    assert arrivals.looked(10, 1000, 1, 0.0) == 0
+    assert arrivals.looked(20, READ_AHEAD + 1001, 2, 0.0) == 0
+    assert arrivals.looked(30, READ_AHEAD + 1002, 2, 0.0) == 10
+    for last, arrived in ((SIGN_SECONDS, 0), (SIGN_SECONDS - 0.01, 1)):
+        arrivals = Arrivals()
+        assert [arrivals.looked(number, number, 0, at) for number, at in ((1, 0.0), (2, 0.1), (3, last))] == [
+            *(0, 0, arrived)
+        ]
+
+
+def test_the_next_look_comes_after_so_many_writes_and_large_ones_count_as_eight() -> None:
+    assert [next_look(messages) // LOOK_EVERY for messages in (1, 3, 8, 64)] == [1, 3, MOST_IN_A_WRITE, MOST_IN_A_WRITE]

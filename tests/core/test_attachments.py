@@ -589,9 +589,9 @@ def test_bytes_that_are_too_many_as_base64_are_refused_where_nobody_agreed() -> 
     ends = pair(max_message_size=100_000, server={"attachments": "off"})
     got: list[Any] = []
     ends.server.on("b", lambda data: got.append(data))
-    with pytest.raises(FrameTooLarge):
+    with pytest.raises(FrameTooLarge, match="cannot emit 'b': the message has 1200"):
         ends.client.emit("b", bytes(90_000))
-    with pytest.raises(FrameTooLarge):
+    with pytest.raises(FrameTooLarge, match="cannot emit 'b': the message has 1200"):
         ends.server.broadcast("b", bytes(90_000))
     ends.client.emit("b", "next")
     ends.driver.run_until_idle()

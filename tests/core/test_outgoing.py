@@ -7,7 +7,7 @@ import weakref
 
 from node_ipc.core.outgoing import Outgoing
 from node_ipc.drivers.memory import MemoryDriver
-from node_ipc.testing import Wire, serve
+from node_ipc.testing import Conditions, Wire, pair, serve
 
 
 def test_nothing_waits_for_a_link_that_is_lost() -> None:
@@ -25,6 +25,23 @@ def test_nothing_waits_for_a_link_that_is_lost() -> None:
     driver.run_until_idle()
     assert socket.loss is not None and socket.loss.dropped == 3
     assert socket.pending_bytes == 0
+
+
+def test_each_message_has_the_next_number_whatever_is_left_out_before_it() -> None:
+    """By its number it is known to have arrived: no number may come twice."""
+    driver = MemoryDriver(conditions=Conditions(buffer=10_000))
+    both = pair(driver=driver, slow_policy="drop_oldest", max_pending_bytes=20_000, soft_pending_bytes=10_000)
+    both.connection.to_client.stall()
+    outgoing: Outgoing = both.socket.outgoing
+    first = outgoing.next_number
+    for number in range(first, first + 60):
+        assert outgoing.next_number == number
+        both.socket.emit("n", "x" * (1980 + number % 3))
+    assert both.socket.dropped > 20
+    assert both.socket.withdraw(outgoing.frames[2])
+    assert outgoing.next_number == first + 60
+    in_link = both.socket._link.pending_bytes()  # type: ignore[union-attr]
+    assert both.socket.pending_bytes == in_link + sum(map(len, outgoing.frames))
 
 
 def test_a_lost_session_is_freed_at_once() -> None:

@@ -113,8 +113,10 @@ def test_either_side_may_ask(ends: Pair) -> None:
 def test_a_handler_may_take_nothing_the_params_or_the_socket_too(ends: Pair) -> None:
     ends.server.handle("none", lambda: "none")
     ends.server.handle("both", lambda params, socket: [params, socket.id])
+    ends.server.handle("any", lambda *arguments: [arguments[0], arguments[1].id, len(arguments)])
     assert asked(ends, "none", "ignored") == "none"
     assert asked(ends, "both", 1) == [1, ends.socket.id]
+    assert asked(ends, "any", 1) == [1, ends.socket.id, 2]
     with pytest.raises(TypeError, match="may take"):
         ends.server.handle("four", lambda a, b, c, d: None)
 
@@ -244,7 +246,7 @@ def test_one_method_has_one_handler(ends: Pair) -> None:
     ends.server.handle("add", lambda: 1)
     with pytest.raises(ValueError, match="already"):
         ends.server.handle("add", lambda: 2)
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match="a method's name is text that is not empty, not ''"):
         ends.server.handle("", lambda: 3)
 
 
@@ -638,6 +640,27 @@ def test_who_stops_waiting_is_forgotten_too(ends: Pair) -> None:
     assert ends.server.requests._running == {}
 
 
+def test_a_request_that_was_given_up_keeps_no_close_waiting() -> None:
+    """Neither it nor the word that takes it back has to arrive: nobody counts on them."""
+    ends = pair(close_timeout=60_000)
+    ends.connection.to_server.stall()
+    ends.client.request("never", timeout=0.5)
+    ends.driver.advance(1)
+    closed = ends.client.close()
+    ends.driver.run_until(closed, limit=3)
+    assert ends.client.requests.pending == 0
+
+
+def test_a_request_says_nothing_of_its_time_and_has_half_a_minute(ends: Pair) -> None:
+    ends.server.handle("never", _never(ends.driver))
+    answer = ends.client.request("never")
+    ends.driver.advance(29.99)
+    assert not answer.done
+    ends.driver.advance(0.01)
+    with pytest.raises(RequestTimeout, match="within 30 s"):
+        answer.result()
+
+
 def test_a_lost_link_fails_what_was_asked_over_it(ends: Pair) -> None:
     ends.server.handle("never", _never(ends.driver))
     answer = ends.client.request("never")
@@ -1027,6 +1050,13 @@ def test_who_ends_in_an_async_handler_answers_first_and_hears_nothing_more(ends:
     assert ends.driver.now() == pytest.approx(0.5)
     ends.driver.run_until_idle()
     assert ends.socket.loss is not None and ends.socket.loss.unheard == 1
+
+
+def test_the_one_who_asked_is_known_in_its_handler_and_nobody_outside(ends: Pair) -> None:
+    askers: list[Any] = []
+    ends.server.handle("who", lambda: askers.append(ends.server.requests.answering_to()))
+    asked(ends, "who")
+    assert askers == [ends.socket] and ends.server.requests.answering_to() is None
 
 
 def test_awaiting_the_stop_in_a_request_s_handler_does_not_wait_for_itself(ends: Pair) -> None:

@@ -76,6 +76,17 @@ def test_leaving_a_room_twice_or_never_having_been_there_is_no_error() -> None:
     assert not one.rooms and not house.server.rooms
 
 
+def test_who_leaves_one_room_stays_in_the_others() -> None:
+    house = House(1)
+    [one] = house.sockets
+    one.join("a", "b")
+    one.leave("a")
+    assert one.rooms == {"b"}
+    house.wires[0].abort()
+    house.driver.run_until_idle()
+    assert not house.server.rooms
+
+
 def test_a_handler_joins_and_tells_the_others() -> None:
     house = House(2)
 
@@ -133,8 +144,13 @@ def test_a_socket_that_is_closed_joins_nothing() -> None:
 def test_what_is_no_name_of_a_room_is_refused_by_every_verb(name: Any) -> None:
     house = House(1)
     [one] = house.sockets
-    for call in (one.join, one.leave, house.server.to, house.server.to("a").to):
-        with pytest.raises(InvalidEvent, match="room's name"):
+    for verb, call in (
+        ("join", one.join),
+        ("leave", one.leave),
+        ("to", house.server.to),
+        ("to", house.server.to("a").to),
+    ):
+        with pytest.raises(InvalidEvent, match=f"^{verb}: a room's name"):
             call(name)
     if not isinstance(name, str):
         with pytest.raises(TypeError, match="except_ takes sockets and names of rooms"):
@@ -142,6 +158,42 @@ def test_what_is_no_name_of_a_room_is_refused_by_every_verb(name: Any) -> None:
     with pytest.raises(InvalidEvent):
         one.join("fine", name)
     assert one.rooms == frozenset()
+
+
+def test_a_room_s_name_is_any_text_up_to_its_length() -> None:
+    house = House(1)
+    [one] = house.sockets
+    for name in ("x" * 256, "ein Gästezimmer", "房间"):
+        one.join(name)
+        assert name in house.server.rooms
+
+
+def test_rooms_show_the_first_eight() -> None:
+    house = House(1)
+    [one] = house.sockets
+    assert repr(house.server.rooms) == "<Rooms none>"
+    one.join(*"abcdefgh")
+    assert repr(house.server.rooms) == "<Rooms a, b, c, d, e, f, g, h>"
+    one.join("i")
+    assert repr(house.server.rooms) == "<Rooms a, b, c, d, e, f, g, h, …>"
+
+
+def test_what_is_emitted_to_a_room_may_be_for_this_process_only_and_its_newest_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    house = House(1)
+    emitted: list[Any] = []
+    monkeypatch.setattr(house.server, "emit_to", lambda *arguments: emitted.append(arguments[1:]))
+    house.server.to("a", local=True).to("b").emit("x", 1, keep="latest")
+    house.server.to("a").except_("b").emit("x")
+    assert emitted == [("x", 1, True, "latest"), ("x", {}, False, None)]
+
+
+def test_a_room_has_the_verbs_that_it_offers_and_says_what_it_takes() -> None:
+    target: Any = House(1).server.to("a")
+    assert {"to", "except_", "emit", "sockets"} <= set(dir(target)) and "broadcast" not in dir(target)
+    with pytest.raises(TypeError, match="keep"):
+        target.emit("x", 1, keeep="latest")
 
 
 def test_a_verb_without_a_room_says_what_to_give() -> None:

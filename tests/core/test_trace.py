@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import pytest
+from msgspec.structs import asdict
+
 from node_ipc import Client, ClientState, Config, Trace
+from node_ipc.core.trace import BusStats, Stats
 from node_ipc.testing import MemoryDriver, Wire, pair, serve
 
 
@@ -25,6 +29,34 @@ def test_traffic_may_be_left_out() -> None:
     client.close()
     driver.run_until_idle()
     assert whole.count("lost") == 2 and quiet == ["lost"]
+
+
+def test_who_hears_every_endpoint_hears_those_that_are_made_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Trace] = []
+    monkeypatch.setattr("node_ipc.core.trace.EVERYWHERE", [told.append])
+    server = serve(MemoryDriver())
+    assert [(each.what, each.endpoint, each.messages) for each in told] == [
+        ("starting", server, 0),
+        ("listening", server, 0),
+    ]
+
+
+def test_what_cannot_be_called_is_no_hook() -> None:
+    hook: Any = "print"
+    with pytest.raises(TypeError, match=r"an on_trace hook is called with each trace: on_trace\(print\), not 'print'"):
+        serve(MemoryDriver()).on_trace(hook)
+
+
+@pytest.mark.parametrize("fresh", [Stats(), BusStats("hub", "up")])
+def test_every_count_begins_at_nothing(fresh: Stats | BusStats) -> None:
+    others = {"engine": "hub", "state": "up"} if isinstance(fresh, BusStats) else {"paused": {}, "bus": None}
+    assert asdict(fresh) == {**dict.fromkeys(fresh.__struct_fields__, 0), **others}
+
+
+def test_links_that_are_not_read_are_added_up_by_what_they_wait_for() -> None:
+    total = Stats(paused={"inbox": 1})
+    total += Stats(paused={"inbox": 2, "handlers": 1})
+    assert total.paused == {"inbox": 3, "handlers": 1}
 
 
 def test_the_counters_and_the_traces_agree() -> None:

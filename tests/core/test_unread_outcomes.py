@@ -74,6 +74,16 @@ def test_what_this_side_ended_itself_is_not_told(caplog: pytest.LogCaptureFixtur
     assert [record.getMessage() for record in caplog.records if UNREAD in record.getMessage()] == []
 
 
+def test_a_request_that_was_given_up_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
+    client, _, _, driver = pair()
+    answer = client.request("wait")
+    assert answer.abandon is not None
+    answer.abandon()
+    del answer
+    driver.close()
+    assert [record.getMessage() for record in caplog.records if UNREAD in record.getMessage()] == []
+
+
 def test_what_the_other_side_ended_or_did_not_answer_is_told(caplog: pytest.LogCaptureFixture) -> None:
     client, server, socket, driver = pair()
     server.handle("wait", lambda params, socket: asyncio.sleep(3600))

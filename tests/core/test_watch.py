@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from node_ipc.core.watch import Activity, Told, Watch
-from node_ipc.errors import HandlerError, NotConnected, RemoteError
+from node_ipc.errors import BackpressureError, HandlerError, NotConnected, RemoteError
 from node_ipc.testing import MemoryDriver, Pair, connect, pair, serve
 from node_ipc.wire.carried import Carried
 
@@ -193,6 +193,18 @@ def test_a_request_that_cannot_be_sent_has_ended(ends: Pair) -> None:
     with pytest.raises(NotConnected):
         ends.socket.request("late")
     assert heard.of("asked") == [("late", "NotConnected")]
+
+
+def test_a_request_that_finds_no_room_in_the_queue_has_ended() -> None:
+    ends = pair(client={"max_queued_messages": 1})
+    heard = Heard()
+    ends.client.watch(heard)
+    ends.connection.drop()
+    ends.driver.run_until(lambda: not ends.server.sockets)
+    ends.client.emit("one")
+    with pytest.raises(BackpressureError):
+        ends.client.request("two")
+    assert heard.of("asked") == [("two", "BackpressureError")]
 
 
 def test_who_comes_later_and_links_that_are_made_anew_are_watched_too() -> None:

@@ -13,9 +13,9 @@ import pytest
 
 import node_ipc
 from node_ipc import AddressInUse, blocking
-from node_ipc.config.address import Tcp, Udp, Unix
+from node_ipc.config.address import Handed, Tcp, Udp, Unix
 from node_ipc.net import holders
-from node_ipc.net.holders import holder_of, listeners
+from node_ipc.net.holders import bound_hosts, holder_of, listeners
 from node_ipc.scale import workers
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
@@ -86,3 +86,35 @@ def test_the_search_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
         assert listeners(port, seconds=-1.0) == {os.getpid()}
         monkeypatch.setattr(holders, "_processes", lambda: [2**22 + 1, os.getpid()])
         assert listeners(port, seconds=-1.0) == set()
+        monkeypatch.setattr(holders, "LOOK_SECONDS", -1.0)
+        assert holder_of(Tcp("127.0.0.1", port), IN_USE) == ""
+
+
+def test_a_holder_that_has_gone_since_is_told_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(holders, "listeners", lambda *_, **__: {2**22 + 1})
+    where = Tcp("127.0.0.1", 1)
+    with socket.socket() as handed:
+        for address in (where, Handed(handed, where)):
+            assert holder_of(address, IN_USE) == f", process {2**22 + 1}"
+
+
+def printed(family: int, host: str, port: int, state: str) -> str:
+    """A line of the kernel's table: the address as words of 32 bits, each in the machine's own order."""
+    packed = socket.inet_pton(family, host)
+    words = [int.from_bytes(packed[at : at + 4], sys.byteorder) for at in range(0, len(packed), 4)]
+    return f"  0: {''.join(f'{word:08X}' for word in words)}:{port:04X} 0:0 {state} 0:0 0:0 0 0 0 7\n"
+
+
+def test_the_hosts_of_a_port_are_told_as_urls_have_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    four, six = socket.AF_INET, socket.AF_INET6
+    tables = {
+        "tcp": printed(four, "127.0.0.1", 8000, "0A") + printed(four, "10.1.2.3", 8001, "0A"),
+        "tcp6": printed(six, "2001:db8::12:1", 8000, "0A") + printed(six, "::1", 8000, "01"),
+        "udp": printed(four, "192.168.7.9", 8000, "07") + "  1: of:another kind 07\n",
+    }
+    for name, lines in tables.items():
+        (tmp_path / name).write_text("a line of titles\n" + lines)
+    monkeypatch.setattr(holders, "Path", lambda path: tmp_path / Path(path).name)
+    assert bound_hosts(8000) == ["127.0.0.1", "[2001:db8::12:1]"]
+    assert bound_hosts(8000, datagrams=True) == ["192.168.7.9"]
+    assert bound_hosts(8002) == []

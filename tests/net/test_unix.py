@@ -19,6 +19,7 @@ import shutil
 import signal
 import socket
 import stat
+import struct
 import subprocess
 import sys
 import tempfile
@@ -33,6 +34,7 @@ import pytest
 
 from children import DEADLINE, NOBODY, SOMEBODY, Child, Crew, Held, refuse_to_run
 from node_ipc.config.address import Tcp, Unix
+from node_ipc.core.seam import Peer
 from node_ipc.errors import (
     AddressError,
     AddressInUse,
@@ -48,13 +50,17 @@ from node_ipc.net.unix import (
     Credentials,
     OwnedSocket,
     adopt,
+    adopt_all,
     check_peer,
     connect_unix,
     inherited_sockets,
     listen_unix,
+    lock_holder,
     peer_credentials,
+    peer_of,
     secure_root,
     socket_mode,
+    sockets_in,
 )
 from stopwatch import Stopwatch
 
@@ -955,6 +961,27 @@ def test_a_lock_that_cannot_be_looked_at_is_closed(own: Path, monkeypatch: pytes
     assert names(own) == set()
 
 
+def test_who_holds_a_server_s_lock_is_named_where_the_system_tells(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = listen_unix(f"{own}/app.world")
+    lock, tells = os.stat(f"{own}/app.world.lock"), sys.platform == "linux"
+    assert lock_holder(lock) == (os.getpid() if tells else -1)
+    server.close()
+    assert lock_holder(lock) == (None if tells else -1)
+
+    def tells_nothing(path: str) -> Any:
+        raise PermissionError(errno.EACCES, path)
+
+    monkeypatch.setattr(unix, "open", tells_nothing, raising=False)
+    assert lock_holder(lock) == -1
+
+
+def test_a_directory_that_cannot_be_read_has_no_sockets_to_hint_at(own: Path) -> None:
+    with foreign_server(f"{own}/app.world"):
+        (own / "file").touch()
+        assert sockets_in(str(own)) == ["app.world"]
+    assert sockets_in(f"{own}/missing") == []
+
+
 @pytest.mark.row(45)
 def test_a_lock_that_is_there_gets_its_mode(own: Path) -> None:
     (own / "app.world.lock").touch(0o644)
@@ -1359,9 +1386,33 @@ def test_both_ends_know_the_other(own: Path) -> None:
         with accepted:
             assert peer_credentials(accepted) == (os.getpid(), os.geteuid(), os.getegid())
             assert peer_credentials(client) == (os.getpid(), os.geteuid(), os.getegid())
+            assert peer_of(client) == Peer("unix", pid=os.getpid(), uid=os.geteuid(), gid=os.getegid())
     server.close()
     with socket.socket() as other:
         assert peer_credentials(other) is None
+        assert peer_of(other) == Peer("unix")
+
+
+@pytest.mark.row(25)
+@pytest.mark.parametrize(("groups", "gid"), [(0, None), (2, 20)])
+def test_where_the_kernel_tells_no_process_the_peer_s_user_is_known(
+    groups: int, gid: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Connected:
+        """A socket of macOS."""
+
+        family = socket.AF_UNIX
+
+        def getsockopt(self, level: int, option: int, size: int) -> bytes:
+            assert (level, option) == (0, 1)
+            return struct.pack("=IIh2x16I", 0, 501, groups, 20, *[0] * 15)[:size]
+
+    connected: Any = Connected()
+    monkeypatch.setattr(unix, "_LINUX", False)
+    monkeypatch.delattr(socket, "LOCAL_PEERCRED", raising=False)
+    assert peer_credentials(connected) is None
+    monkeypatch.setattr(socket, "LOCAL_PEERCRED", 1, raising=False)
+    assert peer_credentials(connected) == Credentials(None, 501, gid)
 
 
 @pytest.mark.row(25)
@@ -1684,6 +1735,18 @@ def test_adopts_nothing_else(own: Path) -> None:
         for sock, says in ((one, "bound socket"), (unbound, "bound socket"), (datagram, "SOCK_STREAM")):
             with pytest.raises(AddressError, match=says):
                 adopt(sock)
+
+
+@pytest.mark.row(23)
+def test_of_sockets_that_were_handed_over_each_has_to_lie_in_the_root_where_security_is_asked_for(own: Path) -> None:
+    (own / "in").mkdir(mode=0o700)
+    inside, outside = foreign_server(f"{own}/in/app.world"), foreign_server(f"{own}/app.world")
+    with inside, outside, socket.socket() as port:
+        port.bind(("127.0.0.1", 0))
+        assert len(adopt_all([inside, port], root=f"{own}/in/", secure=True)) == 2
+        with pytest.raises(SocketRootError, match="not directly in socket_root"):
+            adopt_all([port, inside, outside], root=f"{own}/in/", secure=True)
+        assert len(adopt_all([outside], root=f"{own}/in/", secure=False)) == 1
 
 
 # Clients

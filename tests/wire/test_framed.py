@@ -13,7 +13,8 @@ from msgspec import Raw
 from node_ipc.config.config import Config
 from node_ipc.core.events import Event
 from node_ipc.errors import ConfigError, EventNotAllowed, FrameTooLarge, InvalidEvent, InvalidPayload, ReservedEvent
-from node_ipc.wire.framed import PREFIXES, FramedCodec
+from node_ipc.wire.framed import EXPECTED, PREFIXES, FramedCodec
+from node_ipc.wire.parcel import ATTACHED_BYTES, Parcel
 
 
 def codec(**options: Any) -> FramedCodec:
@@ -83,6 +84,16 @@ def test_prefixes_are_kept_within_a_bound() -> None:
     for i in range(3 * PREFIXES):
         assert framed.encode(f"n{i}", i) == b'{"type":"n%d","data":%d}\f' % (i, i)
         assert len(framed._prefixes) <= PREFIXES
+
+
+def test_names_of_events_that_had_bytes_are_kept_within_a_bound_and_for_a_few_messages() -> None:
+    framed = codec()
+    for i in range(PREFIXES + 100):
+        assert framed.encode(f"n{i}", bytes(ATTACHED_BYTES)).__class__ is Parcel
+        assert len(framed._bearing) <= PREFIXES
+    for _ in range(EXPECTED):
+        assert framed.encode(f"n{i}", 5) == b'{"type":"n%d","data":5}\f' % i
+    assert f"n{i}" not in framed._bearing and f"n{i - 1}" in framed._bearing
 
 
 @pytest.mark.row(4)

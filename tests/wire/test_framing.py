@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node_ipc.errors import FrameTooLarge, InvalidJSON, ProtocolError
-from node_ipc.wire.framing import CUT_AS_SLOW, MOST_DELIMITER, PIECE, Splitter, half_a_message
+from node_ipc.wire.framing import CUT_AS_SLOW, MOST_DELIMITER, PIECE, Splitter, half_a_message, never_a_message
 
 KIB, MIB = 1024, 1024 * 1024
 
@@ -268,3 +268,28 @@ def test_half_a_message_is_told_by_how_it_begins_and_ends(rest: bytes, of_a_serv
 def test_of_half_a_message_64_bytes_are_shown() -> None:
     told = str(half_a_message(b"x" * 65, False))
     assert f"65 bytes of which came, {b'x' * 64!r}:" in told
+
+
+# --- half a message that has not grown for a while
+
+
+@pytest.mark.row(52)
+@pytest.mark.parametrize(
+    ("rest", "why"),
+    [
+        (b"", None),
+        (b'{"a":', None),
+        (b'{"a":{"b":1}', None),
+        (b'{"a":1}', "it ends in '}': does the peer send no delimiter?"),
+        (b'{"a":1}\n', r"it ends in b'\n': does the peer use another delimiter?"),
+        (b'{"a":1}\n{"a":2}\n', r"it ends in b'\n': does the peer use another delimiter?"),
+        (b'{"a":1}' + b"." * MOST_DELIMITER, "it ends in b'........': does the peer use another delimiter?"),
+        (b'{"a":1}' + b"." * (MOST_DELIMITER + 1), None),
+        (b'{"a":"' + b"x" * PIECE + b'"}\n', None),
+        (b'{"a":' + b"[" * 100_000 + b"}", None),
+        (b" hello", "it begins b' hello': is the peer in raw mode (raw_buffer), or no program of node-ipc?"),
+        (b"x" * 65, f"it begins {b'x' * 64!r}: is the peer in raw mode (raw_buffer), or no program of node-ipc?"),
+    ],
+)
+def test_what_will_hardly_become_a_message_is_told_by_how_it_begins_and_ends(rest: bytes, why: str | None) -> None:
+    assert never_a_message(bytearray(rest)) == why

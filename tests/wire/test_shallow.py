@@ -13,7 +13,7 @@ from node_ipc.core.datagram import DatagramServer
 from node_ipc.drivers.memory import MemoryDriver
 from node_ipc.testing import Wire, serve
 from node_ipc.wire.codec import choose, shallow
-from node_ipc.wire.costs import DEEPEST
+from node_ipc.wire.costs import DEEPEST, is_too_deep
 
 DEEP = b'{"type":"any","data":' + b"[" * (DEEPEST + 1) + b"]" * (DEEPEST + 1) + b"}\f"
 SOUND = b'{"type":"any","data":[[1]]}\f'
@@ -74,6 +74,13 @@ def test_the_same_depth_is_nothing_special_elsewhere() -> None:
         Wire.connected(driver, server.address).write(DEEP)
         driver.run_until_idle()
         assert len(heard) == 1 and isinstance(heard[0], list)
+
+
+@pytest.mark.row(6)
+@pytest.mark.parametrize(("brackets", "deep"), [(DEEPEST, False), (DEEPEST + 1, True)])
+@pytest.mark.parametrize("before", [b"", b"[]" * DEEPEST, b'"]",' * DEEPEST, b'"' + b"[" * DEEPEST + b'",'])
+def test_what_is_closed_again_or_in_a_text_is_not_deep(before: bytes, brackets: int, deep: bool) -> None:
+    assert is_too_deep(before + b"[" * brackets + b"]" * brackets) is deep
 
 
 def test_only_what_decodes_json_is_changed_and_only_once() -> None:
