@@ -108,7 +108,43 @@ def test_certificates_are_reloaded_where_there_are_any(driver: MemoryDriver) -> 
         server.reload_tls()
 
 
+def test_certificates_are_reloaded_also_where_only_one_address_has_any(
+    driver: MemoryDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = made(driver, FIRST, THIRD)
+    driver.run_until(server.start())
+    reloaded: list[Any] = []
+    monkeypatch.setattr(driver.listeners[THIRD], "reload_tls", reloaded.append)
+    server.reload_tls()
+    assert len(reloaded) == 1
+
+
+def test_each_listener_has_the_server_s_options(driver: MemoryDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+    really_listen = driver.listen
+
+    def listen(address: Any, acceptor: Any, settings: Any) -> Any:
+        given.append(settings)
+        return really_listen(address, acceptor, settings)
+
+    monkeypatch.setattr(driver, "listen", listen)
+    server = made(driver, FIRST, THIRD)
+    driver.run_until(server.start())
+    assert [settings.socket_root for settings in given] == ["/memory/"] * 2
+
+
 def test_the_assured_profile_looks_at_each(driver: MemoryDriver) -> None:
     settings = Config(socket_root="/memory/", parser="assured", allowed_events=["n"]).settings()
     with pytest.raises(AssuredError, match="tcp://localhost:0"):
         Server(Several((FIRST, SECOND)), driver, settings)
+
+
+def test_where_several_cannot_listen_one_is_told(driver: MemoryDriver) -> None:
+    for taken in (FIRST, THIRD):
+        serve(driver, taken)
+    errors: list[IPCError] = []
+    server = made(driver, FIRST, THIRD)
+    server.on("error", errors.append)
+    server.start()
+    driver.run_until_idle()
+    assert [type(error) for error in errors] == [AddressInUse]

@@ -464,6 +464,15 @@ def test_dropping_the_oldest_spares_what_may_be_replaced() -> None:
     assert events.count("frame") == 1 and events[-1] == "frame"
 
 
+def test_one_newest_message_that_nobody_takes_ends_the_link_in_time() -> None:
+    both = full(slow_timeout=10_000, message_timeout=0)
+    both.socket.emit("frame", "x" * 30_000, **LATEST)
+    both.driver.advance(9)
+    assert both.server.sockets == [both.socket]
+    both.driver.advance(1.1)
+    assert both.server.sockets == [] and "did not take its bytes" in str(both.socket.loss)
+
+
 def test_a_slow_viewer_of_the_newest_is_cut_only_when_it_takes_nothing() -> None:
     both = stuck(slow_timeout=10_000, message_timeout=0)
     heard = heard_by(both, "frame")

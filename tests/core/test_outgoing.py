@@ -44,6 +44,18 @@ def test_each_message_has_the_next_number_whatever_is_left_out_before_it() -> No
     assert both.socket.pending_bytes == in_link + sum(map(len, outgoing.frames))
 
 
+def test_a_message_is_unsent_until_the_kernel_has_its_end() -> None:
+    both = pair(driver=MemoryDriver(conditions=Conditions(buffer=10_000)))
+    both.connection.to_client.stall()
+    for number in range(1, 13):
+        both.socket.emit("n", "x" * 2000)
+        both.driver.run_until_idle()
+        assert both.socket.unsent() == both.server.unsent() == max(number - 4, 0)
+    both.connection.resume()
+    both.driver.run_until_idle()
+    assert both.socket.unsent() == 0
+
+
 def test_a_lost_session_is_freed_at_once() -> None:
     """Not when the cyclic collector comes: it holds what the application keeps in ``state``."""
     driver = MemoryDriver()

@@ -171,6 +171,18 @@ def test_ten_thousand_in_flight_answered_in_reverse(ends: Pair) -> None:
 # ---- errors
 
 
+def test_requests_that_are_done_leave_room_for_others() -> None:
+    ends = pair(max_request_bytes=5_000)
+
+    @ends.server.handle("length")
+    async def length(params: str) -> int:
+        await ends.driver.sleep(0.1)
+        return len(params)
+
+    for _ in range(4):
+        assert asked(ends, "length", "x" * 3_000) == 3_000
+
+
 def test_a_remote_error_is_answered_as_it_is(ends: Pair) -> None:
     @ends.server.handle("refuse")
     def refuse() -> None:

@@ -1560,6 +1560,26 @@ def test_an_answer_of_the_client_proves_what_the_server_sent() -> None:
 
 
 @pytest.mark.row(32)
+@pytest.mark.parametrize(("last", "in_flight"), [(b"", 0), (b'{"type":"half a mess', 3)])
+def test_a_peer_that_ends_behind_our_end_has_had_all_unless_it_was_inside_a_message(
+    last: bytes, in_flight: int
+) -> None:
+    """One that did not understand what came may end so."""
+    ears = Ears()
+    wire = ears.wire()
+    ears.driver.run_until_idle()
+    (socket,) = ears.server.sockets
+    for number in range(3):
+        socket.emit("n", number)
+    socket.close()
+    ears.driver.run_until_idle()
+    wire.write(last)
+    wire.close()
+    ears.driver.run_until_idle()
+    assert socket.loss is not None and socket.loss.in_flight == in_flight
+
+
+@pytest.mark.row(32)
 def test_a_request_that_waited_for_the_link_proves_nothing_of_what_waited_behind_it() -> None:
     driver = MemoryDriver()
     client = Client("world", Unix("/memory/app.world"), driver, Config(retry=10).settings())
@@ -1780,3 +1800,13 @@ def test_the_length_of_a_name_is_counted_as_javascript_does(name: str, fits: boo
     else:
         with pytest.raises(EventTooLarge, match=r"of 25[78] characters"):
             ends.client.emit(name)
+
+
+def test_whose_raw_bytes_a_handler_failed_at_is_told() -> None:
+    ends = pair(raw_buffer=True)
+    told: list[Any] = []
+    ends.server.on("error", lambda error, socket: told.append(socket))
+    ends.server.on("data", lambda data, socket: 1 / 0)
+    ends.client.emit(b"bytes")
+    ends.driver.run_until_idle()
+    assert told == [ends.socket]

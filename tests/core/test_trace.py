@@ -49,7 +49,9 @@ def test_what_cannot_be_called_is_no_hook() -> None:
 
 @pytest.mark.parametrize("fresh", [Stats(), BusStats("hub", "up")])
 def test_every_count_begins_at_nothing(fresh: Stats | BusStats) -> None:
-    others = {"engine": "hub", "state": "up"} if isinstance(fresh, BusStats) else {"paused": {}, "bus": None}
+    others: dict[str, Any] = (
+        {"engine": "hub", "state": "up"} if isinstance(fresh, BusStats) else {"paused": {}, "bus": None}
+    )
     assert asdict(fresh) == {**dict.fromkeys(fresh.__struct_fields__, 0), **others}
 
 

@@ -134,6 +134,71 @@ def test_an_async_handler_lasts_until_it_has_ended() -> None:
     assert heard.of("handled") == [("slow", {}, "NoneType")]
 
 
+def test_an_async_handler_that_fails_is_told_with_its_error(ends: Pair) -> None:
+    heard = Heard()
+    ends.server.watch(heard)
+    ends.server.on("error", lambda error: None)
+
+    @ends.server.on("bad")
+    async def bad(data: Any) -> None:
+        await ends.driver.sleep(0.1)
+        raise ZeroDivisionError
+
+    ends.client.emit("bad")
+    ends.driver.advance(1)
+    assert heard.of("handled") == [("bad", {}, "ZeroDivisionError")]
+
+
+def test_what_is_sent_what_came_and_from_whom_is_told(ends: Pair) -> None:
+    got: list[Any] = []
+
+    class Looks(Watch):
+        def emitting(self, name: str, data: Any, carrier: dict[str, str]) -> None:
+            got.append((name, data))
+
+        def unheard(self, name: str, message: Carried, socket: Any) -> None:
+            got.append((name, message.data, socket))
+
+        def answering(self, method: str, message: Carried | None, request: Any) -> None:
+            assert message is not None
+            got.append((method, message.type, request.socket))
+
+    ends.client.handle("add", lambda params: params)
+    ends.server.watch(Looks())
+    ends.client.emit("nobody", 1)
+    ends.client.request("none")
+    ends.driver.run_until_idle()
+    assert got[:3] == [("nobody", 1, ends.socket), ("", "rpc.request", ends.socket), ("rpc.response", got[2][1])]
+    ends.server.broadcast("order", [2])
+    assert got[3:] == [("order", [2])]
+
+
+def test_code_of_a_handler_runs_between_enter_and_leave(ends: Pair) -> None:
+    steps: list[str] = []
+
+    class Steps(Activity):
+        enters = True
+
+        def enter(self) -> None:
+            steps.append("enter")
+
+        def leave(self) -> None:
+            steps.append("leave")
+
+        def ended(self, error: BaseException | None) -> None:
+            steps.append("ended")
+
+    class Follows(Watch):
+        def handling(self, name: str, message: Carried, socket: Any) -> Activity:
+            return Steps()
+
+    ends.server.watch(Follows())
+    ends.server.on("order", lambda data: steps.append("handler"))
+    ends.client.emit("order")
+    ends.driver.run_until_idle()
+    assert steps == ["enter", "handler", "leave", "ended"]
+
+
 def test_requests_are_told_on_both_sides_and_no_event_besides(ends: Pair) -> None:
     asking, answering = Heard(), Heard()
     ends.client.watch(asking)

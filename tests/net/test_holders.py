@@ -94,7 +94,7 @@ def test_a_holder_that_has_gone_since_is_told_by_its_number(monkeypatch: pytest.
     monkeypatch.setattr(holders, "listeners", lambda *_, **__: {2**22 + 1})
     where = Tcp("127.0.0.1", 1)
     with socket.socket() as handed:
-        for address in (where, Handed(handed, where)):
+        for address in (where, Handed((handed,), where)):
             assert holder_of(address, IN_USE) == f", process {2**22 + 1}"
 
 

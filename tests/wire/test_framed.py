@@ -89,7 +89,7 @@ def test_prefixes_are_kept_within_a_bound() -> None:
 def test_names_of_events_that_had_bytes_are_kept_within_a_bound_and_for_a_few_messages() -> None:
     framed = codec()
     for i in range(PREFIXES + 100):
-        assert framed.encode(f"n{i}", bytes(ATTACHED_BYTES)).__class__ is Parcel
+        assert isinstance(framed.encode(f"n{i}", bytes(ATTACHED_BYTES)), Parcel)
         assert len(framed._bearing) <= PREFIXES
     for _ in range(EXPECTED):
         assert framed.encode(f"n{i}", 5) == b'{"type":"n%d","data":5}\f' % i
