@@ -437,6 +437,15 @@ def test_a_final_error_that_nobody_hears_is_kept() -> None:
     assert alone.client.failure is None
 
 
+def test_a_client_that_has_its_address_for_an_id_names_it_once(caplog: pytest.LogCaptureFixture) -> None:
+    driver = MemoryDriver()
+    client = Client(str(WORLD), WORLD, driver, DEFAULTS)
+    client.connect()
+    driver.advance(1)
+    assert f"cannot connect to {WORLD} yet, trying again" in caplog.text
+    client.abort()
+
+
 def test_two_warnings_and_not_a_line_per_attempt(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "node_ipc")
     alone = Alone()

@@ -253,6 +253,12 @@ def test_an_address_in_use_is_one_line(server: str, root: str, capsys: pytest.Ca
         ("emit world message --json", "listen, tap and top have --json"),
         ("emit world --json", "listen, tap and top have --json"),
         ("listen world --version", "that is node-ipc --version"),
+        ("emit world hi --data 1", "JSON has no flag but its place: node-ipc emit ADDRESS TYPE JSON"),
+        ("emit --to world hi", "ADDRESS has no flag but its place: node-ipc emit ADDRESS TYPE JSON"),
+        ("request world --method=add", "METHOD has no flag but its place: node-ipc request ADDRESS METHOD JSON"),
+        ("doctor --to world", "ADDRESS has no flag but its place: node-ipc doctor ADDRESS"),
+        ("-v", "that is node-ipc --version"),
+        ("", "node-ipc --help lists them, and node-ipc demo shows two programs that talk"),
         ("--json listen world", "--json goes behind the command: node-ipc listen … --json"),
         ("--nothing-like-it", ""),
         ("listen world --nothing-like-it", ""),
@@ -266,6 +272,17 @@ def test_a_misspelt_flag_or_command(command: str, says: str, capsys: pytest.Capt
     assert said.endswith(f"; {says}") or (says in said if says else "; " not in said)
     name = next((word for word in command.split() if word in COMMANDS), None)
     assert usage.startswith(f"usage: node-ipc {name or '[-h]'}"), "the usage is that of the command"
+
+
+def test_an_address_behind_what_it_is_to_get(server: str, root: str, capsys: pytest.CaptureFixture[str]) -> None:
+    option = ["-o", f"socket_root={root}"]
+    for command in ("emit", "request", "record"):
+        assert main([command, "message", "world", *option]) == 1
+        said = capsys.readouterr().err
+        assert "A server 'world' is there: the address comes first, world and then message" in said
+        for other in ("nobody", "./world", "a\0b"):
+            assert main([command, "message", other, *option]) == 1
+            assert "the address comes first" not in capsys.readouterr().err
 
 
 def test_a_misspelt_id(server: str, root: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -140,6 +140,9 @@ def test_it_waits_for_a_server_when_told_to(node_ipc: Command, root: str) -> Non
     ("arguments", "complaint"),
     [
         (["emit", "world", "message", "{"], "is not JSON"),
+        (["emit", "world", "message", "{a: 1}"], """whole single ones for the shell, as '{"a": "b"}'"""),
+        (["request", "world", "add", "a=1"], """Several values are one object, as '{"a": 1, "b": 2}'"""),
+        (["emit", "world", "message", "hello"], """Text needs quotes of its own, as '"hello"'"""),
         (["emit", "world", "message", "@/nowhere"], "cannot read '/nowhere'"),
         (["emit", "world", "message", "1", "2"], "unrecognized arguments: 2"),
         (["emit", "world", "message", "1", "2"], "as '\"two words\"' or '[1, 2]', or give it as --text 'two words'"),

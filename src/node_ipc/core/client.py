@@ -679,7 +679,8 @@ class ClientCore(LinkPublisher[S]):
             if self._was_up:
                 self._tell_of_waiting(error)
             else:
-                _warn("cannot connect to %s at %s yet, trying again: %s", self.id, self.address, error)
+                at = "" if self.id == str(self.address) else f" at {self.address}"
+                _warn("cannot connect to %s%s yet, trying again: %s", self.id, at, error)
         if not (heard or self._was_up or self._told_of_waiting):
             self._told_of_waiting = True
             self._tell_who_is_waited_for()

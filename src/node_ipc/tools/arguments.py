@@ -91,8 +91,12 @@ class Parser(argparse.ArgumentParser):
         """About the first word that is not known."""
         first = next(iter(self._given), "")
         is_top = self.commands.get(self.prog.rpartition(" ")[2]) is not self
+        if is_top and not first:
+            return f"{self.prog} --help lists them, and {self.prog} demo shows two programs that talk"
         if is_top and first not in self.commands and not first.startswith("-"):
             return _other_command(first, self.commands)
+        if is_top and first in ("-v", "-V"):
+            return f"that is {self.prog} --version"
         words = [word.partition("=")[0] for word in self._given if word.startswith("--") and len(word) > 2]
         early = None if is_top or first not in words else first
         if early in self.flags():
@@ -103,12 +107,22 @@ class Parser(argparse.ArgumentParser):
     def _other_flag(self, wrong: str) -> str | None:
         if "-o" in self.flags() and (option := self._as_option(wrong)) is not None:
             return option
+        if (places := self._as_place(wrong)) is not None:
+            return places
         owners = [name for name, parser in self.commands.items() if wrong in parser.flags()]
         if owners:
             return f"{_and(owners)} {'has' if len(owners) == 1 else 'have'} {wrong}"
         if wrong == "--version":
             return "that is node-ipc --version"
         return _near(wrong, [flag for flag in self.flags() if flag.startswith("--")])
+
+    def _as_place(self, wrong: str) -> str | None:
+        """How a word is given that has its place behind the command, and no flag; None for what is none."""
+        for action in self._get_positional_actions():
+            if wrong[2:] in PLACES.get(str(action.metavar), "").split():
+                places = [each.metavar for each in self._get_positional_actions()]
+                return f"{action.metavar} has no flag but its place: {self.prog} {' '.join(map(str, places))}"
+        return None
 
     def _as_option(self, wrong: str) -> str | None:
         """How an option of the configuration is given that was taken for a flag; None for what is none."""
@@ -122,6 +136,16 @@ class Parser(argparse.ArgumentParser):
         text = self._given[at].partition("=")[2] or next(iter(self._given[at + 1 :]), "")
         fits = text[:1] not in ("", "-") and _takes(Config, name, _meant_by(text, Config, name))
         return f"that is an option of the configuration: -o {name}={shlex.quote(text) if fits else 'VALUE'}"
+
+
+PLACES = {
+    "ADDRESS": "to server address target",
+    "TYPE": "event type name topic",
+    "METHOD": "method name",
+    "JSON": "data payload message body params args",
+    "FILE": "file out output",
+}
+"""What other programs call what has a place here."""
 
 
 def _and(names: Sequence[str]) -> str:
@@ -413,7 +437,15 @@ def json_argument(text: str) -> Any:
                 f"{source} holds {len(text.splitlines())} lines of JSON, and one event has one payload: make one JSON "
                 "list of them (jq -s), or emit once for each line (while read -r line; do …; done)"
             ) from error
-        raise UsageError(f"{source} is not JSON: {error}. Text needs quotes of its own, as '\"hello\"'") from error
+        raise UsageError(f"{source} is not JSON: {error}. {_how_json_is_written(text)}") from error
+
+
+def _how_json_is_written(text: str) -> str:
+    if text[:1] in ("{", "["):
+        return 'Its names and texts have double quotes, and the whole single ones for the shell, as \'{"a": "b"}\''
+    if text[:1] != '"' and text.partition("=")[0].isidentifier() and "=" in text:
+        return 'Several values are one object, as \'{"a": 1, "b": 2}\''
+    return "Text needs quotes of its own, as '\"hello\"'"
 
 
 def _are_lines_of_json(text: str) -> bool:

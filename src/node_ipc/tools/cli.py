@@ -113,7 +113,11 @@ def command_line() -> Parser:
 def _in_its_place(arguments: argparse.Namespace) -> str:
     """The server that may be meant, where nobody has the id that was given."""
     given = getattr(arguments, "to", None) or getattr(arguments, "address", None) or getattr(arguments, "at", None)
-    return doctor.in_its_place(given, configuration(arguments)) if hasattr(arguments, "options") else ""
+    if not hasattr(arguments, "options"):
+        return ""
+    config = configuration(arguments)
+    second = next((vars(arguments)[name] for name in ("type", "method", "file") if name in arguments), None)
+    return doctor.in_its_place(given, config) or doctor.swapped(given, second, config)
 
 
 def _complain(command: str, error: Exception, code: int) -> int:

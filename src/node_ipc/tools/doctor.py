@@ -36,7 +36,7 @@ from ..errors import ConnectionLost, ConnectTimeout, IPCError, ProtocolError, TL
 from ..net.unix import lock_holder, of_long_path
 from ..wire.names import PING
 from . import broker
-from .arguments import Commands, add_command, add_configuration, configuration, place, seconds
+from .arguments import Commands, UsageError, add_command, add_configuration, configuration, place, seconds
 from .demo_node import version_of
 from .described import in_words, ping, what_it_says
 from .output import as_far_as_read, painted, unconnected
@@ -63,7 +63,7 @@ from .outside import (
 from .probes import DELIMITERS, answers, delimiter_of, ends_at, instead_of_tls, language_of, wants_certificate
 from .waiting import run
 
-__all__ = ["add_commands", "diagnose", "in_its_place", "look"]
+__all__ = ["add_commands", "diagnose", "in_its_place", "look", "swapped"]
 
 EXAMPLES = """\
   node-ipc doctor                         versions, the sockets of this appspace, and whatever else lives beside them
@@ -551,6 +551,19 @@ def in_its_place(address: object, config: Config) -> str:
         found = _near_path(where.path)
     said = [each for each in (found, next(filter(None, map(_left_lock, tried)), "")) if each]
     return "".join(f". {each}" for each in said)
+
+
+def swapped(address: object, second: object, config: Config) -> str:
+    """What is said where the word behind an address is a live server's id: the end of a message, or empty."""
+    if not isinstance(second, str) or not second or not set("/:@").isdisjoint(second):
+        return ""
+    try:
+        where, _ = place(second, config, "client")
+    except UsageError:  # it is the name of an event, and could be no id
+        return ""
+    if not isinstance(where, Unix) or not any(map(_listens, (where.path, *where.also))):
+        return ""
+    return f". A server {second!r} is there: the address comes first, {second} and then {address}"
 
 
 def _without_its_file(path: str) -> str:
