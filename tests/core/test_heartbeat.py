@@ -66,6 +66,21 @@ def test_a_silent_peer_is_cut_by_the_server_when_the_time_is_over(driver: Memory
     assert "silent for 1.4 s" in str(error) and "heartbeat_timeout" in str(error)
 
 
+def test_how_long_a_peer_was_silent_is_counted_from_what_came_last(driver: MemoryDriver) -> None:
+    wire, errors = listening(driver)
+    driver.advance(0.5)
+    wire.write(b'{"type":"x"}\f')
+    driver.advance(1.41)
+    assert "silent for 1.4 s" in str(errors[0])
+
+
+def test_a_question_that_nobody_answers_keeps_no_close_waiting() -> None:
+    ends = pair(client={"heartbeat": 1000, "heartbeat_timeout": 30_000, "close_timeout": 60_000})
+    ends.connection.to_server.stall()
+    ends.driver.advance(1.5)
+    ends.driver.run_until(ends.client.close(), limit=3)
+
+
 @pytest.mark.row(34)
 def test_a_silent_server_is_left_by_the_client_which_connects_anew(driver: MemoryDriver) -> None:
     server = WireServer(driver)

@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 import node_ipc
 from node_ipc import Config, NotConnected, RemoteError, blocking
-from node_ipc.config.address import Tcp, Udp, Unix
+from node_ipc.config.address import Pipe, Tcp, Udp, Unix
 from node_ipc.contract import describe
 from node_ipc.core.observe import (
     EMIT,
@@ -86,6 +87,20 @@ def test_what_is_seen(ends: Pair, viewer: Viewer) -> None:
     assert link["id"] == ends.socket.id and link["stats"]["messages_in"] == 3 and look["link_count"] == 1
     ends.driver.advance(1)
     assert len(viewer.looks) >= 2 and viewer.looks[-1]["time"] > look["time"]
+
+
+def test_whoever_begins_to_look_sees_something_at_once_and_is_not_counted(ends: Pair) -> None:
+    wire = Wire.connected(ends.driver, observed_at(ends.server.address, Config()))
+    ends.driver.run_until_idle()
+    look = msgspec.json.decode(wire.take().removesuffix(b"\f"))
+    assert (look["type"], look["data"]["link_count"]) == (LOOK, 1)
+
+
+def test_who_a_link_says_it_is_is_seen_where_it_says_so() -> None:
+    ends = pair(observe=True, identify_peer=True, client={"id": "kitchen", "identify_peer": True})
+    viewer = Viewer(ends.driver)
+    ends.driver.advance(1.1)
+    assert [link["name"] for link in viewer.looks[-1]["links"]] == [ends.socket.claimed_id]
 
 
 def test_requests_under_way_are_seen() -> None:
@@ -162,8 +177,9 @@ def test_emitting_to_all_and_to_one(ends: Pair, viewer: Viewer) -> None:
     ],
 )
 def test_what_cannot_be_emitted_is_refused_and_told(ends: Pair, viewer: Viewer, message: Any, says: str) -> None:
-    with pytest.raises(RemoteError, match=says):
+    with pytest.raises(RemoteError, match=says) as refused:
         viewer.ask(EMIT, message)
+    assert refused.value.code in (1, -32602)
     assert viewer.ask(MESSAGES, True) is True  # and it goes on
 
 
@@ -305,6 +321,7 @@ def test_where_it_lies() -> None:
     assert observed_at(Unix("/run/a", ("/tmp/a",)), config) == Unix("/run/a.observe", ("/tmp/a.observe",))
     assert observed_at(Tcp("localhost", 8000), config) == observed_at(Tcp("0.0.0.0", 8000), config)
     assert observed_at(Unix("/run/a", ("/tmp/a",)), config, 3) == Unix("/run/a.observe.3", ("/tmp/a.observe.3",))
+    assert observed_at(Pipe("a", ("b",)), config) == Pipe("a.observe", ("b.observe",))
     assert str(observed_at(Tcp("localhost", 8000), config)) == "unix:/run/x/app.tcp-8000.observe"
     assert str(observed_at(Udp("localhost", 8000, "udp4"), config)) == "unix:/run/x/app.udp-8000.observe"
 

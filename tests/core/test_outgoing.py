@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gc
 import weakref
+from typing import Any
+
+import pytest
 
 from node_ipc.core.outgoing import Outgoing
 from node_ipc.drivers.memory import MemoryDriver
@@ -54,6 +57,21 @@ def test_a_message_is_unsent_until_the_kernel_has_its_end() -> None:
     both.connection.resume()
     both.driver.run_until_idle()
     assert both.socket.unsent() == 0
+
+
+def test_a_write_that_a_signal_s_handler_interrupts_ends_the_link_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    both = pair()
+    with monkeypatch.context() as patched:
+        patched.setattr(type(both.socket._link), "write", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            both.socket.emit("n")
+    both.driver.run_until_idle()
+    loss = both.socket.loss
+    assert loss is not None and "writing" in str(loss.reason) and "KeyboardInterrupt" in str(loss.reason)
+    assert loss.in_flight == 1, "nobody knows whether it went out"
 
 
 def test_a_lost_session_is_freed_at_once() -> None:

@@ -512,12 +512,14 @@ def test_what_is_given_up_while_the_kernel_is_full_is_never_carried_out(ends: Pa
     ends.driver.stall()
     while not ends.client._session.is_full:  # type: ignore[union-attr]
         ends.client.emit("fill", "x" * 100_000)
+    fillers = ends.client.stats().messages_out
     ends.client.request("charge", 1, timeout=0.1)
     ends.client.request("charge", 2, timeout=5)
     ends.driver.advance(1)
     ends.driver.resume()
     ends.driver.advance(1)
     assert done == [2]
+    assert ends.server.stats().messages_in == fillers + 1, "and there is nothing to take back either"
 
 
 def test_in_sync_mode_the_loss_of_the_link_ends_what_was_sent_and_keeps_what_was_not() -> None:

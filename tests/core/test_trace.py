@@ -103,6 +103,15 @@ def test_what_a_link_goes_through_is_told_in_order() -> None:
     assert (stats.retries, stats.links) == (1, 2)
 
 
+def test_the_end_of_a_link_is_told_with_its_loss() -> None:
+    ends = pair()
+    told: list[Any] = []
+    ends.server.on_trace(lambda trace: told.append((trace.what, trace.detail)), traffic=False)
+    ends.socket.close()
+    ends.driver.run_until_idle()
+    assert ("lost", ends.socket.loss) in told and ends.socket.loss is not None
+
+
 def test_sockets_that_are_gone_still_count_for_the_server() -> None:
     ends = pair()
     ends.client.emit("one")
