@@ -225,6 +225,20 @@ def test_colours_on_a_terminal_only_and_not_where_they_are_not_wanted(server: st
     assert "\x1b[31ma client does NOT get in" in on_a_terminal(["doctor", f"{root}app.none"], lambda: None)
 
 
+def test_what_doctor_says_is_broken_between_words_on_a_terminal_only(root: str) -> None:
+    said = on_a_terminal(["doctor", f"{root}app.none"], lambda: None, NO_COLOR="1", COLUMNS="60")
+    lines = said.splitlines()
+    assert [line for line in lines if len(line) > 60 and " " in line.strip()] == [], "only a word is longer"
+    assert "  socket: there is none: its server is not running, or" in lines and "    listens elsewhere" in said
+    piped = subprocess.run(
+        [sys.executable, "-m", "node_ipc", "doctor", f"{root}app.none"],
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=DEADLINE,
+    )
+    assert max(map(len, piped.stdout.splitlines())) > 100
+
+
 def test_an_address_in_use_is_one_line(server: str, root: str, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         for place in (f"tcp://127.0.0.1:{taken.getsockname()[1]}", server):

@@ -36,7 +36,7 @@ from ..errors import ConnectionLost, ConnectTimeout, IPCError, ProtocolError, TL
 from ..net.unix import lock_holder, of_long_path
 from ..wire.names import PING
 from . import broker
-from .arguments import Commands, UsageError, add_command, add_configuration, configuration, place, seconds
+from .arguments import Commands, UsageError, add_command, add_configuration, broken, configuration, place, seconds
 from .demo_node import version_of
 from .described import in_words, ping, what_it_says
 from .output import as_far_as_read, painted, unconnected
@@ -118,7 +118,7 @@ def _run(arguments: argparse.Namespace) -> int:
     else:
         gets_in, verdict = run(diagnose(arguments.address, where, config, arguments.timeout))
     with as_far_as_read():
-        print(painted(escape(verdict, 2000), "good" if gets_in else "bad"))
+        print(painted(_on_screen(verdict), "good" if gets_in else "bad"))
         _tell_more(arguments.address, where)
     return 0 if gets_in else 1
 
@@ -139,14 +139,23 @@ def _tell_more(address: str, where: Address) -> None:
 
 def _broker(url: str, config: Config, timeout: float) -> int:
     gets_in, said = run(broker.visit(url, config, timeout))
-    print(painted(escape(said[0], 2000), "good" if gets_in else "bad"))
+    print(painted(_on_screen(said[0]), "good" if gets_in else "bad"))
     _print(*said[1:], "", *_versions())
     return 0 if gets_in else 1
 
 
 def _print(*lines: str) -> None:
     for line in lines:
-        print(escape(line, 2000))
+        print(_on_screen(line))
+
+
+def _on_screen(line: str) -> str:
+    """What may be printed of a line; broken between words where a terminal would break it within one."""
+    text = escape(line, 2000)
+    if not sys.stdout.isatty():
+        return text
+    before = len(text) - len(text.lstrip())
+    return "\n".join(broken(text.strip(), shutil.get_terminal_size().columns, before, before + 2 * bool(before)))
 
 
 def _tried(where: Address) -> str:
