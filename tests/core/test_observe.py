@@ -25,6 +25,7 @@ from node_ipc.core.observe import (
     LOOK,
     MESSAGES,
     MOST_AT_ONE_ADDRESS,
+    MOST_VIEWERS,
     WAITING_BYTES,
     observed_at,
 )
@@ -101,6 +102,26 @@ def test_who_a_link_says_it_is_is_seen_where_it_says_so() -> None:
     viewer = Viewer(ends.driver)
     ends.driver.advance(1.1)
     assert [link["name"] for link in viewer.looks[-1]["links"]] == [ends.socket.claimed_id]
+
+
+def test_what_a_peer_calls_itself_is_cut_at_a_hundred_characters() -> None:
+    driver = MemoryDriver()
+    server = serve(driver, identify_peer=True, observe=True)
+    for name in ("camera", "x" * 1000):
+        connect(driver, server.address).emit("hello", {"id": name})
+    connect(driver, server.address)
+    driver.run_until_idle()
+    viewer = Viewer(driver)
+    driver.advance(1.1)
+    assert [link["name"] for link in viewer.looks[-1]["links"]] == ["camera", "x" * 100, None]
+
+
+def test_a_few_may_look_at_the_same_time(ends: Pair) -> None:
+    viewers = [Viewer(ends.driver) for _ in range(MOST_VIEWERS)]
+    one_more = Viewer(ends.driver)
+    ends.driver.advance(1.1)
+    assert [len(viewer.looks) for viewer in viewers] == [1] * MOST_VIEWERS
+    assert one_more.looks == []
 
 
 def test_requests_under_way_are_seen() -> None:

@@ -126,6 +126,18 @@ async def test_one_that_nobody_can_take_back_is_only_not_awaited_any_more() -> N
     assert outcome.waiting == 0
 
 
+async def test_an_error_is_raised_where_it_is_awaited_and_told_nowhere_else() -> None:
+    outcome: AwaitableOutcome[None] = AwaitableOutcome(None)
+    told: list[str] = []
+    task = asyncio.create_task(value_of(outcome))
+    await asyncio.sleep(0)
+    outcome.settle(ValueError("no"), lambda: told.append("unread"))
+    with pytest.raises(ValueError, match="no"):
+        await task
+    del outcome, task
+    assert told == []
+
+
 @pytest.mark.parametrize("hear", [print, lambda result: None])
 def test_who_expects_the_result_is_told_how_to_get_it(hear: Any) -> None:
     with pytest.raises(

@@ -789,6 +789,10 @@ def test_certificates_are_reloaded_where_there_are_some() -> None:
     room.server.stop()
     with pytest.raises(NotConnected, match="cannot reload: the server is closing"):
         room.server.reload_tls()
+    server = Server(Unix("/memory/other"), room.driver, Config().settings())
+    server.start()
+    with pytest.raises(NotConnected, match="cannot reload: the server is starting"):
+        server.reload_tls()
 
 
 def test_requests_end_with_their_socket() -> None:

@@ -98,6 +98,27 @@ def test_a_holder_that_has_gone_since_is_told_by_its_number(monkeypatch: pytest.
             assert holder_of(address, IN_USE) == f", process {2**22 + 1}"
 
 
+def test_three_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = [2**22 + number for number in range(1, 5)]
+    monkeypatch.setattr(holders, "listeners", lambda port, **_: set(gone[:port]))
+    three = f", process {gone[0]} and process {gone[1]} and process {gone[2]}"
+    assert holder_of(Tcp("localhost", 3), IN_USE) == three
+    assert holder_of(Tcp("localhost", 4), IN_USE) == f"{three} and others"
+
+
+def test_who_was_started_last_is_looked_at_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So the time suffices for what was started by mistake a second time."""
+    looked: list[str] = []
+
+    def listed(path: str) -> list[str]:
+        looked.append(path)
+        return ["7", "300", "self", "25"] if path == "/proc" else []
+
+    monkeypatch.setattr(os, "listdir", listed)
+    assert holders.holders(["1"]) == set()
+    assert looked == ["/proc", *(f"/proc/{pid}/fd" for pid in (os.getpid(), 300, 25, 7))]
+
+
 def printed(family: int, host: str, port: int, state: str) -> str:
     """A line of the kernel's table: the address as words of 32 bits, each in the machine's own order."""
     packed = socket.inet_pton(family, host)
@@ -118,3 +139,14 @@ def test_the_hosts_of_a_port_are_told_as_urls_have_them(monkeypatch: pytest.Monk
     assert bound_hosts(8000) == ["127.0.0.1", "[2001:db8::12:1]"]
     assert bound_hosts(8000, datagrams=True) == ["192.168.7.9"]
     assert bound_hosts(8002) == []
+
+
+@pytest.mark.parametrize("line", ["", "0:", "0: 0100007F:xyz 0 0A 0 0 0 0 0 1", "0: 0100007F:1F40 0 0A"])
+def test_a_table_that_cannot_be_read_leaves_the_other(
+    line: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(holders, "Path", lambda path: tmp_path / Path(path).name)
+    (tmp_path / "tcp6").write_text("a line of titles\n" + printed(socket.AF_INET6, "::1", 8000, "0A"))
+    assert bound_hosts(8000) == ["[::1]"]
+    (tmp_path / "tcp").write_text(f"a line of titles\n{line}\n")
+    assert bound_hosts(8000) == ["[::1]"]
