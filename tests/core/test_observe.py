@@ -78,7 +78,8 @@ def test_what_is_seen(ends: Pair, viewer: Viewer) -> None:
     look = viewer.looks[-1]
     assert look["format"] == FORMAT and look["address"] == str(ends.server.address)
     assert look["events"]["order"]["in"] == 1 and look["events"]["order"]["bytes_in"] > 100
-    assert look["events"]["thanks"]["out"] == 1
+    assert look["events"]["thanks"]["out"] == 1 and look["events"]["thanks"]["bytes_out"] > 20
+    assert look["events"]["rpc.request"]["in"] == 1 and look["events"]["rpc.request"]["bytes_in"] > 20
     assert look["events"]["bad"]["failed"] == 1
     assert look["answered"]["add"]["handled"] == 1
     assert [error["error"] for error in look["errors"]] == [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from enum import StrEnum
 from typing import Any
 
 import pytest
@@ -166,6 +167,16 @@ def test_a_room_s_name_is_any_text_up_to_its_length() -> None:
     for name in ("x" * 256, "ein Gästezimmer", "房间"):
         one.join(name)
         assert name in house.server.rooms
+
+
+def test_a_text_of_a_class_of_its_own_names_the_room_of_that_text() -> None:
+    class Room(StrEnum):
+        LOBBY = "lobby"
+
+    house = House(1)
+    [one] = house.sockets
+    one.join(Room.LOBBY)
+    assert one.rooms == {"lobby"} and [type(name) for name in one.rooms] == [str]
 
 
 def test_rooms_show_the_first_eight() -> None:

@@ -104,6 +104,14 @@ def test_errors_are_kept_the_latest() -> None:
     assert len(errors) == 20 and errors[-1] == {"time": 2.0, "link": None, "error": "99"}
 
 
+def test_what_goes_out_is_counted_with_its_bytes() -> None:
+    tally = Tally(lambda: 0.0)
+    for size in (10, 30):
+        tally.went("order", size, None)
+    seen = tally.look()["events"]["order"]
+    assert (seen["in"], seen["bytes_in"], seen["out"], seen["bytes_out"]) == (0, 0, 2, 40)
+
+
 @pytest.mark.row(72)
 def test_of_much_traffic_a_part_is_counted_and_the_rest_estimated() -> None:
     spent: list[int] = []

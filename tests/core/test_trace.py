@@ -41,6 +41,10 @@ def test_who_hears_every_endpoint_hears_those_that_are_made_from_then_on(monkeyp
     ]
 
 
+def test_a_trace_of_something_else_than_messages_has_none() -> None:
+    assert tuple(Trace("opened", 1)) == ("opened", 1, None, 0, 0, None)
+
+
 def test_what_cannot_be_called_is_no_hook() -> None:
     hook: Any = "print"
     with pytest.raises(TypeError, match=r"an on_trace hook is called with each trace: on_trace\(print\), not 'print'"):
