@@ -21,7 +21,7 @@ role, url, name, options = sys.argv[1:]
 TURN = 0.01
 PATIENCE = 3.0
 """Seconds that a request waits; the network may be worse."""
-EXPECTED = ("RequestTimeout", "ConnectionLost", "NotConnected")
+EXPECTED = ("RequestTimeout", "ConnectionLost", "NotConnected", "BackpressureError")
 
 
 def text(number: int) -> str:
