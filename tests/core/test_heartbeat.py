@@ -33,9 +33,9 @@ def listening(driver: MemoryDriver, **options: Any) -> tuple[Wire, list[Any]]:
 
 def test_silence_is_asked_about_and_any_bytes_are_an_answer(driver: MemoryDriver) -> None:
     wire, errors = listening(driver)
-    driver.advance(0.999)
+    driver.advance(0.9995)
     assert wire.bytes == b""
-    driver.advance(0.001)
+    driver.advance(0.0005)
     assert wire.take() == PING
     wire.write(b'{"type":"half a mess')
     driver.advance(0.999)
@@ -199,12 +199,13 @@ def test_what_comes_after_a_pause_counts_from_then() -> None:
     ends.driver.close()
 
 
-def test_whoever_was_held_up_himself_reads_before_he_judges() -> None:
+@pytest.mark.parametrize("until", [1.5, 7.0])
+def test_whoever_was_held_up_himself_reads_before_he_judges(until: float) -> None:
     """A loop that was blocked runs its timers first, and finds the answer in the kernel then."""
     ends = pair(server=BEATS)
     ends.connection.change(latency=0.15)
     ends.driver.advance(1.2)  # the question has arrived, the answer is due at 1.3
-    ends.driver._now = 7.0
+    ends.driver._now = until
     ends.driver.advance(0.0)
     assert ends.server.sockets == [ends.socket]
     ends.connection.cut()

@@ -46,8 +46,8 @@ def around_async(*arguments: Any, **options: Any) -> Any:
 
 
 @functools.wraps(two)
-def of_other_arity(data: Any) -> None:
-    two(data, None)
+def of_other_arity(message: Any) -> None:
+    two(message, None)
 
 
 class Holder:
@@ -195,7 +195,7 @@ class Sends(Protocol):
 
 DATA = [
     int, str, bool, bytes, dict, list[int], dict[str, int], tuple[int, ...], int | None, Union[str, None], int | str,  # noqa: UP007
-    Annotated[int, "a limit"], Range, Span, Limits, "int", "Range | None",
+    Annotated[int, "a limit"], Annotated[int | None, "a limit"], Range, Span, Limits, "int", "Range | None",
 ]  # fmt: skip
 SOCKETS = [Any, object, Socket, Socket | None, Socket | int, Sends, Hashable, TypeVar("T"), "Socket", "Unknown", None]
 
@@ -231,6 +231,36 @@ def test_data_in_the_place_of_the_socket_is_refused(kind: Any) -> None:
 def test_what_a_socket_may_be_is_taken(kind: Any) -> None:
     for register in registrations():
         assert callable(register(with_second(kind)))
+
+
+def test_a_socket_in_the_first_place_is_named_with_its_annotation() -> None:
+    def turned(socket: Socket, data: Any) -> None: ...
+
+    for register in registrations():
+        with pytest.raises(TypeError, match=r"turned of 'rng' has socket: Socket as its first parameter"):
+            register(turned)
+
+
+class Turned:
+    def __call__(self, params: Any, request: Any, socket: Any) -> None: ...
+
+
+class ByRequestAlone:
+    def __call__(self, params: Any, who: Any, socket: Any) -> None: ...
+
+
+class InOrder:
+    def __call__(self, params: Any, socket: Any, request: Any) -> None: ...
+
+
+def test_objects_that_are_called_are_looked_at_as_functions_are() -> None:
+    client, server, _, _ = pair()
+    for end in (client, server):
+        with pytest.raises(TypeError, match=r"has request as its second parameter, which gets the socket"):
+            end.handle("turned", Turned())
+        with pytest.raises(TypeError, match=r"has socket as its third parameter, which gets the request"):
+            end.handle("turned", ByRequestAlone())
+        assert end.handle("in order", InOrder())
 
 
 def test_what_does_not_get_the_socket_may_be_anything() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from node_ipc.core.watch import Activity, Told, Watch
+from node_ipc.core.watch import Activity, Timed, Told, Watch
 from node_ipc.errors import BackpressureError, HandlerError, NotConnected, RemoteError
 from node_ipc.testing import MemoryDriver, Pair, connect, pair, serve
 from node_ipc.wire.carried import Carried
@@ -65,6 +65,27 @@ def test_each_emit_is_told_and_each_message_that_comes(ends: Pair) -> None:
     assert sent.lines == [("emitted", "order", True, "NoneType"), ("emitted", "else", True, "NoneType")]
     assert came.of("handled") == [("order", {"traceparent": "00-1-2-01"}, "NoneType")]
     assert came.of("unheard") == [("else", {"traceparent": "00-1-2-01"})]
+
+
+def test_how_long_it_took_and_how_it_ended(ends: Pair) -> None:
+    told: list[Any] = []
+
+    class Times(Watch):
+        def handling(self, name: str, message: Carried, socket: Any) -> Activity:
+            return Timed(ends.driver.now, lambda seconds, error: told.append((round(seconds, 6), type(error))))
+
+    async def slow(data: Any) -> None:
+        await ends.driver.sleep(2.5)
+        raise ValueError("late")
+
+    ends.server.watch(Times())
+    ends.server.on("slow", slow)
+    ends.server.on("quick", lambda data: None)
+    ends.server.on("error", lambda error: None)
+    ends.client.emit("quick")
+    ends.client.emit("slow")
+    ends.driver.advance(3)
+    assert told == [(0.0, type(None)), (2.5, ValueError)]
 
 
 def test_handlers_get_what_they_got_without(ends: Pair) -> None:
@@ -365,6 +386,7 @@ def test_a_watch_that_raises_harms_only_itself_and_is_told_of_once(
     assert got == [1] * 20 and answer.value == 2
     assert heard.of("handled") == [("message", {}, "NoneType")] * 20 and heard.of("unheard") == [("nobody", {})]
     assert 1 <= len(caplog.records) <= 10, "once for each of its methods"
+    assert ("Raises, which watches messages," in caplog.text) is (watch is Raises)
 
 
 @pytest.mark.parametrize("first", ["log", "watch"])

@@ -27,6 +27,7 @@ from node_ipc.wire.json import (
     encode_slowly,
     salvage,
     to_bytes,
+    word_weight,
 )
 
 REFUSED = (msgspec.MsgspecError, RecursionError, ValueError, MemoryError)
@@ -394,11 +395,29 @@ def test_raw_envelopes_give_the_same_verdict() -> None:
 def test_a_payload_that_cannot_be_held_names_event_and_place() -> None:
     found = read(b'{"type":"order","data":{"items":[1,{"price":1e400}]}}')
     assert isinstance(found, InvalidPayload)
-    assert (found.event, found.path) == ("order", "$.items[1].price") or found.path.startswith("$")
+    assert (found.event, found.path) == ("order", "$[...][1][...]")
     deep = read(b'{"type":"order","data":' + b"[" * 200_000 + b"]" * 200_000 + b"}")
     assert isinstance(deep, InvalidPayload)
     assert deep.event == "order"
     assert "nested too deeply" in str(deep)
+
+
+@pytest.mark.parametrize("frame", [b"garbage", b'{"type":"a"', b'{"type":"a"}{"type":"b"}'])
+def test_what_is_no_json_says_what_the_decoder_said(frame: bytes) -> None:
+    error = read(frame)
+    assert isinstance(error, InvalidJSON) and isinstance(error.__cause__, msgspec.DecodeError)
+    assert str(error) == f"a frame is not JSON: {error.__cause__}"
+
+
+@pytest.mark.parametrize(
+    ("payload", "weight"),
+    [
+        *(("Monday12", 6), ("text", 2), (Raw(b'"text"'), 2), ("a" * 64, 62), ("", 0)),
+        *(("texts", -4), ("A+9/", -4), ("a" * 68, -4), ("\ud800", -4), (5, -4), (None, -4), (Raw(b"[1,22]"), -4)),
+    ],
+)
+def test_how_much_a_payload_speaks_for_being_a_word(payload: Any, weight: int) -> None:
+    assert word_weight(payload) == weight
 
 
 # ---- nesting and size
@@ -552,6 +571,12 @@ def written(data: Any) -> bytes:
 )
 def test_written(data: Any, text: bytes) -> None:
     assert written(data) == text
+
+
+def test_what_json_cannot_hold_is_told_in_the_encoder_s_words() -> None:
+    with pytest.raises(InvalidPayload) as caught:
+        written(object())
+    assert f"cannot be JSON: {caught.value.__cause__}. Use dicts" in str(caught.value)
 
 
 CYCLE: list[Any] = []
