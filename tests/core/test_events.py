@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from node_ipc.core.events import SUSPECTS, Event, Events, Registration, describe, typed_decoder
+from node_ipc.core.events import SHORTCUTS, SUSPECTS, Event, Events, Registration, describe, typed_decoder
 from node_ipc.errors import HandlerError, InvalidEvent, InvalidPayload, IPCError, ReservedEvent
 from node_ipc.testing import Pair, pair
 from node_ipc.wire.json import Envelope, RawEnvelope
@@ -469,6 +469,27 @@ def test_a_handler_that_removes_itself_and_everything(desk: Desk) -> None:
     assert desk.deliver(("a", 1), ("a", 2)) == [1]
 
 
+@pytest.mark.parametrize("first", ["published", "delivered"])
+def test_a_once_handler_of_what_peers_may_emit_too_is_called_for_the_first_of_either(first: str) -> None:
+    desk = Desk(allow_reserved=True)
+    heard: list[Any] = []
+    desk.events.once("connect", lambda *arguments: heard.append(arguments))
+    if first == "published":
+        desk.events.publish("connect")
+    desk.deliver(("connect", 1))
+    desk.events.publish("connect")
+    assert len(heard) == 1
+
+
+def test_handlers_that_come_too_late_for_a_state_are_told_of_it_once(desk: Desk) -> None:
+    desk.events.publish_state("connect", "link")
+    desk.events.on("connect", lambda *arguments: desk.heard.append((*arguments, desk.events.current)))
+    for _ in range(2):
+        desk.events.publish_missed("connect", "link", session=desk.socket)
+    assert desk.heard == [("link", desk.socket)]
+    assert desk.events.current is None
+
+
 @pytest.mark.row(38)
 def test_a_once_handler_removed_by_another_is_not_called(desk: Desk) -> None:
     once = desk.note("once")
@@ -737,6 +758,14 @@ def test_async_handlers_are_started(desk: Desk) -> None:
     assert desk.heard == [(5, desk.socket)]
     assert desk.socket.done == 1
     assert desk.failures == []
+
+
+def test_so_is_what_a_plain_function_hands_back_to_be_awaited(desk: Desk) -> None:
+    desk.events.on("a", lambda data: waiting(data))
+    desk.deliver(("a", 5))
+    ((coroutine, _),) = desk.spawned
+    coroutine.close()
+    assert desk.socket.started == 1 and desk.failures == []
 
 
 @pytest.mark.row(37)
@@ -1122,6 +1151,12 @@ def test_a_shortcut_lasts_until_handlers_change(desk: Desk) -> None:
     assert desk.deliver(("b", 1)) == [("all", "b", 1, desk.socket)]
     with pytest.raises(ReservedEvent):
         Desk().events.shortcut("connect", print)
+
+
+def test_of_many_shortcuts_the_oldest_go(desk: Desk) -> None:
+    for number in range(SHORTCUTS + 1):
+        desk.events.shortcut(f"n{number}", lambda data, *rest: desk.heard.append(data))
+    assert desk.deliver(("n0", 0), ("n1", 1), (f"n{SHORTCUTS}", 2)) == [1, 2]
 
 
 def test_heartbeats_reach_no_handler(desk: Desk) -> None:
