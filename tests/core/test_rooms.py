@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import enum
-import logging
 import tracemalloc
 from enum import StrEnum
 from typing import Any
@@ -209,15 +207,6 @@ def test_a_room_has_the_verbs_that_it_offers_and_says_what_it_takes() -> None:
         target.emit("x", 1, keeep="latest")
 
 
-def test_a_member_of_an_enumeration_is_the_room_of_its_text() -> None:
-    class Room(enum.StrEnum):
-        LOBBY = "lobby"
-
-    house = House(1)
-    house.sockets[0].join(Room.LOBBY)
-    assert [(room, type(room)) for room in house.server.rooms] == [("lobby", str)]
-
-
 def test_who_left_one_of_two_rooms_is_in_the_other_until_it_is_gone() -> None:
     house = House(1)
     [one] = house.sockets
@@ -307,15 +296,6 @@ def test_rooms_are_looked_at_while_they_change() -> None:
     assert house.server.to("b", "a2").sockets == [one, two]
     assert repr(house.server.rooms) == "<Rooms b, a2, b2>"
     assert repr(house.server.to("b").except_("c", one)).startswith("<to 'b' except 'c', <Socket 1")
-
-
-def test_who_emits_to_rooms_where_nobody_is_just_now_is_told_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    house = House(1)
-    house.sockets[0].join("a")
-    house.sockets[0].leave("a")
-    with caplog.at_level(logging.WARNING):
-        house.server.to("a").emit("x")
-    assert caplog.messages == []
 
 
 def test_whoever_relays_is_told_of_a_rooms_first_and_last_socket() -> None:
