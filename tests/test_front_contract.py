@@ -1138,7 +1138,7 @@ def test_a_usual_word_for_what_happens_is_told_where_the_other_side_emits_nothin
     front: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     server = front.serve()
-    server.on("connection", print)
+    server.on("connection", lambda s: None)
     front.connect()
     client = front.connect()
     client.on("connected", lambda: None)
@@ -1156,16 +1156,33 @@ def test_a_program_s_own_events_may_have_such_names(front: Any, caplog: pytest.L
     server.on("connect", lambda socket: None)
     server.on("connected", lambda data, socket: heard.append(data))
     server.on("disconnected", lambda name: heard.append(name))
+    server.on("connection", lambda name: heard.append(name))
     client = front.connect()
     client.on("connected", lambda: heard.append("connected"))
     client.on("disconnected", lambda name: heard.append(name))
     client.emit("connected", "me")
-    client.until(lambda: heard == ["me"])
+    client.emit("connection", "good")
+    client.until(lambda: heard == ["me", "good"])
     server.broadcast("connected", "another")
-    client.until(lambda: heard == ["me", "connected"])
+    client.until(lambda: heard == ["me", "good", "connected"])
     client.close()
     server.stop()
     assert not hints(caplog, "what happens here")
+
+
+def test_one_of_everything_may_name_what_messages_bring(front: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """The lifecycle brings less."""
+    heard: list[tuple[Any, ...]] = []
+    server = front.serve()
+    server.on("*", lambda type, data, socket: heard.append((type, data is socket, socket)))
+    client = front.connect()
+    client.on("*", lambda type, data: heard.append((type, data)))
+    client.emit("message", 1)
+    client.until(lambda: any(type == "message" for type, *_ in heard))
+    client.close()
+    server.stop()
+    assert ("connect", False, None) in heard and ("destroy", None) in heard
+    assert not hints(caplog, "failed") and not [entry for entry in heard if entry[0] == "error"]
 
 
 def test_a_handler_of_what_happens_only_to_the_other_kind_of_end_is_never_called_and_told(

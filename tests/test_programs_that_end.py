@@ -97,3 +97,15 @@ def test_bytes_that_travel_beside_a_frame_belong_to_its_message(pieces: int) -> 
     connection.resume()
     driver.run_until_idle()
     assert client.unsent() == 0 and server.stats().messages_in >= emitted
+
+
+@pytest.mark.parametrize(("program", "warned"), [
+    ("node_ipc.run(node_ipc.serve({at!r}))", True),
+    ("async def main():\n    return await node_ipc.serve({at!r})\nnode_ipc.run(main())", True),
+    ("async def main():\n    async with node_ipc.serve({at!r}) as server:\n        return server\nnode_ipc.run(main())", False),
+])  # fmt: skip
+def test_a_program_that_only_makes_a_server_is_told_so(program: str, warned: bool, tmp_path: Path) -> None:
+    command = "import node_ipc\n" + program.format(at=f"{tmp_path}/world.sock")
+    ended = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 0
+    assert ("it ran nothing but what made <Server unix:" in ended.stderr) == warned, ended.stderr

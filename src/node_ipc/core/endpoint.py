@@ -972,7 +972,8 @@ class SocketPublisher(Publisher, Generic[S]):
     def on(self, event: str | Event[Any], handler: Any = UNSET, *, type: Any = None) -> Any:
         """Call ``handler(data, socket)`` for each event of this name; without a handler it is a decorator.
 
-        ``"*"`` hears every event as ``(type, *arguments)``, before the event's own handlers. The lifecycle:
+        ``"*"`` hears every event as ``(type, *arguments)``, before the event's own handlers; of the lifecycle's, None
+        stands for arguments that do not come. The lifecycle:
         ``start(server)``, ``connect(socket)``, ``socket.disconnected(socket, destroyed_socket_id)``,
         ``close(socket)``, ``error(error, socket or None)``, and in raw mode ``data(bytes, socket)``. With UDP there
         are no connections: ``connect(server)`` and ``start(server)`` when the port is bound, ``error``, and ``data``

@@ -618,6 +618,8 @@ class Events(Generic[S]):
             return
         another_word = meant is not None and name in MEANT and not never
         takes_it = signature.takes(LIFECYCLE_BRINGS[self._carries].get(meant or "", ())) if another_word else True
+        if takes_it is False and name == "connection":  # Node's own servers call it so, whatever its parameter's name
+            takes_it = None
         if takes_it is not False:
             self._mistakes.add(name)
         if takes_it:
@@ -1037,7 +1039,7 @@ class Events(Generic[S]):
         try:
             registrations = self._lifecycle.get(name, NONE)
             now = registrations.round()
-            self._call_lifecycle(self._everything, self._everything.round(), name, (name, *arguments))
+            self._call_lifecycle(self._everything, self._everything.round(), name, (name, *arguments), fill=True)
             self._call_lifecycle(registrations, now, name, arguments)
             return bool(now)
         finally:
@@ -1063,7 +1065,13 @@ class Events(Generic[S]):
             self.current = previous
 
     def _call_lifecycle(
-        self, registrations: Registrations, now: tuple[Registration, ...], name: str, arguments: tuple[Any, ...]
+        self,
+        registrations: Registrations,
+        now: tuple[Registration, ...],
+        name: str,
+        arguments: tuple[Any, ...],
+        *,
+        fill: bool = False,
     ) -> None:
         for registration in now:
             if not registration.live:
@@ -1071,7 +1079,8 @@ class Events(Generic[S]):
             if registration.once:
                 self._retire_once(registrations, registration, name)
             try:
-                self._run_returned(name, registration.call(*arguments))
+                given = _filled(registration.handler, arguments) if fill else arguments
+                self._run_returned(name, registration.call(*given))
             except BaseException as error:
                 self._report(name, error, self.current)
 
@@ -1096,6 +1105,11 @@ class Events(Generic[S]):
 
 
 NONE = Registrations()
+
+
+def _filled(handler: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """For one of ``*``, which may be written for what events bring: the lifecycle brings less, and None for the rest."""
+    return arguments + (None,) * (signature_of(handler).required - len(arguments))
 
 
 def _is_answer(result: Any) -> bool:

@@ -10,14 +10,14 @@ import atexit
 import contextlib
 import warnings
 import weakref
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..core.seam import Endpoint
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
 
-__all__ = ["loop_ends", "watch"]
+__all__ = ["loop_ends", "returned", "watch"]
 
 
 class _Driver(Protocol):
@@ -61,6 +61,16 @@ def loop_ends(loop: AbstractEventLoop) -> None:
             driver.loop_ends()
 
 
+def returned(result: Any) -> None:
+    """A program's main coroutine returned this, and nothing runs any more."""
+    made = any(result is endpoint for driver in _all() for endpoint in driver.endpoints)
+    if made and result.state.value not in _ENDED:
+        _warn(
+            f"it ran nothing but what made {result}: give run() an async def main() that works with it, as by "
+            "async with node_ipc.serve(…) as server: await server.serve_forever()"
+        )
+
+
 def _say_what_is_left() -> None:
     for driver in _all():
         if driver.is_forked:
@@ -83,6 +93,7 @@ def _all() -> list[_Driver]:
 
 
 _BEGUN = ("connecting", "waiting", "starting")
+_ENDED = ("closing", "closed")
 
 
 def _warn(what: str) -> None:

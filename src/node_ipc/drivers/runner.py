@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from ..config.misspelt import suggests
 from ..errors import ConfigError, IPCError
-from .farewell import loop_ends
+from .farewell import loop_ends, returned
 from .signals import awake, handled
 
 __all__ = ["ends_in_order", "loop_factory", "run", "runs_here", "why_no_endpoints"]
@@ -75,6 +75,7 @@ def run(main: Coroutine[Any, Any, T], *, loop: str | LoopFactory = "auto", debug
         supervised = _Supervised(main)
         try:
             result: T = runner.run(supervised.run())
+            returned(result)
             return result
         except asyncio.CancelledError:
             if supervised.ended_by is not None:
