@@ -329,8 +329,8 @@ class ClientCore(LinkPublisher[S]):
             )
         elif unread == 0 and nothing_came:
             told.append(
-                "the server has read all that was emitted: what it refused, or what nobody heard there, is in its log; a "
-                "handler there that works or sleeps in place, as by time.sleep(), lets nothing out"
+                "the server has read all that was emitted: what it refused, or what nobody heard there, is in its log; "
+                "a handler there that works or sleeps in place, as by time.sleep(), lets nothing out"
             )
         return "".join(f"; {each}" for each in told)
 

@@ -1108,7 +1108,7 @@ NONE = Registrations()
 
 
 def _filled(handler: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-    """For one of ``*``, which may be written for what events bring: the lifecycle brings less, and None for the rest."""
+    """For one of ``*``, written for what messages bring: the lifecycle brings less, and None stands for the rest."""
     return arguments + (None,) * (signature_of(handler).required - len(arguments))
 
 
