@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import shlex
 import socket
 import threading
 import time
@@ -245,13 +246,25 @@ def test_requests(world: Serving, run: Run) -> None:
     assert code == 1 and "there is no method 'nothing'" in err
 
 
-def test_a_request_that_is_still_at_work_is_told_as_that_alone(world: Serving, run: Run) -> None:
+def test_a_request_that_is_still_at_work_is_told_as_that_alone(world: Serving, run: Run, root: str) -> None:
     code, out, err = run("request", "world", "slow", "--timeout", "0.3")
     assert (code, out) == (1, "")
     assert err == (
         "node-ipc request: no answer to 'slow' within 0.3 s. The server is there and answers, so it may still be at "
-        "work on it: raise --timeout. For more, ask the server: node-ipc doctor world\n"
+        f"work on it: raise --timeout. For more, ask the server: node-ipc doctor world -o socket_root={root}\n"
     )
+
+
+def test_the_way_to_more_has_the_same_configuration_and_no_secret(world: Serving, run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "its options.json"
+    file.write_text("{}")
+    options = ["-o", "networkHost=it's here", "-o", "bus=nats://me:hush@h"]
+    _, _, err = run("request", "world", "slow", "--timeout", "0.3", "--config", str(file), *options)
+    assert "ask the server: " in err and "hush" not in err, err
+    command = shlex.split(err.partition("ask the server: ")[2])
+    expected = ["--config", str(file), *options, "-o"]
+    expected[5] = "bus=…"
+    assert command[:-1] == ["node-ipc", "doctor", "world", *expected] and command[-1].startswith("socket_root=")
 
 
 def test_ctrl_c_ends_the_waiting(node_ipc: Command, root: str) -> None:

@@ -33,6 +33,7 @@ __all__ = [
     "add_configuration",
     "add_several",
     "add_timeout",
+    "asking_doctor",
     "broken",
     "configuration",
     "json_argument",
@@ -320,6 +321,20 @@ def _assign_part(config: Config, whole: str, part: str, text: str) -> None:
     else:
         old = config.tls if isinstance(config.tls, TLSOptions) else {}
         config.tls = {**old, **given}
+
+
+def asking_doctor(arguments: argparse.Namespace) -> str:
+    """The command that asks about the same address with the same configuration, as a shell takes it, but no secret."""
+    config = [] if arguments.config is None else ["--config", str(arguments.config)]
+    options = [word for option in arguments.options for word in ("-o", _without_secret(option))]
+    return shlex.join(["node-ipc", "doctor", arguments.address, *config, *options])
+
+
+def _without_secret(option: str) -> str:
+    name = option.partition("=")[0]
+    part = _part(name)
+    owner, known = (Config, Config.name_in_mapping(name)) if part is None else (_PARTS[part[0]], spelt(part[1]))
+    return f"{name}=…" if known is not None and owner.options[known].secret else option
 
 
 def place(address: Any, config: Config, role: Role, no_udp: str = "") -> tuple[Address, Config]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import shlex
 import sys
 from collections.abc import AsyncIterator
 from typing import Any
@@ -22,6 +21,7 @@ from .arguments import (
     add_command,
     add_configuration,
     add_timeout,
+    asking_doctor,
     configuration,
     json_argument,
     place,
@@ -138,7 +138,7 @@ async def _explained(arguments: argparse.Namespace, where: Address, config: Conf
         if unheeded is not None and isinstance(error, RequestTimeout):  # what else it supposes is refuted by now
             said = f"no answer to {arguments.method!r:.80} within {arguments.timeout:g} s"
         cause = unheeded or look(arguments.address, where, config, link.pid, lost)
-        more = f"For more, ask the server: node-ipc doctor {shlex.quote(arguments.address)}"
+        more = f"For more, ask the server: {asking_doctor(arguments)}"
         raise type(error)(f"{said}. {more if cause is None else f'{cause[:1].upper()}{cause[1:]}. {more}'}") from error
 
 

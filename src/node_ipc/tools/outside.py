@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from socket import AF_INET, AF_INET6, AF_UNIX, SOCK_DGRAM, socket
@@ -306,7 +307,7 @@ def _behind_a_tap(serving: list[int]) -> str | None:
         if target is not None:
             return (
                 f"{named(pid)} is a node-ipc tap, and the server that it passes on to, {target!r}, does not answer it: "
-                f"node-ipc doctor {target} says more"
+                f"node-ipc doctor {shlex.quote(target)} says more"
             )
     return None
 
