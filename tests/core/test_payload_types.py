@@ -181,6 +181,20 @@ def test_what_does_not_fit_is_told_with_its_place() -> None:
     ends.driver.close()
 
 
+@pytest.mark.parametrize(
+    ("type", "payload", "path"),
+    [(dict[int, str], {"a": "b"}, "$"), (list[dict[int, str]], [{}, {"a": "b"}], "$[1]")],
+)
+def test_a_key_that_does_not_fit_is_told_with_the_place_of_its_dict(type: Any, payload: Any, path: str) -> None:
+    with pair() as ends:
+        errors: list[InvalidPayload] = []
+        ends.server.on("error", errors.append)
+        ends.server.on("order", lambda data: None, type=type)
+        ends.client.emit("order", payload)
+    said = f"the payload of 'order' does not fit at {path}: a key is wrong: Expected `int`, got `str`"
+    assert [(str(error), error.path) for error in errors] == [(said, path)]
+
+
 def test_a_hook_that_breaks_harms_only_its_message() -> None:
     def broken(*arguments: Any) -> Any:
         raise ZeroDivisionError

@@ -1218,7 +1218,10 @@ NO_BASE64 = {"Invalid base64 encoded string", "this payload holds no bytes: Only
 
 def _misfit(error: msgspec.ValidationError, name: str) -> InvalidPayload:
     text, _, place = str(error).partition(" - at ")
-    path = place.strip("`") or "$"
+    about, _, path = place.rpartition("key` in ")  # what does not fit may be the key of a dict
+    if about:
+        text = f"a key is wrong: {text}"
+    path = path.strip("`") or "$"
     if text == "Expected `bytes`, got `object`":
         text += (
             ". If it is a Buffer of Node's, take it without a type there and use node_ipc.to_bytes, or send base64; "
