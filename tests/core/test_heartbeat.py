@@ -78,7 +78,9 @@ def test_a_question_that_nobody_answers_keeps_no_close_waiting() -> None:
     ends = pair(client={"heartbeat": 1000, "heartbeat_timeout": 30_000, "close_timeout": 60_000})
     ends.connection.to_server.stall()
     ends.driver.advance(1.5)
-    ends.driver.run_until(ends.client.close(), limit=3)
+    closing = ends.client.close()
+    ends.driver.run_until(closing, limit=3)
+    assert closing.done and ends.client.state.value == "closed"
 
 
 @pytest.mark.row(34)
