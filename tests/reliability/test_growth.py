@@ -103,6 +103,42 @@ def test_names_that_are_received(way: str, times: int) -> None:
     assert heard[0] == (5 * ROUNDS * times if "with" in way else 0)
 
 
+def test_handlers_of_what_came_before_them(ends: Pair) -> None:
+    """What looks like a mistake is in doubt for a while, and then forgotten."""
+
+    def deeds(numbers: range) -> None:
+        for number in numbers:
+            ends.client.emit(f"name {number}", number)
+            ends.driver.run_until_idle()
+            ends.server.on(f"name {number}", print)
+            ends.server.off(f"name {number}", print)
+        ends.driver.advance(10)
+
+    deeds(range(1000))
+    before = blocks()
+    deeds(range(1000, 5000))
+    refuse_growth(before, 4000)
+
+
+def test_handlers_of_bytes_that_hear_one_message(ends: Pair) -> None:
+    def deeds(numbers: range) -> None:
+        for number in numbers:
+            ends.server.on(f"name {number}", hear, type=bytes)
+            ends.client.emit(f"name {number}", b"\0\1")
+            ends.driver.run_until_idle()
+            ends.server.off(f"name {number}", hear)
+
+    def hear(data: bytes) -> None:
+        heard[0] += 1
+
+    heard = [0]
+    deeds(range(1000))
+    before = blocks()
+    deeds(range(1000, 5000))
+    refuse_growth(before, 4000)
+    assert heard == [5000]
+
+
 @times
 @pytest.mark.parametrize(("verb", "typed"), [("on", True), ("once", False)])
 def test_handlers_that_come_and_go(ends: Pair, verb: str, typed: bool, times: int) -> None:

@@ -84,6 +84,8 @@ COMPARED = 256
 RETURNED = frozenset({dict, list, tuple, str, bytes, int, float, GeneratorType, AsyncGeneratorType})
 """What a handler of an event that returns it may take for an answer."""
 
+WORDED = 256
+"""So many names whose payloads are to be bytes are looked at."""
 LOOKED_AT = 8
 """So many payloads of a name, the first that are to be bytes, are looked at whether they are words."""
 WORDS_WEIGH = 8
@@ -195,6 +197,8 @@ class Registration(msgspec.Struct, eq=False):
     type: Any = None
     """What payloads are decoded to; None is whatever comes."""
     live: bool = True
+    required: int = 0
+    """How many arguments one of ``*`` gets at least: the lifecycle brings less than messages, and None for the rest."""
     link: int = 0
     """How many links there had been when it was registered."""
     twin: Registration | None = None
@@ -535,7 +539,7 @@ class Events(Generic[S]):
 
     def _look_at_text(self, name: str, data: Any) -> bool:
         """See whether what is to be bytes is text that only happens to be base64, as words may; whether to look on."""
-        if name in self._looked_at:
+        if name in self._looked_at or (name not in self._words and len(self._words) + len(self._looked_at) >= WORDED):
             return False
         weights = self._words.setdefault(name, [])
         weights.append(word_weight(data))
@@ -582,6 +586,7 @@ class Events(Generic[S]):
             self._look_for_mistake(name, signature)
         registration = Registration(handler, once, self._adapted(name, handler, signature, None))
         if name == EVERYTHING:
+            registration.required = signature.required
             self._everything.add(registration)
             if len(self._everything) == 1:  # with more of them nothing changes
                 self._compile(None)
@@ -637,11 +642,15 @@ class Events(Generic[S]):
                 self.doubt(partial(self._tell_meant, name, meant))
 
     def _tell_meant(self, name: str, meant: str) -> None:
-        if self._is_unproven(name) and not self._lifecycle.get(meant) and self.mistaken is not None:
+        if self._stays_unproven(name) and not self._lifecycle.get(meant) and self.mistaken is not None:
             self.mistaken(name, meant)
 
-    def _is_unproven(self, name: str) -> bool:
-        return name in self._unproven and name in self._wire
+    def _stays_unproven(self, name: str) -> bool:
+        """Whether nothing of this name was heard while it was in doubt, which is over now."""
+        if name not in self._unproven:
+            return False
+        self._unproven.discard(name)
+        return name in self._wire
 
     def _add_wire(self, name: str, handler: Any, signature: Signature, type: Any, once: bool) -> Registration:
         self._check_name(name)
@@ -976,7 +985,7 @@ class Events(Generic[S]):
                 self.doubt(partial(self._tell_came_before, name, told))
 
     def _tell_came_before(self, name: str, tell: Callable[[], None]) -> None:
-        if self._is_unproven(name):
+        if self._stays_unproven(name):
             tell()
 
     def _tell_emitted_method(self, name: str) -> None:
@@ -1039,7 +1048,7 @@ class Events(Generic[S]):
         try:
             registrations = self._lifecycle.get(name, NONE)
             now = registrations.round()
-            self._call_lifecycle(self._everything, self._everything.round(), name, (name, *arguments), fill=True)
+            self._call_lifecycle(self._everything, self._everything.round(), name, (name, *arguments))
             self._call_lifecycle(registrations, now, name, arguments)
             return bool(now)
         finally:
@@ -1065,13 +1074,7 @@ class Events(Generic[S]):
             self.current = previous
 
     def _call_lifecycle(
-        self,
-        registrations: Registrations,
-        now: tuple[Registration, ...],
-        name: str,
-        arguments: tuple[Any, ...],
-        *,
-        fill: bool = False,
+        self, registrations: Registrations, now: tuple[Registration, ...], name: str, arguments: tuple[Any, ...]
     ) -> None:
         for registration in now:
             if not registration.live:
@@ -1079,8 +1082,8 @@ class Events(Generic[S]):
             if registration.once:
                 self._retire_once(registrations, registration, name)
             try:
-                given = _filled(registration.handler, arguments) if fill else arguments
-                self._run_returned(name, registration.call(*given))
+                missing = (None,) * (registration.required - len(arguments))
+                self._run_returned(name, registration.call(*arguments, *missing))
             except BaseException as error:
                 self._report(name, error, self.current)
 
@@ -1105,11 +1108,6 @@ class Events(Generic[S]):
 
 
 NONE = Registrations()
-
-
-def _filled(handler: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-    """For one of ``*``, written for what messages bring: the lifecycle brings less, and None stands for the rest."""
-    return arguments + (None,) * (signature_of(handler).required - len(arguments))
 
 
 def _is_answer(result: Any) -> bool:

@@ -63,11 +63,14 @@ def loop_ends(loop: AbstractEventLoop) -> None:
 
 def returned(result: Any) -> None:
     """A program's main coroutine returned this, and nothing runs any more."""
-    made = any(result is endpoint for driver in _all() for endpoint in driver.endpoints)
-    if made and result.state.value not in _ENDED:
+    if not any(result is endpoint for driver in _all() for endpoint in driver.endpoints):
+        return
+    from ..core.endpoint import NOT_SERVING  # which is there where one was made
+
+    if result.state.value not in NOT_SERVING:
         _warn(
-            f"it ran nothing but what made {result}: give run() an async def main() that works with it, as by "
-            "async with node_ipc.serve(…) as server: await server.serve_forever()"
+            f"{result} with it: nothing runs it behind run(). Work with it inside the async def main() that run() is "
+            "given, as by async with node_ipc.serve(…) as server: await server.serve_forever()"
         )
 
 
@@ -93,7 +96,6 @@ def _all() -> list[_Driver]:
 
 
 _BEGUN = ("connecting", "waiting", "starting")
-_ENDED = ("closing", "closed")
 
 
 def _warn(what: str) -> None:
