@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -126,7 +127,7 @@ class Module:
         return len(self._places)
 
     def mutant(self, number: int) -> Mutant | None:
-        """``None`` where the change is none, or no Python."""
+        """``None`` where the change is none, one that only a type checker sees, or no Python."""
         old, new, operator, line, where = self._places[number]
         source = cst.ensure_type(self._tree.deep_replace(old, new), cst.Module).code
         try:
@@ -135,7 +136,13 @@ class Module:
             return None
         lines = difflib.unified_diff(self.source.splitlines(), source.splitlines(), n=0, lineterm="")
         diff = "\n".join(each for each in lines if not each.startswith("@@"))
-        return Mutant(self.module, line, where, operator, source, diff) if diff else None
+        mutant = Mutant(self.module, line, where, operator, source, diff)
+        return mutant if diff and not is_as_false(*mutant.change) else None
+
+
+def is_as_false(was: str, becomes: str) -> bool:
+    """Whether ``None`` takes the place of ``False``: only its truth counts, and mypy refuses it where it does not."""
+    return any(f"{was[: each.start()]}None{was[each.end() :]}" == becomes for each in re.finditer(r"\bFalse\b", was))
 
 
 def path_of(module: str) -> Path:

@@ -3,6 +3,7 @@
 
     python mutants/run.py --minutes 55 --mutants 1500 --seed 0 --result build/nightly-mutants.json
     python mutants/run.py --mutants 50 wire/framing core/requests
+    python mutants/run.py wire/costs --line 67
 
 ``table.toml`` says which modules, which tests are to notice each, and which part of the mutants they have to;
 ``equivalent.toml`` lists those that change nothing that anybody could see, with the reason. The mutants are a sample,
@@ -111,6 +112,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=55)
     parser.add_argument("--mutants", type=int, default=1500, help="of all modules together")
     parser.add_argument("--seed", type=int, default=0, help="chooses them")
+    parser.add_argument("--line", type=int, action="append", help="only the mutants of this one, which may be repeated")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--result", type=Path)
     given = parser.parse_args()
@@ -126,7 +128,7 @@ def main() -> int:
         if code:
             broken.append(row.name)
             print(f"{row.name}: its tests fail without a mutant, exit code {code}", flush=True)
-    tasks = sampled([row for row in rows if row.name not in broken], given.mutants, given.seed)
+    tasks = sampled([row for row in rows if row.name not in broken], given.mutants, given.seed, given.line)
     wanted = len(tasks)
     for (row, mutant), code, _ in run(tasks, given.jobs, ends):
         assert mutant is not None
@@ -139,7 +141,7 @@ def main() -> int:
     return judge(rows, broken, wanted, given)
 
 
-def sampled(rows: list[Row], count: int, seed: int) -> deque[Task]:
+def sampled(rows: list[Row], count: int, seed: int, lines: list[int] | None) -> deque[Task]:
     """As many of every module, or all that it has, by turns: what the time does not suffice for is of each alike."""
     listed = tomllib.loads((HERE / "equivalent.toml").read_text("utf-8"))["mutant"]
     equivalent = {(each["module"], each["where"], each["was"], each["becomes"]) for each in listed}
@@ -150,6 +152,8 @@ def sampled(rows: list[Row], count: int, seed: int) -> deque[Task]:
         chosen: list[Mutant] = []
         while numbers and len(chosen) < math.ceil(count / len(rows)):
             mutant = module.mutant(numbers.pop())
+            if mutant and lines and mutant.line not in lines:
+                continue
             if mutant and (row.name, mutant.where, *mutant.change) in equivalent:
                 row.equivalent += 1
             elif mutant:

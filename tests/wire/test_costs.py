@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from node_ipc import Config, FrameTooLarge, InvalidPayload, Raw
 from node_ipc.core.events import typed_decoder
 from node_ipc.drivers.memory import MemoryDriver
 from node_ipc.testing import Wire, pair, serve
+from node_ipc.wire import costs
 from node_ipc.wire.codec import choose
 from node_ipc.wire.costs import (
     FEW_LONG_NUMBERS,
@@ -46,6 +48,12 @@ def test_many_values_are_found_wherever_they_begin(byte: bytes, values: int, mor
     text = b"x" * 200_001
     assert may_have_more_values(byte * values + text, MANY) is more
     assert may_have_more_values(text + byte * values, MANY) is more
+
+
+@pytest.mark.row(52)
+def test_what_is_too_short_for_so_many_values_is_not_counted() -> None:
+    assert not may_have_more_values(b"," * (2 * MANY + 1), MANY)
+    assert may_have_more_values(b"," * (2 * MANY + 2), MANY)
 
 
 @pytest.mark.parametrize(
@@ -111,6 +119,14 @@ def test_the_collector_is_back_whatever_happens() -> None:
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize(("version", "looks_on"), [((3, 11, 9), False), ((3, 12, 0), True), ((4, 0, 0), True)])
+def test_the_collector_is_left_alone_where_it_does_not_look_on(
+    monkeypatch: pytest.MonkeyPatch, version: tuple[int, int, int], looks_on: bool
+) -> None:
+    monkeypatch.setattr(costs, "sys", SimpleNamespace(version_info=version))
+    assert without_collector(lambda _: gc.isenabled(), None) is looks_on
 
 
 # ---- between a client and a server

@@ -78,7 +78,10 @@ def test_the_same_depth_is_nothing_special_elsewhere() -> None:
 
 @pytest.mark.row(6)
 @pytest.mark.parametrize(("brackets", "deep"), [(DEEPEST, False), (DEEPEST + 1, True)])
-@pytest.mark.parametrize("before", [b"", b"[]" * DEEPEST, b'"]",' * DEEPEST, b'"' + b"[" * DEEPEST + b'",'])
+@pytest.mark.parametrize(
+    "before",
+    [b"", b"[]" * DEEPEST, b'"]",' * DEEPEST, b'"' + b"[" * DEEPEST + b'",', b'"\\\n' + b"[" * DEEPEST + b'",'],
+)
 def test_what_is_closed_again_or_in_a_text_is_not_deep(before: bytes, brackets: int, deep: bool) -> None:
     assert is_too_deep(before + b"[" * brackets + b"]" * brackets) is deep
 
