@@ -8,6 +8,7 @@ import math
 import os
 import random
 import re
+import signal
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import partial
@@ -20,12 +21,14 @@ from hypothesis import strategies as st
 from node_ipc.config.address import Address, Tcp, Unix
 from node_ipc.config.config import Config
 from node_ipc.core.client import (
+    HINT_AT_WAITING_LONGER,
     JITTER,
     LONGEST_LOCAL,
     LONGEST_NETWORK,
     TRANSITIONS,
     Client,
     ClientState,
+    connect_timeout,
     retry_delay,
 )
 from node_ipc.core.seam import Receiver
@@ -223,6 +226,62 @@ def test_a_client_that_was_interrupted_while_it_closed_still_ends() -> None:
     alone.driver.run_until_idle()
     assert alone.client.state is S.CLOSED and alone.client.closed.done
     assert alone.published[-2:] == ["disconnect", "destroy"]
+
+
+def test_a_client_that_was_interrupted_while_it_closed_before_its_link_was_up_ends_at_once() -> None:
+    alone = bring(S.CONNECTING)
+    alone.client.close(timeout=100)
+    alone.client.interrupted(ConnectionLost("interrupted"))
+    alone.driver.run_until_idle()
+    assert alone.client.closed.done and alone.driver.now() == 0
+    assert [str(loss.reason) for loss in alone.losses] == ["interrupted"]
+
+
+def interrupt(*arguments: Any) -> Any:
+    """What raises as Ctrl-C does between two steps of ours, where it is called: no frame of a test's is on the way."""
+    return partial(signal.default_int_handler, signal.SIGINT, *arguments)
+
+
+@pytest.mark.parametrize(("step", "raises"), [("_begin_anew_if_it_held", interrupt(None)), ("on_down", interrupt())])
+def test_a_loss_that_was_half_told_when_a_signal_came_is_told_once(
+    step: str, raises: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = Alone().connected()
+    alone.client.emit("n", 1)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(alone.client, step, raises)
+        alone.driver.drop()
+        alone.driver.run_until_idle()
+    assert alone.losses == []
+    alone.client.interrupted(ConnectionLost("interrupted"))
+    alone.driver.run_until(lambda: alone.client.state is S.WAITING and alone.losses)
+    alone.driver.run_until(lambda: alone.client.state is S.CONNECTED)
+    (loss,) = alone.losses
+    assert str(loss.reason) != "interrupted" and loss.in_flight + len(alone.heard) == 1
+
+
+def test_an_end_that_was_half_told_when_a_signal_came_is_told_to_the_end() -> None:
+    alone = bring(S.CLOSING)
+    raises = alone.client.on("destroy", interrupt(None))
+    with pytest.raises(KeyboardInterrupt):
+        alone.driver.run_until_idle()
+    assert alone.client.state is S.CLOSED and not alone.client.closed.done
+    alone.client.off("destroy", raises)
+    alone.client.interrupted(ConnectionLost("interrupted"))
+    alone.driver.run_until_idle()
+    assert alone.client.closed.done and alone.published[-1] == "destroy"
+    told = list(alone.published)
+    alone.client.interrupted(ConnectionLost("again"))
+    alone.driver.run_until_idle()
+    assert alone.published == told, "what is told is not told again"
+
+
+def test_who_was_interrupted_while_it_connected_says_so_until_it_is_connected() -> None:
+    alone = bring(S.CONNECTING)
+    alone.client.interrupted(ConnectionLost("interrupted"))
+    assert alone.client.trouble() == ": the client is waiting (interrupted)"
+    alone.driver.run_until(lambda: alone.client.state is S.CONNECTED)
+    assert alone.client.trouble() == ""
 
 
 USER = ["connect", "close", "abort", "emit", "serve", "kill", "drop", "cut", "refuse", "allow", "turn", "soon", "later"]
@@ -463,6 +522,135 @@ def test_two_warnings_and_not_a_line_per_attempt(caplog: pytest.LogCaptureFixtur
     assert len(caplog.records) == 3
 
 
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [("away", "the server is away"), ("unsent", "1 message was emitted and never sent"), ("full", "3 times in a row")],
+)
+def test_what_a_program_would_wait_for_in_vain_is_told_without_logging(
+    how: str, told: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("node_ipc"), "propagate", False)  # to what pytest has set up
+    alone = at_a_full_server() if how == "full" else Alone().connected()
+    for event in ("error", "disconnect"):
+        alone.client.off(event)
+    if alone.server is not None:
+        alone.kill()
+    if how == "unsent":
+        alone.client.emit("n")
+        alone.client.close()
+    alone.driver.advance(10)
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("own_log", [None, "silent", "prints"])
+def test_who_waits_for_a_server_is_told_on_stderr_unless_a_log_of_its_own_shows_it(
+    own_log: str | None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("node_ipc"), "propagate", False)
+    alone = Alone()
+    alone.client.off("error")
+    if own_log is not None:
+        alone.client.own_log_is_silent = lambda: own_log == "silent"
+    alone.client.connect()
+    alone.driver.advance(4.9)
+    assert "still no link" not in capsys.readouterr().err
+    alone.driver.advance(0.2)
+    assert ("after 5 s there is still no link to 'world'" in capsys.readouterr().err) == (own_log != "prints")
+
+
+@pytest.mark.parametrize("when", ["before", "while it is up"])
+def test_a_handler_of_connect_that_fails_is_told_with_its_link(when: str) -> None:
+    driver = MemoryDriver()
+    serve(driver)
+    client = Client("world", WORLD, driver, DEFAULTS)
+    told: list[Any] = []
+    client.on_trace(lambda trace: told.append(trace.socket) if trace.what == "error" else None)
+    client.on("error", lambda error: None)
+    connected = client.connect()
+    if when == "while it is up":
+        driver.run_until(connected)
+    client.on("connect", lambda: 1 / 0)
+    driver.run_until_idle()
+    assert told == [client._session] and client._session is not None
+
+
+def remarks(alone: Alone) -> tuple[str, str]:
+    """What is said where something came meanwhile, and where nothing did."""
+    return alone.client.remarks(False), alone.client.remarks(True)
+
+
+def test_what_is_known_of_why_nothing_may_come_is_said_and_nothing_else() -> None:
+    alone = Alone()
+    assert remarks(alone) == ("", "")
+    alone.connected()
+    something, nothing = remarks(alone)
+    assert something == "" and nothing.startswith("; nothing came meanwhile: the server may emit none")
+    alone.client.emit("n", 1)
+    alone.driver.run_until_idle()
+    something, nothing = remarks(alone)
+    assert something == "" and nothing.startswith("; the server has read all that was emitted: ")
+    assert alone.server is not None
+    alone.server.sockets[0].pause_reading("test", True)
+    alone.client.emit("n", 2)
+    alone.driver.run_until_idle()
+    said = "; the server's program has not read all that was emitted: "
+    assert all(each.startswith(said) for each in remarks(alone))
+    alone.kill()
+    assert remarks(alone) == ("", "")
+
+
+@pytest.mark.parametrize(("count", "said"), [(1, "1 message that came was"), (2, "2 messages that came were")])
+def test_what_was_refused_here_is_said_too(count: int, said: str) -> None:
+    alone = Alone().connected()
+    alone.client.on("news", lambda data: None, type=int)
+    assert alone.server is not None
+    for _ in range(count):
+        alone.server.broadcast("news", "tea")
+    alone.driver.run_until_idle()
+    (remark,) = alone.client.remarks(False).split("; ")[1:]
+    assert remark.startswith(f"{said} refused here, the last since the payload of 'news' does not fit")
+
+
+@pytest.mark.parametrize("emitted", [False, True])
+def test_a_server_that_may_have_refused_what_was_emitted_is_told_once(
+    emitted: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is there, since it takes the next link at once, and ended one with which something was lost."""
+    alone = Alone()
+    alone.client.off("disconnect")
+    server = alone.serve()
+    alone.client.connect()
+    for link in (1, 2, 3):
+        alone.driver.run_until(lambda: server.stats().links == link)  # noqa: B023 - it is called here
+        alone.driver.run_until_idle()
+        in_doubt = emitted and link > 1
+        assert (
+            "; a link was lost before (in order; 0 messages dropped, 1 not " in alone.client.remarks(False)
+        ) == in_doubt
+        if emitted:
+            server.sockets[0].pause_reading("test", True)
+            alone.client.emit("n")
+            alone.driver.run_until_idle()
+        server.sockets[0].close()
+    alone.driver.run_until(lambda: server.stats().links == 4)
+    alone.driver.run_until_idle()
+    assert caplog.text.count("ended the link and takes a new one") == (1 if emitted else 0)
+    server.broadcast("anything")
+    alone.driver.run_until_idle()
+    assert "a link was lost" not in alone.client.remarks(False), "a message came: the server is content"
+
+
+@pytest.mark.parametrize("patient", [False, True])
+def test_a_time_out_says_how_long_why_and_to_who_waits_how_to_wait_longer(patient: bool) -> None:
+    alone = Alone()
+    alone.client.is_patient = patient
+    longer = HINT_AT_WAITING_LONGER if patient else ""
+    assert str(connect_timeout(alone.client, 2)) == f"no link to {WORLD} within 2 s{longer}"
+    alone.client.connect()
+    alone.driver.run_until(lambda: alone.errors)
+    assert str(connect_timeout(alone.client, 0.5)) == f"no link to {WORLD} within 0.5 s: {alone.errors[0]}{longer}"
+
+
 # ---- retries
 
 
@@ -501,6 +689,17 @@ def test_delays_grow_up_to_a_limit_that_never_cuts_the_base(
     delay = retry_delay(base, attempt, longest, chance, 1.6)
     assert 0.79 * base <= delay <= 1.21 * max(longest, base)
     assert retry_delay(base, attempt, longest, 0.5, 1.6) <= retry_delay(base, attempt + 1, longest, 0.5, 1.6)
+
+
+@pytest.mark.parametrize(("address", "most"), [(WORLD, 5), (Tcp("localhost", 8000), 30)])
+def test_delays_are_5_s_at_the_most_on_one_machine_and_30_s_between_two(address: Address, most: float) -> None:
+    alone = Alone(address=address)
+    delays: list[float] = []
+    alone.client.on_trace(lambda trace: delays.append(trace.detail) if trace.what == "retrying" else None)
+    alone.client.connect()
+    alone.driver.run_until(lambda: len(delays) == 60, limit=1e6)
+    assert most * 1.15 < max(delays) <= most * 1.2
+    assert most * 0.8 <= min(delays[20:]) < most * 0.85
 
 
 @pytest.mark.row(33)
@@ -1092,6 +1291,28 @@ def test_emitting_and_registering_inside_handlers() -> None:
     assert alone.heard == [0, 1, 2]
 
 
+# ---- verbs of other libraries
+
+
+@pytest.mark.parametrize(
+    ("verb", "ours"),
+    [
+        ("send", "emit(type, data)"),
+        ("write", "emit(type, data)"),
+        ("end", "close()"),
+        ("stop", "close()"),
+        ("is_connected", "state is ClientState.CONNECTED"),
+        ("is_open", "state is ClientState.CONNECTED"),
+        ("poll", "ipc.run()"),
+        ("run_forever", "ipc.run()"),
+        ("broadcast", "a client has one server"),
+    ],
+)
+def test_who_calls_it_as_elsewhere_hears_what_it_is_called_here(verb: str, ours: str) -> None:
+    with pytest.raises(AttributeError, match=re.escape(ours)):
+        getattr(Alone().client, verb)
+
+
 # ---- threads and forks
 
 
@@ -1157,15 +1378,17 @@ def test_emits_from_other_threads_that_come_too_late_are_an_error() -> None:
 
 
 @pytest.mark.row(40)
-def test_emits_from_other_threads_arrive_when_the_link_came_up_meanwhile() -> None:
+@pytest.mark.parametrize(("keep", "heard"), [(None, [1, 2]), ("latest", [2])])
+def test_emits_from_other_threads_arrive_when_the_link_came_up_meanwhile(keep: Any, heard: list[int]) -> None:
     alone = Alone()
     alone.serve()
     alone.client.connect()
     with alone.driver.other_thread():
-        alone.client.emit("n", 1)
+        alone.client.emit("n", 1, keep=keep)
+        alone.client.emit("n", 2, keep=keep)
     alone.driver._ready.rotate(-1)
     alone.driver.run_until_idle()
-    assert alone.heard == [1]
+    assert alone.heard == heard
 
 
 @pytest.mark.row(41)
@@ -1337,6 +1560,31 @@ def test_drained_is_told() -> None:
     alone.client.close()
     alone.driver.run_until_idle()
     assert told[-1] == 0
+
+
+def test_whoever_waits_until_all_has_gone_out_hears_of_the_end_also_where_no_link_was() -> None:
+    alone = bring(S.WAITING)
+    alone.client.emit("n")
+    told: list[Any] = []
+    alone.client.on_drained.append(lambda: told.append((alone.client.state, alone.client.pending_bytes)))
+    alone.client.close()
+    alone.driver.run_until_idle()
+    assert told == [(S.CLOSED, 0)]
+
+
+def test_what_is_owed_is_what_waits_and_is_not_replaced() -> None:
+    alone = Alone()
+    assert alone.client.owed_bytes == alone.client.pending_bytes == 0
+    alone.client.emit("n", 1)
+    assert alone.client.owed_bytes == alone.client.pending_bytes == len(alone.client.encode("n", 1))
+    alone.connected()
+    alone.driver.stall()
+    while alone.client.emit("n", "x" * 5000):
+        pass
+    owed = alone.client.owed_bytes
+    assert owed == alone.client.pending_bytes > 0
+    alone.client.emit("frame", 1, keep="latest")
+    assert alone.client.owed_bytes == owed < alone.client.pending_bytes
 
 
 @pytest.mark.row(37)

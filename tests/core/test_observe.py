@@ -19,6 +19,7 @@ import node_ipc
 from node_ipc import Config, NotConnected, RemoteError, blocking
 from node_ipc.config.address import Pipe, Tcp, Udp, Unix
 from node_ipc.contract import describe
+from node_ipc.core.datagram import DatagramServer
 from node_ipc.core.observe import (
     EMIT,
     FORMAT,
@@ -96,6 +97,34 @@ def test_whoever_begins_to_look_sees_something_at_once_and_is_not_counted(ends: 
     ends.driver.run_until_idle()
     look = msgspec.json.decode(wire.take().removesuffix(b"\f"))
     assert (look["type"], look["data"]["link_count"]) == (LOOK, 1)
+
+
+def test_whoever_comes_after_all_have_gone_sees_again_what_is_counted_since_then(ends: Pair) -> None:
+    for _ in range(2):
+        viewer, since = Viewer(ends.driver), ends.driver.now()
+        ends.driver.advance(1.1)
+        another = Viewer(ends.driver)
+        ends.client.emit("order")
+        ends.driver.advance(1.1)
+        assert viewer.looks[-1]["events"]["order"]["in"] == 1
+        assert [each.looks[-1]["since"] for each in (viewer, another)] == [since, since]
+        viewer.client.close()
+        another.client.close()
+        ends.driver.advance(1)
+
+
+def test_a_handler_s_time_is_that_of_the_exact_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other may stand still while a handler works, as a loop's does."""
+    driver = MemoryDriver()
+    passed = [0.0]
+    monkeypatch.setattr(driver, "clock", lambda: passed[0])
+    ends = pair(driver=driver, observe=True)
+    driver.run_until_idle()
+    viewer = Viewer(driver)
+    ends.server.on("work", lambda: passed.__setitem__(0, passed[0] + 2))
+    ends.client.emit("work")
+    driver.advance(1.1)
+    assert viewer.looks[-1]["events"]["work"]["seconds"] == 2
 
 
 def test_who_a_link_says_it_is_is_seen_where_it_says_so() -> None:
@@ -255,8 +284,10 @@ def test_where_every_place_is_taken_an_error_event_says_so_and_the_server_goes_o
     server = serve(driver)
     server.on("error", lambda error: errors.append(str(error)))
     server.observe()
+    observation: Any = server._observation
     driver.run_until_idle()
     assert len(errors) == 1 and errors[0].startswith("the server works, but cannot be observed: ")
+    assert str(observation.started.error) == errors[0], "whoever waits to be observed, as a tap does, waits no longer"
     got: list[Any] = []
     server.on("order", got.append)
     connect(driver, server.address).emit("order", 1)
@@ -269,6 +300,18 @@ def test_a_server_that_describes_itself_does_so_beside_itself_too(ends: Pair, vi
         viewer.ask("rpc.describe")
     describe(ends.server, version="2.0.0")
     assert viewer.ask("rpc.describe")["info"]["version"] == "2.0.0"
+
+
+def test_a_port_which_answers_no_requests_does_not_describe_itself() -> None:
+    driver = MemoryDriver()
+    server = DatagramServer(Udp("localhost", 8000, "udp4"), driver, Config(socket_root="/memory/").settings())
+    server.start()
+    driver.run_until_idle()
+    server.observe()
+    driver.run_until_idle()
+    viewer = Viewer(driver, "unix:/memory/app.udp-8000.observe")
+    with pytest.raises(RemoteError, match="does not describe itself"):
+        viewer.ask("rpc.describe")
 
 
 @pytest.mark.row(72)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from functools import partial
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 from node_ipc.config.address import Tcp, Unix
 from node_ipc.config.config import Config
 from node_ipc.core.seam import Peer
-from node_ipc.core.server import Server, ServerState
+from node_ipc.core.server import Server, ServerState, serving
 from node_ipc.core.session import LOOK_SECONDS, Session
 from node_ipc.errors import (
     AddressError,
@@ -332,6 +334,24 @@ def test_a_place_for_the_users_own_data() -> None:
     assert socket.state == {"first": 1}
 
 
+@pytest.mark.parametrize(
+    ("verb", "ours"),
+    [
+        ("receive", "on(event, handler)"),
+        ("recv", "on(event, handler)"),
+        ("send", "broadcast(type, data)"),
+        ("write", "broadcast(type, data)"),
+        ("clients", "sockets"),
+        ("connections", "sockets"),
+        ("shutdown", "stop()"),
+        ("in_", "to(room)"),
+    ],
+)
+def test_who_calls_it_as_elsewhere_hears_what_it_is_called_here(verb: str, ours: str) -> None:
+    with pytest.raises(AttributeError, match=re.escape(ours)):
+        getattr(Room().server, verb)
+
+
 # ---- limits
 
 
@@ -378,6 +398,15 @@ def test_a_full_server_says_once_which_option_it_is(
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert said in caplog.text and "stats().refused counts" in caplog.text
     assert room.server.stats().refused >= 3 and room.errors == []
+
+
+def test_a_full_server_says_so_also_where_logging_is_not_set_up(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("node_ipc"), "propagate", False)  # to what pytest has set up
+    room = Room(max_connections=1)
+    room.wires(2)
+    assert "max_connections (1) is reached" in capsys.readouterr().err
 
 
 def test_a_server_that_stops_warns_of_no_limit(caplog: pytest.LogCaptureFixture) -> None:
@@ -830,6 +859,16 @@ def test_a_forked_child_emits_nothing() -> None:
     driver.run_until_idle()
     client.forked()
     server.forked()
+
+
+def test_a_forked_child_is_not_taken_for_one_that_serves() -> None:
+    """A blocking client of the child, which may wait as long as it likes, would be told that it waits for itself."""
+    room = Room()
+    home = room.driver.home
+    assert room.server in serving[home]
+    with room.driver.forked_child():
+        room.server.forked()
+    assert home not in serving or room.server not in serving[home]
 
 
 @pytest.mark.row(38)
