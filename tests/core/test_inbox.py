@@ -5,21 +5,29 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec import UNSET
 
 from node_ipc.core.client import Client
+from node_ipc.core.events import Event
 from node_ipc.core.inbox import (
-    ANSWER_SECONDS,
     ASKED_NAMES,
-    CATCH_UP_SECONDS,
     DECODERS,
-    MUTE_SECONDS,
     OVERHEAD,
     BlockingInbox,
     CatchingUp,
     Inbox,
     Received,
+    receivable,
+    receive_timeout,
 )
-from node_ipc.errors import BackpressureError, ConnectionLost, InvalidPayload, IPCError
+from node_ipc.errors import (
+    BackpressureError,
+    ConnectionLost,
+    InvalidEvent,
+    InvalidPayload,
+    IPCError,
+    RemoteError,
+)
 from node_ipc.testing import Conditions, MemoryDriver, Pair, WireServer, connect, pair
 
 
@@ -124,12 +132,159 @@ def test_a_full_inbox_stops_reading_until_something_is_taken() -> None:
     assert everything(inbox) == [("a", 2), ("a", 3)]
 
 
-def test_payloads_are_decoded_to_the_type_that_is_asked_for() -> None:
-    inbox, _ = filled(("a", [1, 2]), ("a", "text"))
+@pytest.mark.parametrize("kind", [BlockingInbox, Inbox])
+def test_payloads_are_decoded_to_the_type_that_is_asked_for(kind: Any) -> None:
+    ends = pair()
+    inbox = kind(ends.client)
+    say(ends, ("a", [1, 2]), ("b", [3, 4]), ("b", [5, 6]), ("a", "text"))
+    point = Event("b", tuple[int, int])
+    assert inbox.take(point) == Received("b", (3, 4))
+    assert inbox.take(point, list[int]) == Received("b", [5, 6])
     assert inbox.take("a", tuple[int, int]) == Received("a", (1, 2))
     with pytest.raises(InvalidPayload, match="'a'"):
         inbox.take("a", int)
     assert len(inbox) == 0, "it is taken all the same"
+
+
+def test_what_is_received_is_asked_for_by_the_name_of_one_event() -> None:
+    point = Event("point", tuple[int, int])
+    assert receivable("point", None) == ("point", None)
+    assert receivable("point", int) == ("point", int)
+    assert receivable(point, None) == ("point", tuple[int, int])
+    assert receivable(point, list[int]) == ("point", list[int])
+    with pytest.raises(TypeError, match=r"^receive\(\) takes the name of an event"):
+        receivable(UNSET, None)
+    with pytest.raises(TypeError, match=r"^receive\('\*'\) takes the name of an event"):
+        receivable("*", None)
+    with pytest.raises(InvalidEvent):
+        receivable(7, None)
+
+
+def test_a_time_out_says_why_the_event_may_never_come() -> None:
+    inbox, ends = asking()
+    ends.client.on("handled", lambda data: None)
+
+    def said(name: str) -> str:
+        return str(receive_timeout(ends.client, inbox, name, 0.5))
+
+    begins = "no event {!r} from 'world' within 0.5 s{}"
+    assert said("n").startswith(begins.format("n", "; nothing came meanwhile: "))
+    handled = ": events with a handler go to that, and 'handled' has one; nothing came meanwhile: "
+    assert said("handled").startswith(begins.format("handled", handled))
+    lifecycle = ": 'connect' is of the lifecycle, which only handlers hear: on('connect', …); nothing came meanwhile: "
+    assert said("connect").startswith(begins.format("connect", lifecycle))
+    say(ends, ("a", 1))
+    assert said("n") == begins.format("n", "; unread meanwhile: 'a' (1)")
+    loops = "; a loop over this client, as async for, takes each event that comes while it waits"
+    stop = inbox.iterate()
+    assert said("n") == begins.format("n", f"{loops}; unread meanwhile: 'a' (1)")
+    stop()
+    ends.client.close()
+    ends.driver.run_until_idle()
+    assert said("n") == begins.format(
+        "n", ": the client is closed (the last link ended: in order); unread meanwhile: 'a' (1)"
+    )
+
+
+def test_in_raw_mode_nothing_is_of_the_lifecycle_for_who_waits() -> None:
+    ends = pair(raw_buffer=True)
+    said = str(receive_timeout(ends.client, Inbox(ends.client), "connect", 1))
+    assert "of the lifecycle" not in said and said.startswith("no event 'connect' from 'world' within 1 s")
+
+
+@pytest.mark.parametrize("kind", [BlockingInbox, Inbox])
+def test_requests_that_nobody_handles_are_answered_and_nobody_receives_them(kind: Any) -> None:
+    ends = pair()
+    inbox = kind(ends.client)
+    answer = ends.server.request(ends.socket, "nothing")
+    ends.driver.run_until_idle()
+    assert isinstance(answer.error, RemoteError) and answer.error.code == -32601
+    assert len(inbox) == 0
+
+
+@pytest.mark.parametrize(
+    ("then", "told"), [("nothing", True), ("received", False), ("asked for", False), ("iterated", False)]
+)
+def test_a_name_that_is_nearly_a_handler_s_is_told_unless_it_is_received_within_a_second(
+    then: str, told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    inbox, ends = asking()
+    ends.client.on("message", lambda data: None)
+    say(ends, ("mesage", 1))
+    ends.driver.advance(0.9)
+    assert "misspelt" not in caplog.text
+    if then == "received":
+        assert inbox.take() == Received("mesage", 1)
+    elif then == "asked for":
+        assert inbox.take("mesage") == Received("mesage", 1)
+        say(ends, ("mesage", 2))
+    elif then == "iterated":
+        inbox.iterate()
+    ends.driver.advance(0.2)
+    assert ("events named 'mesage' come, and no handler hears them; there is one for 'message'" in caplog.text) == told
+
+
+@pytest.mark.parametrize(("then", "told"), [("nothing", True), ("received", False), ("asked for", False)])
+def test_an_event_that_came_before_its_handler_is_told_unless_it_is_received(
+    then: str, told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    inbox, ends = asking()
+    say(ends, ("news", 1))
+    ends.client.on("news", lambda data: None)
+    if then == "received":
+        inbox.take()
+    elif then == "asked for":
+        inbox.take("news")
+        inbox._put("news", 2, None)
+    ends.driver.advance(30)
+    assert ("it waits in the inbox for receive('news')" in caplog.text) == told
+
+
+def test_two_loops_share_what_comes_and_each_ends_once() -> None:
+    inbox, ends = asking()
+    ends.client.on("handled", lambda data: None)
+    first, second = inbox.iterate(), inbox.iterate()
+    say(ends, ("handled", 1), ("other", 2))
+    assert [inbox.take(), inbox.take(), inbox.take()] == [Received("handled", 1), Received("other", 2), None]
+    first()
+    first()
+    assert inbox.is_iterated
+    say(ends, ("handled", 3))
+    assert inbox.take() == Received("handled", 3)
+    second()
+    assert not inbox.is_iterated
+    say(ends, ("handled", 4))
+    assert inbox.take() is None, "it is the handler's alone again"
+
+
+def test_whoever_waits_hears_of_each_event_that_was_put_in() -> None:
+    inbox, ends = asking()
+    there: list[int] = []
+    inbox.arrived += [lambda: there.append(len(inbox)), lambda: inbox.arrived.clear()]
+    say(ends, ("a", 1), ("a", 2))
+    assert there == [1]
+
+
+@pytest.mark.parametrize("keeps", ["asked for", "kept the newest of"])
+def test_of_the_names_that_are_known_the_one_that_was_received_last_is_forgotten_last(keeps: str) -> None:
+    inbox, ends = asking(max_unread_events=10)
+    ask: Any = inbox.take if keeps == "asked for" else inbox.keep_newest
+    for name in ("first", "second", *(f"event{number}" for number in range(ASKED_NAMES - 2)), "first", "one more"):
+        ask(name)
+    flood(ends, "first", 9)
+    flood(ends, "second", 9)
+    count = 9 if keeps == "asked for" else 1
+    assert len(list(iter(lambda: inbox.take("first"), None))) == count
+    rest = len(list(iter(lambda: inbox.take("second"), None)))
+    assert rest == (1 if keeps == "asked for" else 9)
+
+
+def test_only_true_and_false_say_whether_the_newest_is_kept() -> None:
+    inbox, _ = asking()
+    wrong: Any = 5
+    with pytest.raises(TypeError, match=r"receive\(latest=…\) takes True or False, not 5"):
+        inbox.keep_newest("frame", wrong)
+    assert not inbox.only_newest
 
 
 def test_decoders_are_kept_for_a_bounded_number_of_names() -> None:
@@ -373,7 +528,7 @@ def test_a_server_that_does_not_say_so_is_asked_once_for_each_link() -> None:
     server = WireServer(driver)
     client = connect(driver, server.address)
     inbox = Inbox(client)
-    assert seconds_of(catching_up(client, inbox), driver) == pytest.approx(MUTE_SECONDS, abs=0.005)
+    assert seconds_of(catching_up(client, inbox), driver) == pytest.approx(0.2, abs=0.005)
     assert server.wires[0].take().count(b"ipc.ping") == 2
     assert seconds_of(catching_up(client, inbox), driver) == pytest.approx(0.002)
     assert server.wires[0].take() == b""
@@ -386,7 +541,7 @@ def test_a_server_that_does_not_say_so_is_asked_once_for_each_link() -> None:
     driver.drop()
     driver.run_until(lambda: len(server.wires) == 2)
     driver.run_until_idle()
-    assert seconds_of(catching_up(client, inbox), driver) == pytest.approx(MUTE_SECONDS, abs=0.005)
+    assert seconds_of(catching_up(client, inbox), driver) == pytest.approx(0.2, abs=0.005)
 
 
 @pytest.mark.parametrize("pixels", ["x" * 30_000, bytes(30_000)], ids=["json", "attached"])
@@ -409,10 +564,10 @@ def test_an_event_that_was_begun_before_the_call_is_not_the_newest(pixels: Any, 
         driver.advance(pause)
         ends.connection.to_client.resume()
         newest = len(emitted)
-        assert seconds_of(catching_up(client, inbox), driver) < MUTE_SECONDS
+        assert seconds_of(catching_up(client, inbox), driver) < 0.2
         found = inbox.take("frame")
         assert found is not None and found.data[0] >= newest
-        assert driver.now() - emitted[found.data[0] - 1] < MUTE_SECONDS
+        assert driver.now() - emitted[found.data[0] - 1] < 0.2
     assert server.stats().replaced > 12
 
 
@@ -432,7 +587,7 @@ def test_while_the_next_event_has_only_begun_silence_does_not_end_it_before_its_
     driver, server, client, inbox = of_a_wire()
     server.wires[0].write(frames(1) + frames(2)[:7])
     driver.run_until_idle()
-    assert seconds_of(catching_up(client, inbox), driver) == pytest.approx(ANSWER_SECONDS, abs=0.005)
+    assert seconds_of(catching_up(client, inbox), driver) == pytest.approx(0.5, abs=0.005)
     assert seconds_of(catching_up(client, inbox), driver) == pytest.approx(0.002)
     assert inbox.take("frame") == Received("frame", 1)
 
@@ -443,7 +598,7 @@ def test_with_nothing_in_hand_it_goes_on_with_what_comes_later() -> None:
     server.wires[0].write(frames(1)[:7])
     driver.run_until_idle()
     reading = catching_up(client, inbox)
-    assert seconds_of(reading, driver) == pytest.approx(MUTE_SECONDS, abs=0.005)
+    assert seconds_of(reading, driver) == pytest.approx(0.2, abs=0.005)
     assert reading.is_over and not inbox
     server.wires[0].write(frames(1)[7:])
     driver.run_until_idle()
@@ -465,9 +620,9 @@ def test_a_server_that_never_answers_and_never_pauses_costs_its_time_once() -> N
 
     film()
     inbox.keep_newest("frame")
-    assert seconds_of(catching_up(client, inbox), driver) == pytest.approx(ANSWER_SECONDS, abs=0.005)
+    assert seconds_of(catching_up(client, inbox), driver) == pytest.approx(0.5, abs=0.005)
     for _ in range(3):
-        assert seconds_of(catching_up(client, inbox), driver) == pytest.approx(CATCH_UP_SECONDS, abs=0.005)
+        assert seconds_of(catching_up(client, inbox), driver) == pytest.approx(0.05, abs=0.005)
         assert inbox.take("frame") is not None
 
 
@@ -479,7 +634,7 @@ def test_a_server_that_has_answered_is_asked_each_time() -> None:
     driver.run_until_idle()
     for number in range(2, 5):
         server.wires[0].take()
-        assert seconds_of(catching_up(client, inbox), driver) == pytest.approx(MUTE_SECONDS, abs=0.005)
+        assert seconds_of(catching_up(client, inbox), driver) == pytest.approx(0.2, abs=0.005)
         assert server.wires[0].take().count(b"ipc.ping") == 1, number
 
 

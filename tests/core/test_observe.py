@@ -17,7 +17,7 @@ import pytest
 
 import node_ipc
 from node_ipc import Config, NotConnected, RemoteError, blocking
-from node_ipc.config.address import Pipe, Tcp, Udp, Unix
+from node_ipc.config.address import Handed, Pipe, Several, Tcp, Udp, Unix
 from node_ipc.contract import describe
 from node_ipc.core.datagram import DatagramServer
 from node_ipc.core.observe import (
@@ -314,6 +314,16 @@ def test_a_port_which_answers_no_requests_does_not_describe_itself() -> None:
         viewer.ask("rpc.describe")
 
 
+def test_whoever_waits_to_be_observed_waits_until_viewers_can_connect() -> None:
+    ends = pair()
+    ends.server.observe()
+    server: Any = ends.server
+    started = server._observation.started
+    assert not started.done
+    ends.driver.run_until_idle()
+    assert started.result() is server._observation
+
+
 @pytest.mark.row(72)
 def test_a_viewer_that_does_not_read_costs_its_buffer_and_nobody_else_anything(ends: Pair) -> None:
     stuck = Wire.connected(ends.driver, observed_at(ends.server.address, Config()))
@@ -384,6 +394,9 @@ def test_a_viewer_that_speaks_no_protocol_harms_nobody(ends: Pair) -> None:
 def test_where_it_lies() -> None:
     config = Config(socket_root="/run/x/")
     assert observed_at(Unix("/run/a", ("/tmp/a",)), config) == Unix("/run/a.observe", ("/tmp/a.observe",))
+    handed = Handed((), Unix("/run/a"))
+    assert observed_at(handed, config) == observed_at(Several((handed, Tcp("localhost", 8000))), config)
+    assert observed_at(handed, config) == Unix("/run/a.observe")
     assert observed_at(Tcp("localhost", 8000), config) == observed_at(Tcp("0.0.0.0", 8000), config)
     assert observed_at(Unix("/run/a", ("/tmp/a",)), config, 3) == Unix("/run/a.observe.3", ("/tmp/a.observe.3",))
     assert observed_at(Pipe("a", ("b",)), config) == Pipe("a.observe", ("b.observe",))

@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 from node_ipc import Config
+from node_ipc.config.address import Unix
+from node_ipc.core.observe import LOOK
 from node_ipc.core.seam import Peer
 from node_ipc.core.tally import Tally
 from node_ipc.errors import IPCError
 from node_ipc.recording.lines import Side
-from node_ipc.testing import MemoryDriver
+from node_ipc.testing import MemoryDriver, connect
 from node_ipc.tools.tap_observed import KEPT_BYTES, MOST_ASKED, ObservedTap
 
 
@@ -36,6 +38,24 @@ class Passing:
     @property
     def look(self) -> dict[str, Any]:
         return self.tally.look()
+
+
+def test_viewers_see_its_links_and_what_passes_and_that_it_does_not_describe_itself() -> None:
+    passing = Passing()
+    driver = passing.driver
+    driver.run(passing.tap.open(Unix("/memory/app.tap")))
+    viewer = connect(driver, "unix:/memory/app.tap.observe")
+    looks: list[Any] = []
+    viewer.on(LOOK, looks.append)
+    passing.passes("client", "order", {"n": 1})
+    driver.advance(1.1)
+    assert [(link["id"], link["name"]) for link in looks[-1]["links"]] == [(1, None)]
+    answer = viewer.request("rpc.describe")
+    driver.run_until_idle()
+    assert "does not describe itself" in str(answer.error)
+    passing.tap.close()
+    driver.advance(1)
+    assert driver.listeners == {}
 
 
 def test_messages_both_ways() -> None:
