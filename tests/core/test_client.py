@@ -34,6 +34,7 @@ from node_ipc.core.client import (
 from node_ipc.core.seam import Receiver
 from node_ipc.core.server import Server
 from node_ipc.core.session import Loss
+from node_ipc.core.trace import Trace
 from node_ipc.errors import (
     AddressError,
     BackpressureError,
@@ -218,6 +219,8 @@ def test_a_client_that_was_interrupted_begins_anew_and_tells_of_what_is_in_doubt
         (loss,) = alone.losses[lost:]
         assert loss.in_flight + loss.dropped + alone.heard.count(1) >= 1
         assert [str(error) for error in alone.errors] == ["interrupted"]
+    else:
+        assert len(alone.losses) == lost, "there was no link that could be lost"
 
 
 def test_a_client_that_was_interrupted_while_it_closed_still_ends() -> None:
@@ -1328,9 +1331,9 @@ def test_only_emit_is_for_other_threads(state: ClientState) -> None:
             with pytest.raises(WrongThreadError, match=rf"{verb}\(\)"):
                 getattr(alone.client, verb)()
         for verb in ("on", "once", "off", "handle"):
-            with pytest.raises(WrongThreadError):
+            with pytest.raises(WrongThreadError, match=rf"\b{verb}\(\)"):
                 getattr(alone.client, verb)("n", print)
-        with pytest.raises(WrongThreadError):
+        with pytest.raises(WrongThreadError, match=r"request\(\)"):
             alone.client.request("n")
         with pytest.raises(InvalidPayload):
             alone.client.emit("n", object())
@@ -1534,7 +1537,13 @@ def test_statistics_over_several_links() -> None:
 def test_traces_of_a_life() -> None:
     alone = Alone()
     told: list[str] = []
-    alone.client.on_trace(lambda trace: told.append(trace.what))
+    details: dict[str, Any] = {}
+
+    def hear(trace: Trace) -> None:
+        told.append(trace.what)
+        details[trace.what] = trace.detail
+
+    alone.client.on_trace(hear)
     undo = alone.client.on_trace(lambda trace: told.append("second"))
     undo()
     undo()
@@ -1546,6 +1555,8 @@ def test_traces_of_a_life() -> None:
     alone.client.close()
     alone.driver.run_until(alone.client.closed)
     assert told == ["connecting", "error", "retrying", "connecting", "opened", "sent", "lost"]
+    assert details["connecting"] == WORLD and 0.4 <= details["retrying"] <= 0.6
+    assert [details["error"]] == alone.errors and [details["lost"]] == alone.losses
 
 
 def test_drained_is_told() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -780,20 +781,24 @@ def test_only_emit_to_a_socket_is_for_other_threads() -> None:
     client.on("n", heard.append)
     with driver.other_thread():
         server.emit(socket, "n", 1)
-        for call in (
-            server.start,
-            server.stop,
-            server.abort,
-            lambda: server.broadcast("n"),
-            lambda: server.on("n", print),
-            lambda: server.once("n", print),
-            lambda: server.off("n"),
-            lambda: server.handle("n", print),
-            lambda: server.request(socket, "n"),
-            lambda: server.reload_tls(),
-        ):
-            with pytest.raises(WrongThreadError):
+        calls: dict[str, Callable[[], Any]] = {
+            "start": server.start,
+            "stop": server.stop,
+            "broadcast": lambda: server.broadcast("n"),
+            "emit": lambda: server.to("room").emit("n"),
+            "on": lambda: server.on("n", print),
+            "once": lambda: server.once("n", print),
+            "off": lambda: server.off("n"),
+            "handle": lambda: server.handle("n", print),
+            "request": lambda: server.request(socket, "n"),
+            "reload_tls": lambda: server.reload_tls(),
+            "observe": server.observe,
+        }
+        for verb, call in calls.items():
+            with pytest.raises(WrongThreadError, match=rf"\b{verb}\(\)"):
                 call()
+        with pytest.raises(WrongThreadError):
+            server.abort()
     driver.run_until_idle()
     assert heard == [1]
 

@@ -1697,6 +1697,8 @@ def test_takes_descriptors_from_three_on(own: Path, monkeypatch: pytest.MonkeyPa
     os.close(base + 2)
     assert environ == {"HOME": "/"}
     assert inherited_sockets(environ) == []
+    with pytest.raises(AddressError, match="LISTEN_FDS is '', and not the number"):
+        inherited_sockets({"LISTEN_PID": str(os.getpid())})
     with pytest.raises(AddressError, match="'-1', and not the number"):
         inherited_sockets({"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "-1"})
     again = foreign_server(f"{own}/c")
