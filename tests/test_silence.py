@@ -832,6 +832,7 @@ def test_bytes_are_not_taken_for_words(data: list[Any], caplog: pytest.LogCaptur
         driver.run_until_idle()
     assert "are words" not in caplog.text
     assert ("take str here, or emit bytes" in caplog.text) is isinstance(data[0], str)
+    assert bool(driver.failures) is isinstance(data[0], str)
 
 
 def test_enough_payloads_are_looked_at_for_words_and_no_more() -> None:
@@ -949,7 +950,7 @@ def test_removing_what_was_there_before_is_not_told(caplog: pytest.LogCaptureFix
         client.on("message", handler)
     client.once("order", min)
     client.on("order", max)
-    server.broadcast("order", 1)
+    server.broadcast("order", [1])
     driver.run_until_idle()
     for event, *handlers in (("order", min), ("message", print), ("message", print), ("message",), ("message",)):
         client.off(event, *handlers)

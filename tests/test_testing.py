@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -200,6 +202,7 @@ def run_tests(folder: Path, program: str) -> subprocess.CompletedProcess[str]:
 
 FAILING_TESTS = """
 import asyncio
+import os
 import pytest
 
 def fails(ipc_pair):
@@ -297,6 +300,7 @@ def test_a_handler_that_fails_unheard_fails_its_test(tmp_path: Path) -> None:
 
 TOO_SOON = """
 import asyncio
+import os
 
 def test_not_run(ipc_pair):
     client, server, socket, driver = ipc_pair
@@ -376,6 +380,7 @@ def test_real_endpoints_are_refused_on_the_virtual_clock(make: Callable[[], Any]
 
 GREEN_BUT_WRONG = """
 import asyncio
+import os
 import node_ipc
 import pytest
 
@@ -597,6 +602,125 @@ def test_what_was_heard_does_not_fail_a_with_block() -> None:
         driver.run_until_idle()
         driver.failures.clear()
     assert [type(error) for error in errors] == [HandlerError]
+
+
+UNSEEN = """
+import gc
+import pytest
+from node_ipc.testing import MemoryDriver, pair
+
+def fails(made):
+    made.server.on("n", lambda data: 1 / 0)
+    made.client.emit("n", 1)
+    made.driver.run_until_idle()
+
+def test_nobody_looks():
+    fails(pair())
+
+def test_nobody_looks_and_the_driver_is_gone():
+    fails(pair())
+    gc.collect()
+
+def test_one_that_does_not_fit():
+    client, server, socket, driver = pair()
+    server.on("n", lambda data: None, type=int)
+    client.emit("n", "tea")
+    driver.run_until_idle()
+
+@pytest.fixture
+def mine():
+    return pair()
+
+def test_of_a_fixture(mine):
+    fails(mine)
+
+def test_that_fails_anyhow(mine):
+    fails(mine)
+    with pytest.raises(ValueError):
+        mine.driver.advance(1)
+
+def test_somebody_looks():
+    client, server, socket, driver = made = pair()
+    fails(made)
+    assert [type(failure.__cause__) for failure in driver.failures] == [ZeroDivisionError]
+
+def test_somebody_hears():
+    made = pair()
+    errors = []
+    made.server.on("error", errors.append)
+    fails(made)
+    assert len(errors) == 1
+
+def test_a_with_block_raises():
+    with pytest.raises(Exception, match="a handler of 'n' failed"), pair() as made:
+        fails(made)
+
+@pytest.fixture
+def looks():
+    made = pair()
+    yield made
+    assert len(made.driver.failures) == 1
+
+def test_a_fixture_looks(looks):
+    fails(looks)
+
+@pytest.fixture(scope="module")
+def driver():
+    driver = MemoryDriver()
+    yield driver
+    assert len(driver.failures) == 1
+
+def test_one_that_lives_on(driver):
+    fails(pair(driver=driver))
+
+def test_meant_to_fail():
+    fails(pair())
+    pytest.xfail("it does")
+
+def test_behind_it(driver):
+    pass
+"""
+
+
+def test_a_failure_that_nobody_looked_at_is_an_error_of_its_test(tmp_path: Path) -> None:
+    told = run_tests(tmp_path, UNSEEN).stdout
+    assert "1 failed, 10 passed, 1 xfailed, 4 errors" in told, told
+    for name in ("nobody_looks", "nobody_looks_and_the_driver_is_gone", "one_that_does_not_fit", "of_a_fixture"):
+        assert f"ERROR at teardown of test_{name} " in told
+    assert told.count("nobody looked at driver.failures. Where it is what the test wants") == 5
+    assert "InvalidPayload: the payload of 'n' does not fit at $: Expected `int`, got `str`" in told
+    why = told.partition("test_that_fails_anyhow")[2]
+    assert "DID NOT RAISE" in why and "Before this there was an error that nobody heard" in why
+
+
+def test_without_the_plugin_it_is_a_warning_with_the_handlers_line(tmp_path: Path) -> None:
+    program = tmp_path / "test_users.py"
+    program.write_text(
+        """
+import unittest
+from node_ipc.testing import pair
+
+class Tests(unittest.TestCase):
+    def test_nobody_looks(self):
+        client, server, socket, driver = pair()
+        server.on("n", lambda data: 1 / 0)
+        client.emit("n")
+        driver.run_until_idle()
+
+    def test_somebody_looks(self):
+        client, server, socket, driver = pair()
+        server.on("other", lambda data: 1 / 0)
+        client.emit("other")
+        driver.run_until_idle()
+        self.assertEqual(len(driver.failures), 1)
+"""
+    )
+    paths = {**os.environ, "PYTHONPATH": str(Path(node_ipc.__file__).parent.parent)}
+    command = [sys.executable, "-m", "unittest", "-q", "test_users"]
+    told = subprocess.run(command, cwd=tmp_path, env=paths, capture_output=True, text=True).stderr
+    assert told.count("RuntimeWarning") == 1
+    assert "test_users.py:8: RuntimeWarning: HandlerError: a handler of 'n' failed: ZeroDivisionError" in told
+    assert "nobody looked at driver.failures" in told
 
 
 MISHEARD = """

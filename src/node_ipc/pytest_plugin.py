@@ -12,18 +12,22 @@ hears of it, and a request that was answered with an error at which nobody looke
 (``asyncio.sleep``, ``timeout``, queues …) keeps to the virtual clock. Where a test ends, what it began is done first
 (``driver.finish()``).
 
-Nothing but pytest is imported before a test asks for a fixture.
+What failed unheard on another driver of a test's, as on that of ``pair()`` without a ``with`` block, is an error of the
+test's teardown, unless somebody read ``driver.failures``.
+
+Nothing but pytest is imported before a test asks for a fixture, but for a few lines.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
+    from .drivers.unseen import Unseen
     from .testing import MemoryDriver, Pair, Started
 
 __all__ = ["ipc_pair", "ipc_server"]
@@ -72,6 +76,28 @@ def _driver(request: pytest.FixtureRequest) -> MemoryDriver:
     return driver
 
 
+UNSEEN: pytest.StashKey[Unseen] = pytest.StashKey()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
+    """The memory drivers that are made meanwhile belong to this test."""
+    from .drivers import unseen  # a few lines; the driver itself is loaded by who makes one
+
+    item.stash[UNSEEN] = test = unseen.Unseen()
+    with unseen.made_by(test):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any]) -> Generator[None, Any, Any]:
+    """A driver of a fixture that outlives the test warns when it goes itself: until then somebody may look."""
+    from .drivers.unseen import made_by, now
+
+    with nullcontext() if fixturedef.scope == "function" or now() is None else made_by(None):
+        return (yield)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     """Fail the test in which a handler failed, or a payload did not fit, unheard; one that fails anyhow says so."""
@@ -79,7 +105,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     drivers = _drivers(item)
     try:
         result = yield
-    except Exception as error:
+    except BaseException as error:  # pytest.fail, too
         if drivers:
             from .drivers.memory import note_failures
             from .errors import ConnectError
@@ -87,6 +113,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
             note_failures(error, drivers)
             if isinstance(error, ConnectError):
                 error.add_note(IN_MEMORY)
+        _note_unseen(item, error)
         raise
     if not drivers:
         return result
@@ -99,6 +126,34 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     if unfinished:
         item.warn(pytest.PytestWarning(UNFINISHED.format(unfinished)))
     return result
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Behind the last fixture that may look: what failed on the test's drivers, and nobody saw, is the test's error."""
+    __tracebackhide__ = True
+    try:
+        result = yield
+    except BaseException as error:
+        _note_unseen(item, error)
+        raise
+    if failures := _take_unseen(item):
+        from .drivers.memory import raise_together
+
+        raise_together(failures)
+    return result
+
+
+def _note_unseen(item: pytest.Item, error: BaseException) -> None:
+    if failures := _take_unseen(item):
+        from .drivers.memory import note_before
+
+        note_before(error, failures)
+
+
+def _take_unseen(item: pytest.Item) -> list[BaseException]:
+    test = item.stash.get(UNSEEN, None)
+    return [] if test is None else test.take()
 
 
 def _drivers(item: pytest.Item) -> list[MemoryDriver]:

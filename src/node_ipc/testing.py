@@ -7,7 +7,8 @@
         driver.run_until_idle()
 
 At the end of the block what is left is done, and what a handler raised and nobody heard is raised: an ``assert`` in a
-handler fails its test. ``client, server, socket, driver = pair()`` alone keeps that in ``driver.failures``.
+handler fails its test. ``client, server, socket, driver = pair()`` alone keeps that in ``driver.failures``. A test that
+does not look there has an error at its end (with pytest), or a ``RuntimeWarning`` tells it (elsewhere).
 
 They are the real client and server; only the kernel is played (``MemoryDriver``). ``driver.advance(seconds)`` lets
 virtual time pass. Links can be made slow, cut in pieces, stalled and broken: see ``Conditions`` and ``Connection``.
@@ -162,9 +163,10 @@ def pair(
 ) -> Pair:
     """A connected client and server.
 
-    What a handler of theirs raises, an ``assert`` of it also, ends no test by itself: it is in ``driver.failures``, and
-    raised at the end of ``with pair() as (client, server, socket, driver):``. The pytest fixture ``ipc_pair`` is this,
-    and fails the test then.
+    What a handler of theirs raises, an ``assert`` of it also, is raised at the end of ``with pair() as (client, server,
+    socket, driver):``. Without the block it is in ``driver.failures``; with pytest what nobody looked at there is an
+    error at the test's end, and elsewhere a ``RuntimeWarning`` when the driver goes. The fixture ``ipc_pair`` is this,
+    and fails the test itself.
 
     Args:
         driver: the driver to use; a new one by default.
@@ -283,7 +285,7 @@ def replay(
         clock.run_until_idle()
     faults = [*played.faults, *played.differences]
     if faults:
-        failures = [str(failure) for failure in clock.failures]
+        failures = [str(failure) for failure in clock.take_failures()]
         raise AssertionError("\n".join([f"the server did not answer as in {recording}:", *faults, *failures]))
 
 

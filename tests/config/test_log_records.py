@@ -31,6 +31,7 @@ def test_a_handler_that_fails_on_a_server(caplog: pytest.LogCaptureFixture) -> N
             "code": "ERR_IPC_HANDLER",
         }
     ]
+    assert len(driver.failures) == 1
 
 
 def test_a_handler_that_fails_on_a_client(caplog: pytest.LogCaptureFixture) -> None:
@@ -40,6 +41,7 @@ def test_a_handler_that_fails_on_a_client(caplog: pytest.LogCaptureFixture) -> N
     driver.run_until_idle()
     [found] = members(caplog)
     assert (found["event"], found["code"], found["endpoint"]) == ("news", "ERR_IPC_HANDLER", "unix:/memory/app.world")
+    assert len(driver.failures) == 1
 
 
 def test_a_peer_that_sends_garbage(caplog: pytest.LogCaptureFixture) -> None:
@@ -66,4 +68,5 @@ def test_a_formatter_that_writes_json_has_them_in_one_line(caplog: pytest.LogCap
     [record] = caplog.records
     told = json.loads(AsJson().format(record))
     assert told["link"] == socket.id and told["event"] == "order"
+    assert [told["message"]] == list(map(str, driver.failures))
     assert told["message"] == "a handler of 'order' failed: ZeroDivisionError('division by zero')"

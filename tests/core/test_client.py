@@ -42,6 +42,7 @@ from node_ipc.errors import (
     ConnectError,
     ConnectionLost,
     ForkError,
+    HandlerError,
     InvalidPayload,
     IPCError,
     NotConnected,
@@ -1620,6 +1621,7 @@ def test_errors_that_nobody_hears_are_logged(caplog: pytest.LogCaptureFixture) -
         socket.emit("m", "x")
     driver.run_until_idle()
     assert len(caplog.records) == 6  # the traceback, and a few lines a second
+    assert [type(failure) for failure in driver.failures] == [HandlerError, *[InvalidPayload] * 101]
 
 
 @pytest.mark.row(37)
@@ -1637,6 +1639,7 @@ def test_a_failing_error_handler_is_logged_and_not_told_again(caplog: pytest.Log
     driver.run_until_idle()
     assert len(told) == 1
     assert "the error handler" in caplog.text
+    assert ["'error' failed" in str(failure) for failure in driver.failures] == [True]
 
 
 def test_events_of_unknown_names_go_to_unheard() -> None:

@@ -1389,3 +1389,4 @@ def test_a_handler_of_errors_that_fails_is_logged_with_its_traceback(bench: Benc
         bench.comes(b"junk")
     [record] = caplog.records
     assert record.levelno == logging.ERROR and record.exc_info[0] is RuntimeError
+    assert [type(failure.__cause__) for failure in bench.driver.failures] == [RuntimeError]

@@ -270,6 +270,7 @@ def test_a_coroutine_that_a_handler_returns_is_run() -> None:
     ends.client.emit("wrapped", "no number")
     ends.driver.advance(2)
     assert sorted(heard) == [1, 2, 3, 4]
+    assert [type(failure) for failure in ends.driver.failures] == [InvalidPayload]
     ends.driver.close()
 
 

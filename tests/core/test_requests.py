@@ -429,6 +429,7 @@ def test_progress_is_heard_before_the_answer(ends: Pair) -> None:
     ends.socket.emit("rpc.progress", [])
     ends.driver.run_until_idle()
     assert told == [10, 60]
+    assert ["'rpc.progress'" in str(failure) for failure in ends.driver.failures] == [True]
 
 
 def test_progress_that_fails_harms_only_itself(ends: Pair) -> None:

@@ -127,6 +127,7 @@ def test_what_a_close_handler_raises_keeps_nobody_in_a_room() -> None:
     house.wires[0].close()
     house.driver.run_until_idle()
     assert not house.server.rooms
+    assert [type(failure.__cause__) for failure in house.driver.failures] == [ZeroDivisionError]
 
 
 def test_a_socket_that_is_closed_joins_nothing() -> None:

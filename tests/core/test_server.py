@@ -22,6 +22,7 @@ from node_ipc.errors import (
     ConnectionLost,
     ForkError,
     FrameTooLarge,
+    HandlerError,
     InvalidEvent,
     InvalidPayload,
     IPCError,
@@ -751,6 +752,7 @@ def test_errors_that_nobody_hears_are_logged(caplog: pytest.LogCaptureFixture) -
     client.emit("n")
     driver.run_until_idle()
     assert "in the error handler" in caplog.text
+    assert [type(failure) for failure in driver.failures] == [HandlerError, InvalidPayload, HandlerError]
 
 
 def test_a_peer_cannot_flood_the_log_and_is_named_in_it(caplog: pytest.LogCaptureFixture) -> None:
@@ -766,7 +768,7 @@ def test_a_peer_cannot_flood_the_log_and_is_named_in_it(caplog: pytest.LogCaptur
         "<Socket 1"
     ] * 5  # a few for the whole endpoint: peers may come back as somebody new
     assert [line.partition(" memory")[0] for line in lines] == ["<Socket 1"] * 5
-    assert server.stats().errors == 1001
+    assert server.stats().errors == len(driver.failures) == 1001
 
 
 def test_a_request_to_no_socket_says_what_is_wanted() -> None:

@@ -110,6 +110,8 @@ def frame(type: str, data: str = "1") -> bytes:
 def test_bytes_and_what_comes_of_them(data: bytes, messages: list[Any], errors: list[Any], cut: bool) -> None:
     ears = Ears(max_message_size=50_000 if b"[[" in data else 1000)
     assert ears.hear(data) == (messages, errors, cut)
+    unheard = [type(error) for error in ears.driver.failures]  # what hears everything takes no errors off the log
+    assert unheard == [kind for kind in errors if kind is InvalidPayload]
     assert ears.lifecycle == ["connect", "socket.disconnected", "close"]
     assert ears.hear(frame("next")) == ([("next", 1)], [], False)
 
@@ -1326,6 +1328,7 @@ def test_a_handler_that_reads_gets_first_what_came_before() -> None:
     ears.wire().write(frame("n", "1") + frame("n", "2") + frame("n", "1e400") + frame("n", "3"))
     ears.driver.run_until_idle()
     assert heard == [1, 2, 3, 4, "read"]
+    assert ears.errors == ears.driver.failures
     assert [type(error) for error in ears.errors] == [InvalidPayload], "and what is wrong is told as always"
 
 

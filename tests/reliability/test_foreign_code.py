@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from node_ipc import IPC, Config
+from node_ipc import IPC, Config, HandlerError, InvalidPayload
 from node_ipc.config.address import Udp
 from node_ipc.config.foreign import Foreign
 from node_ipc.config.logs import logger, traceback_of
@@ -106,6 +106,7 @@ def test_the_next_message_is_served(hook: Callable[..., None], error: BaseExcept
         assert answer.result() == number + 1
     assert heard == [0, 1, 2]
     assert ends.client.stats().links == 1 and len(ends.server.sockets) == 1
+    assert bool(ends.driver.failures) is (hook is handler)  # of those that hear errors
     ends.driver.close()
 
 
@@ -145,6 +146,7 @@ def test_a_handler_of_logging_that_raises_costs_its_line(error: BaseException, c
         ends.driver.run_until_idle()
         logger.warning("one more line")
         assert heard == ["text"]
+        assert [type(failure) for failure in ends.driver.failures] == [HandlerError, InvalidPayload]
         ends.driver.close()
     finally:
         logging.getLogger("node_ipc").removeHandler(failing)
@@ -214,6 +216,7 @@ def test_text_of_exceptions_is_escaped_in_tracebacks(caplog: pytest.LogCaptureFi
     assert "\x1b" not in text and "\n2026" not in text and "in login\n" in text
     assert "ValueError: unknown user x\\n2026-01-01 ERROR forged\\x1b[2J" in text
     assert record.exc_info is not None and record.exc_info[0] is ValueError
+    assert len(ends.driver.failures) == 1
 
 
 def test_a_chain_of_exceptions_is_shown_from_its_beginning() -> None:
@@ -239,6 +242,7 @@ def test_peers_that_reconnect_write_no_more_lines_than_one(caplog: pytest.LogCap
     assert ends.driver.now() < 1
     levels = [record.levelname for record in caplog.records]
     assert levels.count("ERROR") == 5 and levels.count("WARNING") == 5
+    assert len(ends.driver.failures) > levels.count("ERROR")
 
 
 @pytest.mark.parametrize("stopping", [False, True])
@@ -259,7 +263,7 @@ def test_the_end_of_a_flood_is_told_within_a_second_or_when_the_server_stops(
         ends.driver.advance(1)
     [record] = caplog.records[5:]
     assert record.getMessage() == f"95 more lines about HandlerError at {ends.server.address} were left out"
-    assert record.levelno == logging.ERROR
+    assert record.levelno == logging.ERROR and len(ends.driver.failures) == 100
     ends.driver.close()
 
 

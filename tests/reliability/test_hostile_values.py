@@ -14,7 +14,7 @@ from node_ipc.config.address import Udp
 from node_ipc.config.config import Config
 from node_ipc.core.datagram import DatagramServer
 from node_ipc.drivers.memory import MemoryDriver
-from node_ipc.errors import ConnectionLost, InvalidMessage
+from node_ipc.errors import ConnectionLost, InvalidMessage, InvalidPayload
 from node_ipc.testing import Wire, pair
 from node_ipc.wire.json import salvage
 from reliability.hostile_values import frames, rpc_frames
@@ -67,6 +67,7 @@ def test_a_client_that_asks_takes_every_value_in_every_member_of_an_answer(typed
         if answer.done:
             with contextlib.suppress(IPCError):
                 answer.result()
+        assert {type(failure) for failure in ends.driver.failures} <= {InvalidPayload}
         ends.driver.close()
     assert wrong == []
 

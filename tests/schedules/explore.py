@@ -69,7 +69,7 @@ def attempt(plan: Plan) -> Found:
     world = None
     try:
         world = World(plan)
-        with contextlib.closing(world.driver):  # its handlers fail on purpose
+        with contextlib.closing(world.driver):
             world.play()
     except Exception as error:
         return Found(1, faults=(Fault(plan, _kind(error), str(error)),))
@@ -195,7 +195,7 @@ def show(plan: Plan, write: Callable[[str], Any] = print) -> None:
     for actor in (*world.clients, *world.servers, world.network):
         actor.told = write
     try:
-        with contextlib.closing(world.driver):  # its handlers fail on purpose
+        with contextlib.closing(world.driver):
             world.play()
     finally:
         for road in world.driver.roads:

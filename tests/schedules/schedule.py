@@ -137,6 +137,9 @@ class ScheduledDriver(MemoryDriver):
         self._next = ""
         self._tasks_of: dict[Any, str] = {}
 
+    def keep_failure(self, failure: BaseException) -> None:
+        """Its handlers fail on purpose."""
+
     # ---- what is due
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Due:

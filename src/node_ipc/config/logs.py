@@ -697,17 +697,17 @@ class FaultLog:
     a minute is told.
     """
 
-    __slots__ = ("_clock", "_failures", "_later", "_limited", "_uses_stderr", "_where")
+    __slots__ = ("_clock", "_keep_failure", "_later", "_limited", "_uses_stderr", "_where")
 
     def __init__(
         self,
         where: object,
         clock: Callable[[], float],
         later: Callable[[float, Callable[[], None]], Timer],
-        failures: list[BaseException] | None = None,
+        keep_failure: Callable[[BaseException], None] | None = None,
         uses_stderr: Callable[[bool], bool] = lambda mistake: True,
     ) -> None:
-        """failures: where those of handlers, and payloads that do not fit, are kept besides, all of them; for tests.
+        """keep_failure: told of handlers that failed and payloads that do not fit besides, all of them; for tests.
 
         Args:
             uses_stderr: whether an error may go there while logging is not set up, and whether a mistake may.
@@ -716,7 +716,7 @@ class FaultLog:
         self._where = escape(str(where))
         self._clock = clock
         self._later = later
-        self._failures = failures
+        self._keep_failure = keep_failure
         self._limited: dict[tuple[type[IPCError], bool, bool], RateLimited] = {}  # a few for each class of errors
 
     def log(
@@ -744,8 +744,8 @@ class FaultLog:
         limited = self._limited.get((kind, timed, is_cut))
         if limited is None:
             limited = self._limited[kind, timed, is_cut] = self._limiting(kind, timed, is_cut)
-        if self._failures is not None and isinstance(error, OF_THE_PROGRAM):
-            self._failures.append(error)
+        if self._keep_failure is not None and isinstance(error, OF_THE_PROGRAM):
+            self._keep_failure(error)
         stderr = self._uses_stderr(mistake or isinstance(error, HandlerError))
         extra = self.members(self._where, socket, error.code, getattr(error, "event", ""))
         if isinstance(error, HandlerError):

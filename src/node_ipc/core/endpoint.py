@@ -707,7 +707,7 @@ class Publisher:
                 self.address,
                 lambda: driver.now(),
                 lambda seconds, callback: driver.call_later(seconds, callback),
-                driver.failures,
+                driver.keep_failure,
                 self._uses_stderr,
             )
         self._fault_log.log(about, error, loud=loud, mistake=mistake, socket=socket, timed=timed)

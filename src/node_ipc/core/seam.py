@@ -402,10 +402,10 @@ class Driver(Protocol):
     """Who works with this driver; told when a fork makes it somebody else's."""
 
     @property
-    def failures(self) -> list[BaseException] | None:
-        """Where failures of handlers, and payloads that do not fit, are kept if no ``error`` handler hears them.
+    def keep_failure(self) -> Callable[[BaseException], None] | None:
+        """Who is told of failures of handlers, and payloads that do not fit, if no ``error`` handler hears them.
 
-        That is besides the log; None: nowhere.
+        That is besides the log; None: nobody.
         """
 
     @property

@@ -113,7 +113,7 @@ class EventLoopDriver:
 
     runs_coroutines = True
     breaks_unread, hides_ends = BREAKS_UNREAD, HIDES_ENDS
-    failures: list[BaseException] | None = None
+    keep_failure: Callable[[BaseException], None] | None = None
     misheard: list[str] | None = None
 
     def __init__(self, *, renews: bool = False) -> None:

@@ -37,6 +37,7 @@ from ..net.steps import Await, LookUp, Pause, Step, Steps, Walk, Writable
 from .memory_kernel import MemoryKernel, MemoryListener, MemorySocket
 from .memory_link import Conditions, Connection
 from .memory_port import MemoryPort
+from .unseen import Unseen, now, warn
 
 if TYPE_CHECKING:
     import asyncio
@@ -51,8 +52,10 @@ __all__ = [
     "MemoryOutcome",
     "NothingHappens",
     "end_coroutine",
+    "note_before",
     "note_failures",
     "raise_failures",
+    "raise_together",
 ]
 
 T = TypeVar("T")
@@ -65,6 +68,10 @@ MANY_TIMERS = 500
 EXPECTED = (
     "No 'error' handler heard this, so the test fails. Where it is what the test wants, let it listen: "
     "server.on('error', errors.append), or the client's"
+)
+UNSEEN = (
+    "No 'error' handler heard this, and nobody looked at driver.failures. Where it is what the test wants, let it look "
+    "there, or listen: server.on('error', errors.append), or the client's"
 )
 REFUSED = (
     "It is the answer to a request that nobody looked at, so the test fails. Await the request in driver.run(main()), "
@@ -99,19 +106,36 @@ def note_failures(error: BaseException, drivers: Sequence[MemoryDriver]) -> None
     if any(driver.is_carrying for driver in drivers):
         error.add_note(ON_THEIR_WAY)
     for driver in drivers:
-        for failure in driver.take_failures():
-            said = "".join(traceback.format_exception(failure)).rstrip()
-            error.add_note(f"Before this there was an error that nobody heard:\n{said}")
+        note_before(error, driver.take_failures())
+
+
+def note_before(error: BaseException, failures: Sequence[BaseException]) -> None:
+    """Add to what a test raises that these failed before."""
+    for failure in failures:
+        said = "".join(traceback.format_exception(failure)).rstrip()
+        error.add_note(f"Before this there was an error that nobody heard:\n{said}")
 
 
 def raise_failures(drivers: Sequence[MemoryDriver]) -> None:
     """Raise what failed unheard on these drivers: one as it is, several as a group."""
     __tracebackhide__ = True
-    failures = [failure for driver in drivers for failure in driver.take_failures()]
+    raise_together([failure for driver in drivers for failure in driver.take_failures()])
+
+
+def raise_together(failures: Sequence[BaseException]) -> None:
+    """Raise these, if any: one as it is, several as a group."""
+    __tracebackhide__ = True
     if len(failures) == 1:
         raise failures[0]
     if failures:
         raise BaseExceptionGroup("several errors that nobody heard", failures)
+
+
+def _noted(failures: Sequence[BaseException], advice: str) -> list[BaseException]:
+    """These, each with a note."""
+    for failure in failures:
+        failure.add_note(advice)
+    return list(failures)
 
 
 class _Call(msgspec.Struct, order=True):
@@ -147,6 +171,11 @@ class MemoryDriver:
     breaks_unread, hides_ends = True, False  # as on Linux
 
     def __init__(self, *, seed: int = 0, conditions: Conditions | None = None) -> None:
+        self._failures: list[BaseException] = []
+        self._was_looked_at = False
+        self._test: Unseen | None = now()
+        if self._test is not None:
+            self._test.drivers.add(self)
         self.random = random.Random(seed).random  # nosec B311 # a simulation, to be repeated
         self.conditions = conditions or Conditions()
         self.identity = Peer("memory", pid=1, uid=1000, gid=1000)
@@ -174,13 +203,6 @@ class MemoryDriver:
         """The UDP ports that are bound, by host and number."""
         self.tasks: set[asyncio.Task[Any]] = set()
         """The coroutines that have not ended."""
-        self.failures: list[BaseException] = []
-        """What failed unheard: handlers of endpoints without an ``error`` handler, payloads that do not fit them, and
-        tasks that nobody awaited.
-
-        The fixtures for pytest fail a test that leaves something here, and so does the end of a ``with`` block;
-        otherwise look here at the test's end.
-        """
         self.misheard: list[str] = []
         """Events that nobody heard, and whose names are nearly those of handlers, a line for each name.
 
@@ -209,6 +231,48 @@ class MemoryDriver:
 
     def __repr__(self) -> str:
         return f"<MemoryDriver at {self._now:g} s, {len(self.connections)} connections>"
+
+    # ---- what failed
+
+    @property
+    def failures(self) -> list[BaseException]:
+        """What failed unheard: handlers of endpoints without an ``error`` handler, payloads that do not fit them, and
+        tasks that nobody awaited.
+
+        The fixtures for pytest fail a test that leaves something here, and so does the end of a ``with`` block.
+        Otherwise look here at the test's end: what was here when the test ended fails it, as an error of its teardown,
+        unless somebody read this. Without pytest it is a ``RuntimeWarning`` when the driver goes.
+        """
+        self._was_looked_at = True
+        return self._failures
+
+    def keep_failure(self, failure: BaseException) -> None:
+        """Something failed, and no ``error`` handler heard it."""
+        self._failures.append(failure)
+
+    def take_failures(self) -> list[BaseException]:
+        """What failed and nobody looked at, ``failures`` and ``refusals``, each with a note that says so; told once."""
+        refusals = list(self.refusals.values())
+        for outcome in list(self.refusals):
+            outcome.looked_at()
+        # of a handler that failed the request was answered with an error, too: that says less of it
+        found = _noted(self._failures, EXPECTED) or _noted(refusals, REFUSED)
+        self._failures.clear()
+        return found
+
+    def take_unseen(self) -> list[BaseException]:
+        """The ``failures`` of a driver at which nobody ever looked there; told once, and left where they are."""
+        if self._was_looked_at:
+            return []
+        self._was_looked_at = bool(self._failures)
+        return _noted(self._failures, UNSEEN)
+
+    def __del__(self) -> None:
+        left = self.take_unseen()
+        if self._test is not None:
+            self._test.left += left
+        else:
+            warn(left)
 
     # ---- the clock
 
@@ -326,18 +390,6 @@ class MemoryDriver:
         for task in list(self.tasks):
             self.tasks.discard(task)
             end_coroutine(task.get_coro())
-
-    def take_failures(self) -> list[BaseException]:
-        """What failed and nobody looked at, ``failures`` and ``refusals``, each with a note that says so; told once."""
-        refusals = list(self.refusals.values())
-        for outcome in list(self.refusals):
-            outcome.looked_at()
-        # of a handler that failed the request was answered with an error, too: that says less of it
-        found = [(failure, EXPECTED) for failure in self.failures] or [(refusal, REFUSED) for refusal in refusals]
-        self.failures.clear()
-        for failure, advice in found:
-            failure.add_note(advice)
-        return [failure for failure, _ in found]
 
     def __enter__(self) -> MemoryDriver:
         return self
@@ -477,7 +529,7 @@ class MemoryDriver:
         if self._virtual_loop is None:
             from .memory_loop import VirtualLoop  # asyncio is loaded for coroutines only
 
-            self._virtual_loop = VirtualLoop(self, self.failures)
+            self._virtual_loop = VirtualLoop(self, self.keep_failure)
         return self._virtual_loop
 
     # ---- steps

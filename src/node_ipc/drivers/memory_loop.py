@@ -35,9 +35,9 @@ class VirtualLoop:
     )
     """Why no client and no server of the asyncio and callback fronts can be made here."""
 
-    def __init__(self, driver: Driver, failures: list[BaseException]) -> None:
+    def __init__(self, driver: Driver, failed: Callable[[BaseException], None]) -> None:
         self._driver = driver
-        self._failures = failures
+        self._failed = failed
         self._loop = cast(asyncio.AbstractEventLoop, self)  # as much of it as there is
 
     def __getattr__(self, verb: str) -> Any:
@@ -122,7 +122,7 @@ class VirtualLoop:
         task = context.get("task")
         if "exception" not in context and task is not None and task.get_name() == HANDLER:
             return  # it was destroyed while it waited: the driver ends what still waits
-        self._failures.append(context.get("exception") or RuntimeError(context["message"]))
+        self._failed(context.get("exception") or RuntimeError(context["message"]))
 
 
 class _Handle:

@@ -96,7 +96,7 @@ class ThreadDriver:
 
     runs_coroutines = False
     breaks_unread, hides_ends = BREAKS_UNREAD, HIDES_ENDS
-    failures: list[BaseException] | None = None
+    keep_failure: Callable[[BaseException], None] | None = None
     misheard: list[str] | None = None
     loop = None
     never_ran = False  # no loop is to come
