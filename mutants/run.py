@@ -11,6 +11,9 @@ chosen by the seed, of every module alike. A mutant is noticed where a test fail
 nobody noticed are printed with their lines. The exit code is 1 if a module's part is below its goal, if the tests fail
 without a mutant, or if the time was not enough for half of the sample.
 
+Of a module's tests, those run that call the function that the mistake is in: they run twice without a mutant, to see
+that they succeed, and then to see what they call.
+
 The mutant is only in the memory of the process that runs its tests: no file is changed.
 """
 
@@ -30,6 +33,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 import tomllib
 import traceback
@@ -37,7 +41,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, FrameType, ModuleType
 from typing import Any
 
 import pytest
@@ -47,8 +51,9 @@ sys.path.insert(0, str(HERE))
 
 from made import Module, Mutant, path_of  # noqa: E402 - this folder is no installed package
 
-OPTIONS = ["-x", "-q", "--tb=line", "-p", "no:cacheprovider", "--hypothesis-seed=0", "-m", "not slow"]
+OPTIONS = ["-q", "--tb=line", "-p", "no:cacheprovider", "--hypothesis-seed=0", "-m", "not slow"]
 OPTIONS += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # what is there already
+CALLS = "calls"
 MEMORY = 8 << 30
 """Bytes of addresses that a mutant may have: a loop without an end is not to take the machine."""
 
@@ -62,8 +67,12 @@ class Row:
     tests: list[str]
     slow: list[str] = field(default_factory=list)
     """Of the tests, those that take seconds: left out."""
-    limit: float = 300
-    """Seconds that its tests may take: at first without a mutant, on a busy machine."""
+    is_sound: bool = False
+    """Its tests succeed without a mutant."""
+    callers: dict[str, set[str]] = field(default_factory=dict, repr=False)
+    """By the name of a function, the tests that call one of that name: no other could notice what is wrong in it."""
+    seconds: dict[str, float] = field(default_factory=dict, repr=False)
+    """What each test takes."""
     possible: int = 0
     killed: int = 0
     equivalent: int = 0
@@ -83,6 +92,64 @@ class Row:
         middle = (part + z * z / (2 * n)) / (1 + z * z / n)
         half = z / (1 + z * z / n) * math.sqrt(part * (1 - part) / n + z * z / (4 * n * n))
         return 100 * (middle - half), 100 * (middle + half)
+
+    def judges(self, mutant: Mutant | None) -> set[str] | None:
+        """The tests that are run with a mutant; None: all, since it is outside of all functions or no test calls it."""
+        return self.callers.get(mutant.where) if mutant else None
+
+    def limit(self, mutant: Mutant | None) -> float:
+        """Seconds that they may take, on a busy machine."""
+        if mutant is None:
+            return 400
+        judges = self.judges(mutant)
+        return 30 + 5 * sum(self.seconds.values() if judges is None else map(self.seconds.__getitem__, judges))
+
+
+class Calls:
+    """Notes which functions of a module each test calls, and how long that takes."""
+
+    def __init__(self, row: Row) -> None:
+        self._path = str(path_of(row.name))
+        self._outside: set[CodeType] = set()  # of all tests: as the module is imported
+        self._codes = self._outside
+        self._tests: dict[str, tuple[float, set[CodeType]]] = {}
+        threading.setprofile(self._note)
+        sys.setprofile(self._note)
+
+    def _note(self, frame: FrameType, event: str, argument: Any) -> None:
+        if frame.f_code.co_filename == self._path:
+            self._codes.add(frame.f_code)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        self._codes, began = set(), time.monotonic()
+        result = yield
+        self._tests[item.nodeid] = (time.monotonic() - began, self._codes)
+        self._codes = self._outside
+        return result  # type: ignore[return-value]
+
+    def write(self, path: Path) -> None:
+        outside, callers = names(self._outside), {}
+        for test, (_, codes) in self._tests.items():
+            for name in names(codes) - outside:
+                callers.setdefault(name, []).append(test)
+        seconds = {test: seconds for test, (seconds, _) in self._tests.items()}
+        path.write_text(json.dumps({"callers": callers, "seconds": seconds}))
+
+
+def names(codes: set[CodeType]) -> set[str]:
+    """Of the functions, and of those that they are defined in."""
+    return {name for code in codes for name in code.co_qualname.split(".")}
+
+
+class Only:
+    """Lets pytest run these tests alone."""
+
+    def __init__(self, tests: set[str]) -> None:
+        self._tests = tests
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items[:] = [item for item in items if item.nodeid in self._tests]
 
 
 class Wrong(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -122,15 +189,18 @@ def main() -> int:
     rows = [Row(**each) for each in table if not given.modules or each["name"] in given.modules]
     for name in ("hypothesis", "asyncio", "msgspec"):
         importlib.import_module(name)  # once, for all the processes that are forked; of node_ipc nothing
-    broken = []
-    for (row, _), code, seconds in run(deque((row, None) for row in rows), given.jobs, ends):
-        row.limit = 10 + 5 * seconds
+    broken: list[str] = []
+    for (row, _), code in run(deque((row, None) for row in rows), given.jobs, ends):
         if code:
             broken.append(row.name)
             print(f"{row.name}: its tests fail without a mutant, exit code {code}", flush=True)
-    tasks = sampled([row for row in rows if row.name not in broken], given.mutants, given.seed, given.line)
+        row.is_sound = not code
+    sound = [row for row in rows if row.is_sound]
+    for _ in run(deque((row, None) for row in sound), given.jobs, ends):
+        pass  # what takes long while it is looked at may fail
+    tasks = sampled(sound, given.mutants, given.seed, given.line)
     wanted = len(tasks)
-    for (row, mutant), code, _ in run(tasks, given.jobs, ends):
+    for (row, mutant), code in run(tasks, given.jobs, ends):
         assert mutant is not None
         if code:
             row.killed += 1
@@ -163,8 +233,8 @@ def sampled(rows: list[Row], count: int, seed: int, lines: list[int] | None) -> 
     return deque(task for _, task in sorted(turns, key=lambda each: each[0]))
 
 
-def run(tasks: deque[Task], jobs: int, ends: float) -> Iterator[tuple[Task, int, float]]:
-    """Each task with its exit code and its seconds, until the time is over."""
+def run(tasks: deque[Task], jobs: int, ends: float) -> Iterator[tuple[Task, int]]:
+    """Each task with its exit code, until the time is over."""
     running: dict[int, tuple[Task, float, str]] = {}
     while running or (tasks and time.monotonic() < ends):
         while tasks and len(running) < jobs and time.monotonic() < ends:
@@ -173,15 +243,19 @@ def run(tasks: deque[Task], jobs: int, ends: float) -> Iterator[tuple[Task, int,
             running[start(*task, folder)] = (task, time.monotonic(), folder)
         now = time.monotonic()
         for pid, (task, began, _) in running.items():
-            if now > began + task[0].limit:
+            if now > began + task[0].limit(task[1]):
                 os.killpg(pid, signal.SIGKILL)
         pid, status = os.waitpid(-1, os.WNOHANG)
         if pid:
-            task, began, folder = running.pop(pid)
+            task, _, folder = running.pop(pid)
             with contextlib.suppress(ProcessLookupError):  # what its tests started and did not end
                 os.killpg(pid, signal.SIGKILL)
+            if (calls := Path(folder, CALLS)).exists():
+                found = json.loads(calls.read_text())
+                task[0].callers = {name: set(tests) for name, tests in found["callers"].items()}
+                task[0].seconds = found["seconds"]
             shutil.rmtree(folder, ignore_errors=True)
-            yield task, os.waitstatus_to_exitcode(status), now - began
+            yield task, os.waitstatus_to_exitcode(status)
         else:
             time.sleep(0.02)
 
@@ -203,15 +277,28 @@ def start(row: Row, mutant: Mutant | None, folder: str) -> int:
         output = os.open(os.path.join(folder, "output"), os.O_CREAT | os.O_WRONLY)
         os.dup2(output, 1)
         os.dup2(output, 2)
-        code = int(pytest.main([*OPTIONS, *(f"--deselect={each}" for each in row.slow), *row.tests]))
+        judges, tests = row.judges(mutant), row.tests
+        if judges is not None:
+            files = {file_of(test) for test in judges}
+            tests = [each for each in tests if file_of(each) in files]
+        calls = Calls(row) if row.is_sound and not mutant else None
+        plugins = [calls] if calls else [Only(judges)] if judges is not None else []
+        first = [] if calls else ["-x"]
+        code = int(pytest.main([*first, *OPTIONS, *(f"--deselect={each}" for each in row.slow), *tests], plugins))
         sys.stdout.flush()
-        if code and not mutant:
+        if calls:
+            calls.write(Path(folder, CALLS))
+        if code and not (mutant or calls):
             os.write(kept, Path(folder, "output").read_bytes()[-3000:])
     except BaseException:
         if not mutant:
             os.write(kept, traceback.format_exc().encode())
     finally:
         os._exit(code)
+
+
+def file_of(test: str) -> str:
+    return test.partition("::")[0]
 
 
 def judge(rows: list[Row], broken: list[str], wanted: int, given: argparse.Namespace) -> int:
@@ -234,8 +321,10 @@ def judge(rows: list[Row], broken: list[str], wanted: int, given: argparse.Names
     if given.result:
         given.result.parent.mkdir(parents=True, exist_ok=True)
         modules = {row.name: {**asdict(row), "score": row.score, "interval": row.interval()} for row in rows}
-        for mutant in (each for module in modules.values() for each in module["survived"]):
-            del mutant["source"]
+        for module in modules.values():
+            del module["callers"], module["seconds"]
+            for mutant in module["survived"]:
+                del mutant["source"]
         summary = {"seed": given.seed, "tried": tried, "wanted": wanted, "score": total.score, "modules": modules}
         given.result.write_text(json.dumps(summary, indent=1) + "\n")
     return int(bool(broken or below) or tried * 2 < wanted)

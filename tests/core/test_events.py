@@ -179,7 +179,9 @@ def test_everything_handlers_may_take_fewer_arguments(desk: Desk, count: int) ->
 @pytest.mark.parametrize("carries", [1, 2])
 def test_handlers_that_want_more_are_refused_at_once(carries: int) -> None:
     desk = Desk(carries)
-    with pytest.raises(TypeError, match=rf"requires 3 arguments, and the event brings {carries}"):
+    with pytest.raises(
+        TypeError, match=rf"handler takes.* of .a. requires 3 .*, and the event brings {carries}"
+    ):
         desk.events.on("a", takes(3, []))
     with pytest.raises(TypeError, match="of 'connect' requires 3 arguments"):
         desk.events.on("connect", takes(3, []))
@@ -488,6 +490,15 @@ def test_handlers_that_come_too_late_for_a_state_are_told_of_it_once(desk: Desk)
         desk.events.publish_missed("connect", "link", session=desk.socket)
     assert desk.heard == [("link", desk.socket)]
     assert desk.events.current is None
+
+
+@pytest.mark.row(37)
+def test_a_handler_that_comes_too_late_for_a_state_and_fails_is_told_with_its_event(desk: Desk) -> None:
+    desk.events.publish_state("connect")
+    desk.events.on("connect", lambda: 1 / 0)
+    desk.events.publish_missed("connect", session=desk.socket)
+    assert [failure.event for failure in desk.failures] == ["connect"]  # type: ignore[attr-defined]
+    assert desk.failed_sockets == [desk.socket]
 
 
 @pytest.mark.row(38)
@@ -1131,7 +1142,16 @@ def test_taps_hear_everything_first_until_they_are_taken_off(desk: Desk) -> None
     assert [name for name, *_ in desk.deliver(("a", 1), ("b", 2))] == ["all", "h", "all"]
     desk.events.off("*")
     desk.events.tap(desk.note("tap"))
-    assert [name for name, *_ in desk.deliver(("b", 2))] == ["tap"]
+    assert desk.deliver(("b", 2)) == [("tap", "b", 2, desk.socket)]
+    desk.events.on("a", desk.note("h"))
+    assert desk.deliver(("a", 1)) == [("tap", "a", 1, desk.socket), ("h", 1, desk.socket)]
+
+
+@pytest.mark.row(37)
+def test_a_tap_that_fails_takes_nothing_from_the_handlers(desk: Desk) -> None:
+    desk.events.tap(lambda *_: 1 / 0)
+    desk.events.on("a", desk.note("h"))
+    assert desk.deliver(("a", 1)) == [("h", 1, desk.socket)]
 
 
 # ---- shortcuts and heartbeats
@@ -1287,6 +1307,14 @@ def test_who_hears_both_or_a_type_of_a_peer_s_is_told_nothing() -> None:
     assert told == []
     events.publish("connect")
     assert told == [("connection", "connect")]
+
+
+def test_a_usual_word_that_peers_emit_is_no_mistake() -> None:
+    events, told = mistaking(CLIENT_RAISES)
+    events.on("connection", print_nothing)
+    events.deliver(iter([Envelope("connection", 1)]), Socket())
+    events.publish("connect")
+    assert told == []
 
 
 @pytest.mark.parametrize(
