@@ -668,6 +668,66 @@ def test_a_link_that_ends_in_the_middle_of_the_bytes_tells_how_much_was_missing(
     assert losses[0].cut_off == len(whole) - len(b"\f") - 7
 
 
+class Arriving:
+    """What comes over a link that reads straight into memory, as a kernel's does and the memory driver's does not."""
+
+    def __init__(self, link: Any, large: bytes) -> None:
+        self.left = memoryview(large)
+        self.come = 0
+        self.read: Callable[[], bool] | None = None
+        link.read_into, link.read_first = self._read_into, self._read_first
+
+    def _read_into(self, room: memoryview) -> int:
+        count = min(len(room), self.come)
+        room[:count] = self.left[:count]
+        self.left, self.come = self.left[count:], self.come - count
+        return count
+
+    def _read_first(self, read: Callable[[], bool] | None) -> None:
+        self.read = read
+
+    def more(self, size: int) -> bool:
+        """So much has come; whether it was read in this way."""
+        self.come += size
+        return self.read is not None and self.read()
+
+
+class Watching:
+    """The heartbeat, as far as reads tell it anything."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    def heard(self) -> None:
+        self.times += 1
+
+
+def test_a_large_piece_is_read_straight_into_its_place_and_is_a_sign_of_life_each_time() -> None:
+    driver, server, wire, heard = listening()
+    (socket,) = server.sockets
+    server.on("message", lambda data, socket: socket.emit("thanks"))
+    socket.incoming.watch = watching = Watching()
+    traced: list[Any] = []
+    server.on_trace(lambda trace: traced.append(trace) if trace.what == "received" else None)
+    whole = attached("message", None, ({"at": []}, LARGE * 10))
+    before, begun = server.stats(), len(whole) - 200_000
+    arriving = Arriving(socket._link, whole[begun:])
+    wire.take()
+    wire.write(whole[:begun])
+    driver.run_until_idle()
+    assert not arriving.more(0) and watching.times == 0
+    assert arriving.more(150_000) and watching.times == 1
+    assert heard == [] and not arriving.more(0)
+    assert arriving.more(50_000) and heard == [LARGE * 10]
+    assert arriving.read is None
+    driver.run_until_idle()
+    assert wire.take() == plain("thanks", {})
+    after = server.stats()
+    assert (after.bytes_in - before.bytes_in, after.messages_in - before.messages_in) == (len(whole), 1)
+    assert [trace.messages for trace in traced] == [0, 0, 1]
+    assert sum(trace.bytes for trace in traced) == len(whole)
+
+
 class Picture:
     """What a hook of the user's makes of an object with an array in it."""
 

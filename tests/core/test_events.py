@@ -179,9 +179,7 @@ def test_everything_handlers_may_take_fewer_arguments(desk: Desk, count: int) ->
 @pytest.mark.parametrize("carries", [1, 2])
 def test_handlers_that_want_more_are_refused_at_once(carries: int) -> None:
     desk = Desk(carries)
-    with pytest.raises(
-        TypeError, match=rf"handler takes.* of .a. requires 3 .*, and the event brings {carries}"
-    ):
+    with pytest.raises(TypeError, match=rf"handler takes.* of .a. requires 3 .*, and the event brings {carries}"):
         desk.events.on("a", takes(3, []))
     with pytest.raises(TypeError, match="of 'connect' requires 3 arguments"):
         desk.events.on("connect", takes(3, []))

@@ -142,6 +142,20 @@ def test_a_lost_link_is_freed_at_once_with_its_half_message(driver: MemoryDriver
         gc.enable()
 
 
+@pytest.mark.row(16)
+def test_a_socket_that_is_kept_after_its_end_holds_no_half_message(driver: MemoryDriver) -> None:
+    server = serve(driver)
+    kept: list[Session] = []
+    server.on("connect", kept.append)
+    wire = Wire.connected(driver, server.address)
+    wire.write(b'{"type":"a","data":"' + b"x" * MIB)
+    driver.run_until_idle()
+    before = everybody.total
+    wire.abort()
+    driver.run_until_idle()
+    assert not kept[0].is_open and before - everybody.total >= MIB
+
+
 def test_a_socket_that_is_kept_after_its_end_still_says_who_was_there_and_nothing_else(driver: MemoryDriver) -> None:
     client, _, socket, driver = pair()
     peer = socket.peer

@@ -193,6 +193,17 @@ def test_a_remote_error_is_answered_as_it_is(ends: Pair) -> None:
     assert (refused.value.code, refused.value.message, refused.value.data) == (7, "not today", {"tomorrow": True})
 
 
+@pytest.mark.parametrize("code", ["ENOENT", True, 1.5])
+def test_a_remote_error_whose_code_is_no_whole_number_keeps_its_words(ends: Pair, code: Any) -> None:
+    def refuse() -> None:
+        raise RemoteError(code, "not today")
+
+    ends.server.handle("refuse", refuse)
+    with pytest.raises(RemoteError) as refused:
+        asked(ends, "refuse")
+    assert (refused.value.code, refused.value.message) == (-32603, "not today")
+
+
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_of_any_other_exception_the_peer_learns_only_that_it_failed(ends: Pair, asynchronous: bool) -> None:
     errors: list[Any] = []

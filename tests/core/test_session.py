@@ -226,6 +226,17 @@ def test_bytes_behind_an_abort_are_dropped() -> None:
     assert ears.hear(frame("bye") + frame("b"), frame("c")) == ([("bye", 1)], [], True)
 
 
+def test_bytes_behind_a_close_are_told_as_bytes_and_as_no_message() -> None:
+    ears = Ears()
+    wire = ears.wire()
+    told: list[tuple[int, int]] = []
+    ears.server.on_trace(lambda trace: told.append((trace.messages, trace.bytes)) if trace.what == "received" else None)
+    ears.server.sockets[0].close()
+    wire.write(frame("a") + frame("b"))
+    ears.driver.run_until_idle()
+    assert told == [(0, len(frame("a") + frame("b")))]
+
+
 # ---- half frames
 
 
@@ -1171,6 +1182,16 @@ def test_raw_mode_passes_bytes() -> None:
     assert answers == [b"\x01\x02"]
     with pytest.raises(InvalidPayload):
         client.emit("message", "data")
+
+
+def test_bytes_of_raw_mode_show_that_a_new_link_works() -> None:
+    client, server, socket, driver = pair(raw_buffer=True)
+    socket.abort()
+    driver.advance(5)
+    assert client.retries == 1
+    server.sockets[0].emit(b"here")
+    driver.run_until_idle()
+    assert client.retries == 0
 
 
 def test_raw_payloads_are_relayed_without_decoding() -> None:
