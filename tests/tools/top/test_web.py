@@ -79,6 +79,8 @@ class Stage:
             return CUT
         finally:
             await shut(writer)
+        if not whole:  # cut before the question had come: then the kernel says nothing of a reset
+            return CUT
         head, _, body = whole.partition(b"\r\n\r\n")
         first, *lines = head.decode().split("\r\n")
         headers = dict(line.split(": ", 1) for line in lines)
