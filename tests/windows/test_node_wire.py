@@ -72,7 +72,8 @@ async def test_a_node_client_and_our_pipe() -> None:
         socket.transport.close()
         await client.event("disconnect")
     listener.close()
-    await socket.lost
+    await asyncio.wait((socket.lost,), timeout=DEADLINE)
+    assert socket.lost.done(), f"closed, and connection_lost() did not come: {vars(socket.transport)}"
 
 
 async def test_our_pipe_and_a_node_server() -> None:
