@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from node_ipc.config.address import Address, Tcp, Unix
 from node_ipc.config.config import Config
 from node_ipc.core.client import (
+    HINT_AT_WAITING,
     HINT_AT_WAITING_LONGER,
     JITTER,
     LONGEST_LOCAL,
@@ -29,6 +30,7 @@ from node_ipc.core.client import (
     Client,
     ClientState,
     connect_timeout,
+    hint_at_waiting,
     retry_delay,
 )
 from node_ipc.core.seam import Receiver
@@ -278,6 +280,35 @@ def test_an_end_that_was_half_told_when_a_signal_came_is_told_to_the_end() -> No
     alone.client.interrupted(ConnectionLost("again"))
     alone.driver.run_until_idle()
     assert alone.published == told, "what is told is not told again"
+
+
+def test_a_link_that_came_up_when_a_signal_came_is_cut_and_another_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = bring(S.CONNECTING)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(alone.client, "session_opened", interrupt())
+        alone.driver.run_until_idle()
+    alone.client.interrupted(ConnectionLost("interrupted"))
+    alone.driver.run_until(lambda: alone.client.state is S.CONNECTED)
+    alone.driver.run_until_idle()
+    assert alone.server is not None
+    assert len(alone.server.sockets) == 1 and alone.server.stats().links == 2
+
+
+@pytest.mark.parametrize(("how", "why"), [("close", "in order"), ("drop", "Connection reset by peer")])
+def test_a_link_that_ended_before_its_client_had_heard_of_it_is_no_server_s_fault(
+    how: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = bring(S.CONNECTING)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(alone.client, "session_opened", interrupt())
+        alone.driver.run_until_idle()
+    server = alone.server
+    assert server is not None
+    alone.driver.run_until(lambda: server.sockets)
+    (alone.driver.drop if how == "drop" else server.sockets[0].close)()
+    alone.driver.run_until(lambda: alone.client.state is S.WAITING)
+    assert why in alone.client.trouble() and alone.losses == []
+    alone.driver.run_until(lambda: alone.client.state is S.CONNECTED)
 
 
 def test_who_was_interrupted_while_it_connected_says_so_until_it_is_connected() -> None:
@@ -543,7 +574,8 @@ def test_what_a_program_would_wait_for_in_vain_is_told_without_logging(
         alone.client.emit("n")
         alone.client.close()
     alone.driver.advance(10)
-    assert told in capsys.readouterr().err
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if told in line]
+    assert line.startswith("node_ipc: <Client 'world' ")
 
 
 @pytest.mark.parametrize("own_log", [None, "silent", "prints"])
@@ -654,6 +686,18 @@ def test_a_time_out_says_how_long_why_and_to_who_waits_how_to_wait_longer(patien
     alone.client.connect()
     alone.driver.run_until(lambda: alone.errors)
     assert str(connect_timeout(alone.client, 0.5)) == f"no link to {WORLD} within 0.5 s: {alone.errors[0]}{longer}"
+
+
+@pytest.mark.parametrize(
+    ("there", "meant"),
+    [("world2", ""), ("wordl", ". Did you mean 'wordl', whose socket is '/memory/app.wordl'?"), ("something", "")],
+)
+def test_who_finds_no_server_hears_how_to_wait_for_one_and_which_may_be_meant(there: str, meant: str) -> None:
+    alone = Alone()
+    serve(alone.driver, Unix(f"/memory/app.{there}"))
+    assert alone.client.meant_id() == meant
+    assert str(hint_at_waiting(alone.client, ConnectError("no server"))) == f"no server{HINT_AT_WAITING}{meant}"
+    assert str(hint_at_waiting(alone.client, ConnectDenied("no permission"))) == "no permission"
 
 
 # ---- retries

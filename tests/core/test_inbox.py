@@ -419,6 +419,15 @@ def test_what_was_dropped_is_told_once_for_each_link_with_the_event_and_the_opti
     assert [type(error) for error in errors] == [BackpressureError] * 2
 
 
+def test_what_was_taken_is_not_dropped_any_more() -> None:
+    inbox, ends = asking(max_unread_events=3)
+    flood(ends, "log", 3)
+    assert inbox.take() == Received("log", 0)
+    flood(ends, "log", 5)
+    assert (inbox.missed, len(inbox)) == (4, 3)
+    assert ends.client.stats().errors == 1, "the one that tells of it"
+
+
 @pytest.mark.row(12)
 def test_events_weigh_what_they_have_on_the_wire_though_they_are_decoded() -> None:
     inbox, ends = asking()

@@ -1274,6 +1274,24 @@ def test_links_of_our_own_are_followed(own: Path) -> None:
         listen_unix(f"{own}/loop/app.world")
 
 
+def test_what_is_root_s_on_the_way_counts_as_safe_for_every_user(root: None, own: Path) -> None:
+    """Its links are followed, its directories passed, and what it has put into a socket_root stands in nobody's way."""
+    plant_directory(own / "theirs", 0o777, NOBODY)
+    (own / "theirs").chmod(0o777)
+    put_text(f"{own}/theirs/notes", "root's")
+    plant_link(own / "way", own / "theirs", 0)
+    path = f"{own}/way/app.world"
+
+    def work() -> Any:
+        server = listen_unix(path, root=f"{own}/way")
+        listed = kernel_paths()
+        server.close()
+        return f"{own.resolve()}/theirs/app.world" in listed
+
+    assert Child(work, uid=NOBODY).result() is True
+    assert mode(own / "theirs") == 0o755
+
+
 @pytest.mark.row(23)
 def test_secure_root_makes_verifies_and_tightens(own: Path, caplog: pytest.LogCaptureFixture) -> None:
     place = own / "run"
