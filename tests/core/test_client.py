@@ -1118,6 +1118,16 @@ def test_sync_does_not_give_messages_to_a_link_that_is_ending() -> None:
     assert alone.heard == ["in error"]
 
 
+def test_sync_counts_what_waited_when_the_link_that_ends_it_is_lost() -> None:
+    alone = Alone(sync=True, stop_retrying=True).connected()
+    for number in range(3):
+        alone.client.emit("n", number)
+    alone.driver.drop()
+    alone.driver.run_until(alone.client.closed)
+    (loss,) = alone.losses
+    assert loss.dropped + loss.in_flight + len(alone.heard) == 3 and loss.dropped >= 2
+
+
 def test_sync_from_another_thread() -> None:
     alone = Alone(sync=True).connected()
     with alone.driver.other_thread():
@@ -1424,6 +1434,17 @@ def test_emits_from_other_threads_that_come_too_late_are_an_error() -> None:
     alone.errors.clear()
     alone.driver.run_until_idle()
     assert [type(error) for error in alone.errors] == [NotConnected]
+    assert alone.client.stats().dropped == 1
+
+
+def test_whether_a_server_has_read_all_is_asked_where_there_is_one() -> None:
+    alone = Alone()
+    assert alone.client.ask_in_turn() is None
+    alone.connected()
+    has_answered = alone.client.ask_in_turn()
+    assert has_answered is not None and not has_answered()
+    alone.driver.run_until_idle()
+    assert has_answered()
 
 
 @pytest.mark.row(40)
@@ -1642,6 +1663,21 @@ def test_what_is_owed_is_what_waits_and_is_not_replaced() -> None:
     assert owed == alone.client.pending_bytes > 0
     alone.client.emit("frame", 1, keep="latest")
     assert alone.client.owed_bytes == owed < alone.client.pending_bytes
+
+
+@pytest.mark.parametrize(("count", "told"), [(1, "1 message was"), (2, "2 messages were")])
+def test_what_was_never_sent_is_counted_and_no_reason_is_made_up(
+    count: int, told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    alone = Alone()
+    alone.client.off("disconnect")
+    for number in range(count):
+        alone.client.emit("n", number)
+    alone.client.close()
+    alone.driver.run_until_idle()
+    (record,) = caplog.records
+    assert record.getMessage().endswith(f": {told} emitted and never sent, and the client is closed")
+    assert alone.client.stats().dropped == count
 
 
 @pytest.mark.row(37)

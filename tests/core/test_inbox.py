@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from msgspec import UNSET
@@ -137,6 +137,9 @@ def test_payloads_are_decoded_to_the_type_that_is_asked_for(kind: Any) -> None:
     ends = pair()
     inbox = kind(ends.client)
     say(ends, ("a", [1, 2]), ("b", [3, 4]), ("b", [5, 6]), ("a", "text"))
+    no_key = Annotated[int, []]
+    say(ends, ("c", 7))
+    assert inbox.take("c", no_key) == Received("c", 7)
     point = Event("b", tuple[int, int])
     assert inbox.take(point) == Received("b", (3, 4))
     assert inbox.take(point, list[int]) == Received("b", [5, 6])
@@ -425,6 +428,17 @@ def test_what_was_taken_is_not_dropped_any_more() -> None:
     assert inbox.take() == Received("log", 0)
     flood(ends, "log", 5)
     assert (inbox.missed, len(inbox)) == (4, 3)
+    assert ends.client.stats().errors == 1, "the one that tells of it"
+
+
+def test_far_too_much_is_dropped_also_of_what_somebody_receives() -> None:
+    inbox, ends = asking(max_unread_events=3, max_unread_bytes=1000, max_pending_bytes=2000)
+    inbox.keep_newest("frame")
+    assert inbox.take("frame") is None
+    say(ends, ("other", 0), ("other", 1), ("frame", "x" * 5000), ("other", 2))
+    assert (inbox.missed, inbox.names()) == (3, "'other' (1)"), "the oldest, until the rest is within max_pending_bytes"
+    flood(ends, "log", 5)
+    assert (inbox.missed, inbox.names()) == (6, "'log' (3)")
     assert ends.client.stats().errors == 1, "the one that tells of it"
 
 

@@ -206,6 +206,19 @@ def test_looking_into_messages_and_stopping(ends: Pair, viewer: Viewer) -> None:
     assert len(viewer.messages) == 1
 
 
+def test_messages_are_for_those_who_look_into_them_and_only_where_there_are_some(ends: Pair, viewer: Viewer) -> None:
+    another = Viewer(ends.driver)
+    told: dict[str, list[Any]] = {"one": [], "other": []}
+    viewer.client.on(MESSAGES, told["one"].append)
+    another.client.on(MESSAGES, told["other"].append)
+    assert viewer.ask(MESSAGES, True) is True
+    ends.driver.advance(3)
+    assert told == {"one": [], "other": []}
+    ends.client.emit("order")
+    ends.driver.advance(3)
+    assert [len(each["messages"]) for each in told["one"]] == [1] and told["other"] == []
+
+
 def test_emitting_to_all_and_to_one(ends: Pair, viewer: Viewer) -> None:
     other = connect(ends.driver, ends.server.address)
     got: list[Any] = []
@@ -345,6 +358,9 @@ def test_a_viewer_that_does_not_read_costs_its_buffer_and_nobody_else_anything(e
     assert sum(each.pending_bytes for each in beside.sockets) <= WAITING_BYTES
     assert [each.is_full for each in beside.sockets] == [True, False]
     assert ends.server.stats().errors == 0
+    server.observe()()
+    ends.driver.run_until_idle()
+    assert beside.sockets == [], "and it ends at once"
 
 
 @pytest.mark.row(72)
