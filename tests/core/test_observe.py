@@ -227,6 +227,9 @@ def test_emitting_to_all_and_to_one(ends: Pair, viewer: Viewer) -> None:
     assert viewer.ask(EMIT, {"event": "hey", "data": 1}) == 2
     assert viewer.ask(EMIT, {"event": "hey", "data": 2, "to": ends.socket.id}) == 1
     assert sorted(got) == [("first", 1), ("first", 2), ("second", 1)]
+    got.clear()
+    assert viewer.ask(EMIT, {"event": "hey", "to": ends.socket.id}) == 1
+    assert got == [("first", {})], "as emit without data"
 
 
 @pytest.mark.parametrize(
@@ -250,6 +253,7 @@ def test_what_cannot_be_emitted_is_refused_and_told(ends: Pair, viewer: Viewer, 
 def test_it_ends_with_the_server_and_by_its_undoing(ends: Pair, viewer: Viewer) -> None:
     undo = ends.server.observe()
     undo()
+    assert ends.server.events._watches is None, "at once: where a loop was closed no turn follows"
     undo()
     ends.driver.advance(1)
     assert viewer.client.state is not node_ipc.ClientState.CONNECTED
@@ -309,8 +313,9 @@ def test_where_every_place_is_taken_an_error_event_says_so_and_the_server_goes_o
 
 
 def test_a_server_that_describes_itself_does_so_beside_itself_too(ends: Pair, viewer: Viewer) -> None:
-    with pytest.raises(RemoteError, match="does not describe itself"):
+    with pytest.raises(RemoteError, match="does not describe itself") as refused:
         viewer.ask("rpc.describe")
+    assert refused.value.code == -32601
     describe(ends.server, version="2.0.0")
     assert viewer.ask("rpc.describe")["info"]["version"] == "2.0.0"
 
