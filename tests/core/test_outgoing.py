@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from node_ipc.core.outgoing import Outgoing
+from node_ipc.core.outgoing import MOST_UNPROMISED, Outgoing
 from node_ipc.drivers.memory import MemoryDriver
 from node_ipc.testing import Conditions, Wire, pair, serve
 
@@ -45,6 +45,42 @@ def test_each_message_has_the_next_number_whatever_is_left_out_before_it() -> No
     assert outgoing.next_number == first + 60
     in_link = both.socket._link.pending_bytes()  # type: ignore[union-attr]
     assert both.socket.pending_bytes == in_link + sum(map(len, outgoing.frames))
+
+
+class Silent:
+    """A link that says nothing of what its peer has read, as one over TCP."""
+
+    def unread_bytes(self) -> int | None:
+        return None
+
+
+def test_however_many_messages_nobody_counts_on_only_the_others_keep_a_close_waiting() -> None:
+    both = pair()
+    outgoing: Outgoing = both.socket.outgoing
+    link: Any = Silent()
+    for _ in range(3):
+        for _ in range(MOST_UNPROMISED - 1):
+            both.socket.emit("asks")
+            outgoing.promise_nothing(outgoing.next_number - 1)
+        outgoing.push()
+        assert outgoing.is_kept(link)
+        outgoing.confirm(outgoing.last_given - 1)
+    both.socket.emit("counts")
+    outgoing.push()
+    assert not outgoing.is_kept(link)
+
+
+def test_what_arrived_is_known_whatever_was_dropped_before_it() -> None:
+    driver = MemoryDriver(conditions=Conditions(buffer=10_000))
+    both = pair(driver=driver, slow_policy="drop_oldest", max_pending_bytes=20_000, soft_pending_bytes=10_000)
+    both.connection.to_client.stall()
+    for _ in range(1000):
+        both.socket.emit("n", "x" * 1980)
+    both.connection.resume()
+    for _ in range(300):
+        driver.run_until_idle()
+        both.socket.emit("n")
+    assert both.socket.dropped > 900 and both.socket.outgoing.in_flight < 300
 
 
 def test_a_message_is_unsent_until_the_kernel_has_its_end() -> None:

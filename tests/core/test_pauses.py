@@ -135,6 +135,21 @@ def test_a_peer_that_does_not_read_and_goes_is_noticed(driver: MemoryDriver) -> 
     assert server.sockets == []
 
 
+def test_a_link_that_is_cut_in_the_middle_of_a_message_and_of_a_pause_leaves_no_timer(driver: MemoryDriver) -> None:
+    server = serve(driver, soft_pending_bytes=1000)
+    wire = Wire.connected(driver, server.address)
+    (socket,) = server.sockets
+    wire.write(b'{"type":"half')
+    driver.run_until_idle()
+    driver.connections[0].to_client.stall()
+    while not socket.is_reading_paused:
+        socket.emit("much", "x" * 1000)
+    assert [timer for timer in driver._timers if not timer.cancelled]
+    wire.abort()
+    driver.run_until_idle()
+    assert [timer for timer in driver._timers if not timer.cancelled] == []
+
+
 def test_handlers_may_still_answer_a_peer_that_ended_while_they_held_it_up(driver: MemoryDriver) -> None:
     server = serve(driver, max_handler_frames=1)
 

@@ -487,6 +487,16 @@ def test_emit_tells_of_the_soft_limit_and_refuses_above_the_hard_one() -> None:
     assert everything.socket.emit("n", 1)
 
 
+def test_an_emit_that_is_refused_says_how_much_waits_and_how_much_it_would_add() -> None:
+    everything = stuck()
+    with pytest.raises(BackpressureError) as refused:
+        while True:
+            before = everything.socket.pending_bytes
+            everything.socket.emit("n", "x" * 1980)
+    assert f"{before} bytes wait, and {len(frame('n')) - 1 + 1982} more would pass" in str(refused.value)
+    assert "Await drain(), emit less" in str(refused.value)
+
+
 @pytest.mark.row(10)
 def test_small_frames_are_bounded_too() -> None:
     everything = stuck()
@@ -1182,6 +1192,17 @@ def test_raw_mode_passes_bytes() -> None:
     assert answers == [b"\x01\x02"]
     with pytest.raises(InvalidPayload):
         client.emit("message", "data")
+
+
+def test_a_link_that_brings_only_what_is_refused_has_not_shown_that_it_works() -> None:
+    driver = MemoryDriver()
+    listening = WireServer(driver)
+    client = connect(driver, listening.address)
+    for links in (1, 2, 3):
+        assert len(listening.wires) == links
+        listening.wires[-1].write(frame("connect"))
+        driver.run_until(lambda links=links: len(listening.wires) > links and listening.wires[-1].link)
+        assert client.retries == links
 
 
 def test_bytes_of_raw_mode_show_that_a_new_link_works() -> None:

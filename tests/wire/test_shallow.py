@@ -10,6 +10,7 @@ import pytest
 from node_ipc import Config
 from node_ipc.config.address import Udp
 from node_ipc.core.datagram import DatagramServer
+from node_ipc.core.watch import Watch
 from node_ipc.drivers.memory import MemoryDriver
 from node_ipc.testing import Wire, serve
 from node_ipc.wire.codec import choose, shallow
@@ -44,6 +45,17 @@ def test_a_session_reports_it_and_goes_on(driver: MemoryDriver, typed: bool) -> 
     wire.write(SOUND + DEEP + SOUND + b'{"type":"any","data":[["\\ud800"]]}\f')
     driver.run_until_idle()
     assert heard == [[[1]], "the payload of event 'any' is nested too deeply", [[1]], [["\ud800"]]]
+
+
+@pytest.mark.row(6)
+def test_it_does_so_while_somebody_watches(driver: MemoryDriver) -> None:
+    server = serve(driver)
+    heard = heard_by(server)
+    wire = Wire.connected(driver, server.address)
+    server.watch(Watch())
+    wire.write(DEEP + SOUND)
+    driver.run_until_idle()
+    assert heard == ["the payload of event 'any' is nested too deeply", [[1]]]
 
 
 @pytest.mark.row(6)
