@@ -946,3 +946,52 @@ def test_numpy_is_not_imported_by_us() -> None:
         "assert [len(each) for each in got] == [72000] * 3 and 'numpy' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+# ---- text where bytes came
+
+
+class Named(msgspec.Struct):
+    name: str
+    body: str | None = None
+
+
+class Taken(msgspec.Struct):
+    name: str
+    body: bytes
+
+
+@pytest.mark.parametrize(
+    ("type", "data", "place"),
+    [
+        (str, LARGE, "$"),
+        (str | None, LARGE, "$"),
+        (Named, {"name": "a", "body": LARGE}, "$.body"),
+        (list[str], ["a", LARGE], "$[1]"),
+        *((type, LARGE, None) for type in (bytes, bytes | None, Any, None, node_ipc.Raw)),
+        (Taken, {"name": "a", "body": LARGE}, None),
+        (str, "x" * 100_000, None),
+    ],
+)
+@pytest.mark.parametrize("verb", ["on", "handle"])
+def test_bytes_that_come_where_the_type_says_text_are_told_once(
+    type: Any, data: Any, place: str | None, verb: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    ends = agreed()
+    heard: list[Any] = []
+    getattr(ends.server, verb)("shot", lambda data: heard.append(data), type=type)
+    for _ in range(3):
+        (ends.client.emit if verb == "on" else ends.client.request)("shot", data)
+    ends.driver.run_until_idle()
+    assert len(heard) == 3
+    told = f"bytes came of 'shot', at {place}, where the type says str: what is there is the base64 text of them"
+    assert caplog.text.count("where the type says str") == caplog.text.count(told) == (place is not None)
+
+
+def test_an_answer_of_bytes_for_which_text_is_wanted_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    ends = agreed()
+    ends.server.handle("shot", lambda: LARGE)
+    for _ in range(2):
+        answer = ends.client.request("shot", type=str)
+        assert len(ends.driver.run_until(answer).result()) > len(LARGE)
+    assert caplog.text.count("Annotate bytes, which gets them as they were emitted") == 1

@@ -319,6 +319,7 @@ class Publisher:
         self.events.doubt = self.doubt
         self.events.registered_anew = self._tell_registered_anew
         self.events.worded = self._tell_worded
+        self.events.texted = self._tell_texted
         self.events.removed_nothing = self._tell_removed_nothing
         driver.endpoints.add(self)
 
@@ -422,6 +423,14 @@ class Publisher:
             f"what came of {name!r} are words, and they were read as base64, since bytes are taken here: that is how "
             "those stand in JSON. If text was emitted, take str here, or emit bytes, text.encode(). This is said once "
             "for each name"
+        )
+        self._tell_mistake(IPCError(line))
+
+    def _tell_texted(self, name: str, place: str) -> None:
+        """Text is wanted of what came, and it is bytes."""
+        line = (
+            f"bytes came of {name!r}, at {place}, where the type says str: what is there is the base64 text of them. "
+            "Annotate bytes, which gets them as they were emitted. This is said once for each name"
         )
         self._tell_mistake(IPCError(line))
 

@@ -31,7 +31,7 @@ from ..config.misspelt import misspelling
 from ..errors import HandlerError, InvalidEvent, InvalidPayload, IPCError, ProtocolError, ReservedEvent
 from ..wire import surrogates
 from ..wire.arrays import is_known, makes
-from ..wire.attached import Attached
+from ..wire.attached import Attached, place_of_text
 from ..wire.attached import convert as convert_attached
 from ..wire.carried import Carried, NothingCarried
 from ..wire.costs import LARGE_FRAME
@@ -385,6 +385,9 @@ class Events(Generic[S]):
         meant, where there are handlers of no such one."""
         self.worded: Callable[[str], None] | None = None
         """Told, once for each, of a name of which bytes are taken, and came what is rather text."""
+        self.texted: Callable[[str, str], None] | None = None
+        """Told, once for each, of a name of which text is taken, and came bytes; and of their place in the payload."""
+        self._texts: set[str] = set()  # those of which it was told
         self._words: dict[str, list[int]] = {}  # names of bytes: what those that were looked at weigh as words
         self._looked_at: set[str] = set()  # those of which enough was looked at
         self.doubt: Callable[[Callable[[], None]], None] | None = None
@@ -527,7 +530,7 @@ class Events(Generic[S]):
 
     def decoder(self, type: Any, name: str) -> Callable[[Any], Any]:
         """What turns payloads into ``type``; as :func:`typed_decoder`."""
-        decode = typed_decoder(type, name, self._dec_hook)
+        decode = typed_decoder(type, name, self._dec_hook, self._find_text)
         if type is None or name in self._looked_at or not _is_of_bytes(type):
             return decode
 
@@ -551,6 +554,15 @@ class Events(Generic[S]):
             del self._words[name]
             return False
         return True
+
+    def _find_text(self, payload: Attached, type: Any, name: str) -> None:
+        """Bytes came beside their message: see whether text is taken in their place, which gets base64 of them."""
+        if self.texted is None or name in self._texts or len(self._texts) >= WORDED:
+            return
+        place = place_of_text(payload, type)
+        if place is not None:
+            self._texts.add(name)
+            self.texted(name, place)
 
     def is_local(self, event: str) -> bool:
         """Whether handlers of this name hear of this endpoint itself, and of nothing that a peer emits."""
@@ -716,7 +728,7 @@ class Events(Generic[S]):
         """Decode the payload by the handler's own type, straight from its bytes."""
         if type is Raw and self._gives_raw:
             return call
-        decode = typed_decoder(type, name, self._dec_hook)
+        decode = typed_decoder(type, name, self._dec_hook, self._find_text)
         # for the native twin: what this refuses is decoded again, in the way that finds the words
         quick = _made_decoder(type, None) if self._dec_hook is None and type is not Raw else None
         return self._converting(call, decode, quick)
@@ -1232,19 +1244,30 @@ def _misfit(error: msgspec.ValidationError, name: str) -> InvalidPayload:
     return InvalidPayload(f"the payload of {name[:64]!r} does not fit at {path}: {text}", event=name, path=path)
 
 
-def typed_decoder(type: Any, name: str, dec_hook: DecodeHook | None = None) -> Callable[[Any], Any]:
+def typed_decoder(
+    type: Any,
+    name: str,
+    dec_hook: DecodeHook | None = None,
+    beside: Callable[[Attached, Any, str], None] | None = None,
+) -> Callable[[Any], Any]:
     """What turns a payload, in bytes or decoded already, into ``type`` (None: whatever comes).
 
     It raises :class:`InvalidPayload` for one that does not fit. ``dec_hook`` makes what msgspec does not know. Raises
-    ``TypeError`` for a type that no payload can ever be decoded to.
+    ``TypeError`` for a type that no payload can ever be decoded to. ``beside`` is told of the first payload
+    that fits and whose bytes came beside its JSON.
     """
     if type is Raw:
         return lambda data: data if data.__class__ in (Raw, Attached) else Raw(surrogates.written(data, name))
     decode = _decode_any if type is None or type is object else _decoder(type, name, dec_hook)
 
     def decoded(data: Any) -> Any:
+        nonlocal beside
         if data.__class__ is not Raw:
-            return _convert(data, name, decode)
+            made = _convert(data, name, decode)
+            if beside is not None and data.__class__ is Attached and decode is not _decode_any:
+                look, beside = beside, None
+                look(data, type, name)
+            return made
         try:
             return decode(data) if len(data) <= LARGE_FRAME else decode_large_payload(data, decode)
         except (msgspec.MsgspecError, RecursionError):

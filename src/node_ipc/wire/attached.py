@@ -36,6 +36,7 @@ __all__ = [
     "announced_by",
     "convert",
     "offer_in",
+    "place_of_text",
     "salvage_any",
     "without_offer",
 ]
@@ -532,6 +533,18 @@ def convert(payload: Attached, type: Any, dec_hook: Callable[[Any, Any], Any] | 
     for name, part in raws.items():  # Raw keeps nothing but JSON: these go on with what belongs to them
         msgspec.structs.force_setattr(made, _attribute(info, name), part)
     return made
+
+
+def place_of_text(payload: Attached, type: Any) -> str | None:
+    """Where a type wants text, and nothing else, and bytes came; None where it does so nowhere."""
+    tree, info = payload.tree(), _info(type)
+    for entry in payload.entries:
+        wanted = _wanted(info, tree, entry.at)
+        kinds = wanted.types if isinstance(wanted, types.UnionType) else (wanted,)
+        text = [each for each in kinds if not isinstance(each, types.NoneType)]
+        if entry.dtype is None and text and all(isinstance(each, types.StrType) for each in text):
+            return "$" + "".join(f".{step}" if isinstance(step, str) else f"[{step}]" for step in entry.at)
+    return None
 
 
 _info = surrogates.kept_by_type(types.type_info)
