@@ -677,6 +677,21 @@ def test_a_server_that_may_have_refused_what_was_emitted_is_told_once(
     assert "a link was lost" not in alone.client.remarks(False), "a message came: the server is content"
 
 
+def test_a_server_that_answered_and_is_started_anew_is_not_suspected(caplog: pytest.LogCaptureFixture) -> None:
+    alone = Alone()
+    alone.client.off("disconnect")
+    server = alone.serve()
+    server.on("ask", lambda data, socket: socket.emit("answer", data))
+    alone.client.connect()
+    for link in (1, 2, 3):
+        alone.driver.run_until(lambda: server.stats().links == link)  # noqa: B023 - it is called here
+        alone.client.emit("ask", link)
+        alone.driver.run_until_idle()
+        server.sockets[0].close()
+    alone.driver.run_until(lambda: server.stats().links == 4)
+    assert "takes a new one" not in caplog.text and "a link was lost" not in alone.client.remarks(False)
+
+
 @pytest.mark.parametrize("patient", [False, True])
 def test_a_time_out_says_how_long_why_and_to_who_waits_how_to_wait_longer(patient: bool) -> None:
     alone = Alone()

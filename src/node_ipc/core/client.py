@@ -75,8 +75,8 @@ TOLD_AT = 3
 HINT_AT_WAITING = ". connect(…, wait=True) waits for one, timeout= seconds at most (10 unless said; None: for ever)"
 HINT_AT_WAITING_LONGER = ". timeout= says how long wait=True waits (10 s unless said); None waits for ever"
 REFUSED_THERE = (
-    "where the server refused what was emitted (its max_message_size or max_message_values may be smaller), its log "
-    "says so"
+    "a server that is started anew does that, too; where it refused what was emitted (its max_message_size or "
+    "max_message_values may be smaller), its log says so"
 )
 """Why a link may be lost to a server that is there."""
 WAITS_LONG_SECONDS = 5.0
@@ -266,6 +266,7 @@ class ClientCore(LinkPublisher[S]):
         self._begun_at = 0.0  # to connect
         self._told_of_waiting = False
         self._in_doubt: Loss | None = None  # what went with the last link, until a message comes over another
+        self._is_doubted = False  # and it is no usual end
         self._told_of_doubt = False
         self._close_seconds = 0.0
         self._had_no_time = False
@@ -313,7 +314,7 @@ class ClientCore(LinkPublisher[S]):
         if self._misfits:
             one = "1 message that came was" if self._misfits == 1 else f"{self._misfits} messages that came were"
             told.append(f"{one} refused here, the last since {self._last_misfit}")
-        if self._in_doubt is not None and self.state is _S.CONNECTED:
+        if self._in_doubt is not None and self._is_doubted and self.state is _S.CONNECTED:
             told.append(f"a link was lost before ({self._in_doubt}): {REFUSED_THERE}")
         session = self._session
         unread = session.unread_bytes() if session is not None and session.outgoing.messages_out else None
@@ -632,7 +633,7 @@ class ClientCore(LinkPublisher[S]):
             self._direct, self._emit = session, session.emit
         if self.on_link is not None:
             self.on_link()
-        if self._in_doubt is not None and self.retries <= 1 and not self._told_of_doubt:
+        if self._in_doubt is not None and self._is_doubted and self.retries <= 1 and not self._told_of_doubt:
             self._tell_of_doubt(self._in_doubt)
         self.events.publish_state("connect", session=session)
         self.connected.settle()
@@ -750,6 +751,10 @@ class ClientCore(LinkPublisher[S]):
         """Whether the server ended this link, and something of ours went with it."""
         by_server = not session.was_ended_here and (loss.reason is None or isinstance(loss.reason, ConnectionLost))
         return by_server and bool(loss.dropped or loss.in_flight)
+
+    def _may_be_answered(self, session: Session, loss: Loss) -> bool:
+        """Whether the link ended in order, and as much came over it as is in doubt: a server that stops looks so."""
+        return loss.reason is None and not loss.dropped and session.incoming.messages_in >= loss.in_flight
 
     def _was_let_in(self, session: Session, loss: Loss) -> bool:
         """Whether the server read a request before the link ended: of one who is sent away, it reads nothing."""
@@ -1021,6 +1026,7 @@ class ClientCore(LinkPublisher[S]):
         if session is self._session:
             self._untold = loss
             if self._may_be_refused(session, loss):
+                self._is_doubted = self._in_doubt is not None or not self._may_be_answered(session, loss)
                 self._in_doubt = loss
             self._session = None
             try:
