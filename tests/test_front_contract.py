@@ -119,6 +119,16 @@ def test_a_handler_may_take_fewer_arguments(front: Any) -> None:
     assert heard == [1, "none"]
 
 
+def test_with_the_first_answer_the_server_has_the_socket(front: Any) -> None:
+    server = front.serve()
+    heard: list[Any] = []
+    server.on("connect", heard.append)
+    server.handle("are you there", lambda: True)
+    client = front.connect()
+    assert client.request("are you there") is True
+    assert server.server.sockets == heard and len(heard) == 1
+
+
 def test_once_hears_one_and_off_hears_nothing_more(front: Any) -> None:
     echoing(front)
     client = front.connect()

@@ -141,7 +141,12 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
 
     @property
     def sockets(self) -> list[S]:
-        """The sockets that are connected now, oldest first."""
+        """The sockets that are connected now, oldest first.
+
+        A client's connecting is over when the kernel has its link, and the server takes that up in a turn of its own.
+        So one is not here yet where the same program has only just connected it: hear "connect", which brings the
+        socket, or let the client ask something. With the answer it is here.
+        """
         return list(self._sessions.values())
 
     @property
