@@ -1680,6 +1680,20 @@ def test_what_is_owed_is_what_waits_and_is_not_replaced() -> None:
     assert alone.client.owed_bytes == owed < alone.client.pending_bytes
 
 
+@pytest.mark.parametrize("gave_up", [False, True])
+def test_what_cannot_be_done_any_more_says_why_it_ended_where_that_was_not_asked_for(gave_up: bool) -> None:
+    alone = Alone(stop_retrying=gave_up)
+    alone.client.connect() if gave_up else alone.client.close()
+    alone.driver.run_until(alone.client.closed)
+    why = f", since it gave up: {alone.errors[0]}" if gave_up else ""
+    with pytest.raises(NotConnected) as refused:
+        alone.client.emit("n")
+    assert str(refused.value) == f"cannot emit 'n': the client 'world' is closed{why}"
+    assert refused.value.__cause__ is (alone.errors[0] if gave_up else None)
+    with pytest.raises(NotConnected, match=r"^cannot request 'add': the client 'world' is closed"):
+        alone.client.request("add")
+
+
 @pytest.mark.parametrize(("count", "told"), [(1, "1 message was"), (2, "2 messages were")])
 def test_what_was_never_sent_is_counted_and_no_reason_is_made_up(
     count: int, told: str, caplog: pytest.LogCaptureFixture

@@ -12,6 +12,7 @@ import pytest
 
 from node_ipc.config.address import Tcp, Unix
 from node_ipc.config.config import Config
+from node_ipc.core.everywhere import RemoteSocket
 from node_ipc.core.seam import Peer
 from node_ipc.core.server import Server, ServerState, serving
 from node_ipc.core.session import LOOK_SECONDS, Session
@@ -621,6 +622,40 @@ def test_cutting_a_peer_inside_a_broadcast_harms_nobody() -> None:
     assert [wire.bytes.count(b"\f") for wire in wires[3:]] == [count + 1] * 2
     assert room.server.sockets[0].id == 1  # it ends when its peer does
     assert len(room.server.sockets) == 4
+
+
+class Told:
+    """In the place of a bus: what it is told to publish."""
+
+    name = "here"
+
+    def __init__(self) -> None:
+        self.published: list[Any] = []
+
+    def first(self, room: str) -> None:
+        """A room has its first socket."""
+
+    last = first
+
+    def publish(self, audience: Any, frame: bytes, event: str | None) -> None:
+        self.published.append(audience)
+
+
+@pytest.mark.parametrize("local", [False, True])
+def test_sockets_are_left_out_also_where_they_are_named_as_other_servers_know_them(local: bool) -> None:
+    room = Room()
+    bus: Any = Told()
+    room.server.join_bus(bus)
+    wires = room.wires(4)
+    for socket in room.server.sockets:
+        socket.join("a")
+    room.server.sockets[3].join("quiet")
+    own, of_another = RemoteSocket("here.1", "here", 1), RemoteSocket("there.3", "there", 3)
+    room.server.to("a", local=local).except_(own, room.server.sockets[1], of_another, "quiet").emit("x")
+    room.driver.run_until_idle()
+    assert [b'"x"' in wire.bytes for wire in wires] == [False, False, True, False]
+    but = [(own, room.server.sockets[1], of_another)]
+    assert [audience.but for audience in bus.published] == ([] if local else but)
 
 
 # ---- drain, statistics, traces

@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from node_ipc.config.address import Unix
+from node_ipc.config.config import Config
+from node_ipc.core.client import Client
 from node_ipc.core.watch import Activity, Timed, Told, Watch
 from node_ipc.errors import BackpressureError, HandlerError, NotConnected, RemoteError
 from node_ipc.testing import MemoryDriver, Pair, connect, pair, serve
@@ -52,6 +55,26 @@ class Lasts(Activity):
 @pytest.fixture
 def ends() -> Pair:
     return pair()
+
+
+def test_who_watches_before_there_is_a_link_hears_of_each_that_comes() -> None:
+    driver = MemoryDriver()
+    client = Client("world", Unix("/memory/app.world"), driver, Config().settings())
+    heard = Heard()
+    undo = client.watch(heard)
+    serve(driver)
+    client.connect()
+    for count in (1, 2):
+        driver.run_until(lambda: client.state.name == "CONNECTED")
+        client.emit("n", count)
+        driver.run_until_idle()
+        assert len(heard.of("emitted")) == count
+        driver.drop()
+        driver.run_until_idle()
+    undo()
+    driver.run_until(lambda: client.state.name == "CONNECTED")
+    client.emit("n", 3)
+    assert len(heard.of("emitted")) == 2
 
 
 def test_each_emit_is_told_and_each_message_that_comes(ends: Pair) -> None:

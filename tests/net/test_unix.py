@@ -56,6 +56,7 @@ from node_ipc.net.unix import (
     inherited_sockets,
     listen_unix,
     lock_holder,
+    of_long_path,
     peer_credentials,
     peer_of,
     secure_root,
@@ -728,6 +729,11 @@ def test_a_hostile_directory_is_refused(root: None, shared: Path, plant: str, se
     assert [(entry, os.lstat(entry).st_mode) for entry in sorted(shared.rglob("*"))] == before
 
 
+def link_of_nothing(path: str) -> None:
+    Path(f"{path}.other").touch()
+    os.link(f"{path}.other", path)
+
+
 def put_text(path: str, text: str, uid: int = 0) -> None:
     Path(path).write_text(text)
     os.chown(path, uid, uid)
@@ -742,10 +748,20 @@ def put_text(path: str, text: str, uid: int = 0) -> None:
         (lambda lock, victim: os.mkfifo(lock), AddressError),
         (lambda lock, victim: os.mkdir(lock), AddressError),
         (lambda lock, victim: os.link(victim, lock), AddressError),
+        (lambda lock, victim: link_of_nothing(lock), AddressError),
         (lambda lock, victim: put_text(lock, "mine"), AddressError),
         (lambda lock, victim: put_text(lock, "theirs", NOBODY), AddressError),
     ],
-    ids=["link", "dangling link", "fifo", "directory", "hard link", "a file", "a file of another user"],
+    ids=[
+        "link",
+        "dangling link",
+        "fifo",
+        "directory",
+        "hard link",
+        "hard link of nothing",
+        "a file",
+        "a file of another user",
+    ],
 )
 def test_a_planted_lock_is_refused(
     root: None, shared: Path, plant: Callable[[str, str], Any], error: type[IPCError]
@@ -1259,6 +1275,62 @@ def test_a_way_that_we_may_not_look_at_is_not_gone(root: None, own: Path) -> Non
     assert Child(work).result() is None
 
 
+@pytest.mark.parametrize(
+    ("holder", "told"),
+    [
+        (7, "process 7"),
+        (0, "a process that this system does not name"),
+        (-1, "a process that this system does not name"),
+    ],
+)
+def test_who_holds_the_lock_of_another_user_is_told_where_it_is_known(
+    root: None, shared: Path, holder: int, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one in another container the kernel says 0; where there is no /proc/locks, nobody says anything."""
+    path = f"{shared}/app.world"
+    with Held(lambda: listen_unix(path), uid=NOBODY):
+        monkeypatch.setattr(unix, "lock_holder", lambda lock: holder)
+        with pytest.raises(AddressInUse, match=rf"a running server of user {NOBODY} holds .* \({told}\)\. Have it"):
+            listen_unix(path)
+
+
+def test_a_program_without_standard_input_keeps_nothing_open(own: Path) -> None:
+    """The first descriptor of the server is 0 then."""
+
+    def work() -> Any:
+        os.close(0)
+        listen_unix(f"{own}/app.world").close()
+        return os.path.exists("/proc/self/fd/0")
+
+    assert Child(work).result() is False
+    assert names(own) == set()
+
+
+def test_only_a_path_that_the_kernel_would_not_take_is_long(root: None) -> None:
+    assert of_long_path("/" + "x" * 106) == of_long_path("\0" + "x" * 200) == ""
+    assert of_long_path("/" + "x" * 107).startswith("a path of 108 bytes, and the kernel takes 107: ")
+
+
+class OfMacOS:
+    """A connected socket, as it answers LOCAL_PEERCRED: struct xucred, of version 0."""
+
+    def __init__(self, *groups: int) -> None:
+        self._credentials = struct.pack("=IIhxx16I", 0, 501, len(groups), *groups, *[0] * (16 - len(groups)))
+
+    def getsockopt(self, level: int, option: int, size: int) -> bytes:
+        assert (level, option) == (0, 1) and size >= len(self._credentials)
+        return self._credentials
+
+
+def test_credentials_where_the_kernel_tells_a_user_and_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    of_macos: Any = OfMacOS
+    monkeypatch.delattr(socket, "LOCAL_PEERCRED", raising=False)
+    assert unix._peer_credentials_elsewhere(of_macos(20)) is None
+    monkeypatch.setattr(socket, "LOCAL_PEERCRED", 1, raising=False)
+    assert unix._peer_credentials_elsewhere(of_macos(20, 12)) == (None, 501, 20)
+    assert unix._peer_credentials_elsewhere(of_macos()) == (None, 501, None)
+
+
 def test_links_of_our_own_are_followed(own: Path) -> None:
     (own / "real").mkdir(mode=0o700)
     (own / "absolute").symlink_to(own / "real")
@@ -1270,8 +1342,9 @@ def test_links_of_our_own_are_followed(own: Path) -> None:
     with pytest.raises(SocketRootError, match=r"is a symbolic link\. Give the directory itself"):
         listen_unix(f"{own}/absolute/app.world", root=f"{own}/absolute", secure=True)
     (own / "loop").symlink_to("loop")
-    with pytest.raises(AddressError, match="Too many levels of symbolic links"):
+    with pytest.raises(AddressError, match="Too many levels of symbolic links") as caught:
         listen_unix(f"{own}/loop/app.world")
+    assert isinstance(caught.value.__cause__, OSError) and caught.value.__cause__.errno == errno.ELOOP
 
 
 def test_what_is_root_s_on_the_way_counts_as_safe_for_every_user(root: None, own: Path) -> None:
@@ -1446,7 +1519,10 @@ def test_a_server_refuses_a_strange_client(root: None, own: Path) -> None:
                 if allowed:
                     check_peer(credentials.uid)
                     continue
-                with pytest.raises(PeerRefused, match=rf"user {uid}.*user 0.*put {uid} into the option allowed_uids"):
+                with pytest.raises(
+                    PeerRefused,
+                    match=rf"^the peer runs as user {uid}.*put {uid} into the option allowed_uids",
+                ):
                     check_peer(credentials.uid)
                 check_peer(credentials.uid, {uid})
                 check_peer(credentials.uid, everyone=True)
@@ -1477,7 +1553,7 @@ def test_a_client_refuses_an_impostor_before_any_byte(root: None, shared: Path, 
         with Held(impostor, uid=NOBODY):
             outcome = Child(connect, uid=uid).outcome()
             assert outcome[0] == "PeerRefused"
-            assert f"runs as user {NOBODY}" in outcome[1]
+            assert outcome[1].startswith(f"the server at '{path}' runs as user {NOBODY}, this process as user {uid}. ")
             assert select.select([heard], [], [], DEADLINE)[0]
             assert os.read(heard, 10) == b"0"
         with Held(impostor, uid=NOBODY):

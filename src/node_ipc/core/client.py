@@ -709,7 +709,7 @@ class ClientCore(LinkPublisher[S]):
             f"the server is away, and this client goes on trying to reach it, as the options retry and max_retries "
             f"say; who waits for events waits meanwhile: {error}"
         )
-        self._log_fault(self, caused(ConnectionLost(line), error), loud=True, mistake=self._is_first("away"))
+        self._log_fault(self, ConnectionLost(line), loud=True, mistake=self._is_first("away"))
 
     def _down(self, loss: Loss) -> None:
         self._emit_later()
