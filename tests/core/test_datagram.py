@@ -62,6 +62,13 @@ class Port:
         assert not self.closed
         self.sent.append((data, host, port))
 
+    def send_newest(self, data: bytes, host: str, port: int, event: str) -> int:
+        """It takes the place of what went to the same address, while anything waits; the bytes of that."""
+        replaced = [each for each in self.sent if each[1:] == (host, port)] if self.waiting else []
+        self.sent = [each for each in self.sent if each not in replaced]
+        self.send(data, host, port)
+        return sum(len(each[0]) for each in replaced)
+
     def pending_bytes(self) -> int:
         return self.waiting
 
@@ -961,6 +968,45 @@ def test_a_full_kernel_pushes_back() -> None:
     bench.driver.port.waiting = 0
     bench.driver.advance(1)
     assert drained == [True]
+
+
+def test_the_newest_that_takes_the_place_of_another_counts_once(bench: Bench) -> None:
+    bench.comes(frame("hi"))
+    peer = bench.heard[0][1]
+    bench.driver.port.waiting = 1
+    for number in range(3):
+        bench.server.emit(peer, "price", number, keep="latest")
+    bench.server.emit(FAR, "price", 3, keep="latest")
+    bench.server.broadcast("price", 4, keep="latest")
+    assert bench.sent == [(frame(3, "price"), *FAR), (frame(4, "price"), *NEAR)]
+    stats = bench.server.stats()
+    assert (stats.messages_out, stats.bytes_out, stats.replaced) == (2, 2 * len(frame(3, "price")), 3)
+    assert (peer.messages_out, peer.bytes_out) == (1, len(frame(4, "price")))
+
+
+def test_only_the_newest_for_each_address_waits_until_the_port_is_bound() -> None:
+    bench = Bench(bind=False)
+    bench.server.start()
+    for number, place in enumerate([NEAR, FAR, NEAR, NEAR]):
+        bench.server.emit(place, "price", number, keep="latest")
+    bench.server.emit(NEAR, "price", 4)
+    bench.server.emit(NEAR, "other", 5, keep="latest")
+    bench.driver.receiver.bound(bench.server.address)
+    bench.driver.run_until_idle()
+    sent = [(json.loads(data[:-1])["data"], place) for data, *place in bench.sent]
+    assert sent == [(1, [*FAR]), (3, [*NEAR]), (4, [*NEAR]), (5, [*NEAR])]
+    assert bench.server.stats().replaced == 2
+
+
+def test_a_broadcast_that_does_not_reach_all_says_how_many() -> None:
+    bench = Bench(max_pending_bytes=1000)
+    for port in (5000, 5001, 5002):
+        bench.comes(frame("hi"), NEAR[0], port)
+    bench.driver.port.waiting = 1000
+    assert bench.server.broadcast("message") is False
+    (fault,) = bench.faults
+    assert "did not reach 3 addresses" in str(fault[0]) and "max_pending_bytes (1000)" in str(fault[0])
+    assert bench.server.stats().dropped == 3 and bench.sent == []
 
 
 def test_watching_ends_with_the_port(bench: Bench) -> None:

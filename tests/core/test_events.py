@@ -1073,6 +1073,11 @@ def test_an_error_of_a_payload_keeps_its_event(desk: Desk) -> None:
     assert [failure.event for failure in desk.failures] == ["other", "a"]  # type: ignore[attr-defined]
 
 
+def test_a_type_is_no_handler_and_is_named(desk: Desk) -> None:
+    with pytest.raises(TypeError, match=r"and Order is the type of a payload: on\('a', handler, type=Order\)"):
+        desk.events.on("a", Order)
+
+
 def test_types_that_cannot_be_decoded_are_refused_at_once(desk: Desk) -> None:
     with pytest.raises(TypeError, match="payloads of 'a' cannot be decoded"):
         desk.events.on("a", print, type=5)

@@ -226,6 +226,23 @@ def test_of_any_other_exception_the_peer_learns_only_that_it_failed(ends: Pair, 
     assert isinstance(error.__cause__, KeyError)
 
 
+@pytest.mark.parametrize(("error", "told"), [(NotConnected("gone"), 0), (KeyError("order"), 1)])
+def test_a_handler_that_fails_once_the_link_has_gone_is_told_unless_it_is_for_that(
+    ends: Pair, error: Exception, told: int
+) -> None:
+    errors: list[Any] = []
+    ends.server.on("error", errors.append)
+
+    def late(params: Any, socket: Socket) -> None:
+        socket.abort()
+        raise error
+
+    ends.server.handle("late", late)
+    ends.client.request("late")
+    ends.driver.run_until_idle()
+    assert [each.__cause__ for each in errors] == [error] * told
+
+
 def test_no_such_method_fails_at_once_also_where_nothing_is_handled(ends: Pair) -> None:
     for _ in range(2):
         with pytest.raises(RemoteError, match="no method 'nope'") as refused:
@@ -263,6 +280,11 @@ def test_what_is_answered_tells_its_handler_and_the_type_of_its_params(ends: Pai
         "given": (given, list[int]),
         "named": (named, bytes),
     }
+
+
+def test_a_type_is_no_handler_and_is_named(ends: Pair) -> None:
+    with pytest.raises(TypeError, match=r"and Add is the type of a payload: handle\('add', handler, type=Add\)"):
+        ends.server.handle("add", Add)
 
 
 def test_one_method_has_one_handler(ends: Pair) -> None:
@@ -388,6 +410,16 @@ def _fill(socket: Any) -> None:
         with contextlib.suppress(BackpressureError):
             while True:
                 socket.emit("fill", "x" * size)
+
+
+def test_what_is_to_be_awaited_is_an_error_where_nothing_runs_it(ends: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    errors: list[Any] = []
+    ends.server.on("error", errors.append)
+    monkeypatch.setattr(MemoryDriver, "runs_coroutines", False)
+    ends.server.handle("later", lambda: asyncio.sleep(0))
+    with pytest.raises(RemoteError, match="the handler failed"):
+        asked(ends, "later")
+    assert [each.event for each in errors] == ["later"] and "no event loop to run it" in str(errors[0])
 
 
 def test_what_a_handler_returns_is_awaited(ends: Pair) -> None:
