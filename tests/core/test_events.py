@@ -259,6 +259,15 @@ def test_names_of_requests_are_looked_at_once_and_an_event_that_comes_later_is_s
     assert told == [("mesage", "message")]
 
 
+def test_what_nobody_ever_heard_is_strange_and_what_nobody_hears_any_more_is_not() -> None:
+    desk, _ = suspecting("message")
+    told: list[tuple[str, list[str]]] = []
+    desk.events.strange = lambda *found: told.append(found)
+    desk.events.once("price", desk.note("price"))
+    desk.deliver(("price", 1), ("price", 2), ("weather", 3))
+    assert told == [("weather", ["message"])]
+
+
 def test_what_somebody_takes_is_not_misspelt() -> None:
     takes: tuple[Callable[[Events[Any]], object], ...] = (
         lambda events: events.on("*", print_nothing),
