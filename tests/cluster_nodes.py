@@ -15,6 +15,7 @@ from memory_bus import MemoryBroker, MemoryLine
 from node_ipc.cluster import node as module
 from node_ipc.cluster.messages import Ask, Message, decode
 from node_ipc.cluster.node import Node, NodeLimits
+from node_ipc.core.outcome import Outcome
 from node_ipc.core.rooms import Audience
 from node_ipc.errors import IPCError
 from node_ipc.testing import MemoryDriver
@@ -86,6 +87,12 @@ class Process:
         if room not in self.names:
             self.names[room] = None
             self.node.first(room)
+
+    def enter(self, *rooms: str) -> Outcome[None]:
+        """Join these, as a socket does; what it may await."""
+        for room in rooms:
+            self.join(room)
+        return self.node.joined(rooms)
 
     def leave(self, room: str) -> None:
         if room in self.names:

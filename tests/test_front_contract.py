@@ -288,6 +288,13 @@ def test_rooms_reach_those_in_them_until_they_are_gone(front: Any) -> None:
     assert list(server.server.rooms) == ["b"]
 
 
+def test_a_handler_of_requests_may_return_what_a_join_returns(front: Any) -> None:
+    server = front.serve()
+    server.handle("enter", lambda room, socket: socket.join(room))
+    assert front.connect().request("enter", "a", timeout=DEADLINE) is None
+    assert list(server.server.rooms) == ["a"]
+
+
 def test_other_threads_may_emit_and_keep_their_order(front: Any) -> None:
     server = front.serve()
     heard: list[Any] = []

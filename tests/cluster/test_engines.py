@@ -202,6 +202,24 @@ async def test_a_server_hears_of_the_rooms_that_it_has_and_of_no_other(broker: B
         assert [each for each in all.heard[1] if each != "end"][:2] == [5, 50] and not any(all.gaps)
 
 
+async def test_a_room_is_reached_from_everywhere_as_soon_as_the_join_is_done(broker: Broker) -> None:
+    async with ends(broker, (), ()) as all:
+        one, two = all.servers
+        client = all.clients[1]
+
+        @two.on("join")
+        async def join(room: str, socket: node_ipc.Socket) -> None:
+            await socket.join(room)
+            socket.emit("joined")
+
+        for number in range(50):
+            client.emit("join", f"room {number}")
+            await client.receive("joined", timeout=DEADLINE)
+            one.to(f"room {number}").emit("x", number)
+        await until(lambda: len(all.heard[1]) == 50)
+        assert all.heard[1] == list(range(50)) and not all.gaps[1]
+
+
 async def test_a_room_may_have_the_longest_name_that_there_is(broker: Broker) -> None:
     longest = "ü" * 256
     async with ends(broker, (longest,), (longest,)) as all:
@@ -652,6 +670,11 @@ async def test_a_stopped_server_leaves_nothing_behind_and_may_start_again(broker
         await until(lambda: len(two.everywhere.nodes) == 1 and one.stats().bus.state == "up")  # type: ignore[union-attr]
         one.broadcast("x", "again")
         await until(lambda: all.heard[1][-1] == "again")
+        async with node_ipc.connect(f"{broker.folder}/s0") as client:
+            await until(lambda: one.sockets)
+            await one.sockets[0].join("b")
+            two.to("b").emit("x", "to the room")
+            assert await client.receive("x", timeout=DEADLINE) == "to the room"
     tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
     await until(lambda: not [task for task in tasks if not task.done()])
 

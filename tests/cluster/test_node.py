@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from msgspec import Raw
@@ -49,6 +50,74 @@ def test_who_is_in_several_rooms_hears_it_once_and_for_all_of_them() -> None:
     assert {rooms for rooms, _ in two.heard} == {("a", "b")}
     assert two.node.stats().duplicates == 3  # one for each second copy
     assert not two.gaps
+
+
+def test_what_is_emitted_from_the_end_of_a_join_on_comes_all_of_it() -> None:
+    group = Group(2)
+    one, two = group.processes
+    before = two.enter("a")
+    assert not before.done
+    two.join("b")
+    group.driver.run_until(lambda: before.done)
+    one.emit("a", data=1)
+    assert two.enter("a", "a").done  # it is there already
+    group.run(0.01)
+    assert two.numbers == [1] and not two.gaps and before.error is None
+
+
+def test_all_who_join_in_one_turn_cost_one_question_and_those_who_join_meanwhile_one_more() -> None:
+    group = Group(2)
+    two = group.processes[1]
+    with patch.object(two.line, "confirm", wraps=two.line.confirm) as confirm:
+        first = [two.enter(f"room {number}", "all") for number in range(100)]
+        group.driver.run_until(lambda: bool(confirm.call_count))
+        then = [two.enter(f"later {number}", "all") for number in range(100)]
+        assert not any(each.done for each in first + then)
+        group.driver.run_until(lambda: all(each.done for each in first + then))
+        assert confirm.call_count == 2
+
+
+def test_a_join_while_the_bus_is_down_is_done_when_it_is_there_again() -> None:
+    group = Group(2)
+    one, two = group.processes
+    asked = two.enter("a")  # the broker goes before it answers
+    group.broker.kill()
+    down = two.enter("b")
+    group.run(10)
+    assert not asked.done and not down.done
+    group.broker.restart()
+    group.driver.run_until(lambda: asked.done and down.done)
+    one.emit("a", "b", data=1)
+    group.run(3)
+    assert two.numbers == [1] and asked.error is None and down.error is None
+
+
+def test_whoever_leaves_before_the_bus_answered_waits_no_more_and_another_join_is_another_question() -> None:
+    group = Group(2)
+    two = group.processes[1]
+    left = two.enter("a", "b")
+    group.run(0.001)  # the question is on its way
+    two.leave("a")
+    assert not left.done
+    two.leave("b")
+    assert left.done and left.error is None
+    again = two.enter("a")
+    group.run(0.001)  # the answer to the first question came, which says nothing of this one
+    assert not again.done
+    group.run(0.01)
+    assert again.done and not two.node._entering
+
+
+def test_a_join_fails_where_the_server_ends_before_the_bus_is_there_again() -> None:
+    group = Group(2)
+    two = group.processes[1]
+    group.broker.kill()
+    waiting = two.enter("a")
+    two.node.close(1.0)
+    with pytest.raises(NotConnected, match=r"stopped before the bus had .* the room 'a'"):
+        waiting.result()
+    with pytest.raises(NotConnected, match="'b'"):
+        two.enter("b").result()
 
 
 def test_an_emit_to_many_rooms_is_one_message_to_everybody() -> None:

@@ -162,6 +162,14 @@ def test_what_is_no_name_of_a_room_is_refused_by_every_verb(name: Any) -> None:
     assert one.rooms == frozenset()
 
 
+def test_without_a_bus_a_join_is_done_at_once_and_costs_no_outcome_of_its_own() -> None:
+    house = House(2)
+    one, two = house.sockets
+    joined = one.join("a")
+    assert joined.done and joined.error is None and joined.result() is None
+    assert two.join("a", "b") is joined and one.join("a") is joined
+
+
 def test_a_room_s_name_is_any_text_up_to_its_length() -> None:
     house = House(1)
     [one] = house.sockets

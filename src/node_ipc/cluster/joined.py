@@ -202,13 +202,7 @@ class Joined:
     def _begin(self) -> None:
         self._node, self._keeper = node_of(self, self._driver, self._settings, self._bus)
         node, self.abort = self._node, self._keeper.abort
-        self.name, self.first, self.last, self.stats, self.nodes = (
-            node.name,
-            node.first,
-            node.last,
-            node.stats,
-            node.nodes,
-        )
+        self.name, self.joined, self.stats, self.nodes = node.name, node.joined, node.stats, node.nodes
 
     # ---- the server's relay
 
@@ -227,6 +221,12 @@ class Joined:
     @property
     def is_open(self) -> bool:
         return self._keeper.is_open
+
+    def first(self, room: str) -> None:
+        self._node.first(room)
+
+    def last(self, room: str) -> None:
+        self._node.last(room)
 
     def publish(self, audience: Audience, frame: bytes, event: str | None) -> None:
         self._node.publish(audience, self._wire.value(frame), event)

@@ -180,6 +180,15 @@ class NodeLimits:
     """Seconds."""
 
 
+@dataclass(slots=True, eq=False)
+class _Entry:
+    """A socket joined rooms."""
+
+    outcome: Outcome[None]
+    missing: set[str]
+    """Those of them that the bus may not have yet."""
+
+
 class Node:
     """One server among others."""
 
@@ -210,7 +219,9 @@ class Node:
         self._sent_at_beats = deque([0], AUDIT_BEATS + 1)
         self._syncs = 0
         self._subscribed: dict[str, float | None] = {}
-        self._unconfirmed: set[str] = set()
+        self._unconfirmed: set[str] = set()  # subscribed, and the bus was not asked yet whether it has that
+        self._asked: set[str] | None = None  # those of the question that is on its way
+        self._entering: dict[str, list[_Entry]] = {}  # those who joined, for each room that the bus may not have yet
         self._expected: set[str] = set()
         self._lost: dict[str, int] = {}
         self._refused: set[str] = set()  # nodes whose frames look different
@@ -266,12 +277,10 @@ class Node:
                 self._subscribed.setdefault(room, None)
             self._subscribed.setdefault(EVERYBODY, None)
         self._unconfirmed = {room for room, since in self._subscribed.items() if since is None}
-        line.confirm(partial(self._input, "confirmed"))
+        self._confirm(partial(self._input, "confirmed"))
         self._later("join", JOIN_SECONDS, partial(self._input, "late"))
 
     def _say_hello(self) -> None:
-        self._confirmed(self._unconfirmed)
-        self._unconfirmed = set()
         self._hello(self._subjects.everybody, asks=not self._expected and self._local.member)
         if not self._expected and (self._local.member or not self._rejoins):
             self._input("all heard")  # one that only emits hears nobody, and waits for as long as it may
@@ -286,11 +295,23 @@ class Node:
     def _age(self) -> float:
         return max(self._driver.now() - self._born, 0.0)
 
-    def _confirmed(self, rooms: Iterable[str]) -> None:
-        now = self._driver.now()
-        for room in rooms:
-            if self._subscribed.get(room, now) is None:
-                self._subscribed[room] = now
+    def _confirm(self, then: Callable[[], None] = nothing) -> None:
+        """Ask the bus whether it has what was subscribed; what is subscribed meanwhile is asked about behind that."""
+        self._cancel("confirm")
+        if self._line is not None and self._asked is None:
+            self._asked, self._unconfirmed = self._unconfirmed, set()
+            self._line.confirm(partial(self._confirmed, self._asked, then))
+
+    def _confirmed(self, rooms: set[str], then: Callable[[], None]) -> None:
+        if rooms is not self._asked:  # it was about a connection that is gone
+            return
+        self._asked = None
+        self._subscribed.update(dict.fromkeys(rooms, self._driver.now()))
+        for outcome in [each for room in rooms for each in self._entered(room)]:
+            outcome.settle()
+        if self._entering:
+            self._confirm()
+        then()
 
     def _begin(self) -> None:
         self._cancel("join")
@@ -304,7 +325,7 @@ class Node:
 
     def _fall(self, error: Exception | None) -> None:
         self.state = NodeState.DOWN
-        self._line = None
+        self._line = self._asked = None
         self._cancel("join")
         self._cancel("beat")
         self._questions.end_all("the bus went down", told=True)
@@ -330,13 +351,17 @@ class Node:
 
     def _end(self, *_: object) -> None:
         self.state = NodeState.CLOSED
-        self._line = None
+        self._line = self._asked = None
         for name in list(self._timers):
             self._cancel(name)
         self._stats.dropped += self._waiting.clear()
         self._tell_gaps()
         self._questions.end_all("this server was stopped", told=False)
         self._answers.give_up_all()
+        entering, self._entering = self._entering, {}
+        for room, entries in entering.items():
+            for entry in entries:
+                entry.outcome.settle(_not_entered(room))
         self.finished()
 
     def abort(self) -> None:
@@ -476,9 +501,39 @@ class Node:
         """Nobody is there any more."""
         self._subscribed.pop(room, None)
         self._unconfirmed.discard(room)
+        if self._asked is not None:
+            self._asked.discard(room)  # if somebody comes again that is another subscription
         self._members.forget_room(room)
         if self._line is not None:
             self._line.unsubscribe(self._subjects.room(room))
+        for outcome in self._entered(room):
+            outcome.settle()
+
+    def joined(self, rooms: Iterable[str]) -> Outcome[None]:
+        """For who has just joined these: done when the bus has what was subscribed for them, or nobody is there now.
+
+        While the bus is down it waits for that; it fails where this node ends before.
+        """
+        outcome: Outcome[None] = self._driver.outcome(None)
+        missing = {room for room in rooms if self._subscribed.get(room, 0.0) is None}
+        if not missing:
+            outcome.settle()
+        elif self.state in (NodeState.CLOSING, NodeState.CLOSED):
+            outcome.settle(_not_entered(min(missing)))
+        else:
+            entry = _Entry(outcome, missing)
+            for room in missing:
+                self._entering.setdefault(room, []).append(entry)
+            if "confirm" not in self._timers:
+                self._later("confirm", 0, self._confirm)  # once for all who join in this turn
+        return outcome
+
+    def _entered(self, room: str) -> list[Outcome[None]]:
+        """What is done now that the bus has this room, or nobody is in it."""
+        entries = self._entering.pop(room, [])
+        for entry in entries:
+            entry.missing.discard(room)
+        return [entry.outcome for entry in entries if not entry.missing]
 
     # ---- heartbeats
 
@@ -491,8 +546,7 @@ class Node:
         beat = Beat(self.name, self._life, self._beat, self._given, local.count(), local.member)
         self._say(self._subjects.everybody, beat)
         if self._unconfirmed:
-            rooms, self._unconfirmed = self._unconfirmed, set()
-            self._line.confirm(partial(self._confirmed, rooms))
+            self._confirm()
         for other in self._members.expire(self._driver.now()):
             self._forget(other)
         audits = self._beat % AUDIT_BEATS == 0
@@ -853,6 +907,10 @@ _HEAR: dict[type, Callable[[Node, Other, Any], None]] = {
 }
 _SIGNS = (Hello, Beat)
 """What shows that a node is back, and subscribed."""
+
+
+def _not_entered(room: str) -> NotConnected:
+    return NotConnected(f"this server was stopped before the bus had that it listens to the room {room!r:.80}")
 
 
 def _place(id: str) -> tuple[str, int]:

@@ -11,7 +11,7 @@ from abc import ABCMeta
 from collections.abc import Callable
 from enum import Enum
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, TypeVar, overload
 
 from msgspec import UNSET
 from msgspec.structs import replace
@@ -996,7 +996,7 @@ class ClientCore(LinkPublisher[S]):
     def rooms_of(self, session: Session) -> frozenset[str]:
         return frozenset()
 
-    def join_rooms(self, session: Session, rooms: tuple[str, ...]) -> None:
+    def join_rooms(self, session: Session, rooms: tuple[str, ...]) -> NoReturn:
         raise IPCError("rooms are the server's: a client asks it, and the server's handler calls socket.join(room)")
 
     leave_rooms = join_rooms

@@ -5,7 +5,7 @@ Which servers belong together, and how they reach each other, is the business of
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 import msgspec
@@ -97,6 +97,9 @@ class Relay(Protocol):
 
     def first(self, room: str) -> None: ...
     def last(self, room: str) -> None: ...
+    def joined(self, rooms: Iterable[str]) -> Outcome[None]:
+        """For who has just joined these: done when what others send there comes."""
+
     def stats(self) -> BusStats: ...
     def nodes(self) -> list[RemoteNode]: ...
     def find(self, room: str | None, timeout: float) -> Outcome[Found]: ...

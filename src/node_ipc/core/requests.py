@@ -47,14 +47,14 @@ from .events import (
     no_handler,
     typed_decoder,
 )
-from .outcome import seconds
+from .outcome import Outcome, seconds
 from .outgoing import Attaching
 from .signature import signature_of
 
 if TYPE_CHECKING:
     from .asking import Question
     from .events import Events
-    from .outcome import Outcome, Progress
+    from .outcome import Progress
     from .seam import Cancellable, Driver, Timer
     from .session import Session
     from .watch import Handling, Watches
@@ -670,6 +670,9 @@ class Requests:
 
     def _run(self, request: Request, awaitable: Any) -> None:
         if not self._driver.runs_coroutines:
+            if isinstance(awaitable, Outcome) and awaitable.done and awaitable.error is None:  # as that of a join
+                self._answer(request, awaitable.value)
+                return
             _discard(awaitable)
             wrong = TypeError("it returned something to be awaited, and this front has no event loop to run it")
             self._failed(request, wrong)

@@ -18,7 +18,7 @@ from ..config.profiles import require_assured
 from ..errors import BackpressureError, InvalidEvent, IPCError, NotConnected
 from ..wire.names import SERVER_RAISES
 from .asking import Question
-from .endpoint import OF_EMITTERS, OF_LOOPS, LinkPublisher, ServerState, SocketPublisher, not_in
+from .endpoint import OF_EMITTERS, OF_LOOPS, LinkPublisher, ServerState, SocketPublisher, begun, not_in
 from .events import COMPARED, Event
 from .everywhere import BUS_EVENTS, Everywhere, Relay, RemoteSocket, no_bus
 from .newest import kept_event
@@ -125,6 +125,7 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
         self.events.answer_heartbeats()
         self.events.keep_local(BUS_EVENTS)
         self._relay: Relay | None = None
+        self._is_in = begun(driver)  # what joining is without a bus: the same for all
         self._listener: Listener | None = None
         self._came_to: WeakKeyDictionary[Session, Address] = WeakKeyDictionary()  # other addresses than the first
         self._sessions: dict[int, Any] = {}
@@ -371,8 +372,9 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
     def rooms_of(self, session: Session) -> frozenset[str]:
         return self.rooms.of(session)
 
-    def join_rooms(self, session: Session, rooms: tuple[str, ...]) -> None:
+    def join_rooms(self, session: Session, rooms: tuple[str, ...]) -> Outcome[None]:
         self.rooms.join(session, rooms)
+        return self._is_in if self._relay is None else self._relay.joined(rooms)
 
     def leave_rooms(self, session: Session, rooms: tuple[str, ...]) -> None:
         self.rooms.leave(session, rooms)

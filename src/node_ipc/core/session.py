@@ -155,8 +155,8 @@ class Owner(Protocol):
     def rooms_of(self, session: Session) -> frozenset[str]:
         """The rooms that it is in."""
 
-    def join_rooms(self, session: Session, rooms: tuple[str, ...]) -> None:
-        """It is in these rooms from now on."""
+    def join_rooms(self, session: Session, rooms: tuple[str, ...]) -> Outcome[None]:
+        """It is in these rooms from now on; done when other servers reach it there."""
 
     def leave_rooms(self, session: Session, rooms: tuple[str, ...]) -> None:
         """It is in these rooms no more."""
@@ -327,15 +327,21 @@ class Session(Numbered):
         """The names of the rooms that this socket is in; inside its ``close`` handlers still those it was in."""
         return self._owner.rooms_of(self)
 
-    def join(self, *rooms: str) -> None:
+    def join(self, *rooms: str) -> Outcome[None]:
         """Be in these rooms: ``server.to(room).emit(…)`` reaches this socket. It leaves by itself when it is gone.
+
+        Of this server that holds at once, and nothing has to be awaited. With a bus, what *other* servers emit to the
+        room comes from when the outcome is done: ``await socket.join(room)`` in a handler that then tells somebody that
+        it is there, or ``.then(…)`` on the callback front. While the bus is down it is not; it raises
+        :class:`NotConnected` where the server stops before. Without a bus, as always on the blocking front, it is done
+        when it is returned.
 
         A name is text of 1 to 256 characters. Raises :class:`InvalidEvent` for anything else,
         :class:`BackpressureError` past ``max_rooms_per_socket``, :class:`NotConnected` where the socket is closed; then
         it has joined none of them.
         """
         refuse_other_threads(self._driver, "join")
-        self._owner.join_rooms(self, rooms)
+        return self._owner.join_rooms(self, rooms)
 
     def leave(self, *rooms: str) -> None:
         """Be in these rooms no more; those it was not in are passed over."""
