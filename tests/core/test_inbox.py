@@ -499,6 +499,7 @@ def test_a_call_that_waits_for_another_event_gets_past_those_that_somebody_recei
     assert inbox.take("other") == Received("other", 1)
     inbox.stop_waiting()
     assert 0 < inbox.missed < 30_000, "up to the hard limit"
+    assert ends.client._session is not None and ends.client._session.is_reading_paused, "nobody waits any more"
     assert inbox.take("row") == Received("row", inbox.missed)
 
 

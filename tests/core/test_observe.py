@@ -29,6 +29,7 @@ from node_ipc.core.observe import (
     MOST_VIEWERS,
     WAITING_BYTES,
     observed_at,
+    settings_of,
 )
 from node_ipc.core.server import Server
 from node_ipc.core.tally import BUDGET
@@ -77,7 +78,7 @@ def test_what_is_seen(ends: Pair, viewer: Viewer) -> None:
     ends.client.request("add", 1)
     ends.driver.advance(1.1)
     look = viewer.looks[-1]
-    assert look["format"] == FORMAT and look["address"] == str(ends.server.address)
+    assert look["format"] == FORMAT == 1 and look["address"] == str(ends.server.address)
     assert look["events"]["order"]["in"] == 1 and look["events"]["order"]["bytes_in"] > 100
     assert look["events"]["thanks"]["out"] == 1 and look["events"]["thanks"]["bytes_out"] > 20
     assert look["events"]["rpc.request"]["in"] == 1 and look["events"]["rpc.request"]["bytes_in"] > 20
@@ -217,6 +218,37 @@ def test_messages_are_for_those_who_look_into_them_and_only_where_there_are_some
     ends.client.emit("order")
     ends.driver.advance(3)
     assert [len(each["messages"]) for each in told["one"]] == [1] and told["other"] == []
+
+
+def test_messages_are_not_kept_for_a_viewer_that_has_gone(ends: Pair, viewer: Viewer) -> None:
+    another = Viewer(ends.driver)
+    server: Any = ends.server
+    for each in (viewer, another):
+        assert each.ask(MESSAGES, True) is True
+    viewer.client.close()
+    ends.driver.run_until_idle()
+    assert server._observation._tally.keeps, "there is one more"
+    assert another.ask(MESSAGES, False) is False
+    assert not server._observation._tally.keeps
+
+
+def test_of_many_links_the_oldest_hundred_are_told_one_by_one() -> None:
+    driver = MemoryDriver()
+    server = serve(driver, max_connections=200, observe=True)
+    for _ in range(101):
+        Wire.connected(driver, server.address)
+    viewer = Viewer(driver)
+    driver.advance(1.1)
+    look = viewer.looks[-1]
+    assert [link["id"] for link in look["links"]] == list(range(1, 101)) and look["link_count"] == 101
+
+
+@pytest.mark.parametrize("unlink", [True, False, "force"])
+def test_the_socket_beside_is_made_as_the_server_s_own_and_for_nobody_else(unlink: Any) -> None:
+    served = Config(unlink=unlink, socket_root="/run/x/", writable_all=True, allowed_uids={7}, max_connections=5000)
+    beside = settings_of(served.settings())
+    assert (beside.unlink, beside.socket_root) == (unlink, "/run/x/")
+    assert not beside.writable_all and not beside.allowed_uids and beside.max_connections == MOST_VIEWERS
 
 
 def test_emitting_to_all_and_to_one(ends: Pair, viewer: Viewer) -> None:

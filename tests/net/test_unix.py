@@ -1254,6 +1254,20 @@ def test_two_never_own_a_path(own: Path, how: str) -> None:
 
 
 @pytest.mark.row(62)
+def test_where_something_else_has_the_place_nothing_is_put_back_beside_it(own: Path) -> None:
+    path = f"{own}/app.world"
+    server = listen_unix(path)
+    os.unlink(path)
+    os.unlink(f"{path}.lock")
+    Path(path).write_text("mine")
+    with pytest.raises(NotASocket):
+        server.put_back()
+    assert names(own) == {"app.world"}, "no lock either"
+    server.close()
+    assert Path(path).read_text() == "mine"
+
+
+@pytest.mark.row(62)
 def test_a_forked_child_puts_nothing_back(own: Path) -> None:
     server = listen_unix(f"{own}/app.world")
     os.unlink(f"{own}/app.world")

@@ -104,7 +104,7 @@ class Beside(Protocol):
     @property
     def sockets(self) -> list[Session]: ...
     def on(self, event: str, handler: Any) -> Any: ...
-    def handle(self, method: str, handler: Any, *, type: Any = ...) -> Any: ...
+    def handle(self, method: str, handler: Any) -> Any: ...
     def start(self) -> Outcome[Any]: ...
     def begin_stop(self, timeout: float | None = None) -> Outcome[Any]: ...
 
@@ -121,7 +121,6 @@ def settings_of(config: Config) -> Config:
     """The configuration of the socket beside: nothing that its users are let in by, or asked for, at the server."""
     beside = Config(
         socket_root=config.socket_root,
-        appspace=config.appspace,
         unlink=config.unlink,
         max_connections=MOST_VIEWERS,
         max_message_size=WAITING_BYTES,
@@ -162,7 +161,7 @@ class Observation:
         beside.on("close", self._went)
         beside.on("error", self._failed)
         beside.handle(MESSAGES, self._want)
-        beside.handle(EMIT, self._emit, type=EmitMessage)
+        beside.handle(EMIT, self._emit)
         beside.handle(ASK_CONTRACT, self._describe)
         beside.start()
 
