@@ -33,6 +33,7 @@ from node_ipc import (
     RemoteError,
     RequestTimeout,
     blocking,
+    testing,
 )
 from node_ipc.config.address import Tcp, Unix
 from node_ipc.core import inbox
@@ -1359,3 +1360,52 @@ def test_closing_waits_for_a_hung_server_that_has_not_read_what_was_emitted(fron
     assert watch.seconds >= LOOK_SECONDS * 2
     assert losses[0].in_flight >= 1
     assert b'"n"' in hung.read(3)
+
+
+# ---- what an outcome's name says, tested for truth
+
+
+def test_connected_and_closed_are_true_while_it_is_so(front: Front) -> None:
+    server = front.serve()
+    end = front.connect()
+    client: Any = end.client
+    assert client.connected and not client.closed
+    assert server.server.started and not server.server.closed
+    ended, up = client.closed, client.connected
+    server.stop(0)
+    end.until(lambda: not client.connected)
+    assert not client.closed and not server.server.started and server.server.closed
+    end.close()
+    assert client.closed and ended and not up
+
+
+def test_a_client_that_connects_anew_is_neither_closed_nor_connected_yet() -> None:
+    with testing.pair() as (client, _, _, driver):
+        driver.run_until(client.close())
+        assert client.closed
+        connected = client.connect()
+        assert not (client.closed or client.connected or connected)
+        driver.run_until(connected)
+        assert connected
+
+
+def test_an_outcome_without_a_state_is_true_as_any_object(front: Front) -> None:
+    front.serve()
+    asked: Any = front.connect().client._driver.outcome(None)
+    assert asked
+    asked.settle()
+    assert asked
+
+
+def test_a_state_equals_its_value_and_is_not_assigned(front: Front) -> None:
+    server, end = front.serve(), front.connect()
+    client: Any = end.client
+    ends: list[tuple[Any, str]] = [(client, "connected"), (server.server, "listening")]
+    for endpoint, state in ends:
+        assert endpoint.state == state and endpoint.state != "closed"
+        assert {state: 1}[endpoint.state] == 1
+        assert msgspec.json.encode(endpoint.state) == f'"{state}"'.encode()
+        assert str(endpoint.state).endswith(f"State.{state.upper()}")
+        with pytest.raises(AttributeError, match="state"):
+            endpoint.state = 5
+        assert endpoint.state == state

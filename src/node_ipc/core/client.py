@@ -92,8 +92,8 @@ H = TypeVar("H", bound=Callable[..., Any])
 S = TypeVar("S", bound=Session)
 
 
-class ClientState(Enum):
-    """Where a client stands: ``client.state``.
+class ClientState(str, Enum):  # noqa: UP042 - str() gives the name, as of any enumeration
+    """Where a client stands: ``client.state``; equal to its value, as in ``client.state == "connected"``.
 
     Attributes:
         IDLE: Made, not told to connect.
@@ -197,7 +197,7 @@ class ClientCore(LinkPublisher[S]):
         **dict.fromkeys(("send", "write"), "emit(type, data)"),
         **dict.fromkeys(("end", "stop"), "close()"),
         "destroy": "abort()",
-        **dict.fromkeys(("is_connected", "is_open"), "state is ClientState.CONNECTED"),
+        **dict.fromkeys(("is_connected", "is_open"), "connected, which is true while the link is up"),
         "reconnect": "connect(), once it is closed: a link that is lost is found again without a call",
         "wait_closed": "closed: await it, or look at closed.done",
         **dict.fromkeys(
@@ -206,6 +206,7 @@ class ClientCore(LinkPublisher[S]):
         ),
         "drain": "what emit gives: False while much waits; clients of the other two fronts can wait",
     }
+    _state: ClientState
     begins_anew = True
     _times_requests = True  # a front that waits itself does not need a timer for each
     _socket_type: ClassVar[type[Session]] = Socket
@@ -222,11 +223,12 @@ class ClientCore(LinkPublisher[S]):
         """Make a client; ``connect`` connects it. Raises :class:`AssuredError` where the profile forbids it."""
         require_assured(address, settings, "client")
         super().__init__(driver, settings, CLIENT_RAISES, 1, decodes_late=True)
-        self.id = id
+        self._id = id
         self.address = address
-        self.state = ClientState.IDLE
-        self.connected: Outcome[Self] = self._outcome()
-        """Settled when the link is up for the first time, or with the error that ended the client."""
+        self._state = ClientState.IDLE
+        self.connected: Outcome[Self] = self._outcome_of("connected")
+        """Settled when the link is up for the first time, or with the error that ended the client. True while it is up,
+        and false while it is not."""
         self.unheard: Callable[[str, Any, Session], None] | None = None
         """Told of events that no handler has: the inbox of the waiting fronts."""
         self.on_link: Callable[[], None] | None = None
@@ -274,6 +276,16 @@ class ClientCore(LinkPublisher[S]):
     def __repr__(self) -> str:
         waiting = f", {len(self._queue)} queued" if self._queue else ""
         return f"<Client {self.id!r} {self.address} {self.state.value}{waiting}>"
+
+    @property
+    def id(self) -> str:
+        """Whom it connects to, as it was called."""
+        return self._id
+
+    @property
+    def state(self) -> ClientState:
+        """Where it stands."""
+        return self._state
 
     @property
     def peer(self) -> Peer:
@@ -586,8 +598,8 @@ class ClientCore(LinkPublisher[S]):
             self.failure = self.ended_by = None
             self._begun_at = self._driver.now()
             self.retries = self._attempts = self._protocol_errors = self._short_links = 0
-            self.connected = self._outcome()
-            self.closed = self._outcome()
+            self.connected = self._outcome_of("connected")
+            self.closed = self._outcome_of("closed")
         self._input("connect")
         return self.connected
 
@@ -609,7 +621,7 @@ class ClientCore(LinkPublisher[S]):
         self._input("expired")
 
     def _attempt(self) -> None:
-        self.state = _S.CONNECTING
+        self._state = _S.CONNECTING
         self._timer = None
         self._links += 1
         self._tell("connecting", self.address)
@@ -620,7 +632,7 @@ class ClientCore(LinkPublisher[S]):
         self._opening = self._driver.open(self.address, self._session, self._settings)
 
     def _up(self, session: Session) -> None:
-        self.state = _S.CONNECTED
+        self._state = _S.CONNECTED
         self._warned = False
         self._up_since = self._driver.now()
         self._was_up = True
@@ -726,7 +738,7 @@ class ClientCore(LinkPublisher[S]):
             if self.events.publish("disconnect", loss):
                 self._told_of_doubt = True
         else:
-            self.state = _S.WAITING  # a handler of `error` may close
+            self._state = _S.WAITING  # a handler of `error` may close
             if self._short_links > 1 and not self._tell_of_short_links():
                 self.failure = self.last_error
             self._closed(loss)
@@ -821,7 +833,7 @@ class ClientCore(LinkPublisher[S]):
         return denied and not (self.is_patient or self._was_up)
 
     def _wait(self) -> None:
-        self.state = _S.WAITING
+        self._state = _S.WAITING
         longest = LONGEST_NETWORK if hasattr(self.address, "host") else LONGEST_LOCAL
         retrying = self._retrying()
         delay = retry_delay(
@@ -844,15 +856,15 @@ class ClientCore(LinkPublisher[S]):
 
     def _closed_unsent(self, error: IPCError | None = None) -> None:
         self._cancel_timer()
-        self.state = _S.CLOSING
+        self._state = _S.CLOSING
         self._timer = self._driver.call_later(0, partial(self._finish, Loss(error, len(self._queue))))
 
     def _close_when_up(self) -> None:
-        self.state = _S.CLOSING
+        self._state = _S.CLOSING
         self._arm_expiry()
 
     def _close_session(self) -> None:
-        self.state = _S.CLOSING
+        self._state = _S.CLOSING
         self._emit_later()
         assert self._session is not None
         self._send_queue()  # in sync mode what waits for answers goes out now: none will be heard
@@ -886,7 +898,7 @@ class ClientCore(LinkPublisher[S]):
         self._cancel_timer()
         if self.state is not _S.CLOSING:
             self.ended_by = loss.reason or self.last_error
-        self.state = _S.CLOSED
+        self._state = _S.CLOSED
         self._untold = loss
         self._session = None
         self._emit_later()

@@ -245,8 +245,7 @@ class Publisher:
             return super().__new__(cls)
 
     address: Address
-    state: Any
-    """Where it is in its life, an enumeration."""
+    _state: Any
     begins_anew = False
     """Whether it makes a new link where its driver forgets the old one."""
     _fault_log: FaultLog | None = None
@@ -294,8 +293,8 @@ class Publisher:
         self._doubts: dict[Callable[[], None], Timer] = {}
         self.failure: IPCError | None = None
         """The error that ended this, or kept it from starting, where no ``error`` handler heard it."""
-        self.closed: Outcome[Self] = self._outcome()
-        """Settled when the state becomes closed: nothing is open any more."""
+        self.closed: Outcome[Self] = self._outcome_of("closed")
+        """Settled when the state becomes closed: nothing is open any more. True while that is so."""
         self.on_drained: list[Callable[[], None]] = []
         """Called when the kernel has taken everything after too much waited for it, and when a link is gone."""
         self.events: Events[Any] = Events(
@@ -333,9 +332,11 @@ class Publisher:
         named = (name for name in super().__dir__() if name not in not_here or hasattr(self, name))
         return [name for name in named if name not in BETWEEN_PARTS]
 
-    def _outcome(self) -> Outcome[Self]:
-        """How something that this does will end."""
-        return self._driver.outcome(self)
+    def _outcome_of(self, state: str) -> Outcome[Self]:
+        """How it will come to this state; true while it is in it, as ``while not client.closed`` means it."""
+        outcome = self._driver.outcome(self)
+        outcome.holds = partial(_is_in, state)
+        return outcome
 
     def later(self, seconds: float, call: Callable[[], None]) -> None:
         """Call this later, once."""
@@ -355,6 +356,11 @@ class Publisher:
     def _end_doubt(self, tell: Callable[[], None]) -> None:
         self._doubts.pop(tell).cancel()
         tell()
+
+    @property
+    def state(self) -> Any:
+        """Where it is in its life, an enumeration."""
+        return self._state
 
     @property
     def settings(self) -> Config:
@@ -742,8 +748,12 @@ class Publisher:
             self._timer = None
 
 
-class ServerState(Enum):
-    """Where a server of either kind stands."""
+def _is_in(state: str, endpoint: Publisher) -> bool:
+    return bool(endpoint.state == state)
+
+
+class ServerState(str, Enum):  # noqa: UP042 - as ClientState
+    """Where a server of either kind stands; equal to its value, as in ``server.state == "listening"``."""
 
     IDLE = "idle"
     """Made, not started."""
@@ -774,6 +784,8 @@ TRANSITIONS: dict[tuple[ServerState, str], str] = {
 class SocketPublisher(Publisher, Generic[S]):
     """A server of either kind: its handlers get a socket (``S``), too."""
 
+    _state: ServerState
+
     def __init__(
         self: Self,  # as an attribute's type needs it said
         driver: Driver,
@@ -783,17 +795,22 @@ class SocketPublisher(Publisher, Generic[S]):
         decodes_late: bool,
     ) -> None:
         super().__init__(driver, settings, raises, 2, decodes_late=decodes_late)
-        self.state = _S.IDLE
+        self._state = _S.IDLE
         self.events.strange = self._tell_strange
         self._observation: Observation | None = None
-        self.started: Outcome[Self] = self._outcome()
-        """Settled when it can be reached, or with the error why it never will be."""
+        self.started: Outcome[Self] = self._outcome_of("listening")
+        """Settled when it can be reached, or with the error why it never will be. True while it can."""
         self.on_closed: list[Callable[[], None]] = []
         """Called each time it has stopped and nothing of it is open."""
         if settings.identify_peer:
             self.events.tap(identify)
 
     # ---- life
+
+    @property
+    def state(self) -> ServerState:
+        """Where it is in its life."""
+        return self._state
 
     def observe(self) -> Callable[[], None]:
         """Let ``node-ipc top`` look at this, over a socket beside its own that only this user can open.
@@ -861,9 +878,9 @@ class SocketPublisher(Publisher, Generic[S]):
         self.abort()
 
     def _start(self: Self) -> None:
-        self.started, self.closed = self._outcome(), self._outcome()
+        self.started, self.closed = self._outcome_of("listening"), self._outcome_of("closed")
         self.failure = None
-        self.state = _S.STARTING
+        self._state = _S.STARTING
         self._listen()
 
     def _listen(self) -> None:
@@ -871,7 +888,7 @@ class SocketPublisher(Publisher, Generic[S]):
         raise NotImplementedError
 
     def _up(self) -> None:
-        self.state = _S.LISTENING
+        self._state = _S.LISTENING
         self._begin_to_serve()
         if self._settings.observe:
             self.observe()
@@ -887,11 +904,11 @@ class SocketPublisher(Publisher, Generic[S]):
             self.events.publish_missed(name, self)
 
     def _close_unstarted(self, seconds: float) -> None:
-        self.state = _S.CLOSED
+        self._state = _S.CLOSED
         self.closed.settle()
 
     def _begin_to_close(self, seconds: float) -> None:
-        self.state = _S.CLOSING
+        self._state = _S.CLOSING
         self._stop_observing()
         self._serve_no_more(seconds)
         self._timer = self._driver.call_later(seconds, partial(self._input, "expired"))
@@ -930,7 +947,7 @@ class SocketPublisher(Publisher, Generic[S]):
 
     def _give_up(self) -> None:
         """Nothing is open any more."""
-        self.state = _S.CLOSED
+        self._state = _S.CLOSED
         self._stop_observing()
         self._cancel_timer()
         self._close_fault_log()

@@ -41,7 +41,7 @@ class Unread:
 class Outcome(Generic[T]):
     """Settled once, with a value or with an error."""
 
-    __slots__ = ("_error", "_then", "_unread", "abandon", "done", "value", "waiting")
+    __slots__ = ("_error", "_then", "_unread", "abandon", "done", "holds", "value", "waiting")
 
     def __init__(self, value: T) -> None:
         self.value = value
@@ -54,6 +54,11 @@ class Outcome(Generic[T]):
         self.waiting = 0
         """How many coroutines wait for it."""
         self._then: list[Callable[[], object]] = []
+        self.holds: Callable[[T], bool] | None = None
+        """Whether what its name says is so of the value now, as of ``client.connected``; None: it says nothing."""
+
+    def __bool__(self) -> bool:
+        return self.holds is None or self.holds(self.value)
 
     @property
     def error(self) -> Exception | None:

@@ -333,10 +333,12 @@ class DatagramPort(Protocol):
 class Endpoint(Protocol):
     """A client or server."""
 
-    state: Any
-    """Where it is in its life, an enumeration."""
     begins_anew: bool
     """Whether it makes a new link where the driver forgets the old one."""
+
+    @property
+    def state(self) -> Any:
+        """Where it is in its life, an enumeration."""
 
     def forked(self) -> None:
         """This is a forked child: the parent owns the links, and nothing may be emitted."""
