@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -1069,6 +1070,105 @@ def test_verbs_of_other_libraries_name_ours(front: Any) -> None:
         for name, event in (("onmessage", "message"), ("on_connect", "connect"), ("onclose", "disconnect")):
             with pytest.raises(AttributeError, match=rf"use on\('{event}', handler\)"):
                 setattr(owner, name, print)
+
+
+# ---- options, values, and what is not there
+
+
+@pytest.mark.parametrize("option", ["max_connections", "retry", "max_retries", "tls", "spin", "bus", "config"])
+def test_an_option_that_is_assigned_afterwards_says_where_it_is_given(front: Any, option: str) -> None:
+    server, client = front.serve().server, front.connect().client
+    name = "NAME" if option == "config" else option
+    for owner, verb in ((client, "connect"), (server, "serve")):
+        given = rf"to {verb}\(…, {name}=…\)"
+        if front.name == "callbacks":
+            given = rf"before it is made, as ipc\.config\.{name} = …"
+        said = rf"options are given {given}, and settings\S* says what it was made with$"
+        with pytest.raises(AttributeError, match=said):
+            setattr(owner, option, 1)
+        with pytest.raises(AttributeError, match=said) as caught:
+            getattr(owner, option)
+        assert option not in dir(owner) and option not in vars(owner) and advice(caught.value) == ""
+
+
+def test_no_option_is_assigned_and_no_attribute_lost(front: Any) -> None:
+    server, client = front.serve().server, front.connect().client
+    for owner in (client, server):
+        for option in (*Config.options, "timeout", "state", "settings"):
+            if option in ("observe", "log_payloads"):  # which are verbs of it
+                continue
+            with pytest.raises(AttributeError, match=option):
+                setattr(owner, option, 5)
+        assert owner.settings.retry == 20
+    assert client.id.endswith("world") and callable(server.observe) and callable(client.log_payloads)
+
+
+def test_a_time_limit_that_is_assigned_says_which_calls_take_it(front: Any) -> None:
+    server, client = front.serve().server, front.connect().client
+    for owner in (client, server):
+        with pytest.raises(
+            AttributeError, match=r"use timeout= of the call that waits, such as request\(…, timeout=5\)"
+        ):
+            owner.timeout = 5
+
+
+def test_udp_says_where_options_are_given() -> None:
+    with blocking.serve_udp("127.0.0.1:0") as port:
+        with pytest.raises(AttributeError, match=r"given to serve_udp\(…, max_udp_peers=…\)"):
+            port.max_udp_peers = 5  # type: ignore[attr-defined]
+        assert not port.closed and port.started and port.state == "listening"
+
+
+def test_the_decorator_of_another_library_names_ours(front: Any) -> None:
+    server, client = front.serve().server, front.connect().client
+    for owner, named in ((client, "client"), (server, "server")):
+        with pytest.raises(AttributeError, match=rf"use @{named}\.on\('name'\)$") as caught:
+            owner.event  # noqa: B018 - it raises
+        assert "events" not in "".join(traceback.format_exception(caught.value)[-1:])
+
+
+def test_what_says_itself_what_to_use_gets_no_other_advice(front: Any) -> None:
+    server, client = front.serve().server, front.connect().client
+    for owner, name in ((client, "on_message"), (client, "config"), (server, "recv"), (server, "listen")):
+        with pytest.raises(AttributeError) as caught:
+            getattr(owner, name)
+        assert advice(caught.value) == ""
+    with pytest.raises(AttributeError) as caught:
+        client.multiply  # noqa: B018 - it raises
+    assert "request('multiply', …)" in advice(caught.value)
+
+
+def test_too_many_values_are_told_to_go_as_one(front: Any) -> None:
+    """As Python's own text has it; a note behind it says more, where the exception passes this library."""
+    server = front.serve()
+    end = front.connect()
+    several = "several values go as one list or object"
+    sockets: list[Any] = []
+    server.on("hello", lambda data, socket: sockets.append(socket))
+    end.emit("hello", 1)
+    end.until(lambda: sockets)
+    for emit in (end.client.emit, sockets[0].emit, server.server.to("a").emit):
+        with pytest.raises(TypeError) as caught:
+            emit("job", 1, 2, 3, 4)
+        assert several in advice(caught.value) and "Core" not in str(caught.value)
+    with pytest.raises(TypeError) as caught:
+        server.server.emit(sockets[0], "job", 1, 2, 3, 4)
+    assert several in advice(caught.value) and "Core" not in str(caught.value)
+    with pytest.raises(TypeError, match=several):
+        server.server.broadcast("job", 1, 2, 3)
+    for third, error in ((2, TypeError), ("b", ValueError)):
+        with pytest.raises(error, match=several):
+            end.client.emit("job", 1, third)
+
+
+def test_a_note_says_that_one_event_brings_one_value(tmp_path: Path) -> None:
+    with (
+        pytest.raises(TypeError) as raised,
+        blocking.serve(f"{tmp_path}/app.sock"),
+        blocking.connect(f"{tmp_path}/app.sock", timeout=5, close_timeout=0) as client,
+    ):
+        client.emit("job", 1, 2, 3)  # type: ignore[call-overload]
+    assert "as emit(type, [1, 2, 3])" in "".join(raised.value.__notes__)
 
 
 # ---- nobody serves

@@ -72,6 +72,7 @@ class AsyncClient(Client):
     """
 
     _made_by = "await node_ipc.connect('world'), or async with,"
+    takes_options = "to connect(…, {}=…)"
     waits_by = (
         "handlers are called while the program waits, as by await client.closed, or in async for type, data in client, "
         "which gives what has no handler"
@@ -262,6 +263,7 @@ class AsyncServer(Serving[Socket], Server):
     """A server that can be waited for. Made by ``node_ipc.serve``, which has an example."""
 
     _made_by = "await node_ipc.serve('world'), or async with,"
+    takes_options = "to serve(…, {}=…)"
 
     async def drain(self, timeout: float | None = None) -> None:
         """Until no socket has more than ``soft_pending_bytes`` waiting, without what ``keep="latest"`` may replace.
@@ -282,6 +284,7 @@ class AsyncDatagramServer(Serving[DatagramPeer], DatagramServer):
     """A UDP port that can be waited for. Made by ``node_ipc.serve_udp``, which has an example."""
 
     _made_by = "await node_ipc.serve_udp('host:port'), or async with,"
+    takes_options = "to serve_udp(…, {}=…)"
 
     async def drain(self, timeout: float | None = None) -> None:
         """Until no more than ``soft_pending_bytes`` wait for the kernel; what to do where ``emit`` gave False.

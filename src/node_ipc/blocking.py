@@ -181,6 +181,7 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
     """A client whose calls wait. Made by :func:`connect`, a context manager, and iterable."""
 
     _made_by = "blocking.connect('world')"
+    takes_options = "to connect(…, {}=…)"
     elsewhere = dict.fromkeys(
         WAIT_FOR_EVER, "poll(): handlers are called in it, and while other calls wait: while client.poll(None): pass"
     )
@@ -701,6 +702,7 @@ class BlockingServer(Serving[BlockingSocket], ServerCore[BlockingSocket]):
     """A server whose handlers run in the thread that calls. Made by :func:`serve`, a context manager."""
 
     _made_by = "blocking.serve('world')"
+    takes_options = "to serve(…, {}=…)"
 
     _times_requests = False
     _socket_type = BlockingSocket

@@ -12,6 +12,7 @@ class BlockingDatagramServer(Serving[DatagramPeer], DatagramCore):
     """A UDP port whose handlers run in the thread that calls. Made by ``blocking.serve_udp``, a context manager."""
 
     _made_by = "blocking.serve_udp('host:port')"
+    takes_options = "to serve_udp(…, {}=…)"
 
 
 DatagramServer.register(BlockingDatagramServer)

@@ -563,3 +563,9 @@ def test_the_same_seed_gives_the_same_run() -> None:
 
     assert run(1) == run(1)
     assert run(1) != run(2)
+
+
+@pytest.mark.parametrize("seconds", ["1", None, True, [1]])
+def test_advance_refuses_what_is_no_number(seconds: Any) -> None:
+    with pytest.raises(TypeError, match=rf"advance\(\) takes seconds as a number, not {type(seconds).__name__}: "):
+        MemoryDriver().advance(seconds)

@@ -16,7 +16,7 @@ from typing import Any
 
 from ..errors import InvalidPayload
 from .foreign import text_of
-from .misspelt import CALLBACKS, CALLS_NONE, IN_PARAMS, meant
+from .misspelt import CALLBACKS, CALLS_NONE, IN_PARAMS, SEVERAL, meant
 
 __all__ = ["advice", "advise"]
 
@@ -30,12 +30,11 @@ READ = 65_536
 LOOKED_AT = 100
 """Values of one dict that are."""
 
-EMIT = re.compile(
-    r"(?:(?:Blocking|Async)?(?:Client|Server)(?:Core)?|DatagramCore|DatagramPeer|Session|(?:Blocking)?Socket)\.emit\(\)"
-    r" got an unexpected keyword argument '(\w+)'"
-)
+OURS = r"(?:Blocking)?(?:Client|Server|DatagramServer|DatagramPeer|Emitter|Socket|Target)"
+EMIT = re.compile(rf"{OURS}\.emit\(\) got an unexpected keyword argument '(\w+)'")
 REQUEST = re.compile(r"_?Asking\.request\(\) got an unexpected keyword argument '(\w+)'")
 REQUEST_OF_MORE = re.compile(r"_?Asking\.request\(\) takes from 2 to 3 positional arguments but \d+ were given")
+EMIT_OF_MORE = re.compile(rf"{OURS}\.(?:emit|broadcast)\(\) takes .*positional arguments? but \d+ were given")
 NO_AWAIT = re.compile(r"can't be (?:used in 'await' expression|awaited)$")
 NOT_AWAITED = {
     **dict.fromkeys(
@@ -146,7 +145,7 @@ def _of_endpoints(of: Any, name: str) -> str:
         not is_ours
         or SOCKET.search(type(of).__name__)
         or name.startswith("_")
-        or hasattr(type(of), name)
+        or any(name in vars(kind) for kind in type(of).__mro__)  # it is there, or says itself what to use
         or meant(name, dir(of)) is not None
     ):
         return ""
@@ -171,6 +170,8 @@ def _of_types(error: TypeError, text: str) -> str:
         return said[0].upper() + said[1:]
     if REQUEST_OF_MORE.fullmatch(text):  # likewise
         return f"Several params are one list or object, options go by name, as timeout=…, and {CALLS_NONE}"
+    if EMIT_OF_MORE.fullmatch(text):
+        return f"One event brings one payload: {SEVERAL}, as emit(type, [1, 2, 3])"
     if "'coroutine'" in text:
         return MISSING_AWAIT
     if text.startswith("the JSON object must be str, bytes or bytearray, not "):

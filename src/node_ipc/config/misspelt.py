@@ -16,12 +16,15 @@ __all__ = [
     "CALLS_NONE",
     "IN_PARAMS",
     "PLAIN",
+    "SEVERAL",
     "lookalike",
     "meant",
     "misspelling",
     "refer",
+    "refer_options",
     "refuse_misplaced",
     "refuse_misspelt",
+    "shown_as",
     "slipped",
     "suggests",
 ]
@@ -37,6 +40,9 @@ CALLS_NONE = (
 )
 CALLBACKS = frozenset({"callback", "cb", "on_result", "on_response", "on_answer", "then"})
 """What other libraries call the argument that is called with the answer."""
+TIMEOUT = "timeout"
+"""What is given to calls, and would change nothing where it is assigned."""
+SEVERAL = "several values go as one list or object"
 UNEXPECTED = " got an unexpected keyword argument "
 SEPARATORS = re.compile(r"[\W_]+")
 DIGITS = re.compile(r"\d+")
@@ -172,6 +178,7 @@ def refuse_misplaced(call: str, misplaced: tuple[Any, ...], options: tuple[str, 
     """Raise where arguments came by position to a call whose ``options`` are given by name."""
     if misplaced:
         by_name = f"its options are given by name, as {_by_name(options, misplaced)}"
+        by_name += f", and {SEVERAL}" if call == "broadcast" else ""
         instead = CALLS_NONE if _is_function(misplaced[0]) else by_name
         raise TypeError(f"{call}() takes no {misplaced[0]!r:.40} by position; {instead}")
 
@@ -259,10 +266,27 @@ def _by_name(options: tuple[str, ...], given: tuple[Any, ...]) -> str:
     return f"{options[0]}=…"
 
 
+def shown_as(name: str) -> Callable[[F], F]:
+    """A decorator: this is what Python calls a function where a call of it does not fit, and costs no call anything."""
+
+    def rename(function: F) -> F:
+        function.__qualname__ = name
+        return function
+
+    return rename
+
+
 def refer(kind: type, elsewhere: Mapping[str, str]) -> None:
     """Let each of these verbs, read of a ``kind``, say what to use in its place."""
     for verb, advice in elsewhere.items():
-        setattr(kind, verb, (_Assigned if verb.startswith("on") else _Elsewhere)(verb, advice))
+        setattr(kind, verb, (_Assigned if verb.startswith("on") or verb == TIMEOUT else _Elsewhere)(verb, advice))
+
+
+def refer_options(kind: type, options: Iterable[str]) -> None:
+    """Let each of these, read or assigned, say where it is given; ``kind.takes_options`` says how."""
+    for option in options:
+        if option not in vars(kind):
+            setattr(kind, option, _Option(option, ""))
 
 
 class _Elsewhere:
@@ -277,11 +301,8 @@ class _Elsewhere:
         self._advice = advice
 
     def __get__(self, instance: object, kind: type) -> NoReturn:
-        raise AttributeError(
-            f"{kind.__name__!r} object has no attribute {self._verb!r}: use {self._advice}",
-            name=self._verb,
-            obj=instance,
-        )
+        # Without its name= and obj=, to which Python would add what is spelt nearly so.
+        raise AttributeError(f"{kind.__name__!r} object has no attribute {self._verb!r}: use {self._advice}")
 
 
 class _Assigned(_Elsewhere):
@@ -289,3 +310,15 @@ class _Assigned(_Elsewhere):
 
     def __set__(self, instance: object, value: object) -> NoReturn:
         self.__get__(instance, type(instance))
+
+
+class _Option(_Assigned):
+    """An option of what is made with it, as ``server.max_connections = 5``, which comes too late."""
+
+    def __get__(self, instance: object, kind: type) -> NoReturn:
+        option, at = ("NAME", "settings") if self._verb == "config" else (self._verb, f"settings.{self._verb}")
+        given = getattr(kind, "takes_options", "").format(option)
+        raise AttributeError(
+            f"{kind.__name__!r} object has no attribute {self._verb!r}: options are given {given}, and {at} says what "
+            "it was made with"
+        )

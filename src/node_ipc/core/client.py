@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from ..config.address import own_user
 from ..config.foreign import caused, warn
 from ..config.interrupted import between_steps, without_steps
-from ..config.misspelt import suggests
+from ..config.misspelt import shown_as, suggests
 from ..config.neighbours import near_by
 from ..config.profiles import require_assured
 from ..errors import (
@@ -171,7 +171,7 @@ def hint_at_waiting(client: ClientCore[Any], error: IPCError) -> IPCError:
     return error
 
 
-WAIT_FOR_EVER = ("loop_forever", "run", "run_forever", "serve_forever", "spin", "wait")
+WAIT_FOR_EVER = ("loop_forever", "run", "run_forever", "serve_forever", "wait")
 
 
 class ClientCore(LinkPublisher[S]):
@@ -183,6 +183,7 @@ class ClientCore(LinkPublisher[S]):
     _made_by = "node_ipc.connect('world'), node_ipc.blocking.connect('world') or ipc.connect_to('world')"
 
     elsewhere = OF_EMITTERS | {
+        "event": "@client.on('name')",
         "path": "address, which says where it connects to",
         "socket": "peer, which says who is at the other end, or state",
         "queue": "pending_bytes for what waits, and close() or drain() to send it",
@@ -275,7 +276,7 @@ class ClientCore(LinkPublisher[S]):
 
     def __repr__(self) -> str:
         waiting = f", {len(self._queue)} queued" if self._queue else ""
-        return f"<Client {self.id!r} {self.address} {self.state.value}{waiting}>"
+        return f"<Client {self.id!r} {self.address} {self._state.value}{waiting}>"
 
     @property
     def id(self) -> str:
@@ -307,14 +308,14 @@ class ClientCore(LinkPublisher[S]):
     def over(self, what: str) -> NotConnected:
         """The client is closed, or closes: what cannot be done any more, and why it ended."""
         why = "" if self.ended_by is None else f", since it gave up: {self.ended_by}"
-        return caused(NotConnected(f"{what}: the client {self.id!r} is {self.state.value}{why}"), self.ended_by)
+        return caused(NotConnected(f"{what}: the client {self.id!r} is {self._state.value}{why}"), self.ended_by)
 
     def trouble(self) -> str:
         """Why nothing may come, for the end of messages about time-outs; empty where the link is up."""
-        if self.state is _S.CONNECTED:
+        if self._state is _S.CONNECTED:
             return ""
         why = "" if self.last_error is None else f" ({self.last_error})"
-        return f": the client is {self.state.value}{why}"
+        return f": the client is {self._state.value}{why}"
 
     def meant_id(self) -> str:
         """``. Did you mean …?`` where a socket beside the one that is looked for may be meant; else nothing."""
@@ -326,7 +327,7 @@ class ClientCore(LinkPublisher[S]):
         if self._misfits:
             one = "1 message that came was" if self._misfits == 1 else f"{self._misfits} messages that came were"
             told.append(f"{one} refused here, the last since {self._last_misfit}")
-        if self._in_doubt is not None and self._is_doubted and self.state is _S.CONNECTED:
+        if self._in_doubt is not None and self._is_doubted and self._state is _S.CONNECTED:
             told.append(f"a link was lost before ({self._in_doubt}): {REFUSED_THERE}")
         session = self._session
         unread = session.unread_bytes() if session is not None and session.outgoing.messages_out else None
@@ -335,7 +336,7 @@ class ClientCore(LinkPublisher[S]):
                 "the server's program has not read all that was emitted: it may be stopped, or caught in a handler or "
                 "elsewhere, as by time.sleep()"
             )
-        elif unread is None and nothing_came and self.state is _S.CONNECTED:
+        elif unread is None and nothing_came and self._state is _S.CONNECTED:
             told.append(
                 "nothing came meanwhile: the server may emit none, be stopped, or be caught in a handler or elsewhere, "
                 "as by time.sleep()"
@@ -403,6 +404,7 @@ class ClientCore(LinkPublisher[S]):
     def emit(self, type: Event[T], data: T, *, keep: Keep = ...) -> bool: ...
     @overload
     def emit(self, type: str | RawPayload, data: Any = ..., *, keep: Keep = ...) -> bool: ...
+    @shown_as("Client.emit")
     def emit(self, type: Any, data: Any = {}, keep: Keep = None) -> bool:  # noqa: B006 - never changed
         """Send one event (in raw mode: ``emit(payload)``); never waits, and is not awaited (``drain`` is).
 
@@ -451,7 +453,7 @@ class ClientCore(LinkPublisher[S]):
         return True
 
     def _enqueue(self, type: Any, frame: bytes, event: str | None = None) -> None:
-        if self.state in (_S.CLOSED, _S.CLOSING):
+        if self._state in (_S.CLOSED, _S.CLOSING):
             raise self.over(f"cannot emit {getattr(type, 'name', type)!r:.80}")
         settled(frame)
         self._require_room(type, len(frame), *self._queue.left_by(event))
@@ -488,7 +490,7 @@ class ClientCore(LinkPublisher[S]):
         if waiting >= settings.max_queued_messages or too_large:
             raise BackpressureError(
                 f"cannot emit {type!r:.80}: {waiting} messages ({waiting_bytes} bytes) already wait for "
-                f"{self.id!r} ({self.state.value}). Emit less, or raise max_queued_messages "
+                f"{self.id!r} ({self._state.value}). Emit less, or raise max_queued_messages "
                 f"({settings.max_queued_messages}) and max_queued_bytes ({settings.max_queued_bytes})"
             )
 
@@ -548,7 +550,7 @@ class ClientCore(LinkPublisher[S]):
     def _ask(self, question: Question) -> Outcome[Any]:
         """Send a request; the outcome is its answer."""
         refuse_other_threads(self._driver, "request")
-        if self.state in (_S.CLOSED, _S.CLOSING):
+        if self._state in (_S.CLOSED, _S.CLOSING):
             raise self.over(f"cannot request {getattr(question.method, 'name', question.method)!r:.80}")
         answer = self.requests.ask(self, question, self._times_requests)
         if self.on_request is not None:
@@ -584,7 +586,7 @@ class ClientCore(LinkPublisher[S]):
 
     def _input(self, name: str, *arguments: Any) -> None:
         """Look the input up and do what the table says."""
-        method = TRANSITIONS.get((self.state, name))
+        method = TRANSITIONS.get((self._state, name))
         if method is not None:
             getattr(self, method)(*arguments)
 
@@ -594,7 +596,7 @@ class ClientCore(LinkPublisher[S]):
         What is returned is settled when the link is up, or when no further attempt will be made.
         """
         refuse_other_threads(self._driver, "connect")
-        if self.state in (_S.IDLE, _S.CLOSED):
+        if self._state in (_S.IDLE, _S.CLOSED):
             self.failure = self.ended_by = None
             self._begun_at = self._driver.now()
             self.retries = self._attempts = self._protocol_errors = self._short_links = 0
@@ -661,7 +663,7 @@ class ClientCore(LinkPublisher[S]):
         )
 
     def _publish_missed(self, name: str) -> None:
-        if self.state is _S.CONNECTED and self._session is not None:
+        if self._state is _S.CONNECTED and self._session is not None:
             self._session.run(partial(self.events.publish_missed, name, session=self._session))
 
     def _heard(self) -> None:
@@ -679,10 +681,10 @@ class ClientCore(LinkPublisher[S]):
         self.last_error = without_steps(error)
         self._count_error(error, None)
         heard = self.events.publish("error", error)
-        if self.state is _S.CLOSING:  # the handler closed the client
+        if self._state is _S.CLOSING:  # the handler closed the client
             self._closed_unsent()
             return
-        if self.state is not _S.CONNECTING or self._session is not None:  # it aborted, and perhaps began anew
+        if self._state is not _S.CONNECTING or self._session is not None:  # it aborted, and perhaps began anew
             return
         if self._is_final(error) or not self._may_retry():
             self.failure = None if heard else error
@@ -703,7 +705,7 @@ class ClientCore(LinkPublisher[S]):
     def _tell_who_is_waited_for(self) -> None:
         """A program that waits for a server shows nothing of it: once, also where it is silent."""
         waited, error = self._driver.now() - self._begun_at, self.last_error
-        if self._was_up or self.state not in (_S.WAITING, _S.CONNECTING) or self.events.handlers("error"):
+        if self._was_up or self._state not in (_S.WAITING, _S.CONNECTING) or self.events.handlers("error"):
             self._told_of_waiting = False  # not needed now
             return
         if waited < WAITS_LONG_SECONDS - INSTANT:
@@ -751,7 +753,12 @@ class ClientCore(LinkPublisher[S]):
         """Whether the server ended this link at once, as a full one does, which says nothing; and how often by now."""
         by_server = loss.reason is None or isinstance(loss.reason, ConnectionLost)
         lasted = self._driver.now() - self._up_since
-        if self.state is not _S.CONNECTED or session.incoming.messages_in or lasted >= AT_ONCE_SECONDS or not by_server:
+        if (
+            self._state is not _S.CONNECTED
+            or session.incoming.messages_in
+            or lasted >= AT_ONCE_SECONDS
+            or not by_server
+        ):
             self._short_links, self._short_links_due = 0, TOLD_AT
             return None
         self._short_links += 1
@@ -785,7 +792,7 @@ class ClientCore(LinkPublisher[S]):
 
     def _why_unanswered(self, session: Session) -> ConnectionLost | None:
         """For requests on a link that ended in order, where it was not this side that ended it."""
-        return None if session is not self._session or self.state is not _S.CONNECTED else self._ended_unanswered()
+        return None if session is not self._session or self._state is not _S.CONNECTED else self._ended_unanswered()
 
     def _ended_unanswered(self) -> ConnectionLost:
         return ConnectionLost(
@@ -814,9 +821,9 @@ class ClientCore(LinkPublisher[S]):
     @property
     def retries_remaining(self) -> float:
         """How many retries may follow before this client gives up: infinite without a limit, 0 once it gave up."""
-        if self.state is _S.CONNECTED:
+        if self._state is _S.CONNECTED:
             self._begin_anew_if_it_held()
-        if self.state is _S.CLOSED or not self._may_retry():
+        if self._state is _S.CLOSED or not self._may_retry():
             return 0
         retrying = self._retrying()
         limits = [limit for limit in (retrying.stop_retrying, retrying.max_retries) if limit is not False]
@@ -893,10 +900,10 @@ class ClientCore(LinkPublisher[S]):
         self._finish(replace(loss, dropped=loss.dropped + len(self._queue)))
 
     def _finish(self, loss: Loss) -> None:
-        if self.state is _S.CLOSED:
+        if self._state is _S.CLOSED:
             return
         self._cancel_timer()
-        if self.state is not _S.CLOSING:
+        if self._state is not _S.CLOSING:
             self.ended_by = loss.reason or self.last_error
         self._state = _S.CLOSED
         self._untold = loss
@@ -1075,6 +1082,8 @@ class Client(ClientCore[Socket], Asking, metaclass=ABCMeta):
         >>> driver.run_until_idle()
         news: rain
     """
+
+    takes_options = "before it is made, as ipc.config.{} = …"
 
     @suggests
     def close(self, timeout: float | None = None) -> Outcome[Self]:

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 import msgspec
 
 from ..config.address import Handed, Udp
-from ..config.misspelt import refer, refuse_misplaced, refuse_misspelt, suggests
+from ..config.misspelt import refer, refuse_misplaced, refuse_misspelt, shown_as, suggests
 from ..config.profiles import require_assured
 from ..errors import (
     AddressError,
@@ -264,6 +264,7 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
     _made_by = "node_ipc.serve_udp('host:port'), node_ipc.blocking.serve_udp('host:port') or ipc.serve_udp()"
 
     elsewhere = OF_EMITTERS | {
+        "event": "@server.on('name')",
         "path": "address, which says where it is bound",
         "server": "address and port; the kernel's socket stays inside",
         "close": "stop(), which sends what was emitted first, or abort()",
@@ -308,7 +309,7 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
         self._watching = False
 
     def __repr__(self) -> str:
-        return f"<DatagramServer {self.address} {self.state.value}, {len(self._peers)} peers>"
+        return f"<DatagramServer {self.address} {self._state.value}, {len(self._peers)} peers>"
 
     @property
     def sockets(self) -> list[DatagramPeer]:
@@ -333,6 +334,7 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
     def emit(self, socket: Any, type: Event[T], data: T, *, keep: Keep = ...) -> bool: ...
     @overload
     def emit(self, socket: Any, type: str | RawPayload, data: Any = ..., *, keep: Keep = ...) -> bool: ...
+    @shown_as("DatagramServer.emit")
     def emit(self, socket: Any, type: Any, data: Any = _LEFT_OUT, keep: Keep = None) -> bool:
         """Send one event in one datagram (in raw mode: ``emit(socket, payload)``); never waits.
 
@@ -528,8 +530,8 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
         """``emit`` before the port is bound, in another thread, in a forked child, or when closed."""
         if self._driver.is_forked:
             raise ForkError("this process was forked: its parent owns the port. Bind one of your own in the child")
-        if self.state not in (_S.STARTING, _S.LISTENING):
-            raise NotConnected(f"cannot emit: the UDP port is {self.state.value}; start() binds it")
+        if self._state not in (_S.STARTING, _S.LISTENING):
+            raise NotConnected(f"cannot emit: the UDP port is {self._state.value}; start() binds it")
         frame = self._frame(type, data)
         if not isinstance(socket, DatagramPeer):
             self._check(*_place(socket))
@@ -543,7 +545,7 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
             self._waiting_bytes += len(frame)
         if old is not None:
             self._note_replaced()
-        if first and self.state is _S.LISTENING:
+        if first and self._state is _S.LISTENING:
             self._driver.call_from_thread(self._send_waiting)
         return True
 
@@ -557,7 +559,7 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
     def _bound_waiting(self, size: int) -> None:
         settings = self._settings
         most: int | None
-        if self.state is _S.STARTING:
+        if self._state is _S.STARTING:
             most, limit, option = settings.max_queued_messages, settings.max_queued_bytes, "max_queued_messages/_bytes"
         else:
             most, limit, option = None, settings.max_pending_bytes, "max_pending_bytes"
@@ -849,6 +851,8 @@ class DatagramServer(DatagramCore, metaclass=ABCMeta):
     Made by ``ipc.serve_udp`` and, as :class:`AsyncDatagramServer`, by ``node_ipc.serve_udp``. That of
     ``node_ipc.blocking`` counts as one to ``isinstance``, and differs in what waits.
     """
+
+    takes_options = "before it is made, as ipc.config.{} = …"
 
     @suggests
     def stop(self, timeout: float | None = None) -> Outcome[Self]:

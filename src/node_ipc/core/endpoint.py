@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, Protocol, Se
 
 from msgspec import UNSET
 
+from ..config.config import Config
 from ..config.interrupted import without_steps
-from ..config.misspelt import lookalike, refer, suggests
+from ..config.misspelt import lookalike, refer, refer_options, suggests
 from ..errors import AddressError, HandlerError, InvalidPayload, IPCError, NotConnected, RequestError
 from ..wire.carried import carrying, plain_of
 from ..wire.codec import choose, logged
@@ -25,7 +26,6 @@ from .trace import Stats, Trace, Traces
 
 if TYPE_CHECKING:
     from ..config.address import Address
-    from ..config.config import Config
     from ..config.logs import FaultLog
     from .events import Event
     from .observe import Beside, Observation
@@ -124,6 +124,7 @@ OF_EMITTERS = {
     "removeAllListeners": "off(event)",
     "listeners": "events.handlers(event)",
     "reset": 'off("*", "*")',
+    "timeout": "timeout= of the call that waits, such as request(…, timeout=5)",
     "list": "events.handlers(event)",
     "status": "state and stats(), or for what the other side answers under that name request('status')",
     "call": "request(method, params) of a client or a socket, which handle(method, handler) answers",
@@ -169,6 +170,9 @@ DOUBT_SECONDS = 2.0
 """So long it is waited whether what looks like a mistake is none."""
 ENDED_AT_ONCE = 1.0
 """Seconds: a program on an event loop that ends sooner, and has sent nothing and got nothing, has not waited."""
+
+OPTIONS = (*Config.options, "config")
+"""What is given when an endpoint is made, and is no attribute of it."""
 
 BETWEEN_PARTS = frozenset(
     {
@@ -225,7 +229,7 @@ BETWEEN_PARTS = frozenset(
             "unheard",
             "unsent",
         ),
-        *("waits_by", "watch", "withdraw"),
+        *("takes_options", "waits_by", "watch", "withdraw"),
     }
 )
 """What ``dir`` of an endpoint leaves out: verbs of drivers, sessions and fronts."""
@@ -236,6 +240,8 @@ class Publisher:
 
     _made_by: ClassVar[str] = ""
     """The calls that make one of these, for those who call the class."""
+    takes_options: ClassVar[str] = "to the call that makes it, as {}=…"
+    """How options are given to what is made so, for those who assign one."""
 
     if not TYPE_CHECKING:  # a type checker says it in its own words
 
@@ -329,6 +335,7 @@ class Publisher:
     def __dir__(self) -> list[str]:
         """What is for users; the rest is between this library's own parts."""
         not_here = {name for kind in type(self).__mro__ for name in vars(kind).get("elsewhere", ())}
+        not_here.update(OPTIONS)
         named = (name for name in super().__dir__() if name not in not_here or hasattr(self, name))
         return [name for name in named if name not in BETWEEN_PARTS]
 
@@ -481,7 +488,7 @@ class Publisher:
 
     def _heard_in_vain(self) -> str:
         """The names that wait for others, where nothing came; empty where that is not so."""
-        if self.stats().messages_in or self.state.value in NOT_SERVING:
+        if self.stats().messages_in or self._state.value in NOT_SERVING:
             return ""
         return self._names_heard()
 
@@ -748,6 +755,9 @@ class Publisher:
             self._timer = None
 
 
+refer_options(Publisher, OPTIONS)
+
+
 def _is_in(state: str, endpoint: Publisher) -> bool:
     return bool(endpoint.state == state)
 
@@ -827,8 +837,8 @@ class SocketPublisher(Publisher, Generic[S]):
         Returns the undoing. Raises :class:`NotConnected` where this does not listen.
         """
         refuse_other_threads(self._driver, "observe")
-        if self.state is not _S.LISTENING:
-            raise NotConnected(f"cannot be observed: the server is {self.state.value}, observe() comes after start()")
+        if self._state is not _S.LISTENING:
+            raise NotConnected(f"cannot be observed: the server is {self._state.value}, observe() comes after start()")
         if self._observation is None:
             from .observe import Observation, observed_at, settings_of  # only for those who want it
 
@@ -852,7 +862,7 @@ class SocketPublisher(Publisher, Generic[S]):
 
     def _input(self, name: str, *arguments: Any) -> None:
         """Look the input up and do what the table says."""
-        method = TRANSITIONS.get((self.state, name))
+        method = TRANSITIONS.get((self._state, name))
         if method is not None:
             getattr(self, method)(*arguments)
 
@@ -900,7 +910,7 @@ class SocketPublisher(Publisher, Generic[S]):
         raise NotImplementedError
 
     def _publish_missed(self, name: str) -> None:
-        if self.state is _S.LISTENING:
+        if self._state is _S.LISTENING:
             self.events.publish_missed(name, self)
 
     def _close_unstarted(self, seconds: float) -> None:
@@ -963,7 +973,7 @@ class SocketPublisher(Publisher, Generic[S]):
 
     def _tell_if_nobody_hears(self, verb: str) -> None:
         """Nobody is connected; where a server is over, or nobody lets it serve, no exception says so: a line does."""
-        if self.state is not _S.CLOSED:
+        if self._state is not _S.CLOSED:
             self.awaits_turn()
         elif self._is_first("stopped"):
             line = (

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
 
+from ..config.misspelt import SEVERAL
 from ..errors import InvalidEvent
 from ..wire.names import Named
 
@@ -31,12 +32,14 @@ def checked(keep: Any, verb: str = "emit") -> Keep:
         return keep  # type: ignore[no-any-return]
     takes = f'{verb}(keep=…) takes "latest", or None for every message, not {keep!r:.80}'
     if not isinstance(keep, str):
-        hint = ". One event brings one payload; what is to be answered is a request" if verb == "emit" else ""
+        hint = f". One event brings one payload, so {SEVERAL}; what is to be answered is a request"
+        hint = hint if verb == "emit" else ""
         raise TypeError(takes + hint)
     import difflib  # only a mistake pays for it
 
     near = difflib.get_close_matches(keep.lower(), ("latest", "newest", "last"), 1, 0.5)
-    raise ValueError(takes + (': did you mean keep="latest"?' if near else ""))
+    values = f". One event brings one payload, so {SEVERAL}" if verb == "emit" else ""
+    raise ValueError(takes + (': did you mean keep="latest"?' if near else values))
 
 
 def kept_event(type: Any, keep: Any, raw: bool = False) -> str | None:

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary, WeakSet
 from msgspec import UNSET
 
 from ..config.address import Several
-from ..config.misspelt import misspelling, refuse_misplaced, refuse_misspelt, suggests
+from ..config.misspelt import misspelling, refuse_misplaced, refuse_misspelt, shown_as, suggests
 from ..config.profiles import require_assured
 from ..errors import BackpressureError, InvalidEvent, IPCError, NotConnected
 from ..wire.names import SERVER_RAISES
@@ -80,6 +80,7 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
     _made_by = "node_ipc.serve('world'), node_ipc.blocking.serve('world') or ipc.serve()"
 
     elsewhere = OF_EMITTERS | {
+        "event": "@server.on('name')",
         "path": "address, which says where it listens",
         "server": "address and port; the kernel's socket stays inside",
         "close": "stop(), which sends what was emitted first, or abort(); one socket ends by socket.close()",
@@ -138,7 +139,7 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
         self._full: set[Session] = set()  # those for whom the kernel holds bytes back
 
     def __repr__(self) -> str:
-        return f"<Server {', '.join(map(str, self.addresses))} {self.state.value}, {len(self._sessions)} sockets>"
+        return f"<Server {', '.join(map(str, self.addresses))} {self._state.value}, {len(self._sessions)} sockets>"
 
     @property
     def sockets(self) -> list[S]:
@@ -178,6 +179,7 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
     def emit(self, socket: Session, type: Event[T], data: T, *, keep: Keep = ...) -> bool: ...
     @overload
     def emit(self, socket: Session, type: str | RawPayload, data: Any = ..., *, keep: Keep = ...) -> bool: ...
+    @shown_as("Server.emit")
     def emit(
         self,
         socket: Session,
@@ -483,8 +485,8 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
         does not listen (``start`` reads the certificates).
         """
         refuse_other_threads(self._driver, "reload_tls")
-        if self._listener is None or self.state is not ServerState.LISTENING:
-            raise NotConnected(f"cannot reload: the server is {self.state.value}, and start() reads the certificates")
+        if self._listener is None or self._state is not ServerState.LISTENING:
+            raise NotConnected(f"cannot reload: the server is {self._state.value}, and start() reads the certificates")
         self._listener.reload_tls(tls)
 
     def _everybody(self) -> list[Session]:
@@ -536,7 +538,7 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
     def accept(self, peer: Peer) -> Session | None:
         """A session for a new connection, or None where a limit is reached."""
         limit = self._limit_reached(peer)
-        if limit is not None or self.state is not ServerState.LISTENING:
+        if limit is not None or self._state is not ServerState.LISTENING:
             self.refused += 1
             self._tell("refused", peer)
             if limit is not None:
@@ -605,7 +607,7 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
         if session not in self._opening:  # its handshake outlived the server
             session.abort()
             return
-        if self.state is ServerState.CLOSING:  # nobody hears of it
+        if self._state is ServerState.CLOSING:  # nobody hears of it
             session.close()
             return
         self._opening.discard(session)
@@ -703,6 +705,8 @@ class Server(ServerCore[Socket], metaclass=ABCMeta):
         >>> server.broadcast("news", "rain")
         True
     """
+
+    takes_options = "before it is made, as ipc.config.{} = …"
 
     @overload
     def request(

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, overload
 import msgspec
 
 from ..config import twin
-from ..config.misspelt import refer, suggests
+from ..config.misspelt import refer, shown_as, suggests
 from ..errors import (
     BackpressureError,
     ConnectionLost,
@@ -354,6 +354,7 @@ class Session(Numbered):
     def emit(self, type: Event[T], data: T, *, keep: Keep = ...) -> bool: ...
     @overload
     def emit(self, type: str | RawPayload, data: Any = ..., *, keep: Keep = ...) -> bool: ...
+    @shown_as("Socket.emit")
     def emit(self, type: Any, data: Any = {}, keep: Keep = None) -> bool:  # noqa: B006 - never changed
         """Send one event to this peer (in raw mode: ``emit(payload)``); never waits, and is not awaited.
 

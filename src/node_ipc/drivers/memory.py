@@ -24,6 +24,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
 from functools import partial
 from itertools import count
+from numbers import Real
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -286,6 +287,8 @@ class MemoryDriver:
 
     def advance(self, seconds: float) -> None:
         """Let so much time pass, and do what is due in it when it is due. Raises ``ValueError`` for less than none."""
+        if isinstance(seconds, bool) or not isinstance(seconds, Real):
+            raise TypeError(f"advance() takes seconds as a number, not {seconds.__class__.__name__}: {seconds!r:.80}")
         if not seconds >= 0:
             raise ValueError(f"advance takes seconds from 0 on, since no clock goes back, and not {seconds!r:.80}")
         until = self._now + seconds
