@@ -859,6 +859,29 @@ def test_a_blocking_block_says_so_too(front: Any, caplog: pytest.LogCaptureFixtu
     assert "could be called" not in caplog.text
 
 
+def test_who_emits_and_drains_is_there_to_send(front: Any, caplog: pytest.LogCaptureFixture) -> None:
+    front.serve()
+    with blocking.connect("world", config=front.config) as client:
+        client.on("alarm", print)
+        client.emit("note", "x")
+        client.drain()
+    assert "could be called" not in caplog.text
+
+
+async def test_an_asyncio_client_that_emits_and_drains_is_there_to_send(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = Config(socket_root=f"{tmp_path}/", silent=True)
+
+    async def sends(end: Any) -> None:
+        end.emit("note", 1)
+        await end.drain()
+
+    async with node_ipc.serve("world", config=config):
+        await waits_for_nothing(node_ipc.connect("world", config=config), sends)
+    assert "could be called" not in caplog.text
+
+
 @pytest.mark.parametrize("ends", ["block", "close", "Ctrl-C"])
 def test_who_emits_and_lets_no_handler_run_is_told_at_the_end(
     front: Any, ends: str, caplog: pytest.LogCaptureFixture

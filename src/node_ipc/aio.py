@@ -550,6 +550,7 @@ def _heard_by_start(error: IPCError) -> None:
 
 async def _drained(driver: Driver, endpoint: Publisher, timeout: float | None, below: Callable[[], bool]) -> None:
     refuse_other_threads(driver, "drain")
+    endpoint._turn_came()  # also where there is nothing to wait for: the program is there to send
     if timeout is not None:
         timeout = seconds(timeout, "drain")
     if below():

@@ -58,6 +58,20 @@ def test_events_come_out_as_they_came_in_also_by_name() -> None:
     assert (len(inbox), inbox.take()) == (0, None)
 
 
+def test_who_wants_nothing_that_comes_says_so_and_who_receives_something_is_not_told_how() -> None:
+    inbox, ends = asking(max_unread_events=2)
+    ends.client.on("*", lambda *event: None)
+    errors: list[IPCError] = []
+    ends.client.on("error", errors.append)
+    flood(ends, "log", 5)
+    assert (len(inbox), inbox.missed, errors) == (2, 3, []), "each was heard by that handler"
+    inbox, ends = asking(max_unread_events=2)
+    ends.client.on("error", errors.append)
+    assert inbox.take("ack") is None
+    flood(ends, "log", 5)
+    assert len(errors) == 1 and "client.on" not in str(errors[0]) and "Receive them" in str(errors[0])
+
+
 def test_what_is_wanted_is_caught_and_the_rest_waits() -> None:
     inbox, ends = filled()
     inbox.want("b")
@@ -411,6 +425,7 @@ def test_what_was_dropped_is_told_once_for_each_link_with_the_event_and_the_opti
     assert inbox.missed == 3
     assert [type(error) for error in errors] == [BackpressureError]
     assert "'log'" in str(errors[0]) and "max_unread_events (2)" in str(errors[0])
+    assert "client.on('*'" in str(errors[0]), "it may be there to send only"
     ends.driver.connections[0].drop()
     ends.driver.advance(5)
     assert isinstance(errors.pop(), ConnectionLost)

@@ -1909,6 +1909,10 @@ def test_what_is_final_for_a_client(root: None, own: Path) -> None:
     name, text = Child(lambda: connect_unix(f"{own}/private").close(), uid=NOBODY).outcome()
     assert f"Run this as user {NOBODY + 1}, whose socket it is" in text
     assert "The client names the server's user in its own allowed_uids" in text
+    os.chown(f"{own}/private", NOBODY, -1)
+    os.chmod(f"{own}/private", 0)
+    name, text = Child(lambda: connect_unix(f"{own}/private").close(), uid=NOBODY).outcome()
+    assert text.endswith("It is your own, and its mode, 0000, lets only root connect: give it 0600 again, with chmod")
     os.chown(f"{own}/private", 0, -1)
     server.close()
     closed = own / "closed"

@@ -119,6 +119,42 @@ def test_something_else_in_the_place(root: str, capsys: pytest.CaptureFixture[st
     assert "server is dead" not in text
 
 
+def test_a_link_to_a_socket_is_named_as_one(node_ipc: Command, root: str, capsys: pytest.CaptureFixture[str]) -> None:
+    server = node_ipc("listen", "mine")
+    server.wait_for("listening at")
+    os.symlink("app.mine", f"{root}app.world")
+    os.symlink(root, f"{root}app.elsewhere")
+    code, text = examined(capsys, root, "world")
+    assert code == 0
+    assert f"  a link to {os.path.realpath(root)}/app.mine: clients go there, and no other server starts" in text
+    assert "  socket: user " in text and "NOT a socket" not in text
+    text = examined(capsys, root, "elsewhere")[1]
+    assert "NOT a socket (lrwx" in text and "a link to" not in text
+    os.unlink(f"{root}app.world")
+    os.unlink(f"{root}app.elsewhere")
+    server.interrupt()
+    server.ends()
+
+
+@pytest.mark.parametrize(
+    ("mode", "owner", "let_in"),
+    [
+        (0o600, 7, "its owner and root connect"),
+        (0o622, 7, "everybody connect"),
+        (0o620, 7, "its owner and its group connect"),
+        (0o022, 7, "everybody but its owner connect"),
+        (0o022, 0, "everybody connect"),
+        (0o020, 7, "root and its group connect"),
+        (0o000, 7, "only root connect, and not its owner, who opens it with chmod 600"),
+        (0o444, 7, "only root connect, and not its owner, who opens it with chmod 600"),
+        (0o000, 0, "its owner and root connect"),
+    ],
+)
+def test_the_mode_of_a_socket_says_who_may_connect(mode: int, owner: int, let_in: str) -> None:
+    found = os.stat_result((mode, 0, 0, 0, owner, *[0] * 5))
+    assert doctor._who_may_connect(found) == f"the kernel lets {let_in}"
+
+
 def test_unsafe_directories(root: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     os.chmod(root, 0o777)
     assert "UNSAFE, others can replace a socket there" in examined(capsys, root, "world")[1]
@@ -889,6 +925,7 @@ def test_a_server_of_another_authority_that_wants_a_certificate_too(
         first = capsys.readouterr().out.splitlines()[0]
         authority, _, certificate = first.partition(". And then ")
         assert "tls.ca" in authority
+        assert first.endswith(". Here such a file is given as -o tls.trusted_connections=FILE")
         assert ("a certificate of this client's" in certificate) == ("ca" in more)
         server.interrupt()
         server.ends()

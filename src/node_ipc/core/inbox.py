@@ -521,18 +521,24 @@ class Inbox:
 
     def _miss(self, name: str, data: Any) -> None:
         self.missed += 1
-        if self._told:
+        if self._told or self._client.events.handlers("*"):  # those heard it
             return
         self._told = True
         self._client.session_fault(
             None,
             BackpressureError(
                 f"the event {name[:64]!r} was dropped, the oldest of {len(self._shelf) + 1} that wait and that nobody "
-                f"receives ({self._shelf.bytes} bytes). Receive them, register handlers, or raise max_unread_events "
-                f"({self._most}) and max_unread_bytes ({self._most_bytes}). This is said once for each link; "
-                "inbox.missed counts"
+                f"receives ({self._shelf.bytes} bytes). Receive them, register handlers{self._or_none_is_wanted()}, or "
+                f"raise max_unread_events ({self._most}) and max_unread_bytes ({self._most_bytes}). This is said once "
+                "for each link; inbox.missed counts"
             ),
         )
+
+    def _or_none_is_wanted(self) -> str:
+        """What a client does that is only there to send; nothing for one that receives."""
+        if self._asked or self._raw:
+            return ""
+        return " (a client that wants nothing of what comes says so with client.on('*', lambda *event: None))"
 
     def _regulate(self) -> None:
         """Stop or go on reading: only what somebody takes makes the server wait."""

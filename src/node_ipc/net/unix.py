@@ -455,7 +455,10 @@ def _how_to_be_let_in(path: str) -> str:
     """What opens the way to a socket that this user may not write to."""
     me = os.geteuid()
     try:
-        uid = os.stat(path).st_uid
+        found = os.stat(path)
+        uid, mode = found.st_uid, stat.S_IMODE(found.st_mode)
+        if uid == me and not mode & stat.S_IWUSR:
+            return f"It is your own, and its mode, {mode:04o}, lets only root connect: give it 0600 again, with chmod"
         owner = f"user {uid}, whose socket it is" if uid else "root, whose socket it is"
         trust = "" if uid == 0 else _TRUST
     except PermissionError:

@@ -127,17 +127,28 @@ class Parser(argparse.ArgumentParser):
 
     def _as_option(self, wrong: str) -> str | None:
         """How an option of the configuration is given that was taken for a flag; None for what is none."""
+        at = next(at for at, word in enumerate(self._given) if word.partition("=")[0] == wrong)
+        text = self._given[at].partition("=")[2] or next(iter(self._given[at + 1 :]), "")
+        if (of_tls := FILES_OF_TLS.get(wrong[2:].lower().replace("-", ""))) is not None:
+            file = "FILE" if text[:1] in ("", "-") else shlex.quote(text)
+            return f"that is an option of TLS: -o tls.{of_tls}={file}"
         try:
             name = Config.name_in_mapping(wrong[2:].replace("-", "_"))
         except UnknownOption:
             return None
         if name is None:
             return None
-        at = next(at for at, word in enumerate(self._given) if word.partition("=")[0] == wrong)
-        text = self._given[at].partition("=")[2] or next(iter(self._given[at + 1 :]), "")
         fits = text[:1] not in ("", "-") and _takes(Config, name, _meant_by(text, Config, name))
         return f"that is an option of the configuration: -o {name}={shlex.quote(text) if fits else 'VALUE'}"
 
+
+_FILES_OF_TLS = {
+    "trusted_connections": "ca cacert cafile trustedconnections",
+    "public": "cert certfile public",
+    "private": "key keyfile private",
+}
+FILES_OF_TLS = {word: name for name, words in _FILES_OF_TLS.items() for word in words.split()}
+"""What other programs call the files of TLS, and which option takes each."""
 
 PLACES = {
     "ADDRESS": "to server address target",

@@ -262,11 +262,22 @@ def _place(path: str) -> Iterator[str]:
     except OSError as error:
         yield f"  socket: cannot be looked at: {error.strerror}"
         return
+    if stat.S_ISLNK(found.st_mode) and (there := _behind_a_link(path)) is not None:
+        found = there
+        yield f"  a link to {os.path.realpath(path)}: clients go there, and no other server starts in a link's place"
     if not stat.S_ISSOCK(found.st_mode):
         yield f"  NOT a socket ({stat.filemode(found.st_mode)}, {_user(found.st_uid)}): a server refuses to start here"
         return
     yield f"  socket: {_user(found.st_uid)}, mode {stat.S_IMODE(found.st_mode):04o}: {_who_may_connect(found)}"
     yield f"  lock: {_life(path)}"
+
+
+def _behind_a_link(path: str) -> os.stat_result | None:
+    """The socket to which a link leads; None where it leads to nothing, or to something else."""
+    with contextlib.suppress(OSError):
+        found = os.stat(path)
+        return found if stat.S_ISSOCK(found.st_mode) else None
+    return None
 
 
 def _directory(path: str) -> str:
@@ -303,9 +314,18 @@ def _danger(found: os.stat_result) -> str:
 
 
 def _who_may_connect(found: os.stat_result) -> str:
-    """Linux asks for the permission to write."""
-    others = "its owner and its group" if found.st_mode & stat.S_IWGRP else "its owner and root"
-    return f"the kernel lets {'everybody' if found.st_mode & stat.S_IWOTH else others} connect"
+    """Linux asks for the permission to write: of its owner, of its group, of all others, and never root."""
+    mode, owner_is_root = found.st_mode, found.st_uid == 0
+    shut = [whose for whose, bit in (("owner", stat.S_IWUSR), ("group", stat.S_IWGRP)) if not mode & bit]
+    if owner_is_root and "owner" in shut:
+        shut.remove("owner")
+    if mode & stat.S_IWOTH:
+        return f"the kernel lets everybody{f' but its {shut[0]}' if 'owner' in shut else ''} connect"
+    if mode & stat.S_IWGRP:
+        return f"the kernel lets {'root' if 'owner' in shut else 'its owner'} and its group connect"
+    if "owner" in shut:
+        return "the kernel lets only root connect, and not its owner, who opens it with chmod 600"
+    return "the kernel lets its owner and root connect"
 
 
 def _user(uid: int) -> str:
@@ -454,6 +474,9 @@ def _at_another_address(where: Tcp | Tls, error: IPCError) -> str:
     return ""
 
 
+TLS_HERE = ". Here such a file is given as -o tls.trusted_connections=FILE"
+"""How a command takes the options of TLS that the message names."""
+
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # nosec B104 # names to look for: nothing listens
 
 
@@ -507,7 +530,8 @@ async def _refusal(address: str, where: Address, config: Config, error: IPCError
     if isinstance(where, Tls) and isinstance(error, ConnectTimeout) and (cause := standstill(where, None, config)):
         return f"{text}nothing answers: {cause}"
     if isinstance(where, Tls) and isinstance(error, (TLSError, ConnectTimeout)):
-        return f"{text}{await instead_of_tls(where, config) or why}{await _wanted_as_well(where, config, error)}"
+        said = f"{text}{await instead_of_tls(where, config) or why}{await _wanted_as_well(where, config, error)}"
+        return said + (TLS_HERE if "tls.trusted_connections" in said or "tls.private" in said else "")
     if not isinstance(where, Unix) or where.path.startswith("\0"):
         return f"{text}{why}"
     if _is_dead(where.path):
