@@ -551,6 +551,22 @@ def test_a_request_that_was_read_may_have_been_carried_out(front: Any) -> None:
         front.connect().request("end")
 
 
+# ---- what other libraries call what happens here
+
+
+async def test_a_client_that_waits_for_connect_error_is_told_of_error(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ipc = node_ipc.IPC(Config(socket_root=f"{tmp_path}/", silent=True))
+    ipc.connect_to("nobody")
+    client = ipc.of.nobody
+    client.on("connect_error", lambda error: None)
+    while client.last_error is None:
+        await asyncio.sleep(0.001)
+    await client.close()
+    assert caplog.text.count("what happens here is named 'error': was that meant?") == 1
+
+
 # ---- a server that was stopped
 
 
@@ -599,6 +615,47 @@ def test_broadcasting_with_a_stopped_udp_port_is_told_once(caplog: pytest.LogCap
     port.broadcast("x", 1)
     port.broadcast("x", 1)
     assert caplog.text.count("broadcast() reaches nobody: the server was stopped") == 1
+
+
+@pytest.mark.parametrize(
+    "serve", [lambda path: blocking.serve(f"{path}/s"), lambda _: blocking.serve_udp("127.0.0.1:0")]
+)
+def test_a_stopped_blocking_server_serves_nobody(serve: Any, tmp_path: Path) -> None:
+    with serve(tmp_path) as server:
+        pass
+    for use in (server.serve_forever, server.__enter__):
+        with pytest.raises(node_ipc.NotConnected, match="the server was stopped"):
+            use()
+    assert server.poll(None) is False
+
+
+async def test_a_stopped_server_serves_nobody(tmp_path: Path) -> None:
+    for opening in (node_ipc.serve(f"{tmp_path}/s"), node_ipc.serve_udp("127.0.0.1:0")):
+        async with opening as server:
+            forever = asyncio.ensure_future(server.serve_forever())
+            await asyncio.sleep(0)
+            await server.stop()
+            await forever
+        for use in (server.serve_forever, server.__aenter__):
+            with pytest.raises(node_ipc.NotConnected, match="the server was stopped"):
+                await use()
+
+
+async def test_a_block_with_a_closed_client_does_not_begin(tmp_path: Path) -> None:
+    async with node_ipc.serve(f"{tmp_path}/s"), node_ipc.connect(f"{tmp_path}/s") as client:
+        await client.close()
+        with pytest.raises(node_ipc.NotConnected, match=r"make another: the client .* is closed"):
+            await client.__aenter__()
+        await client.connect()
+        assert await client.__aenter__() is client
+
+
+def test_a_block_with_a_closed_blocking_client_does_not_begin(front: Any) -> None:
+    front.serve()
+    client = blocking.connect("world", config=front.config)
+    client.close()
+    with pytest.raises(node_ipc.NotConnected, match=r"make another: the client 'world' is closed"), client:
+        raise AssertionError("the block has begun")
 
 
 # ---- verbs and arguments that are somewhere else
@@ -846,7 +903,8 @@ def test_a_blocking_block_says_so_too(front: Any, caplog: pytest.LogCaptureFixtu
         assert "(of 'state') could be called: " in caplog.text and "while client.poll(None)" in caplog.text
     caplog.clear()
     others: list[Any] = [
-        lambda client: client.poll(0),
+        lambda client: client.poll(0.001),
+        lambda client: (client.poll(0), client.poll(0)),
         lambda client: (client.emit("news", 1), client.poll(0)),
         lambda client: client.close(),
         lambda client: client.off("news"),
@@ -857,6 +915,21 @@ def test_a_blocking_block_says_so_too(front: Any, caplog: pytest.LogCaptureFixtu
             client.on("news", print)
             use(client)
     assert "could be called" not in caplog.text
+
+
+def test_one_look_without_a_time_is_no_wait(front: Any, caplog: pytest.LogCaptureFixture) -> None:
+    front.serve()
+    with blocking.connect("world", config=front.config) as client:
+        client.on("news", print)
+        while client.poll():
+            pass
+    assert caplog.text.count("(of 'news') could be called") == 1 and "while client.poll(None)" in caplog.text
+    caplog.clear()
+    with blocking.serve("other", config=front.config) as server:
+        server.on("news", print)
+        while server.poll():
+            pass
+    assert caplog.text.count("(of 'news') could be called") == 1 and "as poll(None)" in caplog.text
 
 
 def test_who_emits_and_drains_is_there_to_send(front: Any, caplog: pytest.LogCaptureFixture) -> None:
@@ -934,9 +1007,28 @@ LEFT = {
     "blocking serve": "server = blocking.serve('own', config=config)\nserver.on('news', print)",
     "emits": "client = blocking.connect('world', config=config)\nclient.on('news', print)\nclient.emit('news')",
 }
+TASK = (
+    "async def main():\n    server = await node_ipc.serve('own', config=config)\n    server.on('news', print)\n"
+    "    task = asyncio.create_task(server.serve_forever())\n    await asyncio.sleep(0)\n"
+)
+
+
+@pytest.mark.parametrize(("more", "told"), [("", 1), ("    task.cancel()\n    await asyncio.wait([task])", 0)])
+def test_a_task_that_serves_and_ends_with_main_is_told_of(more: str, told: int, tmp_path: Path) -> None:
+    lines = (
+        "import asyncio, node_ipc\n"
+        f"config = node_ipc.Config(socket_root={f'{tmp_path}/'!r}, silent=True)\n{TASK}{more}\nasyncio.run(main())"
+    )
+    ended = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 0
+    assert ended.stderr.count("and the task of serve_forever() with it, before any handler (of 'news')") == told
+
+
 LEFT_OTHERWISE = {
     "asyncio": "async def main():\n    (await node_ipc.connect('world', config=config)).on('error', print)",
-    "waits": "client = blocking.connect('world', config=config)\nclient.on('news', print)\nclient.poll(0)",
+    "waits": "client = blocking.connect('world', config=config)\nclient.on('news', print)\nclient.poll(0.001)",
+    "awaits": "async def main():\n    server = await node_ipc.serve('own', config=config)\n"
+    "    server.on('news', print)\n    await server.stop()",
     "describes": "ipc = node_ipc.IPC(config)\nipc.serve()\nipc.server.on('news', print)",
 }
 

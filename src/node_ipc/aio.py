@@ -84,6 +84,7 @@ class AsyncClient(Client):
         """Events that wait to be received."""
 
     async def __aenter__(self) -> Self:
+        self._refuse_when_over()
         return self
 
     async def __aexit__(self, kind: Any, error: BaseException | None, *_: Any) -> None:
@@ -243,6 +244,7 @@ class Serving(SocketPublisher[S]):
     waits_by = "handlers are called while the program waits, as by await server.serve_forever()"
 
     async def __aenter__(self) -> Self:
+        self._refuse_when_stopped("a block with a stopped server")
         return self
 
     async def __aexit__(self, kind: Any, error: BaseException | None, *_: Any) -> None:
@@ -250,11 +252,18 @@ class Serving(SocketPublisher[S]):
         await _leave(self.begin_stop(), self.abort, error)
 
     async def serve_forever(self) -> None:
-        """Until the server is stopped; cancelled, it stops, after everything emitted was sent."""
+        """Until the server is stopped; cancelled, it stops, after everything emitted was sent.
+
+        Raises:
+            NotConnected: the server had been stopped before.
+        """
         refuse_other_threads(self._driver, "serve_forever")
+        self._refuse_when_stopped("serve_forever()")
         try:
             await self.closed
         except asyncio.CancelledError:
+            if _is_swept_away():
+                self.tell_of_main_that_ended()
             await _leave(self.begin_stop(), self.abort, None)
             raise
 
@@ -550,7 +559,7 @@ def _heard_by_start(error: IPCError) -> None:
 
 async def _drained(driver: Driver, endpoint: Publisher, timeout: float | None, below: Callable[[], bool]) -> None:
     refuse_other_threads(driver, "drain")
-    endpoint._turn_came()  # also where there is nothing to wait for: the program is there to send
+    endpoint.turn_came()  # also where there is nothing to wait for: the program is there to send
     if timeout is not None:
         timeout = seconds(timeout, "drain")
     if below():
@@ -572,6 +581,14 @@ async def _kernel_takes_more(on_drained: list[Callable[[], None]]) -> None:
         await future
     finally:
         on_drained.remove(wake)
+
+
+def _is_swept_away() -> bool:
+    """Whether this task is nothing but a ``serve_forever`` that nobody awaits, and the last: the main one has ended."""
+    task = asyncio.current_task()
+    if task is None or asyncio.all_tasks() != {task} or ends_in_order():
+        return False
+    return getattr(task.get_coro(), "cr_code", None) is Serving.serve_forever.__code__
 
 
 async def _leave(closing: Any, abort: Callable[[], None], error: BaseException | None) -> None:

@@ -63,7 +63,7 @@ from .core.server import Server as AnyServer
 from .core.server import ServerCore, serving
 from .core.session import Session, refuse_other_threads
 from .core.session import Socket as AnySocket
-from .drivers.calling import Serving, before_waiting, finish, leave, warn_in_coroutine
+from .drivers.calling import Serving, before_waiting, finish, has_had_time, leave, looked, warn_in_coroutine
 from .drivers.thread import ThreadDriver
 from .errors import (
     BackpressureError,
@@ -203,6 +203,7 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
         self._told_unread = False
 
     def __enter__(self) -> Self:
+        self._refuse_when_over()
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, *_: Any) -> None:
@@ -210,7 +211,7 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
         leave(self._thread, self.close, self.abort, error)
 
     def _had_time(self) -> bool:
-        return self._thread.has_waited
+        return has_had_time(self._thread, self._has_sent)
 
     # ---- out
 
@@ -490,10 +491,14 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
         of events that nobody receives.
         """
         timeout = seconds(timeout, "poll")
+        driver, had_waited = self._thread, self._thread.has_waited
         self._before_waiting("poll", "cannot poll")
         if self.inbox.full:
             raise self._crowded("nothing more can be read")
-        return self._thread.pump(timeout) and self._thread.catch_up(CATCH_UP_SECONDS)
+        happened = driver.pump(timeout) and driver.catch_up(CATCH_UP_SECONDS)
+        if timeout == 0 and not (happened or had_waited):
+            looked(driver)
+        return happened
 
     # ---- requests
 

@@ -661,7 +661,7 @@ def test_a_server_that_may_have_refused_what_was_emitted_is_told_once(
         alone.driver.run_until_idle()
         in_doubt = emitted and link > 1
         assert (
-            "; a link was lost before (in order; 0 messages dropped, 1 not " in alone.client.remarks(False)
+            "; a link was lost before (without an error; 0 messages dropped, 1 not " in alone.client.remarks(False)
         ) == in_doubt
         if emitted:
             server.sockets[0].pause_reading("test", True)

@@ -1287,6 +1287,9 @@ def mistaking(raises: frozenset[str], from_peers: frozenset[str] = frozenset()) 
         *((CLIENT_RAISES, "start", "connect"), (CLIENT_RAISES, "socket.disconnected", "disconnect")),
         *((DATAGRAM_RAISES, "disconnect", None), (DATAGRAM_RAISES, "conect", "connect")),
         (CLIENT_RAISES, "data", None),
+        *((CLIENT_RAISES, "connect_error", "error"), (CLIENT_RAISES, "reconnect", "connect")),
+        *((CLIENT_RAISES, "reconnect_attempt", "error"), (DATAGRAM_RAISES, "connect_error", "error")),
+        *((SERVER_RAISES, "client_connected", "connect"), (SERVER_RAISES, "client_disconnected", "close")),
     ],
 )
 def test_a_name_under_which_nothing_happens_here_is_told_once(
@@ -1304,6 +1307,15 @@ def test_a_name_under_which_nothing_happens_here_is_told_once(
 def test_other_names_are_not(name: str) -> None:
     events, told = mistaking(CLIENT_RAISES)
     events.on(name, print_nothing)
+    assert told == []
+
+
+@pytest.mark.parametrize("name", ["open", "ready", "end", "closed", "client_connected", "client_disconnected"])
+def test_words_that_peers_may_emit_now_and_then_are_left_alone(name: str) -> None:
+    events, told = mistaking(CLIENT_RAISES)
+    events.on(name, print_nothing)
+    for event in sorted(CLIENT_RAISES):
+        events.publish(event)
     assert told == []
 
 
@@ -1335,7 +1347,8 @@ def test_a_usual_word_that_peers_emit_is_no_mistake() -> None:
         *(("connected", lambda data: None, False), ("connected", lambda data=None: None, False)),
         *(("connected", lambda: None, True), ("disconnected", lambda: None, True)),
         *(("disconnected", lambda name: None, False), ("disconnected", lambda loss: None, True)),
-        ("disconnected", lambda error: None, True),
+        *(("disconnected", lambda error: None, True), ("connect_error", lambda data: None, False)),
+        *(("connect_error", lambda error: None, True), ("reconnect", lambda: None, True)),
     ],
 )
 def test_a_handler_that_takes_a_payload_is_of_a_peer_s_event(name: str, handler: Any, tells: bool) -> None:
@@ -1343,6 +1356,7 @@ def test_a_handler_that_takes_a_payload_is_of_a_peer_s_event(name: str, handler:
     events.on(name, handler)
     events.publish("connect")
     events.publish("disconnect", None)
+    events.publish("error", None)
     assert [name for name, _ in told] == [name] * tells
 
 

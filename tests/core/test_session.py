@@ -1078,6 +1078,9 @@ def test_a_loss_tells_what_it_took_with_it() -> None:
     assert loss.in_flight > 0
     assert f"{loss.dropped} messages dropped, {loss.in_flight} not known to be read" in str(loss)
     assert str(Loss()) == "in order"
+    assert str(Loss(dropped=1)).startswith("in order; 1 messages dropped")
+    for killed in (Loss(in_flight=1), Loss(cut_off=3)):
+        assert str(killed).startswith("without an error; "), "so ends a peer that is killed as well"
 
 
 def test_a_socket_before_its_link() -> None:

@@ -223,9 +223,11 @@ BETWEEN_PARTS = frozenset(
             "session_paused",
             "tell_came_before",
             "tell_misspelt",
+            "tell_of_main_that_ended",
             "tell_of_no_time",
             "tell_unread",
             "trouble",
+            "turn_came",
             "unheard",
             "unsent",
         ),
@@ -477,9 +479,10 @@ class Publisher:
     def expect_time(self) -> None:
         """The program has this from now on: see whether a turn comes, in which handlers could be called."""
         self._had_turn = False
-        self._driver.call_later(0, self._turn_came)
+        self._driver.call_later(0, self.turn_came)
 
-    def _turn_came(self) -> None:
+    def turn_came(self) -> None:
+        """The program has waited, and handlers could be called."""
         self._had_turn = True
 
     def _had_time(self) -> bool:
@@ -508,6 +511,15 @@ class Publisher:
         self._ends_in_order = error is None or isinstance(error, KeyboardInterrupt)
         if self._ends_in_order and not (self._had_time() or self._has_sent()) and (names := self._heard_in_vain()):
             self._tell_no_time(f"the block ended before any handler (of {names}) could be called")
+
+    def tell_of_main_that_ended(self) -> None:
+        """What serves was a task that ended with the program, as soon as that had begun."""
+        soon = self._driver.now() - self._made_at < ENDED_AT_ONCE
+        if soon and not self._has_sent() and (names := self._heard_in_vain()):
+            self._tell_no_time(
+                f"the program's main coroutine ended, and the task of serve_forever() with it, before any handler (of "
+                f"{names}) could be called"
+            )
 
     def _tell_no_time(self, what: str) -> None:
         self._tell_mistake(IPCError(f"{what}: {self.waits_by}"))
@@ -970,6 +982,12 @@ class SocketPublisher(Publisher, Generic[S]):
             "stats().unheard counts"
         )
         self._tell_unheard(line)
+
+    def _refuse_when_stopped(self, what: str) -> None:
+        """Whoever waits for a server that is over would take its silence for an end in order."""
+        if self.state is _S.CLOSED:
+            anew = ", or start() it anew before" if self._driver.runs_coroutines else ""
+            raise NotConnected(f"{what} does nothing: the server was stopped. Make another{anew}")
 
     def _tell_if_nobody_hears(self, verb: str) -> None:
         """Nobody is connected; where a server is over, or nobody lets it serve, no exception says so: a line does."""

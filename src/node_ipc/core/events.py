@@ -36,7 +36,7 @@ from ..wire.attached import convert as convert_attached
 from ..wire.carried import Carried, NothingCarried
 from ..wire.costs import LARGE_FRAME
 from ..wire.json import decode_large_payload, encode, salvage, to_bytes, word_weight
-from ..wire.names import ATTACHMENTS, LIFECYCLE, MEANT, PING, PONG, NameCheck, Named, meant_of_lifecycle
+from ..wire.names import ATTACHMENTS, LIFECYCLE, PING, PONG, NameCheck, Named, is_another_word, meant_of_lifecycle
 from .newest import Keep, checked
 from .signature import Signature, signature_of
 
@@ -633,8 +633,9 @@ class Events(Generic[S]):
             return
         if not never and (name in LIFECYCLE or self._lifecycle.get(meant or "")):
             return
-        another_word = meant is not None and name in MEANT and not never
-        takes_it = signature.takes(LIFECYCLE_BRINGS[self._carries].get(meant or "", ())) if another_word else True
+        another_word = meant is not None and is_another_word(name) and not never
+        brings = ("error",) if meant == "error" else LIFECYCLE_BRINGS[self._carries].get(meant or "", ())
+        takes_it = signature.takes(brings) if another_word else True
         if takes_it is False and name == "connection":  # Node's own servers call it so, whatever its parameter's name
             takes_it = None
         if takes_it is not False:

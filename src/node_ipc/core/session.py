@@ -116,7 +116,8 @@ class Loss(msgspec.Struct, frozen=True):
     cut_off: int = 0
 
     def __str__(self) -> str:
-        text = "in order" if self.reason is None else str(self.reason)
+        in_doubt = self.in_flight or self.cut_off  # a peer that is killed ends without an error, too
+        text = str(self.reason or ("without an error" if in_doubt else "in order"))
         if self.dropped or self.in_flight:
             text += f"; {self.dropped} messages dropped, {self.in_flight} not known to be read"
         if self.unheard:

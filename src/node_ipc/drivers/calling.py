@@ -20,7 +20,7 @@ from .thread import ThreadDriver
 if TYPE_CHECKING:
     from ..core.outcome import Outcome
 
-__all__ = ["Serving", "before_waiting", "finish", "leave", "warn_in_coroutine"]
+__all__ = ["Serving", "before_waiting", "finish", "has_had_time", "leave", "looked", "warn_in_coroutine"]
 
 S = TypeVar("S")
 AWAY_SECONDS = 5.0
@@ -70,6 +70,16 @@ def before_waiting(driver: ThreadDriver, verb: str) -> None:
         warn_in_coroutine(driver, f"{verb}() of the blocking front")
 
 
+def looked(driver: ThreadDriver) -> None:
+    """A ``poll()`` that does not wait found nothing: the first is no wait, as in ``while poll(): pass``, which ends."""
+    driver.has_waited, driver.has_looked = driver.has_looked, True
+
+
+def has_had_time(driver: ThreadDriver, has_sent: Callable[[], bool]) -> bool:
+    """Whether a call waited, or a program that is there to send has looked for what came."""
+    return driver.has_waited or (driver.has_looked and has_sent())
+
+
 def warn_in_coroutine(driver: ThreadDriver, call: str) -> None:
     """Warn once, at the line of the user's that calls, where an event loop runs in this thread: it would stand still.
 
@@ -98,7 +108,7 @@ def warn_in_coroutine(driver: ThreadDriver, call: str) -> None:
 class Serving(SocketPublisher[S]):
     """What servers and UDP ports have in common; to be put before what they are."""
 
-    waits_by = "handlers are called in serve_forever() and poll()"
+    waits_by = "handlers are called in serve_forever() and poll(), which waits where it is given a time, as poll(None)"
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -109,6 +119,7 @@ class Serving(SocketPublisher[S]):
         self._told_away = False
 
     def __enter__(self) -> Self:
+        self._refuse_when_stopped("a block with a stopped server")
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, *_: Any) -> None:
@@ -116,7 +127,7 @@ class Serving(SocketPublisher[S]):
         leave(self._thread, self.stop, self.abort, error)
 
     def _had_time(self) -> bool:
-        return self._thread.has_waited
+        return has_had_time(self._thread, self._has_sent)
 
     @suggests
     def poll(self, timeout: float | None = 0.0) -> bool:
@@ -126,6 +137,7 @@ class Serving(SocketPublisher[S]):
         stopped. For a thread that has something else to do, too.
         """
         timeout = seconds(timeout, "poll")
+        had_waited = self._thread.has_waited
         before_waiting(self._thread, "poll")
         if self.closed.done:
             return False
@@ -135,6 +147,8 @@ class Serving(SocketPublisher[S]):
         if self.closed.done:  # a handler stopped it: this was its last turn
             driver.close()
         self._away_since = driver.now()
+        if timeout == 0 and not (happened or had_waited):
+            looked(driver)
         return happened
 
     def _came_so_far(self) -> tuple[int, int]:
@@ -166,8 +180,11 @@ class Serving(SocketPublisher[S]):
         Ctrl-C raises ``KeyboardInterrupt`` as everywhere; the ``with`` block then stops the server. SIGTERM stops it in
         order, then raises ``SystemExit(0)``, so what is behind this call runs only in ``finally`` and at the end of
         ``with``; a second one kills. That is in the main thread, where the program has no handler of its own.
+
+        Raises :class:`NotConnected` where the server had been stopped before.
         """
         before_waiting(self._thread, "serve_forever")
+        self._refuse_when_stopped("serve_forever()")
         pump, closed = self._thread.pump, self.closed
         if self._thread.now() - self._away_since >= AWAY_SECONDS:
             self._come_back()

@@ -108,6 +108,8 @@ class ThreadDriver:
     """Whether it was said that an event loop runs in this thread, and waits for this."""
     has_waited = False
     """Whether a call has waited since the endpoint was open, in which handlers are called."""
+    has_looked = False
+    """Whether a ``poll()`` that does not wait has found nothing; a second one counts as a call that waits."""
 
     def __init__(self) -> None:
         self.thread = _thread.get_ident

@@ -19,7 +19,6 @@ __all__ = [
     "CLIENT_RAISES",
     "DATAGRAM_RAISES",
     "LIFECYCLE",
-    "MEANT",
     "PING",
     "PONG",
     "SERVER_RAISES",
@@ -29,6 +28,7 @@ __all__ = [
     "any_name",
     "assured_name",
     "guarded_name",
+    "is_another_word",
     "lifecycle_from_peers",
     "meant_of_lifecycle",
 ]
@@ -62,8 +62,21 @@ MEANT = {
     "close": ("close", "disconnect"),
     "destroy": ("destroy", "close"),
     "error": ("error",),
+    "connect_error": ("error",),
+    "connect_failed": ("error",),
+    "connect_timeout": ("error",),
+    "connection_error": ("error",),
+    "reconnect": ("connect",),
+    "reconnected": ("connect",),
+    "reconnecting": ("error",),
+    "reconnect_attempt": ("error",),
+    "reconnect_error": ("error",),
+    "reconnect_failed": ("error",),
 }
-"""What other libraries, or the other kind of end, call an event of the lifecycle, and what it may be here."""
+"""What other libraries, or the other kind of end, call an event of the lifecycle, and what it may be here.
+Ordinary words (``open``, ``ready``, ``end``) are left out: peers emit such, and may do so seldom."""
+MEANT_OF_A_SERVER = {"client_connected": ("connect",), "client_disconnected": ("close",)}
+"""The same where clients are this endpoint's own; a client may well be told so of others."""
 
 UNSAFE = frozenset(
     {
@@ -137,8 +150,15 @@ def lifecycle_from_peers(settings: Config, raises: frozenset[str]) -> frozenset[
 
 def meant_of_lifecycle(name: str, raises: frozenset[str]) -> str | None:
     """Which of the events that an endpoint ``raises`` itself may be meant by ``name``; None where none is."""
+    if name in MEANT_OF_A_SERVER and "close" in raises:
+        return MEANT_OF_A_SERVER[name][0]
     known = name if name in MEANT else slipped(name, SLIPS)
     return None if known is None else next((own for own in MEANT[known] if own in raises), None)
+
+
+def is_another_word(name: str) -> bool:
+    """Whether it is no slip, and so may also be what a peer emits."""
+    return name in MEANT or name in MEANT_OF_A_SERVER
 
 
 def _units(name: str) -> int:
