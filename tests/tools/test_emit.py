@@ -151,7 +151,7 @@ def test_it_waits_for_a_server_when_told_to(node_ipc: Command, root: str) -> Non
         (["request", "world", "add", "{a:", "1}"], "the shell took it apart: put the JSON into single quotes"),
         (["emit", "world", "add", "[1,", "2]"], "the shell took it apart: put the JSON into single quotes"),
         (["doctor", "tls://h:1", "--ca", "ca.crt"], "that is an option of TLS: -o tls.trusted_connections=ca.crt"),
-        (["emit", "tls://h:1", "m", "--cert=my cert.pem"], "that is an option of TLS: -o tls.public='my cert.pem'"),
+        (["doctor", "tls://h:1", "--cert", "my cert.pem"], "that is an option of TLS: -o tls.public='my cert.pem'"),
         (["emit", "tls://h:1", "m", "--key", "-o", "retry=1"], "that is an option of TLS: -o tls.private=FILE"),
         (["emit", "world", "message", "--no-such"], "unrecognized arguments: --no-such"),
         (["emit", "world", "message", "1", "--text", "1"], "either JSON or --text"),

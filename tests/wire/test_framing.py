@@ -251,12 +251,14 @@ def test_a_frame_of_many_reads_is_copied_once_when_it_is_complete() -> None:
         (b'{"a":1}' + b"." * (MOST_DELIMITER + 1), False, "the peer ended in the middle of it"),
         (b'{"a":{"b":1}}', False, "it ends in '}': does the peer send no delimiter?"),
         (b'{"a":', False, "the peer ended in the middle of it"),
-        (b"1234", False, "the peer ended in the middle of it"),
+        (b"1234", False, "is the peer in raw mode (raw_buffer), or no program of node-ipc?"),
+        (b" \n", False, "the peer ended in the middle of it"),
         (b'{"a":', True, "the server ended in the middle of it" + CUT_AS_SLOW),
-        (b"hello", True, "the peer ended in the middle of it"),
+        (b"hello", True, "is the peer in raw mode (raw_buffer), or no program of node-ipc?"),
+        (b"Hello {name}", False, "is the peer in raw mode (raw_buffer), or no program of node-ipc?"),
         (b"\x15\x03\x03", False, "that is TLS, which this side does not speak here: use tls:// or config.tls"),
         (b"\x16\x03\x01}", True, "that is TLS, which this side does not speak here: use tls:// or config.tls"),
-        (b"\x15\x04", False, "the peer ended in the middle of it"),
+        (b"\x15\x04", False, "is the peer in raw mode (raw_buffer), or no program of node-ipc?"),
     ],
 )
 def test_half_a_message_is_told_by_how_it_begins_and_ends(rest: bytes, of_a_server: bool, hint: str) -> None:

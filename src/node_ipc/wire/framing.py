@@ -146,12 +146,16 @@ def ended_in_the_middle(of_a_server: bool) -> str:
     return f"the server ended in the middle of it{CUT_AS_SLOW}" if of_a_server else "the peer ended in the middle of it"
 
 
+NO_MESSAGE = "is the peer in raw mode (raw_buffer), or no program of node-ipc?"
+"""What is asked of bytes that begin as no message does."""
+
+
 def never_a_message(rest: bytes | bytearray) -> str | None:
     """Why what has been half a message for a while will hardly become a whole one, a clause; None where it may."""
     data = bytes(rest[:PIECE])
     begun = data.lstrip()[:1]
     if begun and begun != b"{":
-        return f"it begins {data[:64]!r}: is the peer in raw mode (raw_buffer), or no program of node-ipc?"
+        return f"it begins {data[:64]!r}: {NO_MESSAGE}"
     whole, brace, end = data.rpartition(b"}")
     if not brace or len(data) < len(rest) or len(end) > MOST_DELIMITER:
         return None
@@ -175,6 +179,8 @@ def half_a_message(rest: bytes | bytearray, of_a_server: bool) -> InvalidMessage
     end = bytes(rest[rest.rfind(b"}") + 1 :][: MOST_DELIMITER + 1])
     if begun[:2] in TLS_RECORDS:
         hint = "that is TLS, which this side does not speak here: use tls:// or config.tls"
+    elif begun.lstrip()[:1] not in (b"", b"{"):
+        hint = NO_MESSAGE
     elif b"}" not in rest or len(end) > MOST_DELIMITER:
         hint = ended_in_the_middle(of_a_server and begun[:1] == b"{")
     else:
