@@ -637,6 +637,9 @@ class Told:
 
     last = first
 
+    def joined(self, rooms: tuple[str, ...]) -> None:
+        """Nobody waits for it here."""
+
     def publish(self, audience: Any, frame: bytes, event: str | None) -> None:
         self.published.append(audience)
 
