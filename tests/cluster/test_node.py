@@ -890,6 +890,22 @@ def test_requests_end_with_the_truth() -> None:
     assert not len(one.node._questions)
 
 
+@pytest.mark.parametrize("to", ["n1.1", None])
+def test_a_bus_that_is_still_coming_is_told_as_that_and_as_down_only_once_it_was_there(to: str | None) -> None:
+    group = Group(2)
+    late = group.start("n2")
+    not_up_yet = r"^cannot ask .*: the bus is not up yet: wait for the event 'bus\.up'$"
+    for _ in range(2):
+        with pytest.raises(NotConnected, match=not_up_yet):
+            late.node.ask(to, "add", Raw(b"1"), 30.0, everything).result()
+        group.driver.run_until(lambda: late.node.state is not NodeState.DOWN)
+    group.driver.run_until(lambda: "bus.up" in late.events)
+    assert not late.node.ask("n1.1", "add", Raw(b"1"), 30.0, everything).done
+    group.broker.kill()
+    with pytest.raises(NotConnected, match=r"the bus is down$"):
+        late.node.ask(to, "add", Raw(b"1"), 30.0, everything).result()
+
+
 @pytest.mark.parametrize("to", ["n0.1", "n1.1", "n1.9", None])
 def test_a_request_without_time_is_not_sent(to: str | None) -> None:
     """As on a link."""

@@ -410,7 +410,7 @@ class Node:
         if not self._limits.raises or self._is_free or self._waiting.has_room(len(subjects), len(data) * len(subjects)):
             return
         raise BackpressureError(
-            f"the bus is {self.state.value}, and {len(self._waiting)} messages ({self._waiting.bytes} bytes) wait for "
+            f"the bus is {self._how}, and {len(self._waiting)} messages ({self._waiting.bytes} bytes) wait for "
             "it: this one was sent to the sockets of this process only. Raise max_bus_pending_messages or "
             "max_bus_pending_bytes, or set bus_policy to 'drop_oldest'"
         )
@@ -422,6 +422,16 @@ class Node:
                 f"a message of {len(data)} bytes cannot go over the bus, which takes {self._limit}: raise {option}, or "
                 "send it in parts. It was sent to the sockets of this process only"
             )
+
+    @property
+    def _is_coming(self) -> bool:
+        """Whether it is on its way, for the first time or again: who has just started sees nothing wrong in that."""
+        return self.state is NodeState.JOINING or (self.state is NodeState.DOWN and not self._has_joined)
+
+    @property
+    def _how(self) -> str:
+        """How the bus is, in words."""
+        return "not up yet" if self._is_coming else self.state.value
 
     @property
     def _is_free(self) -> bool:
@@ -443,7 +453,7 @@ class Node:
             self._drops_told = True
             self._local.fault(
                 BackpressureError(
-                    f"the bus is {self.state.value}, and no more than {self._limits.messages} messages or "
+                    f"the bus is {self._how}, and no more than {self._limits.messages} messages or "
                     f"{self._limits.size} bytes wait for it: the oldest are dropped, and the others are told how many "
                     "they missed. This is said once until it is up; stats().bus.dropped counts"
                 )
@@ -799,8 +809,9 @@ class Node:
 
             self._answer_to(ask, answered, partial(self._questions.told, id, node))
         elif self.state is not NodeState.UP or self._line is None:
+            wait = ": wait for the event 'bus.up'" if self._is_coming else ""
             self._questions.end(
-                id, NotConnected(f"cannot ask {node or 'another server'}: the bus is {self.state.value}")
+                id, NotConnected(f"cannot ask {node or 'another server'}: the bus is {self._how}{wait}")
             )
         else:
             self._send_request(self._line, node, encode(ask), id)

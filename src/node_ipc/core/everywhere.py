@@ -131,7 +131,8 @@ class Everywhere:
         """The sockets of all servers, those of this one first: ``found = await server.everywhere.sockets(room="a")``.
 
         room: only who is in it; None: everybody. timeout: seconds that the others have to answer. Whoever does not is
-        in ``found.missing``; no answer is no error.
+        in ``found.missing``; no answer is no error. Before ``bus.up`` no other server is known: these are the sockets
+        here.
         """
         limit = seconds(timeout, "sockets")
         if limit is None:
@@ -165,7 +166,8 @@ class Everywhere:
 
         The outcome is settled with the result, or with :class:`NoResponder` (nobody is there; at once),
         :class:`RequestTimeout`, :class:`ConnectionLost` (its node is gone; it may have been carried out),
-        :class:`RemoteError` or :class:`NotConnected` (the bus is down).
+        :class:`RemoteError` or :class:`NotConnected` (the bus is down, or not up yet, as directly after the server's
+        start: the event ``bus.up`` says when it is).
         """
         if to is not None and not isinstance(to, str):
             raise TypeError(f"request(to=…) takes the id of a socket, as everywhere.sockets() gives it, not {to!r:.80}")
