@@ -6,6 +6,7 @@ import asyncio
 import builtins
 import os
 import random
+import re
 import signal
 import time
 from collections import Counter
@@ -21,6 +22,7 @@ import node_ipc
 from brokers import Broker
 from cluster_ends import BEAT, DEADLINE, Ends, ends, until
 from node_ipc.cluster.engines import bus_of
+from node_ipc.cluster.keeper import why_unreachable
 from node_ipc.config import bus_options
 from node_ipc.errors import (
     BackpressureError,
@@ -653,6 +655,68 @@ async def test_who_may_not_come_in_is_told_without_the_password(name: str, optio
             await until(lambda: all.heard[1] == [1])
     finally:
         broker.close()
+
+
+@pytest.mark.parametrize(
+    ("scheme", "said"),
+    [
+        ("nats", r"nats://127\.0\.0\.1:\d+ takes connections and said no INFO within 0\.\d s, .* is it NATS"),
+        ("redis", r"takes connections and answered nothing within 0\.\d s: is it Redis"),
+        ("rediss", r"nothing came in time, .* does not speak TLS at this port$"),
+    ],
+)
+async def test_somebody_who_takes_the_connection_and_says_nothing_is_told_as_that(scheme: str, said: str) -> None:
+    taken: set[asyncio.StreamWriter] = set()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        taken.add(writer)
+        await reader.read()
+        await _ended(writer)
+        taken.discard(writer)
+
+    stopped = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    async with stopped:
+        bus = bus_of(bus_options.bus(f"{scheme}://me:nevershown@127.0.0.1:{stopped.sockets[0].getsockname()[1]}"))
+        why = ""
+        async with asyncio.timeout(DEADLINE):
+            while re.search(said, why) is None:  # the machine may be so busy that nobody has taken it yet
+                with pytest.raises(TimeoutError) as late:
+                    async with asyncio.timeout(0.5):
+                        await bus.connect(Unheard())
+                why = why_unreachable(bus, late.value)
+        await until(lambda: not taken)
+        assert "nevershown" not in why and "()" not in why
+
+
+async def test_what_answers_and_is_no_redis_is_shown() -> None:
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"INFO {" + b"x" * 1000 + b"}\r\n")
+        await reader.read()
+        await _ended(writer)
+        ended.set()
+
+    ended = asyncio.Event()
+    nats = await asyncio.start_server(greet, "127.0.0.1", 0)
+    async with nats:
+        bus = bus_of(bus_options.bus(f"redis://127.0.0.1:{nats.sockets[0].getsockname()[1]}"))
+        with pytest.raises(ConnectionError, match=r"does not speak as Redis does: b'INFO \{x{1,80}$"):
+            await bus.connect(Unheard())
+        await ended.wait()
+
+
+async def _ended(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
+
+
+class Unheard:
+    """Nothing comes where there is no connection."""
+
+    def heard(self, subject: str, data: bytes) -> None: ...
+    def writable(self) -> None: ...
+    def missed(self) -> None: ...
+    def lost(self, error: Exception | None) -> None: ...
 
 
 # ---- life

@@ -73,12 +73,8 @@ def why_tls_failed(error: BaseException) -> str | None:
     failure = next((each for each in chain if isinstance(each, ssl.SSLError)), None)
     if failure is None:
         if any(isinstance(each, (ConnectionResetError, BrokenPipeError, EOFError)) for each in chain):
-            return f"{_ENDED} ({error})"
-        return (
-            f"{_SILENT} ({error or 'no answer in time'})"
-            if any(isinstance(each, TimeoutError) for each in chain)
-            else None
-        )
+            return _with(_ENDED, error)
+        return _with(_SILENT, error) if any(isinstance(each, TimeoutError) for each in chain) else None
     if isinstance(failure, ssl.SSLCertVerificationError):
         words = failure.verify_message.rstrip(".")
         if "certificate is not valid for" in words:
@@ -116,6 +112,11 @@ _ASKS = frozenset(
     }
 )
 _NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "UNKNOWN_PROTOCOL"})
+
+
+def _with(words: str, error: BaseException) -> str:
+    """And what the error says, where it says something."""
+    return f"{words} ({error})" if str(error) else words
 
 
 def _words(reason: str) -> str:

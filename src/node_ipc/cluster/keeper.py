@@ -215,6 +215,8 @@ class Keeper:
 
 def why_unreachable(bus: Bus, error: BaseException) -> str:
     """In words, and what to do about it; without secrets."""
+    silence: str = getattr(bus, "silence", "") if isinstance(error, TimeoutError) else ""
     of_tls = why_tls_failed(error) if bus.health().startswith(("tls:", "rediss:")) else None
-    words = (of_tls or str(error) or type(error).__name__).rstrip(".")
+    unsaid = "nothing came in time" if isinstance(error, TimeoutError) else type(error).__name__
+    words = (silence or of_tls or str(error) or unsaid).rstrip(".")
     return f"the bus ({bus.name}, {bus.health()}) cannot be reached: {words:.600}"

@@ -98,12 +98,14 @@ class _Reading(Client):
         self.others: list[str] = []
         """The hosts and ports of its cluster's servers, as it told them."""
         self.connecting = asyncio.current_task()
+        self._was_greeted = False
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
         self._hear(subject.decode(), bytes(data), bytes(headers or b""))
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
         """What the server says of itself, first and whenever its cluster changes."""
+        self._was_greeted = True
         if initial_connection and self.server.wants_tls and not info.get("tls_required"):
             if not info.get("tls_available"):
                 raise ConnectionError("the server offers no TLS, and without it nothing is said to it: see its tls {}")
@@ -111,6 +113,11 @@ class _Reading(Client):
         self.others = [str(place) for place in info.get("connect_urls") or self.others]
         info.pop("connect_urls", None)  # which of them is next is decided here
         await super()._process_info(info, initial_connection)
+
+    @property
+    def is_met_with_silence(self) -> bool:
+        """Whether somebody took the connection who did not say what every NATS says first."""
+        return not self._was_greeted and bool(self._transport)
 
     def cut(self) -> None:
         """What is left of a ``close`` that was cancelled: nats-py says from its first step on that it is closed."""
@@ -139,9 +146,12 @@ class NatsBus:
         self._unheard: dict[str, Callable[[], None]] = {}
         self._inbox = ""
         self._numbers = 0
+        self.silence = ""
+        """Who took a connection and said nothing, where an attempt ended for lack of time."""
 
     async def connect(self, hears: Hears) -> int | None:
         await self.close()
+        self.silence = ""
         client = await self._first_to_take_us(hears)
         client.connecting = None
         self._client = self._last = client
@@ -192,6 +202,7 @@ class NatsBus:
 
     async def _connected(self, server: _Server, hears: Hears) -> _Reading:
         client = _Reading(server, partial(self._heard, hears))
+        began = asyncio.get_running_loop().time()
         try:
             await client.connect(
                 server.at,
@@ -203,7 +214,13 @@ class NatsBus:
                 closed_cb=partial(self._lost, client, hears),
                 **server.options,
             )
-        except BaseException:
+        except BaseException as failure:
+            if client.is_met_with_silence and isinstance(failure, (TimeoutError, asyncio.CancelledError)):
+                waited = asyncio.get_running_loop().time() - began
+                self.silence = (
+                    f"{server.shown} takes connections and said no INFO within {waited:.1f} s, with which NATS begins: "
+                    "is it NATS, and not stopped?"
+                )
             with contextlib.suppress(Exception):
                 async with asyncio.timeout(END_SECONDS):  # nats-py waits for the end of a TLS that never began
                     await client.close()

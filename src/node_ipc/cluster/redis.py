@@ -19,7 +19,7 @@ from urllib.parse import urlencode, urlsplit
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import InvalidResponse, RedisError, ResponseError
 
 from ..core.seam import nothing
 from ..errors import ConfigError
@@ -59,16 +59,28 @@ class RedisBus:
         self._tasks: list[asyncio.Task[None]] = []
         self._ending: asyncio.Task[None] | None = None
         self._heard_at = 0.0
+        self._is_taken = False
+        self.silence = ""
+        """That somebody took a connection and said nothing, where an attempt ended for lack of time."""
 
     async def connect(self, hears: Hears) -> int | None:
         await self.close()
         ear, mouth = self._connection(), self._connection()
+        self.silence, self._is_taken, began = "", False, asyncio.get_running_loop().time()
         try:
             await ear.connect()  # type: ignore[no-untyped-call]
             await mouth.connect()  # type: ignore[no-untyped-call]
             largest = await _largest(mouth)
-        except BaseException:
+        except BaseException as failure:
+            if self._is_taken and isinstance(failure, asyncio.CancelledError):
+                waited = asyncio.get_running_loop().time() - began
+                self.silence = (
+                    f"it takes connections and answered nothing within {waited:.1f} s: is it Redis, and not stopped?"
+                )
             await _close(ear, mouth)
+            if isinstance(failure, InvalidResponse):
+                said = str(failure).removeprefix("Protocol Error: ")
+                raise ConnectionError(f"what answers there does not speak as Redis does: {said:.80}") from failure
             raise
         self._hears, self._ear, self._mouth = hears, ear, mouth
         self._answers.clear()
@@ -90,9 +102,16 @@ class RedisBus:
 
     def _connection(self) -> AbstractConnection:
         made: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
+        made.redis_connect_func = self._greet
         if self._tls is not None:
             made.ssl_context.context = self._tls  # type: ignore[attr-defined]  # redis-py's own trusts more than ``ca``
         return made
+
+    async def _greet(self, connection: AbstractConnection) -> None:
+        """Somebody took it; what redis-py says first, which is to be answered."""
+        self._is_taken = True
+        await connection.on_connect()
+        self._is_taken = False
 
     def _done(self, task: asyncio.Task[None]) -> None:
         if task.cancelled() or task not in self._tasks:

@@ -16,7 +16,6 @@ from typing import Any
 from ..cluster.engines import bus_of
 from ..cluster.keeper import why_unreachable
 from ..cluster.messages import Beat, Bye, Hello, Subjects, decode
-from ..config.bus_options import BusPlace
 from ..config.config import Config
 from ..core.seam import nothing
 from ..errors import ProtocolError
@@ -43,12 +42,15 @@ async def visit(place: str, config: Config, timeout: float) -> tuple[bool, list[
     group = config.appspace if config.bus_group is None else config.bus_group
     subjects = Subjects(group)
     async with contextlib.AsyncExitStack() as stack:
+        hearing, saying = bus_of(bus), bus_of(bus)
+        trying = hearing
         try:
             async with asyncio.timeout(timeout):
-                hearing, limit = await stack.enter_async_context(_end(bus, ear := _Ear()))
-                saying, _ = await stack.enter_async_context(_end(bus, _Ear()))
+                limit = await stack.enter_async_context(_end(hearing, ear := _Ear()))
+                trying = saying
+                await stack.enter_async_context(_end(saying, _Ear()))
         except Exception as error:
-            return False, [f"a server does NOT get in: {why_unreachable(bus_of(bus), error)}"]
+            return False, [f"a server does NOT get in: {why_unreachable(trying, error)}"]
         took = await _echo(hearing, ear, saying, subjects, timeout)
         if isinstance(took, str):
             return False, [f"a server gets in at {hearing.health()}, and its messages do NOT come through: {took}"]
@@ -78,11 +80,10 @@ class _Ear:
 
 
 @contextlib.asynccontextmanager
-async def _end(place: BusPlace, ear: _Ear) -> AsyncIterator[tuple[Any, int | None]]:
-    bus = bus_of(place)
+async def _end(bus: Any, ear: _Ear) -> AsyncIterator[int | None]:
     limit = await bus.connect(ear)
     try:
-        yield bus, limit
+        yield limit
     finally:
         with contextlib.suppress(Exception):
             async with asyncio.timeout(1):
