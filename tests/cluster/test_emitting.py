@@ -108,6 +108,27 @@ def test_what_is_no_bus_is_refused(bus: Any) -> None:
         node_ipc.scale.emitter(bus)
 
 
+async def test_an_emitter_that_was_not_entered_says_what_to_write() -> None:
+    out: Any = node_ipc.scale.emitter("nats://me:nevershown@host")
+    entered = r"async with node_ipc\.scale\.emitter\('nats://host'\)"
+    for call in (lambda: out.to("gold").emit("price", 3), lambda: out.broadcast("news"), out.stats):
+        with pytest.raises(NotConnected, match=entered):
+            call()
+    with pytest.raises(TypeError, match=entered):
+        await out
+    with pytest.raises(TypeError, match=entered), out:
+        pass
+    await out.close()  # there is nothing to end
+
+
+@pytest.mark.parametrize(
+    ("verb", "instead"), [("emit", r"to\(room\)\.emit.* broadcast"), ("request", "everywhere"), ("on", "hears nothing")]
+)
+def test_what_an_emitter_has_not_says_what_there_is(verb: str, instead: str) -> None:
+    with pytest.raises(AttributeError, match=instead):
+        getattr(node_ipc.scale.emitter("nats://host"), verb)
+
+
 async def test_wrong_calls_say_what_to_give() -> None:
     out = node_ipc.scale.emitter("nats://me:nevershown@host")
     assert repr(out) == "<Emitter nats nats://host>"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, overload
 
 from msgspec import Raw
 
@@ -13,6 +13,7 @@ from ..cluster.joined import Wire, node_of
 from ..cluster.keeper import Keeper
 from ..cluster.node import Node, NodeState
 from ..config.config import Config
+from ..config.misspelt import refer
 from ..config.resolve import refuse_unknown
 from ..core.newest import kept_event
 from ..core.outcome import seconds, seconds_to_end
@@ -80,8 +81,8 @@ class Emitter:
         self._failure: IPCError | None = None
         self._told = 0  # of those that were dropped
         self._up = asyncio.Event()
-        self._node: Node
-        self._keeper: Keeper
+        self._node: Node | None = None
+        self._keeper: Keeper | None = None
 
     def __repr__(self) -> str:
         return f"<Emitter {self._bus.name} {self._bus.health()}>"
@@ -104,11 +105,12 @@ class Emitter:
 
     def emit_to(self, audience: Audience, type: Any, data: Any, local: bool, keep: Keep) -> bool:
         """Send one event to whoever is meant; True, or False while it waits for the bus."""
-        if self._node.state in (NodeState.CLOSING, NodeState.CLOSED):
+        node = self._begun(f"cannot emit {str(type)!r:.80}")
+        if node.state in (NodeState.CLOSING, NodeState.CLOSED):
             raise NotConnected(f"cannot emit {str(type)!r:.80}: this emitter is closed")
         event = kept_event(type, keep, self._codec.raw)
-        self._node.publish(audience, self._frames.value(self._codec.encode(type, data)), event)
-        return not self._node.stats().waiting_messages
+        node.publish(audience, self._frames.value(self._codec.encode(type, data)), event)
+        return not node.stats().waiting_messages
 
     def sockets_in(self, audience: Audience) -> list[Session]:
         """It has none of its own."""
@@ -116,9 +118,30 @@ class Emitter:
 
     def stats(self) -> BusStats:
         """What was sent, dropped, and waits."""
-        return self._node.stats()
+        return self._begun("there is nothing to count").stats()
 
     # ---- life
+
+    def _begun(self, what: str) -> Node:
+        if self._node is None:
+            raise NotConnected(f"{what}: {self._call} has to be entered first, async with {self._call} as out")
+        return self._node
+
+    @property
+    def _call(self) -> str:
+        """How it is made, without secrets."""
+        return f"node_ipc.scale.emitter({self._bus.health()!r:.80})"
+
+    if not TYPE_CHECKING:  # a type checker says it in its own words
+
+        def __await__(self) -> NoReturn:
+            raise TypeError(f"an emitter ends when all is sent, and so is not awaited: async with {self._call} as out")
+
+        def __enter__(self) -> NoReturn:
+            raise TypeError(f"use async with {self._call} as out")
+
+        def __exit__(self, *exception: Any) -> None:
+            """Never reached: it is ``__enter__`` that says what to do."""
 
     async def __aenter__(self) -> Self:
         driver = EventLoopDriver()
@@ -148,6 +171,8 @@ class Emitter:
 
         Raises :class:`NotConnected` where something was not sent, or where nobody knows whether the broker has it.
         """
+        if self._node is None or self._keeper is None:
+            return
         closed = asyncio.get_running_loop().create_future()
         if self._keeper.is_open:
             limit = seconds_to_end(timeout, "close", self._settings.close_timeout)
@@ -190,3 +215,13 @@ class Emitter:
 
     def unread(self, method: str, error: Exception) -> None:
         """It asks nobody."""
+
+
+refer(
+    Emitter,
+    {
+        **dict.fromkeys(("emit", "send", "write"), "to(room).emit(type, data), or broadcast(type, data) for everybody"),
+        **dict.fromkeys(("on", "once", "receive", "handle"), "serve(…, bus=…): an emitter hears nothing"),
+        "request": "serve(…, bus=…) and server.everywhere.request(…): an emitter hears no answer",
+    },
+)
