@@ -922,6 +922,23 @@ def test_an_echo_of_more_than_every_buffer_holds(role: str, peer: Callable[..., 
         assert [client.receive("echo", timeout=60)[0] for _ in range(10_000)] == list(range(10_000))
 
 
+def test_what_handlers_of_everything_heard_does_not_fill_the_inbox(tmp_path: Path) -> None:
+    heard: list[int] = []
+    with (
+        listening(tmp_path / "s") as listener,
+        blocking.connect(f"unix:{tmp_path}/s", max_inbox_bytes=20_000) as client,
+    ):
+        client.on("*", lambda type, data=None: heard.append(data) if type == "flood" else None)
+        there, _ = listener.accept()
+        with there:
+            for first in range(0, 2_000, 100):
+                there.sendall(b"".join(b'{"type":"flood","data":%d}\f' % n for n in range(first, first + 100)))
+                while len(heard) < first + 100:
+                    client.poll(SECONDS)
+        assert heard == list(range(2_000)) and client.inbox.missed == 2_000 - len(client.inbox) > 1_000
+        assert client.receive("flood", timeout=SECONDS) == client.inbox.missed, "the newest of it can be received"
+
+
 def test_a_full_inbox_raises_and_nothing_is_lost(tmp_path: Path) -> None:
     with (
         listening(tmp_path / "s") as listener,

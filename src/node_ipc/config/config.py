@@ -761,7 +761,8 @@ class Config(Options):
 
     max_inbox_bytes: Option[int, float] = Option(64 * MIB, checks.limit("bytes"))
     """How many bytes of events wait in a blocking client to be received, 256 counted for each besides its own; beyond,
-    calls that would have to read more raise. ``math.inf``: no limit.
+    calls that would have to read more raise; where handlers of ``"*"`` heard it all and nothing was ever received, the
+    oldest goes. ``math.inf``: no limit.
 
     Read by: blocking clients.
     """

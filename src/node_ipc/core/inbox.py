@@ -557,7 +557,8 @@ class BlockingInbox(Inbox):
     """The waiting events of a blocking client, undecoded.
 
     It fills when a call has to read past what nobody receives: an ``emit`` whose peer sends too, or a ``receive`` for
-    an event that comes later. Once ``max_inbox_bytes`` wait, the link is read no more and such a call raises.
+    an event that comes later. Once ``max_inbox_bytes`` wait, the link is read no more and such a call raises; where
+    handlers of ``"*"`` heard all that waits, and nothing was ever received, the oldest goes instead.
     """
 
     def __init__(self, client: ClientCore[Any]) -> None:
@@ -569,6 +570,7 @@ class BlockingInbox(Inbox):
         self.caught: Any = None
         self.name_wanted = ""
         """The event that was waited for last."""
+        self._was_taken = False
         self._limit = client.settings.max_inbox_bytes
         self._decoders: dict[tuple[str, Any], Callable[[Any], Any]] = {}
         self._table = client.events._table  # to ask it for every receive without a call
@@ -588,8 +590,15 @@ class BlockingInbox(Inbox):
             self._skip(type)
         size = self._accrued_bytes() if self.only_newest else self._shelf.bytes
         if size >= self._limit and not self.full:
+            if self._is_only_heard():
+                self._make_room()
+                return
             self.full = True
             self._client.pause_reading(True)
+
+    def _is_only_heard(self) -> bool:
+        """Whether handlers of everything heard what waits here, and the program never received anything by itself."""
+        return not (self._was_taken or self.name_wanted) and bool(self._client.events.handlers("*"))
 
     def take(self, event: str | Event[Any] | None = None, type: Any = None) -> Received | None:
         if not self.kept:
@@ -600,6 +609,7 @@ class BlockingInbox(Inbox):
         found = self._shelf.take(event)
         if found is None:
             return None
+        self._was_taken = True
         if self.full:
             self.full = False
             self._client.pause_reading(False)
@@ -649,7 +659,10 @@ class BlockingInbox(Inbox):
         return f"{len(self)} events wait to be received ({len(self._shelf.numbers(most))} of them {most[:64]!r})"
 
     def _make_room(self) -> None:
-        """Nothing is dropped here."""
+        """Nothing is dropped here but what handlers heard: the oldest of that."""
+        while self._is_only_heard() and len(self._shelf) > 1 and self._shelf.bytes >= self._limit:
+            self._shelf.take(None)
+            self.missed += 1
 
     def _regulate(self) -> None:
         """Reading never stops before the inbox is full, and then for everybody."""
