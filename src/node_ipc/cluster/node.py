@@ -181,12 +181,11 @@ class NodeLimits:
 
 
 @dataclass(slots=True, eq=False)
-class _Entry:
-    """A socket joined rooms."""
+class _Question:
+    """Whether the bus has what was subscribed."""
 
-    outcome: Outcome[None]
-    missing: set[str]
-    """Those of them that the bus may not have yet."""
+    rooms: set[str]
+    answered: Outcome[None]
 
 
 class Node:
@@ -220,8 +219,8 @@ class Node:
         self._syncs = 0
         self._subscribed: dict[str, float | None] = {}
         self._unconfirmed: set[str] = set()  # subscribed, and the bus was not asked yet whether it has that
-        self._asked: set[str] | None = None  # those of the question that is on its way
-        self._entering: dict[str, list[_Entry]] = {}  # those who joined, for each room that the bus may not have yet
+        self._asked: _Question | None = None  # the one that is on its way
+        self._entering: Outcome[None] | None = None  # of those who joined since, and wait for the next one
         self._expected: set[str] = set()
         self._lost: dict[str, int] = {}
         self._refused: set[str] = set()  # nodes whose frames look different
@@ -299,17 +298,17 @@ class Node:
         """Ask the bus whether it has what was subscribed; what is subscribed meanwhile is asked about behind that."""
         self._cancel("confirm")
         if self._line is not None and self._asked is None:
-            self._asked, self._unconfirmed = self._unconfirmed, set()
+            self._asked = _Question(self._unconfirmed, self._entering or self._driver.outcome(None))
+            self._unconfirmed, self._entering = set(), None
             self._line.confirm(partial(self._confirmed, self._asked, then))
 
-    def _confirmed(self, rooms: set[str], then: Callable[[], None]) -> None:
-        if rooms is not self._asked:  # it was about a connection that is gone
+    def _confirmed(self, question: _Question, then: Callable[[], None]) -> None:
+        if question is not self._asked:  # it was about a connection that is gone
             return
         self._asked = None
-        self._subscribed.update(dict.fromkeys(rooms, self._driver.now()))
-        for outcome in [each for room in rooms for each in self._entered(room)]:
-            outcome.settle()
-        if self._entering:
+        self._subscribed.update(dict.fromkeys(question.rooms, self._driver.now()))
+        question.answered.settle()
+        if self._entering is not None:
             self._confirm()
         then()
 
@@ -325,9 +324,10 @@ class Node:
 
     def _fall(self, error: Exception | None) -> None:
         self.state = NodeState.DOWN
-        self._line = self._asked = None
+        self._line = None
         self._cancel("join")
         self._cancel("beat")
+        self._wait_no_more()
         self._questions.end_all("the bus went down", told=True)
         self._local.tell("bus.down", error)
 
@@ -351,17 +351,14 @@ class Node:
 
     def _end(self, *_: object) -> None:
         self.state = NodeState.CLOSED
-        self._line = self._asked = None
+        self._line = None
         for name in list(self._timers):
             self._cancel(name)
         self._stats.dropped += self._waiting.clear()
         self._tell_gaps()
         self._questions.end_all("this server was stopped", told=False)
         self._answers.give_up_all()
-        entering, self._entering = self._entering, {}
-        for room, entries in entering.items():
-            for entry in entries:
-                entry.outcome.settle(_not_entered(room))
+        self._wait_no_more()
         self.finished()
 
     def abort(self) -> None:
@@ -512,38 +509,37 @@ class Node:
         self._subscribed.pop(room, None)
         self._unconfirmed.discard(room)
         if self._asked is not None:
-            self._asked.discard(room)  # if somebody comes again that is another subscription
+            self._asked.rooms.discard(room)  # if somebody comes again that is another subscription
         self._members.forget_room(room)
         if self._line is not None:
             self._line.unsubscribe(self._subjects.room(room))
-        for outcome in self._entered(room):
-            outcome.settle()
 
     def joined(self, rooms: Iterable[str]) -> Outcome[None]:
-        """For who has just joined these: done when the bus has what was subscribed for them, or nobody is there now.
+        """For who has just joined these: done when the bus has what was subscribed for them.
 
-        While the bus is down it waits for that; it fails where this node ends before.
+        Where it is down that is at once: nothing comes from elsewhere meanwhile, as ``bus.down`` and ``bus.gap`` tell,
+        and a server's own clients do not wait until it is back.
         """
-        outcome: Outcome[None] = self._driver.outcome(None)
         missing = {room for room in rooms if self._subscribed.get(room, 0.0) is None}
-        if not missing:
+        if not missing or self._line is None:
+            outcome: Outcome[None] = self._driver.outcome(None)
             outcome.settle()
-        elif self.state in (NodeState.CLOSING, NodeState.CLOSED):
-            outcome.settle(_not_entered(min(missing)))
-        else:
-            entry = _Entry(outcome, missing)
-            for room in missing:
-                self._entering.setdefault(room, []).append(entry)
-            if "confirm" not in self._timers:
-                self._later("confirm", 0, self._confirm)  # once for all who join in this turn
-        return outcome
+            return outcome
+        if self._asked is not None and missing <= self._asked.rooms:
+            return self._asked.answered
+        if self._entering is None:  # one for all who join in this turn, and while another question is on its way
+            self._entering = self._driver.outcome(None)
+            self._later("confirm", 0, self._confirm)
+        return self._entering
 
-    def _entered(self, room: str) -> list[Outcome[None]]:
-        """What is done now that the bus has this room, or nobody is in it."""
-        entries = self._entering.pop(room, [])
-        for entry in entries:
-            entry.missing.discard(room)
-        return [entry.outcome for entry in entries if not entry.missing]
+    def _wait_no_more(self) -> None:
+        """The bus is away: for who joined there is no answer to wait for."""
+        self._cancel("confirm")
+        asked, entering, self._asked, self._entering = self._asked, self._entering, None, None
+        if asked is not None:
+            asked.answered.settle()
+        if entering is not None:
+            entering.settle()
 
     # ---- heartbeats
 
@@ -918,10 +914,6 @@ _HEAR: dict[type, Callable[[Node, Other, Any], None]] = {
 }
 _SIGNS = (Hello, Beat)
 """What shows that a node is back, and subscribed."""
-
-
-def _not_entered(room: str) -> NotConnected:
-    return NotConnected(f"this server was stopped before the bus had that it listens to the room {room!r:.80}")
 
 
 def _place(id: str) -> tuple[str, int]:

@@ -333,9 +333,8 @@ class Session(Numbered):
 
         Of this server that holds at once, and nothing has to be awaited. With a bus, what *other* servers emit to the
         room comes from when the outcome is done: ``await socket.join(room)`` in a handler that then tells somebody that
-        it is there, or ``.then(…)`` on the callback front. While the bus is down it is not; it raises
-        :class:`NotConnected` where the server stops before. Without a bus, as always on the blocking front, it is done
-        when it is returned.
+        it is there, or ``.then(…)`` on the callback front. It never fails, and it is done when it is returned where the
+        bus is down, for nothing comes from other servers then, and without a bus, as always on the blocking front.
 
         A name is text of 1 to 256 characters. Raises :class:`InvalidEvent` for anything else,
         :class:`BackpressureError` past ``max_rooms_per_socket``, :class:`NotConnected` where the socket is closed; then
