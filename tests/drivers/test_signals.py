@@ -11,6 +11,7 @@ import pytest
 import uvloop
 
 import node_ipc
+from node_ipc.drivers import signals
 from node_ipc.drivers.signals import awake, told_to_end
 from processes import Program
 
@@ -122,3 +123,75 @@ def test_other_threads_have_no_signals() -> None:
     thread.start()
     thread.join(20)
     assert seen == [before]
+
+
+BLOCKED = {
+    "run": """
+async def main():
+    async with node_ipc.serve(f"unix:{sys.argv[1]}"):
+        block()
+node_ipc.run(main(), loop=sys.argv[2])
+""",
+    "callbacks": """
+ipc = node_ipc.IPC(node_ipc.Config(silent=True))
+ipc.serve(sys.argv[1], block)
+ipc.server.start()
+ipc.run(loop=sys.argv[2])
+""",
+}
+BLOCKING = """
+import sys, time, node_ipc
+from node_ipc.drivers import signals
+signals.STUCK_SECONDS = signals.STARVED_SECONDS = 0.05
+def block(*_):
+    print("blocked", flush=True)
+    while True:
+        time.sleep(0.01)
+"""
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("front", BLOCKED)
+def test_a_loop_that_is_held_up_is_told_of_and_the_next_signal_ends_the_program(
+    tmp_path: Path, front: str, number: signal.Signals, loop: str
+) -> None:
+    program = Program.python("-c", BLOCKING + BLOCKED[front], f"{tmp_path}/s", loop)
+    try:
+        program.wait_for("blocked")
+        program.process.send_signal(number)
+        said = program.wait_for("the event loop has had no turn since")
+        assert said.startswith(f"node_ipc: {number.name} came 0.1 s ago") and "Once more ends" in said
+        program.process.send_signal(number)
+        program.ends(0 if number is signal.SIGTERM else -signal.SIGINT)
+    finally:
+        program.close()
+
+
+def test_a_loop_that_comes_to_a_signal_is_told_of_nothing(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(signals, "STUCK_SECONDS", 0.0)
+    heard: list[int] = []
+
+    async def main() -> None:
+        asked = signals.Asked(asyncio.get_running_loop())
+        for number in range(3):
+            asked.ask(signal.SIGINT, heard.append, number)
+        await asyncio.sleep(0)
+        assert heard == [0, 1, 2] and not asked.is_stuck
+        asked.ask(signal.SIGINT, heard.append, 3)
+        assert asked.is_stuck
+        await asyncio.sleep(0)
+        assert heard[3:] == [3] and not asked.is_stuck
+
+    asyncio.run(main())
+    assert capfd.readouterr().err == ""
+
+
+def test_a_closed_loop_is_asked_nothing() -> None:
+    loop = asyncio.new_event_loop()
+    loop.close()
+    asked = signals.Asked(loop)
+    asked.ask(signal.SIGINT, pytest.fail)
+    assert not asked.is_stuck

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 from ..config.misspelt import suggests
 from ..errors import ConfigError, IPCError
 from .farewell import loop_ends, returned
-from .signals import awake, handled
+from .signals import Asked, awake, handled
 
 __all__ = ["ends_in_order", "loop_factory", "run", "runs_here", "why_no_endpoints"]
 
@@ -138,24 +138,25 @@ class _Supervised(Generic[T]):
         loop = asyncio.get_running_loop()
         if threading.current_thread() is not threading.main_thread():  # which alone may ask for signals
             return await self._main
+        asked = Asked(loop)
         with (
-            handled(signal.SIGTERM, partial(self._terminate, loop)),
-            handled(signal.SIGINT, partial(self._interrupt, loop)),
+            handled(signal.SIGTERM, partial(self._terminate, asked)),
+            handled(signal.SIGINT, partial(self._interrupt, asked)),
         ):
             return await self._main
 
-    def _terminate(self, loop: asyncio.AbstractEventLoop, *_: Any) -> None:
+    def _terminate(self, asked: Asked, number: int, *_: Any) -> None:
         if self._is_told and self.ended_by is None:
             raise SystemExit(0)
         self._is_told = True
-        loop.call_soon_threadsafe(self._end, SystemExit(0))
+        asked.ask(number, self._end, SystemExit(0))
 
-    def _interrupt(self, loop: asyncio.AbstractEventLoop, *_: Any) -> None:
+    def _interrupt(self, asked: Asked, number: int, *_: Any) -> None:
         """Ctrl-C, at any moment; the second one gets through to code that does not come back to the loop."""
         if self._is_told:  # the loop may not even have got to the first
             raise KeyboardInterrupt
         self._is_told = True
-        loop.call_soon_threadsafe(self._end, KeyboardInterrupt())
+        asked.ask(number, self._end, KeyboardInterrupt())
 
     def _end(self, ended_by: BaseException) -> None:
         assert self._task is not None

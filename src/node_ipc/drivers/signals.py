@@ -8,17 +8,73 @@ always; asyncio's own loop only where ``add_signal_handler`` was called, and ``a
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import contextlib
 import signal
 import socket
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-__all__ = ["awake", "handled", "told_to_end"]
+__all__ = ["Asked", "awake", "handled", "told_to_end"]
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
+STUCK_SECONDS = 2.0
+"""A loop that has had no turn for so long after a signal is held up by something in it."""
+STARVED_SECONDS = 0.5
+"""And so long more, for a process that got no processor meanwhile."""
+
+
+class Asked:
+    """What a signal asks of a loop, and whether the loop comes to it: one that is held up is told of on stderr."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._came = _thread.allocate_lock()  # taken until the loop has come to it
+        self._since: float | None = None
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the loop has not come to what it was asked, for so long that it may never."""
+        return self._since is not None and time.monotonic() - self._since >= STUCK_SECONDS
+
+    def ask(self, number: int, handle: Callable[..., object], *arguments: Any) -> None:
+        """Call this in the loop. For handlers of signals, which may come between any two steps."""
+        if self._since is None:
+            self._came = came = _thread.allocate_lock()
+            came.acquire()
+            self._since = time.monotonic()
+            with contextlib.suppress(RuntimeError):  # no thread more: then it is not told
+                # A bare one, since a Thread's start takes a lock that this very thread may hold just now.
+                _thread.start_new_thread(_watch, (came, signal.Signals(number).name))
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._come, handle, *arguments)
+            return
+        self._release()
+
+    def _come(self, handle: Callable[..., object], *arguments: Any) -> None:
+        self._release()
+        handle(*arguments)
+
+    def _release(self) -> None:
+        if self._since is not None:
+            self._since = None
+            self._came.release()
+
+
+def _watch(came: _thread.LockType, name: str) -> None:
+    """In a thread of its own: tell that the loop does not come."""
+    if not any(came.acquire(timeout=seconds) for seconds in (STUCK_SECONDS, STARVED_SECONDS)):
+        seconds = STUCK_SECONDS + STARVED_SECONDS
+        print(
+            f"node_ipc: {name} came {seconds:g} s ago, and the event loop has had no turn since. A handler or a task "
+            "holds it up, as time.sleep() and long computations do. Once more ends the program at once",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 @contextlib.contextmanager
@@ -74,14 +130,21 @@ def handled(number: int, handler: Callable[..., Any]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def told_to_end(loop: asyncio.AbstractEventLoop, handle: Callable[[], object]) -> Iterator[None]:
-    """SIGINT and SIGTERM call ``handle`` in the loop, also while it closes; only in the main thread are there any."""
+    """SIGINT and SIGTERM call ``handle`` in the loop, also while it closes; only in the main thread are there any.
+
+    Where the loop does not come to it, the next one raises ``KeyboardInterrupt``, or ``SystemExit(0)`` for SIGTERM, in
+    what holds the loop up.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def woken(*_: object) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(handle)
+    asked = Asked(loop)
+
+    def woken(number: int, *_: object) -> None:
+        if asked.is_stuck:
+            raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(0)
+        asked.ask(number, handle)
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(awake(loop))
