@@ -293,3 +293,37 @@ def test_what_is_kept_with_a_socket_goes_into_its_state() -> None:
     for gets in ("", EVENTS):
         assert advice(error, gets) == ". What belongs to a socket is kept in its state: socket.state['name'] = …"
     assert advice(raised(lambda: heard[0].name)) == ""
+
+
+# ---- what is so now, asked as of a future
+
+
+def asks_an_answer(answer: Any) -> Any:
+    return answer.done()
+
+
+def asks_a_client(client: Any) -> Any:
+    return client.closed.done()
+
+
+def asks_by_a_call(client: Any) -> Any:
+    return client.connected()
+
+
+def asks_somebody_else(job: Any) -> Any:
+    return job.done()
+
+
+def test_whether_something_is_done_is_asked_without_a_call() -> None:
+    client, server, _, _ = testing.pair()
+    server.handle("add", sum)
+    for use, of in ((asks_an_answer, client.request("add", [1, 2])), (asks_a_client, client)):
+        assert advice(raised(use, of)) == ". done is no method here: if answer.done"
+    assert "if client.closed" in advice(raised(asks_by_a_call, client))
+
+
+def test_what_somebody_else_calls_done_is_his_own() -> None:
+    class Job:
+        done = True
+
+    assert advice(raised(asks_somebody_else, Job())) == ""

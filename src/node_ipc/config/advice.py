@@ -78,6 +78,10 @@ WRONG_FRONT = (
         "The blocking front is not awaited; in a coroutine use await node_ipc.connect(…), node_ipc.serve(…)",
     ),
     (re.compile(r"^'Async\w+' object does not support the context manager"), "Here it is async with"),
+    (
+        re.compile(r"^'\w*Outcome' object is not callable$"),
+        "Whether it is so is asked without a call, if client.closed; await client.closed waits until it is",
+    ),
 )
 """What Python says of what has no such method, and what to write instead."""
 
@@ -172,6 +176,8 @@ def _of_types(error: TypeError, text: str) -> str:
         return f"Several params are one list or object, options go by name, as timeout=…, and {CALLS_NONE}"
     if EMIT_OF_MORE.fullmatch(text):
         return f"One event brings one payload: {SEVERAL}, as emit(type, [1, 2, 3])"
+    if text == "'bool' object is not callable" and _is_at_hand("done", error):
+        return "done is no method here: if answer.done"
     if "'coroutine'" in text:
         return MISSING_AWAIT
     if text.startswith("the JSON object must be str, bytes or bytearray, not "):
@@ -230,6 +236,13 @@ def _at_hand(error: BaseException) -> Iterator[Any]:
         yield value
         if type(value) is dict:
             yield from islice(value.values(), LOOKED_AT)
+
+
+def _is_at_hand(attribute: str, error: BaseException) -> bool:
+    """Whether this was asked of something, and there is something of ours of which it may have been."""
+    if (found := _frame(error)) is None or attribute not in found[0].f_code.co_names:
+        return False
+    return any(type(each).__module__.startswith("node_ipc.") for each in _at_hand(error))
 
 
 def _is_argument(error: BaseException, value: object) -> bool:
