@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import re
 import subprocess
@@ -18,6 +19,7 @@ from inner_pytest import run_pytest
 from node_ipc import blocking
 from node_ipc.config.address import Pipe, Tcp
 from node_ipc.config.config import Config
+from node_ipc.drivers import unseen
 from node_ipc.errors import AddressInUse, ConfigError, ConnectDenied, HandlerError, RemoteError, WrongLoopError
 from node_ipc.testing import Conditions, MemoryDriver, NothingHappens, Started, Wire, WireServer, connect, pair, serve
 
@@ -691,6 +693,18 @@ def test_a_failure_that_nobody_looked_at_is_an_error_of_its_test(tmp_path: Path)
     assert "InvalidPayload: the payload of 'n' does not fit at $: Expected `int`, got `str`" in told
     why = told.partition("test_that_fails_anyhow")[2]
     assert "DID NOT RAISE" in why and "Before this there was an error that nobody heard" in why
+
+
+def test_what_fails_on_a_driver_of_a_test_that_has_ended_is_a_warning() -> None:
+    test = unseen.Unseen()
+    with unseen.made_by(test):
+        driver = MemoryDriver()
+    assert test.take() == []
+    test.is_over = True
+    driver.keep_failure(ValueError("too late for its test"))
+    with pytest.warns(RuntimeWarning, match="too late for its test"):
+        del driver
+        gc.collect()
 
 
 def test_without_the_plugin_it_is_a_warning_with_the_handlers_line(tmp_path: Path) -> None:

@@ -86,7 +86,10 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
 
     item.stash[UNSEEN] = test = unseen.Unseen()
     with unseen.made_by(test):
-        return (yield)
+        try:
+            return (yield)
+        finally:
+            test.is_over = True
 
 
 @pytest.hookimpl(wrapper=True)

@@ -148,6 +148,44 @@ async def test_an_attempt_that_hangs_is_given_up_soon_and_told_when_it_is_no_acc
     assert 0.9 < bus.hung[0] < 2 and bus.hung == [*sorted(bus.hung[:-1]), bus.hung[-1]]
 
 
+class Asked(Hanging):
+    """A bus that may leave a question without an answer."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self.hears: Any = None
+        self.connections = 0
+        self.unanswered: asyncio.Future[None] | None = None
+
+    async def connect(self, hears: Any) -> int | None:
+        self.hears = hears
+        self.connections += 1
+        return None
+
+    async def confirm(self) -> None:
+        if self.unanswered is not None:
+            await self.unanswered
+
+
+async def test_a_question_that_fails_behind_the_end_of_its_connection_is_no_end_of_the_next(tmp_path: Path) -> None:
+    bus, downs = Asked(), list[Any]()
+    async with node_ipc.serve(f"{tmp_path}/s", bus=bus) as server, node_ipc.connect(f"{tmp_path}/s") as client:
+        server.on("bus.down", downs.append)
+        server.on("join", lambda room, socket: (socket.join(room), socket.emit("joined")))
+        await until(lambda: server.stats().bus.state == "up")  # type: ignore[union-attr]
+        bus.unanswered = unanswered = asyncio.get_running_loop().create_future()
+        client.emit("join", "a")
+        await client.receive("joined", timeout=20)
+        await asyncio.sleep(0.01)  # the question is asked in a turn of its own
+        bus.unanswered = None
+        bus.hears.lost(ConnectionError("gone"))
+        await until(lambda: bus.connections == 2 and server.stats().bus.state == "up")  # type: ignore[union-attr]
+        unanswered.set_exception(TimeoutError("no answer"))
+        for room in ("b", "c"):
+            await server.sockets[0].join(room)
+        assert (len(downs), bus.connections) == (1, 2) and server.stats().bus.state == "up"  # type: ignore[union-attr]
+
+
 # ---- the callback front
 
 

@@ -96,6 +96,21 @@ def test_a_join_does_not_wait_for_a_bus_that_is_down_and_what_is_emitted_when_it
     assert two.numbers == [1] and not two.gaps
 
 
+def test_where_the_bus_has_just_come_back_a_join_waits_also_of_rooms_that_were_there_before() -> None:
+    group = Group(2)
+    two = group.processes[1]
+    before = two.enter("a")
+    group.driver.run_until(lambda: before.done)
+    group.broker.kill()
+    group.run(1)
+    group.broker.restart()
+    group.driver.run_until(lambda: two.node.state is NodeState.JOINING)
+    again = two.enter("a")
+    assert not again.done
+    group.driver.run_until(lambda: again.done)
+    assert two.node.state is not NodeState.DOWN
+
+
 def test_a_room_that_was_left_and_joined_again_is_another_question() -> None:
     group = Group(2)
     two = group.processes[1]

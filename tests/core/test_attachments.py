@@ -574,6 +574,16 @@ def test_who_did_not_agree_gets_what_was_emitted_whatever_becomes_of_it() -> Non
     assert got == [b"a" * 400_000] * 3
 
 
+@pytest.mark.parametrize("type", [set[bytes], frozenset[bytes], set[bytes] | None])
+def test_a_set_of_bytes_is_one_also_where_they_come_beside_the_message(type: Any) -> None:
+    ends = agreed()
+    got: list[Any] = []
+    ends.server.on("keys", lambda data: got.append(data), type=type)
+    ends.client.emit("keys", [LARGE, b"small"])
+    ends.driver.run_until_idle()
+    assert got == [{LARGE, b"small"}] and ends.driver.failures == []
+
+
 def test_the_largest_message_is_counted_with_its_attachments() -> None:
     ends = agreed(max_message_size=100_000)
     got: list[Any] = []

@@ -1048,6 +1048,8 @@ BITTEN = Raw(b'"\\udce9"')
         (Spot, b'["\\udce9","\\udce9"]', Spot("\udce9", BITTEN)),
         (Raw, b'"\\udce9"', BITTEN),
         (tuple[str, bytes], b'["\\udce9","aGk="]', ("\udce9", b"hi")),
+        (tuple[str, set[bytes]], b'["\\udce9",["aGk="]]', ("\udce9", {b"hi"})),
+        (frozenset[str] | None, b'["\\udce9"]', frozenset({"\udce9"})),
     ],
 )
 def test_lone_surrogates_beside_parts_that_stay_in_bytes(type: Any, json: bytes, value: Any) -> None:

@@ -139,8 +139,20 @@ ipc.server.start()
 ipc.run(loop=sys.argv[2])
 """,
 }
+CLEANING = """
+async def main():
+    try:
+        await asyncio.Event().wait()
+    finally:
+        block()
+async def tell():
+    print("up", flush=True)
+async def both():
+    await asyncio.gather(main(), tell())
+node_ipc.run(both(), loop=sys.argv[2])
+"""
 BLOCKING = """
-import sys, time, node_ipc
+import asyncio, sys, time, node_ipc
 from node_ipc.drivers import signals
 signals.STUCK_SECONDS = signals.STARVED_SECONDS = 0.05
 def block(*_):
@@ -164,6 +176,20 @@ def test_a_loop_that_is_held_up_is_told_of_and_the_next_signal_ends_the_program(
         assert said.startswith(f"node_ipc: {number.name} came 0.1 s ago") and "Once more ends" in said
         program.process.send_signal(number)
         program.ends(0 if number is signal.SIGTERM else -signal.SIGINT)
+    finally:
+        program.close()
+
+
+def test_a_clean_up_that_holds_the_loop_up_is_ended_by_the_signal_that_comes_behind_the_line(tmp_path: Path) -> None:
+    program = Program.python("-c", BLOCKING + CLEANING, f"{tmp_path}/s", "asyncio")
+    try:
+        program.wait_for("up")
+        program.process.send_signal(signal.SIGTERM)
+        program.wait_for("blocked")
+        program.process.send_signal(signal.SIGTERM)
+        program.wait_for("the event loop has had no turn since")
+        program.process.send_signal(signal.SIGTERM)
+        program.ends(0)
     finally:
         program.close()
 

@@ -521,6 +521,8 @@ class Node:
         and a server's own clients do not wait until it is back.
         """
         missing = {room for room in rooms if self._subscribed.get(room, 0.0) is None}
+        if self.state is NodeState.JOINING:  # what was subscribed before is subscribed anew, and not yet there either
+            missing = set(rooms)
         if not missing or self._line is None:
             outcome: Outcome[None] = self._driver.outcome(None)
             outcome.settle()

@@ -229,7 +229,7 @@ class ClientCore(LinkPublisher[S]):
         self._state = ClientState.IDLE
         self.connected: Outcome[Self] = self._outcome_of("connected")
         """Settled when the link is up for the first time, or with the error that ended the client. True while it is up,
-        and false while it is not."""
+        and false while it is not; a blocking client notices the end of a link in its calls."""
         self.unheard: Callable[[str, Any, Session], None] | None = None
         """Told of events that no handler has: the inbox of the waiting fronts."""
         self.on_link: Callable[[], None] | None = None

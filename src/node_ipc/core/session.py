@@ -335,6 +335,7 @@ class Session(Numbered):
         room comes from when the outcome is done: ``await socket.join(room)`` in a handler that then tells somebody that
         it is there, or ``.then(…)`` on the callback front. It never fails, and it is done when it is returned where the
         bus is down, for nothing comes from other servers then, and without a bus, as always on the blocking front.
+        Another server of a NATS cluster hears of it some milliseconds later.
 
         A name is text of 1 to 256 characters. Raises :class:`InvalidEvent` for anything else,
         :class:`BackpressureError` past ``max_rooms_per_socket``, :class:`NotConnected` where the socket is closed; then

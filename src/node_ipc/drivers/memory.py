@@ -270,10 +270,10 @@ class MemoryDriver:
 
     def __del__(self) -> None:
         left = self.take_unseen()
-        if self._test is not None:
-            self._test.left += left
-        else:
+        if self._test is None or self._test.is_over:
             warn(left)
+        else:
+            self._test.left += left
 
     # ---- the clock
 

@@ -146,7 +146,7 @@ class _Supervised(Generic[T]):
             return await self._main
 
     def _terminate(self, asked: Asked, number: int, *_: Any) -> None:
-        if self._is_told and self.ended_by is None:
+        if self._is_told and (self.ended_by is None or asked.is_stuck):
             raise SystemExit(0)
         self._is_told = True
         asked.ask(number, self._end, SystemExit(0))

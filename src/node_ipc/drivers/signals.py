@@ -44,9 +44,9 @@ class Asked:
     def ask(self, number: int, handle: Callable[..., object], *arguments: Any) -> None:
         """Call this in the loop. For handlers of signals, which may come between any two steps."""
         if self._since is None:
+            self._since = time.monotonic()  # first: another signal may come between any two of these
             self._came = came = _thread.allocate_lock()
             came.acquire()
-            self._since = time.monotonic()
             with contextlib.suppress(RuntimeError):  # no thread more: then it is not told
                 # A bare one, since a Thread's start takes a lock that this very thread may hold just now.
                 _thread.start_new_thread(_watch, (came, signal.Signals(number).name))

@@ -32,6 +32,8 @@ class Unseen:
     def __init__(self) -> None:
         self.drivers: WeakSet[Failing] = WeakSet()
         self.left: list[BaseException] = []
+        self.is_over = False
+        """Whether the test has ended: what fails later on its drivers is nobody's error, and a warning."""
 
     def take(self) -> list[BaseException]:
         """What nobody saw; told once."""

@@ -87,7 +87,8 @@ def _may_be(data: Any, info: Any) -> bool:
 
 
 _OF_DICTS = (types.DictType, types.TypedDictType, types.DataclassType)
-_OF_LISTS = (types.ListType, types.TupleType, types.VarTupleType, types.NamedTupleType)
+_OF_ONE_KIND = (types.ListType, types.VarTupleType, types.SetType, types.FrozenSetType)
+_OF_LISTS = (*_OF_ONE_KIND, types.TupleType, types.NamedTupleType)
 
 
 def _members(info: Any) -> Callable[[Any], Any]:
@@ -99,7 +100,7 @@ def _members(info: Any) -> Callable[[Any], Any]:
 
 def _items(info: Any) -> Callable[[int], Any]:
     """By its index, the type of a value in a list."""
-    if isinstance(info, (types.ListType, types.VarTupleType)):
+    if isinstance(info, _OF_ONE_KIND):
         return lambda index: info.item_type
     if isinstance(info, types.TupleType):
         in_order = list(info.item_types)
