@@ -156,6 +156,7 @@ class Asked(Hanging):
         self.hears: Any = None
         self.connections = 0
         self.unanswered: asyncio.Future[None] | None = None
+        self.asked = asyncio.Event()
 
     async def connect(self, hears: Any) -> int | None:
         self.hears = hears
@@ -164,6 +165,7 @@ class Asked(Hanging):
 
     async def confirm(self) -> None:
         if self.unanswered is not None:
+            self.asked.set()
             await self.unanswered
 
 
@@ -176,7 +178,7 @@ async def test_a_question_that_fails_behind_the_end_of_its_connection_is_no_end_
         bus.unanswered = unanswered = asyncio.get_running_loop().create_future()
         client.emit("join", "a")
         await client.receive("joined", timeout=20)
-        await asyncio.sleep(0.01)  # the question is asked in a turn of its own
+        await bus.asked.wait()
         bus.unanswered = None
         bus.hears.lost(ConnectionError("gone"))
         await until(lambda: bus.connections == 2 and server.stats().bus.state == "up")  # type: ignore[union-attr]

@@ -60,8 +60,8 @@ class Asked:
         handle(*arguments)
 
     def _release(self) -> None:
-        if self._since is not None:
-            self._since = None
+        self._since = None
+        if self._came.locked():  # not where one signal comes into the other's asking
             self._came.release()
 
 
