@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvloop
@@ -213,6 +215,30 @@ def test_a_loop_that_comes_to_a_signal_is_told_of_nothing(
 
     asyncio.run(main())
     assert capfd.readouterr().err == ""
+
+
+def test_a_signal_that_comes_into_anothers_asking_leaves_one_who_watches(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(signals, "STUCK_SECONDS", 0.0)
+    monkeypatch.setattr(signals, "STARVED_SECONDS", 0.0)
+    watched: list[tuple[Any, ...]] = []
+    monkeypatch.setattr("_thread.start_new_thread", lambda watch, arguments: watched.append((watch, *arguments)))
+    clock = time.monotonic
+
+    def interrupted() -> float:
+        monkeypatch.setattr(time, "monotonic", clock)
+        asked.ask(signal.SIGTERM, lambda: None)
+        return clock()
+
+    loop = asyncio.new_event_loop()
+    asked = signals.Asked(loop)
+    monkeypatch.setattr(time, "monotonic", interrupted)
+    asked.ask(signal.SIGINT, lambda: None)
+    for watch, *arguments in watched:
+        watch(*arguments)
+    loop.close()
+    assert len(watched) == 2 and capfd.readouterr().err.count("has had no turn") == 1
 
 
 def test_a_closed_loop_is_asked_nothing() -> None:

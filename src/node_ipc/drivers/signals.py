@@ -49,7 +49,7 @@ class Asked:
             came.acquire()
             with contextlib.suppress(RuntimeError):  # no thread more: then it is not told
                 # A bare one, since a Thread's start takes a lock that this very thread may hold just now.
-                _thread.start_new_thread(_watch, (came, signal.Signals(number).name))
+                _thread.start_new_thread(self._watch, (came, signal.Signals(number).name))
         with contextlib.suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self._come, handle, *arguments)
             return
@@ -64,10 +64,10 @@ class Asked:
         if self._came.locked():  # not where one signal comes into the other's asking
             self._came.release()
 
-
-def _watch(came: _thread.LockType, name: str) -> None:
-    """In a thread of its own: tell that the loop does not come."""
-    if not any(came.acquire(timeout=seconds) for seconds in (STUCK_SECONDS, STARVED_SECONDS)):
+    def _watch(self, came: _thread.LockType, name: str) -> None:
+        """In a thread of its own: tell that the loop does not come."""
+        if any(came.acquire(timeout=seconds) for seconds in (STUCK_SECONDS, STARVED_SECONDS)) or came is not self._came:
+            return  # of two signals that came into each other's asking one watches
         seconds = STUCK_SECONDS + STARVED_SECONDS
         print(
             f"node_ipc: {name} came {seconds:g} s ago, and the event loop has had no turn since. A handler or a task "
