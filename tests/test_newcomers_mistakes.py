@@ -629,6 +629,31 @@ def test_a_stopped_blocking_server_serves_nobody(serve: Any, tmp_path: Path) -> 
     assert server.poll(None) is False
 
 
+@pytest.mark.parametrize(
+    "serve", [lambda path: blocking.serve(f"{path}/s"), lambda _: blocking.serve_udp("127.0.0.1:0")]
+)
+def test_a_blocking_server_that_a_signal_stops_before_it_serves_ends_in_order(serve: Any, tmp_path: Path) -> None:
+    server = serve(tmp_path)
+    server.stop()  # as a handler of signals does, before the next line and behind it
+    with server:
+        server.serve_forever()
+    with pytest.raises(node_ipc.NotConnected, match="the server was stopped"):
+        server.serve_forever()
+
+
+async def test_a_server_that_a_signal_stops_before_it_serves_ends_in_order(tmp_path: Path) -> None:
+    for opening in (node_ipc.serve(f"{tmp_path}/s"), node_ipc.serve_udp("127.0.0.1:0")):
+        server = await opening
+        await server.stop()
+        async with server:
+            await server.serve_forever()
+            with pytest.raises(node_ipc.NotConnected, match="the server was stopped"):
+                await server.serve_forever()
+        await server.start()
+        await server.stop()
+        await server.serve_forever()
+
+
 async def test_a_stopped_server_serves_nobody(tmp_path: Path) -> None:
     for opening in (node_ipc.serve(f"{tmp_path}/s"), node_ipc.serve_udp("127.0.0.1:0")):
         async with opening as server:
@@ -642,18 +667,24 @@ async def test_a_stopped_server_serves_nobody(tmp_path: Path) -> None:
 
 
 async def test_a_block_with_a_closed_client_does_not_begin(tmp_path: Path) -> None:
-    async with node_ipc.serve(f"{tmp_path}/s"), node_ipc.connect(f"{tmp_path}/s") as client:
-        await client.close()
+    async with node_ipc.serve(f"{tmp_path}/s"):
+        client = await node_ipc.connect(f"{tmp_path}/s")
+        await client.close()  # as a signal may have it, just before the block
+        async with client:
+            assert [message async for message in client] == []
         with pytest.raises(node_ipc.NotConnected, match=r"make another: the client .* is closed"):
             await client.__aenter__()
         await client.connect()
-        assert await client.__aenter__() is client
+        async with client:
+            assert client.connected
 
 
 def test_a_block_with_a_closed_blocking_client_does_not_begin(front: Any) -> None:
     front.serve()
     client = blocking.connect("world", config=front.config)
-    client.close()
+    client.close()  # as a signal may have it, just before the block
+    with client:
+        assert list(client) == []
     with pytest.raises(node_ipc.NotConnected, match=r"make another: the client 'world' is closed"), client:
         raise AssertionError("the block has begun")
 

@@ -88,7 +88,7 @@ class AsyncClient(Client):
         return self
 
     async def __aexit__(self, kind: Any, error: BaseException | None, *_: Any) -> None:
-        self.tell_of_no_time(error)
+        self.block_ended(error)
         await _leave(self.close(), self.abort, error)
 
     @overload
@@ -248,14 +248,14 @@ class Serving(SocketPublisher[S]):
         return self
 
     async def __aexit__(self, kind: Any, error: BaseException | None, *_: Any) -> None:
-        self.tell_of_no_time(error)
+        self.block_ended(error)
         await _leave(self.begin_stop(), self.abort, error)
 
     async def serve_forever(self) -> None:
-        """Until the server is stopped; cancelled, it stops, after everything emitted was sent.
+        """Until the server is stopped, as by a signal just before; cancelled, it stops, after everything was sent.
 
         Raises:
-            NotConnected: the server had been stopped before.
+            NotConnected: its block, or a call of this, had ended before.
         """
         refuse_other_threads(self._driver, "serve_forever")
         self._refuse_when_stopped("serve_forever()")
@@ -266,6 +266,8 @@ class Serving(SocketPublisher[S]):
                 self.tell_of_main_that_ended()
             await _leave(self.begin_stop(), self.abort, None)
             raise
+        finally:
+            self._is_used_up = True
 
 
 class AsyncServer(Serving[Socket], Server):

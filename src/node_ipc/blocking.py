@@ -207,7 +207,7 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, *_: Any) -> None:
-        self.tell_of_no_time(error)
+        self.block_ended(error)
         leave(self._thread, self.close, self.abort, error)
 
     def _had_time(self) -> bool:

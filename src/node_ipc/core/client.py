@@ -272,7 +272,6 @@ class ClientCore(LinkPublisher[S]):
         self._is_doubted = False  # and it is no usual end
         self._told_of_doubt = False
         self._close_seconds = 0.0
-        self._told_to_close = False
         self._had_no_time = False
 
     def __repr__(self) -> str:
@@ -312,8 +311,8 @@ class ClientCore(LinkPublisher[S]):
         return caused(NotConnected(f"{what}: the client {self.id!r} is {self._state.value}{why}"), self.ended_by)
 
     def _refuse_when_over(self) -> None:
-        """A ``with`` block begins: not of a client that was closed; where the link was lost the rest is received."""
-        if self.state is _S.CLOSED and self._told_to_close:
+        """A block begins: not of a client whose block has ended; where its link was lost the rest is received."""
+        if self.state is _S.CLOSED and self._is_used_up:
             raise self.over("a block with a closed client does nothing, make another")
 
     def trouble(self) -> str:
@@ -604,7 +603,7 @@ class ClientCore(LinkPublisher[S]):
         refuse_other_threads(self._driver, "connect")
         if self._state in (_S.IDLE, _S.CLOSED):
             self.failure = self.ended_by = None
-            self._told_to_close = False
+            self._is_used_up = False
             self._begun_at = self._driver.now()
             self.retries = self._attempts = self._protocol_errors = self._short_links = 0
             self.connected = self._outcome_of("connected")
@@ -616,7 +615,6 @@ class ClientCore(LinkPublisher[S]):
         """Send what was emitted, then end: as :meth:`Client.close`."""
         refuse_other_threads(self._driver, "close")
         self._close_seconds = seconds_to_end(timeout, "close", self._settings.close_timeout)
-        self._told_to_close = True
         if self._requests is not None:
             self._requests.withdraw_unsent()
         begun = self._begun_by_handler()

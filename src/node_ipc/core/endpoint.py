@@ -177,7 +177,7 @@ OPTIONS = (*Config.options, "config")
 BETWEEN_PARTS = frozenset(
     {
         *("abandoned", "accept", "accept_at", "address_of", "answers_first", "awaits_answers", "awaits_turn", "bound"),
-        *("bus_event", "called_by_handler", "begin_stop", "codec", "datagram", "deliver", "join_bus", "socket"),
+        *("begin_stop", "block_ended", "bus_event", "called_by_handler", "codec", "datagram", "deliver", "join_bus"),
         *(
             "datagram_error",
             "elsewhere",
@@ -216,7 +216,7 @@ BETWEEN_PARTS = frozenset(
             "request_from",
             "requests",
         ),
-        "rooms_of",
+        *("rooms_of", "socket"),
         *("runs_in_event_loop", "session_closing", "session_failed", "session_fault", "session_lost"),
         *(
             "session_opened",
@@ -224,7 +224,6 @@ BETWEEN_PARTS = frozenset(
             "tell_came_before",
             "tell_misspelt",
             "tell_of_main_that_ended",
-            "tell_of_no_time",
             "tell_unread",
             "trouble",
             "turn_came",
@@ -267,6 +266,9 @@ class Publisher:
 
     _had_turn = True
     _ends_in_order = True
+    _is_used_up = False
+    """Whether a block of it, or a call of ``serve_forever()``, has ended: it is over on purpose then, and who begins
+    another has mistaken it. One that was closed or stopped before may have been so by a signal."""
     own_log_is_silent: Callable[[], bool] | None = None
     """Where whoever made it shows its errors (``ipc.log`` does): whether that is silent now."""
 
@@ -502,12 +504,13 @@ class Publisher:
     def _has_sent(self) -> bool:
         return self.stats().messages_out > 0 or self.unsent() > 0
 
-    def tell_of_no_time(self, error: BaseException | None) -> None:
-        """A ``with`` block of it has ended: a program whose handlers could not be called by then is told why.
+    def block_ended(self, error: BaseException | None) -> None:
+        """A ``with`` block of it has ended: no other begins without a new start.
 
-        Not so who has waited for anything, or whose block ended by an ``error`` but Ctrl-C. Where something was sent
-        an answer may still come while it ends.
+        A program whose handlers could not be called by then is told why. Not so who has waited for anything, or whose
+        block ended by an ``error`` but Ctrl-C. Where something was sent an answer may still come while it ends.
         """
+        self._is_used_up = True
         self._ends_in_order = error is None or isinstance(error, KeyboardInterrupt)
         if self._ends_in_order and not (self._had_time() or self._has_sent()) and (names := self._heard_in_vain()):
             self._tell_no_time(f"the block ended before any handler (of {names}) could be called")
@@ -902,6 +905,7 @@ class SocketPublisher(Publisher, Generic[S]):
     def _start(self: Self) -> None:
         self.started, self.closed = self._outcome_of("listening"), self._outcome_of("closed")
         self.failure = None
+        self._is_used_up = False
         self._state = _S.STARTING
         self._listen()
 
@@ -984,8 +988,11 @@ class SocketPublisher(Publisher, Generic[S]):
         self._tell_unheard(line)
 
     def _refuse_when_stopped(self, what: str) -> None:
-        """Whoever waits for a server that is over would take its silence for an end in order."""
-        if self.state is _S.CLOSED:
+        """Whoever waits for a server that is over would take its silence for an end in order.
+
+        One that was stopped before anybody served has ended in order: a signal may come as early as that.
+        """
+        if self.state is _S.CLOSED and self._is_used_up:
             anew = ", or start() it anew before" if self._driver.runs_coroutines else ""
             raise NotConnected(f"{what} does nothing: the server was stopped. Make another{anew}")
 

@@ -123,7 +123,7 @@ class Serving(SocketPublisher[S]):
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, *_: Any) -> None:
-        self.tell_of_no_time(error)
+        self.block_ended(error)
         leave(self._thread, self.stop, self.abort, error)
 
     def _had_time(self) -> bool:
@@ -181,7 +181,8 @@ class Serving(SocketPublisher[S]):
         order, then raises ``SystemExit(0)``, so what is behind this call runs only in ``finally`` and at the end of
         ``with``; a second one kills. That is in the main thread, where the program has no handler of its own.
 
-        Raises :class:`NotConnected` where the server had been stopped before.
+        Stopped just before, as by a handler of signals, it returns at once. Raises :class:`NotConnected` where its
+        ``with`` block, or a call of this, had ended before.
         """
         before_waiting(self._thread, "serve_forever")
         self._refuse_when_stopped("serve_forever()")
@@ -191,6 +192,7 @@ class Serving(SocketPublisher[S]):
         with told_to_terminate(self._thread) as told:
             while not (closed.done or told):
                 pump(None)
+        self._is_used_up = True
         if told:
             self.stop()
             raise SystemExit(0)
