@@ -10,7 +10,7 @@ import numpy
 from msgspec import Raw
 
 import node_ipc
-from node_ipc.core.events import typed_decoder
+from node_ipc.core.payload import typed_decoder
 from node_ipc.errors import InvalidPayload, ProtocolError
 from node_ipc.wire.attached import AttachingSplitter, Delivery
 

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from node_ipc import Config
-from node_ipc.core.events import typed_decoder
+from node_ipc.core.payload import typed_decoder
 from node_ipc.errors import InvalidPayload, IPCError, ProtocolError
 from node_ipc.wire.codec import Codec, choose
 from node_ipc.wire.json import Envelope

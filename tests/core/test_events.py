@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from node_ipc.core.events import SHORTCUTS, SUSPECTS, Event, Events, Registration, describe, typed_decoder
+from node_ipc.core.events import SHORTCUTS, SUSPECTS, Event, Events, Registration, describe
+from node_ipc.core.payload import typed_decoder
 from node_ipc.errors import HandlerError, InvalidEvent, InvalidPayload, IPCError, ReservedEvent
 from node_ipc.testing import Pair, pair
 from node_ipc.wire.json import Envelope, RawEnvelope

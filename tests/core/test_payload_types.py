@@ -336,13 +336,13 @@ def test_what_is_registered_by_the_thousand_takes_time_by_the_piece() -> None:
 
 
 def test_decoders_are_kept_for_the_latest_types_only() -> None:
-    from node_ipc.core.events import _made_decoder
+    from node_ipc.core.payload import made_decoder
 
     ends = pair()
     for number in range(512):
         made = msgspec.defstruct(f"Type{number}", [("a", int)])
         ends.server.once(f"event {number}", lambda data: None, type=made)
-    kept: Any = _made_decoder.__wrapped__  # type: ignore[attr-defined]  # by functools.wraps
+    kept: Any = made_decoder.__wrapped__  # type: ignore[attr-defined]  # by functools.wraps
     assert 0 < kept.cache_info().currsize <= 256
     ends.driver.close()
 

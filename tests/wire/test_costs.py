@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from node_ipc import Config, FrameTooLarge, InvalidPayload, Raw
-from node_ipc.core.events import typed_decoder
+from node_ipc.core.payload import typed_decoder
 from node_ipc.drivers.memory import MemoryDriver
 from node_ipc.testing import Wire, pair, serve
 from node_ipc.wire import costs

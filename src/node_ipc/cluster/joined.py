@@ -14,7 +14,8 @@ from msgspec import Raw
 
 from ..config.foreign import shown
 from ..core.asking import Question
-from ..core.events import event_name, typed_decoder
+from ..core.events import event_name
+from ..core.payload import typed_decoder
 from ..core.requests import PROGRESS, RESPONSE, RequestMessage
 from ..core.rooms import Audience
 from ..core.seam import nothing

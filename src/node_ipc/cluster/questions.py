@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw
 
-from ..core.events import typed_decoder
 from ..core.everywhere import Found, RemoteSocket
+from ..core.payload import typed_decoder
 from ..core.requests import RESPONSE
 from ..errors import BackpressureError, ConnectionLost, IPCError, NoResponder, RemoteError, RequestError, RequestTimeout
 

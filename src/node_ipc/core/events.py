@@ -19,25 +19,21 @@ from contextlib import suppress
 from functools import partial
 from itertools import islice, pairwise
 from types import AsyncGeneratorType, CoroutineType, FunctionType, GeneratorType, MethodType, NoneType
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import msgspec
-import msgspec.inspect
 from msgspec import UNSET, Raw
 
 from ..config import twin
 from ..config.foreign import PASSING, Foreign, caused, shown
 from ..config.misspelt import misspelling
 from ..errors import HandlerError, InvalidEvent, InvalidPayload, IPCError, ProtocolError, ReservedEvent
-from ..wire import surrogates
-from ..wire.arrays import is_known, makes
 from ..wire.attached import Attached, place_of_text
-from ..wire.attached import convert as convert_attached
 from ..wire.carried import Carried, NothingCarried
-from ..wire.costs import LARGE_FRAME
-from ..wire.json import decode_large_payload, encode, salvage, to_bytes, word_weight
+from ..wire.json import word_weight
 from ..wire.names import ATTACHMENTS, LIFECYCLE, PING, PONG, NameCheck, Named, is_another_word, meant_of_lifecycle
 from .newest import Keep, checked
+from .payload import DecodeHook, Payload, decode_any, is_of_bytes, is_payload_type, made_decoder, typed_decoder
 from .signature import Signature, signature_of
 
 if TYPE_CHECKING:
@@ -59,17 +55,13 @@ __all__ = [
     "describe",
     "event_name",
     "is_decorator",
-    "is_payload_type",
     "no_handler",
-    "typed_decoder",
     "while_connected",
 ]
 
 T = TypeVar("T")
 H = TypeVar("H", bound=Callable[..., Any])
 S = TypeVar("S", bound="Sender")
-DecodeHook: TypeAlias = Callable[[Any, Any], Any]
-"""Makes a value of a type that msgspec does not know: ``dec_hook(type, value)``."""
 
 SHORTCUTS = 256
 """How many names that a blocking client receives have a shortcut; the latest."""
@@ -144,9 +136,9 @@ class Event(Named, Generic[T]):
         self.keep: Keep = checked(keep, "Event")
 
     def __repr__(self) -> str:
-        type = self.type
+        of = self.type.__qualname__ if isinstance(self.type, type) else repr(self.type)
         keep = "" if self.keep is None else f", keep={self.keep!r}"
-        return f"Event({self.name!r}, {type.__qualname__ if isinstance(type, _CLASS) else repr(type)}{keep})"
+        return f"Event({self.name!r}, {of}{keep})"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Event) and self._parts() == other._parts()
@@ -531,7 +523,7 @@ class Events(Generic[S]):
     def decoder(self, type: Any, name: str) -> Callable[[Any], Any]:
         """What turns payloads into ``type``; as :func:`typed_decoder`."""
         decode = typed_decoder(type, name, self._dec_hook, self._find_text)
-        if type is None or name in self._looked_at or not _is_of_bytes(type):
+        if type is None or name in self._looked_at or not is_of_bytes(type):
             return decode
 
         def decoded(data: Any) -> Any:
@@ -681,7 +673,7 @@ class Events(Generic[S]):
         registration.link = self._links
         if name not in self._wire and (self.takes_all or name in self._came):
             self._doubt_came_before(name)
-        if name in self._unproven or _is_of_bytes(type):
+        if name in self._unproven or is_of_bytes(type):
             registration.call = partial(self._call_first, registration, call, name)
         if not once and (before := self._wire.get(name)):
             self._look_whether_anew(name, registration, before)
@@ -694,7 +686,7 @@ class Events(Generic[S]):
     ) -> Any:
         """The first payloads are looked at, and no others: each look would cost."""
         self._unproven.discard(name)
-        if not (_is_of_bytes(registration.type) and self._look_at_text(name, data)):
+        if not (is_of_bytes(registration.type) and self._look_at_text(name, data)):
             registration.call = call
             if registration.live:
                 self._compile(name)
@@ -731,7 +723,7 @@ class Events(Generic[S]):
             return call
         decode = typed_decoder(type, name, self._dec_hook, self._find_text)
         # for the native twin: what this refuses is decoded again, in the way that finds the words
-        quick = _made_decoder(type, None) if self._dec_hook is None and type is not Raw else None
+        quick = made_decoder(type, None) if self._dec_hook is None and type is not Raw else None
         return self._converting(call, decode, quick)
 
     def _converting(
@@ -843,7 +835,7 @@ class Events(Generic[S]):
             return partial(self._call_all, name)
         if single.type is not None or not self.wants_raw:
             return single.call
-        return self._converting(single.call, typed_decoder(None, name), _decode_any)
+        return self._converting(single.call, typed_decoder(None, name), decode_any)
 
     def _watching(self, name: str, call: Callable[..., Any], watches: Watches) -> Callable[..., Any]:
         """The entry of a name while somebody watches."""
@@ -875,7 +867,7 @@ class Events(Generic[S]):
 
     def _call_all(self, name: str, data: Any, *rest: Any) -> None:
         """The general entry: taps and ``*`` handlers first, then the event's own, as registered just now."""
-        whole = _Payload(data, name)
+        whole = Payload(data, name)
         registrations = self._wire.get(name, NONE)
         now = registrations.round()
         for tap in tuple(self._taps):
@@ -890,7 +882,7 @@ class Events(Generic[S]):
         now: tuple[Registration, ...],
         name: str,
         first: str | None,
-        whole: _Payload,
+        whole: Payload,
         rest: tuple[Any, ...],
     ) -> None:
         for registration in now:
@@ -1164,193 +1156,13 @@ def _kept_by(function: FunctionType) -> list[int]:
     return [id(function)]
 
 
-class _Payload:
-    """A payload on its way to several handlers: decoded once at the most."""
-
-    __slots__ = ("_decoded", "_name", "given")
-
-    def __init__(self, given: Any, name: str) -> None:
-        self.given = given
-        self._name = name
-        self._decoded = _UNDECODED if given.__class__ in (Raw, Attached) else given
-
-    def decoded(self) -> Any:
-        if self._decoded is _UNDECODED:
-            self._decoded = _decode(self.given, self._name)
-        return self._decoded
-
-
-_CLASS = type
-_UNDECODED: Any = object()
-_decode_any = msgspec.json.Decoder().decode
-
-
-def _decode(raw: Any, name: str, decode: Callable[[Any], Any] = _decode_any) -> Any:
-    """A payload off the wire; :class:`InvalidPayload` where it does not fit or cannot be held."""
-    if raw.__class__ is Attached:
-        return _convert(raw, name, decode)
-    try:
-        return decode(raw)
-    except msgspec.ValidationError as error:
-        raise _misfit(error, name) from error
-    except RecursionError as error:
-        raise InvalidPayload(f"the payload of {name[:64]!r} is nested too deeply", event=name) from error
-    except msgspec.DecodeError:
-        # lone surrogates: rare, and sound JSON
-        found = salvage(b'{"type":' + surrogates.written(name, name) + b',"data":' + bytes(raw) + b"}")
-        if isinstance(found, InvalidPayload):
-            raise found from None
-        return _convert(found.data, name, decode)
-
-
-def _convert(data: Any, name: str, decode: Callable[[Any], Any]) -> Any:
-    attached = data.__class__ is Attached
-    if decode is _decode_any:
-        return data.in_json() if attached else data
-    try:
-        if attached:
-            wanted: msgspec.json.Decoder[Any] = decode.__self__  # type: ignore[attr-defined]  # whose method it is
-            return convert_attached(data, wanted.type, wanted.dec_hook)
-        try:
-            return decode(encode(data))
-        except UnicodeEncodeError:  # lone surrogates, which go through neither encoder nor decoder
-            decoder: msgspec.json.Decoder[Any] = decode.__self__  # type: ignore[attr-defined]  # whose method it is
-            return surrogates.convert(data, decoder.type, decoder.dec_hook)
-    except msgspec.ValidationError as error:
-        raise _misfit(error, name) from error
-    except RecursionError as error:
-        raise InvalidPayload(f"the payload of {name[:64]!r} is nested too deeply", event=name) from error
-    except UnicodeEncodeError as error:  # a lone surrogate where a number is wanted
-        raise InvalidPayload(f"the payload of {name[:64]!r} does not fit: {error}", event=name) from error
-
-
-NO_BASE64 = {"Invalid base64 encoded string", "this payload holds no bytes: Only base64 data is allowed"}
-
-
-def _misfit(error: msgspec.ValidationError, name: str) -> InvalidPayload:
-    text, _, place = str(error).partition(" - at ")
-    about, _, path = place.rpartition("key` in ")  # what does not fit may be the key of a dict
-    if about:
-        text = f"a key is wrong: {text}"
-    path = path.strip("`") or "$"
-    if text == "Expected `bytes`, got `object`":
-        text += (
-            ". If it is a Buffer of Node's, take it without a type there and use node_ipc.to_bytes, or send base64; "
-            "node_ipc.Bytes takes either, and arrays"
-        )
-    if text in NO_BASE64 or text.startswith("this payload holds no bytes: Invalid base64"):
-        text += ". Bytes are base64 text in JSON: where text was emitted, take str here, or emit bytes, text.encode()"
-    if text in ("Expected `object`, got `str`", "Expected `array`, got `str`"):
-        text += ". If it is JSON as text, as json.dumps gives it: emit takes the value itself"
-    return InvalidPayload(f"the payload of {name[:64]!r} does not fit at {path}: {text}", event=name, path=path)
-
-
-def typed_decoder(
-    type: Any,
-    name: str,
-    dec_hook: DecodeHook | None = None,
-    beside: Callable[[Attached, Any, str], None] | None = None,
-) -> Callable[[Any], Any]:
-    """What turns a payload, in bytes or decoded already, into ``type`` (None: whatever comes).
-
-    It raises :class:`InvalidPayload` for one that does not fit. ``dec_hook`` makes what msgspec does not know. Raises
-    ``TypeError`` for a type that no payload can ever be decoded to. ``beside`` is told of the first payload
-    that fits and whose bytes came beside its JSON.
-    """
-    if type is Raw:
-        return lambda data: data if data.__class__ in (Raw, Attached) else Raw(surrogates.written(data, name))
-    decode = _decode_any if type is None or type is object else _decoder(type, name, dec_hook)
-
-    def decoded(data: Any) -> Any:
-        nonlocal beside
-        if data.__class__ is not Raw:
-            made = _convert(data, name, decode)
-            if beside is not None and data.__class__ is Attached and decode is not _decode_any:
-                look, beside = beside, None
-                look(data, type, name)
-            return made
-        try:
-            return decode(data) if len(data) <= LARGE_FRAME else decode_large_payload(data, decode)
-        except (msgspec.MsgspecError, RecursionError):
-            return _decode(data, name, decode)
-
-    return _or_buffer(decoded, type, name) if type is bytes or type is bytearray else decoded
-
-
-PAYLOADS = (dict, list, tuple, set, frozenset, str, int, float, bool, bytes, bytearray)
-
-
-def is_payload_type(handler: Any) -> bool:
-    """Whether a handler is rather the type of what is to come: an array's, a Struct, a dataclass, ``list[int]``."""
-    if not isinstance(handler, _CLASS):
-        return hasattr(handler, "__origin__")
-    made = ("__struct_fields__", "__dataclass_fields__", "__total__", "__origin__")
-    return handler in PAYLOADS or is_known(handler) or any(hasattr(handler, name) for name in made)
-
-
 def no_handler(verb: str, name: str, handler: Any) -> str:
     """What to do where a handler is the type of what is to come."""
-    shown = handler.__name__ if isinstance(handler, _CLASS) else repr(handler)
+    shown = handler.__name__ if isinstance(handler, type) else repr(handler)
     return (
         f"{verb}({name!r}, …) takes a handler, and {shown:.80} is the type of a payload: "
         f"{verb}({name!r}, handler, type={shown:.80}), or as a decorator {verb}({name!r}, type={shown:.80})"
     )
-
-
-@surrogates.kept_by_type
-def _is_of_bytes(type: Any) -> bool:
-    """Whether base64 text is read where payloads are to be of this type."""
-    return type in (bytes, bytearray) or is_known(getattr(type, "__origin__", type))
-
-
-def _or_buffer(decoded: Callable[[Any], Any], type: Any, name: str) -> Callable[[Any], Any]:
-    """Bytes may also come as Node writes its ``Buffer``."""
-
-    def bytes_of(data: Any) -> Any:
-        try:
-            return decoded(data)
-        except InvalidPayload:
-            whole = _decode(data, name) if data.__class__ is Raw else data
-            if not isinstance(whole, dict) or whole.get("type") != "Buffer":
-                raise
-            return type(to_bytes(whole))
-
-    return bytes_of
-
-
-def _decoder(type: Any, name: str, dec_hook: DecodeHook | None) -> Callable[[Any], Any]:
-    try:
-        return _made_decoder(type, dec_hook)
-    except TypeError as error:
-        why = str(error)
-        if callable(type) and not isinstance(type, _CLASS) and not hasattr(type, "__origin__"):
-            why = "that is a function" + (", and the type is numpy.ndarray" if type.__name__ == "array" else "")
-        raise TypeError(f"payloads of {name!r} cannot be decoded to {type!r:.80}: {why}") from error
-
-
-@surrogates.kept_by_type
-def _made_decoder(type: Any, dec_hook: DecodeHook | None) -> Callable[[Any], Any]:
-    if dec_hook is None and (unknown := _unknown(msgspec.inspect.type_info(type), set())) is not None:
-        raise TypeError(
-            f"{unknown.__module__}.{unknown.__qualname__} is no type that msgspec knows. Set the option dec_hook, a "
-            "function (type, value) that makes it, or use a Struct, a dataclass or a built-in type"
-        )
-    return msgspec.json.Decoder(type, dec_hook=makes(dec_hook)).decode
-
-
-def _unknown(info: Any, seen: set[int]) -> Any:
-    """The first class inside a type that only a hook could make; None where there is none."""
-    if isinstance(info, msgspec.inspect.CustomType):
-        return None if info.cls is object or is_known(info.cls) else info.cls
-    if id(info) in seen or not isinstance(info, msgspec.inspect.Type | msgspec.inspect.Field):
-        return None
-    seen.add(id(info))
-    for name in info.__struct_fields__:
-        part = getattr(info, name)
-        for each in part if isinstance(part, tuple) else (part,):
-            if (found := _unknown(each, seen)) is not None:
-                return found
-    return None
 
 
 def _taking(handler: Callable[..., Any], count: int) -> Callable[..., Any]:

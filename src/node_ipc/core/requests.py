@@ -43,12 +43,11 @@ from .events import (
     describe,
     event_name,
     is_decorator,
-    is_payload_type,
     no_handler,
-    typed_decoder,
 )
 from .outcome import Outcome, seconds
 from .outgoing import Attaching
+from .payload import is_payload_type, typed_decoder
 from .signature import signature_of
 
 if TYPE_CHECKING:
