@@ -7,6 +7,7 @@ import contextlib
 import functools
 import math
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -654,6 +655,55 @@ async def test_a_server_that_a_signal_stops_before_it_serves_ends_in_order(tmp_p
         await server.serve_forever()
 
 
+async def test_a_task_that_comes_to_serve_when_another_has_served_ends_in_order(tmp_path: Path) -> None:
+    for opening in (node_ipc.serve(f"{tmp_path}/s"), node_ipc.serve_udp("127.0.0.1:0")):
+        server = await opening
+        forever = asyncio.ensure_future(server.serve_forever())
+        await asyncio.sleep(0)
+        await server.stop()
+        await forever
+        late = asyncio.ensure_future(server.serve_forever())
+        await asyncio.wait([late])
+        assert late.exception() is None
+        async with server:
+            await server.serve_forever()
+
+
+async def test_a_server_that_was_started_anew_when_its_end_was_heard_is_not_over(tmp_path: Path) -> None:
+    async with node_ipc.serve(f"{tmp_path}/s") as server:
+
+        async def serves_twice() -> None:
+            await server.serve_forever()
+            await server.started
+            await server.stop()
+            await server.serve_forever()
+
+        twice = asyncio.ensure_future(serves_twice())
+        await asyncio.sleep(0)
+        server.closed.then(server.start)
+        await server.stop()
+        await asyncio.wait([twice])
+        assert twice.exception() is None
+
+
+def test_a_coroutine_that_nobody_awaits_any_more_leaves_its_block(tmp_path: Path) -> None:
+    async def opened() -> node_ipc.AsyncServer:
+        return await node_ipc.serve(f"{tmp_path}/s")
+
+    async def left() -> None:
+        async with server:
+            await asyncio.Event().wait()
+
+    with asyncio.Runner() as runner:
+        server = runner.run(opened())
+        coroutine = left()
+        runner.get_loop().call_soon(coroutine.send, None)
+        runner.run(asyncio.sleep(0))
+        with contextlib.suppress(RuntimeError):  # it cannot wait for the end
+            coroutine.close()
+        assert server.state == "closing"
+
+
 async def test_a_stopped_server_serves_nobody(tmp_path: Path) -> None:
     for opening in (node_ipc.serve(f"{tmp_path}/s"), node_ipc.serve_udp("127.0.0.1:0")):
         async with opening as server:
@@ -1044,14 +1094,26 @@ TASK = (
 )
 
 
-@pytest.mark.parametrize(("more", "told"), [("", 1), ("    task.cancel()\n    await asyncio.wait([task])", 0)])
-def test_a_task_that_serves_and_ends_with_main_is_told_of(more: str, told: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("run", ["asyncio.run", "node_ipc.run"])
+@pytest.mark.parametrize(
+    ("more", "told", "code"),
+    [
+        ("", 1, 0),
+        ("    task.cancel()\n    await asyncio.wait([task])", 0, 0),
+        ("    raise ValueError", 0, 1),
+        ("    sys.exit(3)", 0, 3),
+        ("    signal.raise_signal(signal.SIGINT)\n    await asyncio.Event().wait()", 0, -signal.SIGINT),
+    ],
+)
+def test_a_task_that_serves_and_ends_with_main_is_told_of(
+    more: str, told: int, code: int, run: str, tmp_path: Path
+) -> None:
     lines = (
-        "import asyncio, node_ipc\n"
-        f"config = node_ipc.Config(socket_root={f'{tmp_path}/'!r}, silent=True)\n{TASK}{more}\nasyncio.run(main())"
+        "import asyncio, node_ipc, signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        f"config = node_ipc.Config(socket_root={f'{tmp_path}/'!r}, silent=True)\n{TASK}{more}\n{run}(main())"
     )
     ended = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, timeout=60)
-    assert ended.returncode == 0
+    assert ended.returncode == code
     assert ended.stderr.count("and the task of serve_forever() with it, before any handler (of 'news')") == told
 
 

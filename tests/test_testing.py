@@ -707,6 +707,16 @@ def test_what_fails_on_a_driver_of_a_test_that_has_ended_is_a_warning() -> None:
         gc.collect()
 
 
+def test_of_many_inputs_in_one_test_the_last_failures_are_told() -> None:
+    test = unseen.Unseen()
+    with unseen.made_by(test):
+        drivers = [MemoryDriver() for _ in range(100)]
+    for number, driver in enumerate(drivers):
+        driver.keep_failure(ValueError(number))
+    assert [failure.args[0] for failure in test.take()] == list(range(90, 100))
+    assert test.take() == []
+
+
 def test_without_the_plugin_it_is_a_warning_with_the_handlers_line(tmp_path: Path) -> None:
     program = tmp_path / "test_users.py"
     program.write_text(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import warnings
+import weakref
 from collections.abc import Callable, Generator
 from functools import partial
 from types import TracebackType
@@ -90,6 +91,9 @@ class AsyncClient(Client):
     async def __aexit__(self, kind: Any, error: BaseException | None, *_: Any) -> None:
         self.block_ended(error)
         await _leave(self.close(), self.abort, error)
+
+    def _caller(self) -> object:
+        return _task_at_work() or super()._caller()
 
     @overload
     async def receive(self, event: Event[T], *, timeout: float | None = None, latest: bool = False) -> T: ...
@@ -255,19 +259,24 @@ class Serving(SocketPublisher[S]):
         """Until the server is stopped, as by a signal just before; cancelled, it stops, after everything was sent.
 
         Raises:
-            NotConnected: its block, or a call of this, had ended before.
+            NotConnected: its block, or a call of this, had ended before in the same task.
         """
         refuse_other_threads(self._driver, "serve_forever")
         self._refuse_when_stopped("serve_forever()")
+        closed = self.closed
         try:
-            await self.closed
-        except asyncio.CancelledError:
-            if _is_swept_away():
+            await closed
+        except asyncio.CancelledError as cancelled:
+            if _is_swept_away(cancelled):
                 self.tell_of_main_that_ended()
             await _leave(self.begin_stop(), self.abort, None)
             raise
         finally:
-            self._is_used_up = True
+            if closed is self.closed:  # it may have been started anew meanwhile
+                self._used_up_by = self._caller()
+
+    def _caller(self) -> object:
+        return _task_at_work() or super()._caller()
 
 
 class AsyncServer(Serving[Socket], Server):
@@ -585,10 +594,22 @@ async def _kernel_takes_more(on_drained: list[Callable[[], None]]) -> None:
         on_drained.remove(wake)
 
 
-def _is_swept_away() -> bool:
-    """Whether this task is nothing but a ``serve_forever`` that nobody awaits, and the last: the main one has ended."""
+def _task_at_work() -> object:
+    """The task that runs, to be compared; None where a callback does."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # no loop runs: a coroutine is closed that nothing awaits any more
+        return None
+    return None if task is None else weakref.ref(task)
+
+
+def _is_swept_away(cancelled: asyncio.CancelledError) -> bool:
+    """Whether this task is nothing but a ``serve_forever`` that nobody awaits, and the last: the main one has returned.
+
+    One that an exception ended, or Ctrl-C, is on its way out with that, and Python shows it as the context.
+    """
     task = asyncio.current_task()
-    if task is None or asyncio.all_tasks() != {task} or ends_in_order():
+    if task is None or asyncio.all_tasks() != {task} or cancelled.__context__ is not None or ends_in_order():
         return False
     return getattr(task.get_coro(), "cr_code", None) is Serving.serve_forever.__code__
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 
+from .config.foreign import last_resort
 from .config.logs import FaultLog, escape, logger
 from .core.trace import EVERYWHERE, Trace
 
@@ -32,7 +32,7 @@ def set_up(value: str) -> None:
     """Log from this level on; with ``debug`` also what happens to each link, by every endpoint made from now on."""
     level = LEVELS.get(value.strip().lower())
     if level is None:
-        print(f"node_ipc: {VARIABLE} is {escape(value)!r}, and takes {', '.join(LEVELS)}", file=sys.stderr)
+        last_resort(f"node_ipc: {VARIABLE} is {escape(value)!r}, and takes {', '.join(LEVELS)}")
         return
     handler = _UntilThereIsAnother()
     handler.setFormatter(logging.Formatter(FORMAT))

@@ -27,6 +27,7 @@ from hypothesis import strategies as st
 
 from node_ipc.config import logs
 from node_ipc.config.config import Config
+from node_ipc.config.foreign import last_resort
 from node_ipc.config.logs import Log, RateLimited, Styled, escape, logger, style
 from node_ipc.drivers.memory import MemoryDriver
 from tls_certificates import identity
@@ -726,6 +727,14 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+def test_where_there_is_no_stderr_nothing_is_written_to_stdout(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stderr", None)  # as under pythonw, or in a shell's 2>&-
+    last_resort("a line for people")
+    assert capsys.readouterr().out == ""
 
 
 def test_a_full_server_is_told_of_on_stderr_while_logging_is_not_set_up(tmp_path: Path) -> None:

@@ -241,6 +241,22 @@ def test_a_signal_that_comes_into_anothers_asking_leaves_one_who_watches(
     assert len(watched) == 2 and capfd.readouterr().err.count("has had no turn") == 1
 
 
+def test_a_signal_behind_the_last_turn_of_a_loop_is_told_of_nothing(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    watched: list[tuple[Any, ...]] = []
+    monkeypatch.setattr("_thread.start_new_thread", lambda watch, arguments: watched.append((watch, *arguments)))
+    monkeypatch.setattr(signals, "STUCK_SECONDS", 0.0)
+    monkeypatch.setattr(signals, "STARVED_SECONDS", 0.0)
+    loop = asyncio.new_event_loop()
+    with signals.told_to_end(loop, pytest.fail):
+        signal.raise_signal(signal.SIGTERM)
+    ((watch, *arguments),) = watched
+    watch(*arguments)
+    loop.close()
+    assert capfd.readouterr().err == ""
+
+
 def test_a_closed_loop_is_asked_nothing() -> None:
     loop = asyncio.new_event_loop()
     loop.close()

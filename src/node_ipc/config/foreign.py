@@ -116,6 +116,7 @@ def caused(error: E, cause: BaseException | None) -> E:
 
 
 def last_resort(line: str) -> None:
-    """Say it on stderr, if there is one that takes it."""
+    """Say it on stderr, if there is one that takes it; stdout, which print() takes for none, is the program's own."""
     with contextlib.suppress(Exception):
-        print(line, file=sys.stderr, flush=True)
+        if sys.stderr is not None:
+            print(line, file=sys.stderr, flush=True)

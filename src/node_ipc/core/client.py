@@ -312,7 +312,7 @@ class ClientCore(LinkPublisher[S]):
 
     def _refuse_when_over(self) -> None:
         """A block begins: not of a client whose block has ended; where its link was lost the rest is received."""
-        if self.state is _S.CLOSED and self._is_used_up:
+        if self.state is _S.CLOSED and self._is_used_up():
             raise self.over("a block with a closed client does nothing, make another")
 
     def trouble(self) -> str:
@@ -603,7 +603,7 @@ class ClientCore(LinkPublisher[S]):
         refuse_other_threads(self._driver, "connect")
         if self._state in (_S.IDLE, _S.CLOSED):
             self.failure = self.ended_by = None
-            self._is_used_up = False
+            self._used_up_by = None
             self._begun_at = self._driver.now()
             self.retries = self._attempts = self._protocol_errors = self._short_links = 0
             self.connected = self._outcome_of("connected")

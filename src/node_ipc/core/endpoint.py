@@ -266,9 +266,9 @@ class Publisher:
 
     _had_turn = True
     _ends_in_order = True
-    _is_used_up = False
-    """Whether a block of it, or a call of ``serve_forever()``, has ended: it is over on purpose then, and who begins
-    another has mistaken it. One that was closed or stopped before may have been so by a signal."""
+    _used_up_by: object = None
+    """Whose block of it, or call of ``serve_forever()``, has ended: it is over on purpose then, and who begins another
+    has mistaken it. One that was closed or stopped before may have been so by a signal, or by another task."""
     own_log_is_silent: Callable[[], bool] | None = None
     """Where whoever made it shows its errors (``ipc.log`` does): whether that is silent now."""
 
@@ -510,7 +510,7 @@ class Publisher:
         A program whose handlers could not be called by then is told why. Not so who has waited for anything, or whose
         block ended by an ``error`` but Ctrl-C. Where something was sent an answer may still come while it ends.
         """
-        self._is_used_up = True
+        self._used_up_by = self._caller()
         self._ends_in_order = error is None or isinstance(error, KeyboardInterrupt)
         if self._ends_in_order and not (self._had_time() or self._has_sent()) and (names := self._heard_in_vain()):
             self._tell_no_time(f"the block ended before any handler (of {names}) could be called")
@@ -523,6 +523,14 @@ class Publisher:
                 f"the program's main coroutine ended, and the task of serve_forever() with it, before any handler (of "
                 f"{names}) could be called"
             )
+
+    def _is_used_up(self) -> bool:
+        """Whether who calls is through with it. Another task has only come late, and finds that it has ended."""
+        return self._used_up_by is not None and self._used_up_by == self._caller()
+
+    def _caller(self) -> object:
+        """Who calls: a thread, or a task."""
+        return self._driver.thread()
 
     def _tell_no_time(self, what: str) -> None:
         self._tell_mistake(IPCError(f"{what}: {self.waits_by}"))
@@ -905,7 +913,7 @@ class SocketPublisher(Publisher, Generic[S]):
     def _start(self: Self) -> None:
         self.started, self.closed = self._outcome_of("listening"), self._outcome_of("closed")
         self.failure = None
-        self._is_used_up = False
+        self._used_up_by = None
         self._state = _S.STARTING
         self._listen()
 
@@ -992,7 +1000,7 @@ class SocketPublisher(Publisher, Generic[S]):
 
         One that was stopped before anybody served has ended in order: a signal may come as early as that.
         """
-        if self.state is _S.CLOSED and self._is_used_up:
+        if self.state is _S.CLOSED and self._is_used_up():
             anew = ", or start() it anew before" if self._driver.runs_coroutines else ""
             raise NotConnected(f"{what} does nothing: the server was stopped. Make another{anew}")
 

@@ -192,7 +192,7 @@ class Serving(SocketPublisher[S]):
         with told_to_terminate(self._thread) as told:
             while not (closed.done or told):
                 pump(None)
-        self._is_used_up = True
+        self._used_up_by = self._caller()
         if told:
             self.stop()
             raise SystemExit(0)

@@ -176,7 +176,7 @@ class MemoryDriver:
         self._was_looked_at = False
         self._test: Unseen | None = now()
         if self._test is not None:
-            self._test.drivers.add(self)
+            self._test.drivers[self] = None
         self.random = random.Random(seed).random  # nosec B311 # a simulation, to be repeated
         self.conditions = conditions or Conditions()
         self.identity = Peer("memory", pid=1, uid=1000, gid=1000)

@@ -13,11 +13,12 @@ import asyncio
 import contextlib
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
+
+from ..config.foreign import last_resort
 
 __all__ = ["Asked", "awake", "handled", "told_to_end"]
 
@@ -53,6 +54,10 @@ class Asked:
         with contextlib.suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self._come, handle, *arguments)
             return
+        self.over()
+
+    def over(self) -> None:
+        """The loop has ended: what it did not come to any more is nobody's fault."""
         self._release()
 
     def _come(self, handle: Callable[..., object], *arguments: Any) -> None:
@@ -69,11 +74,9 @@ class Asked:
         if any(came.acquire(timeout=seconds) for seconds in (STUCK_SECONDS, STARVED_SECONDS)) or came is not self._came:
             return  # of two signals that came into each other's asking one watches
         seconds = STUCK_SECONDS + STARVED_SECONDS
-        print(
+        last_resort(
             f"node_ipc: {name} came {seconds:g} s ago, and the event loop has had no turn since. A handler or a task "
-            "holds it up, as time.sleep() and long computations do. Once more ends the program at once",
-            file=sys.stderr,
-            flush=True,
+            "holds it up, as time.sleep() and long computations do. Once more ends the program at once"
         )
 
 
@@ -148,6 +151,7 @@ def told_to_end(loop: asyncio.AbstractEventLoop, handle: Callable[[], object]) -
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(awake(loop))
+        stack.callback(asked.over)  # behind the handlers: no signal asks any more
         for number in ENDING:
             stack.enter_context(handled(number, woken))
         yield

@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import traceback
 import warnings
+from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Protocol
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 __all__ = ["Unseen", "made_by", "now", "warn"]
 
@@ -26,12 +27,16 @@ class Failing(Protocol):
         """What failed on it while nobody looked; told once."""
 
 
+LATEST = 10
+"""So many failures of one test are told: of many inputs that it tries, as with Hypothesis, these are the last."""
+
+
 class Unseen:
     """The drivers that one test made, and what failed unseen on those of them that are gone."""
 
     def __init__(self) -> None:
-        self.drivers: WeakSet[Failing] = WeakSet()
-        self.left: list[BaseException] = []
+        self.drivers: WeakKeyDictionary[Failing, None] = WeakKeyDictionary()  # in the order they were made
+        self.left: deque[BaseException] = deque(maxlen=LATEST)
         self.is_over = False
         """Whether the test has ended: what fails later on its drivers is nobody's error, and a warning."""
 
@@ -39,7 +44,8 @@ class Unseen:
         """What nobody saw; told once."""
         for driver in list(self.drivers):
             self.left += driver.take_unseen()
-        left, self.left = self.left, []
+        left = list(self.left)
+        self.left.clear()
         return left
 
 
