@@ -22,6 +22,7 @@ from msgspec import Raw
 
 import node_ipc
 from node_ipc import BackpressureError, Config, FrameTooLarge, InvalidMessage, InvalidPayload
+from node_ipc.core.holdings import everybody
 from node_ipc.core.outgoing import Attaching
 from node_ipc.core.watch import Watch
 from node_ipc.testing import MemoryDriver, Pair, Started, Wire, WireServer, connect, pair, serve
@@ -736,6 +737,36 @@ def test_a_large_piece_is_read_straight_into_its_place_and_is_a_sign_of_life_eac
     assert (after.bytes_in - before.bytes_in, after.messages_in - before.messages_in) == (len(whole), 1)
     assert [trace.messages for trace in traced] == [0, 0, 1]
     assert sum(trace.bytes for trace in traced) == len(whole)
+
+
+@pytest.mark.row(4)
+def test_what_is_read_straight_into_its_place_counts_among_what_all_peers_make_this_process_hold() -> None:
+    driver, server, first = a_server(max_total_received_bytes=1024 * KIB)
+    errors: list[Any] = []
+    server.on("error", lambda error, socket: errors.append(error))
+    wires = [first, *(Wire.connected(driver, server.address) for _ in range(2))]
+    driver.run_until_idle()
+    arriving: list[Arriving] = []
+    whole = attached("message", None, ({"at": []}, bytes(900 * KIB)))
+    begun = 70 * KIB
+    for wire, socket in zip(wires, server.sockets, strict=True):
+        wire.write(OFFER)
+        driver.run_until_idle()
+        arriving.append(Arriving(socket._link, whole[begun:]))
+        wire.write(whole[:begun])
+        driver.run_until_idle()
+    for link, size in zip(arriving, (400, 500, 300), strict=True):
+        assert errors == []
+        link.more(size * KIB)
+    assert [type(error) for error in errors] == [BackpressureError]
+    assert "max_total_received_bytes (1048576)" in str(errors[0])
+    driver.run_until_idle()
+    assert [wire.has_ended or wire.is_lost for wire in wires] == [False, True, False]
+    assert 700 * KIB < everybody.total <= 1024 * KIB
+    for wire in wires:
+        wire.abort()
+    driver.run_until_idle()
+    assert everybody.total == 0
 
 
 class Picture:

@@ -95,6 +95,26 @@ def test_half_messages_of_all_peers_together_are_bounded_and_the_largest_goes(dr
     assert everybody.total == 0
 
 
+@pytest.mark.row(4)
+def test_half_messages_to_a_side_that_is_closing_are_bounded_too(driver: MemoryDriver) -> None:
+    server = serve(driver, max_total_received_bytes=MIB, close_timeout=60_000)
+    errors: list[Any] = []
+    server.on("error", lambda error, socket: errors.append(error))
+    wires = [Wire.connected(driver, server.address) for _ in range(3)]
+    for socket in list(server.sockets):
+        socket.close()
+    driver.run_until_idle()
+    held = []
+    for wire, size in zip(wires, (400 * KIB, 700 * KIB, 300 * KIB), strict=True):
+        wire.write(b'{"type":"a","data":"' + b"x" * size)
+        driver.run_until_idle()
+        held.append(everybody.total)
+    assert 300 * KIB < held[0] <= MIB and 300 * KIB < held[1] <= MIB and 600 * KIB < held[2] <= MIB
+    assert [type(error) for error in errors] == [BackpressureError] and "half message of 716820" in str(errors[0])
+    driver.advance(61)
+    assert everybody.total == 0
+
+
 @pytest.mark.row(12)
 def test_what_handlers_of_all_peers_hold_together_is_bounded_and_small_messages_go_on(driver: MemoryDriver) -> None:
     server = serve(driver, max_handler_bytes=MIB, max_total_received_bytes=2 * MIB)

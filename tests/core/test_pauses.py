@@ -296,6 +296,20 @@ def test_a_pause_that_lasts_is_told_once_in_the_log_a_trace_and_stats(
 
 
 @pytest.mark.row(55)
+def test_a_second_reason_does_not_begin_the_pause_anew_and_one_that_goes_does_not_end_it(driver: MemoryDriver) -> None:
+    server, wire, heard = busy(driver)
+    (socket,) = server.sockets
+    driver.advance(0.6)
+    socket.incoming.pause_reading("outgoing", True)
+    driver.advance(0.5)
+    assert server.stats().paused == {"handlers": 1, "outgoing": 1}, "told a second after the first began"
+    socket.incoming.pause_reading("outgoing", False)
+    wire.write(frame("subscribe", 3))
+    driver.run_until_idle()
+    assert socket.is_reading_paused and heard == [0, 1]
+
+
+@pytest.mark.row(55)
 def test_short_pauses_of_a_server_under_load_are_not_told(
     driver: MemoryDriver, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -426,6 +426,7 @@ class Incoming:
             self._hearer.read(len(deliveries), count)
         if not self._is_shut:
             self._count()
+            self._bound_half_frames()
 
     def received_watched(self, data: bytes) -> None:
         """As ``received``, where somebody waits for signs of life."""
@@ -440,6 +441,7 @@ class Incoming:
             self.unheard += len(self._splitter.split(data))
             if self._counted or len(self._splitter.rest) > SMALL:
                 self._count()
+                self._bound_half_frames()
         if self._hearer.traffic is not None:
             self._hearer.read(0, len(data))
 
