@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from node_ipc.core.events import SHORTCUTS, SUSPECTS, Event, Events, Registration, describe
+from node_ipc.core.events import SHORTCUTS, SUSPECTS, Event, Events, describe
 from node_ipc.core.payload import typed_decoder
+from node_ipc.core.registrations import Registration
 from node_ipc.errors import HandlerError, InvalidEvent, InvalidPayload, IPCError, ReservedEvent
 from node_ipc.testing import Pair, pair
 from node_ipc.wire.json import Envelope, RawEnvelope

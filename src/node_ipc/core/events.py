@@ -21,7 +21,6 @@ from itertools import islice, pairwise
 from types import AsyncGeneratorType, CoroutineType, FunctionType, GeneratorType, MethodType, NoneType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-import msgspec
 from msgspec import UNSET, Raw
 
 from ..config import twin
@@ -34,6 +33,7 @@ from ..wire.json import word_weight
 from ..wire.names import ATTACHMENTS, LIFECYCLE, PING, PONG, NameCheck, Named, is_another_word, meant_of_lifecycle
 from .newest import Keep, checked
 from .payload import DecodeHook, Payload, decode_any, is_of_bytes, is_payload_type, made_decoder, typed_decoder
+from .registrations import EVERYTHING, NONE, Registration, Registrations
 from .signature import Signature, signature_of
 
 if TYPE_CHECKING:
@@ -48,8 +48,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Event",
     "Events",
-    "Registration",
-    "Registrations",
     "Sender",
     "called_too_soon",
     "describe",
@@ -87,10 +85,6 @@ MAKES = frozenset({"BUILD_MAP", "BUILD_CONST_KEY_MAP", "BUILD_STRING", "BINARY_O
 SAME_AMONG = 8
 """So many handlers of a name, the latest, are compared with one that comes on a later link."""
 
-LOOKED_THROUGH = 32
-"""Handlers of one event among which one is looked for one by one."""
-
-EVERYTHING = "*"
 HANDLERS_GET = {1: "A handler of a client gets (data)", 2: "A handler gets (data) or (data, socket)"}
 """By how many arguments an event brings."""
 LIFECYCLE_BRINGS: dict[int, dict[str, tuple[str, ...]]] = {
@@ -177,92 +171,6 @@ def while_connected(handler: H) -> H:
         True
     """
     setattr(handler, _WHILE_CONNECTED, True)
-    return handler
-
-
-class Registration(msgspec.Struct, eq=False):
-    """One handler of one event."""
-
-    handler: Callable[..., Any]
-    once: bool
-    call: Callable[..., Any]
-    type: Any = None
-    """What payloads are decoded to; None is whatever comes."""
-    live: bool = True
-    required: int = 0
-    """How many arguments one of ``*`` gets at least: the lifecycle brings less than messages, and None for the rest."""
-    link: int = 0
-    """How many links there had been when it was registered."""
-    twin: Registration | None = None
-    """Its like under the same name of the other registry: a peer's events and our own may share names."""
-
-
-class Registrations(dict[Registration, None]):
-    """The handlers of one event, in the order they came.
-
-    Any of them is taken out in the same time: a program that removes ten thousand would wait for seconds.
-    """
-
-    __slots__ = ("_found", "_round", "lost_some")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lost_some = False
-        """Some were taken out."""
-        self._round: tuple[Registration, ...] | None = None
-        self._found: dict[Any, list[Registration]] | None = None  # by handler, once there were many to look through
-
-    def round(self) -> tuple[Registration, ...]:
-        """Those that are there now: what the others add hears the next event."""
-        now = self._round
-        if now is None:
-            now = self._round = tuple(self)
-        return now
-
-    def add(self, registration: Registration) -> None:
-        self[registration] = None
-        self._round = None
-        if self._found is not None:
-            self._found.setdefault(_key(registration.handler), []).append(registration)
-
-    def retire(self, handler: Any) -> bool:
-        """Take out all of this handler, or with ``"*"`` all; whether there were any."""
-        registrations = tuple(self) if handler == EVERYTHING else self._of(handler)
-        for registration in registrations:
-            self.take_out(registration)
-        return bool(registrations)
-
-    def take_out(self, registration: Registration) -> None:
-        """Also from the round of calls that is under way."""
-        registration.live = False
-        self.lost_some = True
-        del self[registration]
-        self._round = None
-        if self._found is not None:
-            key = _key(registration.handler)
-            same = self._found[key]
-            same.remove(registration)
-            if not same:
-                del self._found[key]
-
-    def _of(self, handler: Any) -> list[Registration]:
-        key = _key(handler)
-        if key is None or len(self) <= LOOKED_THROUGH:
-            return [registration for registration in self if registration.handler == handler]
-        if self._found is None:
-            self._found = {}
-            for registration in self:
-                self._found.setdefault(_key(registration.handler), []).append(registration)
-        others = self._found.get(None, ())
-        return [*self._found.get(key, ()), *(each for each in others if each.handler == handler)]
-
-
-def _key(handler: Any) -> Any:
-    """The handler, or None where it cannot be a key."""
-    try:
-        hash(handler)
-    except TypeError:
-        return None
     return handler
 
 
@@ -1110,9 +1018,6 @@ class Events(Generic[S]):
             )
             failure = caused(failure, error)
         self._failed(session, failure)
-
-
-NONE = Registrations()
 
 
 def _is_answer(result: Any) -> bool:
