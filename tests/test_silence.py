@@ -32,7 +32,7 @@ from node_ipc import (
     testing,
 )
 from node_ipc.core import inbox
-from node_ipc.core.events import STRANGERS
+from node_ipc.core.mistakes import STRANGERS
 
 needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="where the kernel tells what a peer has read")
 

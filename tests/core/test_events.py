@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from node_ipc.core.events import SHORTCUTS, SUSPECTS, Event, Events, describe
+from node_ipc.core.events import SHORTCUTS, Event, Events, describe
+from node_ipc.core.mistakes import SUSPECTS
 from node_ipc.core.payload import typed_decoder
 from node_ipc.core.registrations import Registration
 from node_ipc.errors import HandlerError, InvalidEvent, InvalidPayload, IPCError, ReservedEvent
@@ -233,7 +234,7 @@ def test_unheard_names_are_told() -> None:
 
 def suspecting(*names: str) -> tuple[Desk, list[tuple[str, str]]]:
     desk, told = Desk(), []
-    desk.events.misspelt = lambda *names: told.append(names)
+    desk.events.mistakes.misspelt = lambda *names: told.append(names)
     for name in names:
         desk.events.on(name, desk.note(name))
     return desk, told
@@ -255,7 +256,7 @@ def test_other_events_that_nobody_hears_are_none_of_our_business(name: str) -> N
 def test_names_of_requests_are_looked_at_once_and_an_event_that_comes_later_is_seen() -> None:
     desk, told = suspecting("rpc.request", "rpc.cancel")
     desk.deliver(("mesage", 1), ("mesage", 2))
-    assert told == [] and desk.events._unlike == 2
+    assert told == [] and desk.events.mistakes._unlike == 2
     desk.events.on("message", desk.note("message"))
     desk.deliver(("mesage", 3))
     assert told == [("mesage", "message")]
@@ -264,7 +265,7 @@ def test_names_of_requests_are_looked_at_once_and_an_event_that_comes_later_is_s
 def test_what_nobody_ever_heard_is_strange_and_what_nobody_hears_any_more_is_not() -> None:
     desk, _ = suspecting("message")
     told: list[tuple[str, list[str]]] = []
-    desk.events.strange = lambda *found: told.append(found)
+    desk.events.mistakes.strange = lambda *found: told.append(found)
     desk.events.once("price", desk.note("price"))
     desk.deliver(("price", 1), ("price", 2), ("weather", 3))
     assert told == [("weather", ["message"])]
@@ -290,8 +291,8 @@ def print_nothing(*arguments: Any) -> None: ...
 def test_a_peer_that_makes_up_names_costs_no_more_than_a_few_looks() -> None:
     desk, told = suspecting("message")
     desk.deliver(*((f"message{'e' * (number % 3 + 1)}{number}", 1) for number in range(1000)))
-    assert 0 < len(told) <= SUSPECTS == len(desk.events._suspects)
-    assert desk.events.misspelt is None
+    assert 0 < len(told) <= SUSPECTS == len(desk.events.mistakes._suspects)
+    assert desk.events.mistakes.misspelt is None
 
 
 def test_handlers_tells_who_is_registered(desk: Desk) -> None:
@@ -1276,8 +1277,8 @@ def still_connected(everything: Pair) -> bool:
 def mistaking(raises: frozenset[str], from_peers: frozenset[str] = frozenset()) -> tuple[Events[Any], list[Any]]:
     told: list[Any] = []
     events: Events[Any] = Events(1, any_name, lambda socket, error: None, None, raises, from_peers)
-    events.mistaken = lambda name, meant: told.append((name, meant))
-    events.doubt = lambda tell: tell()
+    events.mistakes.mistaken = lambda name, meant: told.append((name, meant))
+    events.mistakes.doubt = lambda tell: tell()
     return events, told
 
 
@@ -1373,11 +1374,11 @@ def test_a_name_of_the_lifecycle_that_peers_may_emit_is_theirs() -> None:
 def test_an_event_that_a_request_could_ask_for_is_told_once_and_only_where_nobody_hears_it() -> None:
     desk, told = suspecting("message")
     methods: list[str] = []
-    desk.events.methods = {"add", "message"}
-    desk.events.emitted_method = methods.append
+    desk.events.mistakes.methods = {"add", "message"}
+    desk.events.mistakes.emitted_method = methods.append
     desk.deliver(("add", 1), ("add", 2), ("message", 3), ("mesage", 4))
     assert (methods, told) == (["add"], [("mesage", "message")])
     desk.events.on("*", print_nothing)
-    desk.events.methods = {"other"}
+    desk.events.mistakes.methods = {"other"}
     desk.deliver(("other", 1))
     assert methods == ["add"]

@@ -19,7 +19,8 @@ from ..errors import AddressError, HandlerError, InvalidPayload, IPCError, NotCo
 from ..wire.carried import carrying, plain_of
 from ..wire.codec import choose, logged
 from ..wire.names import LIFECYCLE, lifecycle_from_peers
-from .events import COMPARED, Events
+from .events import Events
+from .mistakes import COMPARED
 from .outcome import seconds_to_end
 from .session import refuse_other_threads
 from .trace import Stats, Trace, Traces
@@ -319,17 +320,18 @@ class Publisher:
         )
         """The handlers."""
         self.events.missed = self._tell_late
-        self.events.misspelt = self.tell_misspelt
-        self.events.mistaken = self._tell_mistaken
-        self.events.bytes_only = self._codec.raw
-        self.events.emitted_method = self._tell_emitted_method
-        self.events.returned = self._tell_returned
-        self.events.came_before = lambda name: partial(self.tell_came_before, name)
-        self.events.doubt = self.doubt
-        self.events.registered_anew = self._tell_registered_anew
-        self.events.worded = self._tell_worded
-        self.events.texted = self._tell_texted
-        self.events.removed_nothing = self._tell_removed_nothing
+        mistakes = self.events.mistakes
+        mistakes.misspelt = self.tell_misspelt
+        mistakes.mistaken = self._tell_mistaken
+        mistakes.bytes_only = self._codec.raw
+        mistakes.emitted_method = self._tell_emitted_method
+        mistakes.returned = self._tell_returned
+        mistakes.came_before = lambda name: partial(self.tell_came_before, name)
+        mistakes.doubt = self.doubt
+        mistakes.registered_anew = self._tell_registered_anew
+        mistakes.worded = self._tell_worded
+        mistakes.texted = self._tell_texted
+        mistakes.removed_nothing = self._tell_removed_nothing
         driver.endpoints.add(self)
 
     def __init_subclass__(cls) -> None:
@@ -498,7 +500,7 @@ class Publisher:
         return self._names_heard()
 
     def _names_heard(self) -> str:
-        names = [*self.events.payload_types(), *self.events.methods, *("*" * bool(self.events.handlers("*")))]
+        names = [*self.events.payload_types(), *self.events.mistakes.methods, *("*" * bool(self.events.handlers("*")))]
         return ", ".join([repr(name) for name in names if not name.startswith("rpc.")][:NAMES_SHOWN])
 
     def _has_sent(self) -> bool:
@@ -829,7 +831,7 @@ class SocketPublisher(Publisher, Generic[S]):
     ) -> None:
         super().__init__(driver, settings, raises, 2, decodes_late=decodes_late)
         self._state = _S.IDLE
-        self.events.strange = self._tell_strange
+        self.events.mistakes.strange = self._tell_strange
         self._observation: Observation | None = None
         self.started: Outcome[Self] = self._outcome_of("listening")
         """Settled when it can be reached, or with the error why it never will be. True while it can."""

@@ -13,26 +13,21 @@ turned back, and both kinds of entry take both kinds of payload, so it may happe
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Collection, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable
 from functools import partial
-from itertools import islice, pairwise
-from types import AsyncGeneratorType, CoroutineType, FunctionType, GeneratorType, MethodType, NoneType
+from types import CoroutineType, NoneType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from msgspec import UNSET, Raw
 
 from ..config import twin
 from ..config.foreign import PASSING, Foreign, caused, shown
-from ..config.misspelt import misspelling
 from ..errors import HandlerError, InvalidEvent, InvalidPayload, IPCError, ProtocolError, ReservedEvent
-from ..wire.attached import Attached, place_of_text
 from ..wire.carried import Carried, NothingCarried
-from ..wire.json import word_weight
-from ..wire.names import ATTACHMENTS, LIFECYCLE, PING, PONG, NameCheck, Named, is_another_word, meant_of_lifecycle
+from ..wire.names import ATTACHMENTS, LIFECYCLE, PING, PONG, NameCheck, Named
+from .mistakes import Mistakes
 from .newest import Keep, checked
-from .payload import DecodeHook, Payload, decode_any, is_of_bytes, is_payload_type, made_decoder, typed_decoder
+from .payload import DecodeHook, Payload, decode_any, is_payload_type, made_decoder, typed_decoder
 from .registrations import EVERYTHING, NONE, Registration, Registrations
 from .signature import Signature, signature_of
 
@@ -63,27 +58,6 @@ S = TypeVar("S", bound="Sender")
 
 SHORTCUTS = 256
 """How many names that a blocking client receives have a shortcut; the latest."""
-
-SUSPECTS = 32
-"""So many names that no handler has are compared with those that have one; any peer may make up more."""
-STRANGERS = 8
-"""So many of them that are like none are told; the others are counted."""
-COMPARED = 256
-"""With so many names at most, and none that is longer."""
-
-RETURNED = frozenset({dict, list, tuple, str, bytes, int, float, GeneratorType, AsyncGeneratorType})
-"""What a handler of an event that returns it may take for an answer."""
-
-WORDED = 256
-"""So many names whose payloads are to be bytes are looked at."""
-LOOKED_AT = 8
-"""So many payloads of a name, the first that are to be bytes, are looked at whether they are words."""
-WORDS_WEIGH = 8
-"""What these weigh at least together: four words of four letters, two of eight or one of twelve."""
-MAKES = frozenset({"BUILD_MAP", "BUILD_CONST_KEY_MAP", "BUILD_STRING", "BINARY_OP"})
-"""By what a lambda ends that gives a new value."""
-SAME_AMONG = 8
-"""So many handlers of a name, the latest, are compared with one that comes on a later link."""
 
 HANDLERS_GET = {1: "A handler of a client gets (data)", 2: "A handler gets (data) or (data, socket)"}
 """By how many arguments an event brings."""
@@ -243,63 +217,24 @@ class Events(Generic[S]):
         """Whose event is being handled now."""
         self.unheard: Callable[[str, Any, S], None] | None = None
         """Told of events from the wire that no handler has."""
-        self.misspelt: Callable[[str, str], None] | None = None
-        """Told, once for each, of a name that nobody hears, and of the handled one that it is like; None looks at none.
-
-        A client need not hear all that its server emits; a name that is nearly that of a handler is mostly a mistake.
-        """
-        self.strange: Callable[[str, list[str]], None] | None = None
-        """Told, once for each, of a name that nobody hears and that is like none of those that are handled, with these;
-        None where that is as it should be."""
-        self._strangers = 0
-        self._heard_before: set[str] = set()  # names of handlers that are gone, as by once()
         self.takes_all = False
         """What no handler has is kept for those who receive it: none of it is unheard."""
         self.ignored = 0
         """Events of peers that nobody heard."""
-        self.mistaken: Callable[[str, str | None], None] | None = None
-        """Told, once for each, of a name that is hardly a peer's and no event of this endpoint's own; and of the one
-        that may be meant, if any."""
-        self.bytes_only = False
-        """Raw mode: there are no events from the wire, and every name but the lifecycle's is a mistake."""
-        self._mistakes: set[str] = set()
-        self.methods: Collection[str] = ()
-        """What requests ask for here."""
-        self.emitted_method: Callable[[str], None] | None = None
-        """Told, once for each, of an event that nobody hears, and that a request could ask for."""
-        self._emitted_methods: set[str] = set()
-        self._suspects: set[str] = set()
-        self.came_before: Callable[[str], Callable[[], None] | None] | None = None
-        """Asked, of an event that came unheard before its first handler, for what tells so, once; None where that is as
-        it should be."""
-        self._came: set[str] = set()  # names that nobody heard, the first few
-        self._settled: set[str] = (
-            set()
-        )  # of those that are kept for who receives them: looked at, with no handler like them
-        self._unlike = 0  # with so few names handled, none is an event's: those of requests are looked at once
-        self.returned: Callable[[str], None] | None = None
-        """Told, once for each, of an event whose handler returned something, which goes nowhere."""
-        self._returners: set[str] = set()  # names whose handlers have been looked at for that
-        self.removed_nothing: Callable[[str, str | None], None] | None = None
-        """Told of a name and a handler that ``off`` was given and that never were together; and of the name that may be
-        meant, where there are handlers of no such one."""
-        self.worded: Callable[[str], None] | None = None
-        """Told, once for each, of a name of which bytes are taken, and came what is rather text."""
-        self.texted: Callable[[str, str], None] | None = None
-        """Told, once for each, of a name of which text is taken, and came bytes; and of their place in the payload."""
-        self._texts: set[str] = set()  # those of which it was told
-        self._words: dict[str, list[int]] = {}  # names of bytes: what those that were looked at weigh as words
-        self._looked_at: set[str] = set()  # those of which enough was looked at
-        self.doubt: Callable[[Callable[[], None]], None] | None = None
-        """Told what to call later, when it is clearer whether there is a mistake."""
-        self._unproven: set[str] = set()  # names of handlers that may be mistakes, and have not heard anything yet
-        self._meant: dict[str, list[str]] = {}  # the same by the event of the lifecycle that may be meant
-        self.registered_anew: Callable[[str], None] | None = None
-        """Told, once, of a name whose handler is registered for each link, and would be called for each."""
-        self._links = 0
         self.missed: Callable[[str], None] | None = None
         """Told that the first handler came of what ``publish_state`` found none for."""
         self._unheard_states: set[str] = set()
+        self.mistakes = Mistakes(
+            self._wire,
+            self._lifecycle,
+            self._everything,
+            raises,
+            from_peers,
+            LIFECYCLE_BRINGS[carries],
+            self._unheard_states,
+            self.is_local,
+        )
+        """Asked wherever a mistake of the program would show; whom it tells is set there."""
         self.wants_raw = False
         self._watches: Watches | None = None  # while somebody watches
         self._at_hand: Carried = NothingCarried
@@ -334,32 +269,16 @@ class Events(Generic[S]):
             for registrations in (*self._wire.values(), *self._lifecycle.values(), self._everything):
                 registrations.retire(EVERYTHING)
         else:
-            removed = [registrations.retire(handler) for registrations in self._registered(name)]
+            registries = self._registered(name)
+            removed = [registrations.retire(handler) for registrations in registries]
             if not any(removed):
-                self._tell_removed_nothing(name, handler)
+                self.mistakes.look_at_removal(name, handler, registries)
         self._compile(None if name == EVERYTHING else name)
 
     def _registered(self, name: str) -> list[Registrations]:
         if name == EVERYTHING:
             return [self._everything]
         return [registry[name] for registry in (self._wire, self._lifecycle) if name in registry]
-
-    def _tell_removed_nothing(self, name: str, handler: Any) -> None:
-        """Where there were such ones before, as by ``once``, it is as it should be."""
-        if self.removed_nothing is None or name in self._heard_before:
-            return
-        registries = self._registered(name)
-        if any(registrations.lost_some for registrations in registries):
-            return
-        if any(registries):
-            self.removed_nothing(name, None)
-        else:
-            handled = [each for each in (*self._wire, *self._lifecycle) if any(self._registered(each))]
-            near = misspelling(name, handled[:COMPARED])
-            if near is None and handler != EVERYTHING:
-                near = next((each for each in handled[:COMPARED] if handler in self.handlers(each)), None)
-            if near is not None:
-                self.removed_nothing(name, near)
 
     def tap(self, hear: Callable[..., Any], *, ours: bool = False) -> Callable[[], None]:
         """Call ``hear(type, data, …)`` for every event from the wire, before its handlers; returns the undoing."""
@@ -430,39 +349,8 @@ class Events(Generic[S]):
 
     def decoder(self, type: Any, name: str) -> Callable[[Any], Any]:
         """What turns payloads into ``type``; as :func:`typed_decoder`."""
-        decode = typed_decoder(type, name, self._dec_hook, self._find_text)
-        if type is None or name in self._looked_at or not is_of_bytes(type):
-            return decode
-
-        def decoded(data: Any) -> Any:
-            self._look_at_text(name, data)
-            return decode(data)
-
-        return decoded
-
-    def _look_at_text(self, name: str, data: Any) -> bool:
-        """See whether what is to be bytes is text that only happens to be base64, as words may; whether to look on."""
-        if name in self._looked_at or (name not in self._words and len(self._words) + len(self._looked_at) >= WORDED):
-            return False
-        weights = self._words.setdefault(name, [])
-        weights.append(word_weight(data))
-        is_text = sum(weights) >= WORDS_WEIGH
-        if is_text and self.worded is not None:
-            self.worded(name)
-        if is_text or len(weights) == LOOKED_AT:
-            self._looked_at.add(name)
-            del self._words[name]
-            return False
-        return True
-
-    def _find_text(self, payload: Attached, type: Any, name: str) -> None:
-        """Bytes came beside their message: see whether text is taken in their place, which gets base64 of them."""
-        if self.texted is None or name in self._texts or len(self._texts) >= WORDED:
-            return
-        place = place_of_text(payload, type)
-        if place is not None:
-            self._texts.add(name)
-            self.texted(name, place)
+        decode = typed_decoder(type, name, self._dec_hook, self.mistakes.find_text)
+        return self.mistakes.looking(decode, type, name)
 
     def is_local(self, event: str) -> bool:
         """Whether handlers of this name hear of this endpoint itself, and of nothing that a peer emits."""
@@ -494,8 +382,7 @@ class Events(Generic[S]):
             signature.refuse_wrong_order(handler, name)
         if name in self._local and name not in self._from_peers:
             self._refuse_too_many(name, handler, signature.required, LIFECYCLE_BRINGS[self._carries].get(name))
-        if name not in self._raises and (type is None or self.bytes_only):
-            self._look_for_mistake(name, signature)
+        self.mistakes.look_at_name(name, type, signature)
         registration = Registration(handler, once, self._adapted(name, handler, signature, None))
         if name == EVERYTHING:
             registration.required = signature.required
@@ -513,58 +400,6 @@ class Events(Generic[S]):
                 registration.twin, twin.twin = twin, registration
         return handler
 
-    def _look_for_mistake(self, name: str, signature: Signature) -> None:
-        """Look whether an event of the lifecycle is meant: nothing else would ever show that this one never comes.
-
-        A payload shows that it is a peer's event, and a handler of the one that may be meant that both are. Where a
-        handler shows neither, and the name is a usual one, it is seen later whether such events come.
-        """
-        if self.bytes_only:
-            comes = name in (EVERYTHING, "data") or (name.startswith("rpc.") and name != "rpc.request")
-            if not comes and name not in self._mistakes and self.mistaken is not None:
-                self._mistakes.add(name)
-                self.mistaken(name, None)
-            return
-        meant = meant_of_lifecycle(name, self._raises)
-        never = name in LIFECYCLE and name not in self._from_peers
-        if name == "data" and self._everything:  # who hears all that comes may take bytes as well
-            return
-        if (meant is None and not never) or name in self._mistakes or self.mistaken is None:
-            return
-        if not never and (name in LIFECYCLE or self._lifecycle.get(meant or "")):
-            return
-        another_word = meant is not None and is_another_word(name) and not never
-        brings = ("error",) if meant == "error" else LIFECYCLE_BRINGS[self._carries].get(meant or "", ())
-        takes_it = signature.takes(brings) if another_word else True
-        if takes_it is False and name == "connection":  # Node's own servers call it so, whatever its parameter's name
-            takes_it = None
-        if takes_it is not False:
-            self._mistakes.add(name)
-        if takes_it:
-            self.mistaken(name, meant)
-        elif takes_it is None and meant is not None:
-            self._meant.setdefault(meant, []).append(name)
-            self._unproven.add(name)
-            if meant in self._unheard_states:
-                self._doubt_meant(meant)
-
-    def _doubt_meant(self, meant: str) -> None:
-        """It happened, and there are handlers of another name that may be for it: if none of that comes, they are."""
-        for name in self._meant.pop(meant):
-            if self.doubt is not None:
-                self.doubt(partial(self._tell_meant, name, meant))
-
-    def _tell_meant(self, name: str, meant: str) -> None:
-        if self._stays_unproven(name) and not self._lifecycle.get(meant) and self.mistaken is not None:
-            self.mistaken(name, meant)
-
-    def _stays_unproven(self, name: str) -> bool:
-        """Whether nothing of this name was heard while it was in doubt, which is over now."""
-        if name not in self._unproven:
-            return False
-        self._unproven.discard(name)
-        return name in self._wire
-
     def _add_wire(self, name: str, handler: Any, signature: Signature, type: Any, once: bool) -> Registration:
         self._check_name(name)
         brings = ("data", "socket")[: self._carries]
@@ -578,13 +413,8 @@ class Events(Generic[S]):
             call = self._typed(call, type, name)
             self._want_raw()
         registration = Registration(handler, once, call, type)
-        registration.link = self._links
-        if name not in self._wire and (self.takes_all or name in self._came):
-            self._doubt_came_before(name)
-        if name in self._unproven or is_of_bytes(type):
+        if self.mistakes.look_at_handler(name, registration, self.takes_all):
             registration.call = partial(self._call_first, registration, call, name)
-        if not once and (before := self._wire.get(name)):
-            self._look_whether_anew(name, registration, before)
         self._wire.setdefault(name, Registrations()).add(registration)
         self._compile(name)
         return registration
@@ -593,21 +423,11 @@ class Events(Generic[S]):
         self, registration: Registration, call: Callable[..., Any], name: str, data: Any, *rest: Any
     ) -> Any:
         """The first payloads are looked at, and no others: each look would cost."""
-        self._unproven.discard(name)
-        if not (is_of_bytes(registration.type) and self._look_at_text(name, data)):
+        if not self.mistakes.look_at_payload(name, registration.type, data):
             registration.call = call
             if registration.live:
                 self._compile(name)
         return call(data, *rest)
-
-    def _look_whether_anew(self, name: str, registration: Registration, before: Registrations) -> None:
-        """See whether the same handler is there from an earlier link, as where each one registers it."""
-        latest = list(islice(reversed(before), SAME_AMONG))
-        if self.registered_anew is not None and any(
-            each.link < registration.link and _are_same(each.handler, registration.handler) for each in latest
-        ):
-            self.registered_anew(name)
-            self.registered_anew = None
 
     @staticmethod
     def _refuse_too_many(name: str, handler: Any, required: int, brings: tuple[str, ...] | None) -> None:
@@ -629,7 +449,7 @@ class Events(Generic[S]):
         """Decode the payload by the handler's own type, straight from its bytes."""
         if type is Raw and self._gives_raw:
             return call
-        decode = typed_decoder(type, name, self._dec_hook, self._find_text)
+        decode = typed_decoder(type, name, self._dec_hook, self.mistakes.find_text)
         # for the native twin: what this refuses is decoded again, in the way that finds the words
         quick = made_decoder(type, None) if self._dec_hook is None and type is not Raw else None
         return self._converting(call, decode, quick)
@@ -662,7 +482,7 @@ class Events(Generic[S]):
         return call
 
     def _starting(self, name: str, call: Callable[..., Any], ends: bool) -> Callable[..., Any]:
-        returned = partial(self._look_at_returned, name)
+        returned = partial(self.mistakes.look_at_returned, name)
         return lambda *arguments: self._start(name, call(*arguments), returned, ends)
 
     def _start(self, name: str, coroutine: Any, returned: Callable[[Any], None], ends: bool = False) -> None:
@@ -687,7 +507,7 @@ class Events(Generic[S]):
     def _run_returned(self, name: str, result: Any) -> None:
         """What a plain function returned: a coroutine, as of a lambda or a decorator around an async one, is run."""
         if not isinstance(result, CoroutineType):
-            self._look_at_returned(name, result)
+            self.mistakes.look_at_returned(name, result)
             return
         if self._spawn is None:
             result.close()
@@ -695,16 +515,7 @@ class Events(Generic[S]):
                 f"the handler of {name[:64]!r} returned a coroutine, and this front has no event loop to run it: use a "
                 "plain function here, or the asyncio front"
             )
-        self._start(name, result, partial(self._look_at_returned, name))
-
-    def _look_at_returned(self, name: str, result: Any) -> None:
-        """See whether a handler of an event returned what is like an answer, and not, as lambdas do, whatever it is."""
-        if name in self._returners or not _is_answer(result):
-            return
-        self._returners.add(name)
-        handlers = [registration.handler for registration in self._wire.get(name, NONE)]
-        if handlers and all(map(_is_written_here, handlers)) and self.returned is not None:
-            self.returned(name)
+        self._start(name, result, partial(self.mistakes.look_at_returned, name))
 
     def _task_done(self, event: str, session: S | None, size: int, error: BaseException | None) -> None:
         if error is not None and not isinstance(error, PASSING):
@@ -725,8 +536,8 @@ class Events(Generic[S]):
             return
         registrations = self._wire.get(name)
         if not registrations:
-            if self._wire.pop(name, None) is not None and len(self._heard_before) < COMPARED:
-                self._heard_before.add(name)
+            if self._wire.pop(name, None) is not None:
+                self.mistakes.handlers_went(name)
             self._table.pop(name, None)
             if name in self._hidden:
                 self._table[name] = self._hidden[name]
@@ -867,68 +678,14 @@ class Events(Generic[S]):
                 self._call_all(envelope.type, envelope.data, *rest)
         except InvalidPayload as error:
             self._report(envelope.type, error, self.current)
-        if not (envelope.type in self._settled or self._everything or self._taps or envelope.type.startswith("rpc.")):
+        looked_at = envelope.type in self.mistakes.settled
+        if not (looked_at or self._everything or self._taps or envelope.type.startswith("rpc.")):
             self._ignore(envelope.type)
 
     def _ignore(self, name: str) -> None:
-        """Nobody heard this; where it may be a mistake that is told, once for each name."""
         if not self.takes_all:
             self.ignored += 1
-        if self.methods and name in self.methods:
-            self._tell_emitted_method(name)
-        elif self.misspelt is not None and name not in self._suspects:
-            if self._hears_names():
-                self._suspect(name, self.misspelt)
-            if len(self._came) < SUSPECTS:
-                self._came.add(name)
-        if self.takes_all and not self.methods and len(self._settled) < SUSPECTS:
-            self._settled.add(name)
-
-    def _hears_names(self) -> bool:
-        first = self.strange is not None and not self._strangers
-        return first or len(self._wire) > self._unlike or bool(self.methods)
-
-    def _doubt_came_before(self, name: str) -> None:
-        """What came before this handler may be missed; where more comes, it is a stream of which some was."""
-        self._came.discard(name)
-        self._settled.clear()  # they are looked at once more, beside this handler
-        if self.came_before is not None and name not in self._heard_before and (told := self.came_before(name)):
-            self._unproven.add(name)
-            if self.doubt is not None:
-                self.doubt(partial(self._tell_came_before, name, told))
-
-    def _tell_came_before(self, name: str, tell: Callable[[], None]) -> None:
-        if self._stays_unproven(name):
-            tell()
-
-    def _tell_emitted_method(self, name: str) -> None:
-        if self.emitted_method is None or name in self._emitted_methods:
-            return
-        self._emitted_methods.add(name)
-        self.emitted_method(name)
-
-    def _suspect(self, name: str, misspelt: Callable[[str, str], None]) -> None:
-        """Look once whether this is the name of a handler, misspelt on either side."""
-        if len(name) > COMPARED:
-            return
-        known = islice((*self._wire, *self.methods), COMPARED)
-        handled = [each for each in known if not each.startswith("rpc.") and each not in LIFECYCLE]
-        if not handled:
-            self._unlike = len(self._wire)
-            if self.strange is None or self._strangers or self._is_usual(name):
-                return
-        self._suspects.add(name)
-        if len(self._suspects) == SUSPECTS:
-            self.misspelt = None
-        if (near := misspelling(name, handled)) is not None:
-            misspelt(name, near)
-        elif self.strange is not None and self._strangers < STRANGERS and not self._is_usual(name):
-            self._strangers += 1
-            self.strange(name, handled)
-
-    def _is_usual(self, name: str) -> bool:
-        """Whether it is no surprise that nobody hears this: it is this endpoint's own, or was heard before."""
-        return self.is_local(name) or name in self._heard_before
+        self.mistakes.look_at_unheard(name, self.takes_all)
 
     def _check_and_count(self, name: str) -> None:
         self._check_name(name)
@@ -953,10 +710,7 @@ class Events(Generic[S]):
 
     def publish(self, name: str, *arguments: Any, session: S | None = None) -> bool:
         """Publish a lifecycle event; returns whether a handler of that very name heard it."""
-        if name == "connect":
-            self._links += 1
-        if name in self._meant:
-            self._doubt_meant(name)
+        self.mistakes.look_at_lifecycle(name)
         previous, self.current = self.current, session
         try:
             registrations = self._lifecycle.get(name, NONE)
@@ -1018,47 +772,6 @@ class Events(Generic[S]):
             )
             failure = caused(failure, error)
         self._failed(session, failure)
-
-
-def _is_answer(result: Any) -> bool:
-    kind = result.__class__
-    return kind in RETURNED or hasattr(kind, "__struct_fields__") or hasattr(kind, "__dataclass_fields__")
-
-
-def _is_written_here(handler: Any) -> bool:
-    """Whether it is a function or a method of the program's, which returns what is meant to be returned."""
-    while isinstance(handler, partial):
-        handler = handler.func
-    function = handler.__func__ if isinstance(handler, MethodType) else handler
-    if not isinstance(function, FunctionType) or (
-        function.__name__ == "<lambda>" and not _makes_what_it_returns(function)
-    ):
-        return False
-    return function.__module__.partition(".")[0] not in sys.stdlib_module_names
-
-
-def _makes_what_it_returns(function: FunctionType) -> bool:
-    """Whether a lambda makes a dict or a text, or calculates; others return what some call gives, for its effect."""
-    import dis  # only a mistake pays for it
-
-    steps = list(dis.get_instructions(function))
-    made = {before.opname for before, step in pairwise(steps) if step.opname == "RETURN_VALUE"}
-    return bool(made) and made <= MAKES
-
-
-def _are_same(one: Any, other: Any) -> bool:
-    """Whether two handlers do the same, as a function that is defined anew in each call of another may."""
-    if not (isinstance(one, FunctionType) and isinstance(other, FunctionType)):
-        return bool(one == other)
-    return one is other or (one.__code__ is other.__code__ and _kept_by(one) == _kept_by(other))
-
-
-def _kept_by(function: FunctionType) -> list[int]:
-    """Which objects it refers to by its closure and its defaults."""
-    with suppress(ValueError):  # a cell that is still empty
-        cells = [cell.cell_contents for cell in function.__closure__ or ()]
-        return [id(each) for each in (*cells, *(function.__defaults__ or ()))]
-    return [id(function)]
 
 
 def no_handler(verb: str, name: str, handler: Any) -> str:

@@ -323,8 +323,8 @@ class Inbox:
         self._told = False
         client.unheard = self._put
         client.events.takes_all = True  # what has no handler is received here
-        client.events.misspelt = self._suspected
-        client.events.came_before = self._came_before
+        client.events.mistakes.misspelt = self._suspected
+        client.events.mistakes.came_before = self._came_before
         client.on_link = self._link_up
         client.on_request = self._regulate
         self._raw = settings.profile == "raw"

@@ -36,15 +36,8 @@ from ..errors import (
     RequestError,
     RequestTimeout,
 )
-from .events import (
-    STRANGERS,
-    Event,
-    called_too_soon,
-    describe,
-    event_name,
-    is_decorator,
-    no_handler,
-)
+from .events import Event, called_too_soon, describe, event_name, is_decorator, no_handler
+from .mistakes import STRANGERS
 from .outcome import Outcome, seconds
 from .outgoing import Attaching
 from .payload import is_payload_type, typed_decoder
@@ -331,7 +324,7 @@ class Requests:
         self._unsent: dict[int, int] = {}  # those that wait for a link: by the identity of their frame
         self._ids = 0
         self._methods: dict[str, _Method] = {}
-        events.methods = self._methods
+        events.mistakes.methods = self._methods
         self._running: dict[int, dict[Any, Request]] = {}  # async handlers, by socket and request
         self._by_task: dict[object, Request] = {}  # the same, by what runs them
         self._at_hand: Request | None = None  # whose handler is being called

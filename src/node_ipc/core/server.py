@@ -19,8 +19,9 @@ from ..errors import BackpressureError, InvalidEvent, IPCError, NotConnected
 from ..wire.names import SERVER_RAISES
 from .asking import Question
 from .endpoint import OF_EMITTERS, OF_LOOPS, LinkPublisher, ServerState, SocketPublisher, begun, not_in
-from .events import COMPARED, Event
+from .events import Event
 from .everywhere import BUS_EVENTS, Everywhere, Relay, RemoteSocket, no_bus
+from .mistakes import COMPARED
 from .newest import kept_event
 from .outcome import seconds
 from .rooms import Audience, Rooms, Target, room_name
