@@ -38,7 +38,8 @@ from ..errors import (
 from ..wire.names import CLIENT_RAISES
 from ..wire.parcel import settled
 from .asking import Asking, Question
-from .endpoint import OF_EMITTERS, LinkPublisher, Register, typed_as
+from .elsewhere import OF_EMITTERS
+from .endpoint import LinkPublisher, Register, typed_as
 from .events import Event
 from .newest import FrameQueue, kept_event, newest_of
 from .outcome import seconds_to_end

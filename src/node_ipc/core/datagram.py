@@ -48,7 +48,8 @@ from ..wire.codec import shallow, without_attachments
 from ..wire.names import DATAGRAM_RAISES
 from .block import Block
 from .context import LinkContext
-from .endpoint import OF_EMITTERS, OF_LOOPS, ServerState, SocketPublisher, not_in
+from .elsewhere import OF_EMITTERS, OF_LOOPS
+from .endpoint import ServerState, SocketPublisher, not_in
 from .events import Event
 from .newest import keep_of, kept_event, newest_of
 from .seam import Peer

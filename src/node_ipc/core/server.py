@@ -18,7 +18,8 @@ from ..config.profiles import require_assured
 from ..errors import BackpressureError, InvalidEvent, IPCError, NotConnected
 from ..wire.names import SERVER_RAISES
 from .asking import Question
-from .endpoint import OF_EMITTERS, OF_LOOPS, LinkPublisher, ServerState, SocketPublisher, begun, not_in
+from .elsewhere import OF_EMITTERS, OF_LOOPS
+from .endpoint import LinkPublisher, ServerState, SocketPublisher, begun, not_in
 from .events import Event
 from .everywhere import BUS_EVENTS, Everywhere, Relay, RemoteSocket, no_bus
 from .mistakes import COMPARED
