@@ -14,13 +14,13 @@ from msgspec import UNSET
 
 from ..config.config import Config
 from ..config.interrupted import without_steps
-from ..config.misspelt import lookalike, refer, refer_options, suggests
+from ..config.misspelt import refer, refer_options, suggests
 from ..errors import AddressError, HandlerError, InvalidPayload, IPCError, NotConnected, RequestError
 from ..wire.carried import carrying, plain_of
 from ..wire.codec import choose, logged
-from ..wire.names import LIFECYCLE, lifecycle_from_peers
+from ..wire.names import lifecycle_from_peers
 from .events import Events
-from .mistakes import COMPARED
+from .hints import NAMES_SHOWN, Hints
 from .outcome import seconds_to_end
 from .session import refuse_other_threads
 from .trace import Stats, Trace, Traces
@@ -115,8 +115,6 @@ class RegisterMethod(Protocol[T, S]):
     def __call__(self, handler: Callable[[], A]) -> Callable[[], A]: ...
 
 
-NAMES_SHOWN = 5
-"""How many names of handlers a line shows."""
 MISFIT_SHOWN = 300
 """How many characters of why a payload was refused are kept for those who wait for something else."""
 
@@ -152,7 +150,7 @@ BETWEEN_PARTS = frozenset(
             "join_rooms",
             "leave_rooms",
         ),
-        *("doubt", "listening"),
+        *("doubt", "hints", "listening"),
         *(
             "listening_at",
             "meant_id",
@@ -184,8 +182,6 @@ BETWEEN_PARTS = frozenset(
         *(
             "session_opened",
             "session_paused",
-            "tell_came_before",
-            "tell_misspelt",
             "tell_of_main_that_ended",
             "tell_unread",
             "trouble",
@@ -282,18 +278,12 @@ class Publisher:
         )
         """The handlers."""
         self.events.missed = self._tell_late
-        mistakes = self.events.mistakes
-        mistakes.misspelt = self.tell_misspelt
-        mistakes.mistaken = self._tell_mistaken
-        mistakes.bytes_only = self._codec.raw
-        mistakes.emitted_method = self._tell_emitted_method
-        mistakes.returned = self._tell_returned
-        mistakes.came_before = lambda name: partial(self.tell_came_before, name)
-        mistakes.doubt = self.doubt
-        mistakes.registered_anew = self._tell_registered_anew
-        mistakes.worded = self._tell_worded
-        mistakes.texted = self._tell_texted
-        mistakes.removed_nothing = self._tell_removed_nothing
+        self.events.mistakes.bytes_only = self._codec.raw
+        self.events.mistakes.doubt = self.doubt
+        self.hints = Hints(
+            self.events, self._tell_mistake, self._tell_unheard, self._tell_misheard, hasattr(type(self), "handle")
+        )
+        """Says what is hardly meant in who hears what."""
         driver.endpoints.add(self)
 
     def __init_subclass__(cls) -> None:
@@ -355,74 +345,6 @@ class Publisher:
     def _tell_late(self, name: str) -> None:
         """The first handler of what goes on has come: it is told in the next turn, with those that come until then."""
         self._driver.call_later(0, partial(self._publish_missed, name))
-
-    def tell_misspelt(self, name: str, near: str) -> None:
-        """Events come whose name is nearly that of a handler, and that nobody hears."""
-        of = "" if self.events.has_handler(near) else "requests of "
-        line = (
-            f"events named {name!r} come, and no handler hears them; there is one for {of}{near!r}: is one of the two "
-            "misspelt? This is said once for each name"
-        )
-        self._tell_misheard(line)
-
-    def _tell_emitted_method(self, name: str) -> None:
-        """Events come that nobody hears, and a request of that name would be answered."""
-        self._tell_misheard(
-            f"events named {name!r} come, and no handler hears them; there is one for requests of {name!r}: was "
-            "request meant, and not emit? This is said once for each name"
-        )
-
-    def _tell_returned(self, name: str) -> None:
-        """A handler of an event returned something."""
-        answers = f", or answer requests, by handle({name!r}, …) here and request({name!r}, …) there"
-        line = (
-            f"what the handler of {name!r} returned goes nowhere: an event has no answer. Emit that to the other "
-            f"side{answers if hasattr(self, 'handle') else ''}. This is said once for each name"
-        )
-        self._tell_mistake(IPCError(line))
-
-    def tell_came_before(self, name: str, there: str = "that is gone") -> None:
-        """The first handler of an event was registered when one had come already."""
-        line = (
-            f"an event {name!r:.80} came before this handler of it was registered, which does not hear it: {there}. "
-            "Register handlers first, before the program waits or asks for anything. This is said once for each name"
-        )
-        self._tell_mistake(IPCError(line))
-
-    def _tell_registered_anew(self, name: str) -> None:
-        """A handler is registered again on a later link, and the earlier one is there still."""
-        line = (
-            f"the same handler of {name!r:.80} is registered again, now that there is another link, and the earlier "
-            "one stays: each event calls both. Handlers outlast links: register them once, and not in the handler of "
-            "'connect'. This is said once"
-        )
-        self._tell_mistake(IPCError(line))
-
-    def _tell_worded(self, name: str) -> None:
-        """Bytes are wanted of what came, and it reads like words."""
-        line = (
-            f"what came of {name!r} are words, and they were read as base64, since bytes are taken here: that is how "
-            "those stand in JSON. If text was emitted, take str here, or emit bytes, text.encode(). This is said once "
-            "for each name"
-        )
-        self._tell_mistake(IPCError(line))
-
-    def _tell_texted(self, name: str, place: str) -> None:
-        """Text is wanted of what came, and it is bytes."""
-        line = (
-            f"bytes came of {name!r}, at {place}, where the type says str: what is there is the base64 text of them. "
-            "Annotate bytes, which gets them as they were emitted. This is said once for each name"
-        )
-        self._tell_mistake(IPCError(line))
-
-    def _tell_removed_nothing(self, name: str, near: str | None) -> None:
-        """``off`` was told of what is not there and never was."""
-        if near is None:
-            why = "that handler was never registered for it. It is found by the very function that on() was given"
-        else:
-            why = f"there are no handlers of that name, and there are some of {near!r}: were those meant?"
-        if self._is_first("removed nothing"):
-            self._tell_mistake(IPCError(f"off({name!r}, …) removed nothing: {why}"))
 
     def _tell_misheard(self, line: str) -> None:
         if self._driver.misheard is not None:
@@ -537,30 +459,6 @@ class Publisher:
         is_first = kind not in self._told
         self._told |= {kind}
         return is_first
-
-    def _tell_mistaken(self, name: str, meant: str | None) -> None:
-        """A handler was registered that may wait for an event of the lifecycle, and will not hear it."""
-        if self._codec.raw:
-            named = "of requests" if name.startswith("rpc.") else f"of {name!r}"
-            line = (
-                f"a handler {named} is never called: in raw mode nothing that comes has a name. All of it is given to "
-                "handlers of 'data', as bytes"
-            )
-        elif name == "data":
-            line = (
-                "a handler of 'data' is called in raw mode only (raw_buffer): events are heard under the names that "
-                "they are emitted with, and all of them under '*'"
-            )
-        elif meant is None:
-            line = f"a handler of {name!r} is never called: nothing of that name happens here"
-        elif name in LIFECYCLE:
-            line = f"a handler of {name!r} is never called here: the event is named {meant!r}"
-        else:
-            line = (
-                f"a handler of {name!r} hears what the other side emits under that name; what happens here is named "
-                f"{meant!r}: was that meant? This is said once for each name, and not where the handler has a type="
-            )
-        self._tell_mistake(IPCError(line))
 
     def _uses_stderr(self, mistake: bool) -> bool:
         """Whether an error that no handler heard goes to stderr while logging is not set up.
@@ -793,7 +691,7 @@ class SocketPublisher(Publisher, Generic[S]):
     ) -> None:
         super().__init__(driver, settings, raises, 2, decodes_late=decodes_late)
         self._state = _S.IDLE
-        self.events.mistakes.strange = self._tell_strange
+        self.events.mistakes.strange = self.hints.strange
         self._observation: Observation | None = None
         self.started: Outcome[Self] = self._outcome_of("listening")
         """Settled when it can be reached, or with the error why it never will be. True while it can."""
@@ -950,15 +848,6 @@ class SocketPublisher(Publisher, Generic[S]):
         self._cancel_timer()
         self._close_fault_log()
 
-    def _tell_strange(self, name: str, handled: list[str]) -> None:
-        """Events come that nobody hears, at a server that hears others."""
-        line = (
-            f"events named {name[:64]!r} come, and no handler hears them; there are {_some(handled)}. Register one, or "
-            "one of '*', which hears all that come. This is said once for each name, and of a few names; "
-            "stats().unheard counts"
-        )
-        self._tell_unheard(line)
-
     def _refuse_when_stopped(self, what: str) -> None:
         """Whoever waits for a server that is over would take its silence for an end in order.
 
@@ -1062,7 +951,7 @@ class LinkPublisher(Publisher, Generic[S]):
                 self.trouble,
                 self.tell_unread,
                 self._tell_late_answer,
-                self._tell_unanswered,
+                self.hints.unanswered,
             )
             self._requests.watches = self._watches or None
         return self._requests
@@ -1117,19 +1006,6 @@ class LinkPublisher(Publisher, Generic[S]):
         error = RequestError(line)
         self._log_fault(self._logged_as(socket), error, loud=True, mistake=mistake, socket=socket, timed=False)
 
-    def _tell_unanswered(self, name: str, methods: list[str]) -> None:
-        """Requests come that nobody answers; who asks is not told which would be."""
-        if self.events.has_handler(name):
-            there = f"there is one for events of that name: was handle({name!r}, …) meant, and not on?"
-        elif (near := lookalike(name, methods[:COMPARED])) is not None:
-            there = f"there is one for {near!r}: is one of the two misspelt?"
-        else:
-            there = f"there are {_some(methods)}. Register one, by handle(method, handler)."
-        self._tell_unheard(
-            f"requests of {name!r} come, and no handler answers them; {there} This is said once for each name, and of "
-            "a few names"
-        )
-
     def _tell_late_answer(self, method: str, socket: Session) -> None:
         """A request had been given up when this side came to it, or when its handler had worked in place."""
         if self._told_late_answer:
@@ -1152,14 +1028,6 @@ class LinkPublisher(Publisher, Generic[S]):
 
 JUST_CAME_SECONDS = 0.05
 """So old is a link at most whose first read brought a request and its end: both waited before it was accepted."""
-
-
-def _some(names: list[str]) -> str:
-    """Of which names there are handlers."""
-    if not names:
-        return "none at all"
-    more = len(names) - NAMES_SHOWN
-    return f"some for {', '.join(map(repr, names[:NAMES_SHOWN]))}{f' and {more} more' if more > 0 else ''}"
 
 
 def begun(driver: Driver) -> Outcome[Any]:

@@ -448,7 +448,7 @@ class Inbox:
 
     def _look_whether_received(self, name: str, near: str) -> None:
         if self.has(name) and name not in self._asked and not self._iterating:
-            self._client.tell_misspelt(name, near)
+            self._client.hints.misspelt(name, near)
 
     def _came_before(self, name: str) -> Callable[[], None] | None:
         """A handler does not hear what came before it; where that waits here it is received as before."""
@@ -458,7 +458,7 @@ class Inbox:
 
     def _look_whether_waits(self, name: str) -> None:
         if self.has(name) and name not in self._asked:
-            self._client.tell_came_before(name, f"it waits in the inbox for receive({name!r:.80})")
+            self._client.hints.came_before(name, f"it waits in the inbox for receive({name!r:.80})")
 
     def _tapped(self, type: str, data: Any, *rest: Any) -> None:
         if self._client.events.has_handler(type):
