@@ -110,6 +110,13 @@ class Served:
         """Run this in the server's thread."""
         self.server._driver.call_from_thread(what)
 
+    def let_in(self) -> None:
+        """Wait until somebody who is connected is there for the server, too."""
+        end = time.monotonic() + SECONDS
+        while not self.server.sockets:
+            assert time.monotonic() < end
+            time.sleep(0.001)
+
     def stop(self) -> None:
         if self.server is not None:
             self.server.shutdown()
@@ -139,6 +146,7 @@ def served(serve: Callable[..., Served]) -> Served:
 @pytest.fixture
 def client(served: Served) -> Iterator[BlockingClient]:
     with blocking.connect(served.address) as client:
+        served.let_in()
         yield client
 
 
@@ -209,6 +217,7 @@ def test_iteration_gives_every_event_in_order_and_ends_with_the_client(served: S
     with blocking.connect(served.address, stop_retrying=0) as client:
         heard: list[Any] = []
         client.on("handled", heard.append)
+        served.let_in()
         for n in range(5):
             served.call(partial(served.server.broadcast, "handled" if n == 2 else f"kind {n}", n))
         served.call(lambda: [socket.close() for socket in served.server.sockets])

@@ -1078,9 +1078,11 @@ def test_a_server_at_several_addresses_is_one_server(front: Any) -> None:
     server = echoing(front, at=at_two(front))
     local, port = server.server.addresses
     assert server.server.address is local and isinstance(local, Unix) and isinstance(port, Tcp) and port.port
-    clients = [front.connect(), front.connect(at=port)]
+    clients: list[Any] = []
     heard: list[list[Any]] = [[], []]
-    for client, mine in zip(clients, heard, strict=True):
+    for at, mine in zip(("world", port), heard, strict=True):
+        client = front.connect(at=at)  # one behind the other, since the oldest socket is the first
+        clients.append(client)
         client.on("echo", mine.append)
         client.on("to all", mine.append)
         client.emit("echo", 1)
@@ -1254,6 +1256,7 @@ def test_an_event_to_a_client_that_handles_requests_of_that_name_is_told(
     heard: list[Any] = []
     client.handle("add", lambda params: sum(params))
     client.on("message", heard.append)
+    client.until(lambda: server.count)
     server.broadcast("add", [1])
     server.broadcast("message", 1)
     client.until(lambda: heard)

@@ -315,6 +315,7 @@ def test_what_a_waiting_client_receives_is_not_unheard(waiting: Any, caplog: pyt
     server = waiting.serve()
     client = waiting.connect()
     client.on("news", lambda data: None)
+    client.until(lambda: server.count)
     server.broadcast("nesw", 1)
     assert client.receive("nesw", timeout=20) == 1
     assert client.stats().unheard == 0 and "no handler hears" not in caplog.text
@@ -392,6 +393,7 @@ def test_a_time_out_says_what_was_refused_meanwhile(waiting: Any) -> None:
     server = waiting.serve()
     client = waiting.connect()
     client.on("news", lambda data: None, type=int)
+    client.until(lambda: server.count)
     for _ in range(2):
         server.broadcast("news", "tea")
     client.until(lambda: client.stats().errors == 2)
@@ -641,6 +643,7 @@ def test_so_is_what_an_async_handler_returns(kind: Any, tmp_path: Path, caplog: 
         server.on("push", returning_nothing)
         client = front.connect()
         client.on("ready", returning_later)
+        client.until(lambda: server.count)
         for _ in range(2):
             client.emit("push", [1, 2])
             client.emit("add", [1, 2])
@@ -811,6 +814,7 @@ def test_words_that_are_read_as_base64_are_told_once(
 def test_so_are_those_that_are_received(waiting: Any, caplog: pytest.LogCaptureFixture) -> None:
     server = waiting.serve()
     client = waiting.connect()
+    client.until(lambda: server.count)
     for word in WORDS * 2:
         server.broadcast("blob", word)
         assert client.receive("blob", type=bytes, timeout=20) == base64.b64decode(word)

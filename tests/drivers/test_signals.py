@@ -200,6 +200,7 @@ def test_a_loop_that_comes_to_a_signal_is_told_of_nothing(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(signals, "STUCK_SECONDS", 0.0)
+    monkeypatch.setattr(signals, "STARVED_SECONDS", 600.0)
     heard: list[int] = []
 
     async def main() -> None:
