@@ -262,6 +262,16 @@ def test_names_of_requests_are_looked_at_once_and_an_event_that_comes_later_is_s
     assert told == [("mesage", "message")]
 
 
+def test_a_name_that_is_kept_for_who_receives_it_is_looked_at_once_more_when_a_handler_like_it_comes() -> None:
+    desk, told = suspecting()
+    desk.events.takes_all = True
+    desk.deliver(("mesage", 1))
+    assert told == []
+    desk.events.on("message", desk.note("message"))
+    desk.deliver(("mesage", 2))
+    assert told == [("mesage", "message")]
+
+
 def test_what_nobody_ever_heard_is_strange_and_what_nobody_hears_any_more_is_not() -> None:
     desk, _ = suspecting("message")
     told: list[tuple[str, list[str]]] = []
