@@ -689,6 +689,7 @@ class Arriving:
         link.read_into, link.read_first = self._read_into, self._read_first
 
     def _read_into(self, room: memoryview) -> int:
+        assert room.nbytes, "a kernel that is asked for no bytes gives none, as at the end"
         count = min(len(room), self.come)
         room[:count] = self.left[:count]
         self.left, self.come = self.left[count:], self.come - count
@@ -767,6 +768,25 @@ def test_what_is_read_straight_into_its_place_counts_among_what_all_peers_make_t
         wire.abort()
     driver.run_until_idle()
     assert everybody.total == 0
+
+
+def test_a_very_large_piece_is_read_a_mebibyte_at_a_time_and_others_have_their_turn_between() -> None:
+    driver, server, wire, heard = listening()
+    (socket,) = server.sockets
+    large = bytes(3 * KIB * KIB)
+    whole = attached("message", None, ({"at": []}, large))
+    begun = len(whole) - 2 * KIB * KIB - 300 * KIB
+    arriving = Arriving(socket._link, whole[begun:])
+    wire.write(whole[:begun])
+    driver.run_until_idle()
+    read = []
+    for size in (len(whole) - begun, 0, 0):
+        before = server.stats().bytes_in
+        arriving.more(size)
+        read.append(server.stats().bytes_in - before)
+    assert read == [KIB * KIB, KIB * KIB, 300 * KIB]
+    driver.run_until_idle()
+    assert heard == [large]
 
 
 class Picture:

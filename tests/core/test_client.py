@@ -1105,6 +1105,28 @@ def test_sync_sends_one_and_waits_for_an_answer() -> None:
     assert alone.heard == [0, 1, 2, 3]
 
 
+def test_sync_goes_on_when_an_answer_comes_that_waits_for_handlers() -> None:
+    alone = Alone(sync=True, max_handler_frames=1).connected()
+    client, driver, server = alone.client, alone.driver, alone.server
+    assert server is not None
+    answered: list[str] = []
+
+    @client.on("answer")
+    async def answer(data: str) -> None:
+        await driver.sleep(3600)
+        answered.append(data)
+
+    server.broadcast("answer", "first")
+    driver.run_until_idle()
+    for number in range(2):
+        client.emit("n", number)
+    driver.run_until_idle()
+    assert alone.heard == [0]
+    server.broadcast("answer", "second")
+    driver.advance(2)  # nothing is read while the handler is at work, but for a look each second
+    assert alone.heard == [0, 1] and answered == []
+
+
 def test_sync_goes_on_after_a_lost_link() -> None:
     alone = Alone(sync=True).connected()
     for number in range(3):

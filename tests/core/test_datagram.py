@@ -38,7 +38,7 @@ from node_ipc import (
     WrongThreadError,
 )
 from node_ipc.config.address import Handed, Tcp, Udp
-from node_ipc.core.datagram import HANDLERS_FACTOR, LARGEST_DATAGRAM
+from node_ipc.core.datagram import BOOKKEEPING, HANDLERS_FACTOR, LARGEST_DATAGRAM
 from node_ipc.core.seam import DatagramReceiver
 from node_ipc.core.server import ServerState
 from node_ipc.core.trace import Trace
@@ -1219,6 +1219,22 @@ def test_what_waited_for_handlers_leaves_room_for_more() -> None:
         bench.driver.advance(10)
         assert len(ended) == 300 * (round + 1)
     assert bench.server.stats().dropped == 0
+
+
+@pytest.mark.row(12)
+def test_what_waits_for_handlers_may_fill_its_room_to_the_last_byte() -> None:
+    message = frame(0, "slow")
+    for spare, dropped in ((0, 0), (-1, 1)):
+        bench = Bench(max_handler_frames=1, max_handler_bytes=3 * (len(message) + BOOKKEEPING) + spare)
+
+        async def slow(data: int, bench: Bench = bench) -> None:
+            await bench.driver.sleep(1)
+
+        bench.server.on("slow", slow)
+        for _ in range(HANDLERS_FACTOR + 3):
+            bench.comes(message)
+        bench.driver.run_until_idle()
+        assert bench.server.stats().dropped == dropped
 
 
 @pytest.mark.row(12)
