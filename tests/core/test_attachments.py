@@ -789,6 +789,28 @@ def test_a_very_large_piece_is_read_a_mebibyte_at_a_time_and_others_have_their_t
     assert heard == [large]
 
 
+def test_a_large_piece_that_comes_is_an_answer_in_sync_mode() -> None:
+    driver, client, wire = a_client(sync=True)
+    client.emit("message", LARGE)
+    driver.run_until_idle()
+    wire.take()
+    wire.write(ANSWER)
+    for number in range(2):
+        client.emit("n", number)
+    driver.run_until_idle()
+    assert wire.take() == plain("n", 0)
+    assert client._session is not None
+    whole = attached("picture", None, ({"at": []}, LARGE * 10))
+    begun = len(whole) - 100_000
+    arriving = Arriving(client._session._link, whole[begun:])
+    wire.write(whole[:begun])
+    driver.run_until_idle()
+    assert wire.take() == b""
+    arriving.more(100_000)
+    driver.run_until_idle()
+    assert wire.take() == plain("n", 1)
+
+
 class Picture:
     """What a hook of the user's makes of an object with an array in it."""
 
