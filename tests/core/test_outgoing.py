@@ -47,6 +47,26 @@ def test_each_message_has_the_next_number_whatever_is_left_out_before_it() -> No
     assert both.socket.pending_bytes == in_link + sum(map(len, outgoing.frames))
 
 
+def test_what_is_taken_back_before_anybody_asked_what_waits_leaves_the_rest_right() -> None:
+    both = pair()
+    outgoing: Outgoing = both.socket.outgoing
+    seen: list[tuple[int, int]] = []
+
+    @both.server.on("go")
+    def go() -> None:
+        for letter in "xyz":
+            both.socket.emit("n", letter * 100)
+        assert both.socket.withdraw(outgoing.frames[0])
+        seen.append((both.socket.pending_bytes, sum(map(len, outgoing.frames))))
+
+    got: list[str] = []
+    both.client.on("n", got.append)
+    both.client.emit("go")
+    both.driver.run_until_idle()
+    assert seen == [(2 * len(b'{"type":"n","data":""}\f' + b"y" * 100),) * 2]
+    assert got == ["y" * 100, "z" * 100] and both.socket.pending_bytes == 0
+
+
 class Silent:
     """A link that says nothing of what its peer has read, as one over TCP."""
 
