@@ -716,6 +716,17 @@ async def test_a_stopped_server_serves_nobody(tmp_path: Path) -> None:
                 await use()
 
 
+async def test_a_served_server_is_over_for_its_block_whatever_tasks_served_it(tmp_path: Path) -> None:
+    for opening in (node_ipc.serve(f"{tmp_path}/s"), node_ipc.serve_udp("127.0.0.1:0")):
+        async with opening as server:
+            served = asyncio.ensure_future(server.serve_forever())
+            await asyncio.sleep(0)
+        await served
+        for use in (server.serve_forever, server.__aenter__):
+            with pytest.raises(node_ipc.NotConnected, match="the server was stopped"):
+                await use()
+
+
 async def test_a_block_with_a_closed_client_does_not_begin(tmp_path: Path) -> None:
     async with node_ipc.serve(f"{tmp_path}/s"):
         client = await node_ipc.connect(f"{tmp_path}/s")

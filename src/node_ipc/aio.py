@@ -273,7 +273,7 @@ class Serving(SocketPublisher[S]):
             raise
         finally:
             if closed is self.closed:  # it may have been started anew meanwhile
-                self._used_up_by = self._caller()
+                self.used_up()
 
     def _caller(self) -> object:
         return _task_at_work() or super()._caller()

@@ -604,7 +604,7 @@ class ClientCore(LinkPublisher[S]):
         refuse_other_threads(self._driver, "connect")
         if self._state in (_S.IDLE, _S.CLOSED):
             self.failure = self.ended_by = None
-            self._used_up_by = None
+            self._used_up_by = ()
             self._begun_at = self._driver.now()
             self.retries = self._attempts = self._protocol_errors = self._short_links = 0
             self.connected = self._outcome_of("connected")

@@ -129,6 +129,8 @@ NOT_SERVING = frozenset({"idle", "closing", "closed"})
 """In these states no handler is to be called: who has made a server and not started it may only describe it."""
 DOUBT_SECONDS = 2.0
 """So long it is waited whether what looks like a mistake is none."""
+USERS = 8
+"""So many tasks or threads, the latest, are known to be through with an endpoint."""
 ENDED_AT_ONCE = 1.0
 """Seconds: a program on an event loop that ends sooner, and has sent nothing and got nothing, has not waited."""
 
@@ -188,6 +190,7 @@ BETWEEN_PARTS = frozenset(
             "turn_came",
             "unheard",
             "unsent",
+            "used_up",
         ),
         *("takes_options", "waits_by", "watch", "withdraw"),
     }
@@ -225,7 +228,7 @@ class Publisher:
 
     _had_turn = True
     _ends_in_order = True
-    _used_up_by: object = None
+    _used_up_by: tuple[object, ...] = ()
     """Whose block of it, or call of ``serve_forever()``, has ended: it is over on purpose then, and who begins another
     has mistaken it. One that was closed or stopped before may have been so by a signal, or by another task."""
     own_log_is_silent: Callable[[], bool] | None = None
@@ -396,7 +399,7 @@ class Publisher:
         A program whose handlers could not be called by then is told why. Not so who has waited for anything, or whose
         block ended by an ``error`` but Ctrl-C. Where something was sent an answer may still come while it ends.
         """
-        self._used_up_by = self._caller()
+        self.used_up()
         self._ends_in_order = error is None or isinstance(error, KeyboardInterrupt)
         if self._ends_in_order and not (self._had_time() or self._has_sent()) and (names := self._heard_in_vain()):
             self._tell_no_time(f"the block ended before any handler (of {names}) could be called")
@@ -410,9 +413,13 @@ class Publisher:
                 f"{names}) could be called"
             )
 
+    def used_up(self) -> None:
+        """Who calls is through with it, as those are whose blocks and calls ended before: the latest are known."""
+        self._used_up_by = (*self._used_up_by, self._caller())[-USERS:]
+
     def _is_used_up(self) -> bool:
         """Whether who calls is through with it. Another task has only come late, and finds that it has ended."""
-        return self._used_up_by is not None and self._used_up_by == self._caller()
+        return self._caller() in self._used_up_by
 
     def _caller(self) -> object:
         """Who calls: a thread, or a task."""
@@ -775,7 +782,7 @@ class SocketPublisher(Publisher, Generic[S]):
     def _start(self: Self) -> None:
         self.started, self.closed = self._outcome_of("listening"), self._outcome_of("closed")
         self.failure = None
-        self._used_up_by = None
+        self._used_up_by = ()
         self._state = _S.STARTING
         self._listen()
 

@@ -192,7 +192,7 @@ class Serving(SocketPublisher[S]):
         with told_to_terminate(self._thread) as told:
             while not (closed.done or told):
                 pump(None)
-        self._used_up_by = self._caller()
+        self.used_up()
         if told:
             self.stop()
             raise SystemExit(0)

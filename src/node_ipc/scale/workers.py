@@ -34,6 +34,7 @@ from typing import Any, NoReturn, TypeAlias
 
 from ..config.address import Address, Handed, Several, Tcp, Tls, Udp, Unix
 from ..config.config import Config
+from ..config.foreign import last_resort
 from ..config.logs import logger
 from ..config.resolve import Place, TLSChoice, resolve
 from ..drivers.runner import LoopFactory, loop_factory, runs_here
@@ -467,7 +468,7 @@ def _status_of(end: SystemExit) -> int:
     """The exit status that ``sys.exit(…)`` means; a text is said, as Python does at the end of a program."""
     if end.code is None or isinstance(end.code, int):
         return end.code or 0
-    print(end.code, file=sys.stderr)
+    last_resort(str(end.code))
     return 1
 
 
