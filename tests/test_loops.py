@@ -471,6 +471,21 @@ ipc.run()
 """
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-"])
+def test_a_program_without_a_standard_stream_ends_as_others_do(closed: str, tmp_path: Path) -> None:
+    program = (
+        "import asyncio, os, node_ipc\n"
+        "async def main():\n"
+        f"    path = {f'{tmp_path}/s'!r}\n"
+        "    async with node_ipc.serve(path) as server, node_ipc.connect(path) as client:\n"
+        "        server.handle('add', sum)\n"
+        "        return await client.request('add', [1, 2])\n"
+        "os._exit(40 + node_ipc.run(main()))\n"
+    )
+    ended = subprocess.run(["sh", "-c", f'exec "$0" -c "$1" {closed}', sys.executable, program], timeout=60)
+    assert ended.returncode == 43, "where libuv closes such a descriptor it aborts the program"
+
+
 def test_a_second_signal_waits_for_nobody(tmp_path: Path) -> None:
     command = [sys.executable, "-c", STUCK, f"{tmp_path}/"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 import threading
@@ -26,11 +27,12 @@ LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 def loop_factory(loop: str | LoopFactory) -> LoopFactory | None:
     """The factory of ``"asyncio"``, ``"uvloop"`` (winloop on Windows) or ``"auto"``; None is asyncio's own.
 
-    ``"auto"`` is uvloop where it is installed, and asyncio's own loop on Windows: winloop has no named pipes.
+    ``"auto"`` is uvloop where it is installed, and asyncio's own loop on Windows: winloop has no named pipes. So it is
+    where a daemon has closed a standard stream: libuv would get its descriptor, and aborts when it closes such a one.
     """
     if callable(loop):
         return loop
-    if loop == "asyncio" or (loop == "auto" and sys.platform == "win32"):
+    if loop == "asyncio" or (loop == "auto" and (sys.platform == "win32" or not _has_standard_streams())):
         return None
     if loop not in ("auto", "uvloop"):
         raise ConfigError(f"loop is 'auto', 'asyncio', 'uvloop' or what makes a loop, not {loop!r}")
@@ -45,6 +47,15 @@ def loop_factory(loop: str | LoopFactory) -> LoopFactory | None:
         raise ConfigError("uvloop is not installed: pip install 'node-ipc[fast]', or use loop='auto'") from None
     factory: LoopFactory = fast.new_event_loop
     return factory
+
+
+def _has_standard_streams() -> bool:
+    try:
+        for descriptor in range(3):
+            os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
 
 
 @suggests
