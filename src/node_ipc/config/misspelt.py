@@ -301,8 +301,11 @@ class _Elsewhere:
         self._advice = advice
 
     def __get__(self, instance: object, kind: type) -> NoReturn:
-        # Without its name= and obj=, to which Python would add what is spelt nearly so.
-        raise AttributeError(f"{kind.__name__!r} object has no attribute {self._verb!r}: use {self._advice}")
+        self._refuse(kind, f"use {self._advice}")
+
+    def _refuse(self, kind: type, what: str) -> NoReturn:
+        # Without its name=, to which Python would add what is spelt nearly so; from 3.12 on it sets both where none is.
+        raise AttributeError(f"{kind.__name__!r} object has no attribute {self._verb!r}: {what}", obj=kind)
 
 
 class _Assigned(_Elsewhere):
@@ -318,7 +321,4 @@ class _Option(_Assigned):
     def __get__(self, instance: object, kind: type) -> NoReturn:
         option, at = ("NAME", "settings") if self._verb == "config" else (self._verb, f"settings.{self._verb}")
         given = getattr(kind, "takes_options", "").format(option)
-        raise AttributeError(
-            f"{kind.__name__!r} object has no attribute {self._verb!r}: options are given {given}, and {at} says what "
-            "it was made with"
-        )
+        self._refuse(kind, f"options are given {given}, and {at} says what it was made with")
