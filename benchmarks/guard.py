@@ -6,6 +6,10 @@ and where it is near its bound there are more repetitions: what luck with the pr
 
 Each ratio has two bounds: the floor below, and the ratio in ``baseline.json`` divided by ``TOLERANCE``. ``--update``
 writes what was measured as the new baseline; do that on a quiet machine, and only when a change is meant.
+
+A round trip across cores has its floor alone. What it takes is the wait until a core that has nothing to do wakes up,
+10 µs on one virtual machine and 60 on another, for both sides of the ratio: it was 4.1 on the one and 1.6 on the other,
+with the same code. What the code takes shows where both processes share a core, and that is bound by the baseline.
 """
 
 from __future__ import annotations
@@ -30,11 +34,14 @@ CANDIDATES = ["ours-asyncio", "ours-blocking"]
 """With the twin that is installed: ``-native`` is added where that is the native one."""
 TOLERANCE = 2.5
 """A busy machine moved such a ratio by a half at most; a lost optimisation moves it by more than this."""
-FLOORS = {"roundtrip-two": 0.8, "echo-256": 1.2, "oneway": 1.2}
+FLOORS = {"roundtrip-one": 1.0, "roundtrip-two": 0.8, "echo-256": 1.2, "oneway": 1.2}
 """Ratios to asyncio streams that must be reached on any machine (the blocking front: round trips only)."""
+FLOOR_ALONE = {"roundtrip-two"}
+"""What no baseline is kept of: such a ratio says more of the machine than of the code."""
 FEWEST, MOST, CLEAR = 3, 11, 1.25
 """Repetitions, at least and at most, and by how much a median is clear of its bound: no more are needed then."""
-SETTINGS = Settings(quick=True, repetitions=FEWEST, limit_seconds=60)
+SETTINGS = Settings(quick=True, repetitions=FEWEST, limit_seconds=60, scale=4)
+"""Four times the messages of a quick run: what a hundredth of a second shows is who began when."""
 
 
 def main() -> int:
@@ -52,7 +59,7 @@ def main() -> int:
         print("0 passed, 1 failed")
         return 1
     if options.update:
-        rounded = _baseline() | {name: round(ratio, 2) for name, ratio in ratios.items()}
+        rounded = _baseline() | {name: round(ratio, 2) for name, ratio in ratios.items() if not _floor_alone(name)}
         BASELINE.write_text(json.dumps(rounded, indent=1) + "\n")
         print(f"wrote {BASELINE}")
     return _judge(ratios)
@@ -78,7 +85,15 @@ def _measure(candidates: list[str]) -> dict[str, float]:
 
 def _bound(name: str) -> float:
     """What the ratio of an ``implementation/workload`` must reach."""
-    return max(FLOORS[name.rpartition("/")[2]], _baseline().get(name, 0.0) / TOLERANCE)
+    return max(FLOORS[_workload(name)], _baseline().get(name, 0.0) / TOLERANCE)
+
+
+def _floor_alone(name: str) -> bool:
+    return _workload(name) in FLOOR_ALONE
+
+
+def _workload(name: str) -> str:
+    return name.rpartition("/")[2]
 
 
 def _baseline() -> dict[str, float]:
@@ -102,12 +117,13 @@ def _judge(ratios: dict[str, float]) -> int:
     rows = [["implementation/workload", "ratio to " + OPPONENT, "floor", "baseline", "bound", "verdict"]]
     failed = 0
     for name, ratio in ratios.items():
-        floor, bound = FLOORS[name.rpartition("/")[2]], _bound(name)
-        known = baseline.get(name)
-        good = known is not None and ratio >= bound
+        bound, known = _bound(name), baseline.get(name)
+        judged = known is not None or _floor_alone(name)
+        good = judged and ratio >= bound
         failed += not good
-        verdict = "holds" if good else "TOO SLOW" if known else "NO BASELINE: run with --update"
-        rows.append([name, f"{ratio:.2f}", f"{floor:g}", f"{known or 0:g}", f"{bound:.2f}", verdict])
+        verdict = "holds" if good else "TOO SLOW" if judged else "NO BASELINE: run with --update"
+        shown = f"{known:g}" if known else ""
+        rows.append([name, f"{ratio:.2f}", f"{FLOORS[_workload(name)]:g}", shown, f"{bound:.2f}", verdict])
     print(report.markdown(rows))
     print(f"{len(ratios) - failed} passed, {failed} failed")
     return 1 if failed or not ratios else 0
