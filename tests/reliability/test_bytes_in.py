@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import trustme
 
@@ -144,6 +145,35 @@ async def test_a_stream_without_a_delimiter_is_cut_at_the_limit(tmp_path: Path, 
         assert worst <= 4 * MIB
         told = [type(error) for error in to.errors if not isinstance(error, ConnectionLost)]  # the first peer's reset
         assert told == [FrameTooLarge]
+
+
+@pytest.mark.parametrize("kind", ["bytes", "array"])
+async def test_attachments_of_which_little_came_take_little_memory(tmp_path: Path, kind: str) -> None:
+    """Also of peers that sent one as large before, for which memory is made at once: it is none before it is filled."""
+    size, came, peers = 8 * MIB, 320 * KIB, 12
+    entry = {"at": [], "size": size} | ({"dtype": "|u1", "shape": [size]} if kind == "array" else {})
+    head = msgspec.json.encode({"attachments": [entry], "type": "picture", "data": None}) + b"\f"
+    whole, pictures = head + bytes(size), 0
+    async with asyncio.timeout(SECONDS), target("unix", tmp_path) as to, contextlib.AsyncExitStack() as opened:
+
+        def picture(data: node_ipc.Raw, socket: Any) -> None:
+            nonlocal pictures
+            pictures += 1
+
+        to.server.on("picture", picture)
+        writers = [(await opened.enter_async_context(to.peer()))[1] for _ in range(peers)]
+        for writer in writers:
+            for message in (b'{"type":"picture","data":{},"attachments":1}\f', whole):
+                heard = pictures
+                writer.write(message)
+                while pictures == heard:
+                    await asyncio.sleep(0)
+        before, bytes_before = resident(), to.server.stats().bytes_in
+        for writer in writers:
+            writer.write(whole[: len(head) + came])
+        while to.server.stats().bytes_in - bytes_before < peers * (len(head) + came):
+            await asyncio.sleep(0)
+        assert resident() - before < 2 * peers * came + 8 * MIB
 
 
 def resident() -> int:

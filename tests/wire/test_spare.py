@@ -10,6 +10,7 @@ import numpy
 import pytest
 
 from node_ipc.wire import spare
+from node_ipc.wire.spare import Memory
 
 SIZE = 1024
 
@@ -23,7 +24,7 @@ def none_kept() -> Iterator[None]:
 
 def kept(size: int = SIZE) -> int:
     """The id of memory that is kept and that nobody has."""
-    memory = bytearray(size)
+    memory = Memory(size)
     spare.keep(memory)
     return id(memory)
 
@@ -35,20 +36,20 @@ def test_what_nobody_has_any_more_is_used_again_once() -> None:
     assert spare.take(SIZE) is None
 
 
-HOLDERS: dict[str, Callable[[bytearray], Any]] = {
+HOLDERS: dict[str, Callable[[Memory], Any]] = {
     "itself": lambda memory: memory,
-    "a view": memoryview,
-    "a slice of a view": lambda memory: memoryview(memory)[10:20],
-    "an array": lambda memory: numpy.frombuffer(memory, "u1"),
-    "a part of an array": lambda memory: numpy.frombuffer(memory, "u1")[::7][3:5].reshape(1, 2),
-    "a row of an array": lambda memory: iter(numpy.frombuffer(memory, "u1").reshape(2, -1)),
+    "a view": Memory.getbuffer,
+    "a slice of a view": lambda memory: memory.getbuffer()[10:20],
+    "an array": lambda memory: numpy.frombuffer(memory.getbuffer(), "u1"),
+    "a part of an array": lambda memory: numpy.frombuffer(memory.getbuffer(), "u1")[::7][3:5].reshape(1, 2),
+    "a row of an array": lambda memory: iter(numpy.frombuffer(memory.getbuffer(), "u1").reshape(2, -1)),
     "a closure": lambda memory: lambda: memory,
 }
 
 
 @pytest.mark.parametrize("holder", HOLDERS)
 def test_what_somebody_looks_into_is_not_used_again(holder: str) -> None:
-    memory = bytearray(SIZE)
+    memory = Memory(SIZE)
     spare.keep(memory)
     number, held = id(memory), HOLDERS[holder](memory)
     del memory
@@ -59,7 +60,7 @@ def test_what_somebody_looks_into_is_not_used_again(holder: str) -> None:
 
 def test_only_the_very_size_will_do_and_what_is_of_no_use_is_let_go() -> None:
     number = kept(SIZE)
-    looked_at = bytearray(SIZE)
+    looked_at = Memory(SIZE)
     spare.keep(looked_at)
     kept(2 * SIZE)
     assert id(spare.take(SIZE)) == number
@@ -84,7 +85,7 @@ def test_no_more_is_kept_than_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spare, "MOST_BYTES", 3 * SIZE)
     for _ in range(10):
         kept()
-    assert sum(len(each) for each in spare._kept) == 3 * SIZE
+    assert sum(each.size for each in spare._kept) == 3 * SIZE
     spare.clear()
     kept(4 * SIZE)
     assert not spare._kept
@@ -104,14 +105,15 @@ def test_two_threads_never_have_the_same() -> None:
 
     def work(mark: int) -> None:
         for _ in range(3000):
-            memory = spare.take(SIZE) or bytearray(SIZE)
-            memory[:] = bytes([mark]) * SIZE
-            if memory.count(mark) != SIZE:
+            memory, marks = spare.take(SIZE) or Memory(SIZE), bytes([mark]) * SIZE
+            view = memory.getbuffer()
+            view[:] = marks
+            if view != marks:
                 faults.append("another thread wrote into it")
             spare.keep(memory)
-            if memory.count(mark) != SIZE:
+            if view != marks:
                 faults.append("another thread took what this one still has")
-            del memory
+            del memory, view
 
     threads = [threading.Thread(target=work, args=(mark,)) for mark in range(4)]
     for thread in threads:

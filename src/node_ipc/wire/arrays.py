@@ -22,6 +22,7 @@ __all__ = [
     "Buffer",
     "Bytes",
     "BytesOrArray",
+    "Piece",
     "buffer_of",
     "buffer_or_plain",
     "check_array",
@@ -208,10 +209,14 @@ def _buffer_or_plain(value: Any) -> Any:
 # ---- what has arrived
 
 
+Piece = bytes | bytearray | memoryview
+"""Bytes, or the memory of an array, which whoever has it may write into."""
+
+
 class Arrived(msgspec.Struct, eq=False):
     """Bytes that came beside the JSON, or an array in it, before it is known what is wanted of them."""
 
-    data: bytes | bytearray
+    data: Piece
     about: dict[str, Any] | None
 
     def in_json(self) -> Any:
@@ -307,14 +312,14 @@ def _arrived(value: Any) -> Arrived | None:
     return None
 
 
-def _as_bytes(data: bytes | bytearray) -> bytes:
+def _as_bytes(data: Piece) -> bytes:
     return data if data.__class__ is bytes else bytes(data)
 
 
 def _as_ndarray(arrived: Arrived) -> Any:
     numpy = _numpy()
     about = arrived.about or {"dtype": "|u1", "shape": [len(arrived.data)]}
-    data = arrived.data if isinstance(arrived.data, bytearray) else bytearray(arrived.data)
+    data = bytearray(arrived.data) if isinstance(arrived.data, bytes) else arrived.data
     dtype = numpy.dtype(_tuples(about["dtype"]))
     flat = numpy.frombuffer(data, dtype) if data else numpy.empty(0, dtype)
     if flat.size != prod(about["shape"]):  # items without bytes

@@ -8,7 +8,6 @@ of it is decoded by their own types, as any payload: :class:`Attached` has the b
 from __future__ import annotations
 
 import contextlib
-import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,7 +17,7 @@ from msgspec import inspect as types
 
 from ..errors import FrameTooLarge, InvalidMessage, InvalidPayload, ProtocolError
 from . import spare, surrogates
-from .arrays import Arrived, check_array
+from .arrays import Arrived, Piece, check_array
 from .framing import NOTHING, Splitter
 from .json import Envelope, decode_large_envelope, decode_large_payload, encode, refused, salvage
 
@@ -96,28 +95,23 @@ _any = msgspec.json.Decoder().decode
 # ---- off the wire
 
 
-class _Memory(io.BytesIO):
-    """Memory that becomes ``bytes`` without a copy."""
-
-    def close(self) -> None:
-        """Nothing to do: the collector asks for it while a view of it is there, and from Python 3.13 on tells that."""
-
-
 class _Room:
     """Memory for one piece; it grows with what arrives. Of bytes it becomes ``bytes`` without a copy.
+
+    What is made ahead of what comes costs addresses and no pages, so a length that lies costs nothing.
 
     Where a piece begins in the read that ended the message before it, nothing is made yet: that message is still to be
     handled, and may leave its memory to this one.
     """
 
-    __slots__ = ("_at_once", "_file", "_parts", "_size", "_view", "_writable", "filled")
+    __slots__ = ("_at_once", "_memory", "_parts", "_size", "_view", "_writable", "filled")
 
     def __init__(self, size: int, writable: bool, proven: int) -> None:
         self._size = size
         self._writable = writable
         self._at_once = max(AT_ONCE, proven)
         self._parts: list[memoryview] = []
-        self._file: Any = None
+        self._memory: spare.Memory | None = None
         self._view = NOWHERE
         self.filled = 0
 
@@ -127,7 +121,7 @@ class _Room:
 
     def put(self, part: memoryview) -> int:
         """The next bytes, of a read; how many of them are ours."""
-        if self._file is None and len(self._parts) < MOST_PARTS:
+        if self._memory is None and len(self._parts) < MOST_PARTS:
             part = part[: self.missing]
             self._parts.append(part)
         else:
@@ -139,7 +133,7 @@ class _Room:
 
     def view(self) -> memoryview:
         """Where the next bytes belong."""
-        if self._file is None:
+        if self._memory is None:
             size = self._size
             while size > max(self._at_once, self.filled):
                 size = -(-size // 8)  # the last step of growing finds an eighth, which is not much beside the whole
@@ -156,27 +150,21 @@ class _Room:
         return self._view[self.filled :]
 
     def _make(self, size: int) -> None:
-        """Zeros, or an array that nobody has any more: there a length that lies costs nothing."""
+        """Zeros, or an array that nobody has any more."""
         used = spare.take(self._size) if self._writable and self._size >= SPARED else None
-        if used is None and not self._writable:
-            self._file = _Memory(bytes(min(self._size, size)))
-            self._view = self._file.getbuffer()
-        else:
-            self._file = bytearray(min(self._size, size)) if used is None else used
-            self._view = memoryview(self._file)
+        self._memory = spare.Memory(min(self._size, size)) if used is None else used
+        self._view = self._memory.getbuffer()
 
-    def taken(self) -> bytes | bytearray:
+    def taken(self) -> Piece:
         """The piece, whole."""
-        if self._file is None:
+        if self._memory is None:
             return bytearray().join(self._parts) if self._writable else b"".join(self._parts)
+        if self._writable:
+            if self._size >= SPARED:
+                spare.keep(self._memory)
+            return self._view
         self._view.release()
-        if not self._writable:
-            still: bytes = self._file.getvalue()
-            return still
-        if self._size >= SPARED:
-            spare.keep(self._file)
-        array: bytearray = self._file
-        return array
+        return self._memory.getvalue()
 
 
 class Half:
@@ -188,7 +176,7 @@ class Half:
         self._head = head
         self._entries = entries
         self._proven = proven
-        self._data: list[bytes | bytearray] = []
+        self._data: list[Piece] = []
         self._room: _Room | None = None
         self._came = len(head)
         self._begin()
@@ -340,7 +328,7 @@ class Delivery(msgspec.Struct, eq=False):
 
     head: bytes
     _entries: list[Entry]
-    _data: list[bytes | bytearray]
+    _data: list[Piece]
     _size: int
     trace: Raw = Raw(b"")
     """What came beside the message."""
@@ -445,7 +433,7 @@ class Attached:
 
     __slots__ = ("data", "entries", "text")
 
-    def __init__(self, text: bytes, entries: Sequence[Entry], data: Sequence[bytes | bytearray]) -> None:
+    def __init__(self, text: bytes, entries: Sequence[Entry], data: Sequence[Piece]) -> None:
         self.text = text
         """The JSON, with null in the place of each piece."""
         self.entries = entries
@@ -565,7 +553,7 @@ def _wanted(info: Any, value: Any, at: Sequence[str | int]) -> Any:
     return info
 
 
-def _as_wanted(info: Any, data: bytes | bytearray, entry: Entry) -> Any:
+def _as_wanted(info: Any, data: Piece, entry: Entry) -> Any:
     """What stands in a place for which a type has this."""
     if info is None:
         return None
