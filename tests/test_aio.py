@@ -439,6 +439,31 @@ class Full:
         return self._sock.sendto(data, where)
 
 
+async def test_drain_waits_for_nothing_that_the_end_of_the_turn_sends(config: Config) -> None:
+    config.soft_pending_bytes = 100
+    async with node_ipc.serve("world", config=config) as server:
+        async with node_ipc.connect("world", config=config, timeout=DEADLINE) as client:
+            await settled(lambda: server.sockets)
+            for number in range(3):
+                assert client.emit("n", [number, "x" * 500])
+                assert server.broadcast("n", [number, "x" * 500])
+            assert client.pending_bytes > 100 < server.stats().pending_bytes
+            await asyncio.wait_for(client.drain(), DEADLINE)
+            await asyncio.wait_for(server.drain(), DEADLINE)
+            for number in range(3):
+                assert (await client.receive("n", timeout=DEADLINE))[0] == number
+
+
+async def test_drain_of_a_client_in_sync_mode_ends_when_its_messages_have_gone_out(config: Config, server: Any) -> None:
+    config.sync, config.soft_pending_bytes = True, 100
+    async with node_ipc.connect("world", config=config, timeout=DEADLINE) as client:
+        for _ in range(4):
+            client.emit("echo", "x" * 500)
+        assert client.pending_bytes > 100
+        await asyncio.wait_for(client.drain(), DEADLINE)
+        assert client.pending_bytes < 1000
+
+
 async def test_drain_of_a_udp_port_waits_for_the_kernel(config: Config) -> None:
     async with (
         node_ipc.serve_udp("127.0.0.1:0", config=config, soft_pending_bytes=100) as server,

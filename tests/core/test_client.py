@@ -1677,6 +1677,32 @@ def test_drained_is_told() -> None:
     assert told[-1] == 0
 
 
+def test_what_a_new_link_takes_at_once_is_told_as_drained() -> None:
+    alone = bring(S.WAITING)
+    for number in range(5):
+        alone.client.emit("n", [number, "x" * 1000])
+    told: list[int] = []
+    alone.client.on_drained.append(lambda: told.append(alone.client.owed_bytes))
+    alone.serve()
+    alone.driver.run_until(lambda: len(alone.heard) == 5)
+    assert told == [0]
+
+
+def test_each_message_of_sync_mode_that_goes_out_is_told_as_drained() -> None:
+    alone = Alone(sync=True).connected()
+    told: list[int] = []
+    alone.client.on_drained.append(lambda: told.append(alone.client.owed_bytes))
+    for number in range(3):
+        alone.client.emit("n", number)
+    size = alone.client.owed_bytes // 2
+    for _ in range(3):
+        alone.driver.run_until_idle()
+        assert alone.server is not None
+        alone.server.broadcast("answer")
+    alone.driver.run_until_idle()
+    assert told == [0, size, 0] and len(alone.heard) == 3
+
+
 def test_whoever_waits_until_all_has_gone_out_hears_of_the_end_also_where_no_link_was() -> None:
     alone = bring(S.WAITING)
     alone.client.emit("n")
@@ -1693,6 +1719,9 @@ def test_what_is_owed_is_what_waits_and_is_not_replaced() -> None:
     alone.client.emit("n", 1)
     assert alone.client.owed_bytes == alone.client.pending_bytes == len(alone.client.encode("n", 1))
     alone.connected()
+    for number in range(3):
+        alone.client.emit("n", number)
+    assert alone.client.owed_bytes == 0 < alone.client.pending_bytes, "the turn ends by itself"
     alone.driver.stall()
     while alone.client.emit("n", "x" * 5000):
         pass

@@ -303,7 +303,7 @@ class ClientCore(LinkPublisher[S]):
 
     @property
     def owed_bytes(self) -> int:
-        """The same without what a newer message may replace, once there is a link (``keep="latest"``)."""
+        """Those that wait for the link, or for the server to take them, but not to be replaced (``keep="latest"``)."""
         return self._queue.bytes + (self._session.outgoing.owed if self._session else 0)
 
     def over(self, what: str) -> NotConnected:
@@ -550,6 +550,7 @@ class ClientCore(LinkPublisher[S]):
             session.outgoing.write(frame)
             if self._requests is not None:
                 self._requests.sent(session, (frame,))
+            self._drained()
 
     # ---- requests
 
@@ -652,6 +653,7 @@ class ClientCore(LinkPublisher[S]):
         else:
             self._send_queue()
             self._direct, self._emit = session, session.emit
+            self._drained()  # by the queue: the link tells only of what it did not take at once
         if self.on_link is not None:
             self.on_link()
         if self._in_doubt is not None and self._is_doubted and self.retries <= 1 and not self._told_of_doubt:

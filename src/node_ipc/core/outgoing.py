@@ -632,9 +632,11 @@ class Outgoing:
 
     @property
     def owed(self) -> int:
-        """The bytes that wait, without those of messages that a newer one may replace."""
-        pending = self.weigh()
-        return self._owed(pending) if self.is_full else pending
+        """The bytes that wait for the kernel, without those of messages that a newer one may replace.
+
+        What waits for the end of the turn is none of them: nobody would tell when that has gone out.
+        """
+        return self._owed(self.weigh()) if self.is_full else 0
 
     def _has_room_for_newest(self, newest: Newest, event: str, frame: bytes) -> bool:
         others = newest.bytes - newest.size(event)
