@@ -306,9 +306,9 @@ class Outgoing:
             frames[begin:] = [*(frame for frame in frames[begin:] if frame.__class__ is not Answer), *answers]
             self._skipped += len(answers)
 
-    def adopt(self, frames: list[bytes], newest: Newest | None) -> None:
+    def adopt(self, frames: list[bytes], newest: Newest) -> None:
         """Send what waited for the link; these of it may still be replaced."""
-        if newest is not None and len(newest):
+        if len(newest):
             self._newest_here().adopt(newest)
         self.frames += frames
 
