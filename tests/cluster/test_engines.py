@@ -21,6 +21,7 @@ import brokers
 import node_ipc
 from brokers import Broker
 from cluster_ends import BEAT, DEADLINE, Ends, ends, until
+from node_ipc import scale
 from node_ipc.cluster.engines import bus_of
 from node_ipc.cluster.keeper import why_unreachable
 from node_ipc.config import bus_options
@@ -33,6 +34,7 @@ from node_ipc.errors import (
     RemoteError,
     RequestTimeout,
 )
+from stopwatch import Stopwatch
 
 CHAOS = os.environ.get("NIGHTLY") == "chaos"
 KILLS = int(os.environ.get("CHAOS_KILLS", "1000"))
@@ -749,6 +751,37 @@ async def test_aborting_a_server_needs_no_broker(broker: Broker) -> None:
         broker.process.send_signal(signal.SIGSTOP)
         all.servers[0].abort()
         await asyncio.wait_for(_awaited(all.servers[0].closed), DEADLINE)
+
+
+async def test_stopping_ends_in_its_time_where_the_broker_does_not_answer(broker: Broker) -> None:
+    async with ends(broker, ()) as all, scale.emitter(broker.url) as emitter:
+        server = all.servers[0]
+        emitter.broadcast("x", 1)
+        server.broadcast("x", 1)
+        await until(lambda: emitter.stats().sent == 1)
+        assert broker.process is not None
+        broker.process.send_signal(signal.SIGSTOP)
+        watch = Stopwatch()
+        await server.stop(timeout=0.2)
+        assert watch.seconds < 2
+        watch = Stopwatch()
+        with pytest.raises(NotConnected, match="the broker may not have the last events"):
+            await emitter.close(timeout=0.2)
+        assert watch.seconds < 2
+        broker.process.send_signal(signal.SIGCONT)
+
+
+async def test_aborting_a_server_that_stops_does_not_wait_for_a_broker(broker: Broker) -> None:
+    async with ends(broker, ()) as all:
+        assert broker.process is not None
+        broker.process.send_signal(signal.SIGSTOP)
+        server = all.servers[0]
+        stopping = asyncio.ensure_future(_awaited(server.stop()))
+        await until(lambda: server.stats().bus.state == "closed")  # type: ignore[union-attr]
+        watch = Stopwatch()
+        server.abort()
+        await stopping
+        assert watch.seconds < 3
 
 
 async def _awaited(outcome: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,8 @@ class Keeper:
         self._leaving: set[Cancellable] = set()
         self._has_begun_to_leave = False
         self._patience = CONNECT_SECONDS
+        self._until = math.inf  # the end is not to take longer
+        self._confirming: asyncio.Timeout | None = None
         self._closed: Callable[[], None] | None = None
         self.is_open = False
         """Whether there is a connection, or one is being made."""
@@ -60,13 +63,16 @@ class Keeper:
         self._spawn(self._keep())
 
     def close(self, seconds: float, closed: Callable[[], None]) -> None:
-        """Let the node send what waits, then disconnect, and call ``closed``."""
+        """Let the node send what waits, then disconnect, all within so many seconds, and call ``closed``."""
         self._closed = closed
+        self._until = self._driver.now() + seconds
         self._node.close(seconds)
 
     def abort(self) -> None:
         """Be gone at once; the connection has a second to end in order."""
         self._patience = ABORT_SECONDS
+        if self._confirming is not None:
+            self._driver.call_later(0, self._hurry)
         for task in tuple(self._tasks - self._leaving):
             task.cancel()
         self._node.abort()
@@ -130,22 +136,32 @@ class Keeper:
         if self._lost is not None:
             self._lost.set()
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(self._left()) as self._confirming:
                 if not was_up:
                     raise ConnectionError("the bus was down at the end")
                 await self._bus.confirm()
         except Exception as error:
             self.unconfirmed = error
         finally:
+            self._confirming = None
             with contextlib.suppress(Exception):  # whatever became of it, it is over
-                async with asyncio.timeout(self._patience):
+                async with asyncio.timeout(max(self._left(), ABORT_SECONDS)):
                     await self._bus.close()
+
+    def _hurry(self) -> None:
+        """The end is under way, and is to take no longer than that of an abort."""
+        if self._confirming is not None and not self._confirming.expired():
+            self._confirming.reschedule(asyncio.get_running_loop().time() + self._left())
+
+    def _left(self) -> float:
+        """Seconds that what is done at the end may take from now on."""
+        return max(min(self._patience, self._until - self._driver.now()), 0.0)
 
     def _disconnected(self) -> None:
         if not self._has_begun_to_leave:  # an event loop that ends cancels all tasks, also one that has not begun
             self._leave()
             return
-        self.is_open = False
+        self.is_open, self._until = False, math.inf
         for task in tuple(self._tasks):
             task.cancel()
         closed, self._closed = self._closed, nothing
