@@ -132,7 +132,8 @@ def test_what_handlers_of_all_peers_hold_together_is_bounded_and_small_messages_
         for wire in wires:
             wire.write(b'{"type":"work","data":"' + b"x" * 100 * KIB + b'"}\f')
             driver.run_until_idle()
-    assert running <= 2 * MIB + 10 * 100 * KIB + SMALL
+    assert running <= 2 * MIB + 10 * (100 * KIB + SMALL)
+    assert len(server.sockets) == 10, "they wait, and none is cut for the message that it is inside of"
     small = Wire.connected(driver, server.address)
     small.write(b'{"type":"work","data":"%s"}\f' % (b"x" * 1000) * 20)
     before = running

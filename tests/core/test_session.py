@@ -1197,13 +1197,14 @@ def test_raw_mode_passes_bytes() -> None:
         client.emit("message", "data")
 
 
-def test_a_link_that_brings_only_what_is_refused_has_not_shown_that_it_works() -> None:
+@pytest.mark.parametrize("refused", [frame("connect"), b"garbage\f"])
+def test_a_link_that_brings_only_what_is_refused_has_not_shown_that_it_works(refused: bytes) -> None:
     driver = MemoryDriver()
     listening = WireServer(driver)
     client = connect(driver, listening.address)
     for links in (1, 2, 3):
         assert len(listening.wires) == links
-        listening.wires[-1].write(frame("connect"))
+        listening.wires[-1].write(refused)
         while len(listening.wires) == links or listening.wires[-1].link is None:
             driver.advance(0.1)
         assert client.retries == links

@@ -79,11 +79,15 @@ def test_a_udp_port_reports_it_and_goes_on(driver: MemoryDriver) -> None:
     assert heard == ["the payload of event 'any' is nested too deeply", [[1]]]
 
 
-def test_the_same_depth_is_nothing_special_elsewhere() -> None:
+@pytest.mark.parametrize("watched", [False, True])
+def test_the_same_depth_is_nothing_special_elsewhere(watched: bool) -> None:
     with MemoryDriver() as driver:
         server = serve(driver)
         heard = heard_by(server)
-        Wire.connected(driver, server.address).write(DEEP)
+        wire = Wire.connected(driver, server.address)
+        if watched:
+            server.watch(Watch())
+        wire.write(DEEP)
         driver.run_until_idle()
         assert len(heard) == 1 and isinstance(heard[0], list)
 

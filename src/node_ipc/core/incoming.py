@@ -638,11 +638,15 @@ class Incoming:
         return everybody.total > self._settings.max_total_received_bytes
 
     def _bound_half_frames(self) -> None:
-        """Cut the links with the largest half received messages until all peers together are within the limit."""
+        """Cut the links with the largest half received messages until all peers together are within the limit.
+
+        A small one is what a read that ends inside a message leaves: to cut that link would gain nothing, and where it
+        is handlers that hold too much, their peers wait.
+        """
         if not self._is_too_much_for_all():
             return
         total, limit, home = everybody.total, self._settings.max_total_received_bytes, self._driver.home
-        halves = [each for each in everybody.holders() if each._driver.home == home and each._splitter.rest]
+        halves = [each for each in everybody.holders() if each._driver.home == home and each._holds_half_a_message()]
         for incoming in sorted(halves, key=lambda each: len(each._splitter.rest), reverse=True):
             if total <= limit:
                 return
@@ -655,6 +659,10 @@ class Incoming:
                 )
             )
             total -= half
+
+    def _holds_half_a_message(self) -> bool:
+        """Whether one that counts has come in part."""
+        return len(self._splitter.rest) > SMALL
 
     def pause_reading(self, reason: str, pause: bool) -> None:
         """Stop or go on for one reason; reading stops for the first and goes on when none is left."""
