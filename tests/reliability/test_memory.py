@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/p
 
 
 @pytest.mark.row(12)
-@pytest.mark.parametrize(("what", "worst", "after"), [("requests", 32, 16), ("halves", 64 + 64, 48), ("inbox", 16, 16)])
+@pytest.mark.parametrize(("what", "worst", "after"), [("requests", 32, 8), ("halves", 64 + 64, 40), ("inbox", 16, 8)])
 def test_what_peers_make_a_process_hold(what: str, worst: float, after: float, tmp_path: Path) -> None:
     """Before there were limits: 602, 656 (also when they had left) and 301 MiB. What stays is the allocator's."""
     program = Program.python(str(PROGRAM), what, str(tmp_path / "s"))
