@@ -504,6 +504,62 @@ async def test_serve_forever_ends_with_stop_and_drains_when_cancelled(config: Co
     await client.close()
 
 
+@pytest.mark.parametrize("where", ["world", "tcp://127.0.0.1:0"])
+async def test_serve_forever_goes_on_where_the_server_is_started_right_behind_its_stop(
+    config: Config, where: str
+) -> None:
+    server = await node_ipc.serve(where, config=config)
+    forever = asyncio.ensure_future(server.serve_forever())
+    server.on("message", lambda data, socket: socket.emit("answer", data))
+    async with node_ipc.connect(str(server.address), config=config) as client:
+        up = asyncio.Event()
+        await settled(lambda: server.sockets)
+        client.on("disconnect", lambda: client.once("connect", up.set))
+        stopped, started = server.stop(), server.start()
+        async with asyncio.timeout(DEADLINE):
+            await stopped
+            assert server.state in ("starting", "listening") and not forever.done()
+            await started
+            await up.wait()
+        client.emit("message", "again")
+        assert await client.receive("answer", timeout=DEADLINE) == "again"
+    await server.stop()
+    async with asyncio.timeout(DEADLINE):
+        await forever
+    assert server.state == "closed"
+
+
+async def test_a_handler_of_a_request_may_await_that_it_stops_and_starts_the_server(config: Config) -> None:
+    async with node_ipc.serve("world", config=config) as server:
+
+        @server.handle("restart")
+        async def restart() -> str:
+            await server.stop()
+            await server.start()
+            return "restarts"
+
+        async with node_ipc.connect("world", config=config) as client:
+            up = asyncio.Event()
+            client.on("disconnect", lambda: client.once("connect", up.set))
+            assert await client.request("restart", timeout=DEADLINE) == "restarts", "else its link is cut without"
+            await asyncio.wait_for(up.wait(), DEADLINE)
+            assert server.state == "listening"
+
+
+async def test_a_restart_that_fails_and_that_nobody_awaits_is_told(
+    config: Config, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = await node_ipc.serve("world", config=config)
+    await server.stop()
+    async with node_ipc.serve("world", config=config):
+        with pytest.raises(AddressInUse):
+            await server.start()
+        assert not caplog.records, "who awaits it is told by that"
+        server.start()
+        await asyncio.wait_for(server.closed, DEADLINE)
+    assert "a running server holds" in caplog.text
+
+
 # ---- cancelling
 
 

@@ -1351,6 +1351,53 @@ def test_a_signal_handler_may_stop_the_server(address: str) -> None:
         run.close()
 
 
+@pytest.mark.parametrize("where", ["", "tcp://127.0.0.1:0"], ids=["unix", "tcp"])
+def test_serve_forever_goes_on_where_a_handler_starts_the_server_behind_its_stop(address: str, where: str) -> None:
+    server = blocking.serve(where or address)
+    at = str(server.address)
+    lives: list[str] = []
+
+    @server.on("restart")
+    def restart() -> None:
+        server.stop()
+        server.start()
+
+    server.on("start", lambda: lives.append("start"))
+    server.on("end", lambda: server.stop())
+
+    def play() -> None:
+        with blocking.connect(at, timeout=SECONDS, retry=20) as client:
+            up: list[Any] = []
+            client.on("disconnect", lambda: client.once("connect", lambda: up.append(1)))
+            client.emit("restart")
+            until(client, lambda: up)
+            client.emit("end")
+            client.drain()
+
+    player = threading.Thread(target=play)
+    player.start()
+    server.serve_forever()
+    player.join(SECONDS)
+    assert lives[-1] == "start" and server.state.name == "CLOSED" and not player.is_alive()
+    assert server.stats().links == 2
+
+
+def test_a_server_that_a_handler_starts_while_stop_waits_can_be_served(tmp_path: Path) -> None:
+    path = tmp_path / "world"
+    server = blocking.serve(path)
+    begun: list[Any] = []
+    server.once("close", lambda: begun.append(server.start()))
+    with sockets.socket(sockets.AF_UNIX) as peer:
+        peer.connect(str(path))
+        assert server.poll(SECONDS) and server.sockets
+        server.stop(0)
+    assert begun and server.state.name == "STARTING"
+    while not begun[0].done:
+        assert server.poll(SECONDS)
+    assert server.state.name == "LISTENING" and path.exists()
+    server.stop()
+
+
 def test_ctrl_c_ends_serve_forever_and_the_file_goes(address: str) -> None:
     program = (
         "import sys\n"

@@ -628,6 +628,123 @@ async def test_what_gave_up_is_made_anew_by_connect_to(ipc: IPC, other: IPC) -> 
     await asyncio.wait_for(ipc.stop(), 60)
 
 
+@pytest.mark.parametrize("over", ["unix", "tcp"])
+async def test_a_server_is_up_again_behind_stop_and_start(ipc: IPC, other: IPC, over: str, tmp_path: Path) -> None:
+    port = free_port()
+    started: list[Any] = []
+    if over == "tcp":
+        ipc.serve_net("localhost", port, callback=started.append)
+    else:
+        ipc.serve(callback=started.append)
+    await ipc.server.start()
+    server = ipc.server
+    server.on("message", lambda data, socket: socket.emit("message", data))
+    await (other.connect_to_net("world", "localhost", port) if over == "tcp" else other.connect_to("world"))
+    up = asyncio.Event()
+    other.of.world.on("disconnect", lambda: other.of.world.once("connect", up.set))
+    heard: list[Any] = []
+    other.of.world.on("message", heard.append)
+    ipc.server.stop()
+    await asyncio.wait_for(ipc.server.start(), 60)
+    await asyncio.wait_for(up.wait(), 60)
+    other.of.world.emit("message", "again")
+    await settled(lambda: heard)
+    assert ipc.server is server and server.state == "listening" and len(started) == 2
+    assert os.path.exists(f"{tmp_path}/app.world") == (over == "unix")
+    await asyncio.wait_for(other.stop(), 60)
+    await asyncio.wait_for(ipc.stop(), 60)
+    assert server.state == "closed" and not os.path.exists(f"{tmp_path}/app.world")
+
+
+def test_stop_and_start_before_run_is_a_start(ipc: IPC) -> None:
+    started: list[Any] = []
+    ipc.serve(lambda: started.append(ipc.stop()))
+    ipc.server.start()
+    ipc.server.stop()
+    ipc.server.start()
+    ipc.run()
+    assert len(started) == 1 and ipc.server.state == "closed"
+
+
+async def test_disconnect_and_connect_to_is_a_new_client_that_connects(ipc: IPC, other: IPC) -> None:
+    ipc.serve()
+    await ipc.server.start()
+    await other.connect_to("world")
+    first = other.of.world
+    other.disconnect("world")
+    await asyncio.wait_for(other.connect_to("world"), 60)
+    assert other.of.world is not first and other.of.world.state is ClientState.CONNECTED
+    await settled(lambda: first.state is ClientState.CLOSED and len(ipc.server.sockets) == 1)
+    await asyncio.wait_for(other.stop(), 60)
+    await asyncio.wait_for(ipc.stop(), 60)
+
+
+async def test_stop_takes_back_what_was_to_begin_anew(ipc: IPC, other: IPC) -> None:
+    ipc.serve()
+    await ipc.server.start()
+    await other.connect_to("world")
+    world = other.of.world
+    other.disconnect("world")
+    world.connect()
+    ipc.server.stop()
+    ipc.server.start()
+    await asyncio.wait_for(other.stop(), 60)
+    await asyncio.wait_for(ipc.stop(), 60)
+    assert world.state is ClientState.CLOSED and ipc.server.state == "closed"
+
+
+async def test_stop_ends_a_server_that_a_handler_restarts_meanwhile(ipc: IPC, other: IPC) -> None:
+    ipc.serve()
+    await ipc.server.start()
+    await other.connect_to("world")
+    await settled(lambda: ipc.server.sockets)
+    restarted: list[Any] = []
+
+    @ipc.server.on("close")
+    def restart() -> None:
+        ipc.server.stop()
+        restarted.append(ipc.server.start())
+
+    await asyncio.wait_for(ipc.stop(), 60)
+    assert ipc.server.state == "closed" and len(restarted) == 1 and restarted[0].error is not None
+    await asyncio.wait_for(other.stop(), 60)
+
+
+async def test_a_client_that_connects_anew_behind_its_closing_is_connected_already(ipc: IPC, other: IPC) -> None:
+    ipc.serve()
+    await ipc.server.start()
+    await other.connect_to("world")
+    world = other.of.world
+    world.close()
+    connected = world.connect()
+    assert other.connect_to("world") is connected and other.of.world is world
+    await asyncio.wait_for(connected, 60)
+    await settled(lambda: len(ipc.server.sockets) == 1)
+    await asyncio.wait_for(other.stop(), 60)
+    await asyncio.wait_for(ipc.stop(), 60)
+
+
+@pytest.mark.parametrize("ends", ["close", "disconnect", "stop"])
+def test_run_returns_where_a_client_was_closed_and_connected_anew(ipc: IPC, ends: str) -> None:
+    """The end of each of its lives is heard of, not only that of the first."""
+    links: list[Any] = []
+
+    def connected() -> None:
+        links.append(ipc.of.world)
+        if len(links) == 1:
+            ipc.of.world.close()
+            ipc.of.world.connect()
+            return
+        ipc.server.stop()
+        {"close": links[0].close, "disconnect": lambda: ipc.disconnect("world"), "stop": ipc.stop}[ends]()
+
+    ipc.serve()
+    ipc.server.start()
+    ipc.connect_to("world", lambda: ipc.of.world.on("connect", connected))
+    ipc.run()
+    assert len(links) == 2 and links[0] is links[1] and links[0].state is ClientState.CLOSED
+
+
 @pytest.mark.parametrize("verb", ["abort", "close"])
 async def test_connect_to_in_the_turn_of_an_abort_makes_a_client_that_lives(ipc: IPC, other: IPC, verb: str) -> None:
     ipc.serve()

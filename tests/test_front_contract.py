@@ -733,6 +733,90 @@ def test_a_client_connects_anew_and_its_queue_arrives_in_order(front: Any) -> No
     assert heard == list(range(10))
 
 
+PLACES = ["{root}app.world", "tcp://127.0.0.1:0"]
+
+
+def served_at(front: Any, place: str) -> tuple[Any, Any]:
+    """A server there, and where clients of this front find it."""
+    server = front.serve(at=[place.format(root=front.config.socket_root)])
+    where = server.server.address
+    return server, where if isinstance(where, Tcp) and front.name == "callbacks" else str(where)
+
+
+def links_that_follow(client: Any) -> list[Any]:
+    """What grows with each link behind the one that there is."""
+    up: list[Any] = []
+    client.on("disconnect", lambda: client.client.once("connect", lambda: up.append(1)))
+    return up
+
+
+@pytest.mark.parametrize("place", PLACES, ids=["unix", "tcp"])
+def test_a_handler_that_stops_the_server_and_starts_it_has_it_up_again(front: Any, place: str) -> None:
+    server, where = served_at(front, place)
+    heard: list[Any] = []
+    started: list[Any] = []
+
+    def restart() -> None:
+        server.server.stop()
+        server.server.start()
+
+    server.on("restart", restart)
+    server.on("message", lambda data, socket: heard.append(data))
+    server.on("start", lambda: started.append(server.server.state))
+    client = front.connect(at=where)
+    up = links_that_follow(client)
+    client.emit("restart", None)
+    client.until(lambda: up)
+    client.emit("message", "is heard by the handlers that were there")
+    client.until(lambda: heard)
+    assert heard == ["is heard by the handlers that were there"]
+    assert started[-1] == "listening" and server.server.state == "listening" and server.count == 1
+    assert place.startswith("tcp") or os.path.exists(place.format(root=front.config.socket_root))
+
+
+@pytest.mark.parametrize("place", PLACES, ids=["unix", "tcp"])
+def test_a_handler_of_a_request_that_restarts_the_server_answers_first(front: Any, place: str) -> None:
+    server, where = served_at(front, place)
+
+    def restart() -> str:
+        server.server.stop()
+        begun = server.server.start()
+        assert begun.done, "to await it would be to wait for the answer"
+        return "restarts"
+
+    server.handle("restart", restart)
+    server.handle("state", lambda: server.server.state.value)
+    client = front.connect(at=where)
+    up = links_that_follow(client)
+    assert client.request("restart", timeout=DEADLINE) == "restarts"
+    client.until(lambda: up)
+    assert client.request("state", timeout=DEADLINE) == "listening"
+
+
+@pytest.mark.parametrize("place", PLACES, ids=["unix", "tcp"])
+def test_a_handler_that_closes_the_client_and_connects_it_has_a_new_link(front: Any, place: str) -> None:
+    server, where = served_at(front, place)
+    came: list[Any] = []
+    server.on("connect", lambda socket: came.append(socket))
+    server.on("message", lambda data, socket: socket.emit("answer", data))
+    client = front.connect(at=where)
+    told: list[Any] = []
+
+    def anew(data: Any) -> None:
+        told.append(data)
+        if len(told) == 1:
+            client.client.close()
+            client.client.connect()
+
+    client.on("answer", anew)
+    client.on("destroy", lambda: told.append("destroy"))
+    client.emit("message", 1)
+    client.until(lambda: "destroy" in told and client.client.state is ClientState.CONNECTED)
+    client.emit("message", 2)
+    client.until(lambda: len(told) == 3)
+    assert told == [1, "destroy", 2] and len(came) == 2
+
+
 def test_the_verbs_that_end_are_handlers_as_they_are(front: Front) -> None:
     """What programs for node-ipc do: the last one switches off the light."""
     server = echoing(front)

@@ -258,21 +258,23 @@ class Serving(SocketPublisher[S]):
     async def serve_forever(self) -> None:
         """Until the server is stopped, as by a signal just before; cancelled, it stops, after everything was sent.
 
+        A ``start()`` right behind ``stop()``, as in a handler, lets it go on.
+
         Raises:
             NotConnected: its block, or a call of this, had ended before in the same task.
         """
         refuse_other_threads(self._driver, "serve_forever")
         self._refuse_when_stopped("serve_forever()")
-        closed = self.closed
+        over = self._over
         try:
-            await closed
+            await over
         except asyncio.CancelledError as cancelled:
             if _is_swept_away(cancelled):
                 self.tell_of_main_that_ended()
             await _leave(self.begin_stop(), self.abort, None)
             raise
         finally:
-            if closed is self.closed:  # it may have been started anew meanwhile
+            if over is self._over:  # it may have been started anew meanwhile
                 self.used_up()
 
     def _caller(self) -> object:

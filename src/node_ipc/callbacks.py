@@ -56,6 +56,7 @@ OF_SERVERS = {
     *("unlink", "writable_all"),
 }
 """Options that make no difference to a client."""
+OVER = (ClientState.CLOSED, ServerState.CLOSED)
 ELSEWHERE = {
     "broadcast": "ipc.server.broadcast(type, data)",
     "close": "ipc.stop(), or ipc.disconnect(id) for one client",
@@ -203,7 +204,7 @@ class IPC:
         """What is there: not closed, though perhaps not started yet."""
         made: list[Client | Server | DatagramServer] = list(self.of._clients.values())
         made += [] if self._server is None else [self._server]
-        return [endpoint for endpoint in made if endpoint.state not in (ClientState.CLOSED, ServerState.CLOSED)]
+        return [endpoint for endpoint in made if endpoint.state not in OVER]
 
     @property
     def server(self) -> Server:
@@ -297,7 +298,7 @@ class IPC:
     def _connect(self, id: str, where: addresses.Address, callback: Callable[..., Any] | None) -> Outcome[Client]:
         self._refuse_others("connect_to")
         client = self.of._clients.get(id)
-        if client is not None and client.state not in (ClientState.CLOSED, ClientState.CLOSING):
+        if client is not None and not client.ends:
             self.log("Already connected to", id, "- so running the callback without connecting")
         else:
             if client is not None and client.state is ClientState.CLOSING:
@@ -311,8 +312,8 @@ class IPC:
             )
             self._follow(client)
             self.of._clients[id] = client
+            client.on_closed.append(partial(self._closed, client))
             client.connect()
-            client.closed.then(partial(self._closed, client))
         if callback is not None:
             self._run_callback(client, callback)
         return client.connected
@@ -482,7 +483,10 @@ class IPC:
 
     def _closed(self, endpoint: Client | Server | DatagramServer) -> None:
         self._failure = self._failure or endpoint.failure
-        self._leaving.discard(endpoint)
+        if endpoint.state in OVER:
+            self._leaving.discard(endpoint)
+        elif self._stopping and not isinstance(endpoint, Client):  # started anew by a handler, and all is to end
+            endpoint.stop()
         self._look_around()
 
     def _follow(self, endpoint: Client | Server | DatagramServer) -> None:
@@ -579,6 +583,8 @@ class IPC:
         self._stopping = True
         for id in list(self.of):
             self.disconnect(id)
+        for client in [each for each in self._leaving if isinstance(each, Client)]:
+            client.close()  # it may have been told to connect anew behind its closing
         for server in self._servers():
             server.stop()
         self._driver.call_later(0, self._look_around)

@@ -154,6 +154,8 @@ NEXT: dict[tuple[ClientState, str], set[ClientState]] = {
     (S.WAITING, "close"): {S.CLOSING},
     (S.WAITING, "abandoned"): {S.WAITING},
     (S.WAITING, "interrupted"): {S.WAITING},
+    (S.CLOSING, "connect"): {S.CLOSING},  # it comes behind that
+    (S.CLOSING, "close"): {S.CLOSING},
     (S.CLOSING, "opened"): {S.CLOSING},
     (S.CLOSING, "failed"): {S.CLOSING},
     (S.CLOSING, "lost"): {S.CLOSED},
@@ -161,6 +163,7 @@ NEXT: dict[tuple[ClientState, str], set[ClientState]] = {
     (S.CLOSING, "abandoned"): {S.CLOSING, S.CLOSED},
     (S.CLOSING, "interrupted"): {S.CLOSING},
     (S.CLOSED, "connect"): {S.CONNECTING},
+    (S.CLOSED, "close"): {S.CLOSED},
     (S.CLOSED, "interrupted"): {S.CLOSED},
 }
 
@@ -246,6 +249,25 @@ def test_a_client_that_was_interrupted_while_it_closed_before_its_link_was_up_en
 def interrupt(*arguments: Any) -> Any:
     """What raises as Ctrl-C does between two steps of ours, where it is called: no frame of a test's is on the way."""
     return partial(signal.default_int_handler, signal.SIGINT, *arguments)
+
+
+def test_a_client_that_is_interrupted_while_it_tells_of_its_end_connects_anew_behind_that() -> None:
+    alone = Alone().connected()
+    heard: list[str] = []
+
+    def interrupted() -> None:
+        heard.append("destroy")
+        if len(heard) == 1:
+            raise KeyboardInterrupt
+
+    alone.client.on("destroy", interrupted)
+    closed, connected = alone.client.close(), alone.client.connect()
+    with pytest.raises(KeyboardInterrupt):
+        alone.driver.run_until_idle()
+    alone.client.interrupted(ConnectionLost("a signal's handler raised"))
+    alone.driver.run_until_idle()
+    assert closed.done and connected.done and alone.client.state is S.CONNECTED
+    assert heard == ["destroy"] * 2
 
 
 @pytest.mark.parametrize(("step", "raises"), [("_begin_anew_if_it_held", interrupt(None)), ("on_down", interrupt())])
@@ -499,6 +521,87 @@ def test_a_client_connects_anew_after_it_was_closed() -> None:
     alone.client.emit("n", 3)
     alone.driver.run_until_idle()
     assert alone.heard == [3]
+
+
+@pytest.mark.parametrize("state", [S.IDLE, S.CONNECTING, S.CONNECTED, S.WAITING], ids=lambda state: state.value)
+def test_a_connect_right_behind_a_close_is_carried_out_when_it_has_closed(state: ClientState) -> None:
+    alone = bring(state)
+    if alone.server is None:
+        alone.serve()
+    client, first = alone.client, alone.client.connected
+    before = list(alone.published)
+    client.emit("n", 1)
+    closed = client.close()
+    connected = client.connect()
+    assert connected is client.connected and connected is not first
+    assert client.connect() is connected, "a second one is the same"
+    assert closed is not client.closed and client.state is S.CLOSING
+    with pytest.raises(NotConnected, match="'world' is closing, and connects anew behind that: wait for it"):
+        client.emit("n", 2)
+    begun_anew: list[Any] = []
+    client.on_closed.append(lambda: begun_anew.append(client.state))
+    alone.driver.run_until(connected)
+    assert (client.state.name, closed.done, client.closed.done) == ("CONNECTED", True, False)
+    assert begun_anew == [S.CONNECTING]
+    assert alone.published == [*before, "disconnect", "destroy", "connect"]
+    client.emit("n", 3)
+    alone.driver.run_until_idle()
+    was_sent = state in (S.CONNECTING, S.CONNECTED)
+    assert alone.heard == ([1, 3] if was_sent else [3])
+    assert alone.losses == [Loss(None, 0 if was_sent else 1)]
+    assert first.done and (first.error is None) == (state is S.CONNECTED)
+
+
+@pytest.mark.parametrize("verb", ["close", "abort"])
+def test_another_close_takes_the_connect_behind_a_close_back(verb: str) -> None:
+    alone = Alone().connected()
+    closed, connected = alone.client.close(), alone.client.connect()
+    last = alone.client.closed
+    getattr(alone.client, verb)()
+    assert alone.client.closed is closed and not last.done
+    with pytest.raises(NotConnected, match="was closed"):
+        connected.result()
+    alone.driver.advance(100)
+    assert alone.client.state is S.CLOSED and closed.done and last.done
+    assert alone.published == ["connect", "disconnect", "destroy"]
+    with pytest.raises(NotConnected, match=r"is closed$"):
+        alone.client.emit("n", 1)
+
+
+@pytest.mark.row(38)
+@pytest.mark.parametrize("event", ["disconnect", "destroy"])
+def test_a_handler_of_the_end_may_take_the_connect_behind_it_back(event: str) -> None:
+    alone = Alone().connected()
+    alone.client.once(event, lambda: alone.client.close())
+    closed, connected = alone.client.close(), alone.client.connect()
+    last = alone.client.closed
+    alone.driver.advance(100)
+    assert alone.client.state is S.CLOSED and closed.done and last.done and connected.error is not None
+    assert alone.published == ["connect", "disconnect", "destroy"]
+
+
+@pytest.mark.row(38)
+@pytest.mark.parametrize("event", ["disconnect", "destroy"])
+def test_a_handler_of_the_end_may_connect_too_and_there_is_one_link(event: str) -> None:
+    alone = Alone().connected()
+    begun: list[Any] = []
+    alone.client.once(event, lambda: begun.append(alone.client.connect()))
+    alone.client.close()
+    connected = alone.client.connect()
+    alone.driver.run_until_idle()
+    assert begun == [connected] and alone.client.state is S.CONNECTED and len(alone.driver.connections) == 1
+    assert alone.published == ["connect", "disconnect", "destroy", "connect"]
+
+
+def test_a_connect_behind_a_close_that_comes_to_nothing_says_why() -> None:
+    alone = Alone(max_retries=0).connected()
+    closed = alone.client.close()
+    connected = alone.client.connect()
+    alone.driver.run_until(closed)
+    alone.kill()
+    alone.driver.advance(100)
+    assert alone.client.state is S.CLOSED and isinstance(connected.error, ConnectError)
+    assert alone.client.ended_by is connected.error and alone.client.closed.done
 
 
 @pytest.mark.parametrize(

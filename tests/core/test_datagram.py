@@ -211,6 +211,19 @@ def test_a_stopped_port_can_be_started_again(bench: Bench) -> None:
     assert bench.sent == [(frame(1), *NEAR)]
 
 
+def test_a_port_that_is_started_right_behind_its_stop_is_bound_anew(bench: Bench) -> None:
+    first = bench.driver.port
+    stopped, started = bench.server.stop(), bench.server.start()
+    with pytest.raises(NotConnected, match="is closing; it is bound anew behind that, which 'start' tells"):
+        bench.server.emit(NEAR, "message", 1)
+    bench.driver.run_until_idle()
+    assert first.closed and stopped.done and bench.driver.port is not first and not started.done
+    bench.driver.receiver.bound(HOME)
+    assert started.result() is bench.server and not bench.server.closed.done
+    bench.server.emit(NEAR, "message", 1)
+    assert bench.sent == [(frame(1), *NEAR)]
+
+
 @pytest.mark.parametrize("address", [Tcp("127.0.0.1", 1), Handed((), Tcp("127.0.0.1", 1))], ids=["tcp", "handed"])
 def test_only_udp_addresses_are_served(address: Any) -> None:
     with pytest.raises(AddressError, match=r"tcp://127\.0\.0\.1:1 has no datagrams"):

@@ -29,10 +29,13 @@ NEXT: dict[tuple[ServerState, str], ServerState] = {
     (S.STARTING, "stop"): S.CLOSING,
     (S.LISTENING, "failed"): S.CLOSED,
     (S.LISTENING, "stop"): S.CLOSING,
+    (S.CLOSING, "start"): S.CLOSING,  # it comes behind that
+    (S.CLOSING, "stop"): S.CLOSING,
     (S.CLOSING, "failed"): S.CLOSED,
     (S.CLOSING, "expired"): S.CLOSING,  # until what was cut has told that it is gone
     (S.CLOSING, "emptied"): S.CLOSED,
     (S.CLOSED, "start"): S.STARTING,
+    (S.CLOSED, "stop"): S.CLOSED,
 }
 ARGUMENTS: dict[str, list[Any]] = {"stop": [1.0], "failed": [IPCError("no")]}
 
@@ -99,6 +102,95 @@ def test_an_address_that_fails_while_it_stops_is_the_end_and_no_error(kind: type
         stage.server.started.result()
     stage.driver.run_until_idle()
     assert stage.closed == 1
+
+
+@pytest.mark.parametrize("state", [S.STARTING, S.LISTENING], ids=lambda state: state.value)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_start_right_behind_a_stop_is_carried_out_when_it_has_stopped(kind: type[Any], state: ServerState) -> None:
+    stage = Stage(kind)
+    stage.bring(state)
+    server, first = stage.server, stage.server.started
+    stopped = server.stop()
+    started = server.start()
+    assert started is server.started and started is not first
+    assert server.start() is started, "a second one is the same"
+    assert stopped is not server.closed and server.state is S.CLOSING
+    begun_anew: list[Any] = []
+    server.on_closed.append(lambda: begun_anew.append(server.state))
+    stage.driver.run_until(stopped)
+    assert not (started.done or server.closed.done) and begun_anew == [S.STARTING]
+    stage.driver.run_until_idle()
+    assert server.state.name == "LISTENING" and started.result() is server
+    assert stage.published == ["start"] * (1 if state is S.STARTING else 2) and stage.closed == 1
+    assert first.done and (first.error is not None) == (state is S.STARTING)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_another_stop_takes_the_start_behind_a_stop_back(kind: type[Any]) -> None:
+    stage = Stage(kind)
+    stage.bring(S.LISTENING)
+    server = stage.server
+    stopped, started = server.stop(), server.start()
+    closed = server.closed
+    assert server.stop() is stopped
+    with pytest.raises(NotConnected, match="was stopped"):
+        started.result()
+    assert not closed.done
+    stage.driver.run_until_idle()
+    assert server.state is S.CLOSED and stopped.done and closed.done
+    assert stage.published == ["start"] and stage.closed == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_who_hears_of_the_end_may_take_the_start_behind_it_back(kind: type[Any]) -> None:
+    stage = Stage(kind)
+    stage.bring(S.LISTENING)
+    stage.server.stop().then(lambda: stage.server.stop())
+    started = stage.server.start()
+    stage.driver.run_until_idle()
+    assert stage.server.state is S.CLOSED and stage.server.closed.done and started.error is not None
+    assert stage.published == ["start"] and stage.closed == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_who_hears_of_the_end_may_start_it_too_and_it_starts_once(kind: type[Any]) -> None:
+    stage = Stage(kind)
+    stage.bring(S.LISTENING)
+    begun: list[Any] = []
+    stage.server.stop().then(lambda: begun.append(stage.server.start()))
+    started = stage.server.start()
+    stage.driver.run_until_idle()
+    assert stage.server.state is S.LISTENING and begun == [started] and started.done
+    assert stage.published == ["start"] * 2 and stage.closed == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_abort_takes_the_start_behind_a_stop_back_and_a_start_behind_it_comes(kind: type[Any]) -> None:
+    stage = Stage(kind)
+    stage.bring(S.LISTENING)
+    stage.server.stop()
+    started = stage.server.start()
+    stage.server.abort()
+    assert started.error is not None
+    stage.server.start()
+    stage.driver.run_until_idle()
+    assert stage.server.state is S.LISTENING and stage.published == ["start"] * 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_start_that_fails_and_that_nobody_waits_for_is_told(
+    kind: type[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    stage = Stage(kind)
+    stage.server.off("error")
+    stage.bring(S.STARTING)
+    stage.server._input("failed", IPCError("the port is taken"))
+    assert "the port is taken" in caplog.text and str(stage.server.failure) == "the port is taken"
+    caplog.clear()
+    stage.server.on("error", lambda *_: None)
+    stage.server.start()
+    stage.server._input("failed", IPCError("the port is taken"))
+    assert not caplog.records and stage.server.failure is None
 
 
 USER = ["start", "stop", "abort", "listening", "failed", "turn", "later"]

@@ -28,8 +28,10 @@ CLIENT = {
     ("WAITING", "close"): {"CLOSING"},
     ("CLOSING", "opened"): {"CLOSING"},
     ("CLOSING", "failed"): {"CLOSING"},
-    ("CLOSING", "lost"): {"CLOSED"},
-    ("CLOSING", "expired"): {"CLOSING", "CLOSED"},
+    ("CLOSING", "connect"): {"CLOSING"},
+    ("CLOSING", "close"): {"CLOSING"},
+    ("CLOSING", "lost"): {"CLOSED", "CONNECTING"},
+    ("CLOSING", "expired"): {"CLOSING", "CLOSED", "CONNECTING"},
     ("CLOSED", "connect"): {"CONNECTING"},
 }
 """``(state, input) → the states that follow``."""
@@ -39,22 +41,26 @@ NOT_CLIENT = {
     **dict.fromkeys((("WAITING", name) for name in ("abandoned", "interrupted")), "a loop or a signal"),
     **dict.fromkeys((("CLOSING", name) for name in ("abandoned", "interrupted")), "a loop or a signal"),
     ("CLOSED", "interrupted"): "a loop or a signal",
+    ("CLOSED", "close"): "a handler of the end",
 }
-"""The code's rows that are left out, and why: an event loop that is closed, a handler of a signal that raises."""
+"""The code's rows that are left out, and why: an event loop that is closed, a handler of a signal that raises, or one
+that hears of the end and takes back what was to come behind it."""
 SERVER = {
     ("IDLE", "start"): {"STARTING"},
     ("IDLE", "stop"): {"CLOSED"},
     ("STARTING", "listening"): {"LISTENING"},
     ("STARTING", "stop"): {"CLOSING"},
     ("LISTENING", "stop"): {"CLOSING"},
+    ("CLOSING", "start"): {"CLOSING"},
+    ("CLOSING", "stop"): {"CLOSING"},
     ("CLOSING", "expired"): {"CLOSING"},
-    ("CLOSING", "emptied"): {"CLOSED"},
+    ("CLOSING", "emptied"): {"CLOSED", "STARTING"},
     ("CLOSED", "start"): {"STARTING"},
 }
-NOT_SERVER = dict.fromkeys(
-    (("STARTING", "failed"), ("LISTENING", "failed"), ("CLOSING", "failed")),
-    "an address that fails",
-)
+NOT_SERVER = {
+    **dict.fromkeys(((state, "failed") for state in ("STARTING", "LISTENING", "CLOSING")), "an address that fails"),
+    ("CLOSED", "stop"): "a hook of the end",
+}
 
 
 class Sizes(NamedTuple):
@@ -72,6 +78,10 @@ class State(NamedTuple):
 
     client: str = "IDLE"
     server: str = "IDLE"
+    client_anew: bool = False
+    """The client closes, and connects anew behind that."""
+    server_anew: bool = False
+    """The server stops, and starts anew behind that."""
     attempt: bool = False
     """The client is connecting: what becomes of it is seen at the next ``run``."""
     queue: str = ""
@@ -98,12 +108,19 @@ class State(NamedTuple):
 
 def steps(state: State, sizes: Sizes) -> Iterator[Step[State]]:
     """What may happen next."""
-    yield from _users(state, sizes)
+    yield from (step for step in _users(state, sizes) if is_modelled(step.to))
     if is_pending(state):
         yield from (Step("run", to) for to in _run(state))
         return  # all else lets time go on, in which this happens first
-    yield from _kernels(state, sizes)
-    yield from _timers(state)
+    for step in (*_kernels(state, sizes), *_timers(state)):
+        yield from (Step(step.action, to) for to in _run(step.to))
+    if state.client == "WAITING" and state.there == "none":
+        yield Step("retry", state._replace(client="CONNECTING", attempt=True))
+
+
+def is_modelled(state: State) -> bool:
+    """Whether there is no second link, beside one that the server has not noticed to be gone: the model has one."""
+    return not (state.attempt and state.there != "none")
 
 
 def is_pending(state: State) -> bool:
@@ -119,15 +136,22 @@ def _users(state: State, sizes: Sizes) -> Iterator[Step[State]]:
         yield Step("emit", _send(state._replace(emitted=state.emitted + 1), str(state.emitted)))
     if takes and state.request == "none" and sizes.requests:
         yield Step("ask", _send(state._replace(request="waits"), "R"))
-    alone = state.there == "none"  # the server has noticed that the last link is gone: the model has one
-    if state.client in ("IDLE", "CLOSED") and state.connects < sizes.connects and alone:
+    if state.connects < sizes.connects and state.client in ("IDLE", "CLOSED"):
         yield Step("connect", state._replace(client="CONNECTING", attempt=True, connects=state.connects + 1))
-    if state.client not in ("CLOSING", "CLOSED"):
+    elif state.connects < sizes.connects and state.client == "CLOSING" and not state.client_anew:
+        yield Step("connect", state._replace(client_anew=True, connects=state.connects + 1))
+    if takes:
         yield Step("close", _close(state))
-    if state.server in ("IDLE", "CLOSED") and state.starts < sizes.starts:
+    elif state.client_anew:
+        yield Step("close", state._replace(client_anew=False))
+    if state.starts < sizes.starts and state.server in ("IDLE", "CLOSED"):
         yield Step("start", state._replace(server="STARTING", starts=state.starts + 1))
+    elif state.starts < sizes.starts and state.server == "CLOSING" and not state.server_anew:
+        yield Step("start", state._replace(server_anew=True, starts=state.starts + 1))
     if state.server in ("IDLE", "STARTING", "LISTENING") and not (state.attempt and state.server == "LISTENING"):
         yield Step("stop", _stop(state))
+    elif state.server_anew:
+        yield Step("stop", state._replace(server_anew=False))
 
 
 def _send(state: State, message: str) -> State:
@@ -161,7 +185,10 @@ def _closed(state: State, doubt: bool = True) -> State:
     """The client has ended: its link is gone, what waited is dropped, what was written is in doubt."""
     told = state.told + state.queue + (state.written if doubt else "")
     request = "failed" if state.request == "waits" else state.request
-    return state._replace(client="CLOSED", here="none", queue="", written="", told=told, request=request, attempt=False)
+    state = state._replace(here="none", queue="", written="", told=told, request=request, attempt=False)
+    if state.client_anew:
+        return state._replace(client="CONNECTING", client_anew=False, attempt=True)
+    return state._replace(client="CLOSED")
 
 
 def _stop(state: State) -> State:
@@ -172,14 +199,28 @@ def _stop(state: State) -> State:
     return state._replace(server="CLOSING", there="ended", to_client=state.to_client + ".")
 
 
+def _stopped(state: State) -> State:
+    """The server has ended; behind that it may start."""
+    return state._replace(server="STARTING" if state.server_anew else "CLOSED", server_anew=False)
+
+
 # ---- what follows at once
 
 
 def _run(state: State) -> Iterator[State]:
-    """What was begun is done: a server listens, an attempt ends. Which is first is not said."""
+    """What was begun is done, and what begins by that."""
+    if not is_pending(state):
+        yield state
+    elif is_modelled(state):
+        for to in _turn(state):
+            yield from _run(to)
+
+
+def _turn(state: State) -> Iterator[State]:
+    """A server listens, an attempt ends. Which is first is not said."""
     listening = state._replace(server="LISTENING") if state.server == "STARTING" else state
     if state.server == "CLOSING" and state.there == "none":
-        listening = state._replace(server="CLOSED")
+        listening = _stopped(state)
     if not state.attempt:
         yield _closed(listening) if state.client == "CLOSING" and state.here == "none" else listening
         return
@@ -187,6 +228,8 @@ def _run(state: State) -> Iterator[State]:
         yield _opened(listening)
     if state.server != "LISTENING":
         yield _failed(listening)
+    if listening.server == "STARTING":
+        yield listening
 
 
 def _opened(state: State) -> State:
@@ -238,7 +281,7 @@ def _end_there(state: State) -> State:
     """The client has ended: so does the server, if it has not, and its link is over."""
     end = "." if state.there == "open" else ""
     state = state._replace(there="none", to_client=state.to_client + end if state.here != "none" else "")
-    return state._replace(server="CLOSED") if state.server == "CLOSING" else state
+    return _stopped(state) if state.server == "CLOSING" else state
 
 
 def _arrive_here(state: State) -> State:
@@ -275,7 +318,7 @@ def _break(state: State) -> State:
     """Both hear that the link is gone, and what was on its way with it."""
     state = state._replace(to_server="", to_client="", there="none")
     if state.server == "CLOSING":
-        state = state._replace(server="CLOSED")
+        state = _stopped(state)
     return _closed(state) if state.client == "CLOSING" else _lost(state)
 
 
@@ -283,15 +326,13 @@ def _break(state: State) -> State:
 
 
 def _timers(state: State) -> Iterator[Step[State]]:
-    if state.client == "WAITING" and state.there == "none":
-        yield Step("retry", state._replace(client="CONNECTING", attempt=True))
     if state.client == "CLOSING":
         to_server = state.to_server if state.there == "none" or "." in state.to_server else state.to_server + "."
         yield Step("client expired", _closed(state._replace(to_server=to_server, to_client="")))
     if state.server == "CLOSING":
         end = "!" if state.to_server.replace(".", "") else "."  # a kernel that throws away what was unread says so
         to_client = state.to_client.replace(".", "") + end if state.here != "none" else ""
-        yield Step("server expired", state._replace(server="CLOSED", there="none", to_server="", to_client=to_client))
+        yield Step("server expired", _stopped(state._replace(there="none", to_server="", to_client=to_client)))
     if state.request == "waits":
         yield Step("request timed out", _time_out(state))
 

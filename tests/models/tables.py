@@ -99,12 +99,17 @@ WHOLE_CLIENT: Follows = {
     ("CONNECTED", "interrupted"): {"CONNECTED"},
     ("WAITING", "abandoned"): {"WAITING"},
     ("WAITING", "interrupted"): {"WAITING"},
-    ("CLOSING", "abandoned"): {"CLOSING", "CLOSED"},
+    ("CLOSING", "abandoned"): {"CLOSING", "CLOSED", "CONNECTING"},
     ("CLOSING", "interrupted"): {"CLOSING"},
     ("CLOSED", "interrupted"): {"CLOSED"},
+    ("CLOSED", "close"): {"CLOSED"},
     ("CONNECTED", "close"): {"CLOSING", "CONNECTED"},
 }
-WHOLE_SERVER: Follows = {**SERVER, **{row: {"CLOSED"} for row in NOT_SERVER}}
+WHOLE_SERVER: Follows = {
+    **SERVER,
+    **{row: {"CLOSED"} for row in NOT_SERVER},
+    ("CLOSING", "failed"): {"CLOSED", "STARTING"},
+}
 
 
 class Table(NamedTuple):

@@ -135,6 +135,8 @@ TRANSITIONS: dict[tuple[ClientState, str], str] = {
     (_S.WAITING, "close"): "_closed_unsent",
     (_S.WAITING, "abandoned"): "_begin_again",
     (_S.WAITING, "interrupted"): "_wait_anew",
+    (_S.CLOSING, "connect"): "_connect_behind",
+    (_S.CLOSING, "close"): "_stay_closed",
     (_S.CLOSING, "opened"): "_up_to_close",
     (_S.CLOSING, "failed"): "_closed_unsent",
     (_S.CLOSING, "lost"): "_closed",
@@ -142,6 +144,7 @@ TRANSITIONS: dict[tuple[ClientState, str], str] = {
     (_S.CLOSING, "abandoned"): "_expire",
     (_S.CLOSING, "interrupted"): "_distrust_session",
     (_S.CLOSED, "connect"): "_attempt",
+    (_S.CLOSED, "close"): "_stay_closed",
     (_S.CLOSED, "interrupted"): "_end_anew",
 }
 """``(state, input) → what is done``; the methods set the next state."""
@@ -254,6 +257,8 @@ class ClientCore(LinkPublisher[S]):
         self._answer_due = False
         self._queue = FrameQueue()
         self._from_threads = FrameQueue()  # not in the queue yet
+        self._ending: tuple[Outcome[Self], Outcome[Self]] | None = None
+        """``connected`` and ``closed`` of what still closes, where a connect came behind that: it has the new ones."""
         self._untold: Loss | None = None  # of a lost link, until all have heard of it
         self._direct: Session | None = None  # the session, while emits may go straight to it
         self._emit: Callable[[Any, Any], bool] = self._emit_indirectly  # or then the session's
@@ -290,6 +295,11 @@ class ClientCore(LinkPublisher[S]):
         return self._state
 
     @property
+    def ends(self) -> bool:
+        """Whether it is closed, or closes and was not told to connect anew behind that."""
+        return self._state is _S.CLOSED or (self._state is _S.CLOSING and self._ending is None)
+
+    @property
     def peer(self) -> Peer:
         """Who the server is, as the kernel or the TLS handshake tells it. Raises :class:`NotConnected` while down."""
         if self._session is None:
@@ -309,6 +319,7 @@ class ClientCore(LinkPublisher[S]):
     def over(self, what: str) -> NotConnected:
         """The client is closed, or closes: what cannot be done any more, and why it ended."""
         why = "" if self.ended_by is None else f", since it gave up: {self.ended_by}"
+        why = why if self._ending is None else ", and connects anew behind that: wait for it, as by on('connect', …)"
         return caused(NotConnected(f"{what}: the client {self.id!r} is {self._state.value}{why}"), self.ended_by)
 
     def _refuse_when_over(self) -> None:
@@ -600,7 +611,10 @@ class ClientCore(LinkPublisher[S]):
     def connect(self) -> Outcome[Self]:
         """Begin to connect; a client that is connecting or connected stays as it is.
 
-        What is returned is settled when the link is up, or when no further attempt will be made.
+        What is returned is settled when the link is up, or when no further attempt will be made. While the client is
+        being closed this comes behind that: what was emitted goes out and the link ends first, and ``emit`` raises
+        until then. In the handler of a request, whose answer goes out before, awaiting it does not wait then. Another
+        ``close`` takes it back.
         """
         refuse_other_threads(self._driver, "connect")
         if self._state in (_S.IDLE, _S.CLOSED):
@@ -608,10 +622,30 @@ class ClientCore(LinkPublisher[S]):
             self._used_up_by = ()
             self._begun_at = self._driver.now()
             self.retries = self._attempts = self._protocol_errors = self._short_links = 0
-            self.connected = self._outcome_of("connected")
-            self.closed = self._outcome_of("closed")
+            if self._ending is None:
+                self.connected, self.closed = self._outcome_of("connected"), self._outcome_of("closed")
+            self._ending = None
         self._input("connect")
-        return self.connected
+        begun = self._begun_by_handler() if self._ending is not None else None
+        return begun or self.connected
+
+    def _connect_behind(self: Self) -> None:
+        """What closes comes to its end first, and whoever waits for that is not to wait for more."""
+        if self._ending is None:
+            self._ending = self.connected, self.closed
+            self.connected, self.closed = self._outcome_of("connected"), self._outcome_of("closed")
+
+    def _stay_closed(self) -> None:
+        """The connect that came behind the closing is taken back."""
+        if self._ending is None:
+            return
+        connected, closed = self.connected, self.closed
+        (self.connected, self.closed), self._ending = self._ending, None
+        connected.settle(self._was_closed())
+        self.closed.then(closed.settle)
+
+    def _was_closed(self) -> NotConnected:
+        return NotConnected(f"the client {self.id!r} was closed")
 
     def _begin_close(self, timeout: float | None = None) -> Outcome[Self]:
         """Send what was emitted, then end: as :meth:`Client.close`."""
@@ -923,7 +957,7 @@ class ClientCore(LinkPublisher[S]):
         self._tell_of_the_end(loss)
 
     def _tell_of_the_end(self, loss: Loss) -> None:
-        closed, connected = self.closed, self.connected  # a handler may connect anew, which makes new ones
+        connected, closed = self._ending or (self.connected, self.closed)  # a handler may connect anew, with new ones
         heard = self.events.publish("disconnect", loss)
         self.events.publish("destroy")
         if loss.dropped:
@@ -934,7 +968,11 @@ class ClientCore(LinkPublisher[S]):
             self._requests.end(loss.reason)
         self._close_fault_log()
         closed.settle()
-        connected.settle(loss.reason or NotConnected(f"the client {self.id!r} was closed"))
+        connected.settle(loss.reason or self._was_closed())
+        if self._ending is not None:
+            self.connect()
+        for hook in tuple(self.on_closed):
+            hook()
         self._drained()
 
     def _look_whether_heard_in_vain(self) -> None:
@@ -1005,7 +1043,8 @@ class ClientCore(LinkPublisher[S]):
         self.events.publish("disconnect", loss)
 
     def _end_anew(self, reason: IPCError) -> None:
-        if not self.closed.done:
+        closed = self.closed if self._ending is None else self._ending[1]
+        if not closed.done:
             self._driver.call_later(0, partial(self._tell_of_the_end, self._untold or Loss(reason)))
 
     def unsent(self) -> int:

@@ -532,7 +532,8 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
         if self._driver.is_forked:
             raise ForkError("this process was forked: its parent owns the port. Bind one of your own in the child")
         if self._state not in (_S.STARTING, _S.LISTENING):
-            raise NotConnected(f"cannot emit: the UDP port is {self._state.value}; start() binds it")
+            then = "start() binds it" if self._ending is None else "it is bound anew behind that, which 'start' tells"
+            raise NotConnected(f"cannot emit: the UDP port is {self._state.value}; {then}")
         frame = self._frame(type, data)
         if not isinstance(socket, DatagramPeer):
             self._check(*_place(socket))

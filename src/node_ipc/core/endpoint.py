@@ -152,7 +152,7 @@ BETWEEN_PARTS = frozenset(
             "join_rooms",
             "leave_rooms",
         ),
-        *("doubt", "hints", "listening"),
+        *("doubt", "ends", "hints", "listening"),
         *(
             "listening_at",
             "meant_id",
@@ -267,6 +267,8 @@ class Publisher:
         """The error that ended this, or kept it from starting, where no ``error`` handler heard it."""
         self.closed: Outcome[Self] = self._outcome_of("closed")
         """Settled when the state becomes closed: nothing is open any more. True while that is so."""
+        self.on_closed: list[Callable[[], None]] = []
+        """Called each time it has ended and nothing of it is open; it may have begun anew by then."""
         self.on_drained: list[Callable[[], None]] = []
         """Called when the kernel has taken everything after too much waited for it, and when a link is gone."""
         self.events: Events[Any] = Events(
@@ -667,6 +669,7 @@ class ServerState(str, Enum):  # noqa: UP042 - as ClientState
 
 
 _S = ServerState
+STOPPED = "the server was stopped"
 TRANSITIONS: dict[tuple[ServerState, str], str] = {
     (_S.IDLE, "start"): "_start",
     (_S.IDLE, "stop"): "_close_unstarted",
@@ -675,10 +678,13 @@ TRANSITIONS: dict[tuple[ServerState, str], str] = {
     (_S.STARTING, "stop"): "_begin_to_close",
     (_S.LISTENING, "failed"): "_fail",
     (_S.LISTENING, "stop"): "_begin_to_close",
+    (_S.CLOSING, "start"): "_start_behind",
+    (_S.CLOSING, "stop"): "_stay_stopped",
     (_S.CLOSING, "failed"): "_finish",
     (_S.CLOSING, "expired"): "_expire",
     (_S.CLOSING, "emptied"): "_finish",
     (_S.CLOSED, "start"): "_start",
+    (_S.CLOSED, "stop"): "_stay_stopped",
 }
 """``(state, input) → what is done``; the methods set the next state, and a pair that is not there is ignored."""
 
@@ -702,8 +708,10 @@ class SocketPublisher(Publisher, Generic[S]):
         self._observation: Observation | None = None
         self.started: Outcome[Self] = self._outcome_of("listening")
         """Settled when it can be reached, or with the error why it never will be. True while it can."""
-        self.on_closed: list[Callable[[], None]] = []
-        """Called each time it has stopped and nothing of it is open."""
+        self._over: Outcome[Self] = self._outcome_of("closed")
+        """Settled as ``closed``, but where a start came behind the closing."""
+        self._ending: tuple[Outcome[Self], Outcome[Self]] | None = None
+        """``started`` and ``closed`` of what still closes, where a start came behind that: it has the new ones."""
         if settings.identify_peer:
             self.events.tap(identify)
 
@@ -759,10 +767,15 @@ class SocketPublisher(Publisher, Generic[S]):
             getattr(self, method)(*arguments)
 
     def start(self) -> Outcome[Self]:
-        """Begin to listen: ``start`` is published when clients can reach it, ``error`` where they never will."""
+        """Begin to listen: ``start`` is published when clients can reach it, ``error`` where they never will.
+
+        While it is being stopped this comes behind that: what is open ends first. In the handler of a request, whose
+        answer goes out before, awaiting it does not wait then. Another ``stop`` takes it back.
+        """
         refuse_other_threads(self._driver, "start")
         self._input("start")
-        return self.started
+        begun = self._begun_by_handler() if self._ending is not None else None
+        return begun or self.started
 
     def begin_stop(self, timeout: float | None = None) -> Outcome[Self]:
         """Serve no more, and end in order within so many seconds; None is ``close_timeout``."""
@@ -779,8 +792,26 @@ class SocketPublisher(Publisher, Generic[S]):
     def abandoned(self) -> None:
         self.abort()
 
+    def _start_behind(self: Self) -> None:
+        """What closes comes to its end first, and whoever waits for that is not to wait for more."""
+        if self._ending is None:
+            self._ending = self.started, self.closed
+            self.started, self.closed = self._outcome_of("listening"), self._outcome_of("closed")
+
+    def _stay_stopped(self, seconds: float) -> None:
+        """The start that came behind the closing is taken back."""
+        if self._ending is None:
+            return
+        started, closed = self.started, self.closed
+        (self.started, self.closed), self._ending = self._ending, None
+        started.settle(NotConnected(STOPPED))
+        self.closed.then(closed.settle)
+
     def _start(self: Self) -> None:
-        self.started, self.closed = self._outcome_of("listening"), self._outcome_of("closed")
+        if self._ending is None:
+            self.started, self.closed = self._outcome_of("listening"), self._outcome_of("closed")
+            self._over = self._outcome_of("closed")
+        self._ending = None
         self.failure = None
         self._used_up_by = ()
         self._state = _S.STARTING
@@ -809,6 +840,7 @@ class SocketPublisher(Publisher, Generic[S]):
     def _close_unstarted(self, seconds: float) -> None:
         self._state = _S.CLOSED
         self.closed.settle()
+        self._over.settle()
 
     def _begin_to_close(self, seconds: float) -> None:
         self._state = _S.CLOSING
@@ -836,15 +868,25 @@ class SocketPublisher(Publisher, Generic[S]):
         self._count_error(error)
         if self.events.publish("error", error, None):
             self.failure = None
+        elif not self.started.waiting and self.own_log_is_silent is None:  # nobody raises it, nor has a log of his own
+            self._log_fault(self, error, loud=True, timed=False)
+        over = self._over
         self.started.settle(error)
         self.closed.settle()
+        over.settle()
         for hook in tuple(self.on_closed):
             hook()
 
     def _finish(self, error: IPCError | None = None) -> None:
         self._give_up()
-        self.started.settle(NotConnected("the server was stopped"))
-        self.closed.settle()
+        started, closed = self._ending or (self.started, self.closed)
+        over = self._over
+        started.settle(NotConnected(STOPPED))
+        closed.settle()
+        if self._ending is not None:
+            self._input("start")
+        if over is not self._over or self._state is _S.CLOSED:
+            over.settle()
         for hook in (*self.on_closed, *self.on_drained):
             hook()
 

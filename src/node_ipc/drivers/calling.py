@@ -33,7 +33,8 @@ def finish(driver: ThreadDriver, closed: Outcome[Any]) -> None:
         driver.wake()  # a signal handler may have called this while the thread waits
         return
     driver.run_until(lambda: closed.done)
-    driver.close()
+    if closed:  # otherwise a handler has begun it anew
+        driver.close()
 
 
 def leave(
@@ -177,6 +178,8 @@ class Serving(SocketPublisher[S]):
     def serve_forever(self) -> None:
         """Serve until the server is stopped: by ``stop()`` in a handler or in another thread.
 
+        A ``start()`` right behind that, in a handler, lets this go on.
+
         Ctrl-C raises ``KeyboardInterrupt`` as everywhere; the ``with`` block then stops the server. SIGTERM stops it in
         order, then raises ``SystemExit(0)``, so what is behind this call runs only in ``finally`` and at the end of
         ``with``; a second one kills. That is in the main thread, where the program has no handler of its own.
@@ -186,11 +189,11 @@ class Serving(SocketPublisher[S]):
         """
         before_waiting(self._thread, "serve_forever")
         self._refuse_when_stopped("serve_forever()")
-        pump, closed = self._thread.pump, self.closed
+        pump, over = self._thread.pump, self._over
         if self._thread.now() - self._away_since >= AWAY_SECONDS:
             self._come_back()
         with told_to_terminate(self._thread) as told:
-            while not (closed.done or told):
+            while not (over.done or told):
                 pump(None)
         self.used_up()
         if told:
