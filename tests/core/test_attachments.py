@@ -789,6 +789,31 @@ def test_a_very_large_piece_is_read_a_mebibyte_at_a_time_and_others_have_their_t
     assert heard == [large]
 
 
+def test_reads_of_a_large_piece_do_not_end_what_a_turn_sends_together() -> None:
+    driver, server, wire, _ = listening()
+    (socket,) = server.sockets
+    whole = attached("message", None, ({"at": []}, LARGE * 10))
+    begun = len(whole) - 200_000
+    arriving = Arriving(socket._link, whole[begun:])
+    wire.write(whole[:begun])
+    driver.run_until_idle()
+    sizes: list[int] = []
+    write = driver.connections[-1].server.write
+
+    def note(data: bytes) -> None:
+        sizes.append(data.count(b"\f"))
+        write(data)
+
+    driver.connections[-1].server.write = note  # type: ignore[method-assign]
+    for came, number in ((0, 3), (10_000, 2), (10_000, 0), (0, 4)):
+        socket.emit("n")
+        arriving.more(came)
+        for _ in range(number):
+            socket.emit("n")
+    driver.run_until_idle()
+    assert sizes == [1, 4, 3, 5]
+
+
 def test_a_large_piece_that_comes_is_an_answer_in_sync_mode() -> None:
     driver, client, wire = a_client(sync=True)
     client.emit("message", LARGE)
