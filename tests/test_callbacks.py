@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import re
@@ -521,6 +522,34 @@ def test_run_raises_the_error_of_the_last_attempt_unless_a_handler_heard_it(ipc:
         ipc.run()
     ipc.connect_to("nobody", lambda ipc: ipc.of.nobody.on("error", callback))
     ipc.run()
+
+
+@pytest.mark.parametrize("event", ["disconnect", "destroy"])
+@pytest.mark.parametrize("verb", ["connect_to", "connect"])
+@pytest.mark.parametrize("end", ["signal", "sys.exit"])
+def test_a_handler_of_the_end_that_connects_anew_keeps_no_program_from_ending(
+    ipc: IPC, event: str, verb: str, end: str
+) -> None:
+    anew: list[Any] = []
+
+    def bye() -> None:
+        if end == "signal":
+            signal.raise_signal(signal.SIGTERM)
+        else:
+            sys.exit()
+
+    def register() -> None:
+        world = ipc.of.world
+        world.emit("bye")
+        world.on(event, lambda: anew.append(world.connect() if verb == "connect" else ipc.connect_to("world")))
+
+    ipc.serve()
+    ipc.server.start()
+    ipc.server.on("bye", bye)
+    ipc.connect_to("world", register)
+    with pytest.raises(SystemExit) if end == "sys.exit" else contextlib.nullcontext():
+        ipc.run()
+    assert len(anew) == 1 and ipc.server.state == "closed"
 
 
 @pytest.mark.parametrize("kind", [asyncio.SelectorEventLoop, uvloop.Loop])

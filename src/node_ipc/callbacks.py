@@ -140,6 +140,7 @@ class IPC:
         self._wake: asyncio.Event | None = None
         self._stopping = False
         self._is_signalled = False
+        self._is_ending = False  # by a signal, or by what a handler raised: then what begins keeps run() no longer
         self._stopped: Outcome[IPC] = self._driver.outcome(self)
 
     def __repr__(self) -> str:
@@ -483,8 +484,8 @@ class IPC:
 
     def _closed(self, endpoint: Client | Server | DatagramServer) -> None:
         self._failure = self._failure or endpoint.failure
-        if endpoint.state in OVER:
-            self._leaving.discard(endpoint)
+        if endpoint.state in OVER or (self._stopping and isinstance(endpoint, Client)):
+            self._leaving.discard(endpoint)  # one that a handler connects anew each time would never end
         elif self._stopping and not isinstance(endpoint, Client):  # started anew by a handler, and all is to end
             endpoint.stop()
         self._look_around()
@@ -601,7 +602,9 @@ class IPC:
         return servers + ([self._server] if self._server is not None and self._server not in servers else [])
 
     def _is_open(self) -> bool:
-        if self._leaving or any(self.of[id].state is not ClientState.CLOSED for id in self.of):
+        if self._leaving:
+            return True
+        if not self._is_ending and any(self.of[id].state is not ClientState.CLOSED for id in self.of):
             return True
         return self._server is not None and self._server.state not in (ServerState.IDLE, ServerState.CLOSED)
 
@@ -623,11 +626,13 @@ class IPC:
             await self._all_closed()
             await self._handlers_done()
         except asyncio.CancelledError:  # SystemExit or KeyboardInterrupt out of a handler has ended the loop
+            self._is_ending = True
             self._stop_now()
             await self._all_closed()
             raise
         finally:
             self._wake = None
+            self._is_ending = False
 
     async def _all_closed(self) -> None:
         assert self._wake is not None
@@ -647,7 +652,7 @@ class IPC:
         if self._is_signalled:
             self._abort_now()
         else:
-            self._is_signalled = True
+            self._is_signalled = self._is_ending = True
             self._stop_now()
 
 
