@@ -361,6 +361,19 @@ def test_a_peer_is_cut_when_its_time_is_over_and_not_a_step_later() -> None:
     assert both.server.sockets == []
 
 
+def test_a_peer_is_not_cut_where_no_more_than_the_soft_limit_waits_when_its_time_is_over() -> None:
+    both = stuck(soft_pending_bytes=20_000, slow_timeout=3000)
+    both.connection.change(split=[1, 100_000])
+    assert both.socket.emit("n", of_size(both, 30_001)) is False
+    both.connection.resume()
+    while both.socket.pending_bytes > 20_000:
+        both.driver.run_turn()
+    both.connection.to_client.stall()
+    assert both.socket.pending_bytes == 20_000
+    both.driver.advance(10)
+    assert both.server.sockets == [both.socket]
+
+
 def test_a_peer_is_not_cut_for_the_time_in_which_this_process_was_held_up_again_and_again() -> None:
     both = full(slow_timeout=5000)
     both.socket.emit("n", "x" * 30_000)
