@@ -948,6 +948,26 @@ def test_a_client_that_closes_in_the_handler_of_a_request_answers_first(front: A
     assert lost == [2]
 
 
+def test_a_client_that_connects_anew_in_the_handler_of_a_request_answers_first(front: Any) -> None:
+    server = front.serve()
+    asked: list[Any] = []
+    question = Question("reconnect", None, DEADLINE, None, None)
+    server.on("ask me", lambda data, socket: asked.append(server.server.request_from(socket, question)))
+    client = front.connect()
+    up = links_that_follow(client)
+
+    def reconnect() -> str:
+        client.client.close()
+        assert client.client.connect().done, "to await it would be to wait for the answer"
+        return "reconnects"
+
+    client.handle("reconnect", reconnect)
+    client.emit("ask me")
+    client.until(lambda: up)
+    client.until(lambda: asked[0].done)
+    assert asked[0].result() == "reconnects"
+
+
 def test_closing_twice_is_closing_once(front: Any) -> None:
     front.serve()
     client = front.connect()

@@ -1043,8 +1043,7 @@ class ClientCore(LinkPublisher[S]):
         self.events.publish("disconnect", loss)
 
     def _end_anew(self, reason: IPCError) -> None:
-        closed = self.closed if self._ending is None else self._ending[1]
-        if not closed.done:
+        if not self.closed.done:
             self._driver.call_later(0, partial(self._tell_of_the_end, self._untold or Loss(reason)))
 
     def unsent(self) -> int:
