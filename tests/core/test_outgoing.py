@@ -385,6 +385,14 @@ def test_a_peer_is_not_cut_for_the_time_in_which_this_process_was_held_up_again_
     assert both.server.sockets == []
 
 
+def test_a_peer_that_has_taken_all_is_timed_no_more() -> None:
+    both = full(message_timeout=0)
+    both.socket.emit("n", "x" * 30_000)
+    both.connection.resume()
+    both.driver.advance(2)
+    assert [timer for timer in both.driver._timers if not timer.cancelled] == []
+
+
 def test_a_close_has_its_own_time_for_a_peer_that_is_slow() -> None:
     both = full(slow_timeout=3000)
     both.socket.emit("n", "x" * 30_000)

@@ -741,7 +741,8 @@ class Config(Options):
     """How many bytes the process holds of all peers together: half received messages, and what async handlers are at
     work on; ``math.inf``: no limit.
 
-    Beyond, the link with the largest half message is cut, and peers whose handlers hold more than 64 KiB wait.
+    Beyond, the link with the largest half message is cut, if that is more than 64 KiB, and peers whose handlers hold
+    more than 64 KiB wait.
     Read by: clients and servers over streams.
     """
 
