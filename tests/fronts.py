@@ -23,6 +23,11 @@ DEADLINE = 60.0
 T = TypeVar("T")
 
 
+def register(server: Any, handlers: dict[str, Callable[..., Any]]) -> None:
+    for event, handler in handlers.items():
+        server.on(event, handler)
+
+
 class Loop:
     """An asyncio loop in a thread of its own."""
 
@@ -64,8 +69,10 @@ class ServerThread:
         self.server = self._started.result(DEADLINE)
 
     def _run(self, config: Config, options: dict[str, Any]) -> None:
+        handlers = options.pop("on", {})
         try:
             server = blocking.serve(options.pop("at", "world"), config=config, **options)
+            register(server, handlers)
         except BaseException as error:
             self._started.set_exception(error)
             return
@@ -263,7 +270,7 @@ class Front:
         self.ends = ExitStack()
 
     def serve(self, **options: Any) -> ServerEnd:
-        """at: where to; options: those of the configuration."""
+        """at: where to; on: handlers by event, there before any client is; options: those of the configuration."""
         raise NotImplementedError
 
     def connect(self, **options: Any) -> Any:
@@ -282,8 +289,12 @@ class AsyncFront(Front):
         self.ends.callback(self.loop.close)
 
     def serve(self, **options: Any) -> ServerEnd:
+        handlers = options.pop("on", {})
+
         async def open() -> Any:
-            return await node_ipc.serve(options.pop("at", "world"), config=self.config, **options)
+            server = await node_ipc.serve(options.pop("at", "world"), config=self.config, **options)
+            register(server, handlers)
+            return server
 
         server = self.loop.wait(open)
 
@@ -321,11 +332,12 @@ class CallbackFront(Front):
         return ipc
 
     def serve(self, **options: Any) -> ServerEnd:
-        at = options.pop("at", None)
+        at, handlers = options.pop("at", None), options.pop("on", {})
         ipc = self._ipc(options)
 
         async def open() -> None:
             ipc.serve(at)
+            register(ipc.server, handlers)
             ipc.server.on("error", lambda error, socket: None)
             await ipc.server.start()
 

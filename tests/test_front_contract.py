@@ -727,8 +727,7 @@ def test_a_client_connects_anew_and_its_queue_arrives_in_order(front: Any) -> No
     for number in range(10):
         client.emit("number", number)
     heard: list[Any] = []
-    again = front.serve()
-    again.on("number", lambda data, socket: heard.append(data))
+    front.serve(on={"number": lambda data, socket: heard.append(data)})
     client.until(lambda: len(heard) == 10)
     assert heard == list(range(10))
 
