@@ -434,8 +434,9 @@ async def test_run_inside_a_loop_says_what_to_do_instead(ipc: IPC) -> None:
 
 @pytest.mark.parametrize("asynchronous", [False, True])
 @pytest.mark.parametrize("end", [KeyboardInterrupt(), SystemExit(3)])
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_what_ends_the_program_out_of_a_handler_leaves_in_order(
-    ipc: IPC, other: IPC, tmp_path: Path, end: BaseException, asynchronous: bool
+    ipc: IPC, other: IPC, tmp_path: Path, loop: str, end: BaseException, asynchronous: bool
 ) -> None:
     replies: list[Any] = []
 
@@ -457,11 +458,47 @@ def test_what_ends_the_program_out_of_a_handler_leaves_in_order(
     ipc.server.start()
     other.connect_to("world", connecting)
     with pytest.raises(type(end)):
-        ipc.run()
+        ipc.run(loop=loop)
     assert os.listdir(tmp_path) == []
     other_thread.join(60)
     assert not other_thread.is_alive()
     assert replies == [7]
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt(), SystemExit(3)])
+@pytest.mark.parametrize("where", ["connect", "here", "there"])
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_whichever_handler_ends_the_program_nothing_is_left(
+    ipc: IPC, tmp_path: Path, caplog: pytest.LogCaptureFixture, loop: str, where: str, end: BaseException
+) -> None:
+    """Also where the server and its client are in one program, and their link is just opened."""
+    handled: list[str] = []
+
+    def leave(name: str) -> None:
+        handled.append(name)
+        if name == where:
+            raise end
+
+    def connecting() -> None:
+        world = ipc.of.world
+        world.on("connect", lambda: leave("connect"))
+        world.on("there", lambda: leave("there"))
+        world.emit("here")
+
+    def here(data: Any, socket: Any) -> None:
+        leave("here")
+        socket.emit("there")
+
+    ipc.serve()
+    ipc.server.on("here", here)
+    ipc.server.start()
+    ipc.connect_to("world", connecting)
+    with pytest.raises(type(end)):
+        ipc.run(loop=loop)
+    assert handled.count(where) == 1
+    assert ipc.server.state == "closed" and not list(ipc.of)
+    assert os.listdir(tmp_path) == []
+    assert [record for record in caplog.records if record.name == "asyncio"] == []
 
 
 def test_another_thread_may_only_stop_and_emit_and_its_other_calls_change_nothing(ipc: IPC, other: IPC) -> None:

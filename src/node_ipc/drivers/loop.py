@@ -21,7 +21,7 @@ import threading
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from functools import partial
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 import msgspec
@@ -63,6 +63,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EventLoopDriver", "TaskMaterial", "TransportLink", "starting"]
 
+F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
 READ_BYTES = 64 * 1024
@@ -497,7 +498,8 @@ class _LoopWalk(msgspec.Struct, eq=False):
         if not task.cancelled() and (error := task.exception()) is not None:
             self._steps.close()
             self._driver.interrupted(error)
-            raise error  # to the loop, which tells of it
+            if not isinstance(error, PASSING):  # of those the task has told the loop itself, which ends for them
+                raise error  # to the loop, which tells of it
 
     async def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._after_servers and (begun := starting.get(loop)):
@@ -743,6 +745,27 @@ def _poller_of(loop: asyncio.AbstractEventLoop) -> LoopPoller | None:
     return poller
 
 
+def _raise(error: BaseException) -> NoReturn:
+    raise error
+
+
+def _to_the_loop(told: F) -> F:
+    """What ends the program out of a handler is raised in a turn of its own.
+
+    uvloop takes it for a fault of the connection where it is raised by what a transport tells, and goes on.
+    """
+
+    @wraps(told)
+    def tell(link: TransportLink, *arguments: Any) -> Any:
+        try:
+            return told(link, *arguments)
+        except PASSING as error:
+            link.end_with(error)
+            return True  # behind the peer's end: the link is open until the session ends it
+
+    return cast(F, tell)
+
+
 class TransportLink(PlainLink, asyncio.BufferedProtocol):
     """One connection where the loop reads and writes: asyncio's protocol, and the link that a session writes to."""
 
@@ -771,8 +794,16 @@ class TransportLink(PlainLink, asyncio.BufferedProtocol):
         self.peer = peer
         self.write: Callable[[bytes], None]
 
+    def end_with(self, error: BaseException) -> None:
+        """Let this come out of the loop, which then runs no more; behind the turn in which who makes this link ends."""
+        loop = self._driver.loop
+        if loop is None:
+            raise error
+        loop.call_soon(loop.call_soon, _raise, error)
+
     # asyncio's side
 
+    @_to_the_loop
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is one by behaviour, not by inheritance
         self._transport.set_write_buffer_limits(high=0)
@@ -783,24 +814,31 @@ class TransportLink(PlainLink, asyncio.BufferedProtocol):
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._receiver.received(bytes(self._buffer[:nbytes]))
+        try:  # as _to_the_loop, without its call for each read
+            self._receiver.received(bytes(self._buffer[:nbytes]))
+        except PASSING as error:
+            self.end_with(error)
         if self._driver.spin is not None:
             self._driver.spin.begin()
 
+    @_to_the_loop
     def eof_received(self) -> bool:
         self._peer_ended = True
         self._receiver.ended()
         return True  # open until the session has written what it holds
 
+    @_to_the_loop
     def pause_writing(self) -> None:
         self._full = True
         self._receiver.pause()
 
+    @_to_the_loop
     def resume_writing(self) -> None:
         self._full = False
         if not self._lost:
             self._receiver.writable()
 
+    @_to_the_loop
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost = True
         self.write = _to_nobody  # uvloop's transport raises from here on

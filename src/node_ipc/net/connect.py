@@ -110,7 +110,7 @@ def _plain(
     try:
         waiting = driver.carry(sock, peer, receiver, alone=True)
     except BaseException as error:
-        if not by_signal(error):  # whose handler raised where there may be a link already, or in `connect`'s
+        if not (by_signal(error) or isinstance(error, PASSING)):  # out of a handler: there may be a link already
             sock.close()
         raise
     if waiting is not None:
