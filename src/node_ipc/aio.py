@@ -271,6 +271,7 @@ class Serving(SocketPublisher[S]):
         except asyncio.CancelledError as cancelled:
             if _is_swept_away(cancelled):
                 self.tell_of_main_that_ended()
+            self.end_for_good()
             await _leave(self.begin_stop(), self.abort, None)
             raise
         finally:

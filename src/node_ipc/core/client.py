@@ -614,9 +614,12 @@ class ClientCore(LinkPublisher[S]):
         What is returned is settled when the link is up, or when no further attempt will be made. While the client is
         being closed this comes behind that: what was emitted goes out and the link ends first, and ``emit`` raises
         until then. In the handler of a request, whose answer goes out before, awaiting it does not wait then. Another
-        ``close`` takes it back.
+        ``close`` takes it back. While its own block ends nothing is begun, as by a handler of ``disconnect``, and who
+        awaits this gets :class:`NotConnected`.
         """
         refuse_other_threads(self._driver, "connect")
+        if refused := self._not_anew(self._was_closed()):
+            return refused
         if self._state in (_S.IDLE, _S.CLOSED):
             self.failure = self.ended_by = None
             self._used_up_by = ()

@@ -152,7 +152,7 @@ BETWEEN_PARTS = frozenset(
             "join_rooms",
             "leave_rooms",
         ),
-        *("doubt", "ends", "hints", "listening"),
+        *("doubt", "end_for_good", "ends", "hints", "listening"),
         *(
             "listening_at",
             "meant_id",
@@ -231,6 +231,8 @@ class Publisher:
     _used_up_by: tuple[object, ...] = ()
     """Whose block of it, or call of ``serve_forever()``, has ended: it is over on purpose then, and who begins another
     has mistaken it. One that was closed or stopped before may have been so by a signal, or by another task."""
+    _ends_for_good = False
+    """Whoever ends it is through with it, as its block is: until it has ended no handler begins it anew."""
     own_log_is_silent: Callable[[], bool] | None = None
     """Where whoever made it shows its errors (``ipc.log`` does): whether that is silent now."""
 
@@ -402,6 +404,7 @@ class Publisher:
         block ended by an ``error`` but Ctrl-C. Where something was sent an answer may still come while it ends.
         """
         self.used_up()
+        self.end_for_good()
         self._ends_in_order = error is None or isinstance(error, KeyboardInterrupt)
         if self._ends_in_order and not (self._had_time() or self._has_sent()) and (names := self._heard_in_vain()):
             self._tell_no_time(f"the block ended before any handler (of {names}) could be called")
@@ -418,6 +421,19 @@ class Publisher:
     def used_up(self) -> None:
         """Who calls is through with it, as those are whose blocks and calls ended before: the latest are known."""
         self._used_up_by = (*self._used_up_by, self._caller())[-USERS:]
+
+    def end_for_good(self) -> None:
+        """It is about to be ended, and what its handlers begin meanwhile would be open behind that, and nobody's."""
+        self._ends_for_good = True
+
+    def _not_anew(self: Self, error: NotConnected) -> Outcome[Self] | None:
+        """What a handler gets that begins it anew while it ends for good; None where it may be begun."""
+        if not self._ends_for_good or self.closed.done:
+            self._ends_for_good = False
+            return None
+        outcome = self._driver.outcome(self)
+        outcome.settle(error)
+        return outcome
 
     def _is_used_up(self) -> bool:
         """Whether who calls is through with it. Another task has only come late, and finds that it has ended."""
@@ -770,9 +786,12 @@ class SocketPublisher(Publisher, Generic[S]):
         """Begin to listen: ``start`` is published when clients can reach it, ``error`` where they never will.
 
         While it is being stopped this comes behind that: what is open ends first. In the handler of a request, whose
-        answer goes out before, awaiting it does not wait then. Another ``stop`` takes it back.
+        answer goes out before, awaiting it does not wait then. Another ``stop`` takes it back. While its own block
+        ends, or a ``serve_forever`` that was cancelled, nothing is begun; who awaits this gets :class:`NotConnected`.
         """
         refuse_other_threads(self._driver, "start")
+        if refused := self._not_anew(NotConnected(STOPPED)):
+            return refused
         self._input("start")
         begun = self._begun_by_handler() if self._ending is not None else None
         return begun or self.started

@@ -197,6 +197,7 @@ class Serving(SocketPublisher[S]):
                 pump(None)
         self.used_up()
         if told:
+            self.end_for_good()
             self.stop()
             raise SystemExit(0)
         self._thread.close()
