@@ -1,4 +1,4 @@
-"""The end of a block is the end: what handlers begin anew while it ends would be open behind it, and nobody's."""
+"""Blocks and ``serve_forever`` end with what they are of, and nothing that a handler begins is open behind them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 
 import node_ipc
 from fronts import Loop
-from node_ipc import ClientState, NotConnected, blocking
+from node_ipc import AddressInUse, ClientState, NotConnected, blocking
 
 
 class Begun:
@@ -36,6 +37,12 @@ def a_peer_of(path: Path) -> socket.socket:
     peer = socket.socket(socket.AF_UNIX)
     peer.connect(str(path))
     return peer
+
+
+def hold(other: socket.socket, port: int) -> None:
+    other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what the last link left is no holder
+    other.bind(("127.0.0.1", port))
+    other.listen()
 
 
 @pytest.fixture
@@ -70,6 +77,53 @@ async def test_a_server_that_is_started_anew_when_a_peer_goes_is_stopped_by_its_
         await server.start()
         assert path.exists()
     assert server.state == "closed" and not path.exists()
+
+
+@pytest.mark.parametrize("is_heard", [False, True])
+async def test_serve_forever_says_why_the_server_could_not_start_anew(is_heard: bool, caplog: Any) -> None:
+    server = await node_ipc.serve("tcp://127.0.0.1:0")
+    serving = asyncio.ensure_future(server.serve_forever())
+    errors: list[Exception] = []
+    if is_heard:
+        server.on("error", errors.append)
+    await asyncio.sleep(0)
+    with socket.socket() as other:
+        server.closed.then(partial(hold, other, server.port))
+        server.stop()
+        server.start()
+        await asyncio.wait([serving], timeout=60)
+    assert server.state == "closed" and not caplog.records
+    if is_heard:
+        assert [type(error) for error in errors] == [AddressInUse]
+        serving.result()
+    else:
+        with pytest.raises(AddressInUse, match=str(server.port)):
+            serving.result()
+
+
+@pytest.mark.parametrize("is_heard", [False, True])
+def test_blocking_serve_forever_says_why_the_server_could_not_start_anew(is_heard: bool) -> None:
+    server = blocking.serve("tcp://127.0.0.1:0")
+    errors: list[Exception] = []
+    if is_heard:
+        server.on("error", errors.append)
+    with socket.socket() as other, socket.socket() as peer:
+
+        def begin_anew() -> None:
+            server.closed.then(partial(hold, other, server.port))
+            server.stop()
+            server.start()
+
+        server.on("connect", begin_anew)
+        peer.connect(("127.0.0.1", server.port))
+        peer.shutdown(socket.SHUT_WR)
+        if is_heard:
+            server.serve_forever()
+        else:
+            with pytest.raises(AddressInUse, match=str(server.port)):
+                server.serve_forever()
+    assert [type(error) for error in errors] == [AddressInUse] * is_heard
+    assert server.state == "closed"
 
 
 async def test_a_cancelled_serve_forever_stops_a_server_that_is_started_anew(path: Path) -> None:

@@ -261,6 +261,7 @@ class Serving(SocketPublisher[S]):
         A ``start()`` right behind ``stop()``, as in a handler, lets it go on.
 
         Raises:
+            IPCError: that start failed, as where another holds the address now, and no handler of ``error`` heard why.
             NotConnected: its block, or a call of this, had ended before in the same task.
         """
         refuse_other_threads(self._driver, "serve_forever")

@@ -1791,6 +1791,19 @@ def test_what_a_new_link_takes_at_once_is_told_as_drained() -> None:
     assert told == [0]
 
 
+def test_a_request_that_is_given_up_before_there_is_a_link_is_told_as_drained() -> None:
+    alone = bring(S.WAITING)
+    alone.client.emit("n", 1)
+    size = alone.client.owed_bytes
+    told: list[int] = []
+    alone.client.on_drained.append(lambda: told.append(alone.client.owed_bytes))
+    asked = alone.client.request("m", "x" * 1000)
+    assert alone.client.owed_bytes > size and told == []
+    assert asked.abandon is not None
+    asked.abandon()
+    assert told == [size]
+
+
 def test_each_message_of_sync_mode_that_goes_out_is_told_as_drained() -> None:
     alone = Alone(sync=True).connected()
     told: list[int] = []

@@ -498,7 +498,10 @@ class ClientCore(LinkPublisher[S]):
 
     def withdraw(self, frame: bytes) -> bool:
         """Take back a frame that the kernel does not have yet; whether that was so."""
-        return self._queue.withdraw(frame) or (self._session is not None and self._session.withdraw(frame))
+        if not self._queue.withdraw(frame):
+            return self._session is not None and self._session.withdraw(frame)
+        self._drained()
+        return True
 
     def _require_room(self, type: Any, size: int, waiting: int, waiting_bytes: int) -> None:
         """Raise where the queue has no room for ``size`` bytes more; a message that waits alone may have any size."""

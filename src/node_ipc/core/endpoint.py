@@ -725,7 +725,7 @@ class SocketPublisher(Publisher, Generic[S]):
         self.started: Outcome[Self] = self._outcome_of("listening")
         """Settled when it can be reached, or with the error why it never will be. True while it can."""
         self._over: Outcome[Self] = self._outcome_of("closed")
-        """Settled as ``closed``, but where a start came behind the closing."""
+        """Settled as ``closed``, but where a start came behind the closing; with the error where that failed."""
         self._ending: tuple[Outcome[Self], Outcome[Self]] | None = None
         """``started`` and ``closed`` of what still closes, where a start came behind that: it has the new ones."""
         if settings.identify_peer:
@@ -887,12 +887,13 @@ class SocketPublisher(Publisher, Generic[S]):
         self._count_error(error)
         if self.events.publish("error", error, None):
             self.failure = None
-        elif not self.started.waiting and self.own_log_is_silent is None:  # nobody raises it, nor has a log of his own
+        elif not (self.started.waiting or self._over.waiting) and self.own_log_is_silent is None:
+            # nobody raises it, nor has a log of his own
             self._log_fault(self, error, loud=True, timed=False)
         over = self._over
         self.started.settle(error)
         self.closed.settle()
-        over.settle()
+        over.settle(self.failure)
         for hook in tuple(self.on_closed):
             hook()
 

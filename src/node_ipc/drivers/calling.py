@@ -185,7 +185,8 @@ class Serving(SocketPublisher[S]):
         ``with``; a second one kills. That is in the main thread, where the program has no handler of its own.
 
         Stopped just before, as by a handler of signals, it returns at once. Raises :class:`NotConnected` where its
-        ``with`` block, or a call of this, had ended before.
+        ``with`` block, or a call of this, had ended before, and why that ``start()`` failed, as where another holds the
+        address now, if no handler of ``error`` heard it.
         """
         before_waiting(self._thread, "serve_forever")
         self._refuse_when_stopped("serve_forever()")
@@ -201,6 +202,7 @@ class Serving(SocketPublisher[S]):
             self.stop()
             raise SystemExit(0)
         self._thread.close()
+        over.result()
 
     @suggests
     def drain(self, timeout: float | None = None) -> None:
