@@ -229,6 +229,22 @@ def test_a_name_of_node_ipcs_is_told_its_python_spelling(ipc: IPC, name: str, hi
     assert not hasattr(ipc, name)
 
 
+@pytest.mark.parametrize(
+    ("name", "option"), [("retry", "retry"), ("maxRetries", "max_retries"), ("silent", "silent"), ("id", "id")]
+)
+def test_an_option_that_is_set_on_ipc_itself_is_told_where_it_belongs(ipc: IPC, name: str, option: str) -> None:
+    says = re.escape(f"an IPC has no {name!r}: options are those of its config, as ipc.config.{option}")
+    with pytest.raises(AttributeError, match=says):
+        setattr(ipc, name, 5)
+    with pytest.raises(AttributeError, match=says):
+        getattr(ipc, name)
+
+
+def test_what_is_a_users_own_may_be_set_on_ipc(ipc: IPC) -> None:
+    ipc.mine = 5  # type: ignore[attr-defined]
+    assert ipc.mine == 5  # type: ignore[attr-defined]
+
+
 # ---- connecting
 
 

@@ -70,6 +70,10 @@ Order: TypeAlias = tuple[tuple[str, Callable[[Any], bool]], ...]
 """The arguments of a verb: what each is called, and whether a value is one."""
 
 
+def _option_hint(name: str) -> str:
+    return f": options are those of its config, as ipc.config.{name}" if name in Config.options else ""
+
+
 class Clients:
     """The clients by their ids: ``ipc.of.world`` and ``ipc.of["world"]`` are the same.
 
@@ -154,11 +158,17 @@ class IPC:
             python = snake_case(name)
             hint = f": in Python it is {python!r}" if python != name and hasattr(type(self), python) else ""
             hint = f": use {ELSEWHERE[name]}" if name in ELSEWHERE else hint
+            hint = hint or _option_hint(python)
             if not (hint or name.startswith("_")):
                 near = meant(name, [each for each in dir(type(self)) if not each.startswith("_")])
                 hint = "" if near is None else f". Did you mean {near!r}?"
             of = None if hint.startswith(". Did") else self  # where Python would say it once more
             raise AttributeError(f"an IPC has no {name!r}{hint}", name=name, obj=of)
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            if not hasattr(type(self), name) and (hint := _option_hint(snake_case(name))):
+                raise AttributeError(f"an IPC has no {name!r}{hint}", name=name)
+            super().__setattr__(name, value)
 
     @property
     def config(self) -> Config:
