@@ -8,6 +8,7 @@ import collections
 import datetime as dt
 import json
 import random
+import warnings
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -133,6 +134,14 @@ def test_what_json_schema_cannot_say_is_named() -> None:
         "Odd.text: JSON Schema cannot say the pattern '(?P<name>a)', which is Python's; written: any text",
     ]
     assert schema["$defs"]["Odd"]["properties"] == {"path": {}, "text": {"type": "string"}}
+
+
+def test_object_is_anything_and_nothing_to_be_told_of() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        schema = json_schema(Contract("world", receives=[Message("it", list[object])]))
+    check = jsonschema.Draft202012Validator(schema)
+    assert check.is_valid({"type": "it", "data": [1, {"a": None}]}) and not check.is_valid({"type": "it", "data": 1})
 
 
 def test_defaults_and_docstrings_are_there() -> None:

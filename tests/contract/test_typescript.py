@@ -7,6 +7,7 @@ import os
 import pathlib
 import shutil
 import subprocess
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,16 @@ def test_what_typescript_cannot_say_is_named() -> None:
     with pytest.warns(ContractWarning, match=r"^Odd\.path: TypeScript cannot say .*Path.*; written: unknown$"):
         text = typescript(Contract("world", receives=[Message("odd", Odd)]))
     assert "  path: unknown;\n" in text
+
+
+def test_object_is_anything_and_nothing_to_be_told_of() -> None:
+    class Labelled(Struct):
+        rest: object
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        text = typescript(Contract("world", receives=[Message("it", Labelled), Message("all", dict[str, object])]))
+    assert "  rest: unknown;\n" in text and "  all: { [key: string]: unknown };\n" in text
 
 
 def test_what_types_do_not_say_stands_in_comments() -> None:

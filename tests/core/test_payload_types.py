@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,41 @@ def test_what_is_no_bytes_says_what_to_do(type: Any, payload: Any, said: str) ->
     ends.driver.run_until_idle()
     (error,) = errors
     assert isinstance(error, InvalidPayload) and said in str(error)
+
+
+class Labelled(msgspec.Struct):
+    label: str
+    rest: object
+
+
+@pytest.mark.parametrize("dec_hook", [None, dec_hook])
+@pytest.mark.parametrize(
+    ("type", "payload"),
+    [
+        (dict[str, object], {"a": {"b": [1, None]}, "c": "text", "d": 1.5}),
+        (list[object], [1, {"a": 2}, [True]]),
+        (Mapping[str, object], {"a": 1}),
+        (dict[str, object | None], {"a": None, "b": [1]}),
+        (Labelled, {"label": "one", "rest": {"a": "\ud800"}}),
+        (dict[str, object], {"small": b"ab", "large": bytes(20_000), "lists": [bytes(20_000)]}),
+    ],
+    ids=["dict", "list", "mapping", "optional", "surrogate", "bytes"],
+)
+def test_object_inside_a_type_is_whatever_comes(type: Any, payload: Any, dec_hook: Any) -> None:
+    ends = pair(dec_hook=dec_hook)
+    heard: list[Any] = []
+    ends.server.on("it", lambda data, socket: heard.append(data), type=type)
+    ends.server.on("untyped", lambda data, socket: heard.append(data))
+    ends.server.on("error", lambda error, socket: heard.append(error))
+    for _ in range(2):  # the first tells that bytes may come beside the JSON, and with the second they do
+        ends.client.emit("it", payload)
+        ends.driver.run_until_idle()
+    ends.client.emit("untyped", payload)
+    ends.driver.run_until_idle()
+    once, again, untyped = heard
+    plain = untyped if type is not Labelled else Labelled(untyped["label"], untyped["rest"])
+    assert once == again == plain
+    ends.driver.close()
 
 
 def test_hooks_reach_into_structures() -> None:

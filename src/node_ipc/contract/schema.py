@@ -15,7 +15,7 @@ from urllib.parse import quote
 from msgspec import UNSET, inspect
 
 from .model import Contract
-from .shapes import NAMED, Named, Shapes, buffers_of, cannot_say, default_of, description_of, tag_of
+from .shapes import NAMED, Named, Shapes, buffers_of, cannot_say, default_of, description_of, is_anything, tag_of
 
 __all__ = ["DIALECT", "LIMITS", "MOMENTS", "PATTERNS", "Schemas", "json_schema"]
 
@@ -177,7 +177,8 @@ class Schemas:
             return schema
         if buffers := [_BUFFERS[each] for each in buffers_of(shape)]:
             return buffers[0] if len(buffers) == 1 else {"anyOf": buffers}
-        cannot_say("JSON Schema", place, repr(getattr(shape, "cls", shape)), "{} (anything)")
+        if not is_anything(shape):
+            cannot_say("JSON Schema", place, repr(getattr(shape, "cls", shape)), "{} (anything)")
         return {}
 
     def _dict(self, shape: Any, place: str) -> dict[str, Any]:

@@ -133,7 +133,7 @@ def cannot_say(format: str, place: str, what: str, instead: str) -> None:
 
 def is_anything(shape: inspect.Type) -> bool:
     """Whether nothing is said about the payload."""
-    return isinstance(shape, (inspect.AnyType, inspect.RawType))
+    return isinstance(shape, (inspect.AnyType, inspect.RawType)) or getattr(shape, "cls", None) is object
 
 
 def buffers_of(shape: inspect.Type) -> tuple[str, ...]:

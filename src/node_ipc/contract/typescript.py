@@ -274,7 +274,8 @@ class Notation:
             return known[0]
         if buffers := buffers_of(shape):
             return " | ".join(_BUFFERS[each][0] for each in buffers)
-        cannot_say("TypeScript", place, repr(getattr(shape, "cls", shape)), "unknown")
+        if not is_anything(shape):
+            cannot_say("TypeScript", place, repr(getattr(shape, "cls", shape)), "unknown")
         return "unknown"
 
 

@@ -266,9 +266,11 @@ def check_array(about: dict[str, Any], size: int) -> None:
 
 
 def makes(dec_hook: Callable[[Any, Any], Any] | None) -> Callable[[Any, Any], Any]:
-    """A hook for decoders that makes bytes and arrays, behind the user's own."""
+    """A hook for decoders that makes bytes and arrays, behind the user's own; ``object`` is whatever comes."""
 
     def hook(type: Any, value: Any) -> Any:
+        if type is object:
+            return value.in_json() if value.__class__ is Arrived else value
         if dec_hook is None or (value.__class__ is Arrived and is_known(_origin(type))):
             return made_by(type, value)
         try:
