@@ -1349,6 +1349,23 @@ def test_closing_with_a_time_of_its_own() -> None:
     assert alone.driver.now() == 0.5
 
 
+def test_a_second_close_that_has_less_time_holds_and_one_that_has_more_does_not() -> None:
+    alone = Alone().connected()
+    alone.driver.connections[0].to_server.stall()
+    for _ in range(1000):
+        alone.client.emit("n", "x" * 1000)
+    closed = alone.client.close(timeout=60)
+    alone.driver.advance(1)
+    for longer in (None, 100):
+        assert alone.client.close(timeout=longer) is closed
+    alone.driver.advance(10)
+    assert not closed.done, "no time of its own is no wish to hurry"
+    alone.client.close(timeout=0.5)
+    alone.driver.run_until(closed)
+    assert alone.driver.now() == 11.5
+    assert alone.losses[0].dropped > 0
+
+
 def test_aborting_is_over_at_once() -> None:
     alone = Alone().connected()
     alone.driver.connections[0].to_server.stall()

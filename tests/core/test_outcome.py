@@ -188,3 +188,9 @@ def test_a_wait_is_wanted_or_not_and_no_number() -> None:
 @pytest.mark.parametrize(("given", "counts"), [(None, 2.5), (3, 3), (0, 0), (float("inf"), ENDLESS)])
 def test_what_ends_takes_the_option_s_time_unless_told(given: float | None, counts: float) -> None:
     assert seconds_to_end(given, "close", 2500) == counts
+
+
+@pytest.mark.parametrize("verb", ["close", "stop"])
+def test_less_than_no_time_says_what_means_no_limit_here(verb: str) -> None:
+    with pytest.raises(ValueError, match=rf"^{verb}\(timeout=…\).*None is close_timeout, math\.inf no limit, 0 does"):
+        seconds_to_end(-1, verb, 5000)

@@ -191,6 +191,26 @@ def test_stopping_ends_in_time_with_one_peer_stuck(how: str) -> None:
     assert not stuck.bytes
 
 
+def test_a_second_stop_that_has_less_time_holds_and_one_that_has_more_does_not() -> None:
+    room = Room()
+    room.wires(1)
+    room.driver.connections[0].stall()
+    for _ in range(10_000):
+        room.server.sockets[0].emit("n", 1)
+    closed = room.server.stop(timeout=60)
+    room.driver.advance(1)
+    for longer in (None, 100):
+        assert room.server.stop(timeout=longer) is closed
+    room.driver.advance(10)
+    assert not closed.done, "no time of its own is no wish to hurry"
+    room.server.stop(timeout=0.5)
+    room.driver.run_until(closed)
+    assert room.driver.now() == 11.5
+    room.driver.run_until(room.server.start())
+    room.driver.advance(100)
+    assert room.server.state is ServerState.LISTENING, "nothing of the times before is left"
+
+
 def test_aborting_is_over_at_once() -> None:
     room = Room()
     wires = room.wires(3)

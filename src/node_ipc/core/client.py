@@ -662,6 +662,8 @@ class ClientCore(LinkPublisher[S]):
         begun = self._begun_by_handler()
         self._had_no_time = self._ends_in_order and not self._had_time()
         self._input("close")
+        if timeout is not None:
+            self._hurry(self._close_seconds)
         return begun or self.closed
 
     def abort(self) -> None:
@@ -917,7 +919,7 @@ class ClientCore(LinkPublisher[S]):
 
     def _close_when_up(self) -> None:
         self._state = _S.CLOSING
-        self._arm_expiry()
+        self._arm_expiry(self._close_seconds)
 
     def _close_session(self) -> None:
         self._state = _S.CLOSING
@@ -925,14 +927,11 @@ class ClientCore(LinkPublisher[S]):
         assert self._session is not None
         self._send_queue()  # in sync mode what waits for answers goes out now: none will be heard
         self._session.close(self._close_seconds)
-        self._arm_expiry()
+        self._arm_expiry(self._close_seconds)
 
     def _up_to_close(self, session: Session) -> None:
         self._send_queue()
         session.close(self._close_seconds)
-
-    def _arm_expiry(self) -> None:
-        self._timer = self._driver.call_later(self._close_seconds, partial(self._input, "expired"))
 
     def _expire(self) -> None:
         """The time for closing is over: an open link is cut, an attempt under way goes no further."""
@@ -1145,7 +1144,8 @@ class Client(ClientCore[Socket], Asking, metaclass=ABCMeta):
         Args:
             timeout: the seconds it may take; ``None`` is ``close_timeout``. What is not sent by then is dropped and
                 counted, as is at once what is queued while the client waits for a retry. A server that hangs takes all
-                of it where it has not read what was emitted, and else half a second; ``abort`` does not wait.
+                of it where it has not read what was emitted, and else half a second; ``abort`` does not wait. While it
+                is being closed, another call with a shorter time holds.
 
         In the handler of a request this begins, the answer goes out first, and awaiting it does not wait.
         """

@@ -264,6 +264,7 @@ class Publisher:
         self._last_misfit = ""
         self._made_at = driver.now()
         self._timer: Timer | None = None
+        self._cut_at = 0.0  # the driver's time; 0 where nothing is being closed
         self._doubts: dict[Callable[[], None], Timer] = {}
         self.failure: IPCError | None = None
         """The error that ended this, or kept it from starting, where no ``error`` handler heard it."""
@@ -663,6 +664,21 @@ class Publisher:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._cut_at = 0.0
+
+    def _arm_expiry(self, seconds: float) -> None:
+        """What is being closed has so much time."""
+        self._cut_at = self._driver.now() + seconds
+        self._timer = self._driver.call_later(seconds, partial(self._input, "expired"))
+
+    def _hurry(self, seconds: float) -> None:
+        """What is being closed has no more time than that any more."""
+        if self._driver.now() + seconds < self._cut_at:
+            self._cancel_timer()
+            self._arm_expiry(seconds)
+
+    def _input(self, name: str, *arguments: Any) -> None:
+        raise NotImplementedError
 
 
 refer_options(Publisher, OPTIONS)
@@ -800,7 +816,10 @@ class SocketPublisher(Publisher, Generic[S]):
         """Serve no more, and end in order within so many seconds; None is ``close_timeout``."""
         refuse_other_threads(self._driver, "stop")
         begun = self._begun_by_handler()
-        self._input("stop", seconds_to_end(timeout, "stop", self._settings.close_timeout))
+        seconds = seconds_to_end(timeout, "stop", self._settings.close_timeout)
+        self._input("stop", seconds)
+        if timeout is not None:
+            self._hurry(seconds)
         return begun or self.closed
 
     def abort(self) -> None:
@@ -865,7 +884,7 @@ class SocketPublisher(Publisher, Generic[S]):
         self._state = _S.CLOSING
         self._stop_observing()
         self._serve_no_more(seconds)
-        self._timer = self._driver.call_later(seconds, partial(self._input, "expired"))
+        self._arm_expiry(seconds)
         self._driver.call_later(0, self._look_whether_empty)
 
     def _serve_no_more(self, seconds: float) -> None:

@@ -207,5 +207,10 @@ def seconds_to_end(timeout: Any, verb: str, close_timeout: float) -> float:
     """The same for what ends: None is ``close_timeout`` milliseconds."""
     if timeout is None:
         return close_timeout / 1000
+    if timeout.__class__ is int and timeout == -1:
+        raise ValueError(
+            f"{verb}(timeout=…) takes seconds, and -1 is less than none: None is close_timeout, math.inf no limit, "
+            "0 does not wait"
+        )
     limit = seconds(timeout, verb)
     return ENDLESS if limit is None else limit

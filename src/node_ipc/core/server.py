@@ -760,7 +760,8 @@ class Server(ServerCore[Socket], metaclass=ABCMeta):
         In the handler of a request this begins, the answer goes out first, and awaiting it does not wait.
 
         Args:
-            timeout: the seconds it may take, after which every link is cut; ``None`` is ``close_timeout``.
+            timeout: the seconds it may take, after which every link is cut; ``None`` is ``close_timeout``. While it is
+                being stopped, another call with a shorter time holds.
         """
         return self.begin_stop(timeout)
 
