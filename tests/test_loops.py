@@ -554,6 +554,25 @@ def test_a_program_that_never_ran_its_loop_is_told(tmp_path: Path, lines: str, s
         assert done.stderr == ""
 
 
+TWO_INSTANCES = """
+import sys
+from node_ipc import IPC, Config
+
+one, other = (IPC(Config(socket_root=sys.argv[1], silent=True)) for _ in range(2))
+other.serve("world")
+other.server.start()
+one.connect_to("world", lambda: one.of.world.on("error", lambda error: one.stop()))
+one.run()
+"""
+
+
+def test_of_several_instances_the_one_that_was_not_run_is_told(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", TWO_INSTANCES, f"{tmp_path}/"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0
+    assert "starting, 0 sockets> was told to begin and never did: run() runs one instance. Several" in done.stderr
+
+
 def test_nothing_is_said_where_everything_was_sent(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")

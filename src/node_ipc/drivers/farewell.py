@@ -17,7 +17,7 @@ from ..core.seam import Endpoint
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
 
-__all__ = ["loop_ends", "returned", "watch"]
+__all__ = ["another_has_run", "loop_ends", "returned", "watch"]
 
 
 class _Driver(Protocol):
@@ -27,6 +27,10 @@ class _Driver(Protocol):
     @property
     def loop(self) -> AbstractEventLoop | None:
         """Where it works."""
+
+    @property
+    def has_run(self) -> bool:
+        """Whether there was a loop that it was to work on."""
 
     @property
     def never_ran(self) -> bool:
@@ -59,6 +63,11 @@ def loop_ends(loop: AbstractEventLoop) -> None:
     for driver in _all():
         if driver.loop is loop:
             driver.loop_ends()
+
+
+def another_has_run(driver: _Driver) -> bool:
+    """Whether the program ran a loop, though not for this driver: several instances have one each."""
+    return any(each.has_run for each in _all() if each is not driver)
 
 
 def returned(result: Any) -> None:

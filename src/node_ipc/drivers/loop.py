@@ -180,6 +180,11 @@ class EventLoopDriver:
         return True
 
     @property
+    def has_run(self) -> bool:
+        """Whether there was a loop that it was to work on."""
+        return not self._never_ran
+
+    @property
     def never_ran(self) -> bool:
         """Whether something was told to begin, and no loop came."""
         return self._never_ran and bool(self._waiting)
@@ -196,6 +201,11 @@ class EventLoopDriver:
     @property
     def ends_in_order(self) -> str:
         """What sends all that was emitted before a program ends."""
+        if self._never_ran and farewell.another_has_run(self):
+            return (
+                "run() runs one instance. Several of a program are started in an async def main(), where start() and "
+                "connect_to() begin at once, as by node_ipc.run(main())"
+            )
         if self._never_ran:
             return "run the event loop with ipc.run() or asyncio"
         if self._renews:

@@ -99,7 +99,7 @@ class ThreadDriver:
     keep_failure: Callable[[BaseException], None] | None = None
     misheard: list[str] | None = None
     loop = None
-    never_ran = False  # no loop is to come
+    has_run = never_ran = False  # no loop is to come
     ends_in_order = "with blocking.connect(…) or serve(…), client.close() and drain() see to it that all is sent"
     """What sends all that was emitted before a program ends."""
     serves = False
