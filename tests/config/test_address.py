@@ -247,6 +247,8 @@ def test_windows_ids(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read("pipe:x", "win32") == Pipe("x")
     assert read("\\\\.\\pipe\\x", "win32") == Pipe("x")
     assert str(read("pipe:x", "win32")) == "pipe:x"
+    like_a_url = read(r"\\.\pipe\//x", "win32")
+    assert str(like_a_url) == r"\\.\pipe\//x" and read(str(like_a_url), "win32") == like_a_url == Pipe("//x")
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ class Pipe(msgspec.Struct, frozen=True):
         return _PIPE_PREFIX + self.name
 
     def __str__(self) -> str:
-        return f"pipe:{self.name}"
+        return self.path if self.name.startswith("//") else f"pipe:{self.name}"  # which would be read as a URL
 
 
 class _Port(msgspec.Struct, frozen=True):
