@@ -404,6 +404,26 @@ async def test_drain_ends_when_the_peer_that_does_not_read_is_gone(config: Confi
     await asyncio.wait_for(draining, DEADLINE)
 
 
+async def test_drain_ends_where_a_peer_that_reads_no_more_has_left_no_more_than_the_soft_limit(config: Config) -> None:
+    with sockets.socket(sockets.AF_UNIX) as listening:
+        listening.bind(f"{config.socket_root}app.deaf")
+        listening.listen()
+        async with node_ipc.connect("deaf", config=config) as client:
+            peer, _ = listening.accept()
+            client.emit("fill", "x" * 2_000_000)
+            draining = asyncio.ensure_future(client.drain())
+            await settled(lambda: client.pending_bytes > client.settings.soft_pending_bytes)
+            assert not draining.done()
+            peer.setblocking(False)
+            while client.pending_bytes > client.settings.soft_pending_bytes:
+                with contextlib.suppress(BlockingIOError):
+                    peer.recv(10_000)
+                await asyncio.sleep(0)
+            await asyncio.wait_for(draining, DEADLINE)
+            assert client.pending_bytes
+            peer.close()
+
+
 async def test_drain_of_a_client_ends_when_its_link_is_lost(config: Config) -> None:
     with sockets.socket(sockets.AF_UNIX) as listening:
         listening.bind(f"{config.socket_root}app.deaf")

@@ -585,16 +585,34 @@ async def _drained(driver: Driver, endpoint: Publisher, timeout: float | None, b
                 await _kernel_takes_more(endpoint.on_drained)
     except TimeoutError:
         assert timeout is not None  # without one there is no end
-        raise DrainTimeout(f"{endpoint.pending_bytes} bytes still wait after {timeout:g} s") from None
+        raise DrainTimeout(
+            f"{endpoint.pending_bytes} bytes still wait after {timeout:g} s{_why_it_may_wait(endpoint)}"
+        ) from None
+
+
+def _why_it_may_wait(endpoint: Publisher) -> str:
+    if "inbox" not in endpoint.stats().paused:
+        return ""
+    return (
+        ": events that came wait here to be received, and the peer may read nothing until they are. Receive them in "
+        "another task, or by handlers"
+    )
+
+
+LOOK_SECONDS = 0.1
+"""How often a ``drain`` looks whether enough is gone of what was given to the kernel at once."""
 
 
 async def _kernel_takes_more(on_drained: list[Callable[[], None]]) -> None:
-    future = asyncio.get_running_loop().create_future()
+    loop = asyncio.get_running_loop()
+    future = loop.create_future()
     wake = partial(wake_up, future)
     on_drained.append(wake)
+    look = loop.call_later(LOOK_SECONDS, wake)  # a link tells when all that it was given is gone, and some may do
     try:
         await future
     finally:
+        look.cancel()
         on_drained.remove(wake)
 
 

@@ -217,6 +217,27 @@ def test_why_nothing_is_read_is_in_the_log_with_the_numbers_and_options(
     assert "nobody has taken any for a while" in said and "raise max_unread_events (10)" in said
 
 
+def test_two_sides_that_may_wait_for_each_other_are_told_before_one_is_cut(
+    driver: MemoryDriver, caplog: pytest.LogCaptureFixture
+) -> None:
+    from node_ipc.core.inbox import Inbox
+
+    server = serve(driver, soft_pending_bytes=1000)
+    client = connect(driver, server.address, max_unread_events=10, soft_pending_bytes=1000)
+    assert Inbox(client).take("row") is None
+    for number in range(5000):
+        server.sockets[0].emit("row", number)
+    driver.run_until_idle()
+    driver.connections[0].to_server.stall()
+    while client.emit("order", "x" * 1000):
+        pass
+    driver.advance(4)
+    assert "wait to be received" not in caplog.text
+    driver.advance(2)
+    assert f"nobody takes any, and {client.pending_bytes} bytes wait for the peer" in caplog.text
+    assert "receive in another task than awaits drain(), or raise max_unread_events (10)" in caplog.text
+
+
 # ---- who hears of the end
 
 

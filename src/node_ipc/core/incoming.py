@@ -44,8 +44,10 @@ __all__ = ["MOST_REQUESTS", "PEEKED_BYTES", "Hearer", "Incoming", "Watch", "numb
 
 LOOK_SECONDS = 1.0
 """Between two looks at a link that is not read; a pause that lasts as long is told."""
-TOLD_AFTER = {"inbox": 10.0}
-"""Seconds of a pause without a break after which it is told, where that is more: a consumer may be slow."""
+SLOW_SECONDS = 10.0
+"""After so long a pause of the inbox without a break it is told: a consumer may be slow."""
+STUCK_SECONDS = 5.0
+"""The same where what this side emitted is not taken, either: each may wait for the other, until one is cut."""
 PEEKED_BYTES = 1024 * 1024
 """What is read of a peer in one pause for signs of life, at most: one read for each look."""
 PEEKS_AT = frozenset({"handlers", "inbox"})
@@ -694,7 +696,7 @@ class Incoming:
             return
         lasts = self._driver.now() - self._paused_at
         for reason in self.pauses - self._pauses_told:
-            if lasts >= TOLD_AFTER.get(reason, LOOK_SECONDS) - INSTANT:
+            if lasts >= self._told_after(reason) - INSTANT:
                 self._pauses_told |= {reason}
                 self._hearer.paused(reason, self._why_paused(reason))
         if self._pinged:
@@ -705,6 +707,15 @@ class Incoming:
         if "handlers" in self.pauses and self._held and not self._handlers_busy():
             self._go_on()  # it was for all peers together that it was too much
         self._pause_timer = self._driver.call_later(LOOK_SECONDS, self._look_at_pause)
+
+    def _told_after(self, reason: str) -> float:
+        if reason != "inbox":
+            return LOOK_SECONDS
+        return STUCK_SECONDS if self._may_be_stuck() else SLOW_SECONDS
+
+    def _may_be_stuck(self) -> bool:
+        """Whether each side may wait for the other; the calls of the blocking front read while they wait."""
+        return self._driver.runs_coroutines and self._outgoing.weigh() > self._settings.soft_pending_bytes
 
     @property
     def looks_for_life(self) -> bool:
@@ -734,6 +745,12 @@ class Incoming:
                 f"bytes) and do not end. Let them end sooner, or raise max_handler_frames "
                 f"({settings.max_handler_frames}), max_handler_bytes ({settings.max_handler_bytes}) or, for requests, "
                 f"max_request_bytes ({settings.max_request_bytes})"
+            )
+        if reason == "inbox" and self._may_be_stuck():
+            return (
+                f"events wait to be received, nobody takes any, and {self._outgoing.weigh()} bytes wait for the peer, "
+                "which may read nothing until they are taken: receive in another task than awaits drain(), or raise "
+                f"max_unread_events ({settings.max_unread_events}) and max_unread_bytes ({settings.max_unread_bytes})"
             )
         if reason == "inbox":
             return (
