@@ -70,6 +70,44 @@ def test_other_threads_are_told_what_they_may_do_with_a_server(use: Any, said: s
         use(server)
 
 
+@pytest.mark.parametrize("end", ["close", "block", "stop", "before the link", "drain"])
+async def test_what_a_thread_that_was_joined_emitted_goes_out_before_the_end(end: str, tmp_path: Path) -> None:
+    """Its messages are here, and the loop had no turn since."""
+    config = Config(socket_root=f"{tmp_path}/", silent=True)
+    heard: list[int] = []
+    async with asyncio.timeout(60):
+        server = await node_ipc.serve("world", config=config)
+        server.on("number", lambda number: heard.append(number))
+        client = await node_ipc.connect("world", config=config)
+        client.on("number", lambda number: heard.append(number))
+        while not server.sockets:
+            await asyncio.sleep(0)
+        emits: Any = server.sockets[0] if end == "stop" else client
+        if end == "before the link":
+            ipc = node_ipc.IPC(config)
+            ipc.connect_to("world")
+            emits = ipc.of.world
+        thread = threading.Thread(target=lambda: [emits.emit("number", number) for number in range(100)])
+        thread.start()
+        thread.join(60)
+        if end == "block":
+            async with client:
+                pass
+        elif end == "stop":
+            await server.stop()
+        elif end == "drain":
+            await client.drain()
+            client.abort()
+        else:
+            await emits.close()
+        while len(heard) < 100 and end != "drain":  # abort() takes what the kernel has not
+            await asyncio.sleep(0.001)
+        assert heard == list(range(100)) or end == "drain"
+        assert emits.stats().dropped == 0
+        await client.close()
+        await server.stop()
+
+
 async def test_other_threads_are_told_which_loop_is_meant(tmp_path: Path) -> None:
     config = Config(socket_root=f"{tmp_path}/", silent=True)
     ipc = node_ipc.IPC(config)

@@ -212,6 +212,8 @@ class AsyncClient(Client):
             NotConnected: the client is closed.
         """
         limit = self.settings.soft_pending_bytes
+        refuse_other_threads(self._driver, "drain")
+        self.hand_over()
         await _drained(self._driver, self, timeout, lambda: self.owed_bytes <= limit)
         if self.state is ClientState.CLOSED:
             raise self.over("cannot drain")

@@ -524,6 +524,13 @@ class ClientCore(LinkPublisher[S]):
             self._driver.call_from_thread(self._take_from_threads)
         return True
 
+    def hand_over(self) -> None:
+        """What other threads have emitted goes before what this one does next."""
+        if self._from_threads and self._state not in (_S.CLOSED, _S.CLOSING):
+            self._take_from_threads()
+        if self._session is not None:
+            self._session.hand_over()
+
     def _take_from_threads(self) -> None:
         with self._driver.lock:
             self._note_replaced(self._from_threads)
@@ -653,7 +660,7 @@ class ClientCore(LinkPublisher[S]):
     def _was_closed(self) -> NotConnected:
         return NotConnected(f"the client {self.id!r} was closed")
 
-    def _begin_close(self, timeout: float | None = None) -> Outcome[Self]:
+    def _begin_close(self, timeout: float | None = None, *, hands_over: bool = True) -> Outcome[Self]:
         """Send what was emitted, then end: as :meth:`Client.close`."""
         refuse_other_threads(self._driver, "close")
         self._close_seconds = seconds_to_end(timeout, "close", self._settings.close_timeout)
@@ -661,6 +668,8 @@ class ClientCore(LinkPublisher[S]):
             self._requests.withdraw_unsent()
         begun = self._begun_by_handler()
         self._had_no_time = self._ends_in_order and not self._had_time()
+        if hands_over:
+            self.hand_over()
         self._input("close")
         if timeout is not None:
             self._hurry(self._close_seconds)
@@ -669,7 +678,7 @@ class ClientCore(LinkPublisher[S]):
     def abort(self) -> None:
         """End at once; what is not sent yet is dropped and counted in ``disconnect``."""
         refuse_other_threads(self._driver, "abort")
-        self._begin_close()
+        self._begin_close(hands_over=False)
         self._input("expired")
 
     def _attempt(self) -> None:

@@ -344,6 +344,11 @@ class Outgoing:
             self._posted.append(frame, event)
             return is_first
 
+    @property
+    def has_posted(self) -> bool:
+        """Whether frames of other threads' wait."""
+        return bool(self._posted)
+
     def take_posted(self) -> tuple[list[bytes], Newest]:
         """The frames of other threads', and which of them may be replaced."""
         with self._driver.lock:

@@ -440,6 +440,11 @@ class Session(Numbered):
             self._driver.call_from_thread(self._take_posted)
         return out.below_soft
 
+    def hand_over(self) -> None:
+        """What other threads have emitted goes before what this one does next."""
+        if self.outgoing.has_posted:
+            self._take_posted()
+
     def _take_posted(self) -> None:
         out = self.outgoing
         frames, newest = out.take_posted()
@@ -783,6 +788,7 @@ class Session(Numbered):
         self._end_in_order()
 
     def _end_in_order(self) -> None:
+        self.hand_over()
         if not self.outgoing.is_full:
             self.outgoing.flush()
         self._shut(Life.CLOSING)
