@@ -924,7 +924,6 @@ def test_half_messages_count_in_what_all_peers_may_make_a_server_hold() -> None:
     driver, _, wire, _ = listening()
     wire.write(attached("message", None, ({"at": []}, bytes(3_000_000)))[:-1])
     driver.run_until_idle()
-    from node_ipc.core.holdings import everybody
 
     assert everybody.total >= 2_900_000
     wire.abort()
