@@ -2,15 +2,17 @@
 
 Programs that they start hear Ctrl-C: a shell without job control starts what is behind ``&`` with SIGINT ignored,
 ``nohup`` too, and every program started from there inherits that. And no test shows a secret
-(``never_shown``).
+(``never_shown``), nor begins with what another has left behind.
 """
 
 import gc
 import signal
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 from never_shown import pytest_configure, pytest_runtest_makereport
+from node_ipc.core.holdings import everybody
 
 __all__ = ["pytest_collection_finish", "pytest_configure", "pytest_runtest_makereport"]
 
@@ -27,3 +29,10 @@ def pytest_collection_finish() -> None:
     """Whoever calls the collector looks at what tests have made, not at millions of objects of the tests themselves."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_held_from_before() -> None:
+    """All peers of a process count together, and so do the links that an earlier test left behind."""
+    if everybody.total:
+        gc.collect()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import queue
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 import node_ipc
-from node_ipc import Config, blocking
+from node_ipc import Config, DrainTimeout, blocking
 
 
 @contextlib.contextmanager
@@ -106,6 +107,20 @@ async def test_what_a_thread_that_was_joined_emitted_goes_out_before_the_end(end
         assert emits.stats().dropped == 0
         await client.close()
         await server.stop()
+
+
+async def test_drain_of_a_server_waits_for_what_a_thread_that_was_joined_emitted(tmp_path: Path) -> None:
+    async with asyncio.timeout(60), node_ipc.serve(f"unix:{tmp_path}/s", close_timeout=0) as server:
+        with socket.socket(socket.AF_UNIX) as peer:
+            peer.connect(f"{tmp_path}/s")
+            while not server.sockets:
+                await asyncio.sleep(0)
+            [silent] = server.sockets
+            thread = threading.Thread(target=lambda: silent.emit("large", "x" * (8 << 20)))
+            thread.start()
+            thread.join(60)
+            with pytest.raises(DrainTimeout):
+                await server.drain(timeout=0.01)
 
 
 async def test_other_threads_are_told_which_loop_is_meant(tmp_path: Path) -> None:

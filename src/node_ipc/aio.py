@@ -301,6 +301,9 @@ class AsyncServer(Serving[Socket], Server):
             DrainTimeout: it took longer.
         """
         limit = self.settings.soft_pending_bytes
+        refuse_other_threads(self._driver, "drain")
+        for socket in self.sockets:
+            socket.hand_over()
         await _drained(
             self._driver, self, timeout, lambda: all(socket.outgoing.owed <= limit for socket in self.sockets)
         )

@@ -363,3 +363,12 @@ def test_raw_mode_has_rooms_too() -> None:
     server.to("a").emit(b"hello")
     driver.run_until_idle()
     assert heard == [b"hello"]
+
+
+def test_sockets_in_a_room_s_name_says_where_they_are() -> None:
+    ends = pair()
+    with pytest.raises(TypeError, match=r"^sockets_in\('lobby'\): the sockets in a room are server\.rooms\['lobby'\]"):
+        ends.server.sockets_in("lobby")  # type: ignore[arg-type]
+    ends.server.sockets[0].join("lobby")
+    assert ends.server.to("lobby").sockets == ends.server.sockets
+    ends.driver.close()

@@ -294,7 +294,15 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
         return Target(self, Audience(tuple([room_name(room, "to") for room in rooms])), local)
 
     def sockets_in(self, audience: Audience) -> list[S]:
-        """The connected sockets of this process that are meant."""
+        """The connected sockets of this process that are meant: what ``server.to(…).sockets`` asks for.
+
+        For yourself there are ``server.rooms["lobby"]`` and ``server.to("lobby", "hall").sockets``.
+        """
+        if not isinstance(audience, Audience):
+            raise TypeError(
+                f"sockets_in({audience!r:.80}): the sockets in a room are server.rooms['lobby'], and those in some of "
+                "several rooms server.to('lobby', 'hall').sockets"
+            )
         return list(self.rooms.members(audience, self._sessions))
 
     def emit_to(self, audience: Audience, type: Any, data: Any, local: bool, keep: Keep) -> bool:
