@@ -1396,6 +1396,7 @@ def test_statistics_count_what_traces_tell() -> None:
         ("sent", 1, len(frame(1))),
         ("sent", 1, len(frame(1))),
     ]
+    assert [trace.detail for trace in told[3:]] == [NEAR, "all"]
     socket: Any = told[0].socket
     assert told[0].endpoint is bench.server and socket is bench.heard[0][1]
     peer = bench.heard[0][1].stats()

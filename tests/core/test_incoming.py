@@ -210,6 +210,25 @@ def test_for_what_handlers_hold_no_link_is_cut_only_those_with_half_a_message(dr
     assert [type(error) for error in errors] == [BackpressureError]
 
 
+def test_while_one_of_two_answers_is_awaited_busy_handlers_hold_nothing_up() -> None:
+    with pair(server={"max_handler_frames": 1}) as ends:
+
+        @ends.server.on("work")
+        async def work() -> None:
+            await ends.driver.sleep(36_000)
+
+        @ends.client.handle("second")
+        def second() -> int:
+            for _ in range(3):
+                ends.client.emit("work")
+            return 2
+
+        ends.client.handle("first", lambda: 1)
+        answers = [ends.server.request(ends.socket, method) for method in ("first", "second")]
+        ends.driver.advance(0.1)
+        assert [answer.done and answer.result() for answer in answers] == [1, 2]
+
+
 # ---- what an answer proves
 
 

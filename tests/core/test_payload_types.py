@@ -228,7 +228,7 @@ def test_a_key_that_does_not_fit_is_told_with_the_place_of_its_dict(type: Any, p
         ends.server.on("order", lambda data: None, type=type)
         ends.client.emit("order", payload)
     said = f"the payload of 'order' does not fit at {path}: a key is wrong: Expected `int`, got `str`"
-    assert [(str(error), error.path) for error in errors] == [(said, path)]
+    assert [(str(error), error.path, error.event) for error in errors] == [(said, path, "order")]
 
 
 def test_a_hook_that_breaks_harms_only_its_message() -> None:

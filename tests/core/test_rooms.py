@@ -63,6 +63,8 @@ def test_except_leaves_out_sockets_and_rooms() -> None:
     house.server.to("a").except_("b").emit("y")
     house.server.to("a").except_(one, "b").except_("nobody").emit("z")
     assert house.heard() == [["y"], ["x"], ["x", "y", "z"]]
+    house.server.to("a").except_("b").to("c").emit("more rooms, and who is left out stays so")
+    assert [len(each) for each in house.heard()] == [1, 0, 1]
 
 
 def test_leaving_a_room_twice_or_never_having_been_there_is_no_error() -> None:
@@ -75,6 +77,7 @@ def test_leaving_a_room_twice_or_never_having_been_there_is_no_error() -> None:
     house.server.to("a").emit("x")
     assert house.heard() == [[]]
     assert not one.rooms and not house.server.rooms
+    assert one.id not in house.server.rooms._of  # nothing is kept of who is in none
 
 
 def test_who_leaves_one_room_stays_in_the_others() -> None:

@@ -84,6 +84,18 @@ def test_messages_are_kept_while_somebody_wants_them_and_not_without_end() -> No
     assert tally.take_messages()["messages"][0]["number"] == KEPT_MESSAGES + 51  # those skipped have theirs, too
 
 
+def test_what_was_emitted_is_kept_with_its_payload_and_failures_are_counted() -> None:
+    tally = Tally(lambda: 1.5)
+    tally.keeps = True
+    tally.emitting("order", {"n": 7}, {})(9, None)
+    assert [each["data"] for each in tally.take_messages()["messages"]] == ['{"n":7}']
+    handled = tally.events["order"]
+    handled.running = 3
+    for error in (ValueError("one"), None, ValueError("two")):
+        handled.ended(0.1, error)
+    assert (handled.handled, handled.failed, handled.running) == (3, 2, 0)
+
+
 def test_a_payload_is_shown_by_its_begin() -> None:
     class Odd:
         def __repr__(self) -> str:

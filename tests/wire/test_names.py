@@ -15,6 +15,7 @@ from node_ipc.wire.names import (
     any_name,
     assured_name,
     guarded_name,
+    is_another_word,
     lifecycle_from_peers,
     meant_of_lifecycle,
 )
@@ -103,3 +104,8 @@ def test_what_is_meant_is_among_what_the_endpoint_raises() -> None:
     assert meant_of_lifecycle("nothing like it", frozenset({"connect"})) is None
     assert meant_of_lifecycle("connected", frozenset({"connect"})) == "connect"
     assert meant_of_lifecycle("connected", frozenset()) is None
+    assert meant_of_lifecycle("client_disconnected", frozenset({"close", "connect"})) == "close"
+    assert (
+        meant_of_lifecycle("client_disconnected", frozenset({"disconnect"})) is None
+    )  # a client may be told of others
+    assert is_another_word("connected") and is_another_word("client_connected") and not is_another_word("conect")
