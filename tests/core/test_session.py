@@ -1027,6 +1027,36 @@ def test_close_sends_what_was_emitted_and_drops_what_comes() -> None:
     assert "closed" in repr(socket)
 
 
+@pytest.mark.parametrize("waits_for", ["the peer's end", "the kernel", "an answer"])
+def test_while_it_closes_another_close_with_less_time_holds_and_one_with_more_does_not(waits_for: str) -> None:
+    with MemoryDriver() as driver:
+        server = serve(driver, "tcp://127.0.0.1:8000", close_timeout=60_000)  # where nobody knows what a peer has read
+        peer = Wire.connected(driver, server.address)
+        [socket] = server.sockets
+
+        @server.handle("ask")
+        async def ask() -> None:
+            socket.close()
+            await driver.sleep(36_000)
+
+        if waits_for == "an answer":
+            peer.write(b'{"type":"rpc.request","data":{"jsonrpc":"2.0","id":1,"method":"ask"}}\f')
+            driver.run_until_idle()
+        elif waits_for == "the kernel":
+            driver.stall()
+            socket.emit("large", "x" * 4_000_000)
+        socket.emit("n")
+        socket.close()
+        driver.advance(30)
+        socket.close(timeout=2)
+        socket.close(timeout=40)
+        socket.close()
+        driver.advance(1.9)
+        assert server.sockets == [socket]
+        driver.advance(0.2)
+        assert server.sockets == [] and socket.loss is not None
+
+
 @pytest.mark.row(31)
 def test_abort_counts_what_was_dropped() -> None:
     _, server, socket, driver = pair()

@@ -684,12 +684,16 @@ class Session(Numbered):
 
         Args:
             timeout: the seconds it may take (``None`` is ``close_timeout``): a peer that does not take what was
-                emitted, or does not end too, is cut then.
+                emitted, or does not end too, is cut then. While it is being closed, another call with a shorter time
+                holds.
         """
         refuse_other_threads(self._driver, "close")
         self._note_whose_wish()
         verb = "finish" if self._owner.answers_first(self) else "close"
-        self._input(verb, seconds_to_end(timeout, "close", self._settings.close_timeout))
+        seconds = seconds_to_end(timeout, "close", self._settings.close_timeout)
+        self._input(verb, seconds)
+        if timeout is not None:
+            self._hurry(seconds)
 
     def _note_whose_wish(self) -> None:
         if self.life not in ENDED_BY_PEER:
@@ -893,6 +897,16 @@ class Session(Numbered):
     def _arm_end(self, seconds: float) -> None:
         self._close_by = self._driver.now() + seconds
         self._arm(seconds, self.abort)
+
+    def _hurry(self, seconds: float) -> None:
+        """What is ending already has no more time than that any more."""
+        if self._close_timer is None or self._driver.now() + seconds >= self._close_by:
+            return
+        if self.life is Life.FINISHING or self.outgoing.is_full:
+            self._arm_end(seconds)
+        else:
+            self._close_by = self._driver.now() + seconds
+            self._arm(min(seconds, LOOK_SECONDS), self._wait_for_the_end)
 
     def _disarm(self) -> None:
         if self._close_timer is not None:
