@@ -9,6 +9,7 @@ import json
 import os
 from asyncio import CancelledError
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from node_ipc import (
     blocking,
 )
 from node_ipc.core.requests import Request
+from node_ipc.core.watch import Activity, Watch
 from node_ipc.drivers.memory import MemoryDriver
 from node_ipc.testing import Pair, Wire, WireServer, connect, pair, serve
 
@@ -287,6 +289,14 @@ def test_a_type_is_no_handler_and_is_named(ends: Pair) -> None:
         ends.server.handle("add", Add)
 
 
+def test_a_handler_with_a_yield_is_named_with_its_method(ends: Pair) -> None:
+    def count(params: Any) -> Any:
+        yield params
+
+    with pytest.raises(TypeError, match=r"the handler \S*count of 'numbers' has a yield, .* a request has one answer"):
+        ends.server.handle("numbers", count)
+
+
 def test_one_method_has_one_handler(ends: Pair) -> None:
     ends.server.handle("add", lambda: 1)
     with pytest.raises(ValueError, match="already"):
@@ -372,6 +382,25 @@ def test_what_is_cancelled_by_somebody_else_is_answered_with_an_error(ends: Pair
     assert isinstance(answer.error, RemoteError)
 
 
+def test_what_is_cancelled_by_somebody_else_before_it_began_says_so(
+    ends: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spawn = ends.driver.spawn
+
+    def cancelled(*arguments: Any) -> Any:
+        task = spawn(*arguments)
+        task.cancel()
+        return task
+
+    errors: list[Any] = []
+    ends.server.handle("never", _never(ends.driver))
+    ends.server.on("error", errors.append)
+    monkeypatch.setattr(ends.driver, "spawn", cancelled)
+    with pytest.raises(RemoteError, match="the handler failed"):
+        asked(ends, "never")
+    assert [str(error) for error in errors] == ["the handler of 'never' failed: RuntimeError('it was cancelled')"]
+
+
 def test_a_handler_that_ends_with_what_runs_it_has_not_failed(ends: Pair) -> None:
     errors: list[Any] = []
     ends.server.on("error", lambda error, socket: errors.append(error))
@@ -420,6 +449,22 @@ def test_what_is_to_be_awaited_is_an_error_where_nothing_runs_it(ends: Pair, mon
     with pytest.raises(RemoteError, match="the handler failed"):
         asked(ends, "later")
     assert [each.event for each in errors] == ["later"] and "no event loop to run it" in str(errors[0])
+
+
+def test_an_outcome_is_the_answer_also_where_nothing_runs_it_once_it_is_settled_well(
+    ends: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MemoryDriver, "runs_coroutines", False)
+    ends.server.on("error", lambda error: None)
+    well, failed, pending = (ends.driver.outcome(number) for number in range(3))
+    well.settle()
+    failed.settle(ValueError("no"))
+    for name, outcome in (("well", well), ("failed", failed), ("pending", pending)):
+        ends.server.handle(name, partial(_given, outcome))
+    assert asked(ends, "well") == 0
+    for name in ("failed", "pending"):
+        with pytest.raises(RemoteError, match="the handler failed"):
+            asked(ends, name)
 
 
 def test_what_a_handler_returns_is_awaited(ends: Pair) -> None:
@@ -528,6 +573,7 @@ def test_notifications_are_told_apart(ends: Pair) -> None:
 def test_what_is_given_up_while_the_link_is_down_is_never_carried_out(giving_up: str, sync: bool) -> None:
     ends = pair(client={"sync": sync})
     done: list[Any] = []
+    dropped: list[int] = []
     ends.server.handle("charge", done.append)
     ends.server.on("message", done.append)
     ends.connection.drop()
@@ -539,6 +585,7 @@ def test_what_is_given_up_while_the_link_is_down_is_never_carried_out(giving_up:
             assert answer.abandon is not None
             answer.abandon()
     elif giving_up == "closed":
+        ends.client.on("disconnect", lambda loss: dropped.append(loss.dropped))
         ends.client.close()
     else:
         ends.driver.advance(0.101)
@@ -546,6 +593,7 @@ def test_what_is_given_up_while_the_link_is_down_is_never_carried_out(giving_up:
     assert ends.client._queue.bytes == sum(map(len, ends.client._queue.frames))
     ends.driver.advance(10)
     assert done == ([] if giving_up == "closed" else ["kept"])
+    assert dropped == ([1] if giving_up == "closed" else []), "what is taken back is not lost"
     assert ends.client.requests._unsent == {}
     ends.driver.close()
 
@@ -594,6 +642,12 @@ def test_a_time_that_is_over_sends_nothing(ends: Pair, timeout: float) -> None:
     assert isinstance(answer.error, RequestTimeout)
     ends.driver.advance(1)
     assert done == []
+
+
+def test_a_time_that_was_over_is_told_where_nobody_looks(ends: Pair, caplog: pytest.LogCaptureFixture) -> None:
+    ends.client.request("charge", 1, timeout=0)
+    (told,) = caplog.messages
+    assert "the request 'charge' failed" in told and "no answer to 'charge' within 0 s" in told
 
 
 @pytest.mark.parametrize("timeout", [True, "5", [], float("nan")])
@@ -749,6 +803,10 @@ def test_requests_that_share_an_id_or_have_none_end_with_their_link(ends: Pair) 
     assert [request.cancelled for request in under_way] == [True] * 6
     assert [request.task for request in under_way] == [None] * 6
     assert ends.server.requests._running == {}
+
+
+def _given(outcome: Any) -> Any:
+    return outcome
 
 
 def _never(driver: MemoryDriver) -> Any:
@@ -1327,3 +1385,60 @@ def test_what_waits_for_an_answer_hears_why_there_will_be_none(ends: Pair, reaso
         answer.result()
     assert str(told.value) == f"'never' was not answered: {reason or 'the endpoint is closed'}"
     assert told.value.__cause__ is reason
+
+
+@pytest.mark.parametrize("reason", [None, ConnectError("nobody is there")])
+def test_that_nothing_will_be_answered_is_told_where_nobody_looks_unless_that_was_meant(
+    ends: Pair, reason: ConnectError | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    ends.server.handle("never", _never(ends.driver))
+    ends.client.request("never")
+    ends.client.requests.end(reason)
+    told = [message for message in caplog.messages if "the request 'never' failed" in message]
+    assert len(told) == (reason is not None) and all("nobody is there" in message for message in told)
+
+
+@pytest.mark.parametrize("asks", ["client", "server"])
+def test_what_is_no_request_is_told_by_its_event_also_where_nothing_is_answered(ends: Pair, asks: str) -> None:
+    errors: list[Any] = []
+    asker, answerer = (ends.socket, ends.client) if asks == "server" else (ends.client, ends.server)
+    answerer.on("error", errors.append)
+    asker.emit("rpc.request", {"method": 5})
+    ends.driver.run_until_idle()
+    (error,) = errors
+    assert str(error).startswith("the payload of 'rpc.request' does not fit at $.method: ")
+
+
+class Ends(Watch):
+    """Writes down how requests ended that are answered here."""
+
+    def __init__(self) -> None:
+        self.errors: list[Any] = []
+
+    def answering(self, method: str, message: Any, request: Any) -> Activity:
+        return Ending(self.errors)
+
+
+class Ending(Activity):
+    def __init__(self, errors: list[Any]) -> None:
+        self.errors = errors
+
+    def ended(self, error: BaseException | None) -> None:
+        self.errors.append(error)
+
+
+def test_who_watches_hears_with_what_a_request_was_answered(ends: Pair) -> None:
+    def refuse() -> None:
+        raise RemoteError(7, "not today", {"tomorrow": True})
+
+    heard = Ends()
+    ends.server.watch(heard)
+    ends.server.handle("add", lambda params: None, type=int)
+    ends.server.handle("refuse", refuse)
+    for method in ("add", "nothing", "refuse"):
+        with pytest.raises(RemoteError) as refused:
+            asked(ends, method, "x")
+        error = heard.errors.pop()
+        told = refused.value
+        assert (error.code, error.message, error.data) == (told.code, told.message, told.data)
+    assert heard.errors == []

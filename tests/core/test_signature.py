@@ -68,8 +68,24 @@ class Called:
     def __call__(self, data: bytes, socket: Any = None) -> None: ...
 
 
+class Making(type):
+    """A class of classes whose calls make something."""
+
+    def __call__(cls, data: int) -> Any:
+        return super().__call__()
+
+
+class Made(metaclass=Making):
+    pass
+
+
 class CalledAsync:
     async def __call__(self, data: bytes) -> None: ...
+
+
+def called(case: Any) -> str:
+    """How a case is called: never by an address, which is another one each time."""
+    return str(getattr(case, "__name__", type(case).__name__ if callable(case) else case))
 
 
 CASES: list[tuple[Any, int, int | None, bool, Any]] = [
@@ -112,12 +128,11 @@ CASES: list[tuple[Any, int, int | None, bool, Any]] = [
     ([].append, 1, 1, False, None),
     (print, 0, None, False, None),
     (dict, 0, None, False, None),  # a builtin that does not tell
+    (Made, 1, 1, False, None),  # of a class, nothing that is annotated is about payloads
 ]
 
 
-@pytest.mark.parametrize(
-    ("handler", "required", "accepts", "asynchronous", "payload"), CASES, ids=lambda case: f"{case!r:.40}"
-)
+@pytest.mark.parametrize(("handler", "required", "accepts", "asynchronous", "payload"), CASES, ids=called)
 def test_what_a_handler_takes(
     handler: Any, required: int, accepts: int | None, asynchronous: bool, payload: Any
 ) -> None:
@@ -125,6 +140,61 @@ def test_what_a_handler_takes(
     assert (signature.required, signature.accepts) == (required, accepts)
     assert signature.asynchronous is asynchronous
     assert signature.payload_type(handler) is payload or signature.payload_type(handler) == payload
+
+
+NAMED: list[tuple[Any, str | None, str | None]] = [
+    (none, None, None),
+    (one, None, None),
+    (two, "socket", None),
+    (defaults, "socket", None),
+    (one_and_more, None, None),
+    (lambda data, socket, *rest: None, "socket", None),
+    (lambda params, socket, request: None, "socket", "request"),
+    (lambda params, a, b: None, "a", "b"),
+    (lambda params, socket=None, request=None: None, "socket", "request"),
+    (lambda params, socket=None, times=3: None, "socket", None),
+    (lambda data, times=3: None, None, None),
+    (Holder().method, "socket", None),
+    (Holder().stop, None, None),
+]
+
+
+@pytest.mark.parametrize("wrap", [lambda handler: handler, functools.partial], ids=["plain", "partial"])
+@pytest.mark.parametrize(("handler", "second", "third"), NAMED, ids=called)
+def test_which_parameters_get_the_socket_and_the_request(
+    handler: Any, second: str | None, third: str | None, wrap: Any
+) -> None:
+    signature = signature_of(wrap(handler))
+    assert (signature.second, signature.third) == (second, third)
+
+
+BRINGS: list[tuple[Any, tuple[str, ...], bool | None]] = [
+    (lambda socket: None, ("socket",), True),
+    (lambda peer: None, ("socket",), True),
+    (lambda _Socket: None, ("socket",), True),
+    (lambda socket, id: None, ("socket", "id"), True),
+    (lambda attempt: None, ("attempt",), True),
+    (lambda attempt, more=None: None, ("attempt",), True),
+    (lambda peer: None, ("attempt",), False),
+    (lambda data: None, ("socket",), False),
+    (lambda data: None, (), False),
+    (lambda socket, id: None, ("socket",), False),
+    (lambda error, socket: None, ("socket",), False),
+    (lambda: None, ("socket",), None),
+    (lambda: None, (), None),
+    (lambda *arguments: None, ("socket",), None),
+    (lambda _: None, ("socket",), None),
+    (lambda err: None, ("socket",), None),
+    (lambda Reason: None, ("error",), None),
+    (lambda error: None, ("error",), None),
+]
+
+
+@pytest.mark.parametrize(("handler", "brings", "takes"), BRINGS)
+def test_names_of_parameters_say_whether_a_handler_is_for_what_an_event_brings(
+    handler: Any, brings: tuple[str, ...], takes: bool | None
+) -> None:
+    assert signature_of(handler).takes(brings) is takes
 
 
 def test_metadata_of_annotations_is_kept() -> None:
@@ -172,8 +242,20 @@ def test_an_annotation_may_name_what_is_around_the_function() -> None:
 def test_a_handler_that_wants_keywords_is_refused(wrap: Any) -> None:
     def handler(data: Any, *, flag: bool) -> None: ...
 
-    with pytest.raises(TypeError, match="wants arguments by keyword"):
-        signature_of(wrap(handler))
+    def only(**options: Any) -> None: ...
+
+    for refused in (handler, only):
+        with pytest.raises(TypeError, match=f"{refused.__qualname__}.* wants arguments by keyword"):
+            signature_of(wrap(refused))
+
+
+@pytest.mark.parametrize("wrap", [lambda handler: handler, functools.partial], ids=["plain", "partial"])
+def test_a_handler_may_take_keywords_besides(wrap: Any) -> None:
+    def named(data: Any, **options: Any) -> None: ...
+    def whatever(*arguments: Any, **options: Any) -> None: ...
+    def bound(data: Any, *, flag: bool = False) -> None: ...
+
+    assert [signature_of(wrap(each)).accepts for each in (named, whatever, bound)] == [1, None, 1]
 
 
 class Range(msgspec.Struct):
@@ -241,6 +323,62 @@ def test_a_socket_in_the_first_place_is_named_with_its_annotation() -> None:
             register(turned)
 
 
+class Request:
+    pass
+
+
+def request_second(params: Any, request: Any) -> None: ...
+def request_second_in_private(params: Any, _Req: Any) -> None: ...
+def typed_request_second(params: Any, a: Request) -> None: ...
+def socket_third(params: Any, a: Any, sock: Any) -> None: ...
+def typed_socket_third(params: Any, a: Any, b: Socket) -> None: ...
+def socket_third_as_text(params: Any, a: Any, b: "Socket") -> None: ...  # noqa: UP037
+def data_third(params: Any, socket: Any, c: int) -> None: ...
+def list_third(params: Any, socket: Any, request: list[int]) -> None: ...
+
+
+@pytest.mark.parametrize("wrap", [lambda handler: handler, functools.partial], ids=["plain", "partial"])
+@pytest.mark.parametrize(
+    ("handler", "told"),
+    [
+        (request_second, "has request as its second parameter, which gets the socket"),
+        (request_second_in_private, "has _Req as its second parameter, which gets the socket"),
+        (typed_request_second, "has a: Request as its second parameter, which gets the socket"),
+        (socket_third, "has sock as its third parameter, which gets the request"),
+        (typed_socket_third, "has b: Socket as its third parameter, which gets the request"),
+        (socket_third_as_text, "has b: Socket as its third parameter, which gets the request"),
+        (data_third, "has c: int as its third parameter, which gets the request"),
+        (list_third, "has request: list[int] as its third parameter, which gets the request"),
+    ],
+)
+def test_a_handler_of_requests_with_parameters_for_something_else_is_refused(
+    handler: Callable[..., Any], told: str, wrap: Any
+) -> None:
+    with pytest.raises(TypeError) as refused:
+        signature_of(wrap(handler)).refuse_wrong_request(wrap(handler), "add")
+    assert str(refused.value) == (
+        f"the handler {handler.__name__} of 'add' {told}: a handler of requests takes (params), (params, socket) or "
+        "(params, socket, request), in this order"
+    )
+
+
+def request_as_socket(params: Any, request: Socket) -> None: ...
+def socket_as_request(params: Any, a: Any, socket: Request) -> None: ...
+def both_may_be(params: Any, a: Socket | None, b: Request | None) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [
+        *(none, one, two, anything, request_as_socket, socket_as_request, both_may_be),
+        *(lambda params, socket, request: None, lambda params, a, b: None, lambda params, socket, times=3: None),
+    ],
+)
+def test_of_a_handler_of_requests_an_annotation_says_more_than_a_name(handler: Callable[..., Any]) -> None:
+    client, _, _, _ = pair()
+    assert client.handle("add", handler) is handler
+
+
 class Turned:
     def __call__(self, params: Any, request: Any, socket: Any) -> None: ...
 
@@ -275,7 +413,17 @@ def test_what_does_not_get_the_socket_may_be_anything() -> None:
     def filled(*arguments: Any) -> None:
         needs(arguments[0], {})
 
-    for handler in (bound, rest, filled, functools.partial(needs, table={})):
+    @functools.wraps(needs)
+    def own_second(data: int, table: Any) -> None:
+        needs(data, {})
+
+    @functools.wraps(gone)
+    def handed_on(*arguments: Any) -> None:
+        gone(*arguments)
+
+    for handler in (bound, rest, filled, functools.partial(needs, table={}), functools.partial(bound)):
         assert server.on("a", handler) is handler
     assert server.on("socket.disconnected", gone) is gone
+    assert server.on("a", handed_on) is handed_on
+    assert server.on("a", own_second) is own_second
     assert server.handle("a", bound) is bound
