@@ -229,6 +229,24 @@ def test_while_one_of_two_answers_is_awaited_busy_handlers_hold_nothing_up() -> 
         assert [answer.done and answer.result() for answer in answers] == [1, 2]
 
 
+# ---- messages that are wrong
+
+
+@pytest.mark.parametrize(("came", "sound"), [(["n", "bad"], [1]), (["n", "n", "bad"], [1]), (["bad", "n"], [])])
+def test_a_read_counts_as_sound_where_a_message_came_before_the_one_that_is_refused(
+    driver: MemoryDriver, came: list[str], sound: list[int]
+) -> None:
+    server = serve(driver, max_event_name_length=2)
+    server.on("error", lambda: None)
+    wire = Wire.connected(driver, server.address)
+    told: list[int] = []
+    [socket] = server.sockets
+    socket.heard = lambda: told.append(1)
+    wire.write(b"".join(frame(name) for name in came))
+    driver.run_until_idle()
+    assert told == sound
+
+
 # ---- what an answer proves
 
 

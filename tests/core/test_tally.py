@@ -96,6 +96,31 @@ def test_what_was_emitted_is_kept_with_its_payload_and_failures_are_counted() ->
     assert (handled.handled, handled.failed, handled.running) == (3, 2, 0)
 
 
+def test_each_look_tells_of_what_was_lately_and_nearly_all_are_not_the_slowest() -> None:
+    tally = Tally(lambda: 0.0)
+    tally.came("order", 1, None, 1)
+    durations = tally.events["order"].durations
+    for _ in range(1000):
+        durations.add(0.001)
+    durations.add(60.0)
+    first = tally.look()["events"]["order"]
+    assert first["p99"] < 0.002 and first["slowest"] == 60.0
+    for _ in range(40):
+        tally.look()
+    assert tally.look()["events"]["order"]["slowest"] < 1
+
+
+def test_the_last_message_of_the_budget_is_counted_as_the_others() -> None:
+    tally = Tally(lambda: 0.0)
+    tally.keeps = True
+    for _ in range(BUDGET - 1):
+        tally.came("n" * 300, 1, None, 1)
+    assert not tally.is_spent
+    tally.came("n", 1, None, 1)
+    assert tally.is_spent
+    assert tally.take_messages()["messages"][0]["event"] == "n" * 200
+
+
 def test_a_payload_is_shown_by_its_begin() -> None:
     class Odd:
         def __repr__(self) -> str:

@@ -452,7 +452,7 @@ def test_force_takes_over_and_says_so(own: Path, caplog: pytest.LogCaptureFixtur
     first = listen_unix(path)
     second = listen_unix(path, unlink="force")
     assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
-    assert path in caplog.text
+    assert all(path in record.getMessage() for record in caplog.records)
     first.close()
     assert names(own) == {"app.world", "app.world.lock"}
     assert talks(second, path)
@@ -1580,6 +1580,17 @@ def test_a_client_refuses_an_impostor_before_any_byte(root: None, shared: Path, 
 
 
 @pytest.mark.row(25)
+def test_whom_a_client_trusts_is_what_it_was_told(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = f"{own}/app.world"
+    server = listen_unix(path)
+    monkeypatch.setattr(unix, "peer_credentials", lambda sock: Credentials(1, SOMEBODY, SOMEBODY))
+    with pytest.raises(PeerRefused):
+        connect_unix(path)
+    connect_unix(path, allowed_uids=[SOMEBODY]).close()
+    server.close()
+
+
+@pytest.mark.row(25)
 def test_an_ordinary_user_trusts_root(root: None, own: Path) -> None:
     path = f"{own}/app.world"
     server = listen_unix(path, mode=socket_mode(writable_all=True))
@@ -1924,6 +1935,26 @@ def test_what_is_final_for_a_client(root: None, own: Path) -> None:
     for path in (f"{own}/loop", f"{own}/{'n' * 256}", f"/{'n' * 5000}"):
         with pytest.raises(AddressError):
             connect_unix(path)
+
+
+@pytest.mark.row(44)
+def test_who_owns_the_socket_decides_what_a_client_is_told(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stat_of = os.stat
+    for uid, is_told in ((0, False), (SOMEBODY, True)):
+        owned = os.stat_result([stat.S_IFSOCK | 0o600, *stat_of(own)[1:4], uid, *stat_of(own)[5:10]])
+        monkeypatch.setattr(os, "stat", lambda path, owned=owned: owned)
+        monkeypatch.setattr(os, "geteuid", lambda: NOBODY)
+        text = unix._how_to_be_let_in(f"{own}/x")
+        monkeypatch.undo()
+        assert ("The client names the server's user" in text) is is_told
+
+
+def test_what_was_given_back_is_given_back_once(own: Path) -> None:
+    server = listen_unix(f"{own}/app.world")
+    claim = server._claim
+    assert claim is not None
+    server.close()
+    assert claim.directory < 0, "a second release would close what has that number by then"
 
 
 @pytest.mark.row(44)
