@@ -434,7 +434,7 @@ def test_raw_mode_emits_the_payload_alone(payload: Any, encoding: str, sent: byt
         ("127.0.0.1", 0), ("127.0.0.1", 65_536), ("127.0.0.1", -1), ("", 5000), ("a b", 5000), ("::1", 5000),
         ("1::2::3", 5000), object(),
     ],
-    ids=repr,
+    ids=lambda value: "object" if type(value) is object else repr(value),
 )  # fmt: skip
 @pytest.mark.row(18)
 def test_an_emit_without_an_address_is_an_error_and_never_to_all(bench: Bench, socket: Any) -> None:

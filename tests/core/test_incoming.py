@@ -172,6 +172,18 @@ def test_a_handler_that_ends_a_link_that_is_broken_hears_nothing_of_half_a_messa
     assert [error for error in errors if isinstance(error, InvalidMessage)] == []
 
 
+def test_each_reason_of_a_pause_is_told_once(driver: MemoryDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = serve(driver)
+    Wire.connected(driver, server.address)
+    [socket] = server.sockets
+    told: list[str] = []
+    monkeypatch.setattr(server, "session_paused", lambda session, why: told.append(why))
+    for reason in ("handlers", "outgoing"):
+        socket.pause_reading(reason, True)
+    driver.advance(5)
+    assert len(told) == 2 and len(set(told)) == 2
+
+
 # ---- what all peers make this process hold
 
 
