@@ -123,6 +123,40 @@ async def test_drain_of_a_server_waits_for_what_a_thread_that_was_joined_emitted
                 await server.drain(timeout=0.01)
 
 
+@pytest.mark.parametrize("end", ["client", "server"])
+def test_blocking_drain_waits_for_what_a_thread_that_was_joined_emitted(end: str, tmp_path: Path) -> None:
+    where = f"{tmp_path}/s"
+    with contextlib.ExitStack() as open:
+        silent = open.enter_context(socket.socket(socket.AF_UNIX))
+        if end == "server":
+            server = open.enter_context(blocking.serve(f"unix:{where}", close_timeout=0))
+            silent.connect(where)
+            while not server.sockets:
+                server.poll(None)
+            emits, drains = server.sockets[0], server.drain
+        else:
+            silent.bind(where)
+            silent.listen()
+            client: Any = open.enter_context(blocking.connect(f"unix:{where}", close_timeout=0))
+            emits, drains = client, client.drain
+        thread = threading.Thread(target=lambda: emits.emit("large", "x" * (8 << 20)))
+        thread.start()
+        thread.join(60)
+        with pytest.raises(DrainTimeout):
+            drains(timeout=0.01)
+
+
+async def test_drain_of_a_udp_port_sends_what_a_thread_that_was_joined_emitted() -> None:
+    async with asyncio.timeout(60), node_ipc.serve_udp("127.0.0.1:0") as port:
+        here = {"address": "127.0.0.1", "port": port.port}
+        thread = threading.Thread(target=lambda: [port.emit(here, "number", number) for number in range(20)])
+        thread.start()
+        thread.join(60)
+        assert port.stats().messages_out == 0
+        await port.drain()
+        assert port.stats().messages_out == 20
+
+
 async def test_other_threads_are_told_which_loop_is_meant(tmp_path: Path) -> None:
     config = Config(socket_root=f"{tmp_path}/", silent=True)
     ipc = node_ipc.IPC(config)

@@ -302,8 +302,7 @@ class AsyncServer(Serving[Socket], Server):
         """
         limit = self.settings.soft_pending_bytes
         refuse_other_threads(self._driver, "drain")
-        for socket in self.sockets:
-            socket.hand_over()
+        self.hand_over()
         await _drained(
             self._driver, self, timeout, lambda: all(socket.outgoing.owed <= limit for socket in self.sockets)
         )
@@ -326,6 +325,8 @@ class AsyncDatagramServer(Serving[DatagramPeer], DatagramServer):
         Raises:
             DrainTimeout: it took longer.
         """
+        refuse_other_threads(self._driver, "drain")
+        self.hand_over()
         self._watch()
         await _drained(self._driver, self, timeout, lambda: self.pending_bytes <= self.settings.soft_pending_bytes)
 

@@ -347,7 +347,9 @@ class BlockingClient(ClientCore[BlockingSocket], _Asking):
             BackpressureError: the inbox is full.
         """
         timeout = seconds(timeout, "drain")
+        refuse_other_threads(self._driver, "drain")
         self._thread.has_waited = True  # also where there is nothing to wait for: the program is there to send
+        self.hand_over()
         if not self._until("drain", lambda: not self.pending_bytes or self.state is ClientState.CLOSED, timeout):
             raise DrainTimeout(f"{self.pending_bytes} bytes for {self.id!r} still wait after {timeout:g} s")
         if self.state is ClientState.CLOSED:

@@ -548,7 +548,7 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
         if old is not None:
             self._note_replaced()
         if first and self._state is _S.LISTENING:
-            self._driver.call_from_thread(self._send_waiting)
+            self._driver.call_from_thread(self.hand_over)
         return True
 
     def _waiting_newest(self, socket: Any, event: str) -> int | None:
@@ -571,7 +571,8 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
                 f"{count} messages of {self._waiting_bytes} bytes wait to be sent already ({option}): emit less at once"
             )
 
-    def _send_waiting(self) -> None:
+    def hand_over(self) -> None:
+        """What other threads have emitted goes before what this one does next."""
         if self._port is None:  # closed since: what waits is dropped there
             return
         with self._driver.lock:
@@ -595,7 +596,7 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
         self._binding = self._driver.bind(self.address, self, self._settings)
 
     def _serve_no_more(self, seconds: float) -> None:
-        self._send_waiting()
+        self.hand_over()
         self._hear_no_more()
 
     def forked(self) -> None:
@@ -661,7 +662,7 @@ class DatagramCore(SocketPublisher[DatagramPeer]):
         if self._driver.has_small_stack:
             self._codec = shallow(self._codec)
         self._tell("listening", self.address)
-        self._send_waiting()
+        self.hand_over()
         self.events.publish_state("connect", self)
 
     def not_bound(self, error: Exception) -> None:

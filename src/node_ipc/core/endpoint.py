@@ -152,7 +152,7 @@ BETWEEN_PARTS = frozenset(
             "join_rooms",
             "leave_rooms",
         ),
-        *("doubt", "end_for_good", "ends", "hints", "listening"),
+        *("doubt", "end_for_good", "ends", "hand_over", "hints", "listening"),
         *(
             "listening_at",
             "meant_id",
@@ -571,6 +571,10 @@ class Publisher:
     @property
     def pending_bytes(self) -> int:
         """The bytes that wait to be taken."""
+        raise NotImplementedError
+
+    def hand_over(self) -> None:
+        """What other threads have emitted goes before what this one does next."""
         raise NotImplementedError
 
     def stats(self) -> Stats:

@@ -158,6 +158,11 @@ class ServerCore(SocketPublisher[S], LinkPublisher[S]):
         """The bytes that wait for the peers to take them, all sockets together."""
         return sum(session.pending_bytes for session in self._sessions.values())
 
+    def hand_over(self) -> None:
+        """What other threads have emitted goes before what this one does next."""
+        for session in tuple(self._sessions.values()):  # one that takes no more is gone
+            session.hand_over()
+
     # ---- traces and statistics
 
     def _hand_trace_on(self) -> None:

@@ -215,6 +215,8 @@ class Serving(SocketPublisher[S]):
             DrainTimeout: it took longer.
         """
         timeout = seconds(timeout, "drain")
+        refuse_other_threads(self._driver, "drain")
+        self.hand_over()
         if self.pending_bytes:
             before_waiting(self._thread, "drain")
             if not self._thread.run_until(lambda: not self.pending_bytes, timeout):
