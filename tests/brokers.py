@@ -15,6 +15,8 @@ from typing import Any, ClassVar
 
 import pytest
 
+from ports import free_port
+
 DEADLINE = 60.0
 HUB = """
 import asyncio, sys
@@ -48,7 +50,7 @@ class Broker:
         self.folder = Path(self._folder.name)
         self.options = options
         self.process: subprocess.Popen[bytes] | None = None
-        self.port = _free_port()
+        self.port = free_port()
         self.host = options.get("host", "127.0.0.1")
         """Where it listens."""
         self.start()
@@ -161,10 +163,3 @@ def start(name: str, **options: Any) -> Broker:
     if os.environ.get("CI") == "true":
         pytest.fail(missing)
     pytest.skip(missing)
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port

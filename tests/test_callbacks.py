@@ -8,7 +8,6 @@ import gc
 import os
 import re
 import signal
-import socket as sockets
 import subprocess
 import sys
 import threading
@@ -34,6 +33,7 @@ from node_ipc import (
 )
 from node_ipc.config.address import Tcp, Udp, Unix
 from node_ipc.core.client import ClientState
+from ports import free_port
 
 
 def instance(root: Path, id: str = "world") -> IPC:
@@ -54,12 +54,6 @@ def other(tmp_path: Path) -> IPC:
 
 def callback(*_: Any) -> None:
     """What a user gives."""
-
-
-def free_port() -> int:
-    with sockets.create_server(("localhost", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
 
 
 async def settled(condition: Callable[[], object]) -> None:

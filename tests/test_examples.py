@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from ports import free_port
 from processes import Program
 
 TESTS = Path(__file__).parent
@@ -42,13 +42,6 @@ def start() -> Iterator[Start]:
     left = os.listdir(root)
     shutil.rmtree(root)
     assert left == [], f"the examples left files behind: {left}"
-
-
-def free_port() -> int:
-    """A port that nobody has on either loopback address."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-    return port
 
 
 def answers(client: Program) -> list[str]:

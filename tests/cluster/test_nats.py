@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import socket
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from functools import partial
@@ -19,13 +18,7 @@ from node_ipc import Config
 from node_ipc.cluster.nats import NatsBus
 from node_ipc.config.bus_options import BusPlace
 from node_ipc.errors import ConfigError
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+from ports import free_port
 
 
 class At:

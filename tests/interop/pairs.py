@@ -8,13 +8,13 @@ expects what node-ipc itself does.
 from __future__ import annotations
 
 import os
-import random
 import re
-import socket
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import pytest
+
+from ports import free_port
 
 from .install import VERSIONS
 from .peers import NodeEnd, NodePeer
@@ -169,16 +169,3 @@ def camel_case(config: dict[str, Any]) -> dict[str, Any]:
         re.sub(r"_(\w)", lambda match: match[1].upper(), name): camel_case(value) if isinstance(value, dict) else value
         for name, value in config.items()
     }
-
-
-def free_port() -> int:
-    """A port nobody listens on, outside the range that the kernel gives to outgoing connections."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-            try:
-                tcp.bind(("127.0.0.1", port))
-                udp.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from ports import free_port
+
 from .certificates import Certificates, mutual
 from .install import VERSIONS
-from .pairs import ECHO, PYTHON_AND_NODE, Address, Ends, Pair, every_stream, free_port
+from .pairs import ECHO, PYTHON_AND_NODE, Address, Ends, Pair, every_stream
 
 pytestmark = pytest.mark.row(51)
 

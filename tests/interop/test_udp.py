@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from node_ipc import ProtocolError
+from ports import free_port
 
 from .deviations import UP_TO_12, arrives
-from .pairs import ECHO, PAIRS, PYTHON_AND_NODE, Address, Ends, Pair, every_pair, free_port
+from .pairs import ECHO, PAIRS, PYTHON_AND_NODE, Address, Ends, Pair, every_pair
 from .payloads import PAYLOADS, same
 
 pytestmark = pytest.mark.row(51)
