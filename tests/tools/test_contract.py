@@ -60,10 +60,14 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._written = 0
         self.write("app.py", APP)
 
     def write(self, name: str, text: str) -> None:
+        """Each in another second: Python takes a module of the same size and second for the one that it compiled."""
+        self._written += 1
         (self.path / name).write_text(text, "utf-8")
+        os.utime(self.path / name, (self._written, self._written))
 
     def read(self, name: str) -> str:
         return (self.path / name).read_text("utf-8")
