@@ -2,7 +2,8 @@
 
 Programs that they start hear Ctrl-C: a shell without job control starts what is behind ``&`` with SIGINT ignored,
 ``nohup`` too, and every program started from there inherits that. And no test shows a secret
-(``never_shown``), nor begins with what another has left behind.
+(``never_shown``), nor begins with what another has left behind; those of memory have a process of
+their own (``own_process``).
 """
 
 import gc
@@ -13,8 +14,9 @@ from hypothesis import HealthCheck, settings
 
 from never_shown import pytest_configure, pytest_runtest_makereport
 from node_ipc.core.holdings import everybody
+from own_process import pytest_pyfunc_call
 
-__all__ = ["pytest_collection_finish", "pytest_configure", "pytest_runtest_makereport"]
+__all__ = ["pytest_collection_finish", "pytest_configure", "pytest_pyfunc_call", "pytest_runtest_makereport"]
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

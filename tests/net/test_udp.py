@@ -911,6 +911,7 @@ def test_an_endpoint_that_is_closed_tells_nothing_more() -> None:
 # ---- rows 17 and 18
 
 
+@pytest.mark.own_process
 @pytest.mark.row(17)
 @pytest.mark.slow
 @pytest.mark.parametrize("data", [b'{"type":"mess', frame()], ids=["half", "whole"])

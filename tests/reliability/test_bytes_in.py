@@ -119,6 +119,7 @@ async def test_forty_hostile_datagrams_harm_nobody(tmp_path: Path) -> None:
         assert sorted(took)[36] <= 0.1
 
 
+@pytest.mark.own_process
 @pytest.mark.row(4)
 @pytest.mark.parametrize("transport", ["unix", "tcp", "tls"])
 async def test_a_stream_without_a_delimiter_is_cut_at_the_limit(tmp_path: Path, transport: str) -> None:
@@ -147,6 +148,7 @@ async def test_a_stream_without_a_delimiter_is_cut_at_the_limit(tmp_path: Path, 
         assert told == [FrameTooLarge]
 
 
+@pytest.mark.own_process
 @pytest.mark.parametrize("kind", ["bytes", "array"])
 async def test_attachments_of_which_little_came_take_little_memory(tmp_path: Path, kind: str) -> None:
     """Also of peers that sent one as large before, for which memory is made at once: it is none before it is filled."""

@@ -106,6 +106,7 @@ async def server(config: Config) -> AsyncIterator[Any]:
 # ---- B: load and hostile peers
 
 
+@pytest.mark.own_process
 @pytest.mark.slow
 @pytest.mark.row(10)
 @pytest.mark.lane(name="repeats")
@@ -181,6 +182,7 @@ async def test_a_cut_peer_leaves_nothing_and_is_said_once(config: Config) -> Non
         assert len(asyncio.all_tasks()) == 1
 
 
+@pytest.mark.own_process
 @pytest.mark.row(12)
 async def test_slow_handlers_push_back_on_the_sender(config: Config, server: AsyncServer) -> None:
     running = most = 0
@@ -316,6 +318,7 @@ async def test_over_the_limit_connections_are_refused_fast_and_the_rest_is_serve
         await client.close()
 
 
+@pytest.mark.own_process
 @pytest.mark.row(16)
 async def test_an_idle_connection_is_small(config: Config) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -721,6 +724,7 @@ def most_within(seconds: float, times: list[float]) -> int:
 STOPPED_SECONDS = 5.0
 
 
+@pytest.mark.own_process
 @pytest.mark.slow
 @pytest.mark.row(35)
 @pytest.mark.parametrize("stopped", ["client", "server"])
