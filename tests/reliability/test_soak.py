@@ -139,8 +139,9 @@ def check(all: list[Lasting], noted: Noted) -> dict[str, int]:
     for each in all:
         grown = {what: round(each.growth(what), 2) for what in ("fds", "tasks", "timers")}
         resident = each.growth("resident") / MIB
-        last = each.samples[-1]
-        noted(each.name, f"{resident:+.2f} MiB to {last['resident'] / MIB:.1f}, {grown}")
+        way = [round(sample["resident"] / MIB, 1) for sample in each.samples]
+        noted(each.name, f"{resident:+.2f} MiB to {way[-1]}, {grown}")
+        noted(f"{each.name}, resident MiB on the way", way[:: max(1, len(way) // 10)])
         noted(f"{each.name}, what grew most", each.report["grown"])
     for each in all:
         assert each.report["faults"] == [], each.name
