@@ -486,6 +486,36 @@ def test_an_async_handler_that_is_begun_too_late_is_told_too(caplog: pytest.LogC
     assert "had given up before this program answered" in caplog.text
 
 
+def test_a_request_that_is_given_up_while_it_is_worked_on_came_in_time(caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever is behind the cancel in its read, a request of the same id among it."""
+
+    def rpc(kind: str, id: str) -> bytes:
+        return b'{"type":"rpc.%s","data":{"jsonrpc":"2.0","id":%s,"method":"wait"}}\f' % (kind.encode(), id.encode())
+
+    with testing.MemoryDriver() as driver:
+        server = testing.serve(driver)
+        cancelled: list[int] = []
+
+        @server.handle("wait")
+        async def wait() -> None:
+            try:
+                await driver.sleep(3600)
+            except asyncio.CancelledError:
+                cancelled.append(1)
+                raise
+
+        wire = testing.Wire.connected(driver, server.address)
+        wire.write(rpc("request", "1"))
+        driver.run_until_idle()
+        wire.write(rpc("cancel", "1") + rpc("request", "1"))
+        driver.run_until_idle()
+        assert cancelled == [1]
+        assert "had given up" not in caplog.text
+        wire.write(rpc("request", "2") + rpc("cancel", "2"))
+        driver.run_until_idle()
+    assert caplog.text.count("whoever asked for 'wait' had given up before") == 1
+
+
 def test_a_link_that_waited_to_be_accepted_is_told_as_that(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A server that is full accepts later: nothing needs to have slept there."""
 

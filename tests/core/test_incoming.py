@@ -222,6 +222,38 @@ def test_for_what_handlers_hold_no_link_is_cut_only_those_with_half_a_message(dr
     assert [type(error) for error in errors] == [BackpressureError]
 
 
+@pytest.mark.parametrize("waits", [True, False], ids=["while it waited", "when it need not wait any more"])
+def test_a_peer_that_waited_for_handlers_of_others_is_read_again_when_those_end(
+    driver: MemoryDriver, caplog: pytest.LogCaptureFixture, waits: bool
+) -> None:
+    """Though a handler of its own goes on, and whenever what it sends then came."""
+    caplog.set_level(logging.WARNING, "node_ipc")
+    server = serve(driver, max_total_received_bytes=1024 * KIB)
+    heard: list[float] = []
+
+    @server.on("work")
+    async def work(data: tuple[int, str]) -> None:
+        await driver.sleep(data[0])
+
+    server.on("note", lambda data: heard.append(driver.now()))
+    others, wire = (Wire.connected(driver, server.address) for _ in range(2))
+    for sender, seconds, size, count in ((others, 10, 100 * KIB, 10), (wire, 1000, 60 * KIB, 3)):
+        for _ in range(count):
+            sender.write(frame("work", f'[{seconds},"{"x" * size}"]'))
+            driver.run_until_idle()
+    assert server.sockets[1].is_reading_paused
+    notes = frame("note", '"%s"' % ("x" * 10 * KIB)) * 300
+    if waits:
+        wire.write(notes)
+    driver.run_until(lambda: driver.now() > 10.5, limit=20)
+    assert not heard
+    assert "all peers together, above max_total_received_bytes (1048576). Let handlers end sooner" in caplog.text
+    if not waits:
+        wire.write(notes)
+    driver.advance(1)
+    assert len(heard) == 300 and not server.sockets[1].is_reading_paused
+
+
 def test_while_one_of_two_answers_is_awaited_busy_handlers_hold_nothing_up() -> None:
     with pair(server={"max_handler_frames": 1}) as ends:
 

@@ -231,10 +231,15 @@ def test_bytes_behind_a_close_are_told_as_bytes_and_as_no_message() -> None:
     wire = ears.wire()
     told: list[tuple[int, int]] = []
     ears.server.on_trace(lambda trace: told.append((trace.messages, trace.bytes)) if trace.what == "received" else None)
-    ears.server.sockets[0].close()
-    wire.write(frame("a") + frame("b"))
+    (socket,) = ears.server.sockets
+    wire.write(frame("before"))
     ears.driver.run_until_idle()
-    assert told == [(0, len(frame("a") + frame("b")))]
+    socket.close()
+    for read in (frame("a") + frame("b"), frame("c")):
+        wire.write(read)
+        ears.driver.run_until_idle()
+    assert told == [(1, len(frame("before"))), (0, len(frame("a") + frame("b"))), (0, len(frame("c")))]
+    assert socket.stats().bytes_in == sum(size for _, size in told)
 
 
 # ---- half frames

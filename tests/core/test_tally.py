@@ -166,6 +166,18 @@ def test_of_much_traffic_a_part_is_counted_and_the_rest_estimated() -> None:
     assert tally.look(1, 0)["events"]["often"]["in"] == BUDGET * 20 // 3 + 1
 
 
+def test_what_goes_out_is_counted_from_the_same_budget_and_estimated() -> None:
+    spent: list[int] = []
+    tally = Tally(lambda: 0.0, lambda: spent.append(1))
+    for _ in range(BUDGET - 1):
+        tally.went("often", 10, None)
+    assert not spent
+    tally.went("often", 10, None)
+    assert spent == [1] and tally.is_spent
+    seen = tally.look(0, BUDGET * 10)["events"]["often"]
+    assert (seen["out"], seen["bytes_out"], seen["in"]) == (BUDGET * 10, BUDGET * 100, 0)
+
+
 @pytest.mark.row(52)
 def test_what_is_asked_runs_until_its_answer_and_is_counted_each() -> None:
     now = [10.0]

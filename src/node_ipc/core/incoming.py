@@ -704,7 +704,7 @@ class Incoming:
         if self.looks_for_life:
             self._peeking = True
             self._link.resume_reading()
-        if "handlers" in self.pauses and self._held and not self._handlers_busy():
+        if "handlers" in self.pauses and not self._handlers_busy():
             self._go_on()  # it was for all peers together that it was too much
         self._pause_timer = self._driver.call_later(LOOK_SECONDS, self._look_at_pause)
 
@@ -738,6 +738,12 @@ class Incoming:
 
     def _why_paused(self, reason: str) -> str:
         settings = self._settings
+        if reason == "handlers" and self._counted and self._is_too_much_for_all():
+            return (
+                f"{everybody.total} bytes of messages that are not complete, or that async handlers are at work on, "
+                "came from all peers together, above max_total_received_bytes "
+                f"({settings.max_total_received_bytes}). Let handlers end sooner, or raise it"
+            )
         if reason == "handlers":
             count = self._handlers + self._requests
             return (
