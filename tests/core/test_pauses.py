@@ -362,6 +362,15 @@ def test_a_ping_behind_busy_handlers_is_answered(driver: MemoryDriver) -> None:
     assert wire.take() == PONG * 3, "and from then on it hears of us by itself"
 
 
+def test_a_large_message_that_waits_is_no_ping_whatever_is_in_it(driver: MemoryDriver) -> None:
+    server, wire, _ = busy(driver)
+    wire.take()
+    wire.write(b'{"type":"note","data":["ipc.ping","%s"]}\f' % (b"x" * 2000))
+    driver.advance(3)
+    assert wire.take() == b""
+    assert server.sockets[0].stats().paused == {"handlers": 1}
+
+
 @pytest.mark.row(34)
 @pytest.mark.row(54)
 def test_the_heartbeat_finds_a_silent_peer_while_reading_is_paused_and_keeps_one_that_answers(

@@ -532,6 +532,19 @@ def test_progress_that_fails_harms_only_itself(ends: Pair) -> None:
         ends.client.request("work", progress=5)  # type: ignore[call-overload]
 
 
+def test_progress_over_a_socket_that_its_own_handler_closed_is_heard_by_nobody(ends: Pair) -> None:
+    told: list[bool] = []
+
+    @ends.server.handle("bye")
+    def bye(params: Any, socket: Any, request: Any) -> None:
+        socket.abort()
+        told.append(request.progress(1))
+
+    ends.client.request("bye", progress=print)
+    ends.driver.run_until_idle()
+    assert told == [False]
+
+
 def test_a_request_knows_that_it_was_given_up(ends: Pair) -> None:
     requests: list[Any] = []
 
@@ -953,6 +966,12 @@ def test_an_answer_without_a_known_id_harms_nothing(data: bytes) -> None:
     assert not answer.done
     driver.advance(6)
     assert isinstance(answer.error, RequestTimeout)
+
+
+@pytest.mark.parametrize("rest", [b"", b',"result":null', b',"error":null'])
+def test_an_answer_without_a_result_is_none(rest: bytes) -> None:
+    _, answer = answered(b'{"id":1' + rest + b"}")
+    assert answer.result() is None
 
 
 @pytest.mark.parametrize("id", [b"1", b"1.0", b'"1"'])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 from typing import Any
 
 import pytest
@@ -32,6 +33,7 @@ from node_ipc.errors import (
     NotConnected,
     ProtocolError,
     ReservedEvent,
+    WrongLoopError,
     WrongThreadError,
 )
 from node_ipc.testing import Conditions, MemoryDriver, Pair, Started, Wire, WireServer, connect, pair, serve
@@ -755,6 +757,45 @@ def test_closing_ends_in_time() -> None:
     everything.driver.advance(0.2)
     assert lost[0].dropped > 0
     assert everything.server.sockets == []
+
+
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [
+        ("on", "that of the server: its handlers get the socket as their second argument"),
+        ("once", "that of the server: its handlers get the socket"),
+        ("recv", "a server hears its clients by handlers; to ask this one, request"),
+        ("drain", "what emit returns, False while the peer takes no more"),
+        ("write", "emit(type, data)"),
+    ],
+)
+def test_what_is_asked_of_a_socket_and_belongs_elsewhere_is_named(name: str, instead: str) -> None:
+    with pair() as ends, pytest.raises(AttributeError, match=re.escape(instead)):
+        getattr(ends.socket, name)
+
+
+def test_where_a_socket_is_used_on_another_loop_it_says_by_what(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pair() as ends:
+        monkeypatch.setattr(ends.driver, "misplaced", lambda: "was called on another event loop")
+        with pytest.raises(WrongLoopError, match=r"^close\(\) was called on another event loop$"):
+            ends.socket.close()
+        monkeypatch.undo()
+        assert ends.socket.is_open
+
+
+def test_a_peer_that_read_all_and_does_not_end_is_waited_for_half_a_second() -> None:
+    ears = Ears()
+    ears.wire()
+    (socket,) = ears.server.sockets
+    socket.emit("n", 1)
+    ears.driver.run_until_idle()
+    socket.close()
+    ears.driver.advance(0.4)
+    assert ears.server.sockets == [socket]
+    ears.driver.advance(0.2)
+    assert ears.server.sockets == []
+    with pytest.raises(NotConnected, match=r"^cannot request: this socket is closed$"):
+        socket.request("add")
 
 
 @pytest.mark.row(36)

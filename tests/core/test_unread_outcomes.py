@@ -74,6 +74,16 @@ def test_what_this_side_ended_itself_is_not_told(caplog: pytest.LogCaptureFixtur
     assert [record.getMessage() for record in caplog.records if UNREAD in record.getMessage()] == []
 
 
+def test_what_was_not_even_sent_when_this_side_closed_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
+    client, server, _, driver = pair()
+    server.abort()
+    driver.run_until(lambda: client.state is node_ipc.ClientState.WAITING)
+    client.request("wait", timeout=None)
+    client.close()
+    driver.run_until_idle()
+    assert [record.getMessage() for record in caplog.records if UNREAD in record.getMessage()] == []
+
+
 def test_a_request_that_was_given_up_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
     client, _, _, driver = pair()
     answer = client.request("wait")

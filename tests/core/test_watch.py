@@ -10,7 +10,7 @@ from node_ipc.config.address import Unix
 from node_ipc.config.config import Config
 from node_ipc.core.client import Client
 from node_ipc.core.watch import Activity, Timed, Told, Watch
-from node_ipc.errors import BackpressureError, HandlerError, NotConnected, RemoteError
+from node_ipc.errors import BackpressureError, HandlerError, InvalidPayload, NotConnected, RemoteError
 from node_ipc.testing import MemoryDriver, Pair, connect, pair, serve
 from node_ipc.wire.carried import Carried
 
@@ -302,6 +302,14 @@ def test_a_request_that_cannot_be_sent_has_ended(ends: Pair) -> None:
     with pytest.raises(NotConnected):
         ends.socket.request("late")
     assert heard.of("asked") == [("late", "NotConnected")]
+
+
+def test_a_request_that_json_cannot_hold_has_ended(ends: Pair) -> None:
+    heard = Heard()
+    ends.client.watch(heard)
+    with pytest.raises(InvalidPayload):
+        ends.client.request("add", object())
+    assert heard.of("asked") == [("add", "InvalidPayload")]
 
 
 def test_a_request_that_finds_no_room_in_the_queue_has_ended() -> None:

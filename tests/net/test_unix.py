@@ -1886,6 +1886,18 @@ def test_what_a_client_may_try_again(root: None, own: Path) -> None:
         connect_unix(f"{own}/datagrams")
 
 
+def test_where_the_directory_is_missing_it_is_named_and_who_would_make_it(own: Path) -> None:
+    missing = f"{own}/missing"
+    also = f"{own}/node/app.world"
+    for others, rest in (
+        ((), ". Start it, or check the path"),
+        ((also,), ", which a server with this socket_root makes"),
+    ):
+        with pytest.raises(ConnectError) as caught:
+            connect_unix(f"{missing}/app.world", also=others)
+        assert f"there is no directory {missing!r}{rest}" in str(caught.value)
+
+
 def test_who_may_have_meant_a_port_is_told_how_one_is_written(own: Path) -> None:
     with pytest.raises(ConnectError, match=r"A number alone is an id: the TCP port is tcp://127\.0\.0\.1:39182$"):
         connect_unix(f"{own}/app.39182", also=(f"{own}/node/app.39182",))
