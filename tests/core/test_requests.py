@@ -869,6 +869,38 @@ def test_a_time_out_says_what_is_known_of_one_that_never_answered() -> None:
     assert "nothing has come over the link" in told(), "what answered is not there any more"
 
 
+def test_a_time_out_of_what_is_unread_says_whether_anything_came_and_since_when(ends: Pair) -> None:
+    ends.connection.to_server.stall()
+    first = ends.client.request("add", timeout=5)
+    ends.driver.run_until(first)
+    unread = "nothing has come over the link since it is there, and what was sent is unread for these 5 s. The server"
+    assert unread in str(first.error)
+    ends.socket.emit("news")
+    ends.driver.run_until_idle()
+    second, third = (ends.client.request("add", timeout=seconds) for seconds in (1, 2))
+    ends.driver.run_until(third)
+    assert "within 1 s: the link is up, and what was sent is unread. The server" in str(second.error)
+    assert "within 2 s: the link is up, and what was sent is unread" in str(third.error)
+
+
+def test_once_all_answers_have_come_busy_handlers_make_their_peer_wait_again() -> None:
+    with pair(server={"max_handler_frames": 1}) as ends:
+        begun: list[int] = []
+
+        @ends.server.on("work")
+        async def work(number: int) -> None:
+            begun.append(number)
+            await ends.driver.sleep(36_000)
+
+        ends.client.handle("name", lambda: "c")
+        answer = ends.server.request(ends.socket, "name")
+        ends.driver.run_until(answer)
+        for number in range(3):
+            ends.client.emit("work", number)
+        ends.driver.advance(1)
+        assert begun == [0]
+
+
 def test_a_server_s_socket_that_never_answers_is_told_of_as_a_client() -> None:
     driver = MemoryDriver()
     server = serve(driver)
@@ -986,21 +1018,22 @@ def test_an_answer_of_an_id_alone_is_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "message"),
+    ("error", "code", "message", "data"),
     [
-        (b'"boom"', -32603, "boom"),
-        (b'{"code":"ENOENT","message":"no such file"}', -32603, "ENOENT: no such file"),
-        (b'{"message":"only words"}', -32603, "only words"),
-        (b'{"code":7,"message":{"why":1}}', 7, "{'why': 1}"),
-        (b'{"code":[1],"message":null}', -32603, "None"),
-        (b"5", -32603, "it answered with the error 5"),
-        (b"false", -32603, "it answered with the error False"),
+        (b'"boom"', -32603, "boom", "boom"),
+        (b'{"code":"ENOENT","message":"no file"}', -32603, "ENOENT: no file", {"code": "ENOENT", "message": "no file"}),
+        (b'{"code":"ENOENT","message":"no file","data":[1]}', -32603, "ENOENT: no file", [1]),
+        (b'{"message":"only words"}', -32603, "only words", None),
+        (b'{"code":7,"message":{"why":1}}', 7, "{'why': 1}", None),
+        (b'{"code":[1],"message":null}', -32603, "None", {"code": [1], "message": None}),
+        (b"5", -32603, "it answered with the error 5", 5),
+        (b"false", -32603, "it answered with the error False", False),
     ],
 )
-def test_an_error_in_another_form_fails_the_request_at_once(error: bytes, code: Any, message: str) -> None:
+def test_an_error_in_another_form_fails_the_request_at_once(error: bytes, code: Any, message: str, data: Any) -> None:
     _, answer = answered(b'{"id":1,"error":' + error + b"}")
     assert answer.done
-    assert (answer.error.code, answer.error.message) == (code, message)
+    assert (answer.error.code, answer.error.message, answer.error.data) == (code, message, data)
 
 
 def test_asking_all_gathers_results_and_errors_by_socket(ends: Pair) -> None:

@@ -456,6 +456,37 @@ def test_half_of_the_places_are_for_handshakes() -> None:
 
 @pytest.mark.row(14)
 @pytest.mark.parametrize(
+    ("options", "peer"),
+    [
+        ({"max_connections_per_uid": 2}, Peer("memory", uid=1)),
+        ({"max_connections_per_host": 2}, Peer("memory", host="a")),
+    ],
+)
+def test_where_one_of_a_peers_two_goes_one_place_is_free(options: dict[str, Any], peer: Peer) -> None:
+    room = Room(**options)
+    first, second = (room.server.accept(peer) for _ in range(2))
+    assert first is not None and second is not None
+    first.failed(IPCError("gone"))
+    assert [room.server.accept(peer) is not None for _ in range(2)] == [True, False]
+
+
+def test_a_socket_is_found_by_its_number() -> None:
+    room = Room()
+    room.wires(2)
+    for socket in room.server.sockets:
+        assert room.server.socket(socket.id) is socket
+    assert room.server.socket(99) is None
+
+
+def test_a_misspelt_argument_of_broadcast_is_named_with_the_right_one() -> None:
+    room = Room()
+    for wrong, right in (("exlude", "exclude"), ("locl", "local"), ("kep", "keep")):
+        with pytest.raises(TypeError, match=rf"broadcast\(\).*{wrong}.*{right}"):
+            room.server.broadcast("n", 1, **{wrong: None})  # type: ignore[call-overload]
+
+
+@pytest.mark.row(14)
+@pytest.mark.parametrize(
     ("options", "peers", "accepted"),
     [
         ({"max_connections_per_uid": 2}, [Peer("memory", uid=uid) for uid in (1, 1, 1, 2, None, None, None)], 6),
