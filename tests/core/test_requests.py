@@ -978,6 +978,9 @@ def test_a_peer_cannot_answer_for_another(ends: Pair) -> None:
     assert ends.server.stats().late == 1
 
 
+NO_SECONDS = (b"true", b'"5"', b"1e12", b"[5]", b"null")
+
+
 def answered(data: bytes) -> tuple[Any, Any]:
     """A client whose request 1 was answered with these bytes, and the outcome."""
     driver = MemoryDriver()
@@ -992,12 +995,43 @@ def answered(data: bytes) -> tuple[Any, Any]:
     return driver, answer
 
 
-@pytest.mark.parametrize("data", [b"null", b"[]", b'{"id":99,"result":1}', b'{"id":[1]}', b'{"id":true,"result":1}'])
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(b"null", b"[]", b'{"id":99,"result":1}', b'{"id":[1]}', b'{"id":true,"result":1}', b'{"id":1.5,"result":1}'),
+        *(b'{"id":"x","result":1}', b'{"id":"\\u0661","result":1}', b'{"id":"00000000000000000001","result":1}'),
+    ],
+)
 def test_an_answer_without_a_known_id_harms_nothing(data: bytes) -> None:
     driver, answer = answered(data)
     assert not answer.done
     driver.advance(6)
     assert isinstance(answer.error, RequestTimeout)
+
+
+@pytest.mark.parametrize(("given", "known"), [(b"5", 5.0), (b"0.5", 0.5), *((each, None) for each in NO_SECONDS)])
+def test_the_seconds_that_a_request_is_waited_for_are_its_deadline_where_they_are_a_number(
+    given: bytes, known: float | None
+) -> None:
+    with MemoryDriver() as driver:
+        server = serve(driver)
+        deadlines: list[float | None] = []
+
+        @server.handle("work")
+        async def work(params: Any, socket: Any, request: Any) -> None:
+            deadlines.append(request.deadline)
+
+        wire = Wire.connected(driver, server.address)
+        now = driver.now()
+        wire.write(b'{"type":"rpc.request","data":{"id":1,"method":"work","timeout":' + given + b"}}\f")
+        driver.run_until_idle()
+        assert deadlines == [None if known is None else now + known]
+        assert not server.requests._by_task, "what has ended is kept no longer"
+
+
+def test_of_a_long_name_that_nobody_answers_its_begin_comes_back(ends: Pair) -> None:
+    with pytest.raises(RemoteError, match=f"no method '{'m' * 64}'"):
+        asked(ends, "m" * 100)
 
 
 @pytest.mark.parametrize("rest", [b"", b',"result":null', b',"error":null'])
