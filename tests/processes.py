@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import queue
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from never_shown import look
 
@@ -29,6 +32,27 @@ def wait_until_it_sleeps(pid: int) -> None:
         assert time.monotonic() < deadline, f"it never sleeps:\n{now}"
         before = now
         time.sleep(0.02)
+
+
+def until(condition: Callable[[], Any], seconds: float = DEADLINE) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it does not come about"
+        time.sleep(0.005)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def listens(path: str | Path) -> bool:
+    """Whether somebody can connect: the file of a socket is there a moment before."""
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
 
 
 class Program:

@@ -17,7 +17,7 @@ import pytest
 
 import node_ipc
 from node_ipc import blocking
-from processes import Program
+from processes import Program, listens
 
 RUNNER = str(Path(__file__).parent / "run_example.py")
 FRONTS = ("callbacks", "asyncio", "blocking")
@@ -68,7 +68,7 @@ def test_the_programs_of_the_page_talk_to_each_other(folder: Path, server: int, 
         (folder / f"{number}.py").write_text(text)
     started = [Program.python(RUNNER, f"{folder}/", "0", str(folder / f"{server * 2}.py"))]
     try:
-        while not (folder / "app.world").exists():
+        while not listens(folder / "app.world"):
             assert started[0].process.poll() is None, started[0].printed
         started.append(Program.python(RUNNER, f"{folder}/", "0", str(folder / f"{client * 2 + 1}.py")))
         started[1].wait_for("hello world!")

@@ -29,7 +29,7 @@ from node_ipc.errors import ConfigError, IPCError, WouldDeadlock
 from node_ipc.scale import fairness, workers
 from node_ipc.scale.fairness import ABSENT, SLACK, Board, Turn
 from node_ipc.scale.worker import WorkerPort, WorkerServer
-from processes import DEADLINE, Program
+from processes import DEADLINE, Program, is_alive, until
 from stopwatch import Stopwatch
 
 TESTS = Path(__file__).parent
@@ -134,21 +134,6 @@ def both_serve(where: Any, wrap: Callable[[socket.socket], socket.socket] = lamb
         while len(pids) < 2:
             assert time.monotonic() < deadline, f"only {pids} serve"
             pids.add(peers.enter_context(Peer(where, wrap)).ask())
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def until(condition: Callable[[], Any], seconds: float = DEADLINE) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it does not come about"
-        time.sleep(0.005)
 
 
 # ---- node-ipc's cluster example

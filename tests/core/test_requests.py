@@ -532,6 +532,16 @@ def test_progress_that_fails_harms_only_itself(ends: Pair) -> None:
         ends.client.request("work", progress=5)  # type: ignore[call-overload]
 
 
+def test_progress_behind_the_answer_is_heard_by_nobody(ends: Pair) -> None:
+    requests: list[Any] = []
+    told: list[Any] = []
+    ends.server.handle("work", lambda params, socket, request: requests.append(request))
+    assert asked(ends, "work", progress=told.append) is None
+    assert requests[0].progress(1) is False
+    ends.driver.run_until_idle()
+    assert told == []
+
+
 def test_progress_over_a_socket_that_its_own_handler_closed_is_heard_by_nobody(ends: Pair) -> None:
     told: list[bool] = []
 

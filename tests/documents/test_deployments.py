@@ -31,7 +31,7 @@ import yaml  # type: ignore[import-untyped,unused-ignore]
 import node_ipc
 from children import DEADLINE, Child
 from node_ipc.tools.cli import main
-from processes import Program
+from processes import Program, listens
 
 from .pages import Block, blocks
 
@@ -100,7 +100,7 @@ def served(text: str, path: Path, mode: int) -> Iterator[None]:
     """A server that SIGTERM ends in order, once its socket is there and as open as it will be."""
     with played(text, OWN) as child:
         deadline = time.monotonic() + DEADLINE
-        while not (path.exists() and path.stat().st_mode & 0o777 == mode):
+        while not (path.exists() and path.stat().st_mode & 0o777 == mode and listens(path)):
             assert time.monotonic() < deadline, f"no socket at {path}: {child.outcome()}"
             time.sleep(0.01)
         yield

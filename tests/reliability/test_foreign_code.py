@@ -7,7 +7,6 @@ import logging
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from node_ipc.core.datagram import DatagramServer
 from node_ipc.core.session import Session
 from node_ipc.drivers.memory import MemoryDriver
 from node_ipc.testing import Pair, pair
+from processes import listens, until
 
 
 class Own(BaseException):
@@ -182,9 +182,7 @@ def test_a_server_whose_output_is_full_serves_and_ends_when_told_to(tmp_path: Pa
     with open("/dev/full", "w") as full:
         server = subprocess.Popen([sys.executable, "-u", "-c", PROGRAM, str(tmp_path)], stdout=full)
     try:
-        deadline = time.monotonic() + 20
-        while not (tmp_path / "app.world").exists() and time.monotonic() < deadline:
-            time.sleep(0.02)
+        until(lambda: listens(tmp_path / "app.world"))
         for number in range(3):
             with blocking.connect(f"unix:{tmp_path}/app.world") as client:
                 client.emit("ping", number)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from processes import DEADLINE, Program
+from processes import DEADLINE, Program, is_alive, listens, until
 
 from ..conftest import Command
 
@@ -171,10 +171,7 @@ def test_each_of_several_workers_is_looked_at(node_ipc: Command, root: str) -> N
     program = Program.python("-c", WORKERS, root)
     try:
         sockets = [f"{root}app.world.observe", *(f"{root}app.world.observe.{number}" for number in (2, 3, 4))]
-        end = time.monotonic() + DEADLINE
-        while not all(map(os.path.exists, sockets)):
-            assert time.monotonic() < end, os.listdir(root)
-            time.sleep(0.05)
+        until(lambda: all(map(listens, sockets)))
         looks = [node_ipc("top", "world", "--json", "--worker", str(number)) for number in (1, 2, 3, 4)]
         told = [json.loads(each.wait_for('"format"')) for each in looks]
         for each in looks:
@@ -191,10 +188,11 @@ def test_each_of_several_workers_is_looked_at(node_ipc: Command, root: str) -> N
         assert "cannot look at worker 7 of" in line and "those that can be looked at are 1, 2, 3, 4" in line
 
         os.kill(told[1]["process"], signal.SIGKILL)  # another takes its place, and its number
+        until(lambda: not is_alive(told[1]["process"]))
+        until(lambda: listens(sockets[1]))
         again = node_ipc("top", "world", "--json", "--worker", "2")
         look = json.loads(again.wait_for('"format"'))
-        while look["process"] == told[1]["process"]:
-            look = json.loads(again.wait_for('"format"'))
+        assert look["worker"] == 2 and look["process"] not in processes
         again.interrupt()
         again.ends()
     finally:
