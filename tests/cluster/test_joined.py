@@ -13,7 +13,7 @@ import pytest
 from msgspec import Raw
 
 import node_ipc
-from cluster_ends import until
+from cluster_ends import DEADLINE, until
 from node_ipc import IPC, Config, blocking
 from node_ipc.cluster.bus import Bus
 from node_ipc.cluster.hub import HubBus, hub_config, relay
@@ -25,6 +25,7 @@ from node_ipc.drivers.loop import EventLoopDriver
 from node_ipc.errors import ConfigError, IPCError, ProtocolError
 from node_ipc.testing import MemoryDriver, pair, serve
 from node_ipc.wire.codec import choose
+from stopwatch import Stopwatch
 
 NOT_A_BUS = ["nats", "nats://", "http://host", "nats://host:port", 5, b"nats://host", object(), ["host"]]
 
@@ -110,16 +111,19 @@ class Hanging:
 
     def __init__(self, attempts: int) -> None:
         self.left = attempts
+        self.lasted: list[float] = []
         self.hung: list[float] = []
+        """The same, without what other programs had of the processor meanwhile."""
 
     async def connect(self, hears: Any) -> int | None:
-        began = time.monotonic()
+        began, watch = time.monotonic(), Stopwatch()
         self.left -= 1
         try:
             while self.left >= 0:
                 await asyncio.sleep(3600)
         finally:
-            self.hung.append(time.monotonic() - began)
+            self.lasted.append(time.monotonic() - began)
+            self.hung.append(watch.seconds)
         return None
 
     def publish(self, subject: str, data: bytes) -> bool:
@@ -145,7 +149,7 @@ async def test_an_attempt_that_hangs_is_given_up_soon_and_told_when_it_is_no_acc
         server.on("error", errors.append)
         await until(lambda: server.stats().bus.state == "up")  # type: ignore[union-attr]
         assert len(errors) == told and bus.left == -1
-    assert 0.9 < bus.hung[0] < 2 and bus.hung == [*sorted(bus.hung[:-1]), bus.hung[-1]]
+    assert bus.lasted[0] > 0.9 and bus.hung[0] < 2 and bus.hung == [*sorted(bus.hung[:-1]), bus.hung[-1]]
 
 
 class Asked(Hanging):
@@ -203,13 +207,13 @@ async def test_the_callback_front_takes_part(tmp_path: Path) -> None:
         node_ipc.serve("two", socket_root=f"{tmp_path}/", bus=f"unix:{tmp_path}/hub") as two,
         node_ipc.connect("one", socket_root=f"{tmp_path}/", wait=True) as client,
     ):
-        await until(lambda: up and len(front.server.everywhere.nodes) == 1)
+        await until(lambda: up and len(front.server.everywhere.nodes) == len(two.everywhere.nodes) == 1)
         client.emit("join", "a")
-        await client.receive("joined", timeout=5)
+        await client.receive("joined", timeout=DEADLINE)
         found = await two.everywhere.sockets(room="a")
         assert len(found) == 1
         two.to("a").emit("x", 7)
-        assert await client.receive("x", timeout=5) == 7
+        assert await client.receive("x", timeout=DEADLINE) == 7
         assert "sockets" in repr(found) and front.server.everywhere.name in repr(front.server.everywhere)
     await front.stop()
     await relaying.stop()
