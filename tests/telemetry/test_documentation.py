@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
-import socket
 import urllib.request
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from node_ipc import telemetry
 from node_ipc.testing import pair
+from ports import free_port
 from processes import Program
 
 HOWTO = Path(__file__).parents[2] / "docs" / "howto"
@@ -62,16 +61,8 @@ def test_the_dashboard_asks_for_what_is_given_out() -> None:
     assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
 
 
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-
-
 def test_its_programs_run() -> None:
-    port, metrics = free_ports(2)
+    port, metrics = free_port(), free_port()
     server, client = (
         code.replace('"world"', f'"tcp://127.0.0.1:{port}"').replace("9000", str(metrics))
         for code in re.findall(r"```python\n(.*?)```", PAGE, re.S)

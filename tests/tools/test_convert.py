@@ -7,7 +7,6 @@ import json
 import os
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -21,6 +20,7 @@ from node_ipc import Config
 from node_ipc.recording.lines import Recorder, header
 from node_ipc.tools import convert
 from node_ipc.tools.cli import main
+from ports import free_port
 
 DISSECTOR = Path(__file__).parents[2] / "docs" / "howto" / "node_ipc.lua"
 DEADLINE = 60.0
@@ -147,8 +147,7 @@ def test_a_capture_of_a_real_conversation(tmp_path: Path) -> None:
     from node_ipc import blocking
 
     capture = str(tmp_path / "capture.pcapng")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     command = ["tshark", "-i", "lo", "-f", f"tcp port {port}", "-w", capture, "-a", "duration:20"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as capturing:
         assert capturing.stderr is not None

@@ -296,7 +296,8 @@ def end_that(script: str) -> Callable[..., list[str]]:
 def test_a_conversation_that_fails_says_why_and_ends_with_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], script: str, complaint: str
 ) -> None:
-    monkeypatch.setattr(demo, "DEADLINE", 2.0)
+    if complaint == "not over after":  # the others end by themselves, however long a busy machine takes to start them
+        monkeypatch.setattr(demo, "DEADLINE", 2.0)
     monkeypatch.setattr(demo, "_command", end_that(script))
     assert main(["demo"]) == 1
     assert complaint in capsys.readouterr().err
