@@ -19,8 +19,8 @@ from node_ipc.config import bus_options
 BEAT = 100
 DEADLINE = 60.0
 PATIENT = round(1000 * DEADLINE / BEAT)
-"""So many heartbeats that do not come, and a node is gone, where a test is of something else: with three, one that gets no
-processor for 350 ms is gone for the others until its next heartbeat."""
+"""So many heartbeats that do not come, and a node is gone, where a test is of something else: with three, one that gets
+no processor for 350 ms is gone for the others until its next heartbeat."""
 
 
 class Ends:

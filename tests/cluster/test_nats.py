@@ -141,6 +141,7 @@ async def test_one_is_killed_and_the_other_goes_on(told: bool) -> None:
             for bus in buses:
                 await all.add("a", bus=bus)
             await all.joined()
+            await until(lambda: all_know(buses))
             sent = 0
             for victim, other in ((one, two), (two, one)):
                 for _ in range(50):
@@ -164,6 +165,11 @@ async def test_one_is_killed_and_the_other_goes_on(told: bool) -> None:
                 assert all.heard[number] == sorted(set(all.heard[number]))
                 assert set(range(100, 150)) | set(range(250, 300)) <= set(all.heard[number])
             assert "nevershown" not in str(all.errors)
+
+
+def all_know(buses: list[NatsBus]) -> bool:
+    """Whether each was told of both servers: they have found each other, however long that took."""
+    return {len(set(bus._client.others)) for bus in buses if bus._client is not None} == {2}
 
 
 def heard_by_both(all: Ends) -> bool:
