@@ -6,10 +6,13 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
 import pytest
 
-from processes import Program
+from node_ipc.tools import doctor, emit
+from processes import Program, wait_until_it_sleeps
 
 Command = Callable[..., Program]
 
@@ -20,6 +23,30 @@ def root() -> Iterator[str]:
     path = tempfile.mkdtemp(prefix="ipc-")
     yield f"{path}/"
     shutil.rmtree(path)
+
+
+@pytest.fixture
+def doctor_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For servers that answer as soon as a busy machine lets them: doctor, in this process, waits for no longer."""
+    monkeypatch.setattr(doctor, "ANSWER_SECONDS", 20.0)
+
+
+@pytest.fixture
+def looked_at_asleep(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """For a server's process: commands in this one look at it when it sleeps, and has read what has come.
+
+    Where it waits for a processor instead it is busy, they say, and on a busy machine they are right.
+    """
+
+    def when_asleep(pid: int, look: Callable[..., Any], *arguments: Any) -> Any:
+        wait_until_it_sleeps(pid)
+        return look(*arguments)
+
+    def of(pid: int) -> None:
+        for module, name in ((doctor, "silence"), (doctor, "standstill"), (emit, "silence")):
+            monkeypatch.setattr(module, name, partial(when_asleep, pid, getattr(module, name)))
+
+    return of
 
 
 @pytest.fixture

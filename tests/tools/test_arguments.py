@@ -170,6 +170,7 @@ def test_a_root_without_its_slash_is_told_once(root: str, node_ipc: Command) -> 
     assert server.printed.count("no slash at its end") == 1
 
 
+@pytest.mark.usefixtures("doctor_waits")
 def test_every_command_takes_a_path(node_ipc: Command, root: str, capsys: pytest.CaptureFixture[str]) -> None:
     server = node_ipc("listen", f"{root}one", "--echo")
     server.wait_for("listening at")

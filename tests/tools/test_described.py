@@ -148,6 +148,7 @@ async def test_one_that_never_answers(root: str) -> None:
             await described_at("world", library.Config(socket_root=root), 0.05)
 
 
+@pytest.mark.usefixtures("doctor_waits")
 @pytest.mark.parametrize("answer", [None, 7, "text", [1], {}, {"asyncapi": "3.0.0", "operations": {"a": 1}}])
 def test_answers_that_are_no_description(
     root: str, capsys: pytest.CaptureFixture[str], answer: Any, tmp_path: Path
@@ -175,14 +176,21 @@ def test_answers_that_are_no_description(
 # ---- doctor
 
 
-def test_doctor_tells_what_the_server_says(shop: Program, node_ipc: Command) -> None:
-    line = node_ipc("doctor", "world").ends()[0]
+@pytest.mark.usefixtures("shop", "doctor_waits")
+def test_doctor_tells_what_the_server_says(root: str, capsys: pytest.CaptureFixture[str]) -> None:
+    line = doctor_says(root, capsys)
     assert re.search(r", and it answers, a request in \d+\.\d ms\. It is The shop 2\.1\.0 \(node-ipc for Python ", line)
     assert line.endswith("): hears 1 event, answers 1 method; a message may have 16,777,216 bytes")
 
 
-def test_doctor_asks_servers_that_offer_neither_as_before(mute: Program, node_ipc: Command) -> None:
-    assert node_ipc("doctor", "world").ends()[0].endswith(", and it answers")
+@pytest.mark.usefixtures("mute", "doctor_waits")
+def test_doctor_asks_servers_that_offer_neither_as_before(root: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert doctor_says(root, capsys).endswith(", and it answers")
+
+
+def doctor_says(root: str, capsys: pytest.CaptureFixture[str]) -> str:
+    assert main(["doctor", "world", "-o", f"socket_root={root}"]) == 0
+    return capsys.readouterr().out.splitlines()[0]
 
 
 def test_what_a_hostile_server_says_is_shown_harmlessly() -> None:

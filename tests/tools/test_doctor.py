@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from children import NOBODY, Child, refuse_to_run
-from node_ipc.tools import doctor, outside
+from node_ipc.tools import doctor, outside, probes
 from node_ipc.tools.cli import main
 from processes import Program
 from tls_certificates import FOR_SERVERS, identity
@@ -33,6 +33,19 @@ from .conftest import Command
 def examined(capsys: pytest.CaptureFixture[str], root: str, *arguments: str) -> tuple[int, str]:
     code = main(["doctor", *arguments, "-o", f"socket_root={root}"])
     return code, capsys.readouterr().out
+
+
+@pytest.fixture
+def it_ends_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For servers that let nobody in, and do so as soon as a busy machine lets them: doctor waits for no longer."""
+    monkeypatch.setattr(doctor, "LINGER_SECONDS", 20.0)
+
+
+@pytest.fixture
+def it_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For servers that say by the end of a link which delimiter is theirs, and may have got many more until then."""
+    monkeypatch.setattr(probes, "ANSWER_SECONDS", 1.5)
+    monkeypatch.setattr(probes, "LATE", len(probes.DELIMITERS))
 
 
 def test_versions_and_the_sockets_of_the_appspace(root: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -74,6 +87,7 @@ def test_who_gets_into_a_directory_is_said(
     assert alone not in examined(capsys, root, "world")[1].partition("/node-ipc-")[0]
 
 
+@pytest.mark.usefixtures("doctor_waits")
 def test_a_live_server(node_ipc: Command, root: str, capsys: pytest.CaptureFixture[str]) -> None:
     server = node_ipc("listen", "world", "-o", "writable_all=true")
     server.wait_for("listening at")
@@ -119,6 +133,7 @@ def test_something_else_in_the_place(root: str, capsys: pytest.CaptureFixture[st
     assert "server is dead" not in text
 
 
+@pytest.mark.usefixtures("doctor_waits")
 def test_a_link_to_a_socket_is_named_as_one(node_ipc: Command, root: str, capsys: pytest.CaptureFixture[str]) -> None:
     server = node_ipc("listen", "mine")
     server.wait_for("listening at")
@@ -198,7 +213,7 @@ def accepting(server: socket.socket, talk: Callable[[socket.socket], object], ti
             with server.accept()[0] as peer:
                 talk(peer)
 
-    thread = threading.Thread(target=accept)
+    thread = threading.Thread(target=accept, daemon=True)  # where a test fails nobody may come
     thread.start()
     yield
     thread.join()
@@ -220,8 +235,15 @@ TLS_ALERT = b"\x15\x03\x01\x00\x02\x02\x0a"
 )
 @pytest.mark.parametrize("kind", ["unix", "tcp"])
 def test_what_is_no_server_of_node_ipc(
-    root: str, capsys: pytest.CaptureFixture[str], kind: str, talk: Any, says: str
+    root: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    talk: Any,
+    says: str,
 ) -> None:
+    if "cut off" in says:
+        monkeypatch.setattr(doctor, "LINGER_SECONDS", 2.0)  # nobody takes the visits that come behind the first
     with socket.socket(socket.AF_UNIX if kind == "unix" else socket.AF_INET) as server:
         server.bind(f"{root}app.world" if kind == "unix" else ("127.0.0.1", 0))
         server.listen()
@@ -235,6 +257,7 @@ def test_what_is_no_server_of_node_ipc(
         assert f"on this machine process {os.getpid()} (" in text
 
 
+@pytest.mark.usefixtures("it_ends_links")
 def test_a_full_server(
     node_ipc: Command, root: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -558,6 +581,7 @@ def test_where_no_server_can_start_is_said(
         assert f"the file system of {root.rstrip('/')} {says}".lower() in first("world").lower()
 
 
+@pytest.mark.usefixtures("doctor_waits")
 def test_a_path_that_only_this_library_reaches(
     node_ipc: Command, root: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -578,6 +602,7 @@ def test_a_symbolic_link_that_leads_nowhere(root: str, capsys: pytest.CaptureFix
     assert f"tries unix:{root}x.sock" in examined(capsys, root, f"{root}./x.sock")[1]
 
 
+@pytest.mark.usefixtures("it_is_slow")
 def test_a_server_with_a_small_limit(node_ipc: Command, root: str, capsys: pytest.CaptureFixture[str]) -> None:
     server = node_ipc("listen", "world", "-o", "max_message_size=10")
     server.wait_for("listening at")
@@ -621,6 +646,7 @@ def test_node_behind_a_tap_answers_nothing_and_gets_in(
     os.unlink(f"{root}app.world")
 
 
+@pytest.mark.usefixtures("doctor_waits")
 def test_a_server_behind_a_tap_is_named_with_the_tap(
     node_ipc: Command, root: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -704,26 +730,27 @@ def test_a_server_that_is_stopped(node_ipc: Command, root: str, capsys: pytest.C
     server.ends()
 
 
+@pytest.mark.usefixtures("it_is_slow")
 @pytest.mark.parametrize("program", ["server.poll(None)\ntime.sleep(60)", "server.settings\nserver.serve_forever()"])
 def test_a_server_in_python_that_does_not_answer(root: str, capsys: pytest.CaptureFixture[str], program: str) -> None:
     """It is busy, or is spoken to with another delimiter."""
     delimiter = "|" if "forever" in program else "\f"
     begin = f"import time\nfrom node_ipc import blocking\nserver = blocking.serve('world', socket_root={root!r}, "
-    server = Program.python("-c", f"{begin}delimiter={delimiter!r})\nprint('ready', flush=True)\n{program}")
-    server.wait_for("ready")
-    code, text = examined(capsys, root, "world")
+    code = f"{begin}delimiter={delimiter!r})\nprint('ready', flush=True)\n{program}"
+    with contextlib.closing(Program.python("-c", code)) as server:
+        server.wait_for("ready")
+        gets_in, text = examined(capsys, root, "world")
     first = text.splitlines()[0]
     if delimiter == "|":
-        assert code == 1
+        assert gets_in == 1
         assert r"the server's messages end in '|', and this client's in '\x0c': give both the same" in first
     else:
-        assert code == 1
+        assert gets_in == 1
         assert "a client gets in, and nothing answers. The server is process" in first
         assert "it is busy or blocked (a handler that takes long?)" in first and "delimiter" not in first
-    server.process.kill()
-    server.close()
 
 
+@pytest.mark.usefixtures("it_is_slow")
 @pytest.mark.parametrize(
     ("options", "says"),
     [
@@ -733,10 +760,16 @@ def test_a_server_in_python_that_does_not_answer(root: str, capsys: pytest.Captu
     ],
 )
 def test_a_server_that_understands_nothing(
-    node_ipc: Command, root: str, capsys: pytest.CaptureFixture[str], options: str, says: str
+    node_ipc: Command,
+    root: str,
+    capsys: pytest.CaptureFixture[str],
+    looked_at_asleep: Callable[[int], None],
+    options: str,
+    says: str,
 ) -> None:
     server = node_ipc("listen", "world", "-o", options)
     server.wait_for("listening at")
+    looked_at_asleep(server.process.pid)
     code, text = examined(capsys, root, "world")
     assert (code, says in text.splitlines()[0]) == (1, True), text
     server.interrupt()
@@ -805,9 +838,13 @@ def test_an_http_server_that_waits_for_an_empty_line(root: str, capsys: pytest.C
     assert "does not speak node-ipc's language: it is not node-ipc: it speaks HTTP" in text.splitlines()[0]
 
 
-def test_a_server_that_reads_lines(node_ipc: Command, root: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("it_is_slow")
+def test_a_server_that_reads_lines(
+    node_ipc: Command, root: str, capsys: pytest.CaptureFixture[str], looked_at_asleep: Callable[[int], None]
+) -> None:
     server = node_ipc("listen", "world", "-o", r"delimiter=\n")
     server.wait_for("listening at")
+    looked_at_asleep(server.process.pid)
     code, text = examined(capsys, root, "world")
     assert code == 1
     first = text.splitlines()[0]

@@ -8,17 +8,18 @@ import json
 import shlex
 import socket
 import threading
-import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import node_ipc as library
-from node_ipc.tools import outside
+from node_ipc.tools import emit, outside
 from node_ipc.tools.cli import main
 from processes import Program
+from stopwatch import Stopwatch
 
 from .conftest import Command
 
@@ -33,7 +34,9 @@ class Serving:
         self.address = ""
         self._ready = threading.Event()
         self._stop: Callable[[], object] = lambda: None
-        self._thread = threading.Thread(target=lambda: library.run(self._serve(address, options), loop="asyncio"))
+        self._thread = threading.Thread(
+            target=lambda: library.run(self._serve(address, options), loop="asyncio"), daemon=True
+        )
         self._thread.start()
         assert self._ready.wait(20)
 
@@ -71,6 +74,17 @@ class Serving:
 
 
 @pytest.fixture
+def it_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For servers that let it in and answer as soon as a busy machine lets them: the command waits no longer than that.
+
+    Its --timeout is that for the answer which does not come.
+    """
+    connect = emit.connect
+    monkeypatch.setattr(emit, "connect", lambda where, **options: connect(where, **{**options, "timeout": 20}))
+    monkeypatch.setattr(emit, "ARRIVAL_SECONDS", 20.0)
+
+
+@pytest.fixture
 def world(root: str) -> Any:
     serving = Serving(f"unix:{root}app.world")
     yield serving
@@ -92,6 +106,7 @@ def run(root: str, capsys: pytest.CaptureFixture[str]) -> Run:
     return run_here
 
 
+@pytest.mark.usefixtures("it_answers")
 def test_an_event_without_and_with_a_payload(world: Serving, run: Run) -> None:
     assert run("emit", "world", "message") == (0, "", "")
     assert run("emit", "world", "message", '{"a": [1, null]}') == (0, "", "")
@@ -111,6 +126,7 @@ def test_payloads_from_a_file_and_from_standard_input(
     assert run("emit", "world", "ping", "-", "--wait-for", "pong") == (0, "[3]\n", "")
 
 
+@pytest.mark.usefixtures("it_answers")
 def test_the_answer_that_does_not_come(world: Serving, run: Run) -> None:
     code, out, err = run("emit", "world", "message", "--wait-for", "pong", "--timeout", "0.2")
     assert (code, out) == (1, "")
@@ -133,8 +149,10 @@ def test_no_server(run: Run) -> None:
 def test_it_waits_for_a_server_when_told_to(node_ipc: Command, root: str) -> None:
     program = node_ipc("emit", "world", "ping", "5", "--wait", "--timeout", "25", "--wait-for", "pong")
     serving = Serving(f"unix:{root}app.world")
-    assert program.ends() == ["5"]
-    serving.close()
+    try:
+        assert program.ends() == ["5"]
+    finally:
+        serving.close()
 
 
 @pytest.mark.parametrize(
@@ -197,6 +215,7 @@ def test_the_configuration_of_a_file(world: Serving, run: Run, root: str, tmp_pa
         assert run("emit", "world", "ping", "--config", str(file))[0] == 2
 
 
+@pytest.mark.usefixtures("it_answers")
 def test_raw_mode(root: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(f"{root}app.bytes")
@@ -213,7 +232,7 @@ def test_raw_mode(root: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
                         peer.sendall(b"\x01\xff")
                     peer.recv(1)
 
-        thread = threading.Thread(target=answer)
+        thread = threading.Thread(target=answer, daemon=True)
         thread.start()
         assert run("emit", "bytes", "--raw", "-o", "encoding=hex", "00ff", "--wait-for", "data") == (
             0,
@@ -249,6 +268,7 @@ def test_requests(world: Serving, run: Run) -> None:
     assert code == 1 and "there is no method 'nothing'" in err
 
 
+@pytest.mark.usefixtures("it_answers")
 def test_a_request_that_is_still_at_work_is_told_as_that_alone(world: Serving, run: Run, root: str) -> None:
     code, out, err = run("request", "world", "slow", "--timeout", "0.3")
     assert (code, out) == (1, "")
@@ -258,6 +278,7 @@ def test_a_request_that_is_still_at_work_is_told_as_that_alone(world: Serving, r
     )
 
 
+@pytest.mark.usefixtures("it_answers")
 def test_the_way_to_more_has_the_same_configuration_and_no_secret(world: Serving, run: Run, tmp_path: Path) -> None:
     file = tmp_path / "its options.json"
     file.write_text("{}")
@@ -306,11 +327,16 @@ def test_python_m_is_the_same_command() -> None:
 
 @pytest.mark.parametrize("delimiter", ["|", ";;"])
 def test_a_server_that_does_not_understand(
-    node_ipc: Command, root: str, capsys: pytest.CaptureFixture[str], delimiter: str
+    node_ipc: Command,
+    root: str,
+    capsys: pytest.CaptureFixture[str],
+    looked_at_asleep: Callable[[int], None],
+    delimiter: str,
 ) -> None:
     """It is seen from outside: the server hears of nothing but the one conversation."""
     server = node_ipc("listen", "world", "-o", f"delimiter={delimiter}")
     server.wait_for("listening at")
+    looked_at_asleep(server.process.pid)
     for command in (["emit", "world", "message"], ["request", "world", "add", "--timeout", "0.3"]):
         assert main([*command, "-o", f"socket_root={root}"]) == 1
         said = capsys.readouterr().err
@@ -323,6 +349,7 @@ def test_a_server_that_does_not_understand(
     assert server.printed.count(" connected") == 3
 
 
+@pytest.mark.usefixtures("it_answers")
 @pytest.mark.parametrize("over", ["unix", "tcp"])
 @pytest.mark.parametrize(
     ("command", "says"),
@@ -350,6 +377,7 @@ def test_a_server_that_answers_otherwise_is_not_said_to_be_deaf(
     assert f"For more, ask the server: node-ipc doctor {server.address}" in said
 
 
+@pytest.mark.usefixtures("it_answers")
 def test_a_node_server_is_not_said_to_answer_or_to_be_deaf(
     world: Serving, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -365,11 +393,9 @@ def test_a_server_that_is_busy_is_not_said_to_be_deaf(root: str, capsys: pytest.
         f"import time\nfrom node_ipc import blocking\nserver = blocking.serve('world', socket_root={root!r})\n"
         "server.handle('slow', lambda: time.sleep(60))\nprint('ready', flush=True)\nserver.serve_forever()"
     )
-    server = Program.python("-c", program)
-    server.wait_for("ready")
-    assert main(["request", "world", "slow", "--timeout", "0.5", "-o", f"socket_root={root}"]) == 1
-    server.process.kill()
-    server.close()
+    with closing(Program.python("-c", program)) as server:
+        server.wait_for("ready")
+        assert main(["request", "world", "slow", "--timeout", "0.5", "-o", f"socket_root={root}"]) == 1
     said = " ".join(capsys.readouterr().err.split())
     assert "It is busy or blocked (a handler that takes long?)" in said and "delimiter" not in said
 
@@ -385,11 +411,11 @@ def test_what_follows_a_time_out_is_short_and_over_the_same_link(run: Run, root:
             with server.accept()[0] as peer:
                 heard.extend(iter(lambda: peer.recv(10000), b""))
 
-        thread = threading.Thread(target=accept)
+        thread = threading.Thread(target=accept, daemon=True)
         thread.start()
-        began = time.monotonic()
+        watch = Stopwatch()
         code, _, error = run("request", "world", "add", "--timeout", "0.5")
-        lasted = time.monotonic() - began
+        lasted = watch.seconds
         thread.join()
         server.setblocking(False)
         with pytest.raises(BlockingIOError):
@@ -417,9 +443,9 @@ def test_a_server_that_hangs_is_waited_for_as_long_as_was_said(
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(f"{root}app.world")
         server.listen()
-        began = time.monotonic()
+        watch = Stopwatch()
         code, _, error = run(*command, "--timeout", "0.5")
-        lasted = time.monotonic() - began
+        lasted = watch.seconds
     assert code == 1 and said in error
     assert lasted < 3
 
@@ -446,15 +472,12 @@ def test_a_server_that_is_busy_has_the_event(root: str, capsys: pytest.CaptureFi
     program += (
         "server.on('connect', busy)\nserver.on('m', lambda data: print(data, flush=True))\nserver.serve_forever()"
     )
-    server = Program.python("-c", program)
-    server.wait_for("ready")
-    assert main(["emit", "world", "m", '"after all"', "-o", f"socket_root={root}"]) == 0
-    assert "has not said yet that it read it: it is busy or blocked" in capsys.readouterr().err
-    enough.touch()
-    server.wait_for("after all")
-    enough.unlink()
-    server.kill()
-    server.close()
+    with closing(Program.python("-c", program)) as server:
+        server.wait_for("ready")
+        assert main(["emit", "world", "m", '"after all"', "-o", f"socket_root={root}"]) == 0
+        assert "has not said yet that it read it: it is busy or blocked" in capsys.readouterr().err
+        enough.touch()
+        server.wait_for("after all")
 
 
 def test_several_lines_get_a_hint(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
