@@ -15,7 +15,7 @@ import pytest
 import brokers
 import node_ipc
 from brokers import Broker
-from cluster_ends import BEAT, until
+from cluster_ends import BEAT, DEADLINE, until
 from processes import Program
 
 TESTS = Path(__file__).parent.parent
@@ -53,9 +53,9 @@ async def test_a_stopped_server_costs_bounded_memory_and_is_told_what_it_missed(
             client.on("said", lambda data: heard.append(data["n"]))
             client.on("here", heard.append)
             client.emit("join", "a")
-            worker = await client.receive("joined", timeout=20)
+            worker = await client.receive("joined", timeout=DEADLINE)
             await until(lambda: len(server.everywhere.nodes) == 1)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(DEADLINE):
                 while not heard:  # until the broker, too, knows that somebody joined
                     server.to("a").emit("here", -1)
                     await asyncio.sleep(0.02)
@@ -75,7 +75,7 @@ async def test_a_stopped_server_costs_bounded_memory_and_is_told_what_it_missed(
             async def accounted() -> int:
                 return len(heard) + int(await client.request("lost"))
 
-            async with asyncio.timeout(40):
+            async with asyncio.timeout(DEADLINE):
                 while await accounted() != COUNT:
                     await asyncio.sleep(0.05)
             assert heard == sorted(set(heard)) and len(heard) < COUNT

@@ -358,6 +358,7 @@ def test_a_dead_server_of_another_user(node_ipc: Command, shared: str) -> None:
     os.unlink(f"{shared}app.world.lock")
 
 
+@pytest.mark.usefixtures("it_ends_links")
 def test_a_live_server_of_another_user(node_ipc: Command, shared: str) -> None:
     server = node_ipc("listen", "world")
     server.wait_for("listening at")
@@ -840,12 +841,17 @@ def test_an_http_server_that_waits_for_an_empty_line(root: str, capsys: pytest.C
 
 @pytest.mark.usefixtures("it_is_slow")
 def test_a_server_that_reads_lines(
-    node_ipc: Command, root: str, capsys: pytest.CaptureFixture[str], looked_at_asleep: Callable[[int], None]
+    node_ipc: Command,
+    root: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    looked_at_asleep: Callable[[int], None],
 ) -> None:
     server = node_ipc("listen", "world", "-o", r"delimiter=\n")
     server.wait_for("listening at")
     looked_at_asleep(server.process.pid)
     code, text = examined(capsys, root, "world")
+    monkeypatch.setattr(doctor, "ANSWER_SECONDS", 20.0)  # with its own delimiter it answers
     assert code == 1
     first = text.splitlines()[0]
     assert r"its first message ends the link: the server's messages end in '\n', and this client's in '\x0c'" in first

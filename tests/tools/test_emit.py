@@ -330,6 +330,7 @@ def test_a_server_that_does_not_understand(
     node_ipc: Command,
     root: str,
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
     looked_at_asleep: Callable[[int], None],
     delimiter: str,
 ) -> None:
@@ -342,6 +343,7 @@ def test_a_server_that_does_not_understand(
         said = capsys.readouterr().err
         assert "t has another delimiter or parser than this client, or is in raw mode" in said
         assert "For more, ask the server: node-ipc doctor world" in said
+    monkeypatch.setattr(emit, "ARRIVAL_SECONDS", 20.0)  # this it does understand, and says so
     assert main(["emit", "world", "message", "-o", f"socket_root={root}", "-o", f"delimiter={delimiter}"]) == 0
     server.wait_for("message")
     server.interrupt()
