@@ -79,8 +79,8 @@ def it_answers(monkeypatch: pytest.MonkeyPatch) -> None:
 
     Its --timeout is that for the answer which does not come.
     """
-    connect = emit.connect
-    monkeypatch.setattr(emit, "connect", lambda where, **options: connect(where, **{**options, "timeout": 20}))
+    patient: dict[str, Any] = {"timeout": 20}
+    monkeypatch.setattr(emit, "connect", lambda where, **options: library.connect(where, **options | patient))
     monkeypatch.setattr(emit, "ARRIVAL_SECONDS", 20.0)
 
 
